@@ -1,0 +1,197 @@
+# gmprt: build it, see it run, test it, install it. `make help` lists what
+# there is. Everything made lands in $(BUILD), and cargo's part in target/.
+
+CARGO  ?= cargo
+CC     ?= cc
+CXX    ?= c++
+BUILD  ?= build
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCDIR ?= $(PREFIX)/include
+CFLAGS   ?= -O2 -g
+CXXFLAGS ?= -O2 -g
+
+# What `make run` counts the words of, and how long `make stress` goes on.
+DIR            ?= /usr/share/doc
+STRESS_SECONDS ?= 600
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME  := libgmprt.so.0
+RELEASE  = $(or $(CARGO_TARGET_DIR),target)/release
+LIB      = $(BUILD)/lib
+BIN      = $(BUILD)/bin
+PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a
+# What the archive needs besides what every C link gets.
+PRIVATE_LIBS = -lpthread -ldl
+
+.DELETE_ON_ERROR:
+.PHONY: all help run examples test loom stress header lint install uninstall \
+        clean need-build need-examples need-test FORCE
+
+all: need-build $(PRODUCTS) ## build the library, shared and static
+
+help: ## say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+	    awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@echo "  variables: PREFIX DESTDIR DIR STRESS_SECONDS CC CXX BUILD"
+
+# --- What must be there -----------------------------------------------------
+
+# $(call need,TOOL…) stops with one line that names the first one missing.
+need = $(foreach t,$(1),$(if $(shell command -v $(t) 2>/dev/null),,$(error \
+    $(t) is missing: please install $(or $(package_$(t)),it))))
+package_cargo      = Rust 1.88 or newer (rustup brings it)
+package_cc         = a C compiler (Debian: gcc)
+package_g++        = a C++ compiler (Debian: g++)
+package_ld         = binutils
+package_objcopy    = binutils
+
+need-build:
+	@:$(call need,$(CARGO) $(CC) ld objcopy ar readelf)
+
+need-examples: need-build
+	@:$(call need,$(CXX))
+
+need-test: need-examples
+	@:$(call need,python3 gdb pkg-config)
+
+# --- The library ------------------------------------------------------------
+
+# cargo knows best whether there is anything to do.
+$(RELEASE)/libgmprt.so $(RELEASE)/libgmprt.a &: FORCE | need-build
+	$(CARGO) build --release --lib
+
+$(LIB)/$(SONAME): $(RELEASE)/libgmprt.so
+	@mkdir -p $(@D)
+	install -m 755 $< $@
+
+$(LIB)/libgmprt.so: $(LIB)/$(SONAME)
+	ln -sf $(SONAME) $@
+
+# The archive as cargo makes it has two faults for a C program. Its members
+# share every internal name with the host: a program with a `check` or `args`
+# of its own, or with a second Rust library, would not link. And a member
+# that nothing references is left out, the one that starts the runtime too.
+# So all that the exported names reach becomes one object, in which only they
+# stay global; the others remain as local symbols, for gdb.
+#
+# --force-group-allocation dissolves the COMDAT groups: of two groups of one
+# name the linker drops the later, and the symbols made local here could not
+# be redirected to the other's. The second `ld -r` drops the undefined symbols
+# that no one asks for any more: the first leaves them as locals, and objcopy
+# would take these for demands. Rust's own objects carry bitcode; it goes.
+PUBLIC = gmp_* _cgo_* _rt0_*
+ROOTS  = $$(readelf --dyn-syms -W $< | awk '$$7 != "UND" && \
+           $$8 ~ /^(gmp_|_cgo_|_rt0_)/ { print "-u", $$8 }')
+
+$(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a
+	ld -r --gc-sections --force-group-allocation $(ROOTS) \
+	    -o $(LIB)/reached.o $(RELEASE)/libgmprt.a
+	ld -r -o $(LIB)/gmprt.o $(LIB)/reached.o
+	objcopy -w $(PUBLIC:%=--keep-global-symbol='%') \
+	    -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
+	rm -f $@
+	ar rcsD $@ $(LIB)/gmprt.o
+	rm $(LIB)/reached.o $(LIB)/gmprt.o
+
+header: need-build ## make include/gmp.h anew from src/ffi
+	GMPRT_BLESS=1 $(CARGO) test --test header
+
+# --- The examples -----------------------------------------------------------
+
+EXAMPLES = hello sieve semaphore wordfreq
+WARN     = -Wall -Wextra -Wpedantic -Werror
+C        = $(CC) -std=gnu11 $(WARN) $(CFLAGS) -Iinclude
+CPP      = $(CXX) -std=c++17 $(WARN) $(CXXFLAGS) -Iinclude
+SHARED   = -L$(LIB) -lgmprt -Wl,-rpath,'$$ORIGIN/../lib' $(LDFLAGS)
+STATIC   = $(LIB)/libgmprt.a $(PRIVATE_LIBS) $(LDFLAGS)
+# A program whose very first instruction is the runtime's.
+ENTRY    = -nostartfiles -Wl,-e,_rt0_amd64_linux
+
+PROGRAMS = $(EXAMPLES:%=$(BIN)/%) $(EXAMPLES:%=$(BIN)/%-static) \
+           $(BIN)/host $(BIN)/host-static $(BIN)/plugin_host \
+           $(BIN)/plugin.so $(BIN)/entry
+
+examples: need-examples $(PROGRAMS) ## build the example programs
+
+run: need-build $(BIN)/wordfreq ## count the words below DIR, a goroutine a file
+	$(BIN)/wordfreq $(DIR)
+
+$(EXAMPLES:%=$(BIN)/%): $(BIN)/%: examples-c/%.c include/gmp.h $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(C) -o $@ $< $(SHARED)
+
+$(EXAMPLES:%=$(BIN)/%-static): $(BIN)/%-static: examples-c/%.c include/gmp.h \
+                               $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(C) -o $@ $< $(STATIC)
+
+$(BIN)/host: examples-c/host.cc include/gmp.h $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(CPP) -o $@ $< $(SHARED)
+
+$(BIN)/host-static: examples-c/host.cc include/gmp.h $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(CPP) -o $@ $< $(STATIC)
+
+# The host knows nothing of gmprt: neither its header nor its library.
+$(BIN)/plugin_host: examples-c/plugin_host.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARN) $(CFLAGS) -o $@ $< -ldl $(LDFLAGS)
+
+$(BIN)/plugin.so: examples-c/plugin.c include/gmp.h $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(C) -fPIC -shared -o $@ $< $(SHARED)
+
+$(BIN)/entry: examples-c/entry.c include/gmp.h $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(C) $(ENTRY) -o $@ $< $(STATIC)
+
+# --- Tests ------------------------------------------------------------------
+
+test: need-test all examples loom ## run every test but the long ones
+	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --no-fail-fast
+
+# Apart from the rest: the flag changes every crate.
+loom: need-build ## check the lock-free code in every order loom can find
+	RUSTFLAGS="--cfg loom" $(CARGO) test --release --test 'loom_*' \
+	    --target-dir $(or $(CARGO_TARGET_DIR),target)/loom
+
+stress: need-test all ## mix everything for STRESS_SECONDS
+	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \
+	    $(CARGO) test --test c_tests -- --ignored --nocapture \
+	    --test-threads=1 stress
+
+lint: need-build ## check formatting and lints, warnings being errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+# --- Installing -------------------------------------------------------------
+
+INSTALLED = $(INCDIR)/gmprt/gmp.h $(LIBDIR)/libgmprt.so.$(VERSION) \
+            $(LIBDIR)/$(SONAME) $(LIBDIR)/libgmprt.so $(LIBDIR)/libgmprt.a \
+            $(LIBDIR)/pkgconfig/gmprt.pc $(LIBDIR)/pkgconfig/gmprt-beside.pc
+FILL_IN   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+            -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+            -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|'
+
+# Installs what has been built, so that root needs no cargo.
+install: ## install under PREFIX, for packagers below DESTDIR
+	@test -e $(LIB)/libgmprt.a || $(MAKE) all
+	install -d $(DESTDIR)$(INCDIR)/gmprt $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 include/gmp.h $(DESTDIR)$(INCDIR)/gmprt/
+	install -m 755 $(LIB)/$(SONAME) $(DESTDIR)$(LIBDIR)/libgmprt.so.$(VERSION)
+	ln -sf libgmprt.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libgmprt.so
+	install -m 644 $(LIB)/libgmprt.a $(DESTDIR)$(LIBDIR)/
+	$(FILL_IN) gmprt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt.pc
+	$(FILL_IN) gmprt-beside.pc.in \
+	    > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt-beside.pc
+
+uninstall: ## take it away again
+	rm -f $(INSTALLED:%=$(DESTDIR)%)
+	rmdir $(DESTDIR)$(INCDIR)/gmprt 2>/dev/null || true
+
+clean: ## remove everything made
+	$(CARGO) clean
+	rm -rf $(BUILD)

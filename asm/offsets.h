@@ -1,0 +1,19 @@
+/* Offsets of the fields of G, M that assembly reads, and constants that both
+ * sides use. The one source: build.rs copies them into Rust, where
+ * src/gmp/mod.rs compares them with offset_of! at compile time. */
+
+/* struct G */
+#define G_STACK_LO 0
+#define G_STACK_HI 8
+#define G_STACKGUARD0 16
+#define G_STACKGUARD1 24
+#define G_SCHED_SP 32
+#define G_M 40
+
+/* struct M */
+#define M_G0 0
+#define M_CURG 8
+#define M_TLS 24
+
+/* Bytes that stackguard0 lies above stack.lo. */
+#define STACK_GUARD 928

@@ -1,0 +1,308 @@
+// The start path as far as it is assembly, in the order in which it runs:
+//
+//     the loader, or libc's start code
+//       _rt0_amd64_lib		in .init_array; returns to it
+//         libpreinit
+//         libstart		makes the thread, through the hook or not
+//     the new thread, m0's
+//       _rt0_amd64_lib_go
+//         rt0_go		g0, CPUID, TLS, m0
+//           check, args, osinit, schedinit, newproc, mstart
+//
+// A program that is entered at _rt0_amd64_linux (entry_amd64.S) comes to
+// rt0_go on its main thread instead; _rt0_amd64_lib only takes note then.
+//
+// The hooks are read through the global offset table: a program that defines
+// a variable of the same name thus puts its own in the place of ours.
+
+#include "offsets.h"
+#include "macros.h"
+
+	// Before the constructors of a program that is linked statically.
+	.section .init_array.00101,"aw",@init_array
+	.balign	8
+	.quad	_rt0_amd64_lib
+
+	.bss
+	.balign	8
+_rt0_amd64_lib_argc:
+	.zero	8
+_rt0_amd64_lib_argv:
+	.zero	8
+
+// What CPUID says, for debuggers and for code that reads the time stamp.
+.macro fact name, size
+	.globl	\name
+	.hidden	\name
+	.type	\name, @object
+	.size	\name, \size
+	.balign	\size
+\name:
+	.zero	\size
+.endm
+	fact	runtime_isIntel, 1
+	fact	runtime_lfenceBeforeRdtsc, 1
+	fact	runtime_processorVersionInfo, 4
+	fact	runtime_processorFeatures, 4
+
+	.section .data.rel.ro,"aw",@progbits
+	.balign	8
+runtime_mainPC:
+	.quad	runtime_main
+
+	.text
+
+// Tells boot/inittrace.rs that a stage begins; keeps only callee-saved
+// registers.
+.macro mark name
+	.pushsection .rodata
+9:	.asciz	"\name"
+	.popsection
+	lea	rdi, 9b[rip]
+	call	inittrace_stage
+.endm
+
+// Sets reg to what the host put into a hook, or 0.
+.macro hook reg, name
+	mov	\reg, qword ptr \name@GOTPCREL[rip]
+	mov	\reg, [\reg]
+.endm
+
+// _rt0_amd64_lib(argc: c_int, argv: *const *const c_char)
+//
+// The constructor. Waits for nothing: the loader's lock is held. What libc
+// does not hand over (musl) is found out later, by args.
+//
+//     rbp -> rbp of the caller, return address
+//     [rbp - 8] rbx, [rbp - 16] r12, … [rbp - 40] r15
+//
+// In:  edi = argc, rsi = argv, where the loader passes them.
+func _rt0_amd64_lib
+	save	rbp
+	mov	rbp, rsp
+	.cfi_def_cfa_register rbp
+	sub	rsp, 40
+	and	rsp, -16
+	mov	[rbp - 8], rbx
+	mov	[rbp - 16], r12
+	mov	[rbp - 24], r13
+	mov	[rbp - 32], r14
+	mov	[rbp - 40], r15
+	.cfi_offset rbx, -24
+	.cfi_offset r12, -32
+	.cfi_offset r13, -40
+	.cfi_offset r14, -48
+	.cfi_offset r15, -56
+	mov	_rt0_amd64_lib_argc[rip], rdi
+	mov	_rt0_amd64_lib_argv[rip], rsi
+	mark	_rt0_amd64_lib
+	call	libpreinit		// synchronous initialisation
+	test	eax, eax
+	jz	1f			// not now
+	call	libstart
+1:
+	mov	r15, [rbp - 40]
+	mov	r14, [rbp - 32]
+	mov	r13, [rbp - 24]
+	mov	r12, [rbp - 16]
+	mov	rbx, [rbp - 8]
+	.cfi_restore r15
+	.cfi_restore r14
+	.cfi_restore r13
+	.cfi_restore r12
+	.cfi_restore rbx
+	mov	rsp, rbp
+	pop	rbp
+	.cfi_def_cfa rsp, 8
+	.cfi_restore rbp
+	ret
+endfunc _rt0_amd64_lib
+
+// libstart()
+//
+// Makes the thread that runs _rt0_amd64_lib_go, and tells libstarted how that
+// went: 0 or an errno.
+func libstart
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	hook	rax, _cgo_sys_thread_create
+	test	rax, rax
+	jz	1f
+	lea	rdi, _rt0_amd64_lib_go[rip]
+	xor	esi, esi
+	call	rax
+	jmp	2f
+1:
+	mark	newosproc0
+	mov	edi, 0x800000		// bytes of stack
+	lea	rsi, _rt0_amd64_lib_go[rip]
+	call	newosproc0
+2:
+	mov	edi, eax
+	call	libstarted
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
+	ret
+endfunc libstart
+
+// _rt0_amd64_lib_go(arg: *mut c_void) -> *mut c_void
+//
+// What m0's thread runs. Never returns.
+func _rt0_amd64_lib_go
+	mov	rdi, _rt0_amd64_lib_argc[rip]
+	mov	rsi, _rt0_amd64_lib_argv[rip]
+	jmp	rt0_go
+endfunc _rt0_amd64_lib_go
+
+// rt0_go(argc: c_int, argv: *const *const c_char) -> !
+//
+// Makes this thread m0 and its stack g0's, initialises, and runs the
+// scheduler on it for ever.
+//
+//     rbp -> rbp of the caller, return address
+//     rsp -> two free words, argc, argv; rsp is a multiple of 16
+func rt0_go
+	save	rbp
+	mov	rbp, rsp
+	.cfi_def_cfa_register rbp
+	sub	rsp, 32
+	and	rsp, -16
+	mov	[rsp + 16], rdi
+	mov	[rsp + 24], rsi
+	mark	rt0_go
+
+	// g0 out of this thread's stack: its upper part, for now.
+	lea	rdi, runtime_g0[rip]
+	lea	rax, [rsp - 64*1024 + 104]
+	mov	[rdi + G_STACKGUARD0], rax
+	mov	[rdi + G_STACKGUARD1], rax
+	mov	[rdi + G_STACK_LO], rax
+	mov	[rdi + G_STACK_HI], rsp
+
+	// The processor. Intel needs LFENCE to order RDTSC; for the others
+	// MFENCE is safe.
+	mov	r8, rbx
+	.cfi_register rbx, r8
+	xor	eax, eax
+	cpuid
+	test	eax, eax
+	jz	.Lnocpuinfo
+	cmp	ebx, 0x756e6547		// "Genu"
+	jne	.Lnotintel
+	cmp	edx, 0x49656e69		// "ineI"
+	jne	.Lnotintel
+	cmp	ecx, 0x6c65746e		// "ntel"
+	jne	.Lnotintel
+	mov	byte ptr runtime_isIntel[rip], 1
+	mov	byte ptr runtime_lfenceBeforeRdtsc[rip], 1
+.Lnotintel:
+	mov	eax, 1
+	cpuid
+	mov	runtime_processorVersionInfo[rip], eax
+	mov	runtime_processorFeatures[rip], edx
+.Lnocpuinfo:
+	mov	rbx, r8
+	.cfi_restore rbx
+
+	// _cgo_init(g0, setg, tls: this thread's word of g, tlsbase: its fs)
+	hook	rax, _cgo_init
+	test	rax, rax
+	jz	.Lneedtls
+	lea	rsi, setg_gcc[rip]
+	mov	rcx, fs:0
+	get_tls	rdx
+	add	rdx, rcx
+	mov	runtime_m0[rip + M_TLS], rdx
+	call	rax
+
+	// It may have moved the stack's bounds.
+	lea	rcx, runtime_g0[rip]
+	mov	rax, [rcx + G_STACK_LO]
+	add	rax, STACK_GUARD
+	mov	[rcx + G_STACKGUARD0], rax
+	mov	[rcx + G_STACKGUARD1], rax
+	jmp	.Lok
+
+.Lneedtls:
+	mark	settls
+	lea	rdi, runtime_m0[rip + M_TLS]
+	call	settls
+
+	// What is stored by way of fs must be found by way of the address.
+	get_tls	rax
+	mov	qword ptr fs:[rax], 0x123
+	mov	rax, runtime_m0[rip + M_TLS]
+	cmp	qword ptr [rax], 0x123
+	je	.Lok
+	call	abort@PLT
+.Lok:
+	get_tls	rax
+	lea	rcx, runtime_g0[rip]
+	mov	fs:[rax], rcx		// from here on g is g0
+	lea	rax, runtime_m0[rip]
+	mov	[rax + M_G0], rcx
+	mov	[rcx + G_M], rax
+
+	cld				// as the C ABI wants it
+	mark	check
+	call	check
+	mark	args
+	mov	edi, [rsp + 16]
+	mov	rsi, [rsp + 24]
+	call	args
+	mark	osinit
+	call	osinit
+	mark	schedinit
+	call	schedinit
+
+	mark	newproc
+	mov	rdi, runtime_mainPC[rip]
+	xor	esi, esi
+	call	newproc			// the main goroutine
+	mark	mstart
+	call	mstart			// this M; never returns
+	call	abort@PLT
+	ud2
+endfunc rt0_go
+
+// settls(tls: *mut usize)
+//
+// Records where this thread has its word of g. libc has set fs already, which
+// a guest leaves alone.
+func settls
+	get_tls	rax
+	add	rax, fs:0
+	mov	[rdi], rax
+	ret
+endfunc settls
+
+// setg_gcc(g: *const G)
+//
+// Sets this thread's g; _cgo_init gets it.
+func setg_gcc
+	get_tls	rax
+	mov	fs:[rax], rdi
+	ret
+endfunc setg_gcc
+
+// rt0_entry() -> usize
+//
+// The address of _rt0_amd64_linux, or 0 if the program does not have it.
+func rt0_entry
+	mov	rax, qword ptr _rt0_amd64_linux@GOTPCREL[rip]
+	ret
+endfunc rt0_entry
+	.weak	_rt0_amd64_linux
+
+// The stages have plain names, so that a debugger finds them. A hidden
+// reference keeps the linker from exporting them.
+.irp stage, libpreinit, libstarted, newosproc0, inittrace_stage, check, args, \
+	osinit, schedinit, stackinit, mallocinit, randinit, cpuinit, \
+	sigsave, goargs, goenvs, parsedebugvars, procresize, newproc, mstart1, \
+	minit, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
+	runtime_m0, runtime_g0, runtime_argc, runtime_argv
+	.globl	\stage
+	.hidden	\stage
+.endr
+
+	.section .note.GNU-stack,"",@progbits

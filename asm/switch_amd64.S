@@ -1,0 +1,235 @@
+// The stack switches: gogo, gswitch, mcall, systemstack, and where a stack
+// begins: mstart for g0, gostart for a goroutine.
+//
+// Every suspended context, g0's base included, is this one frame, and
+// g.sched.sp points at it:
+//
+//     sp -> r15, r14, r13, r12, rbx, rbp, resume pc
+//
+// It is what a C function's callee-saved state amounts to; MXCSR and the x87
+// control word stay the thread's, as the C ABI says. Since the frame is the
+// same on the stack that is left and on the one that is entered, one set of
+// CFI holds on both sides of "mov rsp": unwinders and gdb walk from any
+// instruction, and from a g0 into the code that called mstart.
+//
+// g, the running goroutine, is one word of thread-local storage, gmprt_tls_g.
+// A switch writes it; nothing keeps its address over a switch.
+
+#include "offsets.h"
+
+	.intel_syntax noprefix
+
+	.section .tbss,"awT",@nobits
+	.globl	gmprt_tls_g
+	.hidden	gmprt_tls_g
+	.type	gmprt_tls_g, @object
+	.size	gmprt_tls_g, 8
+	.balign	8
+gmprt_tls_g:
+	.zero	8
+
+	.text
+
+// Sets reg to the offset of g from fs.
+.macro get_tls reg
+	mov	\reg, qword ptr gmprt_tls_g@gottpoff[rip]
+.endm
+
+.macro func name
+	.globl	\name
+	.hidden	\name
+	.type	\name, @function
+	.balign	16
+\name:
+	.cfi_startproc
+.endm
+
+.macro endfunc name
+	.cfi_endproc
+	.size	\name, . - \name
+.endm
+
+.macro save reg
+	push	\reg
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset \reg, 0
+.endm
+
+.macro restore reg
+	pop	\reg
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore \reg
+.endm
+
+// Pushes the frame above, but for the resume pc, which is our return address.
+.macro suspend
+	save	rbp
+	save	rbx
+	save	r12
+	save	r13
+	save	r14
+	save	r15
+.endm
+
+// Leaves through the frame at rsp.
+.macro resume
+	restore	r15
+	restore	r14
+	restore	r13
+	restore	r12
+	restore	rbx
+	restore	rbp
+	ret
+.endm
+
+// gswitch(from: *mut usize, to: usize, g: *const G)
+//
+// Suspends the running goroutine into *from (its sched.sp) and resumes g,
+// suspended at sp = to. Returns when somebody resumes the first one again,
+// maybe on another thread.
+//
+// In:  rdi = from, rsi = to, rdx = g.
+func gswitch
+	suspend
+	mov	[rdi], rsp
+	get_tls	rax
+	mov	fs:[rax], rdx
+	mov	rsp, rsi		// from here on we are on g's stack
+	resume
+endfunc gswitch
+
+// gogo(to: usize, g: *const G) -> !
+//
+// Resumes g, suspended at sp = to, and abandons the current stack.
+//
+// In:  rdi = to, rsi = g.
+func gogo
+	get_tls	rax
+	mov	fs:[rax], rsi
+	mov	rsp, rdi		// from here on we are on g's stack
+	.cfi_def_cfa_offset 56
+	.cfi_rel_offset r15, 0
+	.cfi_rel_offset r14, 8
+	.cfi_rel_offset r13, 16
+	.cfi_rel_offset r12, 24
+	.cfi_rel_offset rbx, 32
+	.cfi_rel_offset rbp, 40
+	resume
+endfunc gogo
+
+// mcall(f: extern "C" fn(*const G) -> !)
+//
+// Suspends the running goroutine and calls f(g) on g0, from g0's base: what
+// g0 ran before is abandoned. Returns when somebody resumes the goroutine.
+//
+// In:  rdi = f. g is not g0.
+func mcall
+	suspend
+	get_tls	rax
+	mov	rdx, fs:[rax]
+	mov	[rdx + G_SCHED_SP], rsp
+	mov	rcx, [rdx + G_M]
+	mov	rcx, [rcx + M_G0]
+	mov	fs:[rax], rcx
+	mov	rsp, [rcx + G_SCHED_SP]	// from here on we are on g0
+	sub	rsp, 8			// its base is 8 off a call's alignment
+	.cfi_adjust_cfa_offset 8
+	mov	rax, rdi
+	mov	rdi, rdx
+	call	rax
+	ud2
+endfunc mcall
+
+// systemstack(f: extern "C" fn(*mut c_void), arg: *mut c_void)
+//
+// Calls f(arg) on g0 and comes back; on g0 it is a plain call. f must not
+// park.
+//
+//     rbp -> rbp of the caller, return address
+//     [rbp - 8] = rbx of the caller; rbx = g while f runs
+func systemstack
+	save	rbp
+	mov	rbp, rsp
+	.cfi_def_cfa_register rbp
+	push	rbx
+	.cfi_offset rbx, -24
+	get_tls	rax
+	mov	rbx, fs:[rax]
+	mov	rcx, [rbx + G_M]
+	mov	rcx, [rcx + M_G0]
+	cmp	rcx, rbx
+	je	1f
+	mov	fs:[rax], rcx
+	mov	rsp, [rcx + G_SCHED_SP]	// from here on we are on g0
+1:
+	and	rsp, -16
+	mov	rax, rdi
+	mov	rdi, rsi
+	call	rax
+	get_tls	rax
+	mov	fs:[rax], rbx
+	lea	rsp, [rbp - 8]		// from here on we are on g's stack
+	pop	rbx
+	.cfi_restore rbx
+	pop	rbp
+	.cfi_def_cfa rsp, 8
+	.cfi_restore rbp
+	ret
+endfunc systemstack
+
+// mstart()
+//
+// Runs this M: marks g0's base and calls mstart1, which schedules until the
+// M ends; mexit then resumes the base, so that mstart returns. The M of m0
+// never ends.
+//
+// In:  g is this M's g0.
+func mstart
+	lea	rdi, mstart1[rip]
+	jmp	g0call
+endfunc mstart
+
+// g0call(f: extern "C" fn())
+//
+// Makes this point g0's base and calls f. Returns when f does, or when
+// somebody resumes the base with gogo(g0.sched.sp, g0).
+//
+// In:  rdi = f. g is g0.
+func g0call
+	suspend
+	get_tls	rax
+	mov	rax, fs:[rax]
+	mov	[rax + G_SCHED_SP], rsp
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	call	rdi
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
+	resume
+endfunc g0call
+
+// gostart
+//
+// The first frame of every goroutine, entered by a switch into the frame that
+// gostartcall builds, past its nop: unwinders look a return address up at the
+// byte before it. It ends every walk of the stack. An exception that
+// nobody caught arrives at its personality, which names the goroutine.
+//
+// gostart1() -> (fn in rax, arg in rdx); goexit1() -> !
+func gostart
+	.cfi_undefined rip
+	.cfi_personality 0x1b, gmprt_personality
+	nop
+	call	gostart1
+	mov	rdi, rdx
+	call	rax
+	call	goexit1
+	ud2
+endfunc gostart
+
+	.hidden	mstart1
+	.hidden	gostart1
+	.hidden	goexit1
+	.hidden	gmprt_personality
+
+	.section .note.GNU-stack,"",@progbits

@@ -1,0 +1,57 @@
+/* A process whose goroutines all wait costs nothing: no thread of it wakes up
+ * for five seconds. */
+#include "test.h"
+
+static gmp_chan *never;
+
+static void wait_for_ever(void *arg)
+{
+    gmp_chan_recv(never, NULL);
+}
+
+static void work(void *arg)
+{
+    for (int i = 0; i < 100; i++) {
+        gmp_yield();
+        gmp_sleep(US(100));
+    }
+}
+
+/* Context switches of all threads since the start of the process. */
+static long context_switches(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *entry;
+    char path[300];
+    long sum = 0;
+
+    CHECK(dir != NULL);
+    while ((entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status",
+                 entry->d_name);
+        sum += status_value(path, "voluntary_ctxt_switches:");
+    }
+    closedir(dir);
+    return sum;
+}
+
+int test_main(int argc, char **argv)
+{
+    long before, after;
+
+    never = gmp_chan_make(0, 0);
+    for (int i = 0; i < 100; i++)
+        CHECK_OK(gmp_go(wait_for_ever, NULL));
+    for (int i = 0; i < 10; i++)
+        CHECK_OK(gmp_join(spawn(work, NULL)));
+    block_ns(SEC(2)); /* whatever runs after work, such as the scavenger */
+    before = context_switches();
+    block_ns(SEC(5));
+    after = context_switches();
+    printf("%ld context switches of %d threads in 5 s\n", after - before,
+           count_threads());
+    CHECK(after - before <= 5);
+    return 0;
+}

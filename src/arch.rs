@@ -1,0 +1,81 @@
+//! What `asm/switch_amd64.S` provides: the stack switches, and the word of
+//! thread-local storage that holds g.
+//!
+//! g is read by assembly here and nowhere else: a compiler may keep the
+//! address of a `thread_local!` in a register across a switch, after which it
+//! is another thread's.
+
+use crate::gmp::G;
+use core::{arch::asm, ffi::c_void};
+
+unsafe extern "C" {
+    /// Suspends the running goroutine into `*from`, resumes `g` at `to`.
+    pub(crate) fn gswitch(from: *mut usize, to: usize, g: *const G);
+    /// Resumes `g` at `to`; abandons the current stack.
+    pub(crate) fn gogo(to: usize, g: *const G) -> !;
+    /// Suspends the running goroutine, calls `f(g)` on g0.
+    pub(crate) fn mcall(f: unsafe extern "C" fn(*const G) -> !);
+    /// Calls `f(arg)` on g0 and comes back.
+    pub(crate) fn systemstack(
+        f: unsafe extern "C" fn(*mut c_void),
+        arg: *mut c_void,
+    );
+    /// Makes this point g0's base and calls `f`.
+    pub(crate) fn g0call(f: unsafe extern "C" fn());
+    /// Runs the M of the current g0 until it ends.
+    pub(crate) fn mstart();
+    /// First instruction of every goroutine, less its nop.
+    pub(crate) fn gostart();
+}
+
+/// The running goroutine of this thread, a host thread's stand-in, or null.
+///
+/// Reads the thread's word anew at every call: not `pure`.
+#[inline(always)]
+pub(crate) fn getg() -> *const G {
+    let g;
+    // SAFETY: reads this thread's own word.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr [rip + gmprt_tls_g@GOTTPOFF]",
+            "mov {0}, qword ptr fs:[{0}]",
+            out(reg) g,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    g
+}
+
+/// Sets the running goroutine of this thread.
+#[inline(always)]
+pub(crate) fn setg(g: *const G) {
+    // SAFETY: writes this thread's own word.
+    unsafe {
+        asm!(
+            "mov {1}, qword ptr [rip + gmprt_tls_g@GOTTPOFF]",
+            "mov qword ptr fs:[{1}], {0}",
+            in(reg) g,
+            out(reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Words of the frame that a suspended goroutine has on its stack: six
+/// registers and the resume address.
+pub(crate) const FRAME_WORDS: usize = 7;
+
+/// Builds the frame of a goroutine that has not run at `sp`, where its first
+/// function will find the stack pointer; returns where it is suspended.
+///
+/// # Safety
+/// `sp` is a multiple of 16, and the words below it are the caller's.
+pub(crate) unsafe fn first_frame(sp: usize) -> usize {
+    let frame = sp - FRAME_WORDS * size_of::<usize>();
+    // Past the nop: unwinders look up the byte before a return address.
+    let resume = gostart as *const () as usize + 1;
+    let words: [usize; FRAME_WORDS] = [0, 0, 0, 0, 0, 0, resume];
+    // SAFETY: the caller's words, as promised.
+    unsafe { (frame as *mut [usize; FRAME_WORDS]).write(words) };
+    frame
+}

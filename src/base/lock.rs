@@ -1,0 +1,288 @@
+//! The lock that blocks an M.
+//!
+//! For short critical sections of the runtime, on any thread, host threads
+//! included. It is neither fair nor re-entrant, and never held across a switch
+//! to another goroutine's code. It is not for users: those wait as goroutines.
+//!
+//! ```text
+//!   Free --lock--> Held --lock of another, which sleeps--> Sleepers
+//!    ^---unlock-----'                                         |
+//!    ^---unlock, wakes one (which takes it as Sleepers) ------'
+//! ```
+//!
+//! Invariants:
+//! 1. Not Free: exactly one thread is between `lock` and `unlock`.
+//! 2. While a thread sleeps on the word, the word is Sleepers, or a wake for
+//!    it is under way: a sleeper sets Sleepers itself, and takes the lock as
+//!    Sleepers, because others may sleep beside it.
+//! 3. After its store, `unlock` uses the word's address only to wake; the
+//!    memory may be reused by then (see [`Futex`]).
+//! 4. The thread that locks is the one that unlocks, though perhaps on another
+//!    stack: a parking goroutine's channel is unlocked on g0.
+//!
+//! parking_lot is not used here: its queue of sleepers lives in thread-local
+//! storage with a destructor, which would tie the library to host threads.
+//!
+//! # Ranks
+//! Every lock has a [`Rank`]. A thread acquires locks in the order of that
+//! table only; builds with debug assertions check it at every `lock`. One
+//! table, so that the order is data and not the sum of many comments.
+
+use super::Futex;
+use super::sync::{AtomicU32, Ordering, const_unless_loom, spin_loop};
+use super::throw::throw;
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+
+/// The lock order, outermost first: a thread that holds a lock of one rank
+/// acquires only locks of ranks below it in this list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Rank {
+    /// Stop-the-world and everything that changes the number of Ps.
+    Stw,
+    /// One channel. Several at once in select, in the order of addresses.
+    Chan,
+    /// Waiters of one semaphore, mutex, group or park.
+    Sema,
+    /// The global run queue, idle Ps and idle Ms.
+    Sched,
+    /// `allgs` and the global list of dead Gs.
+    Allg,
+    /// `allp`, `allm`.
+    Allp,
+    /// One timer heap. Two at once while one is emptied into the other.
+    Timers,
+    /// One size class of the stack pool.
+    StackPool,
+}
+
+impl Rank {
+    #[cfg(all(debug_assertions, not(loom)))]
+    const COUNT: usize = Rank::StackPool as usize + 1;
+
+    /// Whether a thread may hold several locks of this rank at once.
+    #[cfg(all(debug_assertions, not(loom)))]
+    const fn nests(self) -> bool {
+        matches!(self, Rank::Chan | Rank::Timers)
+    }
+}
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const SLEEPERS: u32 = 2;
+
+/// How often a locker looks again before it sleeps: about a microsecond, far
+/// less than a sleep and a wake cost. Loom explores one look.
+const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
+
+/// A lock without data; see the module.
+pub struct RawLock<F> {
+    /// atomic
+    word: AtomicU32,
+    #[cfg(all(debug_assertions, not(loom)))]
+    rank: Rank,
+    futex: PhantomData<fn() -> F>,
+}
+
+impl<F: Futex> RawLock<F> {
+    const_unless_loom! {
+        /// A free lock.
+        pub fn new(rank: Rank) -> Self {
+            #[cfg(not(all(debug_assertions, not(loom))))]
+            let _ = rank;
+            Self {
+                word: AtomicU32::new(FREE),
+                #[cfg(all(debug_assertions, not(loom)))]
+                rank,
+                futex: PhantomData,
+            }
+        }
+    }
+
+    /// Blocks the thread until the lock is its own.
+    #[inline]
+    pub fn lock(&self) {
+        #[cfg(all(debug_assertions, not(loom)))]
+        held::check(self.rank);
+        if !self.acquire_free() {
+            self.lock_slow();
+        }
+        #[cfg(all(debug_assertions, not(loom)))]
+        held::add(self.rank);
+    }
+
+    /// Takes the lock if it is free. Has no rank to respect: it never waits.
+    #[inline]
+    #[must_use]
+    pub fn try_lock(&self) -> bool {
+        let acquired = self.acquire_free();
+        #[cfg(all(debug_assertions, not(loom)))]
+        if acquired {
+            held::add(self.rank);
+        }
+        acquired
+    }
+
+    /// Releases the lock and wakes one sleeper, if there is any.
+    ///
+    /// # Safety
+    /// This thread holds the lock, and uses what it guards no more.
+    #[inline]
+    pub unsafe fn unlock(&self) {
+        #[cfg(all(debug_assertions, not(loom)))]
+        held::remove(self.rank);
+        let word = &raw const self.word;
+        // Pairs with the acquires of acquire_free and lock_slow.
+        match self.word.swap(FREE, Ordering::Release) {
+            HELD => {}
+            // Invariant 3.
+            SLEEPERS => F::wake(word, 1),
+            _ => throw("unlock: not locked"),
+        }
+    }
+
+    #[inline]
+    fn acquire_free(&self) -> bool {
+        // Pairs with the release of unlock.
+        self.word
+            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    #[cold]
+    fn lock_slow(&self) {
+        for _ in 0..SPINS {
+            match self.word.load(Ordering::Relaxed) {
+                FREE if self.acquire_free() => return,
+                // Others sleep already, so waiting here gains nothing.
+                SLEEPERS => break,
+                _ => spin_loop(),
+            }
+        }
+        // Pairs with the release of unlock. Invariant 2: from here on this
+        // thread takes the lock as Sleepers.
+        while self.word.swap(SLEEPERS, Ordering::Acquire) != FREE {
+            F::wait(&self.word, SLEEPERS, i64::MAX);
+        }
+    }
+}
+
+/// A lock and what it guards.
+pub struct Lock<T, F> {
+    raw: RawLock<F>,
+    /// lock: raw
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached through a guard only, by one thread at a time
+// (invariant 1), which needs T: Send and nothing more.
+unsafe impl<T: Send, F> Sync for Lock<T, F> {}
+
+impl<T, F: Futex> Lock<T, F> {
+    const_unless_loom! {
+        /// A free lock around `value`.
+        pub fn new(rank: Rank, value: T) -> Self {
+            Self { raw: RawLock::new(rank), value: UnsafeCell::new(value) }
+        }
+    }
+
+    /// Blocks the thread until the lock is its own.
+    #[inline]
+    pub fn lock(&self) -> LockGuard<'_, T, F> {
+        self.raw.lock();
+        LockGuard { lock: self, not_send: PhantomData }
+    }
+
+    /// Takes the lock if it is free.
+    #[inline]
+    pub fn try_lock(&self) -> Option<LockGuard<'_, T, F>> {
+        let acquired = self.raw.try_lock();
+        acquired.then(|| LockGuard { lock: self, not_send: PhantomData })
+    }
+}
+
+/// Gives access to a locked value and unlocks it at drop, on the thread that
+/// locked it: it is not `Send`.
+pub struct LockGuard<'a, T, F: Futex> {
+    lock: &'a Lock<T, F>,
+    not_send: PhantomData<*mut ()>,
+}
+
+// SAFETY: a shared guard gives out shared references to the value only.
+unsafe impl<T: Sync, F: Futex> Sync for LockGuard<'_, T, F> {}
+
+impl<T, F: Futex> Deref for LockGuard<'_, T, F> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard exists, so its thread holds the lock, invariant 1.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T, F: Futex> DerefMut for LockGuard<'_, T, F> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in deref; the guard is borrowed mutably.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T, F: Futex> Drop for LockGuard<'_, T, F> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the guard's thread holds the lock, and the guard is gone.
+        unsafe { self.lock.raw.unlock() }
+    }
+}
+
+/// The ranks that this thread holds: what debug builds check the order with.
+#[cfg(all(debug_assertions, not(loom)))]
+mod held {
+    use super::Rank;
+    use crate::base::throw::throw;
+    use core::cell::Cell;
+
+    std::thread_local! {
+        /// How many locks of each rank this thread holds. Constant and without
+        /// a destructor, so that host threads keep nothing of ours.
+        static HELD: [Cell<u8>; Rank::COUNT] =
+            const { [const { Cell::new(0) }; Rank::COUNT] };
+    }
+
+    // None of these is inlined: a caller may go on on another thread after a
+    // switch, and must not keep the address of this thread's HELD.
+
+    /// Throws if this thread may not acquire a lock of `rank` now.
+    #[inline(never)]
+    pub(super) fn check(rank: Rank) {
+        let first = rank as usize + usize::from(rank.nests());
+        HELD.with(|held| {
+            if held[first..].iter().any(|n| n.get() != 0) {
+                throw("lock: acquired against the order of ranks");
+            }
+        });
+    }
+
+    #[inline(never)]
+    pub(super) fn add(rank: Rank) {
+        HELD.with(|held| {
+            let n = &held[rank as usize];
+            n.set(n.get() + 1);
+        });
+    }
+
+    #[inline(never)]
+    pub(super) fn remove(rank: Rank) {
+        HELD.with(|held| {
+            let n = &held[rank as usize];
+            match n.get().checked_sub(1) {
+                Some(rest) => n.set(rest),
+                None => throw("unlock: not held by this thread"),
+            }
+        });
+    }
+}

@@ -1,0 +1,112 @@
+//! What runs beside the host's goroutines: `bgsweep` and `bgscavenge`.
+//!
+//! Go starts them for its collector's memory; here they look after stacks. A
+//! burst of goroutines leaves stacks behind, in the pool and in the caches of
+//! Ps that are idle by now, where their owners cannot give them back. bgsweep
+//! empties those caches into the pool; bgscavenge gives the pages of what lies
+//! idle in the pool back to the kernel, a part at a time.
+//!
+//! ```text
+//!   sysmon --sees idle stacks--> bgscavenge --starts a round--> bgsweep
+//!                                  ^      |
+//!                                  +------+ until nothing is idle
+//! ```
+//!
+//! Both park without a deadline when there is nothing to do: an idle process
+//! makes no wake-ups.
+//!
+//! Invariant: `SWEEPER` is null or the G of bgsweep, which never ends.
+
+use super::inittrace::stage;
+use crate::{
+    arch,
+    base::{
+        sync::{AtomicPtr, AtomicU32, Ordering::*},
+        throw::throw,
+    },
+    gmp::{G, GmpFn, handle_of},
+    os::clock::nanotime,
+    sched::{
+        self,
+        newproc::newproc_system,
+        park::{FOREVER, gosched, park_plain, ready_permit},
+        procs,
+        sysmon::SCAVENGER,
+    },
+    stack,
+};
+use core::{
+    ffi::{CStr, c_void},
+    ptr,
+};
+
+static SWEEPER: AtomicPtr<G> = AtomicPtr::new(ptr::null_mut());
+/// How many of the two have begun.
+static BEGUN: AtomicU32 = AtomicU32::new(0);
+
+/// Starts both, and waits until they have begun.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn gcenable() {
+    stage(c"gcenable");
+    start(bgsweep, c"bgsweep");
+    start(bgscavenge, c"bgscavenge");
+    // Not while locked to m0: another thread would have to run them.
+    if sched::unlock_os_thread().is_err() {
+        throw("gcenable: not locked to a thread");
+    }
+    // Acquire: pairs with begin.
+    while BEGUN.load(Acquire) < 2 {
+        gosched();
+    }
+    sched::lock_os_thread();
+}
+
+fn start(f: GmpFn, name: &'static CStr) {
+    if newproc_system(f, ptr::null_mut(), name).is_err() {
+        throw("gcenable: no memory for a goroutine");
+    }
+}
+
+/// The goroutine that calls this has begun; returns it.
+fn begin() -> &'static G {
+    // Release: pairs with gcenable.
+    BEGUN.fetch_add(1, Release);
+    // SAFETY: on a goroutine g is not null; Gs are type-stable.
+    unsafe { &*arch::getg() }
+}
+
+/// Empties what idle Ps keep into the pool, once for each permit.
+unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
+    let gp = begin();
+    // Release: pairs with sweep.
+    SWEEPER.store(ptr::from_ref(gp).cast_mut(), Release);
+    loop {
+        park_plain(c"sweep wait", FOREVER);
+        procs::flush_idle();
+    }
+}
+
+/// Wakes bgsweep.
+fn sweep() {
+    let gp = SWEEPER.load(Acquire);
+    // SAFETY: the module's invariant.
+    if let Some(gp) = unsafe { gp.as_ref() } {
+        ready_permit(gp);
+    }
+}
+
+/// Gives pages back, round by round.
+unsafe extern "C" fn bgscavenge(_arg: *mut c_void) {
+    let handle = handle_of(begin()).addr();
+    loop {
+        // Release: pairs with sysmon, which takes the handle out and readies.
+        SCAVENGER.store(handle, Release);
+        park_plain(c"scavenge wait", FOREVER);
+        SCAVENGER.store(0, Release);
+        sweep();
+        while let Some(next) = stack::scavenge(nanotime()).next {
+            park_plain(c"scavenge pause", next);
+        }
+    }
+}

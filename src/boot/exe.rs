@@ -1,0 +1,90 @@
+//! The exe path: a program that is linked with `asm/entry_amd64.S` and entered
+//! at `_rt0_amd64_linux`. Its main thread is m0, and its C `main` runs as the
+//! main goroutine, on a stack as large as the main thread's may become; the
+//! process ends with it. A deadlock of all goroutines is an error.
+//!
+//! Invariant: `MAIN` is set before `rt0_go`, and only on this path.
+
+use super::{
+    gate::{State, change},
+    init,
+    run_main::main_stack,
+};
+use crate::{
+    base::{
+        sync::{AtomicPtr, Ordering::*},
+        throw::throw,
+    },
+    gmp::{MAIN_STACK, SCHED},
+    os::auxv,
+};
+use core::{
+    ffi::{c_char, c_int},
+    mem, ptr,
+};
+
+type Main = unsafe extern "C" fn(
+    c_int,
+    *const *const c_char,
+    *const *const c_char,
+) -> c_int;
+
+unsafe extern "C" {
+    /// The address of `_rt0_amd64_linux` in the program, or 0.
+    safe fn rt0_entry() -> usize;
+    fn rt0_go(argc: c_int, argv: *const *const c_char) -> !;
+    /// Where the program keeps its environment.
+    static environ: *const *const c_char;
+}
+
+/// The program's `main`, or null.
+static MAIN: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Whether the program was entered at `_rt0_amd64_linux`.
+pub(super) fn entered_at_rt0() -> bool {
+    let entry = rt0_entry();
+    entry != 0 && entry == auxv::entry()
+}
+
+/// Whether the main goroutine is to run the program's `main`.
+pub(super) fn has_main() -> bool {
+    !MAIN.load(Relaxed).is_null()
+}
+
+/// What libc calls instead of `main`, by way of the entry object.
+///
+/// # Safety
+/// Called once, on the main thread, by `asm/entry_amd64.S`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _rt0_amd64_exe(
+    argc: c_int,
+    argv: *const *const c_char,
+    main: Main,
+) -> ! {
+    if !change(State::AwaitsMain, State::Starting) {
+        throw("_rt0_amd64_exe: the program was not entered there");
+    }
+    MAIN.store(main as *mut (), Relaxed);
+    MAIN_STACK.store(main_stack(), Relaxed);
+    // Nobody but goroutines goes on, so a deadlock can be told.
+    SCHED.mains.fetch_add(1, SeqCst);
+    // SAFETY: the start goes on here, and nowhere else (the state says so).
+    unsafe { rt0_go(argc, argv) }
+}
+
+/// Runs the program's `main` on the main goroutine and ends the process with
+/// its result.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn main_main() -> ! {
+    let main = MAIN.load(Relaxed);
+    // SAFETY: not null, has_main said so; stored from this type.
+    let main = unsafe { mem::transmute::<*mut (), Main>(main) };
+    let (argc, argv) = init::arguments();
+    // SAFETY: the C library's variable.
+    let envp = unsafe { environ };
+    // SAFETY: the program's main, with its arguments.
+    let result = unsafe { main(argc, argv, envp) };
+    // SAFETY: as a return from main does.
+    unsafe { libc::exit(result) }
+}

@@ -1,0 +1,152 @@
+//! Whether the runtime is up, and what a call does that comes too early.
+//!
+//! ```text
+//!              GMP_AUTOSTART=0
+//!   Fresh ---------------------> NotStarted --first call--+
+//!     |  \__exe path_> AwaitsMain --rt0_go from main-+    |
+//!     |                                              v    v
+//!     +--the constructor, or a call before it----> Starting --> Failed
+//!                                                     |
+//!        Up <--first_call done-- Opening <--a call-- Booted
+//!
+//!   fork, in the child: Starting, Booted, Opening, Up -> Forked
+//! ```
+//!
+//! Invariants:
+//! 1. `STATE` changes by compare-and-swap out of Fresh, NotStarted and Booted,
+//!    which several threads may leave; out of the others one thread stores.
+//! 2. Whoever changes it wakes all who sleep on it.
+//! 3. `ERROR` is written before Failed and never again.
+//! 4. Failed and Forked are for good.
+
+use super::preinit::{Start, libpreinit, libstart};
+use crate::{
+    base::{
+        Futex,
+        sync::{AtomicI32, AtomicU32, Ordering::*},
+    },
+    os::{Errno, Result, clock::nanotime, futex::OsFutex},
+    sched::host,
+};
+
+/// How long a call waits for the start, in nanoseconds.
+const PATIENCE: i64 = 10_000_000_000;
+
+/// Where the start is; see the drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum State {
+    /// The library is loaded, its constructor has not run.
+    Fresh = 0,
+    /// `GMP_AUTOSTART=0`: the first call starts it.
+    NotStarted = 1,
+    /// The program's entry is the runtime's, and main has yet to be reached.
+    AwaitsMain = 2,
+    /// A thread is being made, or initialises.
+    Starting = 3,
+    /// `runtime_main` has done its work.
+    Booted = 4,
+    /// The first call of a host does what has to wait for it.
+    Opening = 5,
+    /// Calls go straight on.
+    Up = 6,
+    /// No thread was to be had; `ERROR` says why.
+    Failed = 7,
+    /// The child of a fork: the runtime's threads are the parent's.
+    Forked = 8,
+}
+
+static STATE: AtomicU32 = AtomicU32::new(State::Fresh as u32);
+static ERROR: AtomicI32 = AtomicI32::new(0);
+
+/// The state now.
+pub(super) fn state() -> State {
+    // Acquire: pairs with the releases of set and change.
+    match STATE.load(Acquire) {
+        0 => State::Fresh,
+        1 => State::NotStarted,
+        2 => State::AwaitsMain,
+        3 => State::Starting,
+        4 => State::Booted,
+        5 => State::Opening,
+        6 => State::Up,
+        7 => State::Failed,
+        _ => State::Forked,
+    }
+}
+
+/// The only thread that may leave the present state goes on to `to`.
+pub(super) fn set(to: State) {
+    STATE.store(to as u32, Release);
+    OsFutex::wake(&raw const STATE, u32::MAX >> 1);
+}
+
+/// Goes from one state to another, if no other thread was faster.
+#[must_use]
+pub(super) fn change(from: State, to: State) -> bool {
+    let (from, to) = (from as u32, to as u32);
+    let won = STATE.compare_exchange(from, to, AcqRel, Relaxed).is_ok();
+    if won {
+        OsFutex::wake(&raw const STATE, u32::MAX >> 1);
+    }
+    won
+}
+
+/// The start failed.
+pub(super) fn fail(why: Errno) {
+    // Relaxed: published by set (invariant 3).
+    ERROR.store(why.0, Relaxed);
+    set(State::Failed);
+}
+
+/// What every call of the library passes first, but those that need no
+/// runtime. Waits for the start where it must, at most ten seconds.
+///
+/// Errors: `ETIMEDOUT`; `EAGAIN` before `main` of a program whose entry is the
+/// runtime's; `ENOTSUP` in the child of a fork; why no thread was to be had.
+#[inline]
+pub(crate) fn gate() -> Result<()> {
+    // Acquire: pairs with set; what the start did comes before the call.
+    if STATE.load(Acquire) == State::Up as u32 {
+        return Ok(());
+    }
+    gate_slow(nanotime() + PATIENCE)
+}
+
+#[cold]
+fn gate_slow(deadline: i64) -> Result<()> {
+    loop {
+        let seen = state();
+        match seen {
+            State::Up => return Ok(()),
+            // Relaxed: published with Failed (invariant 3).
+            State::Failed => return Err(Errno(ERROR.load(Relaxed))),
+            State::Forked => return Err(Errno(libc::ENOTSUP)),
+            State::AwaitsMain => return Err(Errno::EAGAIN),
+            State::Fresh => start_before_constructor(),
+            State::NotStarted => {
+                if change(State::NotStarted, State::Starting) {
+                    libstart();
+                }
+            }
+            State::Booted => {
+                if change(State::Booted, State::Opening) {
+                    host::first_call();
+                    set(State::Up);
+                }
+            }
+            State::Starting | State::Opening => {
+                if !OsFutex::wait(&STATE, seen as u32, deadline) {
+                    return Err(Errno(libc::ETIMEDOUT));
+                }
+            }
+        }
+    }
+}
+
+/// A constructor of the program that runs before ours has made a call.
+fn start_before_constructor() {
+    if libpreinit(0, core::ptr::null()) == Start::Now as i32 {
+        libstart();
+    }
+}

@@ -1,0 +1,259 @@
+//! The stages that `rt0_go` calls on m0, on its g0, in this order: `check`,
+//! `args`, `osinit`, `schedinit` with its own stages.
+//!
+//! Invariant: m0 is the only thread of the runtime, and nobody else knows
+//! anything of it yet: what is written here needs no order.
+
+use super::{
+    env::{self, Settings},
+    exe, hooks,
+    inittrace::stage,
+    preinit,
+};
+use crate::{
+    arch,
+    base::{
+        sync::{
+            AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
+            Ordering::*,
+        },
+        throw::throw,
+    },
+    gmp::{
+        G, M, MAXMCOUNT, MAXPROCS, NCPU, PHYS_HUGE_PAGE_SIZE, RANDSEED,
+        runtime_g0, runtime_m0,
+    },
+    os::{auxv, clock::nanotime, cpu, mem, proc, signal::SigMask, thread},
+    sched::{procs, threads},
+    stack,
+};
+use core::{
+    arch::x86_64::__cpuid,
+    ffi::{c_char, c_int},
+    hint::black_box,
+    ptr,
+};
+
+/// Threads at most, as in Go.
+const MAXMCOUNT_DEFAULT: i32 = 10_000;
+/// Pages smaller than this the guards are not made for.
+const MIN_PAGE_SIZE: usize = 4096;
+/// Bits of CPUID's EDX for leaf 1: FXSAVE and SSE2. The C ABI passes numbers
+/// in those registers. (`AT_HWCAP` should say the same, but glibc's getauxval
+/// gives a value of its own for it.)
+const CPU_NEEDED: u32 = 1 << 24 | 1 << 26;
+
+unsafe extern "C" {
+    /// CPUID's EDX for leaf 1, from `rt0_go`, or 0.
+    safe static runtime_processorFeatures: AtomicU32;
+}
+
+/// The program's arguments; for debuggers too.
+#[unsafe(no_mangle)]
+static runtime_argc: AtomicI32 = AtomicI32::new(0);
+#[unsafe(no_mangle)]
+static runtime_argv: AtomicPtr<*const c_char> = AtomicPtr::new(ptr::null_mut());
+
+/// What the auxiliary vector said; `args` writes.
+static PHYS_PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
+static STARTUP_RANDOM: AtomicU64 = AtomicU64::new(0);
+
+/// The program's arguments, as `main` gets them.
+pub(super) fn arguments() -> (c_int, *const *const c_char) {
+    (runtime_argc.load(Relaxed), runtime_argv.load(Relaxed))
+}
+
+/// The machine does what the rest takes for granted.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn check() {
+    if size_of::<usize>() != 8 || align_of::<AtomicU64>() != 8 {
+        throw("check: bad size of a word");
+    }
+    check_cas();
+    check_bytes();
+    if !ptr::eq(arch::getg(), &runtime_g0)
+        || !ptr::eq(runtime_g0.mp(), &runtime_m0)
+        || !ptr::eq(runtime_m0.g0.get(), &runtime_g0)
+    {
+        throw("check: g0 and m0 do not know each other");
+    }
+    let aligned = ptr::from_ref(&runtime_g0).addr() % align_of::<G>() == 0
+        && ptr::from_ref(&runtime_m0).addr() % align_of::<M>() == 0;
+    if !aligned {
+        throw("check: g0 or m0 is not aligned");
+    }
+}
+
+/// Compare-and-swap, on 32 and 64 bits, and addition across the middle.
+fn check_cas() {
+    let z = black_box(AtomicU32::new(1));
+    if z.compare_exchange(1, 2, SeqCst, SeqCst).is_err()
+        || z.compare_exchange(5, 6, SeqCst, SeqCst) != Err(2)
+    {
+        throw("check: 32-bit compare-and-swap");
+    }
+    let z = black_box(AtomicU64::new(u64::from(u32::MAX)));
+    if z.fetch_add(1, SeqCst) != u64::from(u32::MAX)
+        || z.load(SeqCst) != 1 << 32
+        || z.compare_exchange(0, 1, SeqCst, SeqCst) != Err(1 << 32)
+        || z.swap(u64::MAX, SeqCst) != 1 << 32
+    {
+        throw("check: 64-bit atomics");
+    }
+}
+
+/// A byte changes without its neighbours.
+fn check_bytes() {
+    let m = black_box([const { AtomicU8::new(1) }; 4]);
+    m[1].fetch_or(0xf0, SeqCst);
+    m[2].fetch_and(0, SeqCst);
+    if m.map(AtomicU8::into_inner) != [1, 0xf1, 0, 1] {
+        throw("check: atomic bytes");
+    }
+}
+
+/// Notes the arguments, where they can be believed, and what the kernel told.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn args(argc: c_int, argv: *const *const c_char) {
+    if exe::entered_at_rt0() || preinit::args_plausible() {
+        runtime_argc.store(argc, Relaxed);
+        runtime_argv.store(argv.cast_mut(), Relaxed);
+    }
+    sysauxv();
+}
+
+/// Reads the auxiliary vector.
+fn sysauxv() {
+    PHYS_PAGE_SIZE.store(mem::page_size(), Relaxed);
+    if let Some(random) = auxv::random() {
+        let [low, high] = [0, 8].map(|at| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&random[at..at + 8]);
+            u64::from_ne_bytes(word)
+        });
+        STARTUP_RANDOM.store(low ^ high, Relaxed);
+    }
+}
+
+/// What the system has: processors that this process may use, huge pages.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn osinit() {
+    NCPU.store(cpu::getproccount(), Relaxed);
+    PHYS_HUGE_PAGE_SIZE.store(mem::huge_page_size().unwrap_or(0), Relaxed);
+    if preinit::own_thread() {
+        thread::set_thread_name(c"gmprt-m0");
+    }
+}
+
+/// Everything that the scheduler needs, up to the first Ps.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn schedinit() {
+    MAXMCOUNT.store(MAXMCOUNT_DEFAULT, Relaxed);
+    // Release: pairs with the acquire where threads are made.
+    threads::THREAD_START.store(hooks::thread_start(), Release);
+    stackinit();
+    mallocinit();
+    randinit();
+    stage(c"mcommoninit");
+    threads::mcommoninit(&runtime_m0);
+    cpuinit();
+    sigsave();
+    goargs();
+    env::goenvs();
+    let settings = env::parsedebugvars();
+    set_stacks(&settings);
+    procresize(settings.maxprocs);
+}
+
+/// Makes the first Ps, as many as asked for, else as there are processors. m0
+/// takes the first one, the others are idle; with that the world is started.
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
+extern "C" fn procresize(maxprocs: Option<usize>) {
+    stage(c"procresize");
+    let procs = maxprocs.unwrap_or_else(|| NCPU.load(Relaxed));
+    procs::procresize(procs.min(MAXPROCS));
+}
+
+/// The stacks of goroutines, with the sizes that are built in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stackinit() {
+    stage(c"stackinit");
+    set_stacks(&Settings::default());
+}
+
+fn set_stacks(settings: &Settings) {
+    let size = settings.stack_size.unwrap_or(0);
+    if stack::stackinit(size, settings.guard_mprotect).is_err() {
+        throw("stackinit: a size that was checked before");
+    }
+}
+
+/// Pages are such that slabs of descriptors and stacks with their guards can
+/// be made of them. There is no heap to set up: the host's is used.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mallocinit() {
+    stage(c"mallocinit");
+    let page = PHYS_PAGE_SIZE.load(Relaxed);
+    if !page.is_power_of_two()
+        || page < MIN_PAGE_SIZE
+        || !stack::GUARD.is_multiple_of(page)
+    {
+        throw("mallocinit: bad system page size");
+    }
+}
+
+/// The seed of all random numbers: what the kernel gave this program, or the
+/// time.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn randinit() {
+    stage(c"randinit");
+    let seed = match STARTUP_RANDOM.load(Relaxed) {
+        0 => nanotime().unsigned_abs(),
+        random => random,
+    };
+    RANDSEED.store(seed, Relaxed);
+}
+
+/// The processor has what the C ABI passes numbers in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cpuinit() {
+    stage(c"cpuinit");
+    if __cpuid(1).edx & CPU_NEEDED != CPU_NEEDED {
+        throw("cpuinit: the processor has no SSE2");
+    }
+}
+
+/// The signal mask that all Ms run with. A thread of our making has every
+/// signal blocked, so there it is the mask of the thread that loaded the
+/// library; a thread of the host's has the mask that the host wants.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sigsave() {
+    stage(c"sigsave");
+    if !preinit::own_thread() {
+        threads::set_init_sigmask(SigMask::current());
+    }
+}
+
+/// The arguments, where the loader did not pass them on: from the kernel.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn goargs() {
+    stage(c"goargs");
+    if runtime_argv.load(Relaxed).is_null()
+        && let Some((argc, argv)) = proc::args()
+    {
+        runtime_argc.store(argc, Relaxed);
+        runtime_argv.store(argv.cast_mut(), Relaxed);
+    }
+}

@@ -1,0 +1,78 @@
+//! `GMPDEBUG=inittrace=1`: where the time of the start goes.
+//!
+//! Each stage announces itself once, as it begins. Stages follow one another,
+//! from the loading thread to m0's, and each lasts until the next one begins:
+//! a stage that has others inside is charged only for what comes before the
+//! first of them, and all of them add up to the total. Times are always taken,
+//! which costs less than to ask whether somebody wants them; they are printed
+//! when the runtime is up:
+//!
+//! ```text
+//! init rt0_go 1254 ns @41230 ns
+//! init total 241007 ns
+//! ```
+
+use crate::{
+    base::{
+        print::SigWriter,
+        sync::{AtomicI64, AtomicPtr, AtomicUsize, Ordering::*},
+    },
+    os::clock::nanotime,
+};
+use core::{
+    ffi::{CStr, c_char},
+    fmt::Write as _,
+    ptr,
+};
+
+/// More than there are stages.
+const MAX: usize = 48;
+
+struct Stage {
+    /// atomic: a constant C string
+    name: AtomicPtr<c_char>,
+    /// atomic: when it began
+    start: AtomicI64,
+}
+
+static STAGES: [Stage; MAX] = [const {
+    Stage { name: AtomicPtr::new(ptr::null_mut()), start: AtomicI64::new(0) }
+}; MAX];
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// A stage of the start begins.
+pub(super) fn stage(name: &'static CStr) {
+    inittrace_stage(name.as_ptr());
+}
+
+/// The same for assembly. `name` is a constant C string.
+#[unsafe(no_mangle)]
+extern "C" fn inittrace_stage(name: *const c_char) {
+    // Relaxed, all three: one stage follows another, and the threads that go
+    // through them are made one by the other.
+    let at = COUNT.fetch_add(1, Relaxed);
+    let Some(slot) = STAGES.get(at) else { return };
+    slot.name.store(name.cast_mut(), Relaxed);
+    slot.start.store(nanotime(), Relaxed);
+}
+
+/// Prints what was noted; the start is over.
+pub(super) fn print() {
+    let end = nanotime();
+    let count = COUNT.load(Relaxed).min(MAX);
+    let begin = STAGES[0].start.load(Relaxed);
+    let mut w = SigWriter::stderr();
+    for (i, stage) in STAGES[..count].iter().enumerate() {
+        let start = stage.start.load(Relaxed);
+        let next = STAGES[..count].get(i + 1);
+        let until = next.map_or(end, |s| s.start.load(Relaxed));
+        let name = stage.name.load(Relaxed);
+        // SAFETY: a constant C string, as its field says.
+        let name = unsafe { CStr::from_ptr(name) };
+        w.bytes(b"init ");
+        w.bytes(name.to_bytes());
+        // A SigWriter reports no errors.
+        let _ = writeln!(w, " {} ns @{} ns", until - start, start - begin);
+    }
+    let _ = writeln!(w, "init total {} ns", end - begin);
+}

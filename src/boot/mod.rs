@@ -1,0 +1,43 @@
+//! The start path, in order. Every stage bears Go's name and is a symbol of
+//! its own, so that a debugger stops at it (`break schedinit`).
+//!
+//! | stage | where |
+//! |---|---|
+//! | `_rt0_amd64_lib` | `asm/rt0_amd64.S`: the constructor |
+//! | `libpreinit`, `newosproc0` | `preinit.rs`; on the loading thread |
+//! | `_rt0_amd64_lib_go`, `rt0_go`, `settls` | `asm/rt0_amd64.S`; on m0 |
+//! | `check`, `args`, `osinit`, `schedinit` | `init.rs`, `env.rs` |
+//! | `newproc`, `mstart`, `mstart1`, `minit`, `schedule` | `sched` |
+//! | `runtime_main`, `runtime_inittasks`, `gcenable` | `runtime_main.rs` |
+//! | `main_main` | `exe.rs`; only in a program of the exe path |
+//!
+//! The exe path comes from `_rt0_amd64_linux` and `_rt0_amd64` in
+//! `asm/entry_amd64.S`, by way of `_rt0_amd64_exe` in `exe.rs`, to `rt0_go` on
+//! the process's main thread.
+//!
+//! `gmp_run_main` (`run_main.rs`) gives a program that was started as usual
+//! the same: a `main` that is a goroutine.
+//!
+//! What a host has to do with it: `hooks.rs` (pointers that it may set),
+//! `gate.rs` (how its first call waits), `inittrace.rs` (where the time goes).
+//!
+//! Invariants:
+//! 1. The constructor waits for nothing: the loader's lock is held.
+//! 2. Nothing here calls `dlsym` or `dl_iterate_phdr`, or uses thread-local
+//!    storage that is allocated on demand: they take the loader's lock, which
+//!    a host's thread may hold while it waits for the start.
+//! 3. After the start only `gate` and `run_main` are called.
+
+mod background;
+mod env;
+mod exe;
+mod gate;
+mod hooks;
+mod init;
+mod inittrace;
+mod preinit;
+mod run_main;
+mod runtime_main;
+
+pub(crate) use gate::gate;
+pub(crate) use run_main::run_main;

@@ -1,0 +1,151 @@
+//! What happens on the thread that loads the library: `libpreinit`, and the
+//! thread that becomes m0.
+
+use super::{
+    env, exe,
+    gate::{self, State, change},
+    inittrace::stage,
+};
+use crate::{
+    base::{
+        sync::{AtomicBool, Ordering::*},
+        throw::set_throw_hook,
+    },
+    diag::{dump, fault},
+    os::{
+        Errno, membarrier,
+        signal::SigMask,
+        task,
+        thread::{self, ThreadStart},
+    },
+    sched::{host, threads},
+};
+use core::ffi::{c_char, c_int};
+
+unsafe extern "C" {
+    /// Makes the thread m0, through the host's hook or `newosproc0`.
+    #[link_name = "libstart"]
+    safe fn libstart_asm();
+    /// Where the program keeps its environment.
+    static environ: *const *const c_char;
+}
+
+/// What `libpreinit` tells the constructor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Start {
+    /// Not now, or somebody else does.
+    No = 0,
+    /// Make the thread.
+    Now = 1,
+}
+
+/// The constructor was called with the program's arguments.
+static ARGS_PLAUSIBLE: AtomicBool = AtomicBool::new(false);
+/// m0's thread was made by `newosproc0`, with all signals blocked.
+static OWN_THREAD: AtomicBool = AtomicBool::new(false);
+
+/// Whether the arguments that the constructor got can be believed.
+pub(super) fn args_plausible() -> bool {
+    ARGS_PLAUSIBLE.load(Relaxed)
+}
+
+/// Whether m0 runs on a thread of our making.
+pub(super) fn own_thread() -> bool {
+    OWN_THREAD.load(Relaxed)
+}
+
+/// What must have happened before the host's code runs on: the environment is
+/// copied while nobody changes it, the signal mask of the loading thread is
+/// known, the handler for stack overflows and the one for forks are in place.
+///
+/// Returns a [`Start`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn libpreinit(
+    argc: c_int,
+    argv: *const *const c_char,
+) -> c_int {
+    stage(c"libpreinit");
+    if !change(State::Fresh, State::Starting) {
+        return Start::No as c_int;
+    }
+    ARGS_PLAUSIBLE.store(plausible(argc, argv), Relaxed);
+    env::capture();
+    threads::set_init_sigmask(SigMask::current());
+    set_throw_hook(dump::print_goroutines);
+    host::hostinit();
+    fault::install();
+    register_membarrier();
+    // SAFETY: in_child may be called in any child. The error, out of memory,
+    // would show in a child only, which cannot use the runtime anyway.
+    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    if exe::entered_at_rt0() {
+        gate::set(State::AwaitsMain);
+        return Start::No as c_int;
+    }
+    if !env::autostart() {
+        gate::set(State::NotStarted);
+        return Start::No as c_int;
+    }
+    Start::Now as c_int
+}
+
+/// Announces the barrier that sysmon uses, as long as it costs nothing: with a
+/// second thread in the process the kernel takes ten milliseconds for it, and
+/// sysmon does it on its own time.
+fn register_membarrier() {
+    if task::count_threads() == Some(1) {
+        // An error comes again when sysmon tries.
+        let _ = membarrier::register();
+    }
+}
+
+/// glibc passes `argc` and `argv` to constructors, and the environment follows
+/// `argv` in memory until the program changes it. Other C libraries pass
+/// nothing, and the registers hold anything: so nothing is read through them.
+fn plausible(argc: c_int, argv: *const *const c_char) -> bool {
+    // SAFETY: the C library's variable, which only the program's other
+    // threads might write now.
+    let end = unsafe { environ };
+    let words = usize::try_from(argc).unwrap_or(0) + 1;
+    words > 1 && !argv.is_null() && core::ptr::eq(argv.wrapping_add(words), end)
+}
+
+/// In the child of a fork: the threads of a started runtime are not here.
+extern "C" fn in_child() {
+    if matches!(
+        gate::state(),
+        State::Starting | State::Booted | State::Opening | State::Up
+    ) {
+        gate::set(State::Forked);
+    }
+}
+
+/// Makes m0's thread. The state is Starting.
+pub(super) fn libstart() {
+    libstart_asm();
+}
+
+/// Makes the thread that becomes m0. Returns 0 or an errno.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn newosproc0(stack_size: usize, start: ThreadStart) -> c_int {
+    OWN_THREAD.store(true, Relaxed);
+    // SAFETY: start is _rt0_amd64_lib_go, and nobody else starts m0 (the
+    // state is Starting).
+    match unsafe { thread::newosproc(start, core::ptr::null_mut(), stack_size) }
+    {
+        Ok(()) => 0,
+        Err(e) => e.0,
+    }
+}
+
+/// How the making of m0's thread went: 0, or the errno that the first call
+/// will report.
+#[unsafe(no_mangle)]
+extern "C" fn libstarted(errno: c_int) {
+    if errno != 0 {
+        gate::fail(Errno(errno.saturating_abs()));
+    }
+}

@@ -1,0 +1,83 @@
+//! `gmp_run_main`: a host's `main` as the main goroutine, without giving the
+//! process up.
+//!
+//! Invariant: a [`Run`] lies on the caller's stack, so the caller does not go
+//! on before the goroutine that uses it has ended.
+
+use crate::{
+    gmp::{SCHED, gflag},
+    os::{Errno, Result, thread::main_stack_rlimit},
+    sched::{
+        join,
+        newproc::{NewG, newproc1},
+        park,
+    },
+    stack::MAX_SIZE,
+};
+use core::{
+    cell::Cell,
+    ffi::{c_char, c_int, c_void},
+    ptr,
+    sync::atomic::Ordering::*,
+};
+
+/// C's main, without the environment.
+pub(crate) type Main = unsafe extern "C" fn(c_int, *mut *mut c_char) -> c_int;
+
+/// What the goroutine gets.
+struct Run {
+    argc: c_int,
+    argv: *mut *mut c_char,
+    main: Main,
+    result: Cell<c_int>,
+}
+
+/// Runs `main` on a goroutine with the main stack and waits for its end. A
+/// deadlock of all goroutines is an error meanwhile.
+///
+/// Returns its result, 0 where it ended by `gmp_exit`.
+///
+/// Errors: `ENOMEM`; `EDEADLK` inside a callback that may not park.
+pub(crate) fn run_main(
+    argc: c_int,
+    argv: *mut *mut c_char,
+    main: Main,
+) -> Result<c_int> {
+    // Before anything is started: whether this thread can wait for it.
+    park::current()?;
+    let run = Run { argc, argv, main, result: Cell::new(0) };
+    let handle = newproc1(&NewG {
+        name: Some(c"main"),
+        stack_size: main_stack(),
+        flags: gflag::MAIN,
+        joinable: true,
+        ..NewG::new(main_goroutine, ptr::from_ref(&run).cast_mut().cast())
+    })?;
+    SCHED.mains.fetch_add(1, SeqCst);
+    let ended = join_for_sure(handle);
+    SCHED.mains.fetch_sub(1, SeqCst);
+    ended.map(|()| run.result.get())
+}
+
+/// Joins the goroutine, also if the caller is cancelled meanwhile.
+fn join_for_sure(handle: *mut c_void) -> Result<()> {
+    loop {
+        match join::join(handle, park::FOREVER) {
+            Err(Errno(libc::ECANCELED)) => {}
+            ended => return ended,
+        }
+    }
+}
+
+/// Bytes of stack that the process's first thread would have, within what a
+/// goroutine can have.
+pub(super) fn main_stack() -> usize {
+    main_stack_rlimit().unwrap_or(MAX_SIZE).min(MAX_SIZE)
+}
+
+unsafe extern "C" fn main_goroutine(arg: *mut c_void) {
+    // SAFETY: run_main's, which is still there (the module's invariant).
+    let run = unsafe { &*arg.cast::<Run>() };
+    // SAFETY: the host's main with the host's arguments.
+    run.result.set(unsafe { (run.main)(run.argc, run.argv) });
+}

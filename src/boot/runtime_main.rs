@@ -1,0 +1,79 @@
+//! The main goroutine: what is left of the start once goroutines can run.
+//!
+//! It is locked to m0 for that time. In a library it ends then; on the exe
+//! path it goes on to the program's `main`.
+
+use super::{
+    background::gcenable,
+    exe,
+    gate::{self, State},
+    hooks,
+    inittrace::{self, stage},
+};
+use crate::{
+    arch,
+    base::{sync::Ordering::*, throw::throw},
+    gmp::{DEBUG, G, MAIN_STARTED, runtime_m0},
+    os::clock::nanotime,
+    sched,
+};
+use core::{
+    ffi::{CStr, c_void},
+    ptr,
+};
+
+/// What is initialised on the main goroutine, in this order: unlike the stages
+/// before, these may start goroutines and park.
+const INIT_TASKS: &[(&CStr, fn())] = &[(c"init clock", init_clock)];
+
+/// The main goroutine (Go's `runtime.main`).
+///
+/// New goroutines may start Ms only when it is done: what it starts itself
+/// runs on m0, so that a process that only loads the library has two threads
+/// more, m0 and sysmon.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
+    stage(c"runtime_main");
+    // SAFETY: on a goroutine g is not null.
+    let gp: &G = unsafe { &*arch::getg() };
+    if !ptr::eq(gp.mp(), &runtime_m0) {
+        throw("runtime_main: not on m0");
+    }
+    stage(c"sysmon");
+    sched::start_sysmon();
+    sched::lock_os_thread();
+    runtime_inittasks();
+    gcenable();
+    stage(c"main_init_done");
+    if DEBUG.inittrace.load(Relaxed) {
+        inittrace::print();
+    }
+    // Release: pairs with the acquire in newproc1.
+    MAIN_STARTED.store(true, Release);
+    gate::set(State::Booted);
+    hooks::notify_runtime_init_done();
+    if sched::unlock_os_thread().is_err() {
+        throw("runtime_main: not locked to its thread");
+    }
+    if exe::has_main() {
+        exe::main_main();
+    }
+}
+
+/// Runs the init tasks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn runtime_inittasks() {
+    for (name, task) in INIT_TASKS {
+        stage(name);
+        task();
+    }
+}
+
+/// Deadlines are points of a clock that has to be past its zero.
+fn init_clock() {
+    if nanotime() <= 0 {
+        throw("init_clock: nanotime returning zero");
+    }
+}

@@ -1,0 +1,155 @@
+//! The personality of a goroutine's first frame: where an exception arrives
+//! that no frame of the goroutine has a handler for.
+//!
+//! An unwinder looks for a handler frame by frame, before it unwinds anything
+//! (Itanium C++ ABI, level 1). At `gostart` the stack ends. So this says which
+//! goroutine it is and what was thrown, and lets the search go on: it finds
+//! the end of the stack, and the language does what it does about an uncaught
+//! exception, in C++ `std::terminate`, with the whole stack still there.
+//!
+//! A forced unwinding (`pthread_exit`, `pthread_cancel`) would leave the
+//! goroutine's stack for that of the thread, which runs other goroutines too.
+
+use super::dump;
+use crate::{
+    base::{print::SigWriter, throw::fatal_args},
+    os::dl,
+};
+use core::{
+    ffi::{CStr, c_char, c_int, c_void},
+    fmt::{self, Write as _},
+    mem, ptr,
+};
+
+/// `_URC_CONTINUE_UNWIND`: not handled here.
+const CONTINUE_UNWIND: c_int = 8;
+/// `_UA_SEARCH_PHASE`, `_UA_FORCE_UNWIND`.
+const SEARCH_PHASE: c_int = 1;
+const FORCE_UNWIND: c_int = 8;
+
+/// Exception classes: who threw, in the upper bytes, and whether the object is
+/// another exception's, in the lowest.
+const GNU_CXX: u64 = u64::from_be_bytes(*b"GNUCC++\0");
+const LLVM_CXX: u64 = u64::from_be_bytes(*b"CLNGC++\0");
+const DEPENDENT: u64 = 1;
+
+/// Bytes from the `__cxa_exception` header's first field, the `type_info`, to
+/// the unwinder's header, which comes last in it.
+const TYPE_BEFORE: usize = 80;
+/// Bytes of the whole header, which lies before the thrown object.
+const HEADER: usize = 112;
+
+/// Called by the unwinder; see the module.
+///
+/// # Safety
+/// The arguments are what the ABI says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gmprt_personality(
+    _version: c_int,
+    actions: c_int,
+    class: u64,
+    exception: *const c_void,
+    _context: *mut c_void,
+) -> c_int {
+    if actions & FORCE_UNWIND != 0 {
+        fatal_args(format_args!("{}pthread_exit on a goroutine", Who));
+    }
+    if actions & SEARCH_PHASE != 0 {
+        // SAFETY: as the caller promises.
+        let thrown = unsafe { Thrown::new(class, exception) };
+        let mut w = SigWriter::stderr();
+        // A SigWriter reports no errors.
+        let _ = writeln!(w, "fatal error: {Who}uncaught {thrown}");
+    }
+    CONTINUE_UNWIND
+}
+
+/// `goroutine 7 "name": `, if there is one.
+struct Who;
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(gp) = dump::failing() else { return Ok(()) };
+        write!(f, "goroutine {}", gp.goid.get())?;
+        dump::name(f, gp)?;
+        f.write_str(": ")
+    }
+}
+
+/// What was thrown.
+enum Thrown {
+    /// A C++ object of the type with this mangled name.
+    Cxx(*const c_char),
+    /// Another language's.
+    Foreign(u64),
+}
+
+impl Thrown {
+    /// # Safety
+    /// `exception` is the unwinder's header of an exception of this class.
+    unsafe fn new(class: u64, exception: *const c_void) -> Self {
+        let vendor = class & !0xff;
+        if vendor != GNU_CXX && vendor != LLVM_CXX {
+            return Self::Foreign(class);
+        }
+        let mut field = exception.wrapping_byte_sub(TYPE_BEFORE).cast();
+        if vendor == GNU_CXX && class & 0xff == DEPENDENT {
+            // The field is the address of the first exception's object there.
+            // SAFETY: within the header of an exception of this class.
+            let object: *const c_void = unsafe { ptr::read(field) };
+            field = object.wrapping_byte_sub(HEADER).cast();
+        }
+        // SAFETY: the type_info in the header.
+        let type_info = unsafe { ptr::read(field) }.cast::<*const c_char>();
+        // SAFETY: a type_info is its table of functions, then its name.
+        Self::Cxx(unsafe { ptr::read(type_info.wrapping_add(1)) })
+    }
+}
+
+impl fmt::Display for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Cxx(mangled) => {
+                f.write_str("exception of type ")?;
+                dump::text(f, demangled(mangled))
+            }
+            Self::Foreign(class) => {
+                f.write_str("foreign exception of class \"")?;
+                for byte in class.to_be_bytes() {
+                    write!(f, "{}", byte.escape_ascii())?;
+                }
+                f.write_str("\"")
+            }
+        }
+    }
+}
+
+/// The name as C++ source has it, if the C++ library can tell; never freed,
+/// since the process ends.
+fn demangled(mangled: *const c_char) -> *const c_char {
+    type Demangle = unsafe extern "C" fn(
+        *const c_char,
+        *mut c_char,
+        *mut usize,
+        *mut c_int,
+    ) -> *const c_char;
+    // A leading star tells the C++ library how to compare.
+    // SAFETY: a type_info's name is a C string.
+    let name = unsafe { CStr::from_ptr(mangled) };
+    let mangled = match name.to_bytes().first() {
+        Some(b'*') => mangled.wrapping_add(1),
+        _ => mangled,
+    };
+    let f = dl::find(c"__cxa_demangle");
+    if f.is_null() {
+        return mangled;
+    }
+    // SAFETY: the C++ ABI's function has this type.
+    let f = unsafe { mem::transmute::<*mut c_void, Demangle>(f) };
+    let mut status = 0;
+    // SAFETY: null asks for a new buffer.
+    let plain = unsafe {
+        f(mangled, ptr::null_mut(), ptr::null_mut(), &raw mut status)
+    };
+    if plain.is_null() { mangled } else { plain }
+}

@@ -1,0 +1,150 @@
+//! Runtime: version, start, number of Ps, `gmp_run_main`.
+
+use super::{call, code};
+use crate::{
+    boot,
+    gmp::GmpFn,
+    os::Errno,
+    sched::{context, newproc, procs},
+};
+use core::ffi::{CStr, c_char, c_int, c_void};
+
+/// The version of this library, "MAJOR.MINOR.PATCH". Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_rt_version() -> *const c_char {
+    const VERSION: &CStr = match CStr::from_bytes_with_nul(
+        concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes(),
+    ) {
+        Ok(version) => version,
+        Err(_) => c"",
+    };
+    VERSION.as_ptr()
+}
+
+/// Waits until the runtime has started, at most ten seconds.
+///
+/// Returns 0; -ETIMEDOUT; or why the start failed, such as -EAGAIN where no
+/// thread was to be had; -ENOTSUP in the child of a fork. Any other call waits
+/// the same way by itself.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_wait_init() -> c_int {
+    code(boot::gate())
+}
+
+/// Sets how many goroutines may run at once (GOMAXPROCS); the initial value is
+/// GMP_MAXPROCS, or GOMAXPROCS, or the CPUs this process may use.
+///
+/// `n`: the new number; below 1 only asks; above 1024 counts as 1024.
+///
+/// Returns the former number, or a negative errno if the runtime is not up.
+/// Waits for a moment until goroutines inside the runtime have let go, but
+/// never parks the caller.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_set_maxprocs(n: c_int) -> c_int {
+    match boot::gate() {
+        Ok(()) => procs::set_maxprocs(n),
+        Err(e) => e.neg(),
+    }
+}
+
+/// The number of CPUs that this process may use: affinity and cgroup quota.
+/// Never blocks once the runtime is up.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_num_cpu() -> c_int {
+    match boot::gate() {
+        Ok(()) => procs::num_cpu() as c_int,
+        Err(e) => e.neg(),
+    }
+}
+
+/// The number of goroutines that exist now, running or not. Never blocks once
+/// the runtime is up.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_num_goroutines() -> i64 {
+    match boot::gate() {
+        Ok(()) => newproc::gcount(),
+        Err(e) => i64::from(e.neg()),
+    }
+}
+
+/// Runs `main` as the main goroutine, on a stack as large as RLIMIT_STACK, and
+/// returns its result as soon as it returns, without waiting for other
+/// goroutines. Meanwhile a deadlock of all goroutines is reported and ends
+/// the process.
+///
+/// `argc`, `argv`: handed to `main`.
+///
+/// Returns main's result; a negative errno where it could not be started
+/// (-EINVAL for a null `main`). Blocks the calling thread, or parks the
+/// calling goroutine.
+///
+/// # Safety
+/// `main` may be called with `argc` and `argv`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_run_main(
+    argc: c_int,
+    argv: *mut *mut c_char,
+    main: Option<unsafe extern "C" fn(c_int, *mut *mut c_char) -> c_int>,
+) -> c_int {
+    let Some(main) = main else { return Errno::EINVAL.neg() };
+    let run = || boot::run_main(argc, argv, main);
+    match boot::gate().and_then(|()| run()) {
+        Ok(result) => result,
+        Err(e) => e.neg(),
+    }
+}
+
+/// What an error code means, in English: the text of a negative errno or of
+/// its positive value. Never blocks; the text is static.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_strerror(code: c_int) -> *const c_char {
+    crate::os::errno::strerror(code)
+}
+
+/// For gmp.h under C++: tells where C++ keeps a thread's exception state
+/// (`__cxa_get_globals`), so that each goroutine has its own. Programs do not
+/// call it themselves.
+///
+/// Returns 0; -EINVAL for null. Never blocks.
+///
+/// # Safety
+/// `f` is `__cxa_get_globals`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_register_cxa(
+    f: Option<unsafe extern "C" fn() -> *mut c_void>,
+) -> c_int {
+    let Some(f) = f else { return Errno::EINVAL.neg() };
+    // SAFETY: the same function, whose result is two words, as promised.
+    let f = unsafe {
+        core::mem::transmute::<
+            unsafe extern "C" fn() -> *mut c_void,
+            context::GetGlobals,
+        >(f)
+    };
+    context::set_cxa_get_globals(f);
+    0
+}
+
+/// Calls `fn(arg)`, which may block for as long as it likes: the other
+/// goroutines go on at once, where without it they would after about a
+/// millisecond. On a host thread it is a plain call.
+///
+/// Returns 0; -EINVAL for a null `fn`. Blocks while `fn` does; stays on the
+/// caller's thread.
+///
+/// # Safety
+/// `func` may be called with `arg`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_blocking(
+    func: Option<GmpFn>,
+    arg: *mut c_void,
+) -> c_int {
+    call(|| {
+        let func = func.ok_or(Errno::EINVAL)?;
+        crate::sched::park::entersyscall();
+        // SAFETY: the caller's promise.
+        unsafe { func(arg) };
+        crate::sched::park::exitsyscall();
+        Ok(())
+    })
+}

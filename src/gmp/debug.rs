@@ -1,0 +1,70 @@
+//! What the start finds out for the layers below it: the settings of the
+//! environment, and the seed of all random numbers.
+//!
+//! `boot` parses and writes, before the first goroutine runs; everybody reads,
+//! relaxed, for creating a thread or queueing a goroutine orders the rest.
+
+use crate::base::sync::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*,
+};
+
+/// How much a fatal error tells about goroutines (`GMP_TRACEBACK`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Traceback {
+    /// Nothing.
+    None = 0,
+    /// The one that failed; all of the host's where none did.
+    Single = 1,
+    /// All of the host's.
+    All = 2,
+    /// The library's own too.
+    System = 3,
+}
+
+/// The settings of `GMPDEBUG` and `GMP_TRACEBACK`.
+pub(crate) struct DebugVars {
+    /// Print each stage of the start with its time.
+    pub inittrace: AtomicBool,
+    /// Print the scheduler's state every so many milliseconds; 0: never.
+    pub schedtrace: AtomicU32,
+    /// With each P, M and goroutine.
+    pub scheddetail: AtomicBool,
+    /// sysmon takes Ps from goroutines that block or run long.
+    pub handoff: AtomicBool,
+    /// A host thread that joins an unstarted goroutine runs it in place.
+    pub hostrun: AtomicBool,
+    /// A [`Traceback`].
+    traceback: AtomicU8,
+}
+
+pub(crate) static DEBUG: DebugVars = DebugVars {
+    inittrace: AtomicBool::new(false),
+    schedtrace: AtomicU32::new(0),
+    scheddetail: AtomicBool::new(false),
+    handoff: AtomicBool::new(true),
+    hostrun: AtomicBool::new(true),
+    traceback: AtomicU8::new(Traceback::Single as u8),
+};
+
+/// Where the random numbers of Ms and Ps start, mixed with their own ids.
+pub(crate) static RANDSEED: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes of stack of the goroutine that runs the program's `main`; 0 where
+/// the main goroutine only initialises, which is in a library.
+pub(crate) static MAIN_STACK: AtomicUsize = AtomicUsize::new(0);
+
+impl DebugVars {
+    pub(crate) fn traceback(&self) -> Traceback {
+        match self.traceback.load(Relaxed) {
+            0 => Traceback::None,
+            2 => Traceback::All,
+            3 => Traceback::System,
+            _ => Traceback::Single,
+        }
+    }
+
+    pub(crate) fn set_traceback(&self, level: Traceback) {
+        self.traceback.store(level as u8, Relaxed);
+    }
+}

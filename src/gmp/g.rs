@@ -1,0 +1,321 @@
+//! G: a goroutine, or the stand-in for a host thread or for an M's own stack.
+//!
+//! | status | who owns the stack and the owner fields |
+//! |---|---|
+//! | Idle | nobody: just made |
+//! | Dead | the free list that holds it, or who took it from there |
+//! | Runnable | the queue that holds it |
+//! | Running | the M in `m` |
+//! | Waiting | the wait record; who wins its ticket readies it |
+//!
+//! `casgstatus` is the one writer of the status. There is no collector to race
+//! with, so it is a store: who owns the G is always one thread.
+//!
+//! A G that has not run yet has no stack: `execute` binds one. A G of a host
+//! thread (`HOST`) never has one of ours: it runs on the thread's own, is
+//! Running or Waiting, and its park is a sleep of that thread.
+
+use super::{M, parkword::ParkWord};
+use crate::{base::throw::throw, stack::Stack};
+use core::{
+    cell::{Cell, UnsafeCell},
+    ffi::{c_char, c_void},
+    ptr,
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
+};
+
+/// A goroutine's function.
+pub type GmpFn = unsafe extern "C" fn(arg: *mut c_void);
+
+/// What a G is doing. Values as in Go's `_Gidle`, ….
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum GStatus {
+    Idle = 0,
+    Runnable = 1,
+    Running = 2,
+    Waiting = 4,
+    Dead = 6,
+}
+
+/// Arguments up to this size wait inside the descriptor.
+pub(crate) const INLINE_ARGS: usize = 48;
+
+/// `stackguard0` while a yield is requested; above every address.
+pub(crate) const STACK_PREEMPT: usize = usize::MAX - 1313;
+
+/// Bits of `G::flags`.
+pub(crate) mod gflag {
+    /// Stands for a host thread.
+    pub const HOST: u32 = 1;
+    /// The library's own: not counted, not reported.
+    pub const SYSTEM: u32 = 2;
+    /// Has run, so it has a stack.
+    pub const STARTED: u32 = 4;
+    /// Locks its thread before its function runs.
+    pub const LOCK_AT_START: u32 = 8;
+    /// `main` of `gmp_run_main` or of the exe path.
+    pub const MAIN: u32 = 16;
+    /// Its arguments wait in `args`, `args_len` bytes.
+    pub const ARGS: u32 = 32;
+}
+
+/// A goroutine. The first fields are known to assembly and to `_cgo_init`.
+#[repr(C, align(64))]
+pub(crate) struct G {
+    /// owner: the stack is `[stack_lo, stack_hi)`; 0 where there is none
+    pub stack_lo: Cell<usize>,
+    /// owner
+    pub stack_hi: Cell<usize>,
+    /// atomic: `stack_lo + STACK_GUARD`, or `STACK_PREEMPT`
+    pub stackguard0: AtomicUsize,
+    /// owner
+    pub stackguard1: Cell<usize>,
+    /// owner: where it is suspended, see `asm/switch_amd64.S`
+    pub sched_sp: Cell<usize>,
+    /// owner: the M it runs on
+    pub m: Cell<*const M>,
+    /// atomic
+    pub park: ParkWord,
+
+    /// whoever has it in a queue or list
+    pub schedlink: Cell<*const G>,
+    /// written by `casgstatus` only
+    status: AtomicU32,
+    /// owner
+    pub flags: Cell<u32>,
+    /// owner: `errno` while it does not run
+    pub errno: Cell<i32>,
+    /// const: its place in the table
+    pub index: u32,
+    /// atomic: bumped at each death, so that old handles go stale
+    pub generation: AtomicU32,
+    /// owner
+    pub args_len: Cell<u32>,
+    /// owner
+    pub goid: Cell<u64>,
+    /// owner
+    pub func: Cell<Option<GmpFn>>,
+    /// owner
+    pub arg: Cell<*mut c_void>,
+    /// owner: the M that it is locked to
+    pub lockedm: Cell<*const M>,
+    /// owner: the two words behind `__cxa_get_globals` while it does not run
+    pub cxa: Cell<[usize; 2]>,
+    /// atomic: who joins it, see `sched::join`
+    pub joiner: AtomicUsize,
+    /// atomic: its name, from `malloc`, or null
+    pub name: AtomicPtr<c_char>,
+    /// owner: goid of who started it
+    pub parent: Cell<u64>,
+    /// atomic: a C string that says what it waits for
+    pub waitreason: AtomicPtr<c_char>,
+    /// owner: bytes of stack asked for, 0 for the default
+    pub stack_size: Cell<u32>,
+    /// owner
+    pub stack_class: Cell<u8>,
+    /// owner: the arguments, or a pointer from `malloc` to them
+    pub args: UnsafeCell<[u8; INLINE_ARGS]>,
+}
+
+// SAFETY: each field's guard is in its comment (module invariant 2 of `gmp`);
+// the Cells are touched by the owner only.
+unsafe impl Sync for G {}
+// SAFETY: nothing in it belongs to a thread.
+unsafe impl Send for G {}
+
+impl G {
+    pub(crate) const fn new(index: u32) -> Self {
+        Self {
+            stack_lo: Cell::new(0),
+            stack_hi: Cell::new(0),
+            stackguard0: AtomicUsize::new(0),
+            stackguard1: Cell::new(0),
+            sched_sp: Cell::new(0),
+            m: Cell::new(ptr::null()),
+            park: ParkWord::new(),
+            schedlink: Cell::new(ptr::null()),
+            status: AtomicU32::new(GStatus::Idle as u32),
+            flags: Cell::new(0),
+            errno: Cell::new(0),
+            index,
+            generation: AtomicU32::new(1),
+            args_len: Cell::new(0),
+            goid: Cell::new(0),
+            func: Cell::new(None),
+            arg: Cell::new(ptr::null_mut()),
+            lockedm: Cell::new(ptr::null()),
+            cxa: Cell::new([0; 2]),
+            joiner: AtomicUsize::new(0),
+            name: AtomicPtr::new(ptr::null_mut()),
+            parent: Cell::new(0),
+            waitreason: AtomicPtr::new(ptr::null_mut()),
+            stack_size: Cell::new(0),
+            stack_class: Cell::new(0),
+            args: UnsafeCell::new([0; INLINE_ARGS]),
+        }
+    }
+
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    pub(crate) fn set_flag(&self, flag: u32) {
+        self.flags.set(self.flags.get() | flag);
+    }
+
+    pub(crate) fn is_host(&self) -> bool {
+        self.has(gflag::HOST)
+    }
+
+    /// The M it runs on.
+    pub(crate) fn mp(&self) -> &'static M {
+        // SAFETY: set while it runs, which is when it is asked for; Ms are
+        // type-stable (invariant 1 of `gmp`).
+        unsafe { &*self.m.get() }
+    }
+
+    pub(crate) fn readgstatus(&self) -> GStatus {
+        // Acquire: pairs with casgstatus.
+        match self.status.load(Acquire) {
+            1 => GStatus::Runnable,
+            2 => GStatus::Running,
+            4 => GStatus::Waiting,
+            6 => GStatus::Dead,
+            _ => GStatus::Idle,
+        }
+    }
+
+    /// Binds `stack` to it.
+    pub(crate) fn set_stack(&self, stack: Stack) {
+        self.stack_lo.set(stack.lo);
+        self.stack_hi.set(stack.hi);
+        self.stack_class.set(stack.class);
+        self.reset_stackguard();
+        self.stackguard1.set(stack.lo + super::offsets::STACK_GUARD);
+    }
+
+    /// Takes its stack from it; None where it never had one.
+    pub(crate) fn take_stack(&self) -> Option<Stack> {
+        let lo = self.stack_lo.replace(0);
+        let hi = self.stack_hi.replace(0);
+        (lo != 0).then(|| Stack { lo, hi, class: self.stack_class.get() })
+    }
+
+    /// Drops a request to yield.
+    pub(crate) fn reset_stackguard(&self) {
+        let guard = self.stack_lo.get() + super::offsets::STACK_GUARD;
+        self.stackguard0.store(guard, Relaxed);
+    }
+
+    /// sysmon: asks it to yield at its next checkpoint.
+    pub(crate) fn request_yield(&self) {
+        self.stackguard0.store(STACK_PREEMPT, Relaxed);
+    }
+
+    pub(crate) fn yield_requested(&self) -> bool {
+        self.stackguard0.load(Relaxed) == STACK_PREEMPT
+    }
+}
+
+/// Moves `gp` from one status to another: the one writer.
+#[inline(always)]
+pub(crate) fn casgstatus(gp: &G, from: GStatus, to: GStatus) {
+    // Relaxed: the caller owns gp.
+    if gp.status.load(Relaxed) != from as u32 {
+        casgstatus_bad();
+    }
+    // Release: pairs with readgstatus, so that who sees the status sees what
+    // came before it.
+    gp.status.store(to as u32, Release);
+}
+
+#[cold]
+fn casgstatus_bad() -> ! {
+    throw("casgstatus: bad incoming status");
+}
+
+/// A list of Gs through `schedlink`, last in first out or first in first out.
+#[derive(Debug)]
+pub(crate) struct GList {
+    head: *const G,
+    tail: *const G,
+    len: u32,
+}
+
+// SAFETY: the Gs in it are owned by it; whoever has it may move it.
+unsafe impl Send for GList {}
+
+impl GList {
+    pub(crate) const fn new() -> Self {
+        Self { head: ptr::null(), tail: ptr::null(), len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The newest at the back, or null.
+    pub(crate) fn back(&self) -> *const G {
+        if self.len == 0 { ptr::null() } else { self.tail }
+    }
+
+    pub(crate) fn push_back(&mut self, gp: &'static G) {
+        gp.schedlink.set(ptr::null());
+        if self.len == 0 {
+            self.head = gp;
+        } else {
+            // SAFETY: not null, since len is not 0; Gs are type-stable.
+            let tail = unsafe { &*self.tail };
+            tail.schedlink.set(gp);
+        }
+        self.tail = gp;
+        self.len += 1;
+    }
+
+    pub(crate) fn push_front(&mut self, gp: &'static G) {
+        gp.schedlink.set(self.head);
+        self.head = gp;
+        if self.len == 0 {
+            self.tail = gp;
+        }
+        self.len += 1;
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<&'static G> {
+        if self.len == 0 {
+            return None;
+        }
+        // SAFETY: not null, since len is not 0; Gs are type-stable.
+        let gp = unsafe { &*self.head };
+        self.head = gp.schedlink.replace(ptr::null());
+        self.len -= 1;
+        Some(gp)
+    }
+
+    /// Takes the newest out: O(n), for the rare case that the list is short
+    /// or the caller just pushed.
+    pub(crate) fn pop_back(&mut self) -> Option<&'static G> {
+        if self.len <= 1 {
+            return self.pop_front();
+        }
+        let mut at = self.head;
+        loop {
+            // SAFETY: within the list, whose length is at least 2.
+            let gp = unsafe { &*at };
+            if gp.schedlink.get() == self.tail {
+                let last = self.tail;
+                gp.schedlink.set(ptr::null());
+                self.tail = gp;
+                self.len -= 1;
+                // SAFETY: the list's tail is not null.
+                return Some(unsafe { &*last });
+            }
+            at = gp.schedlink.get();
+        }
+    }
+}

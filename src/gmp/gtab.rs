@@ -1,0 +1,98 @@
+//! The table of all Gs (Go's `allgs`), and the handles that hosts hold.
+//!
+//! Gs live in slabs of [`SLAB`] descriptors that are never unmapped. A handle
+//! (`gmp_g *`) is not an address: it is the G's index and its generation, so a
+//! stale or invented one is found out and never followed.
+//!
+//! ```text
+//!   handle = generation << 32 | index + 1
+//! ```
+//!
+//! Invariants:
+//! 1. A slab pointer is written once, under `ALLG`, after all its Gs are
+//!    initialised; readers need no lock.
+//! 2. A G's generation changes when it dies, before it goes to a free list.
+
+use super::G;
+use crate::{
+    base::lock::Rank,
+    os::{self, Lock},
+};
+use core::{
+    ffi::c_void,
+    ptr,
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering::*},
+};
+
+/// Gs in a slab: 256 KiB.
+const SLAB: usize = 1024;
+/// Slabs at most: 67 million Gs.
+const SLABS: usize = 65_536;
+
+static TABLE: [AtomicPtr<G>; SLABS] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; SLABS];
+/// How many Gs were ever made.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+static ALLG: Lock<()> = Lock::new(Rank::Allg, ());
+
+/// A new G, Idle, from the end of the table; None where memory is out.
+pub(crate) fn galloc() -> Option<&'static G> {
+    let _guard = ALLG.lock();
+    let index = COUNT.load(Relaxed);
+    let (slab, at) = (index as usize / SLAB, index as usize % SLAB);
+    let entry = TABLE.get(slab)?;
+    let mut base = entry.load(Relaxed);
+    if base.is_null() {
+        base = os::mem::map_data(SLAB * size_of::<G>()).ok()?.cast();
+        // Release: pairs with the acquire in g_at (invariant 1).
+        entry.store(base, Release);
+    }
+    // SAFETY: at < SLAB, so within the slab.
+    let place = unsafe { base.add(at) };
+    // SAFETY: the slab is mapped, and nobody knows this place yet: COUNT
+    // comes after.
+    unsafe { place.write(G::new(index)) };
+    // Release: pairs with the acquire in g_at.
+    COUNT.store(index + 1, Release);
+    // SAFETY: just initialised, never unmapped.
+    Some(unsafe { &*place })
+}
+
+fn g_at(index: u32) -> Option<&'static G> {
+    // Acquire: pairs with galloc.
+    if index >= COUNT.load(Acquire) {
+        return None;
+    }
+    let base = TABLE[index as usize / SLAB].load(Acquire);
+    // SAFETY: index < COUNT, so the slab is there and this place lies in it.
+    let place = unsafe { base.add(index as usize % SLAB) };
+    // SAFETY: initialised before COUNT grew past it.
+    Some(unsafe { &*place })
+}
+
+/// The host's name for `gp` until it dies.
+pub(crate) fn handle_of(gp: &G) -> *mut c_void {
+    // Relaxed: the caller owns gp or holds it alive.
+    let generation = u64::from(gp.generation.load(Relaxed));
+    (generation << 32 | u64::from(gp.index + 1)) as *mut c_void
+}
+
+/// The G of a handle, unless it has died since. It may die at once after:
+/// what is done with it must be harmless to the next one in its place.
+pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
+    let bits = handle as u64;
+    let index = (bits as u32).checked_sub(1)?;
+    let gp = g_at(index)?;
+    // Acquire: pairs with the bump at death.
+    (gp.generation.load(Acquire) == (bits >> 32) as u32).then_some(gp)
+}
+
+/// How many Gs were ever made, dead ones included.
+pub(crate) fn gcount_slots() -> u32 {
+    COUNT.load(Acquire)
+}
+
+/// Every G ever made, dead ones included; takes no lock.
+pub(crate) fn each_g() -> impl Iterator<Item = &'static G> {
+    (0..gcount_slots()).filter_map(g_at)
+}

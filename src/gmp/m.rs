@@ -1,0 +1,143 @@
+//! M: an OS thread that runs goroutines, or a host thread that calls us.
+//!
+//! | kind | thread | g0 | P |
+//! |---|---|---|---|
+//! | Worker | ours; m0 too | its own | takes and leaves them |
+//! | Sysmon, Template | ours | its own | never |
+//! | Host | the host's | while it runs a goroutine in place | only then |
+//!
+//! The M's thread owns all fields but those marked otherwise.
+
+use super::{G, P};
+use crate::os::{Note, signal::SigMask};
+use core::{
+    cell::Cell,
+    ptr,
+    sync::atomic::{AtomicBool, AtomicI32, AtomicPtr},
+};
+
+/// What kind of thread an M is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MKind {
+    Worker,
+    Sysmon,
+    Template,
+    Host,
+}
+
+/// What runs right after a switch, on the next stack, about the goroutine
+/// that was left: nobody uses its stack any more.
+pub(crate) type HookFn = fn(gp: &'static G, arg: usize) -> HookResult;
+
+/// What a hook decided about the goroutine that was left.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HookResult {
+    /// It is somebody else's now.
+    Left,
+    /// Its wait is over already: ready it.
+    Ready,
+}
+
+/// The hook that a switch leaves behind for the next stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Hook {
+    pub run: HookFn,
+    pub gp: &'static G,
+    pub arg: usize,
+}
+
+/// The two words behind `__cxa_get_globals`.
+pub(crate) type CxaGlobals = [usize; 2];
+
+/// An OS thread. The first fields are known to assembly.
+#[repr(C, align(64))]
+pub(crate) struct M {
+    pub g0: Cell<*const G>,
+    /// The goroutine it runs; read by sysmon and by dumps.
+    pub curg: AtomicPtr<G>,
+    /// The P that it holds, unless sysmon took it; null if it knows of none.
+    pub p: Cell<*const P>,
+    /// tls\[0\] is the address of this thread's word of g.
+    pub tls: Cell<[usize; 2]>,
+    /// Set while the thread runs our code; sysmon reads (`owner`).
+    pub in_runtime: AtomicBool,
+    /// Set once it enters with a fence, where membarrier is missing.
+    pub fenced: AtomicBool,
+    pub spinning: Cell<bool>,
+    /// Under sched.lock: runs without a P although its goroutine is busy.
+    pub detached: AtomicBool,
+    pub kind: Cell<MKind>,
+    pub errno: Cell<*mut i32>,
+    pub cxa: Cell<*mut CxaGlobals>,
+    pub hook: Cell<Option<Hook>>,
+
+    pub id: Cell<i64>,
+    /// Kernel's thread id (Go's procid); 0 before it runs.
+    pub procid: AtomicI32,
+    /// What it sleeps on.
+    pub park: Note,
+    /// A host thread that sleeps without a deadline, until somebody has woken
+    /// it: counted in `sched.nhostwait`.
+    pub hostwait: AtomicBool,
+    /// Written by who wakes it.
+    pub nextp: Cell<*const P>,
+    /// The P that it lost last.
+    pub oldp: Cell<*const P>,
+    /// Picked before it came to g0, which runs it next.
+    pub nextg: Cell<*const G>,
+    pub lockedg: Cell<*const G>,
+    /// How often the goroutine locked it.
+    pub lockedext: Cell<u32>,
+    /// Runs instead of the scheduler.
+    pub mstartfn: Cell<Option<fn()>>,
+    /// sched.lock: idle list.
+    pub schedlink: Cell<*const M>,
+    /// Written once, before it is published in `allm`.
+    pub alllink: Cell<*const M>,
+    /// Signal mask that it runs with.
+    pub sigmask: Cell<Option<SigMask>>,
+    /// The signal stack's low end and size; 0 where it has none.
+    pub gsignal: Cell<(usize, usize)>,
+    pub rng: Cell<u64>,
+}
+
+// SAFETY: the Cells belong to the M's thread, or to the holder of sched.lock,
+// as their comments say; the rest is atomic.
+unsafe impl Sync for M {}
+// SAFETY: nothing in it is tied to the thread that made it.
+unsafe impl Send for M {}
+
+impl M {
+    pub(crate) const fn new(kind: MKind) -> Self {
+        Self {
+            g0: Cell::new(ptr::null()),
+            curg: AtomicPtr::new(ptr::null_mut()),
+            p: Cell::new(ptr::null()),
+            in_runtime: AtomicBool::new(true),
+            fenced: AtomicBool::new(false),
+            spinning: Cell::new(false),
+            detached: AtomicBool::new(false),
+            kind: Cell::new(kind),
+            errno: Cell::new(ptr::null_mut()),
+            cxa: Cell::new(ptr::null_mut()),
+            hook: Cell::new(None),
+            tls: Cell::new([0; 2]),
+            id: Cell::new(-1),
+            procid: AtomicI32::new(0),
+            park: Note::new(),
+            hostwait: AtomicBool::new(false),
+            nextp: Cell::new(ptr::null()),
+            oldp: Cell::new(ptr::null()),
+            nextg: Cell::new(ptr::null()),
+            lockedg: Cell::new(ptr::null()),
+            lockedext: Cell::new(0),
+            mstartfn: Cell::new(None),
+            schedlink: Cell::new(ptr::null()),
+            alllink: Cell::new(ptr::null()),
+            sigmask: Cell::new(None),
+            gsignal: Cell::new((0, 0)),
+            rng: Cell::new(1),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! P: the right to run goroutines, with the queues and caches that come with
+//! it.
+//!
+//! A P is held by at most one M (`owner`). Fields marked *owner* are touched
+//! only by the holder, inside the runtime (invariant 1 of `owner`). [`OwnedP`]
+//! is that role as a type.
+
+use super::{G, GList, M, owner::OwnerWord, runq::RunQueue};
+use crate::{stack::StackCache, timers::Timers};
+use core::{
+    cell::{Cell, UnsafeCell},
+    ops::Deref,
+    ptr,
+    sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, Ordering::*},
+};
+
+/// Slots in a P's queue.
+pub(crate) const RUNQ: usize = 256;
+/// Goroutine ids that a P takes at a time.
+pub(crate) const GOIDCACHE: u64 = 16;
+
+/// A processor.
+#[repr(C, align(128))]
+pub(crate) struct P {
+    /// atomic
+    pub owner: OwnerWord,
+    /// atomic: what runs next, before the queue (Go's `runnext`)
+    pub runnext: AtomicPtr<G>,
+    /// owner stores, sysmon reads: goroutines started or resumed on it
+    pub schedtick: AtomicU32,
+    /// const
+    pub id: u32,
+    /// owner: how many times in a row `runnext` came before the queue
+    pub streak: Cell<u32>,
+    /// owner
+    pub rng: Cell<u64>,
+    /// owner: next goroutine id, and the end of the batch
+    pub goidcache: Cell<(u64, u64)>,
+    /// owner: dead Gs
+    pub gfree: UnsafeCell<GList>,
+    /// owner
+    pub stacks: StackCache,
+    /// see `runq`
+    pub runq: RunQueue<G, RUNQ>,
+    /// own lock
+    pub timers: Timers,
+    /// sched.lock: the idle list
+    pub link: Cell<*const P>,
+    /// owner adds, anybody reads: goroutines started on it less those ended
+    pub live: AtomicI64,
+}
+
+// SAFETY: owner-only fields are touched under ownership (module), `link` under
+// sched.lock, the rest is atomic or locks itself.
+unsafe impl Sync for P {}
+
+impl P {
+    pub(crate) const fn new(id: u32) -> Self {
+        Self {
+            owner: OwnerWord::new(),
+            runnext: AtomicPtr::new(ptr::null_mut()),
+            schedtick: AtomicU32::new(0),
+            id,
+            streak: Cell::new(0),
+            rng: Cell::new(id as u64 + 1),
+            goidcache: Cell::new((0, 0)),
+            gfree: UnsafeCell::new(GList::new()),
+            stacks: StackCache::new(),
+            runq: RunQueue::new(),
+            timers: Timers::new(),
+            link: Cell::new(ptr::null()),
+            live: AtomicI64::new(0),
+        }
+    }
+
+    /// Whether it has no runnable goroutine; for anybody. As Go's, it never
+    /// says yes while the owner only moves one from `runnext` to the queue.
+    pub(crate) fn runqempty(&self) -> bool {
+        loop {
+            let before = self.runq.len();
+            let next = self.runnext.load(Acquire);
+            if self.runq.len() == before {
+                return before == 0 && next.is_null();
+            }
+        }
+    }
+}
+
+/// A P that the caller's M holds, inside the runtime.
+///
+/// Invariant: made only by an M that checked its hold (`sched::enter`) or took
+/// the P, and dead before the M lets go of it or of the runtime.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnedP(&'static P);
+
+impl OwnedP {
+    /// # Safety
+    /// The M of this thread holds `pp` and is in the runtime, for as long as
+    /// the value lives.
+    pub(crate) unsafe fn new(pp: &'static P) -> Self {
+        Self(pp)
+    }
+
+    pub(crate) fn get(self) -> &'static P {
+        self.0
+    }
+
+    /// The list of dead Gs.
+    #[expect(clippy::mut_from_ref, reason = "one owner, see OwnedP")]
+    pub(crate) fn gfree(&self) -> &mut GList {
+        // SAFETY: owner-only, and the owner makes no second reference: every
+        // use is one expression.
+        unsafe { &mut *self.0.gfree.get() }
+    }
+
+    /// Counts goroutines that start (+1) or end (-1) here.
+    pub(crate) fn count(self, change: i64) {
+        // Relaxed, load and store: only the owner writes.
+        self.live.store(self.live.load(Relaxed) + change, Relaxed);
+    }
+
+    /// Counts one more goroutine resumed on it.
+    pub(crate) fn tick(self) -> u32 {
+        // Relaxed, load and store: only the owner writes.
+        let tick = self.schedtick.load(Relaxed).wrapping_add(1);
+        self.schedtick.store(tick, Relaxed);
+        tick
+    }
+}
+
+impl Deref for OwnedP {
+    type Target = P;
+
+    fn deref(&self) -> &P {
+        self.0
+    }
+}
+
+/// The number that stands for `mp` in a P's owner word.
+#[inline(always)]
+pub(crate) fn m_word(mp: &M) -> u64 {
+    core::ptr::from_ref(mp) as u64
+}
+
+/// The M behind such a number.
+pub(crate) fn m_of_word(word: u64) -> &'static M {
+    let mp = word as *const M;
+    // SAFETY: only m_word makes these numbers, and Ms are type-stable.
+    unsafe { &*mp }
+}

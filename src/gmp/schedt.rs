@@ -1,0 +1,291 @@
+//! The scheduler's globals: Go's `sched`, `allp`, `allm`, and what the start
+//! finds out about the machine.
+
+use super::{G, GList, M, MKind, P};
+use crate::{
+    base::lock::Rank,
+    os::{Lock, LockGuard, Note},
+};
+use core::{
+    ptr,
+    sync::atomic::{
+        AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
+        AtomicUsize, Ordering::*,
+    },
+};
+
+/// More Ps than anybody has CPUs.
+pub(crate) const MAXPROCS: usize = 1024;
+
+/// What `sched.lock` guards.
+pub(crate) struct SchedLocked {
+    /// The global queue.
+    pub runq: GList,
+    /// Idle Ms, by `schedlink`.
+    pub midle: *const M,
+    pub nmidle: i32,
+    /// Ms that wait for their locked goroutine.
+    pub nmidlelocked: i32,
+    /// Ms ever numbered, and those that ended.
+    pub mnext: i64,
+    pub nmfreed: i64,
+    /// Ms that never count as running: sysmon, template thread.
+    pub nmsys: i32,
+    /// Idle Ps, by `link`.
+    pub pidle: *const P,
+    /// Dead Gs that no P holds.
+    pub gfree: GList,
+    /// Ps that still have to stop for who stops the world.
+    pub stopwait: i32,
+    /// Said once that no more threads are to be had.
+    pub thread_warned: bool,
+}
+
+// SAFETY: the pointers go to type-stable Ms and Ps.
+unsafe impl Send for SchedLocked {}
+
+/// Go's `schedt`.
+pub(crate) struct Sched {
+    locked: Lock<SchedLocked>,
+    /// Length of the global queue; changed under the lock.
+    pub runqsize: AtomicU32,
+    /// Number of idle Ps; changed under the lock.
+    pub npidle: AtomicI32,
+    /// Ms that look for work (Go's nmspinning).
+    pub nmspinning: AtomicI32,
+    /// Somebody wants the world stopped.
+    pub gcwaiting: AtomicBool,
+    pub stopnote: Note,
+    /// How sysmon sleeps: one of `sysmonwait`. Who takes it away wakes it.
+    pub sysmonwait: AtomicU32,
+    pub sysmonnote: Note,
+    /// Last goroutine id handed out in a batch.
+    pub goidgen: AtomicU64,
+    /// 0 while an idle M keeps the time (Go's lastpoll).
+    pub lastpoll: AtomicI64,
+    /// Until when it sleeps.
+    pub polluntil: AtomicI64,
+    pub pollnote: Note,
+    /// Live goroutines of the host (Go's gcount less ngsys).
+    pub ngoroutines: AtomicI64,
+    /// Host threads that wait in a call without a deadline.
+    pub nhostwait: AtomicI32,
+    /// Number of `gmp_run_main` under way: deadlocks are reported.
+    pub mains: AtomicI32,
+    /// Changes to the set of Ps, one at a time.
+    pub resize: Lock<()>,
+}
+
+pub(crate) static SCHED: Sched = Sched {
+    locked: Lock::new(
+        Rank::Sched,
+        SchedLocked {
+            runq: GList::new(),
+            midle: ptr::null(),
+            nmidle: 0,
+            nmidlelocked: 0,
+            mnext: 0,
+            nmfreed: 0,
+            nmsys: 0,
+            pidle: ptr::null(),
+            gfree: GList::new(),
+            stopwait: 0,
+            thread_warned: false,
+        },
+    ),
+    runqsize: AtomicU32::new(0),
+    npidle: AtomicI32::new(0),
+    nmspinning: AtomicI32::new(0),
+    gcwaiting: AtomicBool::new(false),
+    stopnote: Note::new(),
+    sysmonwait: AtomicU32::new(sysmonwait::AWAKE),
+    sysmonnote: Note::new(),
+    goidgen: AtomicU64::new(0),
+    lastpoll: AtomicI64::new(1),
+    polluntil: AtomicI64::new(0),
+    pollnote: Note::new(),
+    ngoroutines: AtomicI64::new(0),
+    nhostwait: AtomicI32::new(0),
+    mains: AtomicI32::new(0),
+    resize: Lock::new(Rank::Stw, ()),
+};
+
+impl Sched {
+    pub(crate) fn lock(&self) -> LockGuard<'_, SchedLocked> {
+        self.locked.lock()
+    }
+}
+
+impl SchedLocked {
+    /// Appends to the global queue.
+    pub(crate) fn globrunqput(&mut self, gp: &'static G) {
+        self.runq.push_back(gp);
+        SCHED.runqsize.store(self.runq.len(), Release);
+    }
+
+    /// Puts before everything else in the global queue.
+    pub(crate) fn globrunqputhead(&mut self, gp: &'static G) {
+        self.runq.push_front(gp);
+        SCHED.runqsize.store(self.runq.len(), Release);
+    }
+
+    /// Takes the head of the global queue.
+    pub(crate) fn globrunqpop(&mut self) -> Option<&'static G> {
+        let gp = self.runq.pop_front();
+        SCHED.runqsize.store(self.runq.len(), Release);
+        gp
+    }
+
+    /// Takes `gp` out of the global queue if it is the newest there.
+    pub(crate) fn globrunqtake_newest(&mut self, gp: &'static G) -> bool {
+        if !ptr::eq(self.runq.back(), gp) {
+            return false;
+        }
+        // Walking a long list under the lock would stall everybody.
+        if self.runq.len() > 64 {
+            return false;
+        }
+        let _newest = self.runq.pop_back();
+        SCHED.runqsize.store(self.runq.len(), Release);
+        true
+    }
+
+    /// Puts `pp` on the idle list. It is Idle, and nobody holds it.
+    pub(crate) fn pidleput(&mut self, pp: &'static P) {
+        pp.link.set(self.pidle);
+        self.pidle = pp;
+        SCHED.npidle.fetch_add(1, SeqCst);
+    }
+
+    /// Takes an idle P, and wakes sysmon if it sleeps because there was
+    /// nothing but idle ones.
+    pub(crate) fn pidleget(&mut self) -> Option<&'static P> {
+        // SAFETY: null or a type-stable P.
+        let pp = unsafe { self.pidle.as_ref() }?;
+        self.pidle = pp.link.replace(ptr::null());
+        SCHED.npidle.fetch_sub(1, SeqCst);
+        self.wake_sysmon();
+        Some(pp)
+    }
+
+    /// Takes this very P if it is idle.
+    pub(crate) fn pidletake(&mut self, pp: &'static P) -> bool {
+        let mut kept = ptr::null();
+        let mut found = false;
+        while let Some(at) = self.pidleget() {
+            if ptr::eq(at, pp) {
+                found = true;
+                break;
+            }
+            at.link.set(kept);
+            kept = at;
+        }
+        // SAFETY: null or a P that was just taken off the list.
+        while let Some(at) = unsafe { kept.as_ref() } {
+            kept = at.link.replace(ptr::null());
+            self.pidleput(at);
+        }
+        found
+    }
+
+    /// Wakes sysmon out of its deep sleep. It goes there under the lock.
+    pub(crate) fn wake_sysmon(&mut self) {
+        use sysmonwait::{AWAKE, DEEP};
+        let word = &SCHED.sysmonwait;
+        // Relaxed: under the lock.
+        if word.load(Relaxed) == DEEP
+            && word.compare_exchange(DEEP, AWAKE, SeqCst, Relaxed).is_ok()
+        {
+            SCHED.sysmonnote.wakeup();
+        }
+    }
+
+    /// Ms that exist.
+    pub(crate) fn mcount(&self) -> i64 {
+        self.mnext - self.nmfreed
+    }
+}
+
+/// How sysmon sleeps.
+pub(crate) mod sysmonwait {
+    /// Not at all, or somebody is waking it.
+    pub const AWAKE: u32 = 0;
+    /// Between two looks.
+    pub const NAP: u32 = 1;
+    /// Until somebody takes a P.
+    pub const DEEP: u32 = 2;
+}
+
+/// The number of Ps (Go's gomaxprocs); changed with the world stopped.
+pub(crate) static GOMAXPROCS: AtomicUsize = AtomicUsize::new(0);
+/// CPUs that this process may use.
+pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(1);
+/// Bytes of a transparent huge page, or 0.
+pub(crate) static PHYS_HUGE_PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
+/// `runtime_main` has begun: new goroutines may start Ms.
+pub(crate) static MAIN_STARTED: AtomicBool = AtomicBool::new(false);
+/// Ms at most before `thread exhaustion`.
+pub(crate) static MAXMCOUNT: AtomicI32 = AtomicI32::new(0);
+/// Ms at most before handing off stops (`GMP_MAXTHREADS`).
+pub(crate) static MAXTHREADS: AtomicI32 = AtomicI32::new(i32::MAX);
+
+static ALLP: [AtomicPtr<P>; MAXPROCS] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; MAXPROCS];
+/// Ps ever made; those past `GOMAXPROCS` are Stopped and empty.
+static NALLP: AtomicUsize = AtomicUsize::new(0);
+static ALLM: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
+
+/// The number of Ps.
+pub(crate) fn gomaxprocs() -> usize {
+    GOMAXPROCS.load(Acquire)
+}
+
+/// The P with this number, which exists.
+pub(crate) fn allp(id: usize) -> &'static P {
+    // SAFETY: written once, before NALLP or GOMAXPROCS grew past it; never
+    // freed. Callers stay below those.
+    unsafe { &*ALLP[id].load(Acquire) }
+}
+
+/// How many Ps were ever made.
+pub(crate) fn nallp() -> usize {
+    NALLP.load(Acquire)
+}
+
+/// Adds a P; the world is stopped.
+pub(crate) fn allp_push(pp: &'static P) {
+    let n = NALLP.load(Relaxed);
+    ALLP[n].store(ptr::from_ref(pp).cast_mut(), Release);
+    NALLP.store(n + 1, Release);
+}
+
+/// Publishes an M for dumps and sysmon. Ms are never taken out.
+pub(crate) fn allm_push(mp: &'static M) {
+    let mut head = ALLM.load(Acquire);
+    loop {
+        mp.alllink.set(head);
+        let new = ptr::from_ref(mp).cast_mut();
+        match ALLM.compare_exchange(head, new, AcqRel, Acquire) {
+            Ok(_) => return,
+            Err(now) => head = now,
+        }
+    }
+}
+
+/// Every M ever published.
+pub(crate) fn each_m() -> impl Iterator<Item = &'static M> {
+    let mut at = ALLM.load(Acquire).cast_const();
+    core::iter::from_fn(move || {
+        // SAFETY: null or a type-stable M.
+        let mp = unsafe { at.as_ref() }?;
+        at = mp.alllink.get();
+        Some(mp)
+    })
+}
+
+/// The first M, on the thread that ran `rt0_go`.
+#[unsafe(no_mangle)]
+pub(crate) static runtime_m0: M = M::new(MKind::Worker);
+/// m0's g0.
+#[unsafe(no_mangle)]
+pub(crate) static runtime_g0: G = G::new(u32::MAX);

@@ -1,0 +1,89 @@
+//! Time: the monotonic clock, the CPU time of a thread, short sleeps.
+
+use super::errno::{Errno, KeepErrno, Result};
+use core::ptr;
+
+const NS_PER_S: i64 = 1_000_000_000;
+
+/// Nanoseconds of the monotonic clock; never negative, never `i64::MAX`.
+#[inline]
+pub(crate) fn nanotime() -> i64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: now is a local variable. The call cannot fail: every kernel has
+    // this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    nanoseconds(&now)
+}
+
+/// The CPU time that thread `tid` of this process has used, in nanoseconds.
+///
+/// About 0.2 µs. An error (`EINVAL`) if there is no such thread any more.
+pub(crate) fn thread_cputime(tid: i32) -> Result<i64> {
+    let _keep = KeepErrno::new();
+    // The kernel's way to name a clock after a thread: the complement of the
+    // tid, then 4 for "of one thread" and 2 for "as the scheduler counts".
+    let clock = (!tid << 3) | 6;
+    let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: used is a local variable; a clock that does not exist is an
+    // error.
+    let r = unsafe { libc::clock_gettime(clock, &raw mut used) };
+    Errno::check(r)?;
+    Ok(nanoseconds(&used))
+}
+
+/// Sleeps for `us` microseconds, less if a signal handler runs.
+pub(crate) fn usleep(us: u32) {
+    let _keep = KeepErrno::new();
+    let span = timespec(i64::from(us) * 1000);
+    // SAFETY: span is a local variable; null asks for no remainder.
+    unsafe { libc::nanosleep(&raw const span, ptr::null_mut()) };
+}
+
+/// `ns` as the kernel takes it. A point before the clock's zero becomes zero,
+/// because the kernel rejects it.
+pub(super) const fn timespec(ns: i64) -> libc::timespec {
+    let ns = if ns < 0 { 0 } else { ns };
+    libc::timespec { tv_sec: ns / NS_PER_S, tv_nsec: ns % NS_PER_S }
+}
+
+const fn nanoseconds(t: &libc::timespec) -> i64 {
+    t.tv_sec * NS_PER_S + t.tv_nsec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::thread::gettid;
+
+    #[test]
+    fn nanotime_goes_on_and_usleep_sleeps() {
+        let start = nanotime();
+        usleep(2_000);
+        let slept = nanotime() - start;
+        assert!((2_000_000..2_000_000_000).contains(&slept), "{slept}");
+    }
+
+    #[test]
+    fn cputime_counts_work_and_not_sleep() {
+        let tid = gettid();
+        let start = thread_cputime(tid).unwrap();
+        usleep(20_000);
+        let slept = thread_cputime(tid).unwrap() - start;
+        assert!(slept < 10_000_000, "{slept}");
+        let end = nanotime() + 20_000_000;
+        while nanotime() < end {}
+        let worked = thread_cputime(tid).unwrap() - start;
+        assert!(worked > slept + 1_000_000, "{worked}");
+    }
+
+    #[test]
+    fn cputime_of_a_dead_thread_is_an_error() {
+        let tid = std::thread::spawn(gettid).join().unwrap();
+        // The kernel lets the thread go a moment after the join.
+        let deadline = nanotime() + 5_000_000_000;
+        while thread_cputime(tid).is_ok() {
+            assert!(nanotime() < deadline);
+            usleep(100);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Error numbers as values, and this thread's `errno`.
+
+use core::{ffi::c_char, fmt};
+
+/// An error number, positive as in `<errno.h>`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) i32);
+
+/// What a system call gives.
+pub(crate) type Result<T> = core::result::Result<T, Errno>;
+
+impl Errno {
+    pub(crate) const EAGAIN: Self = Self(libc::EAGAIN);
+    pub(crate) const EINVAL: Self = Self(libc::EINVAL);
+    pub(crate) const ENOMEM: Self = Self(libc::ENOMEM);
+
+    /// What the last failed call of this thread left in `errno`.
+    pub(crate) fn last() -> Self {
+        // SAFETY: points to this thread's errno.
+        Self(unsafe { *errno_location() })
+    }
+
+    /// The negative number that the C functions return.
+    pub(crate) const fn neg(self) -> i32 {
+        -self.0
+    }
+
+    /// `value` unless it is -1, the mark of a failed call.
+    pub(crate) fn check<T: Copy + Into<i64>>(value: T) -> Result<T> {
+        if value.into() == -1 { Err(Self::last()) } else { Ok(value) }
+    }
+
+    /// What a function of the pthread family returned.
+    pub(crate) fn from_pthread(result: i32) -> Result<()> {
+        if result == 0 { Ok(()) } else { Err(Self(result)) }
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "errno {}", self.0)
+    }
+}
+
+/// Where this thread keeps its `errno`. Never kept across a switch.
+pub(crate) fn errno_location() -> *mut i32 {
+    // SAFETY: takes no argument and may be called anywhere.
+    unsafe { libc::__errno_location() }
+}
+
+/// Puts this thread's `errno` back at drop, around system calls that the
+/// caller of gmprt does not know of.
+pub(crate) struct KeepErrno(i32);
+
+impl KeepErrno {
+    pub(crate) fn new() -> Self {
+        Self(Errno::last().0)
+    }
+}
+
+impl Drop for KeepErrno {
+    fn drop(&mut self) {
+        // SAFETY: points to this thread's errno; the value does not move to
+        // another thread, because no system call switches goroutines.
+        unsafe { *errno_location() = self.0 };
+    }
+}
+
+/// The text of an error number or of its negative. It is static, but for
+/// numbers that no system has: those share a buffer of the thread.
+pub(crate) fn strerror(code: i32) -> *const c_char {
+    // SAFETY: any number will do.
+    unsafe { libc::strerror(code.saturating_abs()) }
+}

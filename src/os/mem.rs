@@ -1,0 +1,248 @@
+//! Memory from the kernel: mappings, guards, giving pages back.
+
+use super::auxv;
+use super::errno::{Errno, KeepErrno, Result};
+use crate::base::sync::{AtomicUsize, Ordering};
+use core::ffi::{c_int, c_void};
+use core::ptr;
+
+/// Marks pages as guards without a mapping of their own (Linux 6.13).
+const MADV_GUARD_INSTALL: c_int = 102;
+
+/// Private memory that no swap space is set aside for.
+const ANON: c_int =
+    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
+
+/// The page size in bytes.
+pub(crate) fn page_size() -> usize {
+    static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: whoever sees 0 finds the same value again.
+    match PAGE_SIZE.load(Ordering::Relaxed) {
+        0 => {
+            let size = auxv::page_size();
+            PAGE_SIZE.store(size, Ordering::Relaxed);
+            size
+        }
+        size => size,
+    }
+}
+
+/// The size of a transparent huge page in bytes; none where there are none.
+pub(crate) fn huge_page_size() -> Option<usize> {
+    read_number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+}
+
+/// How many mappings a process may have.
+pub(crate) fn max_map_count() -> Option<usize> {
+    read_number("/proc/sys/vm/max_map_count")
+}
+
+fn read_number(path: &str) -> Option<usize> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Maps `len` bytes for stacks: readable and writable, committed page by page
+/// where touched, and never by huge pages.
+///
+/// Neither populated nor kept from having guards under
+/// `mlockall(MCL_FUTURE)`: the kernel populates a mapping when it is made, and
+/// what cannot be accessed it does not populate; so it is made inaccessible,
+/// unlocked, and only then opened. Equal neighbours become one mapping.
+///
+/// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
+pub(crate) fn map_reserve(len: usize) -> Result<*mut u8> {
+    let _keep = KeepErrno::new();
+    let base = mmap(len, libc::PROT_NONE, ANON | libc::MAP_STACK)?;
+    let opened = open_stacks(base.cast(), len);
+    if opened.is_err() {
+        // SAFETY: mapped above and used by nobody.
+        unsafe { unmap(base, len) };
+    }
+    opened.map(|()| base)
+}
+
+fn open_stacks(base: *mut c_void, len: usize) -> Result<()> {
+    // Its only error is a mapping that is not there.
+    // SAFETY: the range is a mapping of ours that nobody uses yet.
+    unsafe { libc::munlock(base, len) };
+    // SAFETY: as above.
+    let r = unsafe { libc::mprotect(base, len, RW) };
+    Errno::check(r)?;
+    // A kernel without huge pages rejects the advice and needs none.
+    // SAFETY: as above.
+    unsafe { libc::madvise(base, len, libc::MADV_NOHUGEPAGE) };
+    Ok(())
+}
+
+/// Maps `len` bytes for descriptors: zeroed, readable and writable.
+///
+/// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
+pub(crate) fn map_data(len: usize) -> Result<*mut u8> {
+    let _keep = KeepErrno::new();
+    mmap(len, RW, ANON)
+}
+
+fn mmap(len: usize, prot: c_int, flags: c_int) -> Result<*mut u8> {
+    // SAFETY: a new mapping at an address that the kernel picks.
+    let at = unsafe { libc::mmap(ptr::null_mut(), len, prot, flags, -1, 0) };
+    if at == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(at.cast()) }
+}
+
+/// Gives a mapping, or a part of one in whole pages, back.
+///
+/// # Safety
+/// The range was mapped here, and nobody uses it any more.
+pub(crate) unsafe fn unmap(base: *mut u8, len: usize) {
+    let _keep = KeepErrno::new();
+    // It fails only where a hole would make one mapping too many; then the
+    // pages at least are given back.
+    // SAFETY: as the caller promises.
+    if unsafe { libc::munmap(base.cast(), len) } != 0 {
+        // SAFETY: as the caller promises.
+        let _ = unsafe { discard(base, len) };
+    }
+}
+
+/// Makes a range fault when touched, without a mapping of its own. The range
+/// keeps its guard until it is unmapped, [`discard`] included.
+///
+/// `EINVAL` where the kernel does not know guards, or for locked memory.
+///
+/// # Safety
+/// The range, in whole pages, was mapped here and nobody uses it.
+pub(crate) unsafe fn guard_install(base: *mut u8, len: usize) -> Result<()> {
+    // SAFETY: as the caller promises.
+    unsafe { advise(base, len, MADV_GUARD_INSTALL) }
+}
+
+/// Makes a range fault when touched, by a mapping of its own.
+///
+/// `ENOMEM` where the process has as many mappings as it may have.
+///
+/// # Safety
+/// As for [`guard_install`].
+pub(crate) unsafe fn guard_mprotect(base: *mut u8, len: usize) -> Result<()> {
+    let _keep = KeepErrno::new();
+    // SAFETY: as the caller promises.
+    let r = unsafe { libc::mprotect(base.cast(), len, libc::PROT_NONE) };
+    Errno::check(r).map(drop)
+}
+
+/// Gives the pages of a range back; it reads as zeros afterwards. Guards in it
+/// stay.
+///
+/// `EINVAL` for locked memory, which stays as it is.
+///
+/// # Safety
+/// The range, in whole pages, was mapped here, and nobody needs what is in it.
+pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
+    // SAFETY: as the caller promises.
+    unsafe { advise(base, len, libc::MADV_DONTNEED) }
+}
+
+unsafe fn advise(base: *mut u8, len: usize, advice: c_int) -> Result<()> {
+    let _keep = KeepErrno::new();
+    // SAFETY: as the caller promises.
+    let r = unsafe { libc::madvise(base.cast(), len, advice) };
+    Errno::check(r).map(drop)
+}
+
+/// Whether this kernel knows guards that cost no mapping. Tries it once more
+/// at each call.
+pub(crate) fn has_guard_install() -> bool {
+    let len = page_size();
+    let Ok(page) = map_reserve(len) else { return false };
+    // SAFETY: one page, mapped above, used by nobody.
+    let works = unsafe { guard_install(page, len) }.is_ok();
+    // SAFETY: as above.
+    unsafe { unmap(page, len) };
+    works
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::child;
+
+    /// Whether the kernel can read the byte there.
+    fn readable(at: *mut u8) -> bool {
+        use std::os::fd::AsRawFd as _;
+        let (_rx, tx) = std::io::pipe().unwrap();
+        // SAFETY: the kernel checks the address and reports EFAULT.
+        let n = unsafe { libc::write(tx.as_raw_fd(), at.cast(), 1) };
+        assert!(n == 1 || Errno::last() == Errno(libc::EFAULT));
+        n == 1
+    }
+
+    #[test]
+    fn a_stack_mapping_is_zeroed_guarded_and_discarded() {
+        let page = page_size();
+        let base = map_reserve(16 * page).unwrap();
+        let word = base.wrapping_add(8 * page);
+        // SAFETY: within the mapping.
+        unsafe { *word = 7 };
+        type Guard = unsafe fn(*mut u8, usize) -> Result<()>;
+        let mut guards = vec![guard_mprotect as Guard];
+        if has_guard_install() {
+            guards.push(guard_install);
+        }
+        for (i, guard) in guards.into_iter().enumerate() {
+            let at = base.wrapping_add(2 * i * page);
+            assert!(readable(at));
+            // SAFETY: within the mapping, not used.
+            unsafe { guard(at, page) }.unwrap();
+            assert!(!readable(at));
+            assert!(readable(at.wrapping_add(page)));
+        }
+        // SAFETY: nobody needs what is in it.
+        unsafe { discard(base, 16 * page) }.unwrap();
+        assert!(!readable(base), "a guard survives discard");
+        // SAFETY: within the mapping.
+        assert_eq!(unsafe { *word }, 0);
+        // SAFETY: used no more.
+        unsafe { unmap(base, 16 * page) };
+        assert!(!readable(word));
+    }
+
+    #[test]
+    fn locking_of_future_memory_neither_populates_nor_refuses_guards() {
+        let has_guards = has_guard_install();
+        child::returns(|| {
+            let len = 8 * page_size();
+            // SAFETY: concerns mappings that this child makes.
+            assert_eq!(unsafe { libc::mlockall(libc::MCL_FUTURE) }, 0);
+            let base = map_reserve(len).unwrap();
+            let mut resident = [1; 8];
+            let at = resident.as_mut_ptr();
+            // SAFETY: one byte for each page of the mapping.
+            assert_eq!(unsafe { libc::mincore(base.cast(), len, at) }, 0);
+            assert_eq!(resident, [0; 8]);
+            // SAFETY: within the mapping, not used.
+            let guard = unsafe { guard_install(base, page_size()) };
+            assert_eq!(guard.is_ok(), has_guards);
+        });
+    }
+
+    #[test]
+    fn more_than_the_address_space_is_an_error() {
+        assert_eq!(map_reserve(1 << 60), Err(Errno::ENOMEM));
+        assert_eq!(map_data(1 << 60), Err(Errno::ENOMEM));
+    }
+
+    #[test]
+    fn data_is_zeroed() {
+        let at = map_data(page_size()).unwrap();
+        // SAFETY: the first byte of the mapping.
+        assert_eq!(unsafe { *at }, 0);
+        // SAFETY: used no more.
+        unsafe { unmap(at, page_size()) };
+    }
+
+    #[test]
+    fn the_system_tells_its_sizes() {
+        assert_eq!(page_size(), 4096);
+        assert!(max_map_count().is_some_and(|n| n > 100));
+        assert!(huge_page_size().is_none_or(|n| n > page_size()));
+    }
+}

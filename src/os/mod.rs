@@ -1,0 +1,38 @@
+//! Layer 1: the operating system, and the only place that calls it.
+//!
+//! What another system has to provide, file by file:
+//!
+//! | module | contract |
+//! |---|---|
+//! | `errno` | error numbers, this thread's `errno` and how to keep it |
+//! | `futex` | sleep on a word, wake sleepers; the locks and notes of an M |
+//! | `clock` | monotonic time, CPU time of another thread, short sleeps |
+//! | `thread` | make, join and name threads; stack bounds and limits |
+//! | `task` | whether another thread runs or waits; how many there are |
+//! | `membarrier` | a barrier on all running threads of the process |
+//! | `mem` | map, guard, discard and unmap memory |
+//! | `cpu` | how many processors this process may use |
+//! | `auxv` | what the kernel tells at the start |
+//! | `signal` | masks, signal stacks, handlers |
+//! | `proc` | the arguments of this process |
+//! | `dl` | symbols of other libraries |
+//!
+//! It knows no G, M or P. No function here changes the caller's `errno`
+//! unless it says so, because C code must not notice calls that it did not
+//! make. Results are values: [`errno::Result`].
+
+pub(crate) mod auxv;
+pub(crate) mod clock;
+pub(crate) mod cpu;
+pub(crate) mod dl;
+pub(crate) mod errno;
+pub(crate) mod futex;
+pub(crate) mod mem;
+pub(crate) mod membarrier;
+pub(crate) mod proc;
+pub(crate) mod signal;
+pub(crate) mod task;
+pub(crate) mod thread;
+
+pub(crate) use errno::{Errno, Result, errno_location};
+pub(crate) use futex::{Lock, LockGuard, Note, RawLock};

@@ -1,0 +1,64 @@
+//! The arguments of this process, for loaders that do not hand them on.
+
+use core::ffi::{CStr, c_char, c_int};
+use core::ptr;
+
+/// `argc` and `argv` as `main` gets them, read from the kernel. The strings
+/// and the array, which ends with a null, stay for ever.
+///
+/// None without `/proc`, or where the process has wiped its arguments out.
+pub(crate) fn args() -> Option<(c_int, *const *const c_char)> {
+    let text = std::fs::read("/proc/self/cmdline").ok()?;
+    let argv = split_args(text);
+    // The null does not count.
+    let argc = c_int::try_from(argv.len() - 1).ok()?;
+    (argc > 0).then(|| (argc, Box::leak(argv).as_ptr()))
+}
+
+/// The NUL-terminated strings in `text`, which is leaked, and a null.
+fn split_args(mut text: Vec<u8>) -> Box<[*const c_char]> {
+    if text.last().is_some_and(|b| *b != 0) {
+        text.push(0);
+    }
+    let mut argv = Vec::new();
+    let mut rest: &[u8] = text.leak();
+    while let Ok(arg) = CStr::from_bytes_until_nul(rest) {
+        argv.push(arg.as_ptr());
+        rest = &rest[arg.count_bytes() + 1..];
+    }
+    argv.push(ptr::null());
+    argv.into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(argv: &[*const c_char]) -> Vec<&CStr> {
+        let (last, args) = argv.split_last().unwrap();
+        assert!(last.is_null());
+        // SAFETY: split_args gives strings that stay for ever.
+        args.iter().map(|a| unsafe { CStr::from_ptr(*a) }).collect()
+    }
+
+    #[test]
+    fn arguments_are_split_empty_ones_too() {
+        let argv = split_args(b"prog\0\0-x\0".to_vec());
+        assert_eq!(strings(&argv), [c"prog", c"", c"-x"]);
+        // What a process that sets its title leaves.
+        let argv = split_args(b"nginx: worker".to_vec());
+        assert_eq!(strings(&argv), [c"nginx: worker"]);
+        assert!(strings(&split_args(Vec::new())).is_empty());
+    }
+
+    #[test]
+    fn this_process_has_arguments() {
+        let (argc, argv) = args().unwrap();
+        let want: Vec<_> = std::env::args().collect();
+        assert_eq!(argc as usize, want.len());
+        // SAFETY: argc strings and a null, which stay for ever.
+        let argv = unsafe { std::slice::from_raw_parts(argv, want.len() + 1) };
+        let got = strings(argv);
+        assert_eq!(got[0].to_str().unwrap(), want[0]);
+    }
+}

@@ -1,0 +1,281 @@
+//! Signals: masks, signal stacks, handlers.
+
+use super::auxv::minsigstksz;
+use super::errno::{Errno, KeepErrno, Result};
+use super::mem::page_size;
+use super::thread::gettid;
+use core::ffi::{c_int, c_void};
+use core::mem::MaybeUninit;
+use core::ptr;
+
+/// What a signal stack holds besides the kernel's frame: handlers of the host
+/// are chained on it.
+const HANDLER_SPACE: usize = 32 << 10;
+
+/// A set of signals: those that a thread blocks.
+#[derive(Clone, Copy)]
+pub(crate) struct SigMask(libc::sigset_t);
+
+impl SigMask {
+    /// The calling thread's mask.
+    pub(crate) fn current() -> Self {
+        change(libc::SIG_BLOCK, ptr::null())
+    }
+
+    /// Blocks every signal on the calling thread; gives the mask back that it
+    /// had.
+    pub(crate) fn block_all() -> Self {
+        let mut all = MaybeUninit::uninit();
+        // SAFETY: fills a local variable.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        change(libc::SIG_SETMASK, all.as_ptr())
+    }
+
+    /// Makes this the calling thread's mask.
+    pub(crate) fn restore(&self) {
+        change(libc::SIG_SETMASK, &raw const self.0);
+    }
+
+    /// Whether `sig` is in the set.
+    pub(crate) fn contains(&self, sig: c_int) -> bool {
+        // SAFETY: the set is initialised.
+        unsafe { libc::sigismember(&raw const self.0, sig) == 1 }
+    }
+
+    /// Takes `sig` out of the set.
+    pub(crate) fn remove(&mut self, sig: c_int) {
+        // SAFETY: the set is initialised.
+        unsafe { libc::sigdelset(&raw mut self.0, sig) };
+    }
+}
+
+/// Applies `set`, which is null or initialised, to the calling thread's mask;
+/// gives the former mask back.
+fn change(how: c_int, set: *const libc::sigset_t) -> SigMask {
+    let mut old = MaybeUninit::uninit();
+    // SAFETY: set is null or initialised, old a local variable. The call
+    // fails only for a `how` that does not exist.
+    unsafe { libc::pthread_sigmask(how, set, old.as_mut_ptr()) };
+    // SAFETY: pthread_sigmask has written it.
+    SigMask(unsafe { old.assume_init() })
+}
+
+/// The size in bytes of a signal stack on this processor, whole pages.
+pub(crate) fn sigstack_size() -> usize {
+    let frame = minsigstksz().max(libc::MINSIGSTKSZ);
+    (frame + HANDLER_SPACE).next_multiple_of(page_size())
+}
+
+/// A thread's signal stack, as the kernel describes it.
+#[derive(Clone, Copy)]
+pub(crate) struct SigStack(libc::stack_t);
+
+impl SigStack {
+    /// From its lowest address to the first one above it; none if disabled.
+    pub(crate) fn bounds(&self) -> Option<(usize, usize)> {
+        let lo = self.0.ss_sp as usize;
+        let disabled = self.0.ss_flags & libc::SS_DISABLE != 0;
+        (!disabled).then_some((lo, lo + self.0.ss_size))
+    }
+}
+
+/// The calling thread's signal stack.
+pub(crate) fn sigaltstack_get() -> SigStack {
+    let mut old = MaybeUninit::uninit();
+    // SAFETY: null changes nothing, old is a local variable; cannot fail.
+    unsafe { libc::sigaltstack(ptr::null(), old.as_mut_ptr()) };
+    // SAFETY: sigaltstack has written it.
+    SigStack(unsafe { old.assume_init() })
+}
+
+/// Makes `[lo, lo + len)` the calling thread's signal stack.
+///
+/// `ENOMEM` if it is too small, `EPERM` while a handler runs on the old one.
+///
+/// # Safety
+/// The memory is writable, and used for nothing else until another stack is
+/// set or the thread ends.
+pub(crate) unsafe fn sigaltstack_set(lo: usize, len: usize) -> Result<()> {
+    let stack =
+        libc::stack_t { ss_sp: lo as *mut c_void, ss_flags: 0, ss_size: len };
+    // SAFETY: as the caller promises.
+    unsafe { sigaltstack_restore(&SigStack(stack)) }
+}
+
+/// Makes `stack`, from [`sigaltstack_get`], the calling thread's again.
+///
+/// # Safety
+/// As for [`sigaltstack_set`].
+pub(crate) unsafe fn sigaltstack_restore(stack: &SigStack) -> Result<()> {
+    let _keep = KeepErrno::new();
+    let mut new = stack.0;
+    // "On the stack" is told, never asked for.
+    new.ss_flags &= !libc::SS_ONSTACK;
+    // SAFETY: new describes memory that is as the caller promises.
+    let r = unsafe { libc::sigaltstack(&raw const new, ptr::null_mut()) };
+    Errno::check(r).map(drop)
+}
+
+/// Leaves the calling thread without a signal stack.
+///
+/// `EPERM` while a handler runs on it.
+pub(crate) fn sigaltstack_disable() -> Result<()> {
+    let none = libc::stack_t {
+        ss_sp: ptr::null_mut(),
+        ss_flags: libc::SS_DISABLE,
+        ss_size: 0,
+    };
+    // SAFETY: a disabled stack has no memory.
+    unsafe { sigaltstack_restore(&SigStack(none)) }
+}
+
+/// A handler with its flags and mask.
+pub(crate) type SigAction = libc::sigaction;
+
+/// A handler that gets the signal's details and the interrupted registers.
+pub(crate) type SigHandler =
+    unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+/// An action that runs `handler` on the signal stack, with every signal
+/// blocked.
+pub(crate) fn handler_action(handler: SigHandler) -> SigAction {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: fills a local variable.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    SigAction {
+        sa_sigaction: handler as usize,
+        // SAFETY: sigfillset has written it.
+        sa_mask: unsafe { all.assume_init() },
+        sa_flags: libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART,
+        sa_restorer: None,
+    }
+}
+
+/// The action of `sig`.
+///
+/// `EINVAL` for a number that is no signal.
+pub(crate) fn sigaction_get(sig: c_int) -> Result<SigAction> {
+    // SAFETY: null changes nothing.
+    unsafe { sigaction_raw(sig, ptr::null()) }
+}
+
+/// Sets the action of `sig` and gives the old one back.
+///
+/// `EINVAL` for a number that is no signal, or one that cannot be caught.
+///
+/// # Safety
+/// The handler in `new` may run on any thread at any time, until the action is
+/// replaced.
+pub(crate) unsafe fn sigaction_set(
+    sig: c_int,
+    new: &SigAction,
+) -> Result<SigAction> {
+    // SAFETY: as the caller promises.
+    unsafe { sigaction_raw(sig, new) }
+}
+
+unsafe fn sigaction_raw(
+    sig: c_int,
+    new: *const SigAction,
+) -> Result<SigAction> {
+    let _keep = KeepErrno::new();
+    let mut old = MaybeUninit::uninit();
+    // SAFETY: new is null or as the caller promises, old a local variable.
+    let r = unsafe { libc::sigaction(sig, new, old.as_mut_ptr()) };
+    Errno::check(r)?;
+    // SAFETY: the call succeeded, so it has written old.
+    Ok(unsafe { old.assume_init() })
+}
+
+/// Sends `sig` to the calling thread with the default action in place, which
+/// ends the process for the signals of a fault. Returns if it does not.
+pub(crate) fn raise_default(sig: c_int) {
+    let _keep = KeepErrno::new();
+    // SAFETY: the default action runs no code.
+    unsafe { libc::signal(sig, libc::SIG_DFL) };
+    let mut mask = SigMask::current();
+    mask.remove(sig);
+    let pid = std::process::id();
+    // SAFETY: takes numbers only. Pending if blocked, until the next line.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, gettid(), sig) };
+    mask.restore();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::child;
+    use crate::base::sync::{AtomicUsize, Ordering};
+
+    #[test]
+    fn masks_are_saved_and_restored() {
+        let before = SigMask::block_all();
+        assert!(SigMask::current().contains(libc::SIGTERM));
+        let mut most = SigMask::current();
+        most.remove(libc::SIGTERM);
+        most.restore();
+        assert!(!SigMask::current().contains(libc::SIGTERM));
+        assert!(SigMask::current().contains(libc::SIGHUP));
+        before.restore();
+        let after = SigMask::current();
+        assert_eq!(after.contains(libc::SIGHUP), before.contains(libc::SIGHUP));
+    }
+
+    static SEEN_AT: AtomicUsize = AtomicUsize::new(0);
+
+    unsafe extern "C" fn note_stack(
+        _: c_int,
+        _: *mut libc::siginfo_t,
+        _: *mut c_void,
+    ) {
+        let here = 0u8;
+        SEEN_AT.store((&raw const here) as usize, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn a_handler_runs_on_the_signal_stack() {
+        let mut space = vec![0u8; sigstack_size()];
+        let lo = space.as_mut_ptr() as usize;
+        let before = sigaltstack_get();
+        // SAFETY: space outlives the setting.
+        unsafe { sigaltstack_set(lo, space.len()) }.unwrap();
+        let bounds = sigaltstack_get().bounds().unwrap();
+        assert_eq!(bounds, (lo, lo + space.len()));
+
+        let action = handler_action(note_stack);
+        // SAFETY: note_stack only stores a number.
+        let old = unsafe { sigaction_set(libc::SIGUSR2, &action) }.unwrap();
+        let now = sigaction_get(libc::SIGUSR2).unwrap();
+        assert_eq!(now.sa_sigaction, action.sa_sigaction);
+        // SAFETY: the signal is caught.
+        unsafe { libc::raise(libc::SIGUSR2) };
+        let at = SEEN_AT.load(Ordering::Relaxed);
+        assert!(bounds.0 <= at && at < bounds.1);
+        // SAFETY: the action that was there before.
+        unsafe { sigaction_set(libc::SIGUSR2, &old) }.unwrap();
+
+        sigaltstack_disable().unwrap();
+        assert!(sigaltstack_get().bounds().is_none());
+        // SAFETY: the stack that was there before.
+        unsafe { sigaltstack_restore(&before) }.unwrap();
+    }
+
+    #[test]
+    fn a_signal_stack_has_room_for_handlers() {
+        assert!(sigstack_size() >= minsigstksz() + HANDLER_SPACE);
+        assert_eq!(sigstack_size() % page_size(), 0);
+    }
+
+    #[test]
+    fn a_number_that_is_no_signal_is_an_error() {
+        assert_eq!(sigaction_get(1000).map(drop), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn raise_default_ends_the_process_though_blocked() {
+        child::dies(libc::SIGTERM, || {
+            SigMask::block_all();
+            raise_default(libc::SIGTERM);
+        });
+    }
+}

@@ -1,0 +1,340 @@
+//! Threads of the operating system: making them, naming them, their stacks.
+
+use super::errno::{Errno, KeepErrno, Result};
+use super::mem::page_size;
+use super::signal::SigMask;
+use crate::base::sync::{AtomicUsize, Ordering};
+use core::ffi::{CStr, c_void};
+use core::mem::MaybeUninit;
+use core::ptr;
+
+/// What a thread runs; its result goes to [`join`].
+pub(crate) type ThreadStart = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
+
+/// A thread to [`join`].
+pub(crate) type Thread = libc::pthread_t;
+
+/// Starts a thread that nobody joins, on a stack with `stack_size` usable
+/// bytes (rounded up; thread-local storage and the kernel's signal frames are
+/// not counted).
+///
+/// All signals are blocked in it until it sets its own mask, so that the
+/// host's signals do not meet a half-made M. Keeps `errno`.
+///
+/// `EAGAIN` where a limit or a lack of memory forbids another thread.
+///
+/// # Safety
+/// `start(arg)` may be called on another thread, at any time from now on.
+pub(crate) unsafe fn newosproc(
+    start: ThreadStart,
+    arg: *mut c_void,
+    stack_size: usize,
+) -> Result<()> {
+    // SAFETY: as the caller promises.
+    unsafe { create(start, arg, stack_size, libc::PTHREAD_CREATE_DETACHED) }
+        .map(drop)
+}
+
+/// As [`newosproc`], but the thread stays until it is joined.
+///
+/// # Safety
+/// As [`newosproc`].
+pub(crate) unsafe fn newosproc_joinable(
+    start: ThreadStart,
+    arg: *mut c_void,
+    stack_size: usize,
+) -> Result<Thread> {
+    // SAFETY: as the caller promises.
+    unsafe { create(start, arg, stack_size, libc::PTHREAD_CREATE_JOINABLE) }
+}
+
+/// Waits for the end of a thread and gives back what its start returned.
+///
+/// `EDEADLK` for the calling thread itself.
+///
+/// # Safety
+/// `thread` is from [`newosproc_joinable`] and joined once.
+pub(crate) unsafe fn join(thread: Thread) -> Result<*mut c_void> {
+    let mut result = ptr::null_mut();
+    // SAFETY: result is a local variable; the thread is as promised.
+    let r = unsafe { libc::pthread_join(thread, &raw mut result) };
+    Errno::from_pthread(r).map(|()| result)
+}
+
+unsafe fn create(
+    start: ThreadStart,
+    arg: *mut c_void,
+    stack_size: usize,
+    detach_state: i32,
+) -> Result<Thread> {
+    let _keep = KeepErrno::new();
+    let mut attr = ThreadAttr::new()?;
+    attr.set(stack_size, detach_state)?;
+    // SAFETY: only the static type differs; the caller promises that the call
+    // itself is sound.
+    let start = unsafe {
+        core::mem::transmute::<
+            ThreadStart,
+            extern "C" fn(*mut c_void) -> *mut c_void,
+        >(start)
+    };
+    let mut thread = MaybeUninit::uninit();
+    let mask = SigMask::block_all();
+    // SAFETY: thread is a local variable, attr is initialised, and start and
+    // arg are as the caller promises.
+    let r = unsafe {
+        libc::pthread_create(thread.as_mut_ptr(), &raw const attr.0, start, arg)
+    };
+    mask.restore();
+    Errno::from_pthread(r)?;
+    // SAFETY: pthread_create returned 0, so it has written the thread.
+    Ok(unsafe { thread.assume_init() })
+}
+
+/// Initialised attributes of a thread, destroyed at drop.
+struct ThreadAttr(libc::pthread_attr_t);
+
+impl ThreadAttr {
+    fn new() -> Result<Self> {
+        let mut attr = MaybeUninit::uninit();
+        // SAFETY: attr is a local variable.
+        let r = unsafe { libc::pthread_attr_init(attr.as_mut_ptr()) };
+        Errno::from_pthread(r)?;
+        // SAFETY: pthread_attr_init returned 0, so it has written attr. It
+        // may be moved: the C library keeps no pointer to it.
+        Ok(Self(unsafe { attr.assume_init() }))
+    }
+
+    /// The attributes of the calling thread, as they are.
+    fn of_current() -> Result<Self> {
+        let mut attr = MaybeUninit::uninit();
+        // SAFETY: attr is a local variable, and this thread lives.
+        let r =
+            unsafe { libc::pthread_getattr_np(current(), attr.as_mut_ptr()) };
+        Errno::from_pthread(r)?;
+        // SAFETY: the call returned 0, so it has written attr.
+        Ok(Self(unsafe { attr.assume_init() }))
+    }
+
+    fn set(&mut self, stack_size: usize, detach_state: i32) -> Result<()> {
+        let attr = &raw mut self.0;
+        let size = thread_stack_size(stack_size);
+        // SAFETY: attr is initialised.
+        let r = unsafe { libc::pthread_attr_setstacksize(attr, size) };
+        Errno::from_pthread(r)?;
+        // SAFETY: attr is initialised.
+        let r =
+            unsafe { libc::pthread_attr_setdetachstate(attr, detach_state) };
+        Errno::from_pthread(r)
+    }
+
+    /// The lowest address and the length of the stack.
+    fn stack(&self) -> Result<(usize, usize)> {
+        let mut lo = ptr::null_mut();
+        let mut len = 0;
+        // SAFETY: the attributes are initialised, the others local variables.
+        let r = unsafe {
+            libc::pthread_attr_getstack(
+                &raw const self.0,
+                &raw mut lo,
+                &raw mut len,
+            )
+        };
+        Errno::from_pthread(r)?;
+        Ok((lo as usize, len))
+    }
+}
+
+impl Drop for ThreadAttr {
+    fn drop(&mut self) {
+        // SAFETY: initialised, and used no more.
+        unsafe { libc::pthread_attr_destroy(&raw mut self.0) };
+    }
+}
+
+/// What to ask for so that `usable` bytes are left for frames: the least size
+/// that the C library accepts holds its static thread-local storage, which can
+/// be large in a large host, and one signal frame.
+fn thread_stack_size(usable: usize) -> usize {
+    // SAFETY: asks for a constant of the system.
+    let min = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
+    let min = usize::try_from(min).unwrap_or(libc::PTHREAD_STACK_MIN);
+    usable.saturating_add(min).next_multiple_of(page_size())
+}
+
+/// The calling thread.
+fn current() -> Thread {
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { libc::pthread_self() }
+}
+
+/// Makes a key for a value per thread, whose destructor runs when a thread
+/// that set one ends. Unlike a thread-local's it does not pin the library.
+pub(crate) fn key_create(
+    destructor: unsafe extern "C" fn(*mut c_void),
+) -> Result<u32> {
+    let mut key = 0;
+    // SAFETY: writes the key.
+    let result =
+        unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
+    Errno::from_pthread(result)?;
+    Ok(key)
+}
+
+/// Sets this thread's value of a key from `key_create`.
+pub(crate) fn key_set(key: u32, value: *const c_void) -> Result<()> {
+    // SAFETY: any value will do; the key checks itself.
+    Errno::from_pthread(unsafe { libc::pthread_setspecific(key, value) })
+}
+
+/// The calling thread's number in this system.
+pub(crate) fn gettid() -> i32 {
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
+}
+
+/// Names the calling thread for debuggers; the kernel keeps 15 bytes.
+pub(crate) fn set_thread_name(name: &CStr) {
+    let _keep = KeepErrno::new();
+    // SAFETY: name ends with a NUL.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Lets another thread run on this CPU.
+pub(crate) fn osyield() {
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { libc::sched_yield() };
+}
+
+/// The main thread's stack, once it has asked for it: the C library reads
+/// `/proc/self/maps` to answer. `MAIN_SELF` is 0, or the main thread, and then
+/// the bounds are set.
+static MAIN_SELF: AtomicUsize = AtomicUsize::new(0);
+static MAIN_LO: AtomicUsize = AtomicUsize::new(0);
+static MAIN_HI: AtomicUsize = AtomicUsize::new(0);
+
+/// The calling thread's stack, from the lowest address that may be used to the
+/// first one above it. The main thread's grows down to its lower bound as
+/// needed.
+///
+/// An error, such as `ENOENT` without `/proc`, on the main thread only.
+pub(crate) fn current_stack_bounds() -> Result<(usize, usize)> {
+    let me = current() as usize;
+    // Pairs with the release below: publishes the bounds.
+    if MAIN_SELF.load(Ordering::Acquire) == me {
+        let lo = MAIN_LO.load(Ordering::Relaxed);
+        return Ok((lo, MAIN_HI.load(Ordering::Relaxed)));
+    }
+    let _keep = KeepErrno::new();
+    let (lo, len) = ThreadAttr::of_current()?.stack()?;
+    if gettid() == std::process::id() as i32 {
+        MAIN_LO.store(lo, Ordering::Relaxed);
+        MAIN_HI.store(lo + len, Ordering::Relaxed);
+        MAIN_SELF.store(me, Ordering::Release);
+    }
+    Ok((lo, lo + len))
+}
+
+/// How large the main thread's stack may grow, in bytes; none if unlimited.
+pub(crate) fn main_stack_rlimit() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: limit is a local variable; the call cannot fail otherwise.
+    unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
+    match limit.rlim_cur {
+        libc::RLIM_INFINITY => None,
+        bytes => usize::try_from(bytes).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::clock::{nanotime, usleep};
+
+    /// What a test thread saw.
+    struct Seen {
+        tid: i32,
+        here: usize,
+        bounds: (usize, usize),
+        blocked: bool,
+    }
+
+    unsafe extern "C" fn look(arg: *mut c_void) -> *mut c_void {
+        let here = 0u8;
+        let seen = Seen {
+            tid: gettid(),
+            here: (&raw const here) as usize,
+            bounds: current_stack_bounds().unwrap(),
+            blocked: SigMask::current().contains(libc::SIGUSR1),
+        };
+        let slot = arg.cast::<Option<Seen>>();
+        // SAFETY: the test gives a slot that outlives this thread.
+        unsafe { *slot = Some(seen) };
+        arg
+    }
+
+    #[test]
+    fn a_thread_runs_with_signals_blocked_on_the_stack_it_asked_for() {
+        const SIZE: usize = 64 << 10;
+        let before = SigMask::current().contains(libc::SIGUSR1);
+        let mut slot: Option<Seen> = None;
+        let arg = (&raw mut slot).cast();
+        // SAFETY: look writes to slot, which lives until the join.
+        let thread = unsafe { newosproc_joinable(look, arg, SIZE) }.unwrap();
+        // SAFETY: joined once.
+        assert_eq!(unsafe { join(thread) }, Ok(arg));
+        let seen = slot.unwrap();
+        assert_ne!(seen.tid, gettid());
+        assert!(seen.blocked);
+        assert_eq!(SigMask::current().contains(libc::SIGUSR1), before);
+        let (lo, hi) = seen.bounds;
+        assert!(lo < seen.here && seen.here < hi);
+        assert!(seen.here - lo >= SIZE, "{} usable", seen.here - lo);
+    }
+
+    unsafe extern "C" fn count(arg: *mut c_void) -> *mut c_void {
+        // SAFETY: the test gives a static counter.
+        unsafe { &*arg.cast::<AtomicUsize>() }.fetch_add(1, Ordering::Relaxed);
+        ptr::null_mut()
+    }
+
+    #[test]
+    fn the_smallest_stack_is_enough_to_start() {
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        let arg = (&raw const RUNS).cast_mut().cast();
+        // SAFETY: count takes a static counter.
+        unsafe { newosproc(count, arg, 0) }.unwrap();
+        let deadline = nanotime() + 5_000_000_000;
+        while RUNS.load(Ordering::Relaxed) == 0 {
+            assert!(nanotime() < deadline);
+            usleep(100);
+        }
+    }
+
+    #[test]
+    fn a_stack_larger_than_memory_is_an_error() {
+        let start = nothing as ThreadStart;
+        // SAFETY: nothing takes any argument.
+        let r = unsafe { newosproc(start, ptr::null_mut(), 1 << 50) };
+        assert_eq!(r, Err(Errno::EAGAIN));
+    }
+
+    unsafe extern "C" fn nothing(_: *mut c_void) -> *mut c_void {
+        ptr::null_mut()
+    }
+
+    #[test]
+    fn the_name_is_cut_to_fifteen_bytes() {
+        let name = std::thread::spawn(|| {
+            set_thread_name(c"gmprt-a-name-that-is-too-long");
+            let path = format!("/proc/self/task/{}/comm", gettid());
+            std::fs::read_to_string(path).unwrap()
+        });
+        assert_eq!(name.join().unwrap(), "gmprt-a-name-th\n");
+    }
+
+    #[test]
+    fn the_main_stack_has_a_limit_or_none() {
+        assert!(main_stack_rlimit().is_none_or(|n| n >= 4096));
+    }
+}

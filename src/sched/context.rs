@@ -1,0 +1,79 @@
+//! What a switch keeps besides registers: `errno`, and the two words behind
+//! `__cxa_get_globals` where C++ is in the process.
+//!
+//! Both belong to the thread, so the goroutine that leaves takes its own along
+//! and the one that comes brings its own. The exception words are copied only
+//! where one of them is not zero, which is while somebody handles an
+//! exception.
+
+use crate::gmp::{CxaGlobals, G, M};
+use core::sync::atomic::{AtomicPtr, Ordering::*};
+
+/// `__cxa_get_globals`, once a C++ unit has told us.
+static CXA_GET_GLOBALS: AtomicPtr<()> =
+    AtomicPtr::new(core::ptr::null_mut());
+
+/// The type of `__cxa_get_globals`.
+pub(crate) type GetGlobals = unsafe extern "C" fn() -> *mut CxaGlobals;
+
+/// Notes where C++ keeps a thread's exception state. All callers name the
+/// same function in practice; the last one counts.
+pub(crate) fn set_cxa_get_globals(f: GetGlobals) {
+    // Release: pairs with the acquire in cxa_of.
+    CXA_GET_GLOBALS.store(f as *mut (), Release);
+}
+
+/// Saves the thread's state into the goroutine that leaves it.
+#[inline(always)]
+pub(crate) fn save(gp: &G, mp: &M) {
+    // SAFETY: the address of this thread's errno, set by minit or host.
+    gp.errno.set(unsafe { *mp.errno.get() });
+    if let Some(cxa) = cxa_of(mp) {
+        swap_cxa(gp, cxa);
+    }
+}
+
+/// Gives the thread the state of the goroutine that comes.
+#[inline(always)]
+pub(crate) fn restore(gp: &G, mp: &M) {
+    // SAFETY: as in save.
+    unsafe { *mp.errno.get() = gp.errno.get() };
+    if let Some(cxa) = cxa_of(mp) {
+        swap_cxa(gp, cxa);
+    }
+}
+
+/// Exchanges the goroutine's words with the thread's: on leaving, the thread
+/// gets zeroes and on coming, the goroutine does.
+#[inline(always)]
+fn swap_cxa(gp: &G, cxa: *mut CxaGlobals) {
+    // SAFETY: this thread's globals: two words, never freed while it lives.
+    let theirs = unsafe { cxa.read() };
+    let ours = gp.cxa.get();
+    if theirs != [0; 2] || ours != [0; 2] {
+        gp.cxa.set(theirs);
+        // SAFETY: as above.
+        unsafe { cxa.write(ours) };
+    }
+}
+
+#[inline(always)]
+fn cxa_of(mp: &M) -> Option<*mut CxaGlobals> {
+    // Acquire: pairs with set_cxa_get_globals.
+    let f = CXA_GET_GLOBALS.load(Acquire);
+    if f.is_null() {
+        return None;
+    }
+    let known = mp.cxa.get();
+    if known.is_null() { Some(cxa_slow(mp, f)) } else { Some(known) }
+}
+
+#[cold]
+fn cxa_slow(mp: &M, f: *mut ()) -> *mut CxaGlobals {
+    // SAFETY: stored by set_cxa_get_globals from a function of this type.
+    let f: GetGlobals = unsafe { core::mem::transmute(f) };
+    // SAFETY: __cxa_get_globals may be called on any thread.
+    let globals = unsafe { f() };
+    mp.cxa.set(globals);
+    globals
+}

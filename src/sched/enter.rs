@@ -1,0 +1,153 @@
+//! Inside and outside the runtime, and the P that a call still holds.
+//!
+//! Entry and exit are a plain store each; the protocol is `gmp::owner`'s.
+//! Entries nest: a call made from a hook of the user (`unlockf`) finds its M
+//! inside already, and must not park.
+//!
+//! Where membarrier is missing or fails, entries use a fence from then on
+//! ([`use_fences`]), and sysmon retakes only from Ms that it has seen enter
+//! with one.
+//!
+//! Invariants:
+//! 1. `in_runtime` is written by the M's own thread only.
+//! 2. While a value of [`Inside`] lives, the flag of the M that runs the
+//!    goroutine is set. The M may be another at the end than at the start.
+
+use crate::{
+    arch,
+    gmp::{G, M, OwnedP, m_word},
+};
+use core::{
+    marker::PhantomData,
+    ptr,
+    sync::atomic::{AtomicBool, Ordering::*, compiler_fence, fence},
+};
+
+static FENCES: AtomicBool = AtomicBool::new(false);
+
+/// From now on entries pay for a fence: there is no membarrier.
+pub(crate) fn use_fences() {
+    FENCES.store(true, SeqCst);
+}
+
+/// Whether entries use fences.
+pub(crate) fn fences() -> bool {
+    FENCES.load(Acquire)
+}
+
+/// The caller is inside the runtime until this goes.
+#[must_use]
+pub(crate) struct Inside {
+    /// Entered by an outer call, or a host thread without a G.
+    nested: bool,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Inside {
+    /// Goes inside.
+    #[inline(always)]
+    pub(crate) fn enter() -> Self {
+        let gp = arch::getg();
+        // SAFETY: null, or this thread's G, which is type-stable.
+        let Some(gp) = (unsafe { gp.as_ref() }) else {
+            return Self { nested: true, not_send: PhantomData };
+        };
+        let mp = gp.mp();
+        // Relaxed: only we write it (invariant 1).
+        let nested = mp.in_runtime.load(Relaxed);
+        mp.in_runtime.store(true, Relaxed);
+        light_barrier(mp);
+        Self { nested, not_send: PhantomData }
+    }
+
+    /// Whether an outer call was inside already: this one may not park.
+    pub(crate) fn nested(&self) -> bool {
+        self.nested
+    }
+}
+
+impl Drop for Inside {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.nested {
+            leave();
+        }
+    }
+}
+
+/// The owner's side of the barrier: the store of the flag stays before the
+/// read of the P's word. The heavy side is sysmon's membarrier.
+#[inline(always)]
+fn light_barrier(mp: &M) {
+    compiler_fence(SeqCst);
+    if FENCES.load(Relaxed) {
+        fence_slow(mp);
+    }
+}
+
+#[cold]
+fn fence_slow(mp: &M) {
+    mp.fenced.store(true, Relaxed);
+    fence(SeqCst);
+}
+
+/// Goes outside: the goroutine of this thread runs the host's code next.
+#[inline(always)]
+pub(crate) fn leave() {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    if let Some(gp) = unsafe { gp.as_ref() } {
+        // Release: pairs with sysmon's acquire; what we did to the P comes
+        // before it takes it.
+        gp.mp().in_runtime.store(false, Release);
+    }
+}
+
+/// Runs `f`, code of the host, outside, in the middle of a call; then comes
+/// back in, perhaps without the P.
+pub(crate) fn outside<R>(f: impl FnOnce() -> R) -> R {
+    leave();
+    let r = f();
+    // The outer `Inside` goes on.
+    core::mem::forget(Inside::enter());
+    r
+}
+
+/// The P that `mp`, this thread's M, still holds.
+///
+/// The result is valid until the M lets go of it or of the runtime.
+#[inline(always)]
+pub(crate) fn owned_p(mp: &M) -> Option<OwnedP> {
+    // SAFETY: null, or a type-stable P.
+    let pp = unsafe { mp.p.get().as_ref() }?;
+    if pp.owner.enter(m_word(mp)) {
+        // SAFETY: checked just now, and we are inside.
+        return Some(unsafe { OwnedP::new(pp) });
+    }
+    lost_p(mp);
+    None
+}
+
+#[cold]
+fn lost_p(mp: &M) {
+    mp.oldp.set(mp.p.replace(ptr::null()));
+}
+
+/// This thread's M and the P that it still holds; both none on a host thread
+/// without a G.
+#[inline(always)]
+pub(crate) fn current_p() -> Option<OwnedP> {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let gp: &G = unsafe { gp.as_ref() }?;
+    owned_p(gp.mp())
+}
+
+/// This thread's M; the thread is ours or has a G.
+#[inline(always)]
+pub(crate) fn this_m() -> &'static M {
+    let gp = arch::getg();
+    // SAFETY: not null, as the caller knows; type-stable.
+    let gp: &G = unsafe { &*gp };
+    gp.mp()
+}

@@ -1,0 +1,326 @@
+//! findrunnable: where an M looks for work, in Go's order, and how it goes to
+//! sleep without missing any.
+//!
+//! # Spinning
+//! An M that found nothing on its own P spins: it looks at the others' before
+//! it sleeps. At most half as many spin as are busy. Whoever makes work wakes
+//! an M only if none spins (`wakep`), so the last one to stop spinning looks
+//! once more ([`last_look`]):
+//!
+//! - maker: queue the work; then look at `nmspinning`;
+//! - M: `nmspinning -= 1`; then look at all queues.
+//!
+//! Both in SeqCst order, so one of them sees the other.
+//!
+//! # Who keeps the time
+//! One idle M sleeps until the earliest timer of all Ps (`lastpoll` is 0
+//! meanwhile); the others sleep until woken. Who adds an earlier timer breaks
+//! that sleep ([`poll_break`]). As with spinning: the keeper publishes until
+//! when it sleeps, then looks at the timers; who adds a timer looks at what
+//! the keeper published afterwards.
+
+use super::{
+    park::{FOREVER, TICK},
+    procs::{acquirep, gcstopm, releasep, wakep},
+    schedule::runqget,
+    threads::stopm,
+};
+use crate::{
+    base::throw::throw,
+    gmp::{
+        G, M, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs,
+    },
+    os::clock::{nanotime, usleep},
+};
+use core::{
+    ptr,
+    sync::atomic::{Ordering::*, fence},
+};
+
+/// Rounds over the other Ps before an M gives up.
+const STEAL_ROUNDS: u32 = 4;
+/// How long a thief leaves `runnext` to the P that just set it, in
+/// microseconds: most are about to run there.
+const RUNNEXT_GRACE: u32 = 3;
+
+/// A runnable goroutine, and the P to run it on: sleeps until there is one.
+/// None: start over, something else came up.
+pub(crate) fn findrunnable(
+    mp: &'static M,
+    pp: OwnedP,
+) -> Option<(OwnedP, &'static G)> {
+    if let Some(gp) = look_local(pp) {
+        return Some((pp, gp));
+    }
+    if let Some(gp) = look_global(pp) {
+        return Some((pp, gp));
+    }
+    if may_spin(mp)
+        && let Some(gp) = steal(pp)
+    {
+        return Some((pp, gp));
+    }
+    last_look(mp, pp)
+}
+
+/// The timers, now and then the global queue, and this P's own.
+fn look_local(pp: OwnedP) -> Option<&'static G> {
+    run_timers(pp.get());
+    // Relaxed: only we write it; a hint for runqsize.
+    if pp.schedtick.load(Relaxed).is_multiple_of(TICK)
+        && SCHED.runqsize.load(Relaxed) != 0
+        && let Some(gp) = SCHED.lock().globrunqpop()
+    {
+        return Some(gp);
+    }
+    runqget(pp)
+}
+
+/// Takes this P's share of the global queue; the first is the result.
+fn look_global(pp: OwnedP) -> Option<&'static G> {
+    // Acquire: pairs with globrunqput.
+    if SCHED.runqsize.load(Acquire) == 0 {
+        return None;
+    }
+    globrunqget(&mut SCHED.lock(), pp)
+}
+
+fn globrunqget(sched: &mut SchedLocked, pp: OwnedP) -> Option<&'static G> {
+    let size = sched.runq.len();
+    let share = size / gomaxprocs() as u32 + 1;
+    let n = share.min(size).min(RUNQ as u32 / 2);
+    let first = sched.globrunqpop()?;
+    for _ in 1..n {
+        let Some(gp) = sched.globrunqpop() else { break };
+        // SAFETY: OwnedP holds the P. The queue is empty here or nearly: at
+        // most half of it comes.
+        if !unsafe { pp.runq.push(ptr::from_ref(gp).cast_mut()) } {
+            sched.globrunqputhead(gp);
+            break;
+        }
+    }
+    Some(first)
+}
+
+/// Whether this M may look at other Ps: it spins, or few enough do.
+fn may_spin(mp: &M) -> bool {
+    if mp.spinning.get() {
+        return true;
+    }
+    let busy = gomaxprocs() as i32 - SCHED.npidle.load(Relaxed);
+    if 2 * SCHED.nmspinning.load(Relaxed) >= busy {
+        return false;
+    }
+    mp.spinning.set(true);
+    SCHED.nmspinning.fetch_add(1, SeqCst);
+    true
+}
+
+/// Takes half of another P's queue, in random order of Ps; due timers and
+/// `runnext` in the last round only.
+fn steal(pp: OwnedP) -> Option<&'static G> {
+    let n = gomaxprocs();
+    for round in 0..STEAL_ROUNDS {
+        let last = round == STEAL_ROUNDS - 1;
+        let offset = random(pp) as usize % n;
+        for i in 0..n {
+            // Relaxed: a hint; schedule looks again.
+            if SCHED.gcwaiting.load(Relaxed) {
+                return None;
+            }
+            let victim = allp((offset + i) % n);
+            if ptr::eq(victim, pp.get()) {
+                continue;
+            }
+            if last && run_timers(victim) > 0 {
+                if let Some(gp) = runqget(pp) {
+                    return Some(gp);
+                }
+            }
+            if let Some(gp) = runqsteal(pp, victim, last) {
+                return Some(gp);
+            }
+        }
+    }
+    None
+}
+
+fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
+    // SAFETY: OwnedP holds pp, whose queue is empty, so half of another fits.
+    let n = unsafe { victim.runq.steal_into(&pp.runq) };
+    if n > 0 {
+        return runqget(pp);
+    }
+    // Relaxed: taken by the swap below.
+    let seen = victim.runnext.load(Relaxed);
+    if !take_next || seen.is_null() {
+        return None;
+    }
+    usleep(RUNNEXT_GRACE);
+    // AcqRel: as in runqput. Only the goroutine that was there before the
+    // grace is taken: a new one has a grace of its own.
+    victim
+        .runnext
+        .compare_exchange(seen, ptr::null_mut(), AcqRel, Relaxed)
+        .ok()
+        // SAFETY: not null, see above; queues hold type-stable Gs.
+        .map(|gp| unsafe { &*gp })
+}
+
+/// Runs what is due on this P's heap, whose goroutines become ready here.
+pub(crate) fn run_timers(pp: &'static P) -> usize {
+    let when = pp.timers.next_when();
+    if when == FOREVER {
+        return 0;
+    }
+    let now = nanotime();
+    if when > now {
+        return 0;
+    }
+    pp.timers.run(now)
+}
+
+/// A number that differs from P to P and from call to call (xorshift).
+fn random(pp: OwnedP) -> u64 {
+    let mut x = pp.rng.get();
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    pp.rng.set(x);
+    x
+}
+
+/// Gives the P back, stops spinning, looks everywhere once more, and sleeps:
+/// as the keeper of the time, or until woken.
+fn last_look(
+    mp: &'static M,
+    pp: OwnedP,
+) -> Option<(OwnedP, &'static G)> {
+    let mut sched = SCHED.lock();
+    if SCHED.gcwaiting.load(Relaxed) {
+        drop(sched);
+        gcstopm(mp);
+        return None;
+    }
+    if !sched.runq.is_empty() {
+        return globrunqget(&mut sched, pp).map(|gp| (pp, gp));
+    }
+    let old = releasep(mp);
+    sched.pidleput(old);
+    drop(sched);
+    let was_spinning = mp.spinning.replace(false);
+    if was_spinning && SCHED.nmspinning.fetch_sub(1, SeqCst) <= 0 {
+        throw("findrunnable: negative nmspinning");
+    }
+    if was_spinning && look_again(mp) {
+        mp.spinning.set(true);
+        SCHED.nmspinning.fetch_add(1, SeqCst);
+        return None;
+    }
+    if keep_time(mp) {
+        return None;
+    }
+    stopm(mp);
+    None
+}
+
+/// Whether there is work after all, with a P to do it, which is taken.
+fn look_again(mp: &'static M) -> bool {
+    let work = SCHED.runqsize.load(SeqCst) != 0
+        || (0..gomaxprocs()).any(|id| !allp(id).runqempty());
+    if !work {
+        return false;
+    }
+    let pp = SCHED.lock().pidleget();
+    match pp {
+        Some(pp) => {
+            acquirep(mp, pp);
+            true
+        }
+        None => false,
+    }
+}
+
+/// The earliest timer of all Ps.
+pub(crate) fn next_timer() -> i64 {
+    (0..gomaxprocs())
+        .map(|id| allp(id).timers.next_when())
+        .min()
+        .unwrap_or(FOREVER)
+}
+
+/// Sleeps until the next timer, if nobody else does. True: this M has a P
+/// again, and what was due is ready. The M has no P while it sleeps.
+fn keep_time(mp: &'static M) -> bool {
+    if next_timer() == FOREVER || SCHED.lastpoll.swap(0, SeqCst) == 0 {
+        return false;
+    }
+    SCHED.pollnote.clear();
+    let until = publish_until();
+    let woken = SCHED.pollnote.sleep_until(until);
+    if !woken && SCHED.polluntil.swap(0, SeqCst) == 0 {
+        // A break is under way: it belongs to this sleep.
+        SCHED.pollnote.sleep();
+    }
+    SCHED.lastpoll.store(nanotime(), SeqCst);
+    let pp = SCHED.lock().pidleget();
+    let Some(pp) = pp else { return false };
+    acquirep(mp, pp);
+    for id in 0..gomaxprocs() {
+        run_timers(allp(id));
+    }
+    true
+}
+
+/// Says until when the keeper sleeps, and makes sure that no earlier timer
+/// was added meanwhile.
+fn publish_until() -> i64 {
+    let mut until = next_timer();
+    SCHED.polluntil.store(until, SeqCst);
+    loop {
+        // Pairs with poll_break: whoever added an earlier timer since sees
+        // what we published, or we see the timer here.
+        fence(SeqCst);
+        let next = next_timer();
+        if next >= until {
+            return until;
+        }
+        let moved =
+            SCHED.polluntil.compare_exchange(until, next, SeqCst, SeqCst);
+        if moved.is_err() {
+            // Broken already: the note is or will be woken.
+            return until;
+        }
+        until = next;
+    }
+}
+
+/// Wakes the keeper of the time if it sleeps past `when`; from any thread.
+pub(crate) fn poll_break(when: i64) {
+    fence(SeqCst);
+    let until = SCHED.polluntil.load(SeqCst);
+    if until <= when {
+        // 0: nobody keeps the time, or it is being woken.
+        return;
+    }
+    // Who takes the value away wakes, once.
+    if SCHED.polluntil.compare_exchange(until, 0, SeqCst, SeqCst).is_ok() {
+        SCHED.pollnote.wakeup();
+    }
+}
+
+/// This M found work and stops spinning: others may be needed.
+pub(crate) fn resetspinning(mp: &M) {
+    mp.spinning.set(false);
+    if SCHED.nmspinning.fetch_sub(1, SeqCst) <= 0 {
+        throw("resetspinning: negative nmspinning");
+    }
+    wakep();
+}
+
+/// Whether work waits that this P or an idle one could do; hints.
+pub(crate) fn work_waits(pp: &P, now: i64) -> bool {
+    !pp.runqempty()
+        || SCHED.runqsize.load(Relaxed) != 0
+        || pp.timers.next_when() <= now
+}

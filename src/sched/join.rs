@@ -1,0 +1,187 @@
+//! Who waits for a goroutine's end.
+//!
+//! `G::joiner` says what becomes of an ended goroutine:
+//!
+//! | word | meaning | moves |
+//! |---|---|---|
+//! | DETACHED | nobody holds it: freed at its end | |
+//! | JOINABLE | a handle is out | join -> waiter, release -> DETACHED |
+//! | a pointer | the record of who waits, on its stack | timeout -> JOINABLE |
+//! | ENDING | `ended` is looking, for a few instructions | -> EXITED |
+//! | EXITED | it has ended, and a handle is out | join, release: freed |
+//!
+//! Invariants:
+//! 1. `ended` moves the word to ENDING once; whoever finds ENDING waits for
+//!    EXITED, so that a record on a stack is not left while `ended` reads it.
+//! 2. Of all who find EXITED, the one whose compare-and-swap takes it frees
+//!    the descriptor.
+
+use super::{
+    enter::{Inside, current_p},
+    host,
+    newproc::{gdestroy, lookup},
+    park::{self, Wait, gopark, ready},
+};
+use crate::{
+    gmp::{
+        G, GStatus, OwnedP,
+        parkword::{Cause, Fire, Ticket, WaitKind},
+    },
+    os::{Errno, Result, thread::osyield},
+};
+use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
+
+const DETACHED: usize = 0;
+const JOINABLE: usize = 1;
+const EXITED: usize = 2;
+const ENDING: usize = 3;
+
+/// Who waits.
+struct Joiner {
+    gp: &'static G,
+    ticket: Ticket,
+}
+
+/// The word of a new goroutine.
+pub(crate) const fn initial(joinable: bool) -> usize {
+    if joinable { JOINABLE } else { DETACHED }
+}
+
+/// From the hook of `goexit1`: `gp` has ended, and nobody uses its stack.
+pub(crate) fn ended(gp: &'static G, pp: Option<OwnedP>) {
+    // Relaxed: a detached goroutine stays so.
+    if gp.joiner.load(Relaxed) == DETACHED {
+        gdestroy(gp, pp);
+        return;
+    }
+    // AcqRel: the waiter's record; our end, for who joins.
+    match gp.joiner.swap(ENDING, AcqRel) {
+        DETACHED => gdestroy(gp, pp),
+        JOINABLE => gp.joiner.store(EXITED, Release),
+        record => {
+            let joiner = record as *const Joiner;
+            // SAFETY: the waiter stays until it finds EXITED (invariant 1).
+            let (waiter, ticket) = unsafe { ((*joiner).gp, (*joiner).ticket) };
+            gp.joiner.store(EXITED, Release);
+            if waiter.park.fire(ticket, Cause::Wake) == Fire::Parked {
+                ready(waiter, true);
+            }
+        }
+    }
+}
+
+/// Waits for `handle`'s goroutine to end, and releases it.
+///
+/// Errors: `EINVAL` (stale, not joinable, or somebody joins it already),
+/// `EDEADLK` (itself, or inside a callback), `ETIMEDOUT`, `ECANCELED`: it can
+/// be joined again after the last two.
+pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
+    let target = lookup(handle)?;
+    if park::on_goroutine().is_some_and(|gp| ptr::eq(gp, target)) {
+        return Err(Errno(libc::EDEADLK));
+    }
+    let gp = park::current()?;
+    if gp.is_host() && deadline == park::FOREVER && unstarted(target) {
+        host::run_in_place(gp, target);
+    }
+    loop {
+        match settled(target) {
+            EXITED => return take_exited(target),
+            JOINABLE => {}
+            _ => return Err(Errno::EINVAL),
+        }
+        if let Some(result) = wait(gp, target, deadline) {
+            return result;
+        }
+    }
+}
+
+fn unstarted(target: &G) -> bool {
+    target.readgstatus() == GStatus::Runnable
+}
+
+/// The word, once it is not ENDING.
+fn settled(target: &G) -> usize {
+    loop {
+        // Acquire: pairs with ended.
+        match target.joiner.load(Acquire) {
+            ENDING => osyield(),
+            word => return word,
+        }
+    }
+}
+
+/// Frees what has ended, if nobody else does.
+fn take_exited(target: &'static G) -> Result<()> {
+    target
+        .joiner
+        .compare_exchange(EXITED, DETACHED, AcqRel, Relaxed)
+        .map_err(|_| Errno::EINVAL)?;
+    let _inside = Inside::enter();
+    gdestroy(target, current_p());
+    Ok(())
+}
+
+/// Waits once; None: the word changed before, look again.
+fn wait(
+    gp: &'static G,
+    target: &'static G,
+    deadline: i64,
+) -> Option<Result<()>> {
+    let ticket = gp.park.arm(WaitKind::Cancellable);
+    let joiner = Joiner { gp, ticket };
+    let record = ptr::from_ref(&joiner) as usize;
+    // Release: the record, for ended.
+    let entered =
+        target.joiner.compare_exchange(JOINABLE, record, AcqRel, Relaxed);
+    if entered.is_err() {
+        // Nobody has the ticket: we end the wait ourselves.
+        let _early = gp.park.fire(ticket, Cause::Wake);
+        gp.park.finish();
+        return None;
+    }
+    let cause = gopark(
+        gp,
+        Wait {
+            ticket,
+            unlock: park::unlock_nothing,
+            arg: 0,
+            reason: c"join",
+            deadline,
+        },
+    );
+    let left = cause != Cause::Wake
+        && target
+            .joiner
+            .compare_exchange(record, JOINABLE, AcqRel, Relaxed)
+            .is_ok();
+    if left {
+        let timeout = cause == Cause::Timeout;
+        let code = if timeout { libc::ETIMEDOUT } else { libc::ECANCELED };
+        return Some(Err(Errno(code)));
+    }
+    // It has ended, perhaps at the same moment as the deadline.
+    settled(target);
+    Some(take_exited(target))
+}
+
+/// Gives a handle up: the goroutine is freed at its end, or now.
+///
+/// Errors: `EINVAL` as for [`join`].
+pub(crate) fn release(handle: *mut c_void) -> Result<()> {
+    let target = lookup(handle)?;
+    loop {
+        match settled(target) {
+            EXITED => return take_exited(target),
+            JOINABLE => {}
+            _ => return Err(Errno::EINVAL),
+        }
+        let gone = target
+            .joiner
+            .compare_exchange(JOINABLE, DETACHED, AcqRel, Relaxed)
+            .is_ok();
+        if gone {
+            return Ok(());
+        }
+    }
+}

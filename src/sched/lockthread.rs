@@ -1,0 +1,149 @@
+//! LockOSThread: a goroutine and a thread that run nothing but each other.
+//!
+//! A locked goroutine that parks leaves its M asleep (`stoplockedm`); whoever
+//! schedules it hands its P over to that M (`startlockedm`). If it ends
+//! locked, the thread ends too: the host may have changed it.
+//!
+//! A goroutine that parks while Python frames are on its stack is locked for
+//! that long without being asked: the GIL's state belongs to the thread.
+
+use super::{
+    enter::{owned_p, this_m},
+    park::on_goroutine,
+    procs::{acquire_nextp, handoffp, releasep},
+    threads::stopm,
+};
+use crate::{
+    gmp::{G, M, MKind, OwnedP, SCHED},
+    os::{Errno, Result},
+};
+use core::{
+    ffi::c_void,
+    mem, ptr,
+    sync::atomic::{AtomicPtr, Ordering::*},
+};
+
+/// Locks the current goroutine to its thread; nests. On a host thread it does
+/// nothing: that is locked by nature.
+pub(crate) fn lock_os_thread() {
+    let Some(gp) = on_goroutine() else { return };
+    let mp = gp.mp();
+    mp.lockedext.set(mp.lockedext.get() + 1);
+    tie(gp, mp);
+}
+
+/// Undoes one [`lock_os_thread`].
+///
+/// Errors: `EPERM` without one.
+pub(crate) fn unlock_os_thread() -> Result<()> {
+    let Some(gp) = on_goroutine() else { return Ok(()) };
+    let mp = gp.mp();
+    let depth = mp.lockedext.get();
+    if depth == 0 {
+        return Err(Errno(libc::EPERM));
+    }
+    mp.lockedext.set(depth - 1);
+    if depth == 1 {
+        untie(gp, mp);
+    }
+    Ok(())
+}
+
+fn tie(gp: &'static G, mp: &'static M) {
+    gp.lockedm.set(mp);
+    mp.lockedg.set(gp);
+}
+
+fn untie(gp: &'static G, mp: &'static M) {
+    gp.lockedm.set(ptr::null());
+    mp.lockedg.set(ptr::null());
+}
+
+/// Sleeps until this M's locked goroutine is to run; returns it and its P.
+pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
+    if owned_p(mp).is_some() {
+        handoffp(releasep(mp));
+    }
+    loop {
+        SCHED.lock().nmidlelocked += 1;
+        super::deadlock::checkdead(&mut SCHED.lock());
+        mp.park.sleep();
+        mp.park.clear();
+        acquire_nextp(mp);
+        let gp = mp.lockedg.get();
+        if let Some(pp) = owned_p(mp) {
+            // SAFETY: set while locked, which only its own thread undoes.
+            return (pp, unsafe { &*gp });
+        }
+    }
+}
+
+/// Hands this M's P to the M that `gp` is locked to, and sleeps.
+pub(crate) fn startlockedm(mp: &'static M, gp: &'static G) {
+    // SAFETY: not null, as the caller checked; type-stable.
+    let locked: &'static M = unsafe { &*gp.lockedm.get() };
+    SCHED.lock().nmidlelocked -= 1;
+    let pp = releasep(mp);
+    locked.nextp.set(pp);
+    locked.park.wakeup();
+    stopm(mp);
+}
+
+/// A goroutine has ended. True: it was locked, and this M ends with it. A
+/// host's thread is only unlocked.
+pub(crate) fn ended(gp: &'static G) -> bool {
+    if gp.lockedm.get().is_null() {
+        return false;
+    }
+    let mp = this_m();
+    untie(gp, mp);
+    mp.lockedext.set(0);
+    mp.kind.get() != MKind::Host
+}
+
+/// `PyGILState_GetThisThreadState`, where libpython is in the process.
+static PYTHON: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Looks for libpython; on a host thread, never during the start.
+pub(crate) fn find_python() {
+    if !PYTHON.load(Acquire).is_null() {
+        return;
+    }
+    let f = crate::os::dl::find(c"PyGILState_GetThisThreadState");
+    PYTHON.store(f.cast(), Release);
+}
+
+/// Whether libpython is in the process, as far as was looked.
+pub(crate) fn has_python() -> bool {
+    !PYTHON.load(Acquire).is_null()
+}
+
+/// Locks a parking goroutine for the park, if Python frames are on its stack
+/// and it is not locked anyway. True: unpin it afterwards.
+#[inline(always)]
+pub(crate) fn pin_python(gp: &'static G, mp: &'static M) -> bool {
+    // Acquire: pairs with find_python.
+    let f = PYTHON.load(Acquire);
+    if f.is_null() || !gp.lockedm.get().is_null() {
+        return false;
+    }
+    pin_slow(gp, mp, f)
+}
+
+#[cold]
+fn pin_slow(gp: &'static G, mp: &'static M, f: *mut ()) -> bool {
+    type ThisThreadState = unsafe extern "C" fn() -> *mut c_void;
+    // SAFETY: find_python looked this function up by name.
+    let f = unsafe { mem::transmute::<*mut (), ThisThreadState>(f) };
+    // SAFETY: may be called on any thread; it takes no lock.
+    if unsafe { f() }.is_null() {
+        return false;
+    }
+    tie(gp, mp);
+    true
+}
+
+/// The park of a pinned goroutine is over.
+pub(crate) fn unpin_python(gp: &'static G) {
+    untie(gp, gp.mp());
+}

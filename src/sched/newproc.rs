@@ -1,0 +1,369 @@
+//! Goroutines made, given their first frame, and ended.
+//!
+//! A goroutine costs a descriptor until it first runs: its stack is bound by
+//! `execute` ([`bind_stack`]), its arguments wait in the descriptor.
+
+use super::{
+    enter::{Inside, current_p, leave, owned_p, this_m},
+    join, lockthread,
+    park::{self, Off},
+    procs::wakep,
+    schedule, threads,
+};
+use crate::{
+    arch,
+    gmp::{
+        G, GOIDCACHE, GStatus, GmpFn, HookResult, INLINE_ARGS, MAIN_STARTED,
+        OwnedP, SCHED, casgstatus, g_from_handle, galloc, gflag, handle_of,
+    },
+    os::{Errno, Result},
+    stack,
+};
+use core::{
+    ffi::{CStr, c_void},
+    ptr,
+    sync::atomic::Ordering::*,
+};
+
+/// Arguments of `gmp_go_copy` at most.
+pub(crate) const MAX_ARGS: usize = 64 * 1024;
+/// Dead Gs that a P keeps before half go to the global list.
+const GFREE_MAX: u32 = 64;
+
+/// What a goroutine is started with.
+pub(crate) struct NewG<'a> {
+    pub func: GmpFn,
+    pub arg: *mut c_void,
+    /// Copied onto the new stack; `func` gets their address instead of `arg`.
+    pub args: Option<&'a [u8]>,
+    pub name: Option<&'a CStr>,
+    /// Bytes; 0 for the default.
+    pub stack_size: usize,
+    /// Of `gflag`.
+    pub flags: u32,
+    /// Somebody will join or release it.
+    pub joinable: bool,
+}
+
+impl NewG<'_> {
+    pub(crate) fn new(func: GmpFn, arg: *mut c_void) -> Self {
+        Self {
+            func,
+            arg,
+            args: None,
+            name: None,
+            stack_size: 0,
+            flags: 0,
+            joinable: false,
+        }
+    }
+}
+
+/// `newproc(fn)` of the start path: from rt0_go, on g0.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn newproc(func: GmpFn, arg: *mut c_void) {
+    let spec = NewG { flags: gflag::SYSTEM, ..NewG::new(func, arg) };
+    if newproc1(&spec).is_err() {
+        crate::base::throw::throw("newproc: no memory for the main goroutine");
+    }
+}
+
+/// Starts a goroutine of the library itself.
+pub(crate) fn newproc_system(
+    func: GmpFn,
+    arg: *mut c_void,
+    name: &'static CStr,
+) -> Result<*mut c_void> {
+    newproc1(&NewG {
+        name: Some(name),
+        flags: gflag::SYSTEM,
+        ..NewG::new(func, arg)
+    })
+}
+
+/// Makes a goroutine and queues it: on this P to run next, or, from a thread
+/// without one, in the global queue. Returns its handle.
+///
+/// Errors: `EINVAL` for a size that no stack can have, `ENOMEM`.
+pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
+    check_sizes(spec)?;
+    let _inside = Inside::enter();
+    let pp = current_p();
+    let gp = gfget(pp).ok_or(Errno::ENOMEM)?;
+    if let Err(e) = fill(gp, spec) {
+        gfput(pp, gp);
+        return Err(e);
+    }
+    gp.goid.set(next_goid(pp));
+    gp.joiner.store(join::initial(spec.joinable), Relaxed);
+    count(pp, gp, 1);
+    let handle = handle_of(gp);
+    casgstatus(gp, GStatus::Dead, GStatus::Runnable);
+    match pp {
+        Some(pp) => park::runqput(pp, gp, true),
+        None => SCHED.lock().globrunqput(gp),
+    }
+    // Acquire: pairs with runtime_main, which sets it once Ms may start.
+    if MAIN_STARTED.load(Acquire) {
+        wakep();
+    }
+    Ok(handle)
+}
+
+fn check_sizes(spec: &NewG<'_>) -> Result<()> {
+    if spec.stack_size > stack::MAX_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    let Some(args) = spec.args else { return Ok(()) };
+    let stack = match spec.stack_size {
+        0 => stack::default_size(),
+        n => n,
+    };
+    if args.len() > MAX_ARGS.min(stack / 4) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// Fills a dead G.
+fn fill(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
+    gp.func.set(Some(spec.func));
+    gp.arg.set(spec.arg);
+    gp.flags.set(spec.flags);
+    gp.stack_size.set(spec.stack_size as u32);
+    gp.errno.set(0);
+    gp.args_len.set(0);
+    gp.waitreason.store(ptr::null_mut(), Relaxed);
+    let creator = arch::getg();
+    // SAFETY: null or this thread's G.
+    gp.parent.set(unsafe { creator.as_ref() }.map_or(0, |g| g.goid.get()));
+    if let Some(args) = spec.args {
+        keep_args(gp, args)?;
+    }
+    if let Some(name) = spec.name {
+        set_name(gp, name)?;
+    }
+    Ok(())
+}
+
+/// Keeps a copy of `args` until the stack is bound.
+fn keep_args(gp: &'static G, args: &[u8]) -> Result<()> {
+    let mut place = gp.args.get().cast::<u8>();
+    if args.len() > INLINE_ARGS {
+        // SAFETY: malloc may be called with any size.
+        let heap = unsafe { libc::malloc(args.len()) };
+        if heap.is_null() {
+            return Err(Errno::ENOMEM);
+        }
+        // SAFETY: INLINE_ARGS holds a pointer, and gp is ours.
+        unsafe { place.cast::<*mut c_void>().write_unaligned(heap) };
+        place = heap.cast();
+    }
+    // SAFETY: place has room for args.len() bytes of ours.
+    unsafe { ptr::copy_nonoverlapping(args.as_ptr(), place, args.len()) };
+    gp.args_len.set(args.len() as u32);
+    gp.set_flag(gflag::ARGS);
+    Ok(())
+}
+
+/// Moves the kept arguments to `to`, or just drops them.
+fn take_args(gp: &'static G, to: Option<*mut u8>) {
+    let len = gp.args_len.replace(0) as usize;
+    gp.flags.set(gp.flags.get() & !gflag::ARGS);
+    let mut place = gp.args.get().cast::<u8>();
+    let mut heap = ptr::null_mut::<c_void>();
+    if len > INLINE_ARGS {
+        // SAFETY: keep_args wrote a pointer there.
+        heap = unsafe { place.cast::<*mut c_void>().read_unaligned() };
+        place = heap.cast();
+    }
+    if let Some(to) = to {
+        // SAFETY: the caller's room for args_len bytes on the new stack.
+        unsafe { ptr::copy_nonoverlapping(place, to, len) };
+    }
+    // SAFETY: null, or from malloc in keep_args.
+    unsafe { libc::free(heap) };
+}
+
+/// Names a goroutine; the name is copied.
+pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
+    // SAFETY: a C string.
+    let copy = unsafe { libc::strdup(name.as_ptr()) };
+    if copy.is_null() {
+        return Err(Errno::ENOMEM);
+    }
+    let old = gp.name.swap(copy, AcqRel);
+    // SAFETY: null, or from strdup. A dump that reads names runs when the
+    // process dies, or takes care of itself.
+    unsafe { libc::free(old.cast()) };
+    Ok(())
+}
+
+fn next_goid(pp: Option<OwnedP>) -> u64 {
+    let Some(pp) = pp else {
+        return SCHED.goidgen.fetch_add(1, Relaxed) + 1;
+    };
+    let (mut next, mut end) = pp.goidcache.get();
+    if next == end {
+        next = SCHED.goidgen.fetch_add(GOIDCACHE, Relaxed) + 1;
+        end = next + GOIDCACHE;
+    }
+    pp.goidcache.set((next + 1, end));
+    next
+}
+
+/// Counts goroutines of the host for `gmp_num_goroutines`.
+fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
+    if gp.has(gflag::SYSTEM) {
+        return;
+    }
+    match pp {
+        Some(pp) => pp.count(change),
+        None => {
+            SCHED.ngoroutines.fetch_add(change, Relaxed);
+        }
+    }
+}
+
+/// A dead G, from this P's list, the global one, or new.
+pub(crate) fn gfget(pp: Option<OwnedP>) -> Option<&'static G> {
+    if let Some(pp) = pp {
+        if let Some(gp) = pp.gfree().pop_front() {
+            return Some(gp);
+        }
+        let mut sched = SCHED.lock();
+        while pp.gfree().len() < GFREE_MAX / 2 {
+            let Some(gp) = sched.gfree.pop_front() else { break };
+            pp.gfree().push_front(gp);
+        }
+    }
+    let cached = match pp {
+        Some(pp) => pp.gfree().pop_front(),
+        None => SCHED.lock().gfree.pop_front(),
+    };
+    cached.or_else(|| {
+        let gp = galloc()?;
+        casgstatus(gp, GStatus::Idle, GStatus::Dead);
+        Some(gp)
+    })
+}
+
+/// Puts a dead G where the next one is found.
+pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
+    let Some(pp) = pp else {
+        SCHED.lock().gfree.push_front(gp);
+        return;
+    };
+    pp.gfree().push_front(gp);
+    if pp.gfree().len() >= GFREE_MAX {
+        let mut sched = SCHED.lock();
+        while pp.gfree().len() > GFREE_MAX / 2 {
+            let Some(gp) = pp.gfree().pop_front() else { break };
+            sched.gfree.push_front(gp);
+        }
+    }
+}
+
+/// Gives `gp`, which has not run, its stack and its first frame.
+///
+/// Errors: `ENOMEM`.
+#[cold]
+pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
+    let size = gp.stack_size.get() as usize;
+    let stack = stack::stackalloc(Some(&pp.get().stacks), size)?;
+    gp.set_stack(stack);
+    let mut sp = stack.hi;
+    if gp.has(gflag::ARGS) {
+        sp = (sp - gp.args_len.get() as usize) & !15;
+        take_args(gp, Some(sp as *mut u8));
+        gp.arg.set(sp as *mut c_void);
+    }
+    // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
+    // enough for its arguments and a frame (check_sizes).
+    gp.sched_sp.set(unsafe { arch::first_frame(sp) });
+    gp.set_flag(gflag::STARTED);
+    Ok(())
+}
+
+/// What `gostart` calls.
+#[repr(C)]
+pub(crate) struct Entry {
+    func: Option<GmpFn>,
+    arg: *mut c_void,
+}
+
+/// First on a new goroutine's stack: does what the goroutine that was left
+/// needs, and goes outside.
+#[unsafe(no_mangle)]
+extern "C" fn gostart1() -> Entry {
+    let mp = schedule::after_switch();
+    // SAFETY: curg is this goroutine: it just came on.
+    let gp: &'static G = unsafe { &*arch::getg() };
+    super::context::restore(gp, mp);
+    if gp.has(gflag::LOCK_AT_START) {
+        lockthread::lock_os_thread();
+    }
+    let entry = Entry { func: gp.func.get(), arg: gp.arg.get() };
+    leave();
+    entry
+}
+
+/// Last on a goroutine's stack: its function returned, or called `gmp_exit`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn goexit1() -> ! {
+    core::mem::forget(Inside::enter());
+    let mp = this_m();
+    // SAFETY: this goroutine, which runs on mp.
+    let gp: &'static G = unsafe { &*arch::getg() };
+    super::context::save(gp, mp);
+    casgstatus(gp, GStatus::Running, GStatus::Dead);
+    park::switch_off(gp, mp, Off { hook: exit_hook, arg: 0, to_g0: false });
+    crate::base::throw::throw("goexit1: a dead goroutine runs");
+}
+
+/// The hook of goexit1: nobody uses the stack any more.
+fn exit_hook(gp: &'static G, _arg: usize) -> HookResult {
+    let pp = owned_p(this_m());
+    if let Some(stack) = gp.take_stack() {
+        stack::stackfree(pp.map(|p| &p.get().stacks), stack);
+    }
+    let name = gp.name.swap(ptr::null_mut(), AcqRel);
+    if !name.is_null() {
+        // SAFETY: from strdup in set_name, and taken out just now.
+        unsafe { libc::free(name.cast()) };
+    }
+    gp.cxa.set([0; 2]);
+    count(pp, gp, -1);
+    let locked = lockthread::ended(gp);
+    join::ended(gp, pp);
+    if locked {
+        threads::mexit(this_m());
+    }
+    HookResult::Left
+}
+
+/// Frees the descriptor of an ended goroutine: handles to it go stale.
+pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
+    // Release: pairs with g_from_handle (invariant 2 of the table). The
+    // generation has its 32 bits of a handle to itself and skips nothing.
+    gp.generation.fetch_add(1, Release);
+    gp.park.reset();
+    gp.flags.set(0);
+    gfput(pp, gp);
+}
+
+/// The goroutine behind a handle of the host.
+///
+/// Errors: `EINVAL` for null, a stale or an invented handle.
+pub(crate) fn lookup(handle: *mut c_void) -> Result<&'static G> {
+    g_from_handle(handle).ok_or(Errno::EINVAL)
+}
+
+/// Live goroutines of the host.
+pub(crate) fn gcount() -> i64 {
+    let mut n = SCHED.ngoroutines.load(Relaxed);
+    for id in 0..crate::gmp::nallp() {
+        n += crate::gmp::allp(id).live.load(Relaxed);
+    }
+    n.max(0)
+}

@@ -1,0 +1,530 @@
+//! Parking, readying, yielding: every way off a goroutine's stack.
+//!
+//! A wait, from the side of whoever blocks:
+//! 1. `let gp = current()?` (a host thread gets its G here);
+//! 2. `let t = gp.park.arm(kind)`;
+//! 3. put `(gp, t)` where the waker will find it, under that object's lock;
+//! 4. `gopark(gp, Wait { ticket: t, … })`, whose `unlock` lets wakers in;
+//! 5. the [`Cause`] says who won. Not the waker: take yourself out again.
+//!
+//! And of whoever wakes: take `(gp, t)` out under the lock, `fire`, and on
+//! [`Fire::Parked`] call [`ready`].
+//!
+//! Off the stack, `switch_off` runs what is next on this P directly, without
+//! a visit to g0, unless something there wants the scheduler: a locked thread,
+//! the world to be stopped, every 61st time (global queue, timers), or nothing
+//! to run.
+
+use super::{
+    context,
+    enter::{Inside, current_p, owned_p, this_m},
+    host, lockthread,
+    newproc::bind_stack,
+    procs::{self, wakep},
+    schedule::{self, after_switch},
+};
+use crate::{
+    arch,
+    gmp::{
+        G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED, allp,
+        casgstatus, gflag,
+        parkword::{Cause, Fire, Ticket, WaitKind},
+    },
+    os::{Errno, Result, clock::nanotime},
+    timers::{Timer, Timers},
+};
+use core::{
+    ffi::{CStr, c_void},
+    pin::pin,
+    ptr,
+    sync::atomic::Ordering::*,
+};
+
+/// A deadline that never comes.
+pub(crate) const FOREVER: i64 = i64::MAX;
+/// Every so often the scheduler looks at the global queue and the timers.
+pub(crate) const TICK: u32 = 61;
+
+/// How a goroutine waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    pub ticket: Ticket,
+    /// Called with `arg` once the goroutine is off its stack and committed:
+    /// lets in the wakers that need what it unlocks. A deadline or a cancel
+    /// may have won by then, so it must not touch the goroutine.
+    pub unlock: fn(arg: usize),
+    pub arg: usize,
+    /// What it waits for, as a C string that outlives the wait.
+    pub reason: &'static CStr,
+    /// Absolute nanoseconds, or [`FOREVER`].
+    pub deadline: i64,
+}
+
+/// The G of this thread, made for a host thread that had none.
+///
+/// Errors: `EDEADLK` inside a callback that may not park; `ENOMEM`.
+pub(crate) fn current() -> Result<&'static G> {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let Some(gp) = (unsafe { gp.as_ref() }) else { return host::attach() };
+    // Relaxed: this thread writes it.
+    if gp.mp().in_runtime.load(Relaxed) {
+        return Err(Errno(libc::EDEADLK));
+    }
+    Ok(gp)
+}
+
+/// Whether this thread has a G already, so that [`current`] neither allocates
+/// nor looks anything up and may be called under a lock.
+pub(crate) fn has_g() -> bool {
+    !arch::getg().is_null()
+}
+
+/// Nothing to unlock.
+pub(crate) fn unlock_nothing(_arg: usize) {}
+
+/// Parks the current goroutine until its ticket is fired: Running -> Waiting
+/// -> Running. On a host thread it blocks the thread.
+///
+/// The caller may wake up on another M: it re-reads all per-M and per-P state.
+pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
+    let _inside = Inside::enter();
+    let reason = wait.reason.as_ptr().cast_mut();
+    // Release: who sees the pointer may read the string.
+    gp.waitreason.store(reason, Release);
+    if gp.is_host() {
+        let arg = ptr::from_ref(&wait) as usize;
+        return host::park(gp, wait.ticket, wait.deadline, (park_hook, arg));
+    }
+    if wait.deadline == FOREVER {
+        park_now(gp, Off::park(&wait));
+        return gp.park.finish();
+    }
+    park_timed(gp, &wait)
+}
+
+#[cold]
+fn park_timed(gp: &'static G, wait: &Wait) -> Cause {
+    let arg = ptr::from_ref(gp) as usize;
+    let timer = pin!(Timer::new(timed_out, arg, wait.ticket.raw()));
+    add_timer(&timer, wait.deadline);
+    park_now(gp, Off::park(wait));
+    let cause = gp.park.finish();
+    if cause != Cause::Timeout {
+        Timers::remove(&timer);
+    }
+    cause
+}
+
+/// A deadline has come: the timer's function.
+fn timed_out(arg: usize, ticket: u64) {
+    let gp = arg as *const G;
+    // SAFETY: a G is type-stable; the ticket tells whether it still waits.
+    let gp = unsafe { &*gp };
+    if gp.park.fire(Ticket::from_raw(ticket), Cause::Timeout) == Fire::Parked {
+        ready(gp, true);
+    }
+}
+
+/// Puts a timer on this P's heap, or on some P's.
+fn add_timer(timer: &Timer, when: i64) {
+    let pp = current_p();
+    let heap: &'static Timers = match pp {
+        Some(pp) => &pp.get().timers,
+        None => &allp(0).timers,
+    };
+    // SAFETY: pinned in park_timed, which removes it before it goes.
+    let first = unsafe { heap.add(timer, when) };
+    if first {
+        super::find::poll_break(when);
+    }
+    if pp.is_none() {
+        // Nobody that holds a P knows of it: sysmon does.
+        SCHED.lock().wake_sysmon();
+    }
+}
+
+/// Goes off the stack and comes back.
+fn park_now(gp: &'static G, off: Off) {
+    let mp = gp.mp();
+    let pinned = lockthread::pin_python(gp, mp);
+    context::save(gp, mp);
+    casgstatus(gp, GStatus::Running, GStatus::Waiting);
+    switch_off(gp, mp, off);
+    let mp = after_switch();
+    context::restore(gp, mp);
+    if pinned {
+        lockthread::unpin_python(gp);
+    }
+}
+
+/// How a goroutine leaves its stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Off {
+    pub hook: HookFn,
+    pub arg: usize,
+    /// The hook has to run on g0.
+    pub to_g0: bool,
+}
+
+impl Off {
+    fn park(wait: &Wait) -> Self {
+        let arg = ptr::from_ref(wait) as usize;
+        Self { hook: park_hook, arg, to_g0: false }
+    }
+}
+
+/// The hook of gopark: commits, then lets wakers in. In this order who wakes
+/// under the lock finds a goroutine that is off its stack, and has until its
+/// `ready` to fill in what the goroutine waits for.
+fn park_hook(gp: &'static G, arg: usize) -> HookResult {
+    // SAFETY: the Wait on the parked goroutine's stack, which stays as it is
+    // until somebody wins the ticket and readies it: after this copy.
+    let wait = unsafe { *(arg as *const Wait) };
+    let parked = gp.park.commit(wait.ticket);
+    (wait.unlock)(wait.arg);
+    if parked { HookResult::Left } else { HookResult::Ready }
+}
+
+/// What runs next on this P, if it can be switched to right here.
+fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
+    if mp.kind.get() != MKind::Worker
+        || !mp.lockedg.get().is_null()
+        // Relaxed: a hint; schedule looks again.
+        || SCHED.gcwaiting.load(Relaxed)
+        || pp.schedtick.load(Relaxed).is_multiple_of(TICK)
+    {
+        return None;
+    }
+    let gp = schedule::runqget(pp)?;
+    let fit = gp.lockedm.get().is_null()
+        && (gp.has(gflag::STARTED) || bind_stack(pp, gp).is_ok());
+    if !fit {
+        // Found, but for g0 to run.
+        mp.nextg.set(gp);
+        return None;
+    }
+    Some(gp)
+}
+
+/// Leaves the stack of `gp`, whose status says why, for what is next; the
+/// next context runs the hook. Returns when `gp` runs again; the caller then
+/// calls [`after_switch`].
+pub(crate) fn switch_off(gp: &'static G, mp: &'static M, off: Off) {
+    mp.hook.set(Some(Hook { run: off.hook, gp, arg: off.arg }));
+    let next = match owned_p(mp) {
+        Some(pp) if !off.to_g0 => next_here(mp, pp).map(|g| (pp, g)),
+        _ => None,
+    };
+    let Some((pp, next)) = next else {
+        // SAFETY: gp runs on its own stack, and schedule0 leaves g0 only
+        // through gogo.
+        unsafe { arch::mcall(schedule::schedule0) };
+        return;
+    };
+    if ptr::eq(next, gp) {
+        crate::base::throw::throw("switch_off: queued while it ran");
+    }
+    schedule::come_on(mp, pp, next);
+    // SAFETY: next is Running, ours, and suspended at sched_sp.
+    unsafe { arch::gswitch(gp.sched_sp.as_ptr(), next.sched_sp.get(), next) };
+}
+
+/// Makes a parked goroutine runnable: whoever won its ticket calls this, once.
+///
+/// `next`: it runs next on this P. On a thread without a P it goes to the
+/// global queue.
+pub(crate) fn ready(gp: &'static G, next: bool) {
+    if gp.is_host() {
+        host::wake(gp);
+        return;
+    }
+    let _inside = Inside::enter();
+    casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
+    match current_p() {
+        Some(pp) => runqput(pp, gp, next),
+        None => SCHED.lock().globrunqput(gp),
+    }
+    wakep();
+}
+
+/// Queues a runnable goroutine on this P; `next` puts it before the others,
+/// and what was there behind them.
+pub(crate) fn runqput(pp: OwnedP, gp: &'static G, next: bool) {
+    let mut item = ptr::from_ref(gp).cast_mut();
+    if next {
+        // AcqRel: a thief takes it by the same word; Release publishes the
+        // goroutine, Acquire the one that comes back.
+        item = pp.runnext.swap(item, AcqRel);
+        if item.is_null() {
+            return;
+        }
+    }
+    // SAFETY: OwnedP holds the P.
+    while !unsafe { pp.runq.push(item) } {
+        if runqputslow(pp, item) {
+            return;
+        }
+        // A thief took some while we looked, so there is room now.
+    }
+}
+
+/// A full queue: its older half goes to the global one, `item` behind it.
+#[cold]
+fn runqputslow(pp: OwnedP, item: *mut G) -> bool {
+    let mut sched = SCHED.lock();
+    let mut put = |gp: *mut G| {
+        // SAFETY: queues hold type-stable Gs.
+        sched.globrunqput(unsafe { &*gp });
+    };
+    // SAFETY: OwnedP holds the P.
+    let spilled = unsafe { pp.runq.spill(&mut put) };
+    if spilled {
+        put(item);
+    }
+    spilled
+}
+
+/// Lets others run (Gosched). Does nothing on a host thread, or inside a
+/// callback.
+pub(crate) fn gosched() {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let Some(gp) = (unsafe { gp.as_ref() }) else {
+        crate::os::thread::osyield();
+        return;
+    };
+    let inside = Inside::enter();
+    if inside.nested() {
+        return;
+    }
+    if gp.is_host() {
+        crate::os::thread::osyield();
+        return;
+    }
+    let mp = gp.mp();
+    if let Some(pp) = owned_p(mp) {
+        if pp.runqempty() && !yield_worth(pp) {
+            pp.tick();
+            gp.reset_stackguard();
+            return;
+        }
+    }
+    let pinned = lockthread::pin_python(gp, mp);
+    context::save(gp, mp);
+    casgstatus(gp, GStatus::Running, GStatus::Runnable);
+    switch_off(gp, mp, Off { hook: yield_hook, arg: 0, to_g0: false });
+    let mp = after_switch();
+    context::restore(gp, mp);
+    if pinned {
+        lockthread::unpin_python(gp);
+    }
+}
+
+/// Whether a yield with an empty queue may still find something to run.
+fn yield_worth(pp: OwnedP) -> bool {
+    // Relaxed: hints; the scheduler looks again.
+    SCHED.runqsize.load(Relaxed) != 0
+        || SCHED.gcwaiting.load(Relaxed)
+        || (pp.timers.next_when() != FOREVER
+            && pp.schedtick.load(Relaxed).is_multiple_of(TICK))
+}
+
+/// The hook of gosched: behind the others of this P, or of all.
+fn yield_hook(gp: &'static G, _arg: usize) -> HookResult {
+    match owned_p(this_m()) {
+        Some(pp) => runqput(pp, gp, false),
+        None => SCHED.lock().globrunqput(gp),
+    }
+    HookResult::Left
+}
+
+/// A goroutine in a long loop asks whether it should let others run.
+#[inline]
+pub(crate) fn checkpoint() {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    if let Some(gp) = unsafe { gp.as_ref() } {
+        if gp.yield_requested() {
+            gosched();
+        }
+    }
+}
+
+/// Sleeps until `deadline`. False: cancelled before.
+///
+/// Errors: as [`current`].
+pub(crate) fn sleep_until(deadline: i64) -> Result<bool> {
+    let gp = current()?;
+    if deadline <= nanotime() {
+        gosched();
+        return Ok(true);
+    }
+    let wait = Wait {
+        ticket: gp.park.arm(WaitKind::Cancellable),
+        unlock: unlock_nothing,
+        arg: 0,
+        reason: c"sleep",
+        deadline,
+    };
+    Ok(gopark(gp, wait) != Cause::Cancel)
+}
+
+/// The type of the host's `unlockf`.
+pub(crate) type UnlockFn =
+    unsafe extern "C" fn(handle: *mut c_void, lock: *mut c_void) -> i32;
+
+/// The host's `unlockf` and its lock.
+#[derive(Clone, Copy)]
+pub(crate) struct Unlockf {
+    pub f: UnlockFn,
+    pub handle: *mut c_void,
+    pub lock: *mut c_void,
+}
+
+struct UserPark {
+    wait: Wait,
+    unlockf: Option<Unlockf>,
+}
+
+/// `gmp_park`: waits for a permit, which a `gmp_ready` leaves. `unlockf` runs
+/// on g0 when the goroutine is Waiting; 0 from it resumes at once.
+///
+/// Errors: as [`current`].
+pub(crate) fn park_user(
+    mut unlockf: Option<Unlockf>,
+    reason: &'static CStr,
+    deadline: i64,
+) -> Result<Cause> {
+    let gp = current()?;
+    let _inside = Inside::enter();
+    gp.waitreason.store(reason.as_ptr().cast_mut(), Release);
+    let wait = Wait {
+        ticket: gp.park.arm(WaitKind::Park),
+        unlock: unlock_nothing,
+        arg: 0,
+        reason,
+        deadline,
+    };
+    if let Some(u) = &mut unlockf {
+        u.handle = crate::gmp::handle_of(gp);
+    }
+    let user = UserPark { wait, unlockf };
+    let arg = ptr::from_ref(&user) as usize;
+    let cause = if gp.is_host() {
+        host::park(gp, wait.ticket, deadline, (user_hook, arg))
+    } else {
+        park_user_goroutine(gp, wait, arg)
+    };
+    // The permit that ended the wait, or that came during it, is used up; it
+    // counts for more than a deadline that passed at the same time.
+    if gp.park.take_permit() { Ok(Cause::Wake) } else { Ok(cause) }
+}
+
+fn park_user_goroutine(gp: &'static G, wait: Wait, arg: usize) -> Cause {
+    let ticket = wait.ticket.raw();
+    let timer = pin!(Timer::new(timed_out, ptr::from_ref(gp) as usize, ticket));
+    if wait.deadline != FOREVER {
+        add_timer(&timer, wait.deadline);
+    }
+    park_now(gp, Off { hook: user_hook, arg, to_g0: true });
+    let cause = gp.park.finish();
+    if wait.deadline != FOREVER && cause != Cause::Timeout {
+        Timers::remove(&timer);
+    }
+    cause
+}
+
+/// The hook of gmp_park; on g0, or on the host thread itself.
+fn user_hook(gp: &'static G, arg: usize) -> HookResult {
+    let user = arg as *const UserPark;
+    // SAFETY: on the parked one's stack, which stays until the ticket is won
+    // and it is readied: after these copies.
+    let (wait, unlockf) = unsafe { ((*user).wait, (*user).unlockf) };
+    if let Some(u) = unlockf {
+        // SAFETY: the host's function, with the host's lock.
+        let keep = unsafe { (u.f)(u.handle, u.lock) };
+        if keep == 0 {
+            // Early: ours. Lost: fired meanwhile, before any commit, so the
+            // winner leaves the readying to us as well.
+            let _won = gp.park.fire(wait.ticket, Cause::Wake);
+            return HookResult::Ready;
+        }
+    }
+    if gp.park.commit(wait.ticket) {
+        HookResult::Left
+    } else {
+        HookResult::Ready
+    }
+}
+
+/// Parks a goroutine of the library until [`ready_permit`] or the deadline;
+/// may return early.
+pub(crate) fn park_plain(reason: &'static CStr, deadline: i64) {
+    if park_user(None, reason, deadline).is_err() {
+        crate::base::throw::throw("park_plain: not on a goroutine");
+    }
+}
+
+/// `gmp_ready`: leaves one permit, and ends a `gmp_park` that waits for it.
+pub(crate) fn ready_permit(gp: &'static G) {
+    if gp.park.give_permit() == Fire::Parked {
+        ready(gp, true);
+    }
+}
+
+/// Whether the caller runs on a goroutine of ours.
+pub(crate) fn on_goroutine() -> Option<&'static G> {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let gp: &'static G = unsafe { gp.as_ref() }?;
+    (!gp.is_host() && !ptr::eq(gp.mp().g0.get(), gp)).then_some(gp)
+}
+
+/// The same, for what may not be done from inside a callback.
+///
+/// Errors: `EPERM`.
+pub(crate) fn current_goroutine() -> Result<&'static G> {
+    let gp = on_goroutine().ok_or(Errno(libc::EPERM))?;
+    // Relaxed: this thread writes it.
+    if gp.mp().in_runtime.load(Relaxed) {
+        return Err(Errno(libc::EPERM));
+    }
+    Ok(gp)
+}
+
+/// The caller's G: a goroutine, or the stand-in of a host thread; none on a
+/// host thread that has none, and on g0.
+pub(crate) fn self_g() -> Option<&'static G> {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let gp: &'static G = unsafe { gp.as_ref() }?;
+    (!ptr::eq(gp.mp().g0.get(), gp)).then_some(gp)
+}
+
+/// A wait's end as the caller sees it.
+pub(crate) fn outcome(cause: Cause) -> Result<()> {
+    match cause {
+        Cause::Wake => Ok(()),
+        Cause::Timeout => Err(Errno(libc::ETIMEDOUT)),
+        Cause::Cancel => Err(Errno(libc::ECANCELED)),
+    }
+}
+
+/// A goroutine is about to block in a call that is not ours: gives its P to
+/// whoever has work for it, at once.
+pub(crate) fn entersyscall() {
+    let inside = Inside::enter();
+    if !inside.nested() && on_goroutine().is_some() {
+        procs::give_up_p(this_m());
+    }
+}
+
+/// It is back from such a call: takes its old P again if that is still idle,
+/// and goes on without one if not. Never blocks, never changes the thread.
+pub(crate) fn exitsyscall() {
+    let inside = Inside::enter();
+    if !inside.nested() && on_goroutine().is_some() {
+        procs::regain_p(this_m());
+    }
+}

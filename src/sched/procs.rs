@@ -1,0 +1,394 @@
+//! P: taken, let go, handed off; the world stopped; their number changed.
+
+use super::{
+    enter::{Inside, current_p, fences, owned_p, this_m, use_fences},
+    find,
+    threads::{startm, stopm},
+};
+use crate::{
+    base::throw::throw,
+    gmp::{
+        G, GOMAXPROCS, M, MAXPROCS, NCPU, OwnedP, P, SCHED, allp, allp_push,
+        gomaxprocs, m_of_word, m_word, nallp, owner::POwner,
+    },
+    os::{clock::nanotime, membarrier},
+    stack,
+};
+use core::{
+    ptr,
+    sync::atomic::{Ordering::*, fence},
+};
+
+/// How long who stops the world waits before it looks again.
+const STOP_LOOK: i64 = 50_000;
+
+/// Takes an idle P that is in the caller's hands.
+pub(crate) fn acquirep(mp: &'static M, pp: &'static P) {
+    if !mp.p.get().is_null() {
+        throw("acquirep: already has a P");
+    }
+    if !pp.owner.acquire(m_word(mp)) {
+        throw("acquirep: the P is not idle");
+    }
+    mp.p.set(pp);
+    mp.detached.store(false, Relaxed);
+}
+
+/// Takes the P that whoever woke this M has set aside for it, if any.
+pub(crate) fn acquire_nextp(mp: &'static M) {
+    let pp = mp.nextp.replace(ptr::null());
+    // SAFETY: null, or a type-stable P in our hands.
+    if let Some(pp) = unsafe { pp.as_ref() } {
+        acquirep(mp, pp);
+    }
+}
+
+/// Lets go of the P that this M holds: Idle, in the caller's hands.
+pub(crate) fn releasep(mp: &'static M) -> &'static P {
+    let pp = mp.p.replace(ptr::null());
+    // SAFETY: null, or a type-stable P.
+    let Some(pp) = (unsafe { pp.as_ref() }) else {
+        throw("releasep: no P");
+    };
+    pp.owner.release(m_word(mp));
+    mp.oldp.set(pp);
+    pp
+}
+
+/// Finds an M for a P in the caller's hands, if there is work; else it goes
+/// to the idle list.
+pub(crate) fn handoffp(pp: &'static P) {
+    // Acquire: pairs with globrunqput.
+    if !pp.runqempty() || SCHED.runqsize.load(Acquire) != 0 {
+        startm(Some(pp), false);
+        return;
+    }
+    // Nobody looks for work: this P should, others may have some.
+    if SCHED.nmspinning.load(SeqCst) + SCHED.npidle.load(SeqCst) == 0
+        && SCHED.nmspinning.compare_exchange(0, 1, SeqCst, SeqCst).is_ok()
+    {
+        startm(Some(pp), true);
+        return;
+    }
+    let mut sched = SCHED.lock();
+    if SCHED.gcwaiting.load(Relaxed) {
+        stop_in_hand(pp);
+        sched.stopwait -= 1;
+        if sched.stopwait == 0 {
+            SCHED.stopnote.wakeup();
+        }
+        return;
+    }
+    if !sched.runq.is_empty() {
+        drop(sched);
+        startm(Some(pp), false);
+        return;
+    }
+    sched.pidleput(pp);
+    drop(sched);
+    let when = pp.timers.next_when();
+    if when != i64::MAX {
+        find::poll_break(when);
+        // Nobody may be keeping the time.
+        SCHED.lock().wake_sysmon();
+    }
+}
+
+fn stop_in_hand(pp: &'static P) {
+    if !pp.owner.stop() {
+        throw("stop: the P is not idle");
+    }
+}
+
+/// Wakes an M for new work, if a P is idle and nobody looks for work already.
+#[inline]
+pub(crate) fn wakep() {
+    // SeqCst: between the work queued before and the spinner's last look
+    // (`find`).
+    fence(SeqCst);
+    if SCHED.npidle.load(Relaxed) == 0 || SCHED.nmspinning.load(Relaxed) != 0 {
+        return;
+    }
+    wakep_slow();
+}
+
+#[cold]
+fn wakep_slow() {
+    if SCHED.nmspinning.compare_exchange(0, 1, SeqCst, SeqCst).is_err() {
+        return;
+    }
+    let pp = SCHED.lock().pidleget();
+    match pp {
+        Some(pp) => startm(Some(pp), true),
+        None => {
+            SCHED.nmspinning.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
+/// The goroutine of this M goes where it needs no P.
+pub(crate) fn give_up_p(mp: &'static M) {
+    if owned_p(mp).is_some() {
+        handoffp(releasep(mp));
+    }
+}
+
+/// Takes the P back that this M had last, if it is idle.
+pub(crate) fn regain_p(mp: &'static M) {
+    // Relaxed: a hint.
+    if owned_p(mp).is_some() || SCHED.npidle.load(Relaxed) == 0 {
+        return;
+    }
+    // SAFETY: null, or a type-stable P.
+    let Some(pp) = (unsafe { mp.oldp.get().as_ref() }) else { return };
+    let mut sched = SCHED.lock();
+    if !SCHED.gcwaiting.load(Relaxed) && sched.pidletake(pp) {
+        drop(sched);
+        acquirep(mp, pp);
+    }
+}
+
+/// Stops this M's P for who stops the world, and sleeps.
+pub(crate) fn gcstopm(mp: &'static M) {
+    if mp.spinning.replace(false)
+        && SCHED.nmspinning.fetch_sub(1, SeqCst) <= 0
+    {
+        throw("gcstopm: negative nmspinning");
+    }
+    let mut sched = SCHED.lock();
+    if !SCHED.gcwaiting.load(Relaxed) {
+        return;
+    }
+    let pp = mp.p.replace(ptr::null());
+    // SAFETY: this M holds it, as schedule and findrunnable know.
+    unsafe { &*pp }.owner.stop_own(m_word(mp));
+    mp.oldp.set(pp);
+    sched.stopwait -= 1;
+    if sched.stopwait == 0 {
+        SCHED.stopnote.wakeup();
+    }
+    drop(sched);
+    stopm(mp);
+}
+
+/// Stops every P. The caller holds `SCHED.resize`, is inside, and has no P
+/// afterwards. Goroutines outside go on, without a P.
+fn stop_the_world() {
+    if let Some(pp) = current_p() {
+        let mp = this_m();
+        mp.p.set(ptr::null());
+        pp.get().owner.stop_own(m_word(mp));
+    }
+    let mut sched = SCHED.lock();
+    SCHED.stopnote.clear();
+    SCHED.gcwaiting.store(true, SeqCst);
+    while let Some(pp) = sched.pidleget() {
+        stop_in_hand(pp);
+    }
+    sched.stopwait = running_ps();
+    let mut left = sched.stopwait;
+    drop(sched);
+    while left > 0 {
+        let woken = SCHED.stopnote.sleep_until(nanotime() + STOP_LOOK);
+        if woken {
+            return;
+        }
+        left = retake_stopped();
+    }
+}
+
+fn running_ps() -> i32 {
+    (0..gomaxprocs())
+        .filter(|&id| allp(id).owner.load() != POwner::Stopped)
+        .count() as i32
+}
+
+/// Stops the Ps whose goroutines are outside. Returns how many are left to
+/// stop themselves.
+fn retake_stopped() -> i32 {
+    for id in 0..gomaxprocs() {
+        let pp = allp(id);
+        let POwner::Running(m) = pp.owner.load() else { continue };
+        if !try_retake(pp, m, |pp, m| pp.owner.take_stopped(m)) {
+            continue;
+        }
+        let mut sched = SCHED.lock();
+        sched.stopwait -= 1;
+        if sched.stopwait == 0 {
+            // Nobody else wakes the note: they do so at 0 only.
+            return 0;
+        }
+    }
+    // Those that stop themselves wake the note at 0.
+    SCHED.lock().stopwait.max(1)
+}
+
+/// The heavy side of the handoff protocol for one P: takes it from the M
+/// behind `m` if that is outside.
+pub(crate) fn try_retake(
+    pp: &'static P,
+    m: u64,
+    take: impl Fn(&'static P, u64) -> bool,
+) -> bool {
+    let mp = m_of_word(m);
+    if mp.in_runtime.load(Relaxed) || !pp.owner.begin_retake(m) {
+        return false;
+    }
+    if !heavy_barrier(mp) || mp.in_runtime.load(Acquire) {
+        pp.owner.cancel_retake(m);
+        return false;
+    }
+    take(pp, m)
+}
+
+/// Every thread of the process has executed a full barrier when this returns;
+/// false: nothing is known about `mp`.
+fn heavy_barrier(mp: &M) -> bool {
+    if !fences() {
+        if membarrier::barrier().is_ok() {
+            return true;
+        }
+        use_fences();
+    }
+    fence(SeqCst);
+    // Only an M that entered with a fence since then is in the protocol.
+    mp.fenced.load(Acquire)
+}
+
+/// Lets the Ps run again: those with work get an M, the others go idle.
+fn start_the_world() {
+    let mut with_work = ptr::null::<P>();
+    let mut sched = SCHED.lock();
+    SCHED.gcwaiting.store(false, SeqCst);
+    for id in (0..gomaxprocs()).rev() {
+        let pp = allp(id);
+        pp.owner.restart();
+        if pp.runqempty() {
+            sched.pidleput(pp);
+        } else {
+            pp.link.set(with_work);
+            with_work = pp;
+        }
+    }
+    sched.wake_sysmon();
+    drop(sched);
+    // SAFETY: null, or a P that the loop above chained.
+    while let Some(pp) = unsafe { with_work.as_ref() } {
+        with_work = pp.link.replace(ptr::null());
+        startm(Some(pp), false);
+    }
+    wakep();
+}
+
+/// Makes `n` the number of Ps. The world is stopped; all Ps are Stopped.
+fn set_procs(n: usize) {
+    if n == 0 || n > MAXPROCS {
+        throw("procresize: invalid arg");
+    }
+    while nallp() < n {
+        let pp = Box::leak(Box::new(P::new(nallp() as u32)));
+        allp_push(pp);
+    }
+    for id in n..gomaxprocs() {
+        empty_p(allp(id));
+    }
+    GOMAXPROCS.store(n, Release);
+}
+
+/// Moves everything out of a P that goes out of use.
+fn empty_p(pp: &'static P) {
+    // SAFETY: the world is stopped, and we stopped it: its Ps are ours.
+    let own = unsafe { OwnedP::new(pp) };
+    let mut sched = SCHED.lock();
+    let mut put = |gp: *mut G| {
+        // SAFETY: queues hold type-stable Gs.
+        sched.globrunqput(unsafe { &*gp });
+    };
+    let next = pp.runnext.swap(ptr::null_mut(), AcqRel);
+    if !next.is_null() {
+        put(next);
+    }
+    // SAFETY: as above.
+    while let Some(gp) = unsafe { pp.runq.pop() } {
+        put(gp);
+    }
+    while let Some(gp) = own.gfree().pop_front() {
+        sched.gfree.push_front(gp);
+    }
+    drop(sched);
+    stack::flush(&pp.stacks);
+    pp.timers.move_to(&allp(0).timers);
+}
+
+/// `schedinit`'s part: the first Ps; m0 takes P0, the others go idle.
+pub(crate) fn procresize(n: usize) {
+    set_procs(n);
+    let mut sched = SCHED.lock();
+    for id in (0..n).rev() {
+        let pp = allp(id);
+        pp.owner.restart();
+        if id > 0 {
+            sched.pidleput(pp);
+        }
+    }
+    drop(sched);
+    acquirep(&crate::gmp::runtime_m0, allp(0));
+}
+
+/// `gmp_set_maxprocs`: the former number; `n < 1` only asks. More than
+/// [`MAXPROCS`] counts as that. Never blocks for long, never moves the caller;
+/// a goroutine has no P afterwards.
+pub(crate) fn set_maxprocs(n: i32) -> i32 {
+    let _one = SCHED.resize.lock();
+    let old = gomaxprocs();
+    let n = (n.max(0) as usize).min(MAXPROCS);
+    if n < 1 || n == old {
+        return old as i32;
+    }
+    let inside = Inside::enter();
+    stop_the_world();
+    set_procs(n);
+    start_the_world();
+    drop(inside);
+    old as i32
+}
+
+/// CPUs that this process may use.
+pub(crate) fn num_cpu() -> usize {
+    NCPU.load(Acquire)
+}
+
+/// Ps that hold dead Gs and stacks although they are idle give them back.
+pub(crate) fn flush_idle() -> usize {
+    let mut flushed = 0;
+    for id in 0..gomaxprocs() {
+        let pp = allp(id);
+        let mut sched = SCHED.lock();
+        if !sched.pidletake(pp) {
+            continue;
+        }
+        // SAFETY: off the idle list and Idle: in our hands, nobody else's.
+        let own = unsafe { OwnedP::new(pp) };
+        while let Some(gp) = own.gfree().pop_front() {
+            sched.gfree.push_front(gp);
+        }
+        stack::flush(&pp.stacks);
+        sched.pidleput(pp);
+        flushed += 1;
+    }
+    flushed
+}
+
+/// This M comes to the scheduler without a P: takes an idle one, or sleeps.
+pub(crate) fn without_p(mp: &'static M) {
+    let mut sched = SCHED.lock();
+    if !SCHED.gcwaiting.load(Relaxed)
+        && let Some(pp) = sched.pidleget()
+    {
+        drop(sched);
+        acquirep(mp, pp);
+        return;
+    }
+    drop(sched);
+    stopm(mp);
+}

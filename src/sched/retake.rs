@@ -1,0 +1,251 @@
+//! Ps taken back from goroutines that are outside, blocked or busy.
+//!
+//! At each look sysmon compares every running P with what it saw before. The
+//! same goroutine as last time, outside, while work waits:
+//!
+//! ```text
+//!   its thread's CPU clock stood still, and the kernel says it sleeps
+//!        -> blocked: the P goes at once
+//!   else -> busy:    1st look: a yield is requested
+//!                    then, while fewer than maxprocs busy threads run
+//!                    without a P: the P goes; beyond that the slice grows
+//!                    with their number
+//! ```
+//! The clock alone does not tell: on a loaded machine a busy thread's stands
+//! still in many looks. And looks before which sysmon itself overslept tell
+//! nothing.
+//!
+//! Nobody starves: a busy goroutine that loses its P runs on without one. But
+//! each such thread takes CPU time from those with a P, hence the growing
+//! slice: a thousand busy goroutines do not become a thousand threads.
+
+use super::{
+    find::work_waits,
+    procs::{handoffp, try_retake},
+};
+use crate::{
+    gmp::{
+        G, M, MAXPROCS, MAXTHREADS, P, SCHED, allp, gomaxprocs, m_of_word,
+        owner::POwner,
+    },
+    os::{clock::thread_cputime, task::TaskStat},
+};
+use core::sync::atomic::Ordering::*;
+
+/// The slice that a busy goroutine has once too many run without a P.
+const SLICE: i64 = 10_000_000;
+/// How often threads that lost their P are looked at again.
+const RECOUNT: i64 = 10_000_000;
+
+/// What sysmon saw of a P at the last look.
+#[derive(Default)]
+struct Seen {
+    /// 0: nothing
+    m: u64,
+    tick: u32,
+    since: i64,
+    cpu: Option<i64>,
+    asked: bool,
+    /// State of the thread with this id, by a kept fd.
+    task: Option<(i32, TaskStat)>,
+}
+
+/// A busy thread without a P.
+struct Detached {
+    m: u64,
+    cpu: i64,
+}
+
+/// sysmon's memory.
+pub(crate) struct Watch {
+    seen: Vec<Seen>,
+    detached: Vec<Detached>,
+    recounted: i64,
+}
+
+/// What a look found.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Found {
+    /// Ps that run something.
+    pub running: usize,
+    /// Work waits behind a goroutine that did not move since the last look.
+    pub stuck: bool,
+    /// Work waits somewhere.
+    pub waits: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Unknown,
+    Blocked,
+    Busy,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self { seen: Vec::new(), detached: Vec::new(), recounted: 0 }
+    }
+
+    /// One look at all Ps. `overslept`: this look came much later than it was
+    /// to.
+    pub(crate) fn look(&mut self, now: i64, overslept: bool) -> Found {
+        let n = gomaxprocs().min(MAXPROCS);
+        self.seen.resize_with(n.max(self.seen.len()), Seen::default);
+        self.recount(now);
+        let mut found = Found::default();
+        for id in 0..n {
+            self.look_at(id, now, overslept, &mut found);
+        }
+        found
+    }
+
+    fn look_at(
+        &mut self,
+        id: usize,
+        now: i64,
+        overslept: bool,
+        found: &mut Found,
+    ) {
+        let pp = allp(id);
+        let seen = &mut self.seen[id];
+        let POwner::Running(m) = pp.owner.load() else {
+            seen.m = 0;
+            return;
+        };
+        found.running += 1;
+        // Relaxed: a counter to compare.
+        let tick = pp.schedtick.load(Relaxed);
+        if seen.m != m || seen.tick != tick {
+            *seen = Seen { task: seen.task.take(), ..Seen::default() };
+            (seen.m, seen.tick, seen.since) = (m, tick, now);
+        }
+        if !work_waits(pp, now) {
+            seen.cpu = None;
+            return;
+        }
+        found.waits = true;
+        let mp = m_of_word(m);
+        // Relaxed: a hint; try_retake looks again behind a barrier.
+        if mp.in_runtime.load(Relaxed) {
+            return;
+        }
+        found.stuck = true;
+        let verdict = seen.judge(mp);
+        if overslept {
+            return;
+        }
+        match verdict {
+            Verdict::Unknown => {}
+            Verdict::Blocked => {
+                self.retake(pp, m, None);
+            }
+            Verdict::Busy => self.busy(pp, mp, m, now),
+        }
+    }
+
+    fn busy(&mut self, pp: &'static P, mp: &'static M, m: u64, now: i64) {
+        let seen = &mut self.seen[pp.id as usize];
+        if !seen.asked {
+            seen.asked = true;
+            request_yield(mp);
+            return;
+        }
+        let (cpu, since) = (seen.cpu.unwrap_or(0), seen.since);
+        let beyond = self.detached.len() as i64 - gomaxprocs() as i64;
+        if beyond >= 0 && now - since < SLICE * (beyond + 1) {
+            return;
+        }
+        self.retake(pp, m, Some(cpu));
+    }
+
+    /// Takes the P; `busy` is the CPU time of a thread that goes on running.
+    fn retake(&mut self, pp: &'static P, m: u64, busy: Option<i64>) {
+        if out_of_threads() || !try_retake(pp, m, |pp, m| pp.owner.take(m)) {
+            return;
+        }
+        self.seen[pp.id as usize].m = 0;
+        if let Some(cpu) = busy {
+            m_of_word(m).detached.store(true, Relaxed);
+            self.detached.retain(|d| d.m != m);
+            self.detached.push(Detached { m, cpu });
+        }
+        handoffp(pp);
+    }
+
+    /// Forgets threads that have a P again, sleep, or did not run lately.
+    fn recount(&mut self, now: i64) {
+        let due = now - self.recounted >= RECOUNT;
+        if due {
+            self.recounted = now;
+        }
+        self.detached.retain_mut(|d| {
+            let mp = m_of_word(d.m);
+            if !mp.detached.load(Relaxed) {
+                return false;
+            }
+            if !due {
+                return true;
+            }
+            // Acquire: pairs with minit.
+            let cpu = thread_cputime(mp.procid.load(Acquire));
+            let before = d.cpu;
+            d.cpu = cpu.unwrap_or(before);
+            d.cpu != before
+        });
+    }
+
+    /// Busy threads that run without a P.
+    pub(crate) fn detached(&self) -> usize {
+        self.detached.len()
+    }
+}
+
+impl Seen {
+    /// Blocked or busy, from two readings of the thread's CPU clock.
+    fn judge(&mut self, mp: &M) -> Verdict {
+        // Acquire: pairs with minit.
+        let tid = mp.procid.load(Acquire);
+        let Ok(cpu) = thread_cputime(tid) else { return Verdict::Unknown };
+        let Some(before) = self.cpu.replace(cpu) else {
+            return Verdict::Unknown;
+        };
+        if before == cpu && !self.runs(tid) {
+            Verdict::Blocked
+        } else {
+            Verdict::Busy
+        }
+    }
+
+    /// Whether the kernel says that the thread runs or could run.
+    fn runs(&mut self, tid: i32) -> bool {
+        if self.task.as_ref().is_none_or(|t| t.0 != tid) {
+            self.task = TaskStat::open(tid).ok().map(|t| (tid, t));
+        }
+        match self.task.as_ref().map(|t| t.1.state()) {
+            Some(Ok(state)) => state == b'R',
+            // No such file (no /proc, no fd to spare): the clock has to do.
+            _ => {
+                self.task = None;
+                false
+            }
+        }
+    }
+}
+
+/// Asks the goroutine that `mp` runs to yield at its next checkpoint.
+fn request_yield(mp: &'static M) {
+    // Acquire: pairs with come_on.
+    let gp: *const G = mp.curg.load(Acquire);
+    // SAFETY: null, or a type-stable G. If it has been left since, the next
+    // come_on clears the request.
+    if let Some(gp) = unsafe { gp.as_ref() } {
+        gp.request_yield();
+    }
+}
+
+/// Whether a P that is taken would find no thread to run it.
+fn out_of_threads() -> bool {
+    let sched = SCHED.lock();
+    sched.midle.is_null()
+        && sched.mcount() >= i64::from(MAXTHREADS.load(Relaxed))
+}

@@ -1,0 +1,196 @@
+//! g0's loop: what runs next on this M, and the switch into it.
+
+use super::{
+    enter::{owned_p, this_m},
+    find, host, lockthread,
+    newproc::bind_stack,
+    park::{self, TICK},
+    procs, threads,
+};
+use crate::{
+    arch,
+    base::throw::{fatal, throw},
+    gmp::{
+        G, GStatus, HookResult, M, MKind, OwnedP, SCHED, casgstatus, gflag,
+    },
+    os::clock::usleep,
+};
+use core::{
+    ptr,
+    sync::atomic::{AtomicU32, Ordering::*},
+};
+
+/// What `mcall` runs on g0: the hook of the goroutine that was left, then the
+/// loop.
+pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
+    let mp = this_m();
+    mp.curg.store(ptr::null_mut(), Relaxed);
+    let hook = mp.hook.take();
+    if let Some(hook) = hook
+        && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
+    {
+        // On g0 nobody is in between: it goes on at once, if there is a P.
+        resume_now(mp, hook.gp);
+    }
+    schedule()
+}
+
+/// A park was over before it began.
+fn resume_now(mp: &'static M, gp: &'static G) {
+    let Some(pp) = owned_p(mp) else {
+        park::ready(gp, false);
+        return;
+    };
+    if mp.kind.get() == MKind::Host {
+        park::ready(gp, false);
+        return;
+    }
+    casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
+    execute(mp, pp, gp)
+}
+
+/// First after a switch, on the new stack: runs the hook that the goroutine
+/// which was left has set. Returns this thread's M.
+#[inline(always)]
+pub(crate) fn after_switch() -> &'static M {
+    let mp = this_m();
+    if let Some(hook) = mp.hook.take()
+        && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
+    {
+        park::ready(hook.gp, true);
+    }
+    mp
+}
+
+/// The bookkeeping of a goroutine that comes onto this M; the switch follows.
+#[inline(always)]
+pub(crate) fn come_on(mp: &'static M, pp: OwnedP, gp: &'static G) {
+    casgstatus(gp, GStatus::Runnable, GStatus::Running);
+    gp.m.set(mp);
+    gp.reset_stackguard();
+    pp.tick();
+    // Release: sysmon and dumps read it.
+    mp.curg.store(ptr::from_ref(gp).cast_mut(), Release);
+}
+
+/// How many goroutines in a row found no memory for their stack.
+static NO_STACK: AtomicU32 = AtomicU32::new(0);
+
+/// Runs `gp`, which is runnable and ours, on this M; from g0.
+pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) -> ! {
+    if !gp.has(gflag::STARTED) {
+        if bind_stack(pp, gp).is_err() {
+            no_stack(gp);
+            schedule()
+        }
+        NO_STACK.store(0, Relaxed);
+    }
+    come_on(mp, pp, gp);
+    // SAFETY: gp is Running, ours, and suspended at sched_sp.
+    unsafe { arch::gogo(gp.sched_sp.get(), gp) }
+}
+
+/// There is no memory for a stack now: others may end and leave theirs.
+#[cold]
+fn no_stack(gp: &'static G) {
+    const TRIES: u32 = 1000;
+    if NO_STACK.fetch_add(1, Relaxed) > TRIES {
+        fatal("out of memory: cannot map a goroutine's stack");
+    }
+    SCHED.lock().globrunqput(gp);
+    usleep(1000);
+}
+
+/// One round of the scheduler: finds a runnable goroutine and runs it.
+///
+/// On g0, inside, with or without a P.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn schedule() -> ! {
+    let mp = this_m();
+    loop {
+        if mp.kind.get() == MKind::Host && mp.lockedg.get().is_null() {
+            host::leave_in_place(mp);
+        }
+        if !mp.lockedg.get().is_null() {
+            let (pp, gp) = lockthread::stoplockedm(mp);
+            execute(mp, pp, gp);
+        }
+        let Some(pp) = owned_p(mp) else {
+            procs::without_p(mp);
+            continue;
+        };
+        // Relaxed: gcstopm looks again under the lock.
+        if SCHED.gcwaiting.load(Relaxed) {
+            if let Some(gp) = take_nextg(mp) {
+                SCHED.lock().globrunqputhead(gp);
+            }
+            procs::gcstopm(mp);
+            continue;
+        }
+        let found = match take_nextg(mp) {
+            Some(gp) => Some((pp, gp)),
+            None => find::findrunnable(mp, pp),
+        };
+        let Some((pp, gp)) = found else { continue };
+        if mp.spinning.get() {
+            find::resetspinning(mp);
+        }
+        if !gp.lockedm.get().is_null() {
+            lockthread::startlockedm(mp, gp);
+            continue;
+        }
+        execute(mp, pp, gp);
+    }
+}
+
+/// What the goroutine that left found for us.
+fn take_nextg(mp: &M) -> Option<&'static G> {
+    let found = mp.nextg.replace(ptr::null());
+    // SAFETY: null, or a type-stable G that next_here took from its P.
+    unsafe { found.as_ref() }
+}
+
+/// Takes what runs next on this P: `runnext`, unless it came first too often
+/// in a row while others wait, else the oldest of the queue.
+#[inline(always)]
+pub(crate) fn runqget(pp: OwnedP) -> Option<&'static G> {
+    // Relaxed: only the owner sets it to something.
+    let next = pp.runnext.load(Relaxed);
+    if !next.is_null() && pp.streak.get() < TICK {
+        // A thief may take it first. AcqRel: as in runqput.
+        let taken = pp.runnext.swap(ptr::null_mut(), AcqRel);
+        if !taken.is_null() {
+            pp.streak.set(pp.streak.get() + 1);
+            // SAFETY: queues hold type-stable Gs.
+            return Some(unsafe { &*taken });
+        }
+    }
+    pp.streak.set(0);
+    // SAFETY: OwnedP holds the P.
+    if let Some(gp) = unsafe { pp.runq.pop() } {
+        // SAFETY: queues hold type-stable Gs.
+        return Some(unsafe { &*gp });
+    }
+    if next.is_null() {
+        return None;
+    }
+    let taken = pp.runnext.swap(ptr::null_mut(), AcqRel);
+    // SAFETY: null, or a type-stable G.
+    unsafe { taken.as_ref() }
+}
+
+/// `mstart` calls it on a new M, on g0; returns when the M ends.
+#[unsafe(no_mangle)]
+extern "C" fn mstart1() {
+    let mp = this_m();
+    let g0 = arch::getg();
+    if !ptr::eq(mp.g0.get(), g0) {
+        throw("mstart1: bad g0");
+    }
+    threads::minit();
+    if let Some(f) = mp.mstartfn.get() {
+        f();
+    }
+    procs::acquire_nextp(mp);
+    schedule()
+}

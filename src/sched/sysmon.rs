@@ -1,0 +1,228 @@
+//! sysmon: the thread that watches, without a P.
+//!
+//! It naps between looks: 0.25 ms while work waits behind a goroutine that
+//! does not move, 1 ms while work waits, then twice as long each time up to
+//! 10 ms; never past the next timer. When nothing runs it sleeps until
+//! somebody takes a P.
+//!
+//! | sysmonwait | sleeps | woken by |
+//! |---|---|---|
+//! | AWAKE | no | |
+//! | NAP | a look's distance | `ask` |
+//! | DEEP | until something runs | `ask`, `pidleget`, an orphan's timer |
+//!
+//! Invariant: who changes `sysmonwait` to AWAKE wakes the note, once; sysmon
+//! itself may do so when its sleep ends, and then no wake-up comes.
+
+use super::{
+    find::next_timer,
+    park::{FOREVER, ready_permit},
+    procs::wakep,
+    retake::Watch,
+    threads::{newm, start_template},
+};
+use crate::{
+    base::{print::SigWriter, throw::throw},
+    gmp::{
+        DEBUG, MKind, SCHED, allp, g_from_handle, gomaxprocs, sysmonwait,
+    },
+    os::clock::nanotime,
+    stack,
+};
+use core::{
+    ffi::c_void,
+    fmt::Write,
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering::*},
+};
+
+const US: i64 = 1_000;
+/// Nap while work is stuck behind a goroutine.
+const NAP_STUCK: i64 = 250 * US;
+/// Nap while work waits.
+const NAP_WAITS: i64 = 1000 * US;
+/// The longest nap.
+const NAP_MAX: i64 = 10_000 * US;
+/// A look that comes later than this past its time tells nothing.
+const OVERSLEPT: i64 = 2_000 * US;
+
+/// What sysmon may be asked to do.
+#[repr(u32)]
+pub(crate) enum Ask {
+    /// Start the template thread.
+    Template = 1,
+}
+
+static ASKED: AtomicU32 = AtomicU32::new(0);
+
+/// The handle of the goroutine that gives idle stacks' pages back, while it
+/// waits for some; 0 otherwise.
+pub(crate) static SCAVENGER: AtomicUsize = AtomicUsize::new(0);
+
+/// Starts sysmon's thread.
+pub(crate) fn start_sysmon() {
+    if newm(MKind::Sysmon, Some(sysmon), None, false).is_err() {
+        throw("start_sysmon: cannot create a thread");
+    }
+}
+
+/// Asks sysmon for something; from any thread.
+pub(crate) fn ask(what: Ask) {
+    ASKED.fetch_or(what as u32, SeqCst);
+    if SCHED.sysmonwait.swap(sysmonwait::AWAKE, SeqCst) != sysmonwait::AWAKE {
+        SCHED.sysmonnote.wakeup();
+    }
+}
+
+/// sysmon's thread. Never returns.
+fn sysmon() {
+    SCHED.lock().nmsys += 1;
+    let mut watch = Watch::new();
+    let mut nap = NAP_WAITS;
+    let mut trace = Trace::default();
+    let mut quiet = 0;
+    loop {
+        let due = sleep(nap, quiet > 1);
+        let now = nanotime();
+        serve();
+        trace.print(now, &watch);
+        // Relaxed: set at boot.
+        let handoff = DEBUG.handoff.load(Relaxed);
+        let overslept = !handoff || now - due > OVERSLEPT;
+        let found = watch.look(now, overslept);
+        wake_for_work(now);
+        scavenge();
+        quiet = if found.running == 0 { quiet + 1 } else { 0 };
+        nap = if found.stuck {
+            NAP_STUCK
+        } else if found.waits {
+            NAP_WAITS
+        } else {
+            (nap * 2).clamp(NAP_WAITS, NAP_MAX)
+        };
+    }
+}
+
+/// Naps, or sleeps until something runs. Returns when it was to end.
+fn sleep(nap: i64, quiet: bool) -> i64 {
+    let now = nanotime();
+    let mut mode = sysmonwait::NAP;
+    // At least a little, for a timer that nobody can serve yet.
+    let mut until = (now + nap).min(next_timer().max(now + 50 * US));
+    SCHED.sysmonnote.clear();
+    let sched = SCHED.lock();
+    if quiet && SCHED.npidle.load(SeqCst) as usize == gomaxprocs() {
+        mode = sysmonwait::DEEP;
+        until = deep_until(now);
+    }
+    SCHED.sysmonwait.store(mode, SeqCst);
+    drop(sched);
+    if ASKED.load(SeqCst) == 0 && SCHED.sysmonnote.sleep_until(until) {
+        return nanotime();
+    }
+    if SCHED.sysmonwait.swap(sysmonwait::AWAKE, SeqCst) == sysmonwait::AWAKE {
+        // Somebody is waking us just now.
+        SCHED.sysmonnote.sleep();
+        return nanotime();
+    }
+    until
+}
+
+/// Until when to sleep if nothing runs: somebody keeps the time, or we do.
+fn deep_until(now: i64) -> i64 {
+    let mut until = FOREVER;
+    if SCHED.lastpoll.load(SeqCst) != 0 {
+        until = next_timer();
+    }
+    // Relaxed: set at boot.
+    let period = DEBUG.schedtrace.load(Relaxed);
+    if period > 0 {
+        until = until.min(now + i64::from(period) * 1000 * US);
+    }
+    until
+}
+
+/// Does what was asked.
+fn serve() {
+    let asked = ASKED.swap(0, SeqCst);
+    if asked & Ask::Template as u32 != 0 {
+        start_template();
+    }
+}
+
+/// Idle Ps for work or timers that nobody looks after.
+fn wake_for_work(now: i64) {
+    // Relaxed: hints; wakep looks again.
+    if SCHED.npidle.load(Relaxed) == 0 {
+        return;
+    }
+    let waits = SCHED.runqsize.load(Relaxed) != 0
+        || next_timer() <= now
+        || (0..gomaxprocs()).any(|id| !allp(id).runqempty());
+    if waits {
+        wakep();
+    }
+}
+
+/// Wakes the scavenger if there are idle stacks.
+fn scavenge() {
+    // Relaxed: a hint.
+    if SCAVENGER.load(Relaxed) == 0 || !stack::scavenge_wanted() {
+        return;
+    }
+    let handle = SCAVENGER.swap(0, AcqRel) as *mut c_void;
+    if let Some(gp) = g_from_handle(handle) {
+        ready_permit(gp);
+    }
+}
+
+/// `GMPDEBUG=schedtrace=MS`: a line, or with `scheddetail=1` the Ps too.
+#[derive(Default)]
+struct Trace {
+    last: i64,
+}
+
+impl Trace {
+    fn print(&mut self, now: i64, watch: &Watch) {
+        // Relaxed: set at boot.
+        let period = i64::from(DEBUG.schedtrace.load(Relaxed)) * 1000 * US;
+        if period == 0 || now - self.last < period {
+            return;
+        }
+        self.last = now;
+        let sched = SCHED.lock();
+        let (ms, idle) = (sched.mcount(), sched.nmidle);
+        drop(sched);
+        let mut w = SigWriter::stderr();
+        let _ = writeln!(
+            w,
+            "SCHED {}ms: gomaxprocs={} idleprocs={} threads={ms} \
+             spinningthreads={} idlethreads={idle} detached={} runqueue={} \
+             goroutines={}",
+            now / 1_000_000,
+            gomaxprocs(),
+            SCHED.npidle.load(Relaxed),
+            SCHED.nmspinning.load(Relaxed),
+            watch.detached(),
+            SCHED.runqsize.load(Relaxed),
+            super::newproc::gcount(),
+        );
+        if DEBUG.scheddetail.load(Relaxed) {
+            detail(&mut w);
+        }
+        w.flush();
+    }
+}
+
+fn detail(w: &mut SigWriter) {
+    for id in 0..gomaxprocs() {
+        let pp = allp(id);
+        let _ = writeln!(
+            w,
+            "  P{id}: {:?} schedtick={} runqsize={} timers={}",
+            pp.owner.load(),
+            pp.schedtick.load(Relaxed),
+            pp.runq.len(),
+            pp.timers.len(),
+        );
+    }
+}

@@ -1,0 +1,467 @@
+//! M: threads made, put to sleep, woken, ended.
+//!
+//! Invariants:
+//! 1. An M sleeps on its own note only, in `stopm` or `stoplockedm`, without a
+//!    P; who wakes it has taken it off the list, or knows that it is locked,
+//!    and has set `nextp`. So there is one wake for each sleep.
+//! 2. New threads are made from threads in a known state. A locked goroutine's
+//!    thread and a host's may have been changed by the host (affinity,
+//!    priority, namespaces), and a new one would inherit that: they ask the
+//!    template thread, which sysmon starts when it is first needed.
+
+use super::{
+    deadlock,
+    enter::this_m,
+    procs::{acquire_nextp, handoffp, releasep},
+    sysmon,
+};
+use crate::{
+    arch,
+    base::{print::SigWriter, throw::fatal},
+    gmp::{
+        G, M, MAXMCOUNT, MAXTHREADS, MKind, P, SCHED, SchedLocked, allm_push,
+        galloc, runtime_m0,
+    },
+    os::{
+        self, Errno, Lock, Note, Result,
+        signal::{self, SigMask},
+        thread,
+    },
+};
+use core::{
+    ffi::{c_int, c_void},
+    fmt::Write,
+    mem, ptr,
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering::*},
+};
+
+/// Stack of an M's thread. Goroutines run on their own; this carries the
+/// scheduler, and the signal handlers of hosts that use no signal stack.
+const THREAD_STACK: usize = 256 * 1024;
+
+/// The host's `_cgo_thread_start`, or null.
+pub(crate) static THREAD_START: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Signal mask of the thread that loaded the library: every M gets it.
+static INIT_SIGMASK: Lock<Option<SigMask>> =
+    Lock::new(crate::base::lock::Rank::Allp, None);
+
+/// Ms whose thread ended, by `schedlink`, and Ms to be started by the
+/// template thread.
+struct Spare {
+    free: *const M,
+    wanted: *const M,
+}
+// SAFETY: the pointers go to type-stable Ms.
+unsafe impl Send for Spare {}
+
+static SPARE: Lock<Spare> = Lock::new(
+    crate::base::lock::Rank::Allp,
+    Spare { free: ptr::null(), wanted: ptr::null() },
+);
+static TEMPLATE_NOTE: Note = Note::new();
+/// The template thread sleeps; who clears this wakes it.
+static TEMPLATE_ASLEEP: AtomicBool = AtomicBool::new(false);
+/// It runs, or was asked for.
+static TEMPLATE_WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Keeps the mask that Ms run with.
+pub(crate) fn set_init_sigmask(mask: SigMask) {
+    *INIT_SIGMASK.lock() = Some(mask);
+}
+
+/// Numbers an M and publishes it. More than `maxmcount` of them are
+/// `thread exhaustion`.
+pub(crate) fn mcommoninit(mp: &'static M) {
+    let mut sched = SCHED.lock();
+    mp.id.set(sched.mnext);
+    sched.mnext += 1;
+    if sched.mcount() > i64::from(MAXMCOUNT.load(Relaxed)) {
+        drop(sched);
+        fatal("thread exhaustion: program exceeds the thread limit");
+    }
+    drop(sched);
+    mp.rng.set(os::clock::nanotime() as u64 | 1);
+    allm_push(mp);
+}
+
+/// On a new M's thread: what belongs to the thread.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn minit() {
+    let mp = this_m();
+    mp.errno.set(os::errno_location());
+    if let Some(mask) = *INIT_SIGMASK.lock() {
+        mp.sigmask.set(Some(mask));
+    }
+    minit_stack(mp);
+    minit_signals(mp);
+    // Release: sysmon reads it.
+    mp.procid.store(thread::gettid(), Release);
+}
+
+/// The real bounds of g0's stack, where the start path only guessed.
+fn minit_stack(mp: &M) {
+    // SAFETY: this M's g0.
+    let g0: &G = unsafe { &*mp.g0.get() };
+    if g0.stack_lo.get() == 0
+        && let Ok((lo, hi)) = thread::current_stack_bounds()
+    {
+        g0.stack_lo.set(lo);
+        g0.stack_hi.set(hi);
+        g0.reset_stackguard();
+        g0.stackguard1.set(g0.stackguard0.load(Relaxed));
+    }
+}
+
+/// A signal stack, then the signals that the host's threads take.
+pub(crate) fn minit_signals(mp: &M) {
+    give_sigstack(mp);
+    if let Some(mask) = mp.sigmask.get() {
+        mask.restore();
+    }
+}
+
+/// Gives this thread a signal stack of ours, unless it has one.
+pub(crate) fn give_sigstack(mp: &M) {
+    if signal::sigaltstack_get().bounds().is_some() || mp.gsignal.get().1 != 0 {
+        return;
+    }
+    let len = signal::sigstack_size();
+    let Ok(lo) = os::mem::map_data(len) else { return };
+    // SAFETY: mapped for this, and unmapped after drop_sigstack only.
+    if unsafe { signal::sigaltstack_set(lo as usize, len) }.is_ok() {
+        mp.gsignal.set((lo as usize, len));
+    }
+}
+
+/// Takes our signal stack from this thread.
+pub(crate) fn drop_sigstack(mp: &M) {
+    let (lo, len) = mp.gsignal.replace((0, 0));
+    if len == 0 {
+        return;
+    }
+    let ours = signal::sigaltstack_get().bounds().is_some_and(|b| b.0 == lo);
+    if ours {
+        let _disabled = signal::sigaltstack_disable();
+    }
+    // SAFETY: mapped in give_sigstack, and no longer the signal stack.
+    unsafe { os::mem::unmap(lo as *mut u8, len) };
+}
+
+/// An M that no thread runs yet, with a g0; None where memory is out.
+pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
+    let mut spare = SPARE.lock();
+    // SAFETY: null, or a type-stable M.
+    if let Some(mp) = unsafe { spare.free.as_ref() } {
+        spare.free = mp.schedlink.replace(ptr::null());
+        drop(spare);
+        mp.kind.set(kind);
+        return Some(mp);
+    }
+    drop(spare);
+    let g0 = galloc()?;
+    let mp: &'static M = Box::leak(Box::new(M::new(kind)));
+    mp.g0.set(g0);
+    g0.m.set(mp);
+    g0.set_flag(crate::gmp::gflag::SYSTEM);
+    Some(mp)
+}
+
+/// An M that no thread runs any more, for the next one.
+pub(crate) fn freem(mp: &'static M) {
+    mp.cxa.set(ptr::null_mut());
+    mp.procid.store(0, Relaxed);
+    mp.curg.store(ptr::null_mut(), Relaxed);
+    let mut spare = SPARE.lock();
+    mp.schedlink.set(spare.free);
+    spare.free = mp;
+}
+
+/// Starts a thread that runs `f`, then takes `pp` and schedules.
+///
+/// Errors: `EAGAIN`, `ENOMEM` from the system or a limit; `pp` is untouched.
+pub(crate) fn newm(
+    kind: MKind,
+    f: Option<fn()>,
+    pp: Option<&'static P>,
+    spinning: bool,
+) -> Result<()> {
+    if SCHED.lock().mcount() >= i64::from(MAXTHREADS.load(Relaxed)) {
+        return Err(Errno::EAGAIN);
+    }
+    let mp = allocm(kind).ok_or(Errno::ENOMEM)?;
+    if mp.alllink.get().is_null() && mp.id.get() < 0 {
+        mcommoninit(mp);
+    } else {
+        SCHED.lock().nmfreed -= 1;
+    }
+    mp.mstartfn.set(f);
+    mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
+    mp.spinning.set(spinning);
+    mp.in_runtime.store(true, Relaxed);
+    if must_ask() {
+        ask_template(mp);
+        return Ok(());
+    }
+    let result = newm1(mp);
+    if result.is_err() {
+        unmake(mp);
+    }
+    result
+}
+
+/// Takes back an M whose thread could not be made.
+fn unmake(mp: &'static M) {
+    mp.nextp.set(ptr::null());
+    mp.spinning.set(false);
+    SCHED.lock().nmfreed += 1;
+    freem(mp);
+}
+
+/// Whether a thread made here would inherit what the host did to this one.
+fn must_ask() -> bool {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let Some(gp) = (unsafe { gp.as_ref() }) else { return true };
+    let mp = gp.mp();
+    mp.kind.get() == MKind::Host || mp.lockedext.get() > 0
+}
+
+struct NewM {
+    mp: &'static M,
+    result: Result<()>,
+}
+
+/// Makes the thread; on g0, since that takes stack.
+fn newm1(mp: &'static M) -> Result<()> {
+    let mut new = NewM { mp, result: Ok(()) };
+    let arg = ptr::from_mut(&mut new).cast();
+    // SAFETY: thread_start does not park, and gets what it expects.
+    unsafe { arch::systemstack(thread_start, arg) };
+    new.result
+}
+
+/// What `_cgo_thread_start` gets: how to make the thread of an M.
+#[repr(C)]
+struct ThreadStart {
+    g: *const G,
+    tls: *mut usize,
+    func: os::thread::ThreadStart,
+    arg: *mut c_void,
+}
+
+unsafe extern "C" fn thread_start(arg: *mut c_void) {
+    let new = arg.cast::<NewM>();
+    // SAFETY: newm1's.
+    let new = unsafe { &mut *new };
+    let mp = ptr::from_ref(new.mp).cast_mut().cast();
+    // Acquire: pairs with the store at boot.
+    let hook = THREAD_START.load(Acquire);
+    new.result = if hook.is_null() {
+        // SAFETY: newosproc_start takes an M.
+        unsafe { thread::newosproc(newosproc_start, mp, THREAD_STACK) }
+    } else {
+        let start = ThreadStart {
+            g: new.mp.g0.get(),
+            tls: new.mp.tls.as_ptr().cast(),
+            func: newosproc_start,
+            arg: mp,
+        };
+        call_hook(hook, &start)
+    };
+}
+
+fn call_hook(hook: *mut (), start: &ThreadStart) -> Result<()> {
+    type Hook = unsafe extern "C" fn(*const ThreadStart) -> c_int;
+    // SAFETY: the host's hook has this type by contract.
+    let hook = unsafe { mem::transmute::<*mut (), Hook>(hook) };
+    let all = SigMask::block_all();
+    // SAFETY: as above.
+    let result = unsafe { hook(start) };
+    all.restore();
+    if result == 0 { Ok(()) } else { Err(Errno(result.abs())) }
+}
+
+/// The first function of an M's thread.
+unsafe extern "C" fn newosproc_start(arg: *mut c_void) -> *mut c_void {
+    let mp = arg.cast::<M>().cast_const();
+    // SAFETY: a type-stable M, which this thread runs from now on.
+    let mp: &'static M = unsafe { &*mp };
+    // SAFETY: its g0.
+    let g0: &G = unsafe { &*mp.g0.get() };
+    g0.stack_lo.set(0);
+    arch::setg(g0);
+    thread::set_thread_name(match mp.kind.get() {
+        MKind::Sysmon => c"gmprt-sysmon",
+        MKind::Template => c"gmprt-template",
+        MKind::Worker | MKind::Host => c"gmprt-m",
+    });
+    // SAFETY: g is this M's g0, on its own thread.
+    unsafe { arch::mstart() };
+    arch::setg(ptr::null());
+    drop_sigstack(mp);
+    freem(mp);
+    ptr::null_mut()
+}
+
+/// Ends this M: its thread, which was locked, ends with its goroutine. m0
+/// never ends (the thread may be the process's first): it is wedged.
+pub(crate) fn mexit(mp: &'static M) -> ! {
+    if !mp.p.get().is_null() && super::enter::owned_p(mp).is_some() {
+        handoffp(releasep(mp));
+    }
+    if ptr::eq(mp, &runtime_m0) {
+        let mut sched = SCHED.lock();
+        sched.nmfreed += 1;
+        deadlock::checkdead(&mut sched);
+        drop(sched);
+        loop {
+            mp.park.sleep();
+            mp.park.clear();
+        }
+    }
+    let mut sched = SCHED.lock();
+    sched.nmfreed += 1;
+    deadlock::checkdead(&mut sched);
+    drop(sched);
+    let g0 = mp.g0.get();
+    // SAFETY: mstart's base of this g0, which is live below us.
+    unsafe { arch::gogo((*g0).sched_sp.get(), g0) }
+}
+
+/// Has some M run `pp`, which is in the caller's hands. `spinning`: it counts
+/// as one that looks for work, as the caller has counted already.
+///
+/// Where no thread is to be had, the P goes to the idle list; Ms that come
+/// back without a P find it there.
+pub(crate) fn startm(pp: Option<&'static P>, spinning: bool) {
+    let mut sched = SCHED.lock();
+    let Some(pp) = pp.or_else(|| sched.pidleget()) else {
+        if spinning {
+            SCHED.nmspinning.fetch_sub(1, SeqCst);
+        }
+        return;
+    };
+    if let Some(mp) = mget(&mut sched) {
+        drop(sched);
+        mp.spinning.set(spinning);
+        mp.nextp.set(pp);
+        mp.park.wakeup();
+        return;
+    }
+    drop(sched);
+    if let Err(e) = newm(MKind::Worker, None, Some(pp), spinning) {
+        no_thread(pp, spinning, e);
+    }
+}
+
+#[cold]
+pub(crate) fn no_thread(pp: &'static P, spinning: bool, why: Errno) {
+    if spinning {
+        SCHED.nmspinning.fetch_sub(1, SeqCst);
+    }
+    let mut sched = SCHED.lock();
+    if SCHED.gcwaiting.load(Relaxed) {
+        let _stopped = pp.owner.stop();
+        sched.stopwait -= 1;
+        if sched.stopwait == 0 {
+            SCHED.stopnote.wakeup();
+        }
+    } else {
+        sched.pidleput(pp);
+    }
+    if mem::replace(&mut sched.thread_warned, true) {
+        return;
+    }
+    let n = sched.mcount();
+    drop(sched);
+    let mut w = SigWriter::stderr();
+    let _ = writeln!(
+        w,
+        "gmprt: no more than {n} threads to be had (error {}); goroutines \
+         that block may stall others (GMP_MAXTHREADS, RLIMIT_NPROC)",
+        why.0
+    );
+    w.flush();
+}
+
+fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
+    // SAFETY: null, or a type-stable M.
+    let mp = unsafe { sched.midle.as_ref() }?;
+    sched.midle = mp.schedlink.replace(ptr::null());
+    sched.nmidle -= 1;
+    Some(mp)
+}
+
+/// Puts this M, which has no P, to sleep until somebody has a P for it.
+pub(crate) fn stopm(mp: &'static M) {
+    if mp.spinning.replace(false) {
+        SCHED.nmspinning.fetch_sub(1, SeqCst);
+    }
+    mp.detached.store(false, Relaxed);
+    let mut sched = SCHED.lock();
+    mp.schedlink.set(sched.midle);
+    sched.midle = mp;
+    sched.nmidle += 1;
+    deadlock::checkdead(&mut sched);
+    drop(sched);
+    mp.park.sleep();
+    mp.park.clear();
+    acquire_nextp(mp);
+}
+
+/// Has the template thread start `mp`.
+fn ask_template(mp: &'static M) {
+    let mut spare = SPARE.lock();
+    mp.schedlink.set(spare.wanted);
+    spare.wanted = mp;
+    drop(spare);
+    if !TEMPLATE_WANTED.swap(true, SeqCst) {
+        sysmon::ask(sysmon::Ask::Template);
+    } else if TEMPLATE_ASLEEP.swap(false, SeqCst) {
+        TEMPLATE_NOTE.wakeup();
+    }
+}
+
+/// sysmon: starts the template thread.
+pub(crate) fn start_template() {
+    if newm(MKind::Template, Some(template_thread), None, false).is_err() {
+        // The Ms that were asked for start from here, a known state too.
+        start_wanted();
+        TEMPLATE_WANTED.store(false, SeqCst);
+    }
+}
+
+/// Starts threads on behalf of those that must not.
+fn template_thread() {
+    SCHED.lock().nmsys += 1;
+    loop {
+        TEMPLATE_NOTE.clear();
+        TEMPLATE_ASLEEP.store(true, SeqCst);
+        // Who put an M on the list before it saw us asleep counts on us.
+        if start_wanted() && TEMPLATE_ASLEEP.swap(false, SeqCst) {
+            continue;
+        }
+        TEMPLATE_NOTE.sleep();
+    }
+}
+
+/// Starts every M that waits for a thread; whether there was one.
+fn start_wanted() -> bool {
+    let mut at = mem::replace(&mut SPARE.lock().wanted, ptr::null());
+    let any = !at.is_null();
+    // SAFETY: null, or a type-stable M that ask_template chained.
+    while let Some(mp) = unsafe { at.as_ref() } {
+        at = mp.schedlink.replace(ptr::null());
+        if let Err(e) = newm1(mp) {
+            let pp = mp.nextp.get();
+            let spinning = mp.spinning.get();
+            unmake(mp);
+            // SAFETY: null, or the P that newm set aside.
+            if let Some(pp) = unsafe { pp.as_ref() } {
+                no_thread(pp, spinning, e);
+            }
+        }
+    }
+    any
+}

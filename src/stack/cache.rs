@@ -1,0 +1,102 @@
+//! The few free stacks that a P keeps to itself, so that the usual start and
+//! end of a goroutine takes no lock.
+//!
+//! Invariants:
+//! 1. Only the M that holds the P, or whoever has stopped the world, touches
+//!    its cache. Who takes the P over sees what its last owner did.
+//! 2. `bases[..len]` are free slots of `class`, the latest one last.
+
+use super::pool::Stacks;
+use super::{OWN, Stack};
+use crate::os::Result;
+use core::cell::Cell;
+
+/// How many stacks a cache holds.
+const CAPACITY: usize = 32;
+
+/// How many move to or from the pool at once: then as many calls as that,
+/// of either kind, pass before the next move.
+const HALF: usize = CAPACITY / 2;
+
+/// A P's free stacks, of one class.
+pub(crate) struct StackCache {
+    /// `OWN` in a cache that was never used. owner: the P's
+    class: Cell<u8>,
+    /// owner: the P's
+    len: Cell<usize>,
+    /// owner: the P's
+    bases: [Cell<usize>; CAPACITY],
+}
+
+// SAFETY: one thread at a time touches it, invariant 1.
+unsafe impl Sync for StackCache {}
+
+impl StackCache {
+    pub(crate) const fn new() -> Self {
+        Self {
+            class: Cell::new(OWN),
+            len: Cell::new(0),
+            bases: [const { Cell::new(0) }; CAPACITY],
+        }
+    }
+
+    /// A stack of `class`, which becomes the cache's class.
+    #[inline]
+    pub(super) fn take(&self, pool: &Stacks, class: u8) -> Result<Stack> {
+        if self.class.get() != class || self.len.get() == 0 {
+            self.refill(pool, class)?;
+        }
+        let len = self.len.get() - 1;
+        self.len.set(len);
+        Ok(Stack::in_slot(self.bases[len].get(), class))
+    }
+
+    /// Leaves one stack of `class` in the cache at least, and no others.
+    #[cold]
+    fn refill(&self, pool: &Stacks, class: u8) -> Result<()> {
+        self.flush(pool);
+        self.class.set(class);
+        let mut bases = [0; HALF];
+        let n = pool.take(class, &mut bases)?;
+        for (cell, base) in self.bases.iter().zip(&bases[..n]) {
+            cell.set(*base);
+        }
+        self.len.set(n);
+        Ok(())
+    }
+
+    /// Keeps a free stack; false if it is of another class.
+    #[inline]
+    pub(super) fn put(&self, pool: &Stacks, s: Stack) -> bool {
+        if s.class != self.class.get() {
+            return false;
+        }
+        if self.len.get() == CAPACITY {
+            self.spill(pool, HALF);
+        }
+        let len = self.len.get();
+        self.bases[len].set(s.base());
+        self.len.set(len + 1);
+        true
+    }
+
+    /// Moves everything to the pool.
+    pub(super) fn flush(&self, pool: &Stacks) {
+        self.spill(pool, self.len.get());
+    }
+
+    /// Moves the `n` stacks that were not used for longest to the pool.
+    #[cold]
+    fn spill(&self, pool: &Stacks, n: usize) {
+        if n == 0 {
+            return;
+        }
+        let len = self.len.get();
+        let bases = self.bases.each_ref().map(Cell::get);
+        pool.put(self.class.get(), &bases[..n]);
+        for (cell, base) in self.bases.iter().zip(&bases[n..len]) {
+            cell.set(*base);
+        }
+        self.len.set(len - n);
+    }
+}

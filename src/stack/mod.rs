@@ -1,0 +1,234 @@
+//! Goroutine stacks: address space with a guard below, committed page by page.
+//!
+//! ```text
+//!   base            lo                                            hi
+//!    |--- guard ----|------------- usable ---------------------> |
+//!     GUARD bytes     frames grow down from hi
+//! ```
+//!
+//! A stack and the guard below it fill one *slot*. Slots are powers of two,
+//! from 32 KiB to 8 MiB, one size class each; they are carved from slabs and
+//! pooled when free. What is larger gets a mapping of its own and gives it
+//! back when free. By default a slot has 256 KiB, of which 240 are usable.
+//!
+//! Not here: the goroutine's descriptor, which lives apart from its stack, and
+//! what is on the stack at its start.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | sizes, and the one instance that the runtime uses |
+//! | `pool.rs` | slabs, free slots, the scavenger |
+//! | `cache.rs` | the few stacks that a P keeps to itself |
+//! | `guard.rs` | guards, and what to do where the kernel has none |
+//!
+//! Invariants:
+//! 1. A stack is in one place: in use, in one cache, or in its class's pool.
+//! 2. Nothing is written to a free stack. A warm one may still have pages, a
+//!    cold one has none, and keeping it costs its share of bookkeeping only.
+//! 3. A slot keeps its guard from the first carving on.
+//!
+//! A stack that was in use a moment ago is worth more than any other: its
+//! pages are committed and in the processor's caches, where a first touch
+//! costs microseconds. So free stacks are reused last in, first out, and what
+//! stays at the bottom for a whole period is given back ([`scavenge`]).
+
+mod cache;
+mod guard;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cache::StackCache;
+pub(crate) use pool::{ScavengeResult, StackStats};
+
+use crate::base::sync::{AtomicUsize, Ordering};
+use crate::os::{Errno, Result, auxv, mem};
+use pool::Stacks;
+
+/// Bytes below a stack that fault: more than the usual frame of C code. It
+/// lies in the same page of the page table as the stack, and so costs nothing.
+pub(crate) const GUARD: usize = 16 << 10;
+
+const MIN_SLOT: usize = 32 << 10;
+const MAX_SLOT: usize = 8 << 20;
+const CLASSES: usize = (MAX_SLOT / MIN_SLOT).ilog2() as usize + 1;
+
+/// What a stack has by default: the usable part of a slot of 256 KiB.
+const DEFAULT_SIZE: usize = (256 << 10) - GUARD;
+
+/// The most usable bytes that a stack may have.
+pub(crate) const MAX_SIZE: usize = 1 << 30;
+
+/// The class of stacks that are in no class.
+const OWN: u8 = u8::MAX;
+
+/// What a signal handler of the host may need besides the kernel's frame: it
+/// runs on this stack where it was set without `SA_ONSTACK`.
+const HANDLER_SPACE: usize = 8 << 10;
+
+/// A stack in use, or its name: copying it copies no right to use it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stack {
+    /// The lowest address that may be used; the guard is below.
+    pub(crate) lo: usize,
+    /// The first address above the stack.
+    pub(crate) hi: usize,
+    /// The size class, or `OWN`.
+    pub(crate) class: u8,
+}
+
+impl Stack {
+    /// The stack in the slot of `class` at `base`.
+    fn in_slot(base: usize, class: u8) -> Self {
+        Self { lo: base + GUARD, hi: base + slot_len(class), class }
+    }
+
+    /// Where the slot begins: with the guard.
+    fn base(&self) -> usize {
+        self.lo - GUARD
+    }
+}
+
+/// The stacks of this process.
+static STACKS: Stacks = Stacks::new();
+/// Usable bytes of a stack of the default size: a fixed point of [`Shape::of`].
+/// atomic
+static DEFAULT: AtomicUsize = AtomicUsize::new(DEFAULT_SIZE);
+/// The least usable size that is handed out. atomic
+static MIN_SIZE: AtomicUsize = AtomicUsize::new(MIN_SLOT - GUARD);
+
+/// Prepares the stacks of this process; part of `schedinit`.
+///
+/// `default_size` is as for [`set_default_size`]. `force_mprotect` makes
+/// guards the way that old kernels need.
+///
+/// `EINVAL` for a default above 1 GiB; everything else is prepared then.
+pub(crate) fn stackinit(
+    default_size: usize,
+    force_mprotect: bool,
+) -> Result<()> {
+    let frame = auxv::minsigstksz();
+    let min = (frame + HANDLER_SPACE).max(MIN_SLOT - GUARD);
+    MIN_SIZE.store(min, Ordering::Relaxed);
+    STACKS.guards.force_mprotect(force_mprotect);
+    set_default_size(default_size)
+}
+
+/// Usable bytes of a stack of the default size.
+pub(crate) fn default_size() -> usize {
+    DEFAULT.load(Ordering::Relaxed)
+}
+
+/// Makes `bytes`, rounded up to what a slot holds, the default of stacks that
+/// are allocated from now on; 0 stands for the built-in default.
+///
+/// `EINVAL` above 1 GiB.
+pub(crate) fn set_default_size(bytes: usize) -> Result<()> {
+    let shape = Shape::of(if bytes == 0 { DEFAULT_SIZE } else { bytes })?;
+    DEFAULT.store(shape.len() - GUARD, Ordering::Relaxed);
+    Ok(())
+}
+
+/// A stack with at least `size` usable bytes; 0 stands for the default size.
+/// What is in it is not defined. Any thread may call it; it may map memory,
+/// but waits for nothing else.
+///
+/// `cache` is that of the P which the calling M holds, if it holds one; it
+/// serves stacks of the default size.
+///
+/// `EINVAL` for more than 1 GiB, `ENOMEM`.
+pub(crate) fn stackalloc(
+    cache: Option<&StackCache>,
+    size: usize,
+) -> Result<Stack> {
+    let default = default_size();
+    let size = if size == 0 { default } else { size };
+    match (Shape::of(size)?, cache) {
+        (Shape::Slot(class), Some(cache)) if size == default => {
+            cache.take(&STACKS, class)
+        }
+        (Shape::Slot(class), _) => STACKS.take_one(class),
+        (Shape::Own(len), _) => STACKS.map_own(len),
+    }
+}
+
+/// Takes a stack back that nobody runs on or points into any more. `cache` is
+/// as for [`stackalloc`].
+pub(crate) fn stackfree(cache: Option<&StackCache>, s: Stack) {
+    match cache {
+        _ if s.class == OWN => STACKS.unmap_own(s),
+        Some(cache) if cache.put(&STACKS, s) => {}
+        _ => STACKS.put(s.class, &[s.base()]),
+    }
+}
+
+/// Moves all of a cache to the pool. The caller owns the cache, as in
+/// [`stackalloc`].
+pub(crate) fn flush(cache: &StackCache) {
+    cache.flush(&STACKS);
+}
+
+/// Whether `addr` lies in the guard of the stack whose `lo` is `s_lo`.
+/// Async-signal-safe.
+pub(crate) fn guard_hit(s_lo: usize, addr: usize) -> bool {
+    addr < s_lo && s_lo - addr <= GUARD
+}
+
+/// Gives the pages of stacks back that the pool did not need during the last
+/// period, a bounded number of them. `now` is the monotonic time in
+/// nanoseconds. The result says when to call it again.
+///
+/// The stacks stay mapped and guarded, and are reused when no warm one is
+/// left. One thread at a time calls it.
+pub(crate) fn scavenge(now: i64) -> ScavengeResult {
+    STACKS.scavenge(now)
+}
+
+/// Whether there may be something to [`scavenge`]: true from the moment at
+/// which the pool gets an idle stack until `scavenge` finds none. Costs one
+/// load; tells whoever looks after the scavenger to wake it.
+pub(crate) fn scavenge_wanted() -> bool {
+    STACKS.scavenge_wanted()
+}
+
+/// How many stacks there are, and where.
+pub(crate) fn stats() -> StackStats {
+    STACKS.stats()
+}
+
+/// How a stack's address space is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shape {
+    /// A slot of a class.
+    Slot(u8),
+    /// A mapping of its own of so many bytes, guard included.
+    Own(usize),
+}
+
+impl Shape {
+    /// The shape that has `size` usable bytes at least.
+    fn of(size: usize) -> Result<Self> {
+        if size > MAX_SIZE {
+            return Err(Errno::EINVAL);
+        }
+        let len = size.max(MIN_SIZE.load(Ordering::Relaxed)) + GUARD;
+        if len > MAX_SLOT {
+            return Ok(Shape::Own(len.next_multiple_of(mem::page_size())));
+        }
+        let slot = len.next_power_of_two().max(MIN_SLOT);
+        Ok(Shape::Slot((slot / MIN_SLOT).ilog2() as u8))
+    }
+
+    /// Bytes of address space, guard included.
+    fn len(self) -> usize {
+        match self {
+            Shape::Slot(class) => slot_len(class),
+            Shape::Own(len) => len,
+        }
+    }
+}
+
+/// Bytes of a slot of `class`.
+const fn slot_len(class: u8) -> usize {
+    MIN_SLOT << class
+}

@@ -1,0 +1,339 @@
+//! Free stacks, one pool for each class: slabs, idle slots, the scavenger.
+//!
+//! ```text
+//!   slab --carve--> in use <--take---- warm --scavenge--> cold
+//!                      |                ^                   |
+//!                      '------put-------'   <----take-------'
+//! ```
+//!
+//! Invariants:
+//! 1. Of a slab, what is below `fresh` was carved; each carved slot is in use
+//!    (caches count as use), in `warm`, in `cold`, or in the hands of
+//!    `scavenge`.
+//! 2. `warm` and `cold` have room for every slot there is, so that `put` never
+//!    allocates and never fails.
+//! 3. `owed <= low <= warm.len()`. The first `low` of `warm` were not needed in
+//!    this period: it was never shorter. The first `owed` were not needed in
+//!    the one before, and are being scavenged.
+//!
+//! Lists apart from the stacks, 16 bytes a slot, and not threaded through
+//! them: a link on a free stack would keep its page.
+
+use super::guard::Guards;
+use super::{CLASSES, OWN, Stack, slot_len};
+use crate::base::lock::Rank;
+use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
+use crate::os::{Errno, Lock, Result, mem};
+use core::ops::Range;
+use std::collections::VecDeque;
+
+/// A slab where memory allows it; halved until the kernel gives one.
+const SLAB: usize = 64 << 20;
+
+/// How long a stack is idle before its pages are given back: between one and
+/// two periods.
+const PERIOD: i64 = 1_000_000_000;
+
+/// How many stacks of a class one call of `scavenge` handles, and the pause
+/// until the next one, so that the kernel's work is spread.
+const BATCH: usize = 256;
+const PAUSE: i64 = 1_000_000;
+
+/// What [`super::scavenge`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ScavengeResult {
+    /// Stacks whose pages were given back.
+    pub(crate) released: usize,
+    /// When to look again, in monotonic nanoseconds; none if nothing is idle.
+    pub(crate) next: Option<i64>,
+}
+
+/// Numbers of stacks. Each is right, but they are read one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct StackStats {
+    /// Bytes of address space, guards and what was never carved included.
+    pub(crate) mapped: usize,
+    /// Stacks in use or in the cache of a P.
+    pub(crate) in_use: usize,
+    /// Free stacks in the pools.
+    pub(crate) idle: usize,
+    /// Those of the idle ones that hold no pages.
+    pub(crate) cold: usize,
+    /// Stacks without a guard, whether in use or not.
+    pub(crate) unguarded: usize,
+}
+
+/// All stacks of a process.
+pub(super) struct Stacks {
+    pub(super) guards: Guards,
+    pools: [Lock<Pool>; CLASSES],
+    /// Some pool has a warm stack, or had one lately. atomic
+    wanted: AtomicBool,
+    /// Bytes. atomic
+    mapped: AtomicUsize,
+    /// Stacks with a mapping of their own. atomic
+    own: AtomicUsize,
+}
+
+/// The free stacks of one class.
+struct Pool {
+    /// Idle stacks that may have pages; the latest one is at the back.
+    warm: VecDeque<usize>,
+    /// Idle stacks without pages.
+    cold: Vec<usize>,
+    /// The part of the newest slab that was never carved.
+    fresh: Range<usize>,
+    /// How many slots were carved.
+    carved: usize,
+    /// How many slots all slabs have.
+    slots: usize,
+    /// Invariant 3.
+    low: usize,
+    /// Invariant 3.
+    owed: usize,
+    /// When the period ends.
+    period_end: i64,
+}
+
+impl Stacks {
+    pub(super) const fn new() -> Self {
+        Self {
+            guards: Guards::new(),
+            pools: [const { Lock::new(Rank::StackPool, Pool::new()) }; CLASSES],
+            wanted: AtomicBool::new(false),
+            mapped: AtomicUsize::new(0),
+            own: AtomicUsize::new(0),
+        }
+    }
+
+    fn pool(&self, class: u8) -> &Lock<Pool> {
+        &self.pools[usize::from(class)]
+    }
+
+    /// One stack of `class`.
+    pub(super) fn take_one(&self, class: u8) -> Result<Stack> {
+        let mut base = [0];
+        self.take(class, &mut base)?;
+        Ok(Stack::in_slot(base[0], class))
+    }
+
+    /// Fills the front of `out` with free slots of `class`, the best one last;
+    /// gives their number back, at least one.
+    pub(super) fn take(&self, class: u8, out: &mut [usize]) -> Result<usize> {
+        let mut pool = self.pool(class).lock();
+        let n = pool.take_idle(out);
+        if n > 0 {
+            return Ok(n);
+        }
+        if pool.fresh.is_empty() {
+            self.mapped.fetch_add(pool.grow(class)?, Ordering::Relaxed);
+        }
+        let n = pool.carve(class, out);
+        drop(pool);
+        for base in &out[..n] {
+            // SAFETY: a slot that was just carved for this thread.
+            unsafe { self.guards.install(*base) };
+        }
+        Ok(n)
+    }
+
+    /// Takes free slots of `class` back; the last one is the next to be used.
+    pub(super) fn put(&self, class: u8, bases: &[usize]) {
+        let mut pool = self.pool(class).lock();
+        pool.warm.extend(bases);
+        // Stored under the lock, for the reason given in scavenge. Looked at
+        // first, so that the line stays shared.
+        if !self.wanted.load(Ordering::Relaxed) {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A stack with a mapping of `len` bytes, guard included.
+    pub(super) fn map_own(&self, len: usize) -> Result<Stack> {
+        let base = mem::map_reserve(len)? as usize;
+        // SAFETY: mapped above and used by nobody.
+        unsafe { self.guards.install(base) };
+        self.mapped.fetch_add(len, Ordering::Relaxed);
+        self.own.fetch_add(1, Ordering::Relaxed);
+        Ok(Stack { lo: base + super::GUARD, hi: base + len, class: OWN })
+    }
+
+    /// Gives a stack from [`Self::map_own`] back.
+    pub(super) fn unmap_own(&self, s: Stack) {
+        let len = s.hi - s.base();
+        // SAFETY: the mapping of a stack that nobody uses any more.
+        unsafe { mem::unmap(s.base() as *mut u8, len) };
+        self.mapped.fetch_sub(len, Ordering::Relaxed);
+        self.own.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn scavenge_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn scavenge(&self, now: i64) -> ScavengeResult {
+        // A put that comes before this looks into its pool is seen there; one
+        // that comes later sees false through the pool's lock, and sets it.
+        self.wanted.store(false, Ordering::Relaxed);
+        let mut result = ScavengeResult { released: 0, next: None };
+        for class in 0..CLASSES as u8 {
+            let mut batch = [0; BATCH];
+            let (n, next) = self.pool(class).lock().unneeded(now, &mut batch);
+            let batch = &mut batch[..n];
+            // The lock is free meanwhile: the kernel takes its time.
+            discard(batch, slot_len(class));
+            if n > 0 {
+                self.pool(class).lock().cold.extend(&*batch);
+            }
+            result.released += n;
+            result.next = earlier(result.next, next);
+        }
+        if result.next.is_some() {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    pub(super) fn stats(&self) -> StackStats {
+        let own = self.own.load(Ordering::Relaxed);
+        let mut stats = StackStats {
+            mapped: self.mapped.load(Ordering::Relaxed),
+            in_use: own,
+            unguarded: self.guards.unguarded(),
+            ..StackStats::default()
+        };
+        for pool in &self.pools {
+            let pool = pool.lock();
+            let idle = pool.warm.len() + pool.cold.len();
+            stats.in_use += pool.carved - idle;
+            stats.idle += idle;
+            stats.cold += pool.cold.len();
+        }
+        stats
+    }
+}
+
+impl Pool {
+    const fn new() -> Self {
+        Self {
+            warm: VecDeque::new(),
+            cold: Vec::new(),
+            fresh: 0..0,
+            carved: 0,
+            slots: 0,
+            low: 0,
+            owed: 0,
+            period_end: 0,
+        }
+    }
+
+    /// Takes idle slots into the front of `out`, warm ones before cold ones.
+    fn take_idle(&mut self, out: &mut [usize]) -> usize {
+        let n = out.len().min(self.warm.len());
+        if n > 0 {
+            let rest = self.warm.len() - n;
+            for (to, base) in out.iter_mut().zip(self.warm.drain(rest..)) {
+                *to = base;
+            }
+            self.low = self.low.min(rest);
+            self.owed = self.owed.min(rest);
+            return n;
+        }
+        let n = out.len().min(self.cold.len());
+        let rest = self.cold.len() - n;
+        for (to, base) in out.iter_mut().zip(self.cold.drain(rest..)) {
+            *to = base;
+        }
+        n
+    }
+
+    /// Takes slots that were never used into the front of `out`; there is one.
+    fn carve(&mut self, class: u8, out: &mut [usize]) -> usize {
+        let bases = self.fresh.clone().step_by(slot_len(class));
+        let mut n = 0;
+        for (to, base) in out.iter_mut().zip(bases) {
+            *to = base;
+            n += 1;
+        }
+        self.fresh.start += n * slot_len(class);
+        self.carved += n;
+        n
+    }
+
+    /// Maps a slab, `fresh` being empty; gives its length back.
+    fn grow(&mut self, class: u8) -> Result<usize> {
+        let slot = slot_len(class);
+        let mut len = SLAB;
+        let base = loop {
+            match mem::map_reserve(len) {
+                Ok(base) => break base,
+                Err(_) if len > slot => len /= 2,
+                Err(e) => return Err(e),
+            }
+        };
+        let slots = self.slots + len / slot;
+        if !self.make_room(slots) {
+            // SAFETY: mapped above and used by nobody.
+            unsafe { mem::unmap(base, len) };
+            return Err(Errno::ENOMEM);
+        }
+        self.slots = slots;
+        self.fresh = base as usize..base as usize + len;
+        Ok(len)
+    }
+
+    /// Keeps invariant 2 for `slots` slots; false if there is no memory.
+    fn make_room(&mut self, slots: usize) -> bool {
+        let warm = slots - self.warm.len();
+        let cold = slots - self.cold.len();
+        self.warm.try_reserve(warm).is_ok()
+            && self.cold.try_reserve(cold).is_ok()
+    }
+
+    /// Takes slots that were not needed lately into the front of `out`; gives
+    /// their number and the time of the next look back.
+    fn unneeded(
+        &mut self,
+        now: i64,
+        out: &mut [usize],
+    ) -> (usize, Option<i64>) {
+        if now >= self.period_end {
+            self.owed = self.low;
+            self.low = self.warm.len();
+            self.period_end = now.saturating_add(PERIOD);
+        }
+        let n = self.owed.min(out.len());
+        for (to, base) in out.iter_mut().zip(self.warm.drain(..n)) {
+            *to = base;
+        }
+        self.owed -= n;
+        self.low -= n;
+        let next = if self.warm.is_empty() {
+            None
+        } else if self.owed > 0 {
+            Some(now.saturating_add(PAUSE))
+        } else {
+            Some(self.period_end)
+        };
+        (n, next)
+    }
+}
+
+/// Gives the pages of free slots back. Neighbours go in one call: the kernel
+/// tells every processor about each.
+fn discard(bases: &mut [usize], slot: usize) {
+    bases.sort_unstable();
+    for run in bases.chunk_by(|a, b| a + slot == *b) {
+        // An error leaves the pages where they are, in memory that the host
+        // has locked.
+        // SAFETY: slots of ours that nobody uses, one behind the other.
+        let _ = unsafe { mem::discard(run[0] as *mut u8, run.len() * slot) };
+    }
+}
+
+fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        _ => a.or(b),
+    }
+}

@@ -1,0 +1,225 @@
+use super::*;
+use std::sync::{Arc, Mutex};
+
+/// What the timers of one test have called, in order.
+type Log = Mutex<Vec<u64>>;
+
+fn log_seq(arg: usize, seq: u64) {
+    // SAFETY: arg is the address of a log that outlives its timers.
+    let log = unsafe { &*(arg as *const Log) };
+    log.lock().unwrap().push(seq);
+}
+
+fn timer(log: &Log, seq: u64) -> Timer {
+    Timer::new(log_seq, ptr::from_ref(log) as usize, seq)
+}
+
+fn taken(log: &Log) -> Vec<u64> {
+    std::mem::take(&mut *log.lock().unwrap())
+}
+
+fn timers() -> &'static Timers {
+    Box::leak(Box::new(Timers::new()))
+}
+
+/// Adds a timer that the test keeps in place.
+fn add(heap: &'static Timers, t: &Timer, when: i64) -> bool {
+    // SAFETY: the tests keep their timers in place until they are removed or
+    // have run.
+    unsafe { heap.add(t, when) }
+}
+
+/// A small generator, so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n as u64) as usize
+    }
+}
+
+#[test]
+fn timers_run_in_order_and_equal_ones_as_added() {
+    let (heap, log) = (timers(), Log::default());
+    let all: Vec<_> = (0..50).map(|i| timer(&log, i)).collect();
+    for (i, t) in all.iter().enumerate() {
+        add(heap, t, 10 * (i as i64 % 5));
+    }
+    assert_eq!(heap.len(), 50);
+    assert_eq!(heap.run(-1), 0);
+    assert_eq!(heap.run(20), 30);
+    let by_time = |k: u64| (0..10).map(move |i| 5 * i + k);
+    let want: Vec<_> = (0..3).flat_map(by_time).collect();
+    assert_eq!(taken(&log), want);
+    assert_eq!(heap.next_when(), 30);
+    assert_eq!(heap.run(i64::MAX), 20);
+    assert_eq!(heap.next_when(), i64::MAX);
+}
+
+#[test]
+fn add_tells_whether_it_is_the_first() {
+    let (heap, log) = (timers(), Log::default());
+    let all: Vec<_> = (0..4).map(|i| timer(&log, i)).collect();
+    assert!(add(heap, &all[0], 100));
+    assert!(!add(heap, &all[1], 100));
+    assert!(!add(heap, &all[2], 200));
+    assert!(add(heap, &all[3], 99));
+    assert_eq!(heap.next_when(), 99);
+    assert!(Timers::remove(&all[3]));
+    assert_eq!(heap.next_when(), 100);
+    assert_eq!(all.iter().filter(|t| Timers::remove(t)).count(), 3);
+    assert_eq!((heap.len(), heap.next_when()), (0, i64::MAX));
+}
+
+#[test]
+fn a_removed_timer_does_not_run_and_can_be_added_again() {
+    let (heap, log) = (timers(), Log::default());
+    let t = timer(&log, 7);
+    assert!(!Timers::remove(&t));
+    add(heap, &t, 5);
+    assert!(Timers::remove(&t));
+    assert!(!Timers::remove(&t));
+    assert_eq!(heap.run(10), 0);
+    add(heap, &t, 20);
+    assert_eq!(heap.run(20), 1);
+    assert!(!Timers::remove(&t), "it has run");
+    assert_eq!(taken(&log), [7]);
+}
+
+#[test]
+fn a_moved_timer_is_removed_where_it_is() {
+    let (a, b, log) = (timers(), timers(), Log::default());
+    let all: Vec<_> = (0..6).map(|i| timer(&log, i)).collect();
+    add(b, &all[0], 3);
+    assert_eq!(all[1..].iter().filter(|t| add(a, t, 3)).count(), 1);
+    a.move_to(b);
+    a.move_to(b);
+    b.move_to(b);
+    assert_eq!((a.len(), a.next_when()), (0, i64::MAX));
+    assert_eq!((b.len(), b.next_when()), (6, 3));
+    assert!(Timers::remove(&all[2]));
+    assert_eq!(b.run(3), 5);
+    assert_eq!(taken(&log), [0, 1, 3, 4, 5]);
+}
+
+#[test]
+fn a_function_may_add_and_remove_and_free_its_timer() {
+    struct Chain {
+        heap: &'static Timers,
+        timer: Mutex<Option<Box<Timer>>>,
+        log: Log,
+    }
+    fn step(arg: usize, seq: u64) {
+        // SAFETY: arg is the address of a chain that outlives the run.
+        let chain = unsafe { &*(arg as *const Chain) };
+        chain.log.lock().unwrap().push(seq);
+        let mut slot = chain.timer.lock().unwrap();
+        let t = Box::new(Timer::new(step, arg, seq + 1));
+        assert!(!Timers::remove(slot.as_ref().unwrap()));
+        add(chain.heap, &t, 10 * (seq as i64 + 1));
+        *slot = Some(t);
+    }
+    let chain =
+        Chain { heap: timers(), timer: Mutex::new(None), log: Log::default() };
+    let arg = (&raw const chain) as usize;
+    let first = Box::new(Timer::new(step, arg, 0));
+    add(chain.heap, &first, 0);
+    *chain.timer.lock().unwrap() = Some(first);
+    for now in 0..30 {
+        chain.heap.run(now);
+    }
+    assert_eq!(taken(&chain.log), [0, 1, 2]);
+    assert!(Timers::remove(chain.timer.lock().unwrap().as_ref().unwrap()));
+}
+
+/// Adds and removes at random, and compares with a sorted list.
+#[test]
+fn a_hundred_thousand_timers_behave_as_a_sorted_list() {
+    const N: usize = 100_000;
+    let (heap, log) = (timers(), Log::default());
+    let all: Vec<_> = (0..N as u64).map(|i| timer(&log, i)).collect();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut when = vec![None; N];
+    // Far fewer times than timers, so that many are equal.
+    for (i, t) in all.iter().enumerate() {
+        let at = random.below(5_000) as i64;
+        add(heap, t, at);
+        when[i] = Some(at);
+        let victim = random.below(3 * N);
+        if victim < N {
+            let pending = when[victim].take().is_some();
+            assert_eq!(Timers::remove(&all[victim]), pending);
+        }
+        if i.is_multiple_of(10_000) {
+            assert!(heap.heap.lock().is_sound());
+        }
+    }
+    let mut model: Vec<_> =
+        (0..N as u64).filter_map(|i| Some((when[i as usize]?, i))).collect();
+    model.sort_unstable();
+    assert_eq!(heap.len(), model.len());
+    assert!(model.len() > N / 2 && model.len() < N);
+    let mut rest = &model[..];
+    for now in (0..5_000).step_by(617).chain([5_000]) {
+        let due = rest.partition_point(|(at, _)| *at <= now);
+        assert_eq!(heap.run(now), due);
+        let want: Vec<_> = rest[..due].iter().map(|(_, i)| *i).collect();
+        assert_eq!(taken(&log), want);
+        rest = &rest[due..];
+        assert!(heap.heap.lock().is_sound());
+        let next = rest.first().map_or(i64::MAX, |(at, _)| *at);
+        assert_eq!(heap.next_when(), next);
+    }
+    assert!(rest.is_empty());
+}
+
+#[test]
+fn threads_add_remove_run_and_move_at_once() {
+    const EACH: usize = 20_000;
+    let heaps = [timers(), timers()];
+    let log: &'static Log = Box::leak(Box::default());
+    let stop = Arc::new(crate::base::sync::AtomicBool::new(false));
+    let mover = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let mut now = 0;
+            while !stop.load(Ordering::Relaxed) {
+                heaps[0].move_to(heaps[1]);
+                heaps[1].move_to(heaps[0]);
+                heaps[now as usize % 2].run(now);
+                now = (now + 1) % 100;
+            }
+        })
+    };
+    let users: Vec<_> = (0..2usize)
+        .map(|user| {
+            std::thread::spawn(move || {
+                let mut random = Random(user as u64 + 1);
+                let mut removed = 0;
+                for i in 0..EACH {
+                    // On the stack, as a sleeping goroutine has it: remove
+                    // ends all use of it.
+                    let t = timer(log, (user * EACH + i) as u64);
+                    add(heaps[i % 2], &t, random.below(100) as i64);
+                    if i.is_multiple_of(64) {
+                        std::thread::yield_now();
+                    }
+                    removed += usize::from(Timers::remove(&t));
+                }
+                removed
+            })
+        })
+        .collect();
+    let removed: usize = users.into_iter().map(|t| t.join().unwrap()).sum();
+    stop.store(true, Ordering::Relaxed);
+    mover.join().unwrap();
+    // Each timer was removed or has run, and none did both or ran twice.
+    let mut ran = taken(log);
+    ran.sort_unstable();
+    ran.dedup();
+    assert_eq!(removed + ran.len(), 2 * EACH);
+    assert_eq!(heaps[0].len() + heaps[1].len(), 0);
+}

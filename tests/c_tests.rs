@@ -1,0 +1,270 @@
+//! The C and C++ tests: each subject of `c-tests` is linked with the shared
+//! library, with the static library, and made a plugin for `dlopen`, and runs
+//! with 1, 2, 4 and 16 processors and on one CPU.
+//!
+//! `GMPRT_STRESS=SECONDS` with `--ignored stress` runs everything at once for
+//! that long, and a million goroutines.
+
+#[expect(dead_code, reason = "the crash tests use other parts of it")]
+mod common;
+
+use common::{Link, Outcome, Program, build, run};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// How long one run may take; the slowest takes a tenth of it.
+const LIMIT: Duration = Duration::from_secs(50);
+
+/// In which configurations a subject runs.
+struct Plan {
+    links: &'static [Link],
+    /// Values of `GMP_MAXPROCS`; the empty one leaves it unset.
+    procs: &'static [&'static str],
+    /// Whether it runs on one CPU as well.
+    one_cpu: bool,
+    /// How often each configuration runs, and the exit code it has to have.
+    runs: u32,
+    code: i32,
+}
+
+const MATRIX: Plan = Plan {
+    links: &Link::ALL,
+    procs: &["1", "2", "4", "16"],
+    one_cpu: true,
+    runs: 1,
+    code: 0,
+};
+
+/// For what takes long: fewer processors to try.
+const LONG: Plan = Plan { procs: &["2", "16"], ..MATRIX };
+
+/// For what does not depend on the processors.
+const EACH_LINK: Plan = Plan { procs: &[""], one_cpu: false, ..MATRIX };
+
+/// For programs that define variables of the library themselves.
+const LINKED: Plan = Plan { links: &[Link::Shared, Link::Static], ..EACH_LINK };
+
+const ONCE: Plan = Plan { links: &[Link::Shared], ..EACH_LINK };
+
+/// A thousand runs all in all, each with a seed of its own.
+const THOUSAND: Plan = Plan { runs: 67, code: 7, ..MATRIX };
+
+/// Makes a test of each subject, and the list of them.
+macro_rules! subjects {
+    ($($name:ident: $plan:expr,)*) => {
+        $(#[test]
+        fn $name() {
+            check(&source(stringify!($name)), &$plan);
+        })*
+
+        const SUBJECTS: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+subjects! {
+    init: MATRIX,
+    hooks: LINKED,
+    go: MATRIX,
+    join: MATRIX,
+    identity: MATRIX,
+    yield_order: MATRIX,
+    park: MATRIX,
+    chan: MATRIX,
+    chan_null: MATRIX,
+    mutex: MATRIX,
+    waitgroup: MATRIX,
+    sleep: MATRIX,
+    handoff: LONG,
+    blocking: LONG,
+    lockthread: MATRIX,
+    errno: MATRIX,
+    stacks: LONG,
+    hostthreads: MATRIX,
+    exit_anytime: THOUSAND,
+    badargs: MATRIX,
+    idle: ONCE,
+    runmain: MATRIX,
+    many: EACH_LINK,
+    stress: LONG,
+    cxx: MATRIX,
+}
+
+/// What else lies in `c-tests`; `crash.rs` has the `crash_` files.
+const OTHERS: [&str; 5] = [
+    "double_include_a.c",
+    "double_include_b.c",
+    "gnu_mp.c",
+    "header.cc",
+    "host.c",
+];
+
+/// The source file of a subject, in C or C++.
+fn source(subject: &str) -> String {
+    let c = format!("{subject}.c");
+    if common::source_path(&c).exists() { c } else { format!("{subject}.cc") }
+}
+
+/// Builds a subject and runs it in every configuration of its plan.
+fn check(source: &str, plan: &Plan) {
+    let mut failures = Vec::new();
+    let mut total = 0;
+    for &link in plan.links {
+        let program = build(source, link);
+        for configuration in 0..plan.procs.len() + usize::from(plan.one_cpu) {
+            for _ in 0..plan.runs {
+                total += 1;
+                let mut command = configured(&program, plan, configuration);
+                let outcome = run(command.arg(total.to_string()), LIMIT);
+                note(&outcome, plan.code, &mut failures);
+            }
+        }
+    }
+    let shown = failures.iter().take(3).map(String::as_str);
+    let shown = shown.collect::<Vec<_>>().join("\n\n");
+    let failed = failures.len();
+    assert!(failed == 0, "{failed} of {total} runs failed\n\n{shown}");
+}
+
+/// The command of one configuration: a number of processors, or one CPU.
+fn configured(program: &Program, plan: &Plan, configuration: usize) -> Command {
+    let Some(procs) = plan.procs.get(configuration) else {
+        return program.command_on_one_cpu();
+    };
+    let mut command = program.command();
+    if !procs.is_empty() {
+        command.env("GMP_MAXPROCS", procs);
+    }
+    command
+}
+
+/// Keeps the report of a run that failed, and shows what a good one printed.
+fn note(outcome: &Outcome, code: i32, failures: &mut Vec<String>) {
+    if outcome.stuck.is_some() || outcome.status.code() != Some(code) {
+        failures.push(outcome.report());
+    } else if !outcome.stdout.is_empty() {
+        println!("{}\n{}", outcome.command, outcome.stdout);
+    }
+}
+
+#[test]
+fn every_file_is_somebodys() {
+    let dir = common::source_path("");
+    for entry in fs::read_dir(&dir).expect("no c-tests") {
+        let path = entry.expect("c-tests cannot be listed").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or("");
+        let known = SUBJECTS.contains(&stem)
+            || OTHERS.contains(&&*name)
+            || stem.starts_with("crash_")
+            || path.extension() == Some(OsStr::new("h"));
+        assert!(known, "no test runs c-tests/{name}");
+    }
+}
+
+#[test]
+fn stack_size_from_environment() {
+    for size in ["65536", "1048576"] {
+        let program = build("stacks.c", Link::Shared);
+        let mut command = program.command();
+        run(command.env("GMP_STACKSIZE", size), LIMIT).exited(0);
+    }
+}
+
+/// Without handoff a goroutine runs until it parks or is asked to yield.
+#[test]
+fn order_without_handoff() {
+    let program = build("yield_order.c", Link::Shared);
+    let mut command = program.command();
+    run(command.env("GMPDEBUG", "handoff=0"), LIMIT).exited(0);
+}
+
+/// The header in every dialect, alone, twice in a unit, and in two units.
+#[test]
+fn header_in_every_dialect() {
+    for compiler in ["gcc", "clang"] {
+        for dialect in ["c99", "c11", "c2x", "gnu11"] {
+            let files = ["double_include_a.c", "double_include_b.c"];
+            header_in(compiler, dialect, &files);
+        }
+    }
+    for compiler in ["g++", "clang++"] {
+        for dialect in ["c++11", "c++17", "c++20", "c++2b"] {
+            header_in(compiler, dialect, &["header.cc"]);
+        }
+    }
+}
+
+fn header_in(compiler: &str, dialect: &str, files: &[&str]) {
+    if Command::new(compiler).arg("--version").output().is_err() {
+        println!("skipped: {dialect} with {compiler}, which is not installed");
+        return;
+    }
+    let path = common::scratch().join(format!("header-{compiler}-{dialect}"));
+    let mut build = Command::new(compiler);
+    build.args(["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    build.arg(format!("-std={dialect}"));
+    build.arg("-I").arg(common::includedir()).arg("-o").arg(&path);
+    build.args(files.iter().map(|file| common::source_path(file)));
+    common::link_shared(&mut build);
+    common::compile(&mut build);
+    run(&mut Program::at(path).command(), LIMIT).exited(0);
+}
+
+#[test]
+fn header_beside_gnu_mp() {
+    if !has_gnu_mp() {
+        println!("skipped: GNU MP's development files are not installed");
+        return;
+    }
+    let beside = common::scratch().join("beside");
+    fs::create_dir_all(&beside).expect("no directory for the header");
+    let link = beside.join("gmprt");
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(common::includedir(), &link)
+        .expect("cannot put the header beside");
+    for order in ["-DGMPRT_FIRST", "-DGMPRT_LAST"] {
+        let path = common::scratch().join(format!("gnu_mp{order}"));
+        let mut build = common::compiler("gnu_mp.c", &beside);
+        build.arg(order).arg("-o").arg(&path);
+        common::link_shared(&mut build);
+        common::compile(build.arg("-lgmp"));
+        run(&mut Program::at(path).command(), LIMIT).exited(0);
+    }
+}
+
+fn has_gnu_mp() -> bool {
+    let dirs = ["/usr/include", "/usr/include/x86_64-linux-gnu"];
+    dirs.iter().any(|dir| Path::new(dir).join("gmp.h").exists())
+}
+
+/// The seconds that the stress tests take.
+fn stress_seconds() -> u64 {
+    let seconds = std::env::var("GMPRT_STRESS").unwrap_or_default();
+    seconds.parse().unwrap_or(60)
+}
+
+#[test]
+#[ignore = "takes GMPRT_STRESS seconds, a minute by default"]
+fn stress_everything() {
+    let limit = Duration::from_secs(stress_seconds() + 90);
+    let program = build("stress.c", Link::Shared);
+    let mut command = program.command();
+    command.env("GMPRT_STRESS", stress_seconds().to_string());
+    let outcome = run(&mut command, limit);
+    println!("{}", outcome.stdout);
+    outcome.exited(0);
+}
+
+#[test]
+#[ignore = "takes five gigabytes of memory"]
+fn stress_million() {
+    let program = build("many.c", Link::Shared);
+    let mut command = program.command();
+    command.env("GMPRT_GOROUTINES", "1000000");
+    let outcome = run(&mut command, LIMIT);
+    println!("{}", outcome.stdout);
+    outcome.exited(0);
+}

@@ -1,0 +1,399 @@
+//! Builds C and C++ programs against the release library, and runs them as
+//! children that cannot outlive their time.
+//!
+//! The release library is what users get, so it is what these programs are
+//! linked with. It lies where `cargo build --release` puts it, or where
+//! `GMPRT_LIBDIR` points; its header in `include`, or in `GMPRT_INCLUDEDIR`.
+//! With both set, an installed copy is tested.
+//!
+//! Invariants:
+//! 1. Every child leads a process group of its own, which is killed when the
+//!    child has ended or its time is over: nobody stays behind.
+//! 2. A child's output goes to files, not pipes, so that a grandchild that
+//!    keeps them open never blocks the test.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a program linked with `libgmprt.a` links besides.
+const STATIC_LIBS: [&str; 4] = ["-lgcc_s", "-lpthread", "-ldl", "-lm"];
+
+/// How every program is compiled; the C dialect comes on top.
+const CFLAGS: [&str; 9] = [
+    "-O2",
+    "-g",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Werror",
+    "-pthread",
+    "-D_GNU_SOURCE",
+    "-fno-omit-frame-pointer",
+];
+
+/// The environment that would change what a child does.
+const SETTINGS: [&str; 7] = [
+    "GMP_MAXPROCS",
+    "GOMAXPROCS",
+    "GMP_STACKSIZE",
+    "GMP_TRACEBACK",
+    "GMP_MAXTHREADS",
+    "GMP_AUTOSTART",
+    "GMPDEBUG",
+];
+
+/// How a program comes to the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Linked with `libgmprt.so`.
+    Shared,
+    /// Linked with `libgmprt.a`.
+    Static,
+    /// A plugin linked with `libgmprt.so`, loaded by `host.c` with `dlopen`.
+    Plugin,
+}
+
+impl Link {
+    pub const ALL: [Link; 3] = [Link::Shared, Link::Static, Link::Plugin];
+}
+
+/// A program that was built, and how to start it.
+pub struct Program {
+    argv: Vec<PathBuf>,
+}
+
+impl Program {
+    /// The program at `path`.
+    pub fn at(path: PathBuf) -> Program {
+        Program { argv: vec![path] }
+    }
+
+    /// A command that starts the program in a known environment.
+    pub fn command(&self) -> Command {
+        command(&self.argv)
+    }
+
+    /// The same under `taskset`, on the first CPU only.
+    pub fn command_on_one_cpu(&self) -> Command {
+        let taskset = ["taskset", "-c", "0"].map(PathBuf::from);
+        command(&[&taskset[..], &self.argv].concat())
+    }
+}
+
+fn command(argv: &[PathBuf]) -> Command {
+    let mut command = Command::new(&argv[0]);
+    command.args(&argv[1..]);
+    for name in SETTINGS {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A directory for what this test program builds; empty at first.
+pub fn scratch() -> &'static Path {
+    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+    SCRATCH.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(env!("CARGO_CRATE_NAME"));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).expect("no scratch directory");
+        dir
+    })
+}
+
+/// The path of a file of `c-tests`.
+pub fn source_path(source: &str) -> PathBuf {
+    repository().join("c-tests").join(source)
+}
+
+/// The directory of the header.
+pub fn includedir() -> PathBuf {
+    std::env::var_os("GMPRT_INCLUDEDIR")
+        .map_or_else(|| repository().join("include"), PathBuf::from)
+}
+
+/// The directory of the release libraries.
+pub fn libdir() -> &'static Path {
+    static LIBDIR: OnceLock<PathBuf> = OnceLock::new();
+    LIBDIR.get_or_init(|| {
+        let dir = std::env::var_os("GMPRT_LIBDIR").map_or_else(
+            || Path::new(env!("CARGO_TARGET_TMPDIR")).join("../release"),
+            PathBuf::from,
+        );
+        for name in ["libgmprt.so", "libgmprt.a"] {
+            assert!(
+                dir.join(name).exists(),
+                "{} has no {name}: run `make` first, or point GMPRT_LIBDIR \
+                 to the directory of the release libraries",
+                dir.display()
+            );
+        }
+        dir.canonicalize().expect("the library directory has no real path")
+    })
+}
+
+/// A directory that holds the shared library under its soname.
+fn rundir() -> &'static Path {
+    static RUNDIR: OnceLock<PathBuf> = OnceLock::new();
+    RUNDIR.get_or_init(|| {
+        let dir = scratch().join("lib");
+        fs::create_dir_all(&dir).expect("no library directory");
+        let soname = dir.join("libgmprt.so.0");
+        let _ = fs::remove_file(&soname);
+        std::os::unix::fs::symlink(libdir().join("libgmprt.so"), &soname)
+            .expect("cannot name the library by its soname");
+        dir
+    })
+}
+
+/// The shared library under its soname.
+pub fn shared_library() -> PathBuf {
+    rundir().join("libgmprt.so.0")
+}
+
+/// Builds the program `source` of `c-tests`; panics with the compiler's words.
+pub fn build(source: &str, link: Link) -> Program {
+    build_with(source, link, &[])
+}
+
+/// The same with further flags for the compiler.
+pub fn build_with(source: &str, link: Link, flags: &[&str]) -> Program {
+    let path = new_path(&format!("{source}.{link:?}"));
+    let mut compiler = compiler(source, &includedir());
+    compiler.args(flags).arg("-o").arg(&path);
+    if link == Link::Plugin {
+        compiler.args(["-fPIC", "-shared", "-DTEST_PLUGIN"]);
+    }
+    if link == Link::Static {
+        compiler.arg(libdir().join("libgmprt.a")).args(STATIC_LIBS);
+    } else {
+        link_shared(&mut compiler);
+    }
+    compile(&mut compiler);
+    let mut argv = vec![path];
+    if link == Link::Plugin {
+        argv.insert(0, host().to_path_buf());
+    }
+    Program { argv }
+}
+
+/// Builds `source` without the library, for hosts that load it themselves.
+pub fn build_alone(source: &str) -> Program {
+    let path = new_path(source);
+    let mut compiler = compiler(source, &includedir());
+    compiler.arg("-o").arg(&path).arg("-ldl");
+    compile(&mut compiler);
+    Program::at(path)
+}
+
+/// Adds the shared library and the way to find it at run time.
+pub fn link_shared(compiler: &mut Command) {
+    compiler.arg("-L").arg(libdir()).arg("-lgmprt");
+    compiler.arg(format!("-Wl,-rpath,{}", rundir().display()));
+}
+
+/// A path for a program of this name that no other test builds or runs.
+fn new_path(name: &str) -> PathBuf {
+    static SERIAL: AtomicUsize = AtomicUsize::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    scratch().join(format!("{name}.{serial}"))
+}
+
+fn host() -> &'static Path {
+    static HOST: OnceLock<PathBuf> = OnceLock::new();
+    HOST.get_or_init(|| build_alone("host.c").argv.remove(0))
+}
+
+/// A compiler for `source` of `c-tests`, with the header from `include`.
+pub fn compiler(source: &str, include: &Path) -> Command {
+    let (name, dialect) = if source.ends_with(".cc") {
+        ("g++", "-std=c++17")
+    } else {
+        ("gcc", "-std=c11")
+    };
+    let mut compiler = Command::new(name);
+    compiler.args(CFLAGS).arg(dialect).arg("-I").arg(include);
+    compiler.arg(source_path(source));
+    compiler
+}
+
+/// Runs a compiler; panics with what it said if it fails.
+pub fn compile(compiler: &mut Command) {
+    let done = compiler.output().expect("cannot run the compiler");
+    assert!(
+        done.status.success(),
+        "{compiler:?} failed:\n{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// How a child ended, and what it wrote.
+#[must_use]
+pub struct Outcome {
+    /// The command, in a form that a shell takes.
+    pub command: String,
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+    /// Where the child's threads stood, if its time ran out.
+    pub stuck: Option<String>,
+}
+
+impl Outcome {
+    /// Panics unless the child ended by itself with `code`.
+    pub fn exited(&self, code: i32) -> &Self {
+        let ended = self.stuck.is_none() && self.status.code() == Some(code);
+        assert!(ended, "want exit code {code}\n{}", self.report());
+        self
+    }
+
+    /// Panics unless the child ended by itself through `signal`.
+    pub fn died_by(&self, signal: i32) -> &Self {
+        let died = self.stuck.is_none() && self.status.signal() == Some(signal);
+        assert!(died, "want death by signal {signal}\n{}", self.report());
+        self
+    }
+
+    /// Panics unless the child wrote `text` on stderr.
+    pub fn said(&self, text: &str) -> &Self {
+        let said = self.stderr.contains(text);
+        assert!(said, "want {text:?} on stderr\n{}", self.report());
+        self
+    }
+
+    /// Panics if the child wrote `text` on stderr.
+    pub fn kept_quiet_of(&self, text: &str) -> &Self {
+        let said = self.stderr.contains(text);
+        assert!(!said, "want no {text:?} on stderr\n{}", self.report());
+        self
+    }
+
+    /// Panics unless exactly one line on stderr contains `text`.
+    pub fn said_once(&self, text: &str) -> &Self {
+        let lines = self.stderr.lines().filter(|l| l.contains(text)).count();
+        assert_eq!(lines, 1, "lines with {text:?}\n{}", self.report());
+        self
+    }
+
+    /// Everything there is to know about this child.
+    pub fn report(&self) -> String {
+        let mut text = format!("{}\nended: {}\n", self.command, self.status);
+        if let Some(stuck) = &self.stuck {
+            let _ = writeln!(text, "its time ran out:\n{stuck}");
+        }
+        let (out, err) = (self.stdout.trim_end(), self.stderr.trim_end());
+        let _ = write!(text, "--- stdout\n{out}\n--- stderr\n{err}\n---");
+        text
+    }
+}
+
+/// A child, and the files that take its output.
+struct Running {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+/// Runs `command` and waits for its end, at most `limit`; then its process
+/// group is killed, and the outcome tells where its threads stood.
+pub fn run(command: &mut Command, limit: Duration) -> Outcome {
+    let mut running = start(command);
+    let deadline = Instant::now() + limit;
+    let mut stuck = None;
+    let status = loop {
+        if let Some(status) =
+            running.child.try_wait().expect("cannot wait for the child")
+        {
+            break status;
+        }
+        if Instant::now() > deadline {
+            stuck = Some(threads_of(running.child.id()));
+            kill_group(running.child.id());
+            break running.child.wait().expect("cannot wait for the child");
+        }
+        thread::sleep(Duration::from_micros(500));
+    };
+    // Grandchildren that outlived the child end here, invariant 1.
+    kill_group(running.child.id());
+    let take = |path: &Path| {
+        let bytes = fs::read(path).expect("the child's output is gone");
+        let _ = fs::remove_file(path);
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    Outcome {
+        command: shell_form(command),
+        status,
+        stdout: take(&running.stdout),
+        stderr: take(&running.stderr),
+        stuck,
+    }
+}
+
+fn start(command: &mut Command) -> Running {
+    let stdout = new_path("child.out");
+    let stderr = new_path("child.err");
+    let create = |path: &Path| File::create(path).expect("no output file");
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(create(&stdout))
+        .stderr(create(&stderr))
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+    Running { child, stdout, stderr }
+}
+
+fn kill_group(leader: u32) {
+    let group = i32::try_from(leader).expect("a process id fits i32");
+    // SAFETY: `killpg` takes no pointers. The group is of our making,
+    // invariant 1; where nobody is left in it the call does nothing.
+    unsafe { libc::killpg(group, libc::SIGKILL) };
+}
+
+fn shell_form(command: &Command) -> String {
+    let mut text = String::new();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            let _ = write!(text, "{}={value:?} ", name.to_string_lossy());
+        }
+    }
+    let _ = write!(text, "{}", command.get_program().to_string_lossy());
+    for argument in command.get_args() {
+        let _ = write!(text, " {}", argument.to_string_lossy());
+    }
+    text
+}
+
+/// Names, states and, where gdb is installed, stacks of a child's threads.
+fn threads_of(pid: u32) -> String {
+    let mut text = String::new();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    for task in tasks.into_iter().flatten().flatten() {
+        let stat = fs::read_to_string(task.path().join("stat"));
+        let syscall = fs::read_to_string(task.path().join("syscall"));
+        let state: String = stat.unwrap_or_default().chars().take(40).collect();
+        let call = syscall.unwrap_or_default();
+        let call: String = call.trim_end().chars().take(40).collect();
+        let _ = writeln!(text, "  {state} | syscall {call}");
+    }
+    let gdb = Command::new("timeout")
+        .args(["20", "gdb", "-batch", "-nx", "-p", &pid.to_string()])
+        .args(["-ex", "thread apply all backtrace 20"])
+        .output();
+    if let Ok(gdb) = gdb {
+        text.push_str(&String::from_utf8_lossy(&gdb.stdout));
+    }
+    text
+}

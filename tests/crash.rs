@@ -1,0 +1,212 @@
+//! Crashes, and starts that fail: each happens in a child, which has to end as
+//! it should and say why.
+
+#[expect(dead_code, reason = "the C tests use other parts of it")]
+mod common;
+
+use common::{Link, Outcome, build, build_alone, build_with, run};
+use libc::{SIGABRT, SIGSEGV};
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// Runs a program with one argument in one environment.
+fn child(mut command: Command, case: &str, env: &[(&str, &str)]) -> Outcome {
+    command.arg(case).envs(env.iter().copied());
+    run(&mut command, LIMIT)
+}
+
+/// Runs `source` with `case`, in each way of linking.
+fn each_link(source: &str, case: &str, judge: impl Fn(&Outcome)) {
+    for link in Link::ALL {
+        judge(&child(build(source, link).command(), case, &[]));
+    }
+}
+
+#[test]
+fn every_file_is_used() {
+    let dir = common::source_path("");
+    for entry in fs::read_dir(dir).expect("no c-tests") {
+        let name = entry.expect("c-tests cannot be listed").file_name();
+        let name = name.to_string_lossy();
+        let used = include_str!("crash.rs").contains(&format!("{name:?}"));
+        assert!(used || !name.starts_with("crash_"), "nobody runs {name}");
+    }
+}
+
+/// Wherever a stack overflows, the message names the goroutine by its id and
+/// its name, and the process aborts.
+#[test]
+fn overflow_names_the_goroutine() {
+    const CASES: [&str; 12] = [
+        "plain",
+        "set_name",
+        "big_stack",
+        "handed_off",
+        "after_block",
+        "after_park",
+        "locked",
+        "probes",
+        "others_busy",
+        "blocking",
+        "joined",
+        "run_main",
+    ];
+    for link in Link::ALL {
+        let program = build("crash_overflow.c", link);
+        for case in CASES {
+            let outcome = child(program.command(), case, &[]);
+            let id = outcome.stdout.trim();
+            assert!(id.parse::<u64>().is_ok(), "no id\n{}", outcome.report());
+            outcome
+                .died_by(SIGABRT)
+                .said("fatal error: stack overflow")
+                .said(&format!("goroutine {id}"))
+                .said("deep");
+        }
+    }
+}
+
+/// A host's handler gets the faults that are not ours, and a host without one
+/// dies as it would without the library.
+#[test]
+fn foreign_faults_are_the_hosts() {
+    let program = build_alone("crash_segv.c");
+    for when in ["before", "after"] {
+        for how in ["siginfo", "plain", "repair", "default"] {
+            for place in ["goroutine", "thread"] {
+                let mut command = program.command();
+                command.arg(common::shared_library()).args([when, how]);
+                let outcome = child(command, place, &[]);
+                if how == "default" {
+                    outcome.died_by(SIGSEGV);
+                } else {
+                    outcome.exited(0);
+                }
+                outcome.kept_quiet_of("stack overflow");
+            }
+        }
+    }
+}
+
+#[test]
+fn deadlock_is_reported() {
+    const CASES: [&str; 7] = [
+        "real_chan",
+        "real_null",
+        "real_mutex",
+        "real_group",
+        "real_park",
+        "real_many",
+        "real_later",
+    ];
+    for case in CASES {
+        each_link("crash_deadlock.c", case, |outcome| {
+            outcome
+                .died_by(SIGABRT)
+                .said("fatal error: all goroutines are asleep - deadlock!");
+        });
+    }
+    each_link("crash_deadlock.c", "real_exit", |outcome| {
+        outcome.died_by(SIGABRT).said("fatal error: ").said("deadlock!");
+    });
+}
+
+/// Whoever can still wake somebody up keeps the process alive.
+#[test]
+fn waiting_is_no_deadlock() {
+    for case in ["sleeper", "blocker", "worker", "host_thread", "library"] {
+        each_link("crash_deadlock.c", case, |outcome| {
+            outcome.exited(3).kept_quiet_of("deadlock");
+        });
+    }
+}
+
+#[test]
+fn escaping_exception_names_goroutine_and_type() {
+    let types = [
+        ("plain", "runtime_error"),
+        ("after_park", "runtime_error"),
+        ("rethrow", "runtime_error"),
+        ("int", "int"),
+        ("own_type", "Unlike"),
+    ];
+    for (case, name) in types {
+        each_link("crash_throw.cc", case, |outcome| {
+            outcome.died_by(SIGABRT).said("thrower").said(name);
+        });
+    }
+}
+
+/// At the limit of threads the work goes on, with one warning.
+#[test]
+fn thread_limit_is_no_failure() {
+    for link in Link::ALL {
+        let program = build("crash_limits.c", link);
+        let env = [("GMP_MAXTHREADS", "8")];
+        child(program.command(), "", &env).exited(0).said_once("thread");
+    }
+}
+
+#[test]
+fn failing_start_is_an_error() {
+    let late = [("GMP_AUTOSTART", "0")];
+    for link in Link::ALL {
+        let program = build("crash_start.c", link);
+        child(program.command(), "refused_late", &late).exited(0);
+    }
+}
+
+/// A program that defines the hook itself has it called at load.
+#[test]
+fn failing_hook_at_link_time_is_an_error() {
+    for link in [Link::Shared, Link::Static] {
+        let flags = ["-DHOOK_AT_LINK_TIME"];
+        let program = build_with("crash_start.c", link, &flags);
+        child(program.command(), "refused", &[]).exited(0);
+    }
+}
+
+#[test]
+fn start_waits_for_the_first_call() {
+    let late = [("GMP_AUTOSTART", "0")];
+    for link in Link::ALL {
+        let program = build("crash_start.c", link);
+        child(program.command(), "late", &late).exited(0);
+        child(program.command(), "by_host", &late).exited(0);
+    }
+}
+
+/// A value that does not parse is reported once, with its key, and ignored.
+#[test]
+fn bad_settings_are_reported_once() {
+    let settings = [
+        ("GMP_MAXPROCS", "abc", "GMP_MAXPROCS"),
+        ("GMP_MAXPROCS", "-3", "GMP_MAXPROCS"),
+        ("GMP_MAXPROCS", "99999999999999999999", "GMP_MAXPROCS"),
+        ("GMP_STACKSIZE", "-1", "GMP_STACKSIZE"),
+        ("GMP_STACKSIZE", "many", "GMP_STACKSIZE"),
+        ("GMP_TRACEBACK", "perhaps", "GMP_TRACEBACK"),
+        ("GMPDEBUG", "nonsense=1", "nonsense"),
+        ("GMPDEBUG", "handoff=maybe", "handoff"),
+        ("GMPDEBUG", "handoff", "handoff"),
+        ("GMPDEBUG", "inittrace=0,strange", "strange"),
+    ];
+    let program = build("crash_start.c", Link::Shared);
+    for (name, value, key) in settings {
+        let outcome = child(program.command(), "env", &[(name, value)]);
+        outcome.exited(0).said_once(key);
+    }
+    let good = [("GMP_MAXPROCS", "3"), ("GMPDEBUG", "handoff=0")];
+    let outcome = child(program.command(), "env", &good);
+    assert_eq!(outcome.exited(0).stderr, "", "good settings are no news");
+}
+
+#[test]
+fn fork_leaves_parent_and_child_alive() {
+    each_link("crash_fork.c", "", |outcome| {
+        outcome.exited(0);
+    });
+}

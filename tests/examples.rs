@@ -1,0 +1,225 @@
+//! Runs every example, linked shared and static, and checks what it says.
+//!
+//! `make examples` builds them into `build/bin`; `make test` does that first.
+
+#[expect(dead_code, reason = "the C tests use other parts of it")]
+mod common;
+
+use common::{Program, run};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long one example may take; the slowest takes a second.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Where the Makefile puts programs, beside the libraries.
+fn bin() -> PathBuf {
+    let lib = std::env::var_os("GMPRT_LIBDIR")
+        .map_or_else(|| common::repository().join("build/lib"), PathBuf::from);
+    let bin = lib.with_file_name("bin");
+    assert!(bin.exists(), "no {}: run `make examples`", bin.display());
+    bin
+}
+
+/// A command in a known environment.
+fn command(program: &Path, args: &[&str]) -> Command {
+    let mut command = Program::at(program.to_path_buf()).command();
+    command.args(args).env("LC_ALL", "C").env_remove("LD_PRELOAD");
+    command
+}
+
+/// What `program` prints, if it ends well.
+fn says(program: &str, args: &[&str]) -> String {
+    let mut command = command(&bin().join(program), args);
+    let outcome = run(&mut command, LIMIT);
+    outcome.exited(0);
+    outcome.stdout
+}
+
+#[test]
+fn hello() {
+    for program in ["hello", "hello-static"] {
+        assert_eq!(says(program, &[]), "hello\n");
+    }
+}
+
+#[test]
+fn sieve() {
+    let is_prime = |n: &u32| (2..*n).all(|d| n % d != 0);
+    let primes: String =
+        (2..2000).filter(is_prime).map(|p| format!("{p}\n")).collect();
+    for program in ["sieve", "sieve-static"] {
+        assert_eq!(says(program, &["2000"]), primes);
+    }
+}
+
+#[test]
+fn semaphore() {
+    for program in ["semaphore", "semaphore-static"] {
+        assert_eq!(says(program, &[]), "100 visitors, 3 at once\n");
+    }
+}
+
+#[test]
+fn plugin() {
+    let host = bin().join("plugin_host");
+    let elf = fs::read(&host).expect("the host");
+    assert!(
+        !elf.windows(6).any(|bytes| bytes == b"libgmp"),
+        "the host must not be linked with gmprt"
+    );
+    let plugin = bin().join("plugin.so");
+    let said = says("plugin_host", &[plugin.to_str().expect("a path")]);
+    assert_eq!(said, "sum of squares to 1000: 333833500\n");
+}
+
+#[test]
+fn cpp_host() {
+    for program in ["host", "host-static"] {
+        assert_eq!(
+            says(program, &[]),
+            "100 accepted, 100 refused, 100 exceptions intact\n"
+        );
+    }
+}
+
+#[test]
+fn entry() {
+    let said = says("entry", &["one", "two words"]);
+    let rest = "argument 1 is one\nargument 2 is two words\n\
+                a goroutine runs beside it\n";
+    let (first, others) = said.split_once('\n').expect("lines");
+    let goid = first.strip_prefix("main is goroutine ").expect("a goroutine");
+    assert_ne!(goid.parse::<u64>().expect("its number"), 0);
+    assert_eq!(others, rest);
+}
+
+#[test]
+fn python() {
+    let script = common::repository().join("python/gmprt_demo.py");
+    let library = bin().with_file_name("lib").join("libgmprt.so.0");
+    let paths = [&script, &library].map(|p| p.to_str().expect("a path"));
+    let outcome = run(&mut command(Path::new("python3"), &paths), LIMIT);
+    assert_eq!(
+        outcome.exited(0).stdout,
+        "200 callbacks blocked at once, 200 squares right\n"
+    );
+}
+
+/// The files below `dir` that `wordfreq` takes for text.
+fn text_files(dir: &Path, files: &mut Vec<Vec<u8>>) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let kind = entry.file_type().expect("a type");
+        if kind.is_dir() {
+            text_files(&entry.path(), files);
+        } else if kind.is_file() {
+            let content = fs::read(entry.path()).expect("a file");
+            if !content[..content.len().min(64 * 1024)].contains(&0) {
+                files.push(content);
+            }
+        }
+    }
+}
+
+/// The counts by the pipeline that `wordfreq` promises to agree with.
+fn pipeline(dirs: &[&Path]) -> String {
+    let mut files = Vec::new();
+    dirs.iter().for_each(|dir| text_files(dir, &mut files));
+    let mut shell = Command::new("sh")
+        .args([
+            "-c",
+            "tr -cs A-Za-z '\\n' | tr A-Z a-z | sort | uniq -c |
+             sort -k1,1nr -k2",
+        ])
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut input = shell.stdin.take().expect("its input");
+    for content in files {
+        // A word ends where its file does.
+        input.write_all(&content).expect("a pipe");
+        input.write_all(b"\n").expect("a pipe");
+    }
+    drop(input);
+    let output = shell.wait_with_output().expect("its output").stdout;
+    let counts = String::from_utf8(output).expect("ASCII");
+    // Text that begins with no letter makes tr begin with an empty line.
+    let words = counts.lines().filter(|line| !line.ends_with(' '));
+    words.map(|line| format!("{line}\n")).collect()
+}
+
+/// `wordfreq` must print exactly what the pipeline prints, on any number of Ps.
+fn agrees_with_pipeline(dirs: &[&Path]) {
+    let expected = pipeline(dirs);
+    assert!(!expected.is_empty());
+    let mut args = vec!["-a"];
+    args.extend(dirs.iter().map(|dir| dir.to_str().expect("a path")));
+    for program in ["wordfreq", "wordfreq-static"] {
+        for procs in ["1", "2", "4", "16"] {
+            let mut command = command(&bin().join(program), &args);
+            let outcome = run(command.env("GMP_MAXPROCS", procs), LIMIT);
+            let counts = &outcome.exited(0).stdout;
+            let differ = counts.lines().zip(expected.lines());
+            let differ = differ.filter(|(ours, theirs)| ours != theirs);
+            assert_eq!(differ.take(5).collect::<Vec<_>>(), []);
+            assert_eq!(counts.len(), expected.len());
+        }
+    }
+}
+
+#[test]
+fn wordfreq_counts_real_files() {
+    agrees_with_pipeline(&[
+        Path::new("/usr/share/common-licenses"),
+        Path::new("/usr/include/linux"),
+    ]);
+}
+
+/// Words that lie across the 64 KiB blocks in which files are read, words
+/// longer than these, bytes that are no letters, files that are no text.
+#[test]
+fn wordfreq_counts_awkward_files() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("awkward");
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(dir.join("below/below")).expect("a directory");
+    let long = "Ab".repeat(100_000);
+    let across: String = (0..40_000).map(|i| format!("w{i}or")).collect();
+    let files = [
+        ("empty", b"".to_vec()),
+        ("no letters", b"1234 5678\n".to_vec()),
+        ("no newline", b"last word".to_vec()),
+        ("across", across.into_bytes()),
+        ("one word", long.as_bytes().to_vec()),
+        ("long and short", format!("x {long} {long}y z").into_bytes()),
+        ("one block", vec![b'q'; 64 * 1024]),
+        ("edges", b"@[`{AZaz\xc1\xe1caf\xc3\xa9".to_vec()),
+        ("below/below/deep", b"Deep deep DEEP".to_vec()),
+        ("binary", b"never\0counted".to_vec()),
+    ];
+    for (name, content) in files {
+        fs::write(dir.join(name), content).expect("a file");
+    }
+    agrees_with_pipeline(&[&dir]);
+}
+
+#[test]
+fn wordfreq_prints_the_top() {
+    let args = ["-n", "3", "/usr/share/common-licenses"];
+    let top = says("wordfreq", &args);
+    let all = pipeline(&[Path::new("/usr/share/common-licenses")]);
+    let expected: Vec<&str> = all.lines().take(3).collect();
+    assert_eq!(top.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn wordfreq_tells_of_what_it_cannot_read() {
+    let mut command = command(&bin().join("wordfreq"), &["/nowhere/at/all"]);
+    let outcome = run(&mut command, LIMIT);
+    outcome.exited(1).said("/nowhere/at/all: No such file");
+}

@@ -1,0 +1,207 @@
+//! Installs the library into an empty tree and uses it from there, as the
+//! README says. `make` has built it before, as `make test` does.
+
+#[expect(dead_code, reason = "the C tests use other parts of it")]
+mod common;
+
+use common::{Outcome, run};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long one line of shell may take.
+const LIMIT: Duration = Duration::from_secs(120);
+const README: &str = include_str!("../README.md");
+const PREFIX: &str = "/opt/gmprt";
+const GREETING: &str = "hello from a goroutine\n";
+
+/// An empty directory for the test called `name`.
+fn empty_dir(name: &str) -> PathBuf {
+    let dir = common::scratch().join(name);
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir(&dir).expect("a directory");
+    dir
+}
+
+/// Runs `line` in a shell in `dir`, where things are installed.
+fn shell(dir: &Path, line: &str) -> Outcome {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-ec", line])
+        .current_dir(dir)
+        .env("PKG_CONFIG_SYSROOT_DIR", dir)
+        .env("PKG_CONFIG_PATH", dir.join("opt/gmprt/lib/pkgconfig"))
+        .env("LD_LIBRARY_PATH", dir.join("opt/gmprt/lib"))
+        // What an outer make says is not for these.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL");
+    run(&mut shell, LIMIT)
+}
+
+/// The same; what it prints, if it ends well.
+fn says(dir: &Path, line: &str) -> String {
+    let outcome = shell(dir, line);
+    outcome.exited(0);
+    outcome.stdout
+}
+
+/// Runs a target of the Makefile that installs below `dir` or removes it.
+fn make(dir: &Path, target: &str) {
+    let lib = std::env::var("GMPRT_LIBDIR").unwrap_or("build/lib".into());
+    let build = Path::new(&lib).with_file_name("");
+    let line = format!(
+        "make -C {} {target} BUILD={} DESTDIR={} PREFIX={PREFIX}",
+        common::repository().display(),
+        build.display(),
+        dir.display(),
+    );
+    says(dir, &line);
+}
+
+/// Installed below an empty directory, with the README's program in it.
+fn installed(name: &str) -> PathBuf {
+    let dir = empty_dir(name);
+    make(&dir, "install");
+    let program = README.split("```").find_map(|b| b.strip_prefix("c\n"));
+    fs::write(dir.join("hello.c"), program.expect("a program")).expect("it");
+    dir
+}
+
+/// The README's compiler line that has `word` in it.
+fn readme_line(word: &str) -> &'static str {
+    let mut lines = README.lines().filter(|line| line.starts_with("cc "));
+    lines.find(|line| line.contains(word)).expect("a line")
+}
+
+/// Every file and link below `dir`.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .collect()
+}
+
+#[test]
+fn uninstall_leaves_nothing() {
+    let dir = empty_dir("uninstall");
+    make(&dir, "install");
+    assert_eq!(files(&dir).len(), 7);
+    make(&dir, "uninstall");
+    assert_eq!(files(&dir), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn shared() {
+    let dir = installed("shared");
+    says(&dir, readme_line("--cflags --libs"));
+    assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
+    let needed = says(&dir, "readelf -d hello");
+    assert!(needed.contains("[libgmprt.so.0]"), "{needed}");
+}
+
+#[test]
+fn wholly_static() {
+    let dir = installed("static");
+    says(&dir, readme_line("-static"));
+    assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
+    let needed = says(&dir, "readelf -d hello");
+    assert!(!needed.contains("NEEDED"), "{needed}");
+}
+
+#[test]
+fn archive_in_a_dynamic_program() {
+    let dir = installed("archive");
+    says(&dir, readme_line("libgmprt.a"));
+    assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
+    let needed = says(&dir, "readelf -d hello");
+    assert!(!needed.contains("libgmprt"), "{needed}");
+}
+
+/// GNU MP's header and ours in one unit, in either order, and both at work.
+#[test]
+fn beside_gnu_mp() {
+    let dir = installed("beside");
+    let gnu = "echo '#include <gmp.h>\n__GNU_MP__' | cc -E - >/dev/null";
+    if !shell(&dir, gnu).status.success() {
+        eprintln!("skipped: GNU MP is not installed (Debian: libgmp-dev)");
+        return;
+    }
+    let includes = ["#include <gmp.h>\n", "#include <gmprt/gmp.h>\n"];
+    for [first, second] in [includes, [includes[1], includes[0]]] {
+        let program = format!("{first}{second}{FACTORIAL}");
+        fs::write(dir.join("both.c"), program).expect("both.c");
+        let line = "cc -Wall -Wextra -Werror both.c -o both \
+                    $(pkg-config --cflags --libs gmprt-beside) -lgmp";
+        says(&dir, line);
+        let said = says(&dir, "./both");
+        assert_eq!(said, "15511210043330985984000000\n");
+    }
+}
+
+/// 25!, from two halves multiplied on goroutines.
+const FACTORIAL: &str = r#"
+struct half { unsigned from, to; mpz_t product; gmp_waitgroup *done; };
+
+static void multiply(void *arg)
+{
+    struct half *h = arg;
+    mpz_init_set_ui(h->product, 1);
+    for (unsigned n = h->from; n <= h->to; n++)
+        mpz_mul_ui(h->product, h->product, n);
+    gmp_waitgroup_done(h->done);
+}
+
+int main(void)
+{
+    gmp_waitgroup done = GMP_WAITGROUP_INIT;
+    struct half low = {1, 12, {{0}}, &done}, high = {13, 25, {{0}}, &done};
+    gmp_waitgroup_add(&done, 2);
+    if (gmp_go(multiply, &low) != 0 || gmp_go(multiply, &high) != 0)
+        return 1;
+    gmp_waitgroup_wait(&done);
+    mpz_mul(low.product, low.product, high.product);
+    gmp_printf("%Zd\n", low.product);
+    mpz_clears(low.product, high.product, NULL);
+    return 0;
+}
+"#;
+
+/// The archive shares no name with its host but those in the header: not the
+/// stages of the start path, and nothing of Rust's runtime, of which another
+/// library brings a second copy. It is all there whatever the host calls.
+#[test]
+fn archive_shares_no_names() {
+    let dir = installed("names");
+    let other = r#"
+        #[unsafe(no_mangle)]
+        pub extern "C" fn sum(n: i32) -> i32 {
+            std::thread::spawn(move || (1..=n).sum()).join().unwrap_or(-1)
+        }
+    "#;
+    let host = r#"
+        int gmp_wait_init(void);
+        int sum(int);
+        int args = 1, osinit;
+        int check(void) { return args; }
+        int schedinit(void) { return osinit; }
+        int newproc(void) { return 3; }
+        int main(void)
+        {
+            if (gmp_wait_init() != 0)
+                return 1;
+            return check() + schedinit() + newproc() + sum(10) != 59;
+        }
+    "#;
+    fs::write(dir.join("other.rs"), other).expect("other.rs");
+    fs::write(dir.join("host.c"), host).expect("host.c");
+    let rustc = std::env::var("RUSTC").unwrap_or("rustc".into());
+    let line = format!("{rustc} --crate-type=staticlib other.rs -o other.a");
+    says(&dir, &line);
+    let ours = format!(".{PREFIX}/lib/libgmprt.a");
+    for archives in [format!("{ours} other.a"), format!("other.a {ours}")] {
+        says(&dir, &format!("cc host.c {archives} -o host"));
+        says(&dir, "./host");
+    }
+}

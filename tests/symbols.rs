@@ -1,0 +1,93 @@
+//! What the release libraries show to a linker: our names, and nothing else.
+
+#[expect(dead_code, reason = "the C tests use other parts of it")]
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+/// How every exported name begins.
+const PREFIXES: [&str; 3] = ["gmp_", "_cgo_", "_rt0_"];
+
+/// What binutils say about a library.
+fn ask(tool: &str, options: &[&str], library: &Path) -> String {
+    let asked = Command::new(tool).args(options).arg(library).output();
+    let asked = asked.unwrap_or_else(|e| panic!("cannot run {tool}: {e}"));
+    assert!(asked.status.success(), "{tool} cannot read {library:?}");
+    String::from_utf8_lossy(&asked.stdout).into_owned()
+}
+
+/// The names of `nm`'s lines: address, kind, name.
+fn names(listing: &str) -> Vec<&str> {
+    let mut names: Vec<_> = listing
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.len() == 3)
+        .map(|fields| fields[2])
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Panics unless all names are ours, and the first call of all is there.
+fn check(names: &[&str], library: &str) {
+    let ours = |name: &str| PREFIXES.iter().any(|p| name.starts_with(p));
+    let foreign: Vec<_> = names.iter().filter(|name| !ours(name)).collect();
+    assert!(
+        foreign.is_empty(),
+        "{library} exports {} foreign names, such as {:?}",
+        foreign.len(),
+        &foreign[..foreign.len().min(20)]
+    );
+    assert!(names.contains(&"gmp_go"), "{library} does not export gmp_go");
+}
+
+fn dynamic() -> String {
+    let library = common::libdir().join("libgmprt.so");
+    ask("nm", &["-D", "--defined-only"], &library)
+}
+
+fn archived() -> String {
+    let library = common::libdir().join("libgmprt.a");
+    ask("nm", &["-g", "--defined-only", "--quiet"], &library)
+}
+
+#[test]
+fn shared_library_exports_our_names_only() {
+    check(&names(&dynamic()), "libgmprt.so");
+}
+
+#[test]
+fn static_library_defines_our_names_only() {
+    check(&names(&archived()), "libgmprt.a");
+}
+
+/// Who links statically finds what who links dynamically finds.
+#[test]
+fn libraries_define_the_same() {
+    let (dynamic, archived) = (dynamic(), archived());
+    let (dynamic, archived) = (names(&dynamic), names(&archived));
+    let missing: Vec<_> =
+        dynamic.iter().filter(|n| !archived.contains(n)).collect();
+    assert!(missing.is_empty(), "not in libgmprt.a: {missing:?}");
+}
+
+#[test]
+fn soname_carries_the_version() {
+    let library = common::libdir().join("libgmprt.so");
+    let dynamic = ask("readelf", &["-d"], &library);
+    let soname = dynamic.lines().find(|line| line.contains("SONAME"));
+    let soname = soname.expect("libgmprt.so has no soname");
+    assert!(soname.contains("[libgmprt.so.0]"), "{soname}");
+}
+
+/// A stack that may be executed would be one for the whole process.
+#[test]
+fn stack_is_not_executable() {
+    let library = common::libdir().join("libgmprt.so");
+    let segments = ask("readelf", &["-W", "-l"], &library);
+    let stack = segments.lines().find(|line| line.contains("GNU_STACK"));
+    let stack = stack.expect("libgmprt.so says nothing about its stack");
+    assert!(!stack.contains("RWE"), "{stack}");
+}
