@@ -149,6 +149,11 @@ endfunc libstart
 //
 // What m0's thread runs. Never returns.
 func _rt0_amd64_lib_go
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	mark	_rt0_amd64_lib_go
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
 	mov	rdi, _rt0_amd64_lib_argc[rip]
 	mov	rsi, _rt0_amd64_lib_argv[rip]
 	jmp	rt0_go

@@ -29,13 +29,16 @@ struct Run {
     argc: c_int,
     argv: *mut *mut c_char,
     main: Main,
-    result: Cell<c_int>,
+    /// None unless `main` has returned.
+    result: Cell<Option<c_int>>,
 }
 
 /// Runs `main` on a goroutine with the main stack and waits for its end. A
 /// deadlock of all goroutines is an error meanwhile.
 ///
-/// Returns its result, 0 where it ended by `gmp_exit`.
+/// Returns its result. Does not return where it ended by `gmp_exit`: as in Go,
+/// the others go on, until they too have ended or wait for ever, which is a
+/// deadlock.
 ///
 /// Errors: `ENOMEM`; `EDEADLK` inside a callback that may not park.
 pub(crate) fn run_main(
@@ -45,7 +48,7 @@ pub(crate) fn run_main(
 ) -> Result<c_int> {
     // Before anything is started: whether this thread can wait for it.
     park::current()?;
-    let run = Run { argc, argv, main, result: Cell::new(0) };
+    let run = Run { argc, argv, main, result: Cell::new(None) };
     let handle = newproc1(&NewG {
         name: Some(c"main"),
         stack_size: main_stack(),
@@ -55,8 +58,15 @@ pub(crate) fn run_main(
     })?;
     SCHED.mains.fetch_add(1, SeqCst);
     let ended = join_for_sure(handle);
+    let result = loop {
+        match (ended, run.result.get()) {
+            (Ok(()), Some(result)) => break Ok(result),
+            (Ok(()), None) => park::park_plain(c"main exited", park::FOREVER),
+            (Err(e), _) => break Err(e),
+        }
+    };
     SCHED.mains.fetch_sub(1, SeqCst);
-    ended.map(|()| run.result.get())
+    result
 }
 
 /// Joins the goroutine, also if the caller is cancelled meanwhile.
@@ -79,5 +89,6 @@ unsafe extern "C" fn main_goroutine(arg: *mut c_void) {
     // SAFETY: run_main's, which is still there (the module's invariant).
     let run = unsafe { &*arg.cast::<Run>() };
     // SAFETY: the host's main with the host's arguments.
-    run.result.set(unsafe { (run.main)(run.argc, run.argv) });
+    let result = unsafe { (run.main)(run.argc, run.argv) };
+    run.result.set(Some(result));
 }

@@ -27,10 +27,14 @@ use core::{
     ffi::{c_int, c_void},
     fmt,
     mem::{self, MaybeUninit},
+    ptr,
     sync::atomic::{AtomicBool, Ordering::*},
 };
 
 type SigSet = libc::sigset_t;
+
+/// How many signals there are.
+const SIGNALS: c_int = 64;
 
 /// The host's action, as it was when the library was loaded.
 struct Saved(UnsafeCell<MaybeUninit<SigAction>>);
@@ -142,7 +146,7 @@ fn mask_for(action: &SigAction, sig: c_int, blocked: &SigSet) -> SigMask {
     let deferred = action.sa_flags & libc::SA_NODEFER == 0;
     // All are blocked in our handler: what should not be is taken out.
     let mut mask = SigMask::current();
-    for s in 1..=libc::SIGRTMAX() {
+    for s in 1..=SIGNALS {
         let keep = (s == sig && deferred)
             || is_member(&action.sa_mask, s)
             || is_member(blocked, s);
@@ -153,9 +157,12 @@ fn mask_for(action: &SigAction, sig: c_int, blocked: &SigSet) -> SigMask {
     mask
 }
 
+/// Whether a set of the kernel's has `sig`: one bit for each, from signal 1.
 fn is_member(set: &SigSet, sig: c_int) -> bool {
-    // SAFETY: a set that the kernel or the host has filled.
-    unsafe { libc::sigismember(set, sig) == 1 }
+    // SAFETY: a set is at least one word, which the kernel or the host has
+    // filled.
+    let word = unsafe { ptr::from_ref(set).cast::<u64>().read() };
+    word >> (sig - 1) & 1 != 0
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 use super::{call, code};
 use crate::{
     boot,
-    gmp::{GmpFn, gflag, handle_of},
+    gmp::{gflag, handle_of},
     os::{Errno, Result},
     sched::{
         self, join,
@@ -17,6 +17,10 @@ use core::{
     slice,
 };
 
+/// A goroutine's function.
+#[expect(non_camel_case_types, reason = "the C name")]
+pub type gmp_fn = Option<unsafe extern "C" fn(arg: *mut c_void)>;
+
 /// A goroutine's handle: not an address, and found out when it is stale.
 #[expect(non_camel_case_types, reason = "the C name")]
 pub struct gmp_g;
@@ -24,8 +28,11 @@ pub struct gmp_g;
 /// Runs on the scheduler's stack once the parking goroutine is Waiting; may
 /// unlock `lock` and make calls that cannot block. 0 resumes at once.
 #[expect(non_camel_case_types, reason = "the C name")]
-pub type gmp_unlockf =
-    unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int;
+pub type gmp_unlockf = Option<
+    unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int,
+>;
+
+type Unlock = unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int;
 
 /// In `gmp_attr.flags`: the goroutine runs with its thread locked from the
 /// start, as by gmp_lock_os_thread.
@@ -53,7 +60,7 @@ pub struct gmp_attr {
 /// `func` may be called with `arg`, on another thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_go(
-    func: Option<GmpFn>,
+    func: gmp_fn,
     arg: *mut c_void,
 ) -> c_int {
     call(|| {
@@ -74,7 +81,7 @@ pub unsafe extern "C" fn gmp_go(
 /// `args` is readable for `size` bytes; `func` may be called so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_go_copy(
-    func: Option<GmpFn>,
+    func: gmp_fn,
     args: *const c_void,
     size: usize,
 ) -> c_int {
@@ -109,7 +116,7 @@ pub unsafe extern "C" fn gmp_go_copy(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_go_with(
     attr: *const gmp_attr,
-    func: Option<GmpFn>,
+    func: gmp_fn,
     arg: *mut c_void,
     out: *mut *mut gmp_g,
 ) -> c_int {
@@ -256,14 +263,14 @@ pub unsafe extern "C" fn gmp_set_name(name: *const c_char) -> c_int {
 /// As above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_park(
-    unlockf: Option<gmp_unlockf>,
+    unlockf: gmp_unlockf,
     lock: *mut c_void,
     reason: *const c_char,
 ) -> c_int {
     call(|| {
         let unlockf = unlockf.map(|f| Unlockf {
             // SAFETY: the same function; a handle is a handle.
-            f: unsafe { core::mem::transmute::<gmp_unlockf, UnlockFn>(f) },
+            f: unsafe { core::mem::transmute::<Unlock, UnlockFn>(f) },
             handle: core::ptr::null_mut(),
             lock,
         });

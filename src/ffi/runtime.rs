@@ -3,7 +3,6 @@
 use super::{call, code};
 use crate::{
     boot,
-    gmp::GmpFn,
     os::Errno,
     sched::{context, newproc, procs},
 };
@@ -136,7 +135,7 @@ pub unsafe extern "C" fn gmp_register_cxa(
 /// `func` may be called with `arg`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_blocking(
-    func: Option<GmpFn>,
+    func: super::goroutine::gmp_fn,
     arg: *mut c_void,
 ) -> c_int {
     call(|| {

@@ -1,0 +1,612 @@
+/* gmp.h - goroutines for C, C++ and everything that calls C.
+ *
+ * Generated from src/ffi of gmprt by `make header`; do not edit.
+ *
+ * Conventions:
+ * - An int result is 0 or a negative errno; byte counts are ssize_t, the count
+ *   or a negative errno. errno itself is never how an error is reported, but
+ *   each goroutine keeps its own.
+ * - Misuse that can be seen is an error: NULL where it is not allowed is
+ *   -EINVAL.
+ * - A deadline is absolute nanoseconds on the clock of gmp_now(); GMP_FOREVER
+ *   never comes; one in the past tries once.
+ * - A call that cannot block never moves its caller to another thread. No call
+ *   is async-signal-safe.
+ * - Any thread may call anything. On a thread that the runtime did not create,
+ *   a blocking call blocks that thread only.
+ * - The first call waits until the runtime is up, at most ten seconds.
+ *
+ * Beside GNU MP, whose header bears the same name, include it as
+ * <gmprt/gmp.h> (pkg-config gmprt-beside).
+ */
+#ifndef GMPRT_GMP_H
+#define GMPRT_GMP_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* A goroutine may go on on another thread after any call that parks, and errno
+ * belongs to the thread. The C library declares its address constant, so that
+ * compilers keep it in a register; this declaration does not. Define
+ * GMP_KEEP_ERRNO to leave errno alone. */
+#if defined(__GLIBC__) && !defined(GMP_KEEP_ERRNO)
+#ifdef __cplusplus
+extern "C" {
+#endif
+extern int *gmp_errno_address(void) __asm__("__errno_location");
+#ifdef __cplusplus
+}
+#endif
+#undef errno
+#define errno (*gmp_errno_address())
+#endif
+
+/* A deadline that never comes. */
+#define GMP_FOREVER INT64_MAX
+
+/* Initialisers. */
+#define GMP_ATTR_INIT { sizeof(gmp_attr), NULL, 0, 0 }
+#define GMP_MUTEX_INIT { 0, 0, { 0, 0 } }
+#define GMP_WAITGROUP_INIT { 0, 0, 0, { 0, 0 } }
+
+/**
+ * In `gmp_attr.flags`: the goroutine runs with its thread locked from the
+ * start, as by gmp_lock_os_thread.
+ */
+#define GMP_LOCKED_THREAD 1
+
+/**
+ * A channel; freed when its last reference goes.
+ */
+typedef struct gmp_chan gmp_chan;
+
+/**
+ * A goroutine's handle: not an address, and found out when it is stale.
+ */
+typedef struct gmp_g gmp_g;
+
+/**
+ * A goroutine's function.
+ */
+typedef void (*gmp_fn)(void *arg);
+
+/**
+ * How to start a goroutine; begin with GMP_ATTR_INIT.
+ */
+typedef struct gmp_attr {
+    /**
+     * sizeof(gmp_attr), which GMP_ATTR_INIT sets.
+     */
+    size_t struct_size;
+    /**
+     * Its name in dumps and reports, copied; NULL for none.
+     */
+    const char *name;
+    /**
+     * Bytes of stack; 0 for the default (GMP_STACKSIZE), at most 1 GiB.
+     */
+    size_t stack_size;
+    /**
+     * GMP_LOCKED_THREAD or 0.
+     */
+    uint32_t flags;
+} gmp_attr;
+
+/**
+ * Runs on the scheduler's stack once the parking goroutine is Waiting; may
+ * unlock `lock` and make calls that cannot block. 0 resumes at once.
+ */
+typedef int (*gmp_unlockf)(struct gmp_g *g, void *lock);
+
+/**
+ * A mutex that goroutines and host threads share; begin with GMP_MUTEX_INIT,
+ * or all zero. It needs no destructor. It belongs to nobody: one may lock it
+ * here and another unlock it there.
+ */
+typedef struct gmp_mutex {
+    uint32_t _state;
+    uint32_t _sema;
+    uint64_t _spare[2];
+} gmp_mutex;
+
+/**
+ * Waits for a number of goroutines; begin with GMP_WAITGROUP_INIT, or all
+ * zero. It needs no destructor.
+ */
+typedef struct gmp_waitgroup {
+    uint64_t _state;
+    uint32_t _sema;
+    uint32_t _reserved;
+    uint64_t _spare[2];
+} gmp_waitgroup;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of this library, "MAJOR.MINOR.PATCH". Never blocks.
+ */
+const char *gmp_rt_version(void);
+
+/**
+ * Waits until the runtime has started, at most ten seconds.
+ *
+ * Returns 0; -ETIMEDOUT; or why the start failed, such as -EAGAIN where no
+ * thread was to be had; -ENOTSUP in the child of a fork. Any other call waits
+ * the same way by itself.
+ */
+int gmp_wait_init(void);
+
+/**
+ * Sets how many goroutines may run at once (GOMAXPROCS); the initial value is
+ * GMP_MAXPROCS, or GOMAXPROCS, or the CPUs this process may use.
+ *
+ * `n`: the new number; below 1 only asks; above 1024 counts as 1024.
+ *
+ * Returns the former number, or a negative errno if the runtime is not up.
+ * Waits for a moment until goroutines inside the runtime have let go, but
+ * never parks the caller.
+ */
+int gmp_set_maxprocs(int n);
+
+/**
+ * The number of CPUs that this process may use: affinity and cgroup quota.
+ * Never blocks once the runtime is up.
+ */
+int gmp_num_cpu(void);
+
+/**
+ * The number of goroutines that exist now, running or not. Never blocks once
+ * the runtime is up.
+ */
+int64_t gmp_num_goroutines(void);
+
+/**
+ * Runs `main` as the main goroutine, on a stack as large as RLIMIT_STACK, and
+ * returns its result as soon as it returns, without waiting for other
+ * goroutines. Meanwhile a deadlock of all goroutines is reported and ends
+ * the process.
+ *
+ * `argc`, `argv`: handed to `main`.
+ *
+ * Returns main's result; a negative errno where it could not be started
+ * (-EINVAL for a null `main`). Blocks the calling thread, or parks the
+ * calling goroutine.
+ *
+ * Required:
+ * `main` may be called with `argc` and `argv`.
+ */
+int gmp_run_main(int argc, char **argv, int (*main)(int, char**));
+
+/**
+ * What an error code means, in English: the text of a negative errno or of
+ * its positive value. Never blocks; the text is static.
+ */
+const char *gmp_strerror(int code);
+
+/**
+ * For gmp.h under C++: tells where C++ keeps a thread's exception state
+ * (`__cxa_get_globals`), so that each goroutine has its own. Programs do not
+ * call it themselves.
+ *
+ * Returns 0; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * `f` is `__cxa_get_globals`.
+ */
+int gmp_register_cxa(void *(*f)(void));
+
+/**
+ * Calls `fn(arg)`, which may block for as long as it likes: the other
+ * goroutines go on at once, where without it they would after about a
+ * millisecond. On a host thread it is a plain call.
+ *
+ * Returns 0; -EINVAL for a null `fn`. Blocks while `fn` does; stays on the
+ * caller's thread.
+ *
+ * Required:
+ * `func` may be called with `arg`.
+ */
+int gmp_blocking(gmp_fn func, void *arg);
+
+/**
+ * Starts a goroutine that calls `fn(arg)`.
+ *
+ * Returns 0; -EINVAL for a null `fn`; -ENOMEM. Never blocks.
+ *
+ * Required:
+ * `func` may be called with `arg`, on another thread.
+ */
+int gmp_go(gmp_fn func, void *arg);
+
+/**
+ * Starts a goroutine that calls `fn(copy)`, where `copy` is the address of a
+ * copy of the `size` bytes at `args` on its own stack, 16-byte aligned.
+ *
+ * `size`: at most 64 KiB or a quarter of the stack, whichever is less.
+ *
+ * Returns 0; -EINVAL for a null `fn`, null `args` with a size, or too large
+ * a size; -ENOMEM. Never blocks; `args` may go when it returns.
+ *
+ * Required:
+ * `args` is readable for `size` bytes; `func` may be called so.
+ */
+int gmp_go_copy(gmp_fn func, const void *args, size_t size);
+
+/**
+ * Starts a goroutine as `attr` says (NULL: as gmp_go does), and gives its
+ * handle.
+ *
+ * `out`: the handle, to be joined or released; NULL if it is not wanted.
+ *
+ * Returns 0; -EINVAL for a null `fn`, a `struct_size` that is no known one,
+ * unknown flags, or more than 1 GiB of stack; -ENOMEM. Never blocks.
+ *
+ * Required:
+ * `attr` is null or valid, its name null or a C string; `out` is null or
+ * writable; `func` may be called with `arg`.
+ */
+int gmp_go_with(const struct gmp_attr *attr,
+                gmp_fn func,
+                void *arg,
+                struct gmp_g **out);
+
+/**
+ * Waits until `g` has ended, and releases it. A goroutine is joined once.
+ *
+ * Returns 0; -EINVAL for a null or stale handle, or if somebody joins it
+ * already; -EDEADLK from itself or from inside an unlockf; -ECANCELED. Parks
+ * the goroutine; blocks a host thread.
+ */
+int gmp_join(struct gmp_g *g);
+
+/**
+ * gmp_join until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for none):
+ * then -ETIMEDOUT, and `g` can be joined again.
+ */
+int gmp_join_until(struct gmp_g *g, int64_t deadline);
+
+/**
+ * Gives up the handle `g` without waiting: the goroutine is freed when it
+ * ends. A null or stale handle does nothing. Never blocks.
+ */
+void gmp_release(struct gmp_g *g);
+
+/**
+ * Lets other goroutines run (runtime.Gosched); on a host thread, other
+ * threads. May resume on another thread.
+ */
+void gmp_yield(void);
+
+/**
+ * For long loops: yields if the scheduler has asked for it, and costs a few
+ * instructions otherwise. May resume on another thread.
+ */
+void gmp_checkpoint(void);
+
+/**
+ * Ends the calling goroutine (runtime.Goexit); does not return on one.
+ * Destructors of C++ objects on its stack do not run.
+ *
+ * Returns -EPERM on a host thread, and where the caller may not park.
+ */
+int gmp_exit(void);
+
+/**
+ * The handle of the calling goroutine, valid until it ends; NULL on a host
+ * thread that has never blocked in a call of this library. Never blocks.
+ */
+struct gmp_g *gmp_self(void);
+
+/**
+ * The number of the calling goroutine, never used twice; 0 on a host thread
+ * that has never blocked in a call of this library. Never blocks.
+ */
+uint64_t gmp_goid(void);
+
+/**
+ * Names the calling goroutine in dumps and reports; the name is copied.
+ *
+ * Returns 0; -EINVAL for null; -EPERM on a host thread; -ENOMEM. Never
+ * blocks.
+ *
+ * Required:
+ * `name` is null or a C string.
+ */
+int gmp_set_name(const char *name);
+
+/**
+ * Parks the caller until gmp_ready gives it a permit (gopark); one that came
+ * before is taken at once.
+ *
+ * `unlockf`, `lock`: NULL, or called as unlockf(g, lock) once the caller is
+ * Waiting, so that what it unlocks lets only wakers in that can wake it; 0
+ * from it resumes the caller at once. It must not block.
+ * `reason`: a C string for dumps that stays valid until the call returns;
+ * NULL for "park".
+ *
+ * Returns 0, now and then without a permit: check your condition again;
+ * -EDEADLK from inside an unlockf; -ECANCELED; -ENOMEM. Parks the goroutine;
+ * blocks a host thread.
+ *
+ * Required:
+ * As above.
+ */
+int gmp_park(gmp_unlockf unlockf, void *lock, const char *reason);
+
+/**
+ * Gives `g` its permit (goready): ends its gmp_park, now or when it comes to
+ * it. Permits do not add up.
+ *
+ * Returns 0; -EINVAL if `g` has ended, or for null. From any thread; never
+ * blocks.
+ */
+int gmp_ready(struct gmp_g *g);
+
+/**
+ * Locks the calling goroutine to its thread (runtime.LockOSThread): it runs
+ * on that thread only, and nothing else does. Calls nest. If it ends locked,
+ * the thread ends with it. On a host thread it does nothing.
+ *
+ * Returns 0. Never blocks.
+ */
+int gmp_lock_os_thread(void);
+
+/**
+ * Undoes one gmp_lock_os_thread.
+ *
+ * Returns 0; -EPERM on a goroutine that is not locked. Never blocks.
+ */
+int gmp_unlock_os_thread(void);
+
+/**
+ * Makes a channel for elements of `elem_size` bytes, with one reference.
+ *
+ * `elem_size`: may be 0. `capacity`: elements that it buffers; 0 makes every
+ * send wait for its receiver.
+ *
+ * Returns NULL for out of memory or a size beyond all memory. Never blocks.
+ */
+struct gmp_chan *gmp_chan_make(size_t elem_size, size_t capacity);
+
+/**
+ * Takes one more reference to `ch`; returns `ch`. NULL does nothing. Never
+ * blocks.
+ *
+ * Required:
+ * `ch`: null, or a channel to which the caller holds a reference.
+ */
+struct gmp_chan *gmp_chan_ref(struct gmp_chan *ch);
+
+/**
+ * Drops one reference to `ch`; the last one frees it. NULL does nothing.
+ * Never blocks.
+ *
+ * Required:
+ * `ch`: null, or the caller's reference, which it uses no more.
+ */
+void gmp_chan_unref(struct gmp_chan *ch);
+
+/**
+ * Sends a copy of `*elem` on `ch`; waits until a receiver or the buffer takes
+ * it. On a NULL channel it waits for ever.
+ *
+ * Returns 0; -EPIPE if `ch` is or gets closed; -EINVAL for a null `elem`
+ * (unless elements have no size); -EDEADLK from inside an unlockf;
+ * -ECANCELED. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `ch`: null, or a channel to which the caller holds a reference. `elem`:
+ * null, or readable for one element.
+ */
+int gmp_chan_send(struct gmp_chan *ch, const void *elem);
+
+/**
+ * gmp_chan_send if that is possible at once, else -EAGAIN. Never blocks.
+ *
+ * Required:
+ * As gmp_chan_send.
+ */
+int gmp_chan_try_send(struct gmp_chan *ch, const void *elem);
+
+/**
+ * Receives an element from `ch` into `*elem`; waits until there is one. On a
+ * NULL channel it waits for ever.
+ *
+ * `elem`: may be NULL, which drops the element.
+ *
+ * Returns 0; -EPIPE if `ch` is closed and drained, with `*elem` zeroed;
+ * -EDEADLK from inside an unlockf; -ECANCELED. Parks the goroutine; blocks a
+ * host thread.
+ *
+ * Required:
+ * `ch`: null, or a channel to which the caller holds a reference. `elem`:
+ * null, or writable for one element.
+ */
+int gmp_chan_recv(struct gmp_chan *ch, void *elem);
+
+/**
+ * gmp_chan_recv if that is possible at once, else -EAGAIN. Never blocks.
+ *
+ * Required:
+ * As gmp_chan_recv.
+ */
+int gmp_chan_try_recv(struct gmp_chan *ch, void *elem);
+
+/**
+ * Closes `ch`: receivers drain what it buffers and then get -EPIPE, senders
+ * get that at once, those that wait now included.
+ *
+ * Returns 0; -EPIPE if it is closed already; -EINVAL for NULL. Never blocks.
+ *
+ * Required:
+ * `ch`: null, or a channel to which the caller holds a reference.
+ */
+int gmp_chan_close(struct gmp_chan *ch);
+
+/**
+ * How many elements `ch` buffers now; 0 for NULL. Never blocks.
+ *
+ * Required:
+ * `ch`: null, or a channel to which the caller holds a reference.
+ */
+size_t gmp_chan_len(const struct gmp_chan *ch);
+
+/**
+ * How many elements `ch` can buffer; 0 for NULL. Never blocks.
+ *
+ * Required:
+ * `ch`: null, or a channel to which the caller holds a reference.
+ */
+size_t gmp_chan_cap(const struct gmp_chan *ch);
+
+/**
+ * Locks `m`; waits until it is free. No waiter starves. A cancel does not
+ * interrupt it.
+ *
+ * Returns 0; -EINVAL for null; -EDEADLK from inside an unlockf where it would
+ * have to wait. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `m`: null, or a mutex that stays where it is.
+ */
+int gmp_mutex_lock(struct gmp_mutex *m);
+
+/**
+ * Locks `m` if it is free.
+ *
+ * Returns 0; -EAGAIN; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * As gmp_mutex_lock.
+ */
+int gmp_mutex_trylock(struct gmp_mutex *m);
+
+/**
+ * Unlocks `m`, whoever locked it.
+ *
+ * Returns 0; -EPERM if it is not locked; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * As gmp_mutex_lock.
+ */
+int gmp_mutex_unlock(struct gmp_mutex *m);
+
+/**
+ * Adds `delta`, which may be negative, to the counter; at zero all waiters
+ * go on.
+ *
+ * Returns 0; -EINVAL for null, or if the counter would leave 0 to 2^31 - 1:
+ * then it stays as it is. Never blocks.
+ *
+ * Required:
+ * `wg`: null, or a wait group that stays where it is.
+ */
+int gmp_waitgroup_add(struct gmp_waitgroup *wg, int64_t delta);
+
+/**
+ * gmp_waitgroup_add of -1.
+ *
+ * Required:
+ * As gmp_waitgroup_add.
+ */
+int gmp_waitgroup_done(struct gmp_waitgroup *wg);
+
+/**
+ * Waits until the counter is zero.
+ *
+ * Returns 0; -EINVAL for null; -EDEADLK from inside an unlockf. Parks the
+ * goroutine; blocks a host thread.
+ *
+ * Required:
+ * As gmp_waitgroup_add.
+ */
+int gmp_waitgroup_wait(struct gmp_waitgroup *wg);
+
+/**
+ * The monotonic clock in nanoseconds; what deadlines are measured on. Never
+ * blocks.
+ */
+int64_t gmp_now(void);
+
+/**
+ * The deadline `ns` nanoseconds from now; a sum beyond the clock's range is
+ * GMP_FOREVER. Never blocks.
+ */
+int64_t gmp_after_ns(int64_t ns);
+
+/**
+ * Sleeps for `ns` nanoseconds; 0 or less only lets others run.
+ *
+ * Returns 0; -ECANCELED; -EDEADLK from inside an unlockf. Parks the
+ * goroutine; blocks a host thread.
+ */
+int gmp_sleep(int64_t ns);
+
+/**
+ * Sleeps until `deadline` (nanoseconds of gmp_now); one in the past only lets
+ * others run; GMP_FOREVER sleeps until cancelled.
+ *
+ * Returns 0; -ECANCELED; -EDEADLK from inside an unlockf. Parks the
+ * goroutine; blocks a host thread.
+ */
+int gmp_sleep_until(int64_t deadline);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+/* Hooks: a program that takes part in the start of the runtime defines one of
+ * these variables, initialised with its function; see each. They are read
+ * once. A program that links the shared library just defines it; one that
+ * loads it by dlopen exports its variable (-rdynamic).
+ *
+ * _cgo_init: on m0's thread, first. g0 points to the low and high bound of its
+ * stack, which may be changed; setg stores the thread's current goroutine, tls
+ * is the address of that word, tlsbase the thread's fs.
+ *
+ * _cgo_sys_thread_create: makes m0's thread, which calls fn(arg). 0 or an
+ * errno. Called by the constructor: may not wait for other threads.
+ *
+ * _cgo_thread_start: makes another thread of the scheduler, which calls
+ * start->fn(start->arg). 0 or an errno. *start is gone afterwards. May not call
+ * the library.
+ *
+ * _cgo_notify_runtime_init_done: the runtime is up. On m0's thread; may call
+ * the library. */
+struct gmp_thread_start {
+    void *g;
+    uintptr_t *tls;
+    void *(*fn)(void *arg);
+    void *arg;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+extern void (*_cgo_init)(void *g0, void (*setg)(void *), void **tls,
+                         void *tlsbase);
+extern int (*_cgo_sys_thread_create)(void *(*fn)(void *), void *arg);
+extern int (*_cgo_thread_start)(const struct gmp_thread_start *start);
+extern void (*_cgo_notify_runtime_init_done)(void);
+#ifdef __cplusplus
+}
+#endif
+
+/* C++ keeps a thread's exception state in two words, which each goroutine
+ * needs for itself: tell the library where they are. Define GMP_NO_CXX_STATE
+ * to leave that out. */
+#if defined(__cplusplus) && defined(__GNUC__) && defined(__EXCEPTIONS) && \
+    !defined(GMP_NO_CXX_STATE)
+#include <cxxabi.h>
+namespace {
+__attribute__((used)) const int gmp_cxa_registered = ::gmp_register_cxa(
+    reinterpret_cast<void *(*)(void)>(&::abi::__cxa_get_globals));
+}
+#endif
+
+#endif /* GMPRT_GMP_H */

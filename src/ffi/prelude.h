@@ -1,0 +1,54 @@
+/* gmp.h - goroutines for C, C++ and everything that calls C.
+ *
+ * Generated from src/ffi of gmprt by `make header`; do not edit.
+ *
+ * Conventions:
+ * - An int result is 0 or a negative errno; byte counts are ssize_t, the count
+ *   or a negative errno. errno itself is never how an error is reported, but
+ *   each goroutine keeps its own.
+ * - Misuse that can be seen is an error: NULL where it is not allowed is
+ *   -EINVAL.
+ * - A deadline is absolute nanoseconds on the clock of gmp_now(); GMP_FOREVER
+ *   never comes; one in the past tries once.
+ * - A call that cannot block never moves its caller to another thread. No call
+ *   is async-signal-safe.
+ * - Any thread may call anything. On a thread that the runtime did not create,
+ *   a blocking call blocks that thread only.
+ * - The first call waits until the runtime is up, at most ten seconds.
+ *
+ * Beside GNU MP, whose header bears the same name, include it as
+ * <gmprt/gmp.h> (pkg-config gmprt-beside).
+ */
+#ifndef GMPRT_GMP_H
+#define GMPRT_GMP_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* A goroutine may go on on another thread after any call that parks, and errno
+ * belongs to the thread. The C library declares its address constant, so that
+ * compilers keep it in a register; this declaration does not. Define
+ * GMP_KEEP_ERRNO to leave errno alone. */
+#if defined(__GLIBC__) && !defined(GMP_KEEP_ERRNO)
+#ifdef __cplusplus
+extern "C" {
+#endif
+extern int *gmp_errno_address(void) __asm__("__errno_location");
+#ifdef __cplusplus
+}
+#endif
+#undef errno
+#define errno (*gmp_errno_address())
+#endif
+
+/* A deadline that never comes. */
+#define GMP_FOREVER INT64_MAX
+
+/* Initialisers. */
+#define GMP_ATTR_INIT { sizeof(gmp_attr), NULL, 0, 0 }
+#define GMP_MUTEX_INIT { 0, 0, { 0, 0 } }
+#define GMP_WAITGROUP_INIT { 0, 0, 0, { 0, 0 } }
+

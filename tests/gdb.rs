@@ -1,0 +1,307 @@
+//! The start path as gdb sees it: a breakpoint on every stage by its plain
+//! name, assembly line by line, stacks that end where they should.
+//!
+//! Without gdb these tests say that they were skipped.
+
+#[expect(dead_code, reason = "other tests use other parts of it")]
+mod common;
+
+use common::{Link, Outcome, Program, run};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The stages of a library's start in the order in which they are reached.
+const LIBRARY: [&str; 28] = [
+    "_rt0_amd64_lib",
+    "libpreinit",
+    "newosproc0",
+    "_rt0_amd64_lib_go",
+    "rt0_go",
+    "settls",
+    "check",
+    "args",
+    "osinit",
+    "schedinit",
+    "stackinit",
+    "mallocinit",
+    "randinit",
+    "mcommoninit",
+    "cpuinit",
+    "sigsave",
+    "goargs",
+    "goenvs",
+    "parsedebugvars",
+    "procresize",
+    "newproc",
+    "mstart",
+    "mstart1",
+    "minit",
+    "schedule",
+    "runtime_main",
+    "runtime_inittasks",
+    "gcenable",
+];
+
+/// What only a program of the exe path has, and what only a library has.
+const ENTRY: [&str; 2] = ["_rt0_amd64_linux", "_rt0_amd64"];
+const CONSTRUCTOR: [&str; 2] = ["_rt0_amd64_lib", "libpreinit"];
+const END: [&str; 2] = ["main_main", "main"];
+
+/// False, and a line that says so, where there is no gdb.
+fn has_gdb() -> bool {
+    let found = Command::new("gdb").arg("--version").output().is_ok();
+    if !found {
+        println!("skipped: gdb is not installed");
+    }
+    found
+}
+
+/// Runs `program` under gdb with these commands.
+fn gdb(program: &Program, arguments: &[&str], commands: &str) -> Outcome {
+    static SERIAL: AtomicUsize = AtomicUsize::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let script = common::scratch().join(format!("script-{serial}.gdb"));
+    let setup = "set confirm off\nset pagination off\nset width 0\n\
+                 set breakpoint pending on\nset debuginfod enabled off\n\
+                 set print thread-events off\n";
+    fs::write(&script, format!("{setup}{commands}")).expect("no script");
+    let target = program.command();
+    let mut command = Command::new("gdb");
+    command.args(["-batch", "-nx", "-x"]).arg(&script).arg("--args");
+    command.arg(target.get_program()).args(target.get_args()).args(arguments);
+    for (name, value) in target.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    // The paths of sources are relative to where the library was built.
+    run(command.current_dir(common::repository()), LIMIT)
+}
+
+/// A file of `c-tests/start`, for the functions of `common`.
+fn source(name: &str) -> String {
+    // Where the program will be built.
+    let dir = common::scratch().join("start");
+    fs::create_dir_all(dir).expect("no scratch directory");
+    format!("start/{name}")
+}
+
+fn build(name: &str, link: Link) -> Program {
+    common::build(&source(name), link)
+}
+
+fn build_entry(link: Link) -> Program {
+    let root = common::repository();
+    let object = root.join("asm/entry_amd64.S").display().to_string();
+    let include = format!("-I{}", root.join("asm").display());
+    let flags = [object.as_str(), &include, "-Wl,-e,_rt0_amd64_linux"];
+    common::build_with(&source("entry.c"), link, &flags)
+}
+
+/// Sets a breakpoint for one stop at each stage, goes from stop to stop, and
+/// returns the stages in the order in which they were reached.
+fn stops_at(
+    program: &Program,
+    arguments: &[&str],
+    stages: &[&str],
+) -> Vec<String> {
+    let mut commands = String::new();
+    for stage in stages {
+        let _ = writeln!(commands, "tbreak {stage}");
+    }
+    commands.push_str("run\n");
+    // Once too often: the last one runs to the end.
+    for _ in stages {
+        commands.push_str("continue\n");
+    }
+    let outcome = gdb(program, arguments, &commands);
+    let reached: Vec<_> = outcome
+        .stdout
+        .lines()
+        .filter_map(|line| {
+            // "Temporary breakpoint 7, check () …", "… breakpoint 7.2, …".
+            let number = line.split_once("emporary breakpoint ")?.1;
+            let (number, rest) = number.split_once(',')?;
+            let number = number.split('.').next()?;
+            let number: usize = number.parse().ok()?;
+            rest.contains(" at ").then(|| stages[number - 1].to_owned())
+        })
+        .collect();
+    assert!(!reached.is_empty(), "{}", outcome.report());
+    reached
+}
+
+#[test]
+fn every_stage_of_a_library_is_reached_in_order() {
+    if !has_gdb() {
+        return;
+    }
+    for link in Link::ALL {
+        let reached = stops_at(&build("walk.c", link), &[], &LIBRARY);
+        assert_eq!(reached, LIBRARY, "{link:?}");
+    }
+}
+
+#[test]
+fn every_stage_of_the_exe_path_is_reached_in_order() {
+    if !has_gdb() {
+        return;
+    }
+    let own = |stage: &&str| {
+        !CONSTRUCTOR.contains(stage)
+            && !["newosproc0", "_rt0_amd64_lib_go"].contains(stage)
+    };
+    let common: Vec<_> = LIBRARY.into_iter().filter(own).collect();
+    for link in [Link::Shared, Link::Static] {
+        // The loader runs a shared library's constructor before the program
+        // is entered; a static one's runs when libc is up.
+        let begin = match link {
+            Link::Shared => [CONSTRUCTOR, ENTRY].concat(),
+            _ => [ENTRY, CONSTRUCTOR].concat(),
+        };
+        let want = [&begin[..], &common, &END].concat();
+        let reached = stops_at(&build_entry(link), &["walk"], &want);
+        assert_eq!(reached, want, "{link:?}");
+    }
+}
+
+/// The lines of an assembly file that gdb names, in the order of the stops.
+fn lines_in(outcome: &Outcome, file: &str) -> Vec<usize> {
+    let number = |line: &str| {
+        let rest = line.strip_prefix("Line ")?;
+        let (number, rest) = rest.split_once(" of \"")?;
+        let path = Path::new(rest.split_once('"')?.0);
+        path.ends_with(file).then(|| number.parse().ok())?
+    };
+    outcome.stdout.lines().filter_map(number).collect()
+}
+
+#[test]
+fn assembly_is_stepped_line_by_line() {
+    if !has_gdb() {
+        return;
+    }
+    let program = build("walk.c", Link::Shared);
+    let mut commands = String::from("tbreak rt0_go\nrun\n");
+    for _ in 0..40 {
+        commands.push_str("info line *$pc\nnext\n");
+    }
+    let outcome = gdb(&program, &[], &commands);
+    let lines = lines_in(&outcome, "asm/rt0_amd64.S");
+    // From rt0_go on, always forward, and far enough to be past CPUID.
+    assert!(lines.len() >= 40, "{}", outcome.report());
+    assert!(lines.is_sorted(), "{}", outcome.report());
+    assert!(lines.last() > Some(&(lines[0] + 60)), "{lines:?}");
+}
+
+/// The frames of the last backtrace, innermost first.
+fn frames(outcome: &Outcome) -> Vec<String> {
+    let lines: Vec<_> = outcome.stdout.lines().collect();
+    let start = lines.iter().rposition(|l| l.starts_with("#0 "));
+    let start = start.unwrap_or_else(|| panic!("{}", outcome.report()));
+    let frame = |line: &&str| {
+        let rest = line.strip_prefix('#')?.split_once(' ')?.1.trim_start();
+        let rest = rest.split_once(" in ").map_or(rest, |(_, rest)| rest);
+        Some(rest.split([' ', '(']).next()?.to_owned())
+    };
+    lines[start..].iter().map_while(frame).collect()
+}
+
+#[test]
+fn a_goroutine_s_stack_ends_at_its_first_frame() {
+    if !has_gdb() {
+        return;
+    }
+    for link in Link::ALL {
+        let program = build("walk.c", link);
+        let outcome = gdb(&program, &[], "tbreak leaf\nrun\nbacktrace\n");
+        assert_eq!(
+            frames(&outcome),
+            ["leaf", "in_goroutine", "gostart"],
+            "{}",
+            outcome.report()
+        );
+        assert!(!outcome.stderr.contains("corrupt"), "{}", outcome.report());
+    }
+}
+
+/// The scheduler's stack goes on into the thread that runs it.
+#[test]
+fn the_scheduler_s_stack_ends_with_its_thread() {
+    if !has_gdb() {
+        return;
+    }
+    let program = build("walk.c", Link::Shared);
+    let outcome = gdb(&program, &[], "tbreak schedule\nrun\nbacktrace\n");
+    let frames = frames(&outcome);
+    let last: Vec<_> = frames.iter().rev().take(4).rev().collect();
+    assert_eq!(last[..2], ["g0call", "rt0_go"], "{}", outcome.report());
+    assert!(!outcome.stderr.contains("corrupt"), "{}", outcome.report());
+}
+
+#[test]
+fn main_s_stack_ends_at_the_main_goroutine_on_the_exe_path() {
+    if !has_gdb() {
+        return;
+    }
+    let commands = "set backtrace past-main on\n\
+                    tbreak leaf\nrun\nbacktrace\n";
+    for link in [Link::Shared, Link::Static] {
+        let outcome = gdb(&build_entry(link), &["walk"], commands);
+        assert_eq!(
+            frames(&outcome),
+            ["leaf", "main", "main_main", "runtime_main", "gostart"],
+            "{}",
+            outcome.report()
+        );
+        assert!(!outcome.stderr.contains("corrupt"), "{}", outcome.report());
+    }
+}
+
+/// The very first frame of the program is the last one of its main thread.
+#[test]
+fn the_entry_ends_the_stack() {
+    if !has_gdb() {
+        return;
+    }
+    let commands = "set backtrace past-main on\n\
+                    set backtrace past-entry on\n\
+                    tbreak rt0_go\nrun\nbacktrace\n";
+    let outcome = gdb(&build_entry(Link::Shared), &["walk"], commands);
+    let frames = frames(&outcome);
+    assert_eq!(frames[..2], ["rt0_go", "_rt0_amd64_exe"]);
+    assert_eq!(frames.last().map(String::as_str), Some("_rt0_amd64"));
+    assert!(!outcome.stderr.contains("corrupt"), "{}", outcome.report());
+}
+
+/// The loader's arguments, and the kernel's where the loader's cannot be
+/// believed, because the host has moved its environment.
+#[test]
+fn arguments_arrive() {
+    if !has_gdb() {
+        return;
+    }
+    let commands = "set language c\ntbreak runtime_main\nrun\n\
+                    printf \"argc=%d\\n\", *(int *)&runtime_argc\n\
+                    printf \"last=%s\\n\", \
+                    (*(char ***)&runtime_argv)[*(int *)&runtime_argc - 1]\n";
+    let late = common::build_alone(&source("late_host.c"));
+    let library = common::shared_library().display().to_string();
+    let runs = [
+        (build("walk.c", Link::Shared), vec!["one", "last one"]),
+        (late, vec![library.as_str(), "last one"]),
+    ];
+    for (program, arguments) in &runs {
+        let outcome = gdb(program, arguments, commands);
+        let said = |line: &str| outcome.stdout.lines().any(|l| l == line);
+        assert!(said("argc=3"), "{}", outcome.report());
+        assert!(said("last=last one"), "{}", outcome.report());
+    }
+}

@@ -1,0 +1,225 @@
+//! The start as a host sees it: who is there after it, what it says about
+//! itself, what a host can do about it, and what happens to calls that come
+//! too early or to faults that are not ours.
+//!
+//! The programs are in `c-tests/start`. What goes wrong at the start is in
+//! `crash.rs`, what a debugger sees of it in `gdb.rs`.
+
+#[expect(dead_code, reason = "other tests use other parts of it")]
+mod common;
+
+use common::{Link, Outcome, Program, run};
+use libc::{SIGABRT, SIGSEGV};
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// The stages that `inittrace` tells of in a library, in their order.
+const STAGES: [&str; 25] = [
+    "_rt0_amd64_lib",
+    "libpreinit",
+    "newosproc0",
+    "_rt0_amd64_lib_go",
+    "rt0_go",
+    "settls",
+    "check",
+    "args",
+    "osinit",
+    "schedinit",
+    "stackinit",
+    "mallocinit",
+    "randinit",
+    "mcommoninit",
+    "cpuinit",
+    "sigsave",
+    "goargs",
+    "goenvs",
+    "parsedebugvars",
+    "procresize",
+    "newproc",
+    "mstart",
+    "runtime_main",
+    "gcenable",
+    "main_init_done",
+];
+
+/// Those that a program of the exe path does not go through.
+const LIB_STAGES: [&str; 2] = ["newosproc0", "_rt0_amd64_lib_go"];
+
+/// A file of `c-tests/start`, for the functions of `common`.
+fn source(name: &str) -> String {
+    // Where the program will be built.
+    let dir = common::scratch().join("start");
+    fs::create_dir_all(dir).expect("no scratch directory");
+    format!("start/{name}")
+}
+
+fn build(name: &str, link: Link) -> Program {
+    common::build(&source(name), link)
+}
+
+/// Runs the program with no arguments, in each way of linking it.
+fn each_link(name: &str, links: &[Link], judge: impl Fn(&mut Command)) {
+    for link in links {
+        judge(&mut build(name, *link).command());
+    }
+}
+
+/// The entry object's source and how it is linked; in both kinds of library.
+fn build_entry(link: Link) -> Program {
+    let root = common::repository();
+    let object = root.join("asm/entry_amd64.S").display().to_string();
+    let include = format!("-I{}", root.join("asm").display());
+    let flags = [object.as_str(), &include, "-Wl,-e,_rt0_amd64_linux"];
+    common::build_with(&source("entry.c"), link, &flags)
+}
+
+/// The lines of `inittrace`: the stage, its nanoseconds, when it began.
+fn stages(outcome: &Outcome) -> Vec<(String, i64, i64)> {
+    let line = |line: &str| {
+        let rest = line.strip_prefix("init ")?;
+        let (rest, start) = rest.strip_suffix(" ns")?.split_once(" ns @")?;
+        let (name, span) = rest.rsplit_once(' ')?;
+        Some((name.to_owned(), span.parse().ok()?, start.parse().ok()?))
+    };
+    outcome.stderr.lines().filter_map(line).collect()
+}
+
+#[test]
+fn inittrace_lists_the_stages_in_their_order() {
+    let program = build("loaded.c", Link::Shared);
+    let outcome =
+        run(program.command().env("GMPDEBUG", "inittrace=1"), LIMIT);
+    let seen = stages(outcome.exited(0));
+    let known = |name: &String| STAGES.contains(&name.as_str());
+    let names: Vec<_> = seen.iter().map(|s| &s.0).filter(|n| known(n)).collect();
+    assert_eq!(names, STAGES, "{}", outcome.report());
+    // One begins where the other ends, and they add up.
+    for pair in seen.windows(2) {
+        assert_eq!(pair[0].1 + pair[0].2, pair[1].2, "{pair:?}");
+    }
+    let total: i64 = seen.iter().map(|s| s.1).sum();
+    outcome.said(&format!("init total {total} ns"));
+    assert!(total > 0);
+}
+
+#[test]
+fn inittrace_is_silent_unless_asked() {
+    let outcome = run(&mut build("loaded.c", Link::Shared).command(), LIMIT);
+    assert_eq!(outcome.exited(0).stderr, "");
+}
+
+#[test]
+fn a_loaded_library_has_two_threads() {
+    each_link("loaded.c", &Link::ALL, |command| {
+        run(command, LIMIT).exited(0);
+    });
+}
+
+#[test]
+fn a_call_before_the_constructor_starts_the_runtime() {
+    each_link("early.c", &[Link::Shared, Link::Static], |command| {
+        run(command, LIMIT).exited(0);
+        // The call asks for the start, whatever the constructor is told.
+        run(command.env("GMP_AUTOSTART", "0"), LIMIT).exited(0);
+    });
+}
+
+#[test]
+fn a_host_may_fork_before_its_first_call() {
+    each_link("fork_first.c", &Link::ALL, |command| {
+        run(command.env("GMP_AUTOSTART", "0"), LIMIT).exited(0);
+    });
+}
+
+#[test]
+fn too_few_threads_are_an_error_of_every_call() {
+    for more in ["0", "1"] {
+        let mut command = build("no_threads.c", Link::Shared).command();
+        command.env("GMP_AUTOSTART", "0").arg(more);
+        run(&mut command, LIMIT).exited(0);
+    }
+}
+
+#[test]
+fn each_hook_works_alone() {
+    for name in ["hook_init.c", "hook_threads.c", "hook_done.c"] {
+        each_link(name, &[Link::Shared, Link::Static], |command| {
+            run(command, LIMIT).exited(0);
+        });
+    }
+}
+
+#[test]
+fn a_program_entered_at_rt0_has_its_main_on_a_goroutine() {
+    for link in [Link::Shared, Link::Static] {
+        let mut command = build_entry(link).command();
+        let outcome = run(command.args(["all", "last"]), LIMIT);
+        let want = "before main: EAGAIN\ngoroutine 1\nthread main\n\
+                    arguments 3 last\nenvironment same\ndeep 64\n\
+                    goroutine ran\nat exit\n";
+        assert_eq!(outcome.exited(7).stdout, want, "{link:?}");
+    }
+}
+
+#[test]
+fn the_exe_path_has_its_own_stages() {
+    for link in [Link::Shared, Link::Static] {
+        let mut command = build_entry(link).command();
+        command.arg("all").env("GMPDEBUG", "inittrace=1");
+        let seen = stages(run(&mut command, LIMIT).exited(7));
+        let has = |stage: &&&str| seen.iter().any(|s| s.0 == **stage);
+        let missing: Vec<_> = STAGES.iter().filter(|s| !has(s)).collect();
+        assert_eq!(missing, LIB_STAGES.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_deadlock_of_a_program_entered_at_rt0_is_fatal() {
+    let mut command = build_entry(Link::Shared).command();
+    run(command.arg("deadlock"), LIMIT)
+        .died_by(SIGABRT)
+        .said("fatal error: all goroutines are asleep - deadlock!");
+}
+
+/// What was the host's before the library came stays the host's.
+#[test]
+fn faults_go_on_to_the_action_that_was_there() {
+    let program = common::build_alone(&source("chain.c"));
+    let child = |case: &str| {
+        let mut command = program.command();
+        run(command.arg(common::shared_library()).arg(case), LIMIT)
+    };
+    for case in ["mask", "nodefer", "ignored signal"] {
+        child(case).exited(0);
+    }
+    for case in ["ignored fault", "default fault", "default signal"] {
+        child(case).died_by(SIGSEGV);
+    }
+    let outcome = child("once");
+    outcome.died_by(SIGSEGV);
+    assert_eq!(outcome.stdout, "handled once\n");
+}
+
+#[test]
+fn the_list_of_goroutines_is_as_long_as_asked_for() {
+    // The level, how many lines for those that wait, for our own.
+    let levels =
+        [("none", 0, 0), ("single", 0, 0), ("all", 3, 0), ("system", 3, 2)];
+    let program = build("listing.c", Link::Shared);
+    for (level, waiters, own) in levels {
+        let outcome =
+            run(program.command().env("GMP_TRACEBACK", level), LIMIT);
+        outcome
+            .died_by(SIGABRT)
+            .said("fatal error: stack overflow\ngoroutine ")
+            .said_once("[running] \"faller\": stack of ");
+        let lines = |part: &str| {
+            outcome.stderr.lines().filter(|l| l.contains(part)).count()
+        };
+        assert_eq!(lines("[for?nothing] \"waiter\""), waiters, "{level}");
+        assert_eq!(lines("\"bgs"), own, "{level}");
+    }
+}
