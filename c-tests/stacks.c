@@ -94,7 +94,7 @@ static void gigabyte_is_sparse(void)
 
 static void use_up(void *arg)
 {
-    long bytes = 150 * KIB;
+    long bytes = test_env("GMP_STACKSIZE", 256 * KIB) / 5 * 3;
 
     dig_fully(&bytes);
 }

@@ -4,13 +4,16 @@
 enum { ROUNDS = 5000 };
 
 static atomic_long turns[2];
+static atomic_int started;
 static atomic_bool stop;
 
 static void take_turns(void *arg)
 {
     intptr_t me = (intptr_t)arg;
 
-    AWAIT(atomic_load(&turns[0]) >= 0); /* both are started */
+    atomic_fetch_add(&started, 1);
+    while (atomic_load(&started) < 2)
+        gmp_yield();
     for (int i = 0; i < ROUNDS; i++) {
         atomic_fetch_add(&turns[me], 1);
         gmp_yield();
@@ -23,10 +26,8 @@ static void yielders_share(void)
 {
     gmp_g *a, *b;
 
-    atomic_store(&turns[0], -1);
     a = spawn(take_turns, (void *)0);
     b = spawn(take_turns, (void *)1);
-    atomic_store(&turns[0], 0);
     CHECK_OK(gmp_join(a));
     CHECK_OK(gmp_join(b));
 }

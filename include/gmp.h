@@ -561,41 +561,28 @@ int gmp_sleep_until(int64_t deadline);
 #endif  // __cplusplus
 
 /* Hooks: a program that takes part in the start of the runtime defines one of
- * these variables, initialised with its function; see each. They are read
- * once. A program that links the shared library just defines it; one that
- * loads it by dlopen exports its variable (-rdynamic).
+ * these variables, initialised with its function. They are read once. A
+ * program that links the library just defines it; one that loads it by dlopen
+ * exports its variable (-rdynamic).
  *
- * _cgo_init: on m0's thread, first. g0 points to the low and high bound of its
- * stack, which may be changed; setg stores the thread's current goroutine, tls
- * is the address of that word, tlsbase the thread's fs.
- *
- * _cgo_sys_thread_create: makes m0's thread, which calls fn(arg). 0 or an
- * errno. Called by the constructor: may not wait for other threads.
- *
- * _cgo_thread_start: makes another thread of the scheduler, which calls
- * start->fn(start->arg). 0 or an errno. *start is gone afterwards. May not call
- * the library.
- *
- * _cgo_notify_runtime_init_done: the runtime is up. On m0's thread; may call
- * the library. */
+ * void (*_cgo_init)(void *g0, void (*setg)(void *), void **tls, void *tlsbase);
+ *     On m0's thread, first. g0 points to the low and the high bound of its
+ *     stack, which may be changed; setg stores the thread's current goroutine,
+ *     tls is the address of that word, tlsbase the thread's fs.
+ * int (*_cgo_sys_thread_create)(void *(*fn)(void *), void *arg);
+ *     Makes m0's thread, which calls fn(arg). 0 or an errno. Called by the
+ *     constructor: may not wait for other threads.
+ * int (*_cgo_thread_start)(const struct gmp_thread_start *start);
+ *     Makes another thread of the scheduler, which calls start->fn(start->arg).
+ *     0 or an errno. *start is gone afterwards. May not call the library.
+ * void (*_cgo_notify_runtime_init_done)(void);
+ *     The runtime is up. On m0's thread; may call the library. */
 struct gmp_thread_start {
     void *g;
     uintptr_t *tls;
     void *(*fn)(void *arg);
     void *arg;
 };
-
-#ifdef __cplusplus
-extern "C" {
-#endif
-extern void (*_cgo_init)(void *g0, void (*setg)(void *), void **tls,
-                         void *tlsbase);
-extern int (*_cgo_sys_thread_create)(void *(*fn)(void *), void *arg);
-extern int (*_cgo_thread_start)(const struct gmp_thread_start *start);
-extern void (*_cgo_notify_runtime_init_done)(void);
-#ifdef __cplusplus
-}
-#endif
 
 /* C++ keeps a thread's exception state in two words, which each goroutine
  * needs for itself: tell the library where they are. Define GMP_NO_CXX_STATE

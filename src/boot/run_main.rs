@@ -49,15 +49,9 @@ pub(crate) fn run_main(
     // Before anything is started: whether this thread can wait for it.
     park::current()?;
     let run = Run { argc, argv, main, result: Cell::new(None) };
-    let handle = newproc1(&NewG {
-        name: Some(c"main"),
-        stack_size: main_stack(),
-        flags: gflag::MAIN,
-        joinable: true,
-        ..NewG::new(main_goroutine, ptr::from_ref(&run).cast_mut().cast())
-    })?;
+    // First: a deadlock may come before newproc1 has returned.
     SCHED.mains.fetch_add(1, SeqCst);
-    let ended = join_for_sure(handle);
+    let ended = start_main(&run).and_then(join_for_sure);
     let result = loop {
         match (ended, run.result.get()) {
             (Ok(()), Some(result)) => break Ok(result),
@@ -67,6 +61,16 @@ pub(crate) fn run_main(
     };
     SCHED.mains.fetch_sub(1, SeqCst);
     result
+}
+
+fn start_main(run: &Run) -> Result<*mut c_void> {
+    newproc1(&NewG {
+        name: Some(c"main"),
+        stack_size: main_stack(),
+        flags: gflag::MAIN,
+        joinable: true,
+        ..NewG::new(main_goroutine, ptr::from_ref(run).cast_mut().cast())
+    })
 }
 
 /// Joins the goroutine, also if the caller is cancelled meanwhile.

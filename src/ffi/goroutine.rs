@@ -291,7 +291,7 @@ pub unsafe extern "C" fn gmp_park(
 /// blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_ready(g: *mut gmp_g) -> c_int {
-    call(|| newproc::lookup(g.cast()).map(park::ready_permit))
+    call(|| newproc::lookup_live(g.cast()).map(park::ready_permit))
 }
 
 /// Locks the calling goroutine to its thread (runtime.LockOSThread): it runs

@@ -106,7 +106,6 @@ pub(crate) fn park(
     (hook, arg): (HookFn, usize),
 ) -> Cause {
     let mp = gp.mp();
-    mp.park.clear();
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
     if hook(gp, arg) == HookResult::Left {
         sleep(gp, mp, ticket, deadline);
@@ -120,14 +119,15 @@ fn sleep(gp: &'static G, mp: &'static M, ticket: Ticket, deadline: i64) {
         count_asleep(gp, mp);
         deadlock::check();
         mp.park.sleep();
-        return;
-    }
-    if !mp.park.sleep_until(deadline)
-        && gp.park.fire(ticket, Cause::Timeout) == Fire::Lost
-    {
+    } else if !mp.park.sleep_until(deadline) {
+        if gp.park.fire(ticket, Cause::Timeout) != Fire::Lost {
+            // Nobody else will wake us.
+            return;
+        }
         // Somebody won just now, and wakes us.
         mp.park.sleep();
     }
+    mp.park.clear();
 }
 
 /// Counts this thread as asleep, unless it has been woken already. A waker

@@ -116,7 +116,7 @@ fn check_sizes(spec: &NewG<'_>) -> Result<()> {
     }
     let Some(args) = spec.args else { return Ok(()) };
     let stack = match spec.stack_size {
-        0 => stack::default_size(),
+        0 => stack::default_size() + stack::GUARD,
         n => n,
     };
     if args.len() > MAX_ARGS.min(stack / 4) {
@@ -357,6 +357,12 @@ pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
 /// Errors: `EINVAL` for null, a stale or an invented handle.
 pub(crate) fn lookup(handle: *mut c_void) -> Result<&'static G> {
     g_from_handle(handle).ok_or(Errno::EINVAL)
+}
+
+/// The same, for what needs a goroutine that has not ended.
+pub(crate) fn lookup_live(handle: *mut c_void) -> Result<&'static G> {
+    let gp = lookup(handle)?;
+    if gp.readgstatus() == GStatus::Dead { Err(Errno::EINVAL) } else { Ok(gp) }
 }
 
 /// Live goroutines of the host.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     gmp::{
-        G, M, MAXPROCS, MAXTHREADS, P, SCHED, allp, gomaxprocs, m_of_word,
+        DEBUG, G, M, MAXPROCS, MAXTHREADS, P, SCHED, allp, gomaxprocs, m_of_word,
         owner::POwner,
     },
     os::{clock::thread_cputime, task::TaskStat},
@@ -86,15 +86,14 @@ impl Watch {
         Self { seen: Vec::new(), detached: Vec::new(), recounted: 0 }
     }
 
-    /// One look at all Ps. `overslept`: this look came much later than it was
-    /// to.
-    pub(crate) fn look(&mut self, now: i64, overslept: bool) -> Found {
+    /// One look at all Ps. `trusted`: this look came in time, so it may judge.
+    pub(crate) fn look(&mut self, now: i64, trusted: bool) -> Found {
         let n = gomaxprocs().min(MAXPROCS);
         self.seen.resize_with(n.max(self.seen.len()), Seen::default);
         self.recount(now);
         let mut found = Found::default();
         for id in 0..n {
-            self.look_at(id, now, overslept, &mut found);
+            self.look_at(id, now, trusted, &mut found);
         }
         found
     }
@@ -103,7 +102,7 @@ impl Watch {
         &mut self,
         id: usize,
         now: i64,
-        overslept: bool,
+        trusted: bool,
         found: &mut Found,
     ) {
         let pp = allp(id);
@@ -130,16 +129,10 @@ impl Watch {
             return;
         }
         found.stuck = true;
-        let verdict = seen.judge(mp);
-        if overslept {
-            return;
-        }
-        match verdict {
-            Verdict::Unknown => {}
-            Verdict::Blocked => {
-                self.retake(pp, m, None);
-            }
-            Verdict::Busy => self.busy(pp, mp, m, now),
+        match seen.judge(mp) {
+            Verdict::Blocked if trusted => self.retake(pp, m, None),
+            Verdict::Busy if trusted => self.busy(pp, mp, m, now),
+            _ => {}
         }
     }
 
@@ -160,7 +153,9 @@ impl Watch {
 
     /// Takes the P; `busy` is the CPU time of a thread that goes on running.
     fn retake(&mut self, pp: &'static P, m: u64, busy: Option<i64>) {
-        if out_of_threads() || !try_retake(pp, m, |pp, m| pp.owner.take(m)) {
+        // Relaxed: set at boot.
+        let handoff = DEBUG.handoff.load(Relaxed);
+        if !handoff || out_of_threads() || !try_retake(pp, m, |pp, m| pp.owner.take(m)) {
             return;
         }
         self.seen[pp.id as usize].m = 0;

@@ -85,10 +85,7 @@ fn sysmon() {
         let now = nanotime();
         serve();
         trace.print(now, &watch);
-        // Relaxed: set at boot.
-        let handoff = DEBUG.handoff.load(Relaxed);
-        let overslept = !handoff || now - due > OVERSLEPT;
-        let found = watch.look(now, overslept);
+        let found = watch.look(now, now - due < OVERSLEPT);
         wake_for_work(now);
         scavenge();
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
