@@ -89,7 +89,7 @@ $(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a
 	    -o $(LIB)/reached.o $(RELEASE)/libgmprt.a
 	ld -r -o $(LIB)/gmprt.o $(LIB)/reached.o
 	objcopy -w $(PUBLIC:%=--keep-global-symbol='%') \
-	    -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
+	    --weaken-symbol='_cgo_*' -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
 	rm -f $@
 	ar rcsD $@ $(LIB)/gmprt.o
 	rm $(LIB)/reached.o $(LIB)/gmprt.o

@@ -90,11 +90,11 @@ fn stages(outcome: &Outcome) -> Vec<(String, i64, i64)> {
 #[test]
 fn inittrace_lists_the_stages_in_their_order() {
     let program = build("loaded.c", Link::Shared);
-    let outcome =
-        run(program.command().env("GMPDEBUG", "inittrace=1"), LIMIT);
+    let outcome = run(program.command().env("GMPDEBUG", "inittrace=1"), LIMIT);
     let seen = stages(outcome.exited(0));
     let known = |name: &String| STAGES.contains(&name.as_str());
-    let names: Vec<_> = seen.iter().map(|s| &s.0).filter(|n| known(n)).collect();
+    let names: Vec<_> =
+        seen.iter().map(|s| &s.0).filter(|n| known(n)).collect();
     assert_eq!(names, STAGES, "{}", outcome.report());
     // One begins where the other ends, and they add up.
     for pair in seen.windows(2) {
@@ -210,8 +210,7 @@ fn the_list_of_goroutines_is_as_long_as_asked_for() {
         [("none", 0, 0), ("single", 0, 0), ("all", 3, 0), ("system", 3, 2)];
     let program = build("listing.c", Link::Shared);
     for (level, waiters, own) in levels {
-        let outcome =
-            run(program.command().env("GMP_TRACEBACK", level), LIMIT);
+        let outcome = run(program.command().env("GMP_TRACEBACK", level), LIMIT);
         outcome
             .died_by(SIGABRT)
             .said("fatal error: stack overflow\ngoroutine ")

@@ -13,7 +13,8 @@
 //!  * stack's bounds, low and high, which may be changed. setg stores the
 //!  * thread's current goroutine, tls is the address of that word, and tlsbase
 //!  * the thread's fs. */
-//! void (*_cgo_init)(void *g0, void (*setg)(void *), void **tls, void *tlsbase);
+//! void (*_cgo_init)(void *g0, void (*setg)(void *), void **tls,
+//!                   void *tlsbase);
 //!
 //! /* Makes the thread m0, which calls fn(arg). 0 or an errno. Called by the
 //!  * constructor: may not wait for what other threads do. */
@@ -30,8 +31,8 @@
 //! };
 //! int (*_cgo_thread_start)(const struct gmp_thread_start *start);
 //!
-//! /* The runtime is up: on the main goroutine, on m0's thread. May call the
-//!  * library. */
+//! /* The runtime is up: on the main goroutine, locked to its thread, which is
+//!  * m0's. May call the library. */
 //! void (*_cgo_notify_runtime_init_done)(void);
 //! ```
 //!

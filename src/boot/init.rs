@@ -28,7 +28,6 @@ use crate::{
     stack,
 };
 use core::{
-    arch::x86_64::__cpuid,
     ffi::{c_char, c_int},
     hint::black_box,
     ptr,
@@ -38,9 +37,8 @@ use core::{
 const MAXMCOUNT_DEFAULT: i32 = 10_000;
 /// Pages smaller than this the guards are not made for.
 const MIN_PAGE_SIZE: usize = 4096;
-/// Bits of CPUID's EDX for leaf 1: FXSAVE and SSE2. The C ABI passes numbers
-/// in those registers. (`AT_HWCAP` should say the same, but glibc's getauxval
-/// gives a value of its own for it.)
+/// Bits of CPUID's EDX for leaf 1: FXSAVE and SSE2. (`AT_HWCAP` should say the
+/// same, but glibc's getauxval gives a value of its own for it.)
 const CPU_NEEDED: u32 = 1 << 24 | 1 << 26;
 
 unsafe extern "C" {
@@ -78,9 +76,11 @@ extern "C" fn check() {
     {
         throw("check: g0 and m0 do not know each other");
     }
-    let aligned = ptr::from_ref(&runtime_g0).addr() % align_of::<G>() == 0
-        && ptr::from_ref(&runtime_m0).addr() % align_of::<M>() == 0;
-    if !aligned {
+    let g0 = ptr::from_ref(&runtime_g0).addr();
+    let m0 = ptr::from_ref(&runtime_m0).addr();
+    if !g0.is_multiple_of(align_of::<G>())
+        || !m0.is_multiple_of(align_of::<M>())
+    {
         throw("check: g0 or m0 is not aligned");
     }
 }
@@ -223,12 +223,14 @@ extern "C" fn randinit() {
     RANDSEED.store(seed, Relaxed);
 }
 
-/// The processor has what the C ABI passes numbers in.
+/// The processor has the registers that the C ABI passes numbers in. 0 stands
+/// for a processor whose CPUID tells nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cpuinit() {
     stage(c"cpuinit");
-    if __cpuid(1).edx & CPU_NEEDED != CPU_NEEDED {
+    let features = runtime_processorFeatures.load(Relaxed);
+    if features != 0 && features & CPU_NEEDED != CPU_NEEDED {
         throw("cpuinit: the processor has no SSE2");
     }
 }

@@ -9,27 +9,27 @@
 //! kind of guard as SIGSEGV.
 //!
 //! Invariants:
-//! 1. `SAVED` is written once, before the handler can run, and `RESET` says
-//!    that its handler was one for a single time and has had it.
+//! 1. `SAVED` is written once, before the handler can run; to read it is one
+//!    load then.
 //! 2. The handler locks and allocates nothing, and uses of the runtime only g
 //!    and the fields of the goroutine that runs on this thread.
 
 use super::dump;
 use crate::{
     arch,
-    base::throw::fatal_args,
+    base::{
+        sync::{AtomicBool, Ordering::*},
+        throw::fatal_args,
+    },
     gmp::G,
     os::signal::{self, SigAction, SigHandler, SigMask},
     stack,
 };
 use core::{
-    cell::UnsafeCell,
     ffi::{c_int, c_void},
-    fmt,
-    mem::{self, MaybeUninit},
-    ptr,
-    sync::atomic::{AtomicBool, Ordering::*},
+    fmt, mem, ptr,
 };
+use std::sync::OnceLock;
 
 type SigSet = libc::sigset_t;
 
@@ -37,18 +37,16 @@ type SigSet = libc::sigset_t;
 const SIGNALS: c_int = 64;
 
 /// The host's action, as it was when the library was loaded.
-struct Saved(UnsafeCell<MaybeUninit<SigAction>>);
-// SAFETY: written before the handler can run, read by it only (invariant 1).
-unsafe impl Sync for Saved {}
-
-static SAVED: Saved = Saved(UnsafeCell::new(MaybeUninit::uninit()));
+static SAVED: OnceLock<SigAction> = OnceLock::new();
+/// It was one for a single time, and has had it.
 static RESET: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler. Part of `libpreinit`: once.
 pub(crate) fn install() {
     let Ok(old) = signal::sigaction_get(libc::SIGSEGV) else { return };
-    // SAFETY: the handler is not installed yet (invariant 1).
-    unsafe { (*SAVED.0.get()).write(old) };
+    if SAVED.set(old).is_err() {
+        return;
+    }
     let mut new = signal::handler_action(sigsegv);
     // Whether an interrupted call is taken up again is the host's choice.
     new.sa_flags &= !libc::SA_RESTART;
@@ -103,8 +101,8 @@ fn overflow(gp: &G) -> ! {
 /// # Safety
 /// The arguments are those of the handler.
 unsafe fn chain(sig: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: written before the handler was installed (invariant 1).
-    let old = unsafe { (*SAVED.0.get()).assume_init_ref() };
+    // Invariant 1.
+    let Some(old) = SAVED.get() else { return };
     // SAFETY: the kernel's, for this call.
     let is_fault = unsafe { (*info).si_code } > 0;
     let once = old.sa_flags & libc::SA_RESETHAND != 0;

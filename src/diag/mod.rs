@@ -3,9 +3,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `fault` | a fault on a stack's guard is a stack overflow; others are the host's |
+//! | `fault` | names an overflown stack; other faults are the host's |
 //! | `dump` | the goroutines, listed after a fatal error |
-//! | `exception` | an exception that no frame of a goroutine catches |
+//! | `exception` | names an exception that no frame catches |
 
 pub(crate) mod dump;
 mod exception;

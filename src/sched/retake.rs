@@ -22,13 +22,14 @@
 use super::{
     find::work_waits,
     procs::{handoffp, try_retake},
+    threads::warn_no_thread,
 };
 use crate::{
     gmp::{
         DEBUG, G, M, MAXPROCS, MAXTHREADS, P, SCHED, allp, gomaxprocs, m_of_word,
         owner::POwner,
     },
-    os::{clock::thread_cputime, task::TaskStat},
+    os::{Errno, clock::thread_cputime, task::TaskStat},
 };
 use core::sync::atomic::Ordering::*;
 
@@ -167,7 +168,8 @@ impl Watch {
         handoffp(pp);
     }
 
-    /// Forgets threads that have a P again, sleep, or did not run lately.
+    /// Forgets threads that have a P again, or sleep. That a thread did not
+    /// run lately says little: with many of them each has to wait.
     fn recount(&mut self, now: i64) {
         let due = now - self.recounted >= RECOUNT;
         if due {
@@ -182,10 +184,11 @@ impl Watch {
                 return true;
             }
             // Acquire: pairs with minit.
-            let cpu = thread_cputime(mp.procid.load(Acquire));
+            let tid = mp.procid.load(Acquire);
             let before = d.cpu;
-            d.cpu = cpu.unwrap_or(before);
+            d.cpu = thread_cputime(tid).unwrap_or(before);
             d.cpu != before
+                || TaskStat::open(tid).is_ok_and(|task| runs(&task))
         });
     }
 
@@ -216,15 +219,14 @@ impl Seen {
         if self.task.as_ref().is_none_or(|t| t.0 != tid) {
             self.task = TaskStat::open(tid).ok().map(|t| (tid, t));
         }
-        match self.task.as_ref().map(|t| t.1.state()) {
-            Some(Ok(state)) => state == b'R',
-            // No such file (no /proc, no fd to spare): the clock has to do.
-            _ => {
-                self.task = None;
-                false
-            }
-        }
+        // No such file (no /proc, no fd to spare): the clock has to do.
+        self.task.as_ref().is_some_and(|t| runs(&t.1))
     }
+}
+
+/// Whether the kernel says that the thread runs or could run.
+fn runs(task: &TaskStat) -> bool {
+    task.state().is_ok_and(|state| state == b'R')
 }
 
 /// Asks the goroutine that `mp` runs to yield at its next checkpoint.
@@ -238,9 +240,15 @@ fn request_yield(mp: &'static M) {
     }
 }
 
-/// Whether a P that is taken would find no thread to run it.
+/// Whether a P that is taken would find no thread to run it, which is said
+/// once.
 fn out_of_threads() -> bool {
     let sched = SCHED.lock();
-    sched.midle.is_null()
-        && sched.mcount() >= i64::from(MAXTHREADS.load(Relaxed))
+    let out = sched.midle.is_null()
+        && sched.mcount() >= i64::from(MAXTHREADS.load(Relaxed));
+    drop(sched);
+    if out {
+        warn_no_thread(Errno::EAGAIN);
+    }
+    out
 }

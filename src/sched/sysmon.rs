@@ -15,6 +15,7 @@
 //! itself may do so when its sleep ends, and then no wake-up comes.
 
 use super::{
+    deadlock,
     find::next_timer,
     park::{FOREVER, ready_permit},
     procs::wakep,
@@ -75,7 +76,6 @@ pub(crate) fn ask(what: Ask) {
 
 /// sysmon's thread. Never returns.
 fn sysmon() {
-    SCHED.lock().nmsys += 1;
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
     let mut trace = Trace::default();
@@ -106,10 +106,12 @@ fn sleep(nap: i64, quiet: bool) -> i64 {
     // At least a little, for a timer that nobody can serve yet.
     let mut until = (now + nap).min(next_timer().max(now + 50 * US));
     SCHED.sysmonnote.clear();
-    let sched = SCHED.lock();
+    let mut sched = SCHED.lock();
     if quiet && SCHED.npidle.load(SeqCst) as usize == gomaxprocs() {
         mode = sysmonwait::DEEP;
         until = deep_until(now);
+        // Once more, for whoever was on the way out at the last check.
+        deadlock::checkdead(&mut sched);
     }
     SCHED.sysmonwait.store(mode, SeqCst);
     drop(sched);

@@ -195,6 +195,7 @@ pub(crate) fn newm(
     } else {
         SCHED.lock().nmfreed -= 1;
     }
+    count_system(mp, 1);
     mp.mstartfn.set(f);
     mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
     mp.spinning.set(spinning);
@@ -210,8 +211,16 @@ pub(crate) fn newm(
     result
 }
 
+/// Counts threads that never run goroutines, from before they start.
+fn count_system(mp: &M, change: i32) {
+    if matches!(mp.kind.get(), MKind::Sysmon | MKind::Template) {
+        SCHED.lock().nmsys += change;
+    }
+}
+
 /// Takes back an M whose thread could not be made.
 fn unmake(mp: &'static M) {
+    count_system(mp, -1);
     mp.nextp.set(ptr::null());
     mp.spinning.set(false);
     SCHED.lock().nmfreed += 1;
@@ -370,6 +379,14 @@ pub(crate) fn no_thread(pp: &'static P, spinning: bool, why: Errno) {
     } else {
         sched.pidleput(pp);
     }
+    drop(sched);
+    warn_no_thread(why);
+}
+
+/// Says once that no more threads are to be had.
+#[cold]
+pub(crate) fn warn_no_thread(why: Errno) {
+    let mut sched = SCHED.lock();
     if mem::replace(&mut sched.thread_warned, true) {
         return;
     }
@@ -434,7 +451,6 @@ pub(crate) fn start_template() {
 
 /// Starts threads on behalf of those that must not.
 fn template_thread() {
-    SCHED.lock().nmsys += 1;
     loop {
         TEMPLATE_NOTE.clear();
         TEMPLATE_ASLEEP.store(true, SeqCst);

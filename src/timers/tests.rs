@@ -1,3 +1,5 @@
+//! Timer heaps against a model, and a hundred thousand timers.
+
 use super::*;
 use std::sync::{Arc, Mutex};
 
