@@ -96,6 +96,8 @@ func _rt0_amd64_lib
 	mov	_rt0_amd64_lib_argc[rip], rdi
 	mov	_rt0_amd64_lib_argv[rip], rsi
 	mark	_rt0_amd64_lib
+	mov	rdi, _rt0_amd64_lib_argc[rip]
+	mov	rsi, _rt0_amd64_lib_argv[rip]
 	call	libpreinit		// synchronous initialisation
 	test	eax, eax
 	jz	1f			// not now

@@ -289,19 +289,23 @@ fn arguments_arrive() {
         return;
     }
     let commands = "set language c\ntbreak runtime_main\nrun\n\
-                    printf \"argc=%d\\n\", *(int *)&runtime_argc\n\
-                    printf \"last=%s\\n\", \
-                    (*(char ***)&runtime_argv)[*(int *)&runtime_argc - 1]\n";
+                    set $argc = *(int *)&runtime_argc\n\
+                    set $argv = *(char ***)&runtime_argv\n\
+                    printf \"argc=%d\\n\", $argc\n\
+                    printf \"last=%s\\n\", $argv[$argc - 1]\n\
+                    printf \"loader=%d\\n\", \
+                    $argv + $argc + 1 == *(char ***)&environ\n";
     let late = common::build_alone(&source("late_host.c"));
     let library = common::shared_library().display().to_string();
     let runs = [
-        (build("walk.c", Link::Shared), vec!["one", "last one"]),
-        (late, vec![library.as_str(), "last one"]),
+        (build("walk.c", Link::Shared), vec!["one", "last one"], "loader=1"),
+        (late, vec![library.as_str(), "last one"], "loader=0"),
     ];
-    for (program, arguments) in &runs {
+    for (program, arguments, loader) in &runs {
         let outcome = gdb(program, arguments, commands);
-        let said = |line: &str| outcome.stdout.lines().any(|l| l == line);
-        assert!(said("argc=3"), "{}", outcome.report());
-        assert!(said("last=last one"), "{}", outcome.report());
+        for want in ["argc=3", "last=last one", loader] {
+            let said = outcome.stdout.lines().any(|line| line == want);
+            assert!(said, "want {want}\n{}", outcome.report());
+        }
     }
 }

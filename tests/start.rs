@@ -222,3 +222,30 @@ fn the_list_of_goroutines_is_as_long_as_asked_for() {
         assert_eq!(lines("\"bgs"), own, "{level}");
     }
 }
+
+/// A thread that runs goroutines cannot be ended by one of them.
+#[test]
+fn pthread_exit_on_a_goroutine_is_fatal() {
+    let program = build("thread_exit.c", Link::Shared);
+    for case in ["exit", "cancel"] {
+        run(program.command().arg(case), LIMIT)
+            .died_by(SIGABRT)
+            .said_once("fatal error: goroutine ")
+            .said(" \"leaver\": pthread_exit on a goroutine\n");
+    }
+}
+
+/// The list follows the message about an exception too, and the language's own
+/// way to end the process follows the list.
+#[test]
+fn an_uncaught_exception_is_told_before_the_language_ends_the_process() {
+    let program = build("throw.cc", Link::Shared);
+    let run_with =
+        |level| run(program.command().env("GMP_TRACEBACK", level), LIMIT);
+    let message = "\"thrower\": uncaught exception of type \
+                   std::out_of_range\nthe handler ran\n";
+    run_with("single").exited(3).said(message);
+    let outcome = run_with("all");
+    outcome.exited(3).said_once("[for ever] \"waiter\"");
+    assert!(outcome.stderr.ends_with("the handler ran\n"));
+}

@@ -51,8 +51,11 @@ unsafe extern "C" fn gmprt_personality(
     exception: *const c_void,
     _context: *mut c_void,
 ) -> c_int {
+    if let Some(gp) = dump::failing() {
+        dump::told(gp);
+    }
     if actions & FORCE_UNWIND != 0 {
-        fatal_args(format_args!("{}pthread_exit on a goroutine", Who));
+        fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
     }
     if actions & SEARCH_PHASE != 0 {
         // SAFETY: as the caller promises.
@@ -60,6 +63,8 @@ unsafe extern "C" fn gmprt_personality(
         let mut w = SigWriter::stderr();
         // A SigWriter reports no errors.
         let _ = writeln!(w, "fatal error: {Who}uncaught {thrown}");
+        drop(w);
+        dump::print_goroutines();
     }
     CONTINUE_UNWIND
 }

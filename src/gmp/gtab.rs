@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Invariants:
-//! 1. A slab pointer is written once, under `ALLG`, after all its Gs are
-//!    initialised; readers need no lock.
+//! 1. A slab pointer is written once, under `ALLG`, and `COUNT` grows past a G
+//!    once that is initialised; readers need no lock.
 //! 2. A G's generation changes when it dies, before it goes to a free list.
 
 use super::G;
@@ -26,6 +26,10 @@ use core::{
 
 /// Gs in a slab: 256 KiB.
 const SLAB: usize = 1024;
+const SLAB_BYTES: usize = SLAB * size_of::<G>();
+/// Slabs mapped at a time, where there is room: few mappings hold millions of
+/// Gs, and what is not touched costs nothing.
+const CHUNK: usize = 64;
 /// Slabs at most: 67 million Gs.
 const SLABS: usize = 65_536;
 
@@ -41,12 +45,10 @@ pub(crate) fn galloc() -> Option<&'static G> {
     let index = COUNT.load(Relaxed);
     let (slab, at) = (index as usize / SLAB, index as usize % SLAB);
     let entry = TABLE.get(slab)?;
-    let mut base = entry.load(Relaxed);
-    if base.is_null() {
-        base = os::mem::map_data(SLAB * size_of::<G>()).ok()?.cast();
-        // Release: pairs with the acquire in g_at (invariant 1).
-        entry.store(base, Release);
+    if entry.load(Relaxed).is_null() {
+        map_slabs(slab)?;
     }
+    let base = entry.load(Relaxed);
     // SAFETY: at < SLAB, so within the slab.
     let place = unsafe { base.add(at) };
     // SAFETY: the slab is mapped, and nobody knows this place yet: COUNT
@@ -56,6 +58,23 @@ pub(crate) fn galloc() -> Option<&'static G> {
     COUNT.store(index + 1, Release);
     // SAFETY: just initialised, never unmapped.
     Some(unsafe { &*place })
+}
+
+/// Maps a chunk of slabs from number `first` on, or one where memory is
+/// scarce. Under `ALLG`.
+fn map_slabs(first: usize) -> Option<()> {
+    let many = CHUNK.min(SLABS - first);
+    let (base, n) = match os::mem::map_data(many * SLAB_BYTES) {
+        Ok(base) => (base, many),
+        Err(_) => (os::mem::map_data(SLAB_BYTES).ok()?, 1),
+    };
+    for (i, entry) in TABLE[first..first + n].iter().enumerate() {
+        // SAFETY: i < n, so within the mapping.
+        let slab = unsafe { base.add(i * SLAB_BYTES) };
+        // Release: pairs with the acquire in g_at (invariant 1).
+        entry.store(slab.cast(), Release);
+    }
+    Some(())
 }
 
 fn g_at(index: u32) -> Option<&'static G> {
