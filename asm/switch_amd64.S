@@ -16,8 +16,7 @@
 // A switch writes it; nothing keeps its address over a switch.
 
 #include "offsets.h"
-
-	.intel_syntax noprefix
+#include "macros.h"
 
 	.section .tbss,"awT",@nobits
 	.globl	gmprt_tls_g
@@ -29,37 +28,6 @@ gmprt_tls_g:
 	.zero	8
 
 	.text
-
-// Sets reg to the offset of g from fs.
-.macro get_tls reg
-	mov	\reg, qword ptr gmprt_tls_g@gottpoff[rip]
-.endm
-
-.macro func name
-	.globl	\name
-	.hidden	\name
-	.type	\name, @function
-	.balign	16
-\name:
-	.cfi_startproc
-.endm
-
-.macro endfunc name
-	.cfi_endproc
-	.size	\name, . - \name
-.endm
-
-.macro save reg
-	push	\reg
-	.cfi_adjust_cfa_offset 8
-	.cfi_rel_offset \reg, 0
-.endm
-
-.macro restore reg
-	pop	\reg
-	.cfi_adjust_cfa_offset -8
-	.cfi_restore \reg
-.endm
 
 // Pushes the frame above, but for the resume pc, which is our return address.
 .macro suspend

@@ -8,6 +8,10 @@
 use crate::gmp::G;
 use core::{arch::asm, ffi::c_void};
 
+#[expect(
+    improper_ctypes,
+    reason = "assembly reads the fields of G and M that `gmp` checks, no more"
+)]
 unsafe extern "C" {
     /// Suspends the running goroutine into `*from`, resumes `g` at `to`.
     pub(crate) fn gswitch(from: *mut usize, to: usize, g: *const G);

@@ -48,7 +48,7 @@ fn hello() {
 
 #[test]
 fn sieve() {
-    let is_prime = |n: &u32| (2..*n).all(|d| n % d != 0);
+    let is_prime = |n: &u32| (2..*n).all(|d| !n.is_multiple_of(d));
     let primes: String =
         (2..2000).filter(is_prime).map(|p| format!("{p}\n")).collect();
     for program in ["sieve", "sieve-static"] {

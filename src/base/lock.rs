@@ -116,6 +116,7 @@ impl<F: Futex> RawLock<F> {
     /// Takes the lock if it is free. Has no rank to respect: it never waits.
     #[inline]
     #[must_use]
+    #[cfg(any(test, loom))]
     pub fn try_lock(&self) -> bool {
         let acquired = self.acquire_free();
         #[cfg(all(debug_assertions, not(loom)))]
@@ -197,6 +198,7 @@ impl<T, F: Futex> Lock<T, F> {
 
     /// Takes the lock if it is free.
     #[inline]
+    #[cfg(any(test, loom))]
     pub fn try_lock(&self) -> Option<LockGuard<'_, T, F>> {
         let acquired = self.raw.try_lock();
         acquired.then(|| LockGuard { lock: self, not_send: PhantomData })

@@ -47,10 +47,6 @@ pub struct Note<F> {
 impl<F: Futex> Note<F> {
     const_unless_loom! {
         /// A note that is clear.
-        #[expect(
-            clippy::new_without_default,
-            reason = "notes live in statics; nothing makes one by default"
-        )]
         pub fn new() -> Self {
             Self { state: AtomicU32::new(CLEAR), futex: PhantomData }
         }

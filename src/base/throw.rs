@@ -35,11 +35,6 @@ pub fn set_throw_hook(hook: fn()) {
     HOOK.store(hook as *mut (), Ordering::Release);
 }
 
-/// Whether some thread is ending the process.
-pub fn throwing() -> bool {
-    THROWER.load(Ordering::Relaxed) != 0
-}
-
 /// Ends the process because of a bug in gmprt. `msg` starts with the name of
 /// the function that found it.
 #[cold]

@@ -298,9 +298,7 @@ fn full(ch: &GmpChan) -> bool {
 
 /// Whether a receive would block.
 fn empty(ch: &GmpChan) -> bool {
-    ch.capacity != 0
-        && ch.count.load(Acquire) == 0
-        && !ch.closed.load(Acquire)
+    ch.capacity != 0 && ch.count.load(Acquire) == 0 && !ch.closed.load(Acquire)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

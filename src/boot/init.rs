@@ -20,7 +20,7 @@ use crate::{
         throw::throw,
     },
     gmp::{
-        G, M, MAXMCOUNT, MAXPROCS, NCPU, PHYS_HUGE_PAGE_SIZE, RANDSEED,
+        DEBUG, G, M, MAXMCOUNT, MAXPROCS, NCPU, PHYS_HUGE_PAGE_SIZE, RANDSEED,
         runtime_g0, runtime_m0,
     },
     os::{auxv, clock::nanotime, cpu, mem, proc, signal::SigMask, thread},
@@ -189,6 +189,7 @@ extern "C" fn stackinit() {
 }
 
 fn set_stacks(settings: &Settings) {
+    DEBUG.stack_size.store(settings.stack_size.is_some(), Relaxed);
     let size = settings.stack_size.unwrap_or(0);
     if stack::stackinit(size, settings.guard_mprotect).is_err() {
         throw("stackinit: a size that was checked before");

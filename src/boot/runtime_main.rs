@@ -41,7 +41,10 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
         throw("runtime_main: not on m0");
     }
     stage(c"sysmon");
-    sched::start_sysmon();
+    if let Err(e) = sched::start_sysmon() {
+        gate::fail(e);
+        return;
+    }
     sched::lock_os_thread();
     runtime_inittasks();
     gcenable();

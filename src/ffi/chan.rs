@@ -32,8 +32,7 @@ pub extern "C" fn gmp_chan_make(
     elem_size: usize,
     capacity: usize,
 ) -> *mut gmp_chan {
-    GmpChan::make(elem_size, capacity)
-        .map_or(ptr::null_mut(), |ch| ch.cast())
+    GmpChan::make(elem_size, capacity).map_or(ptr::null_mut(), |ch| ch.cast())
 }
 
 /// Takes one more reference to `ch`; returns `ch`. NULL does nothing. Never

@@ -28,9 +28,8 @@ pub struct gmp_g;
 /// Runs on the scheduler's stack once the parking goroutine is Waiting; may
 /// unlock `lock` and make calls that cannot block. 0 resumes at once.
 #[expect(non_camel_case_types, reason = "the C name")]
-pub type gmp_unlockf = Option<
-    unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int,
->;
+pub type gmp_unlockf =
+    Option<unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int>;
 
 type Unlock = unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int;
 
@@ -39,7 +38,6 @@ type Unlock = unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int;
 pub const GMP_LOCKED_THREAD: u32 = 1;
 
 /// How to start a goroutine; begin with GMP_ATTR_INIT.
-#[expect(non_camel_case_types, reason = "the C name")]
 #[repr(C)]
 pub struct gmp_attr {
     /// sizeof(gmp_attr), which GMP_ATTR_INIT sets.
@@ -59,10 +57,7 @@ pub struct gmp_attr {
 /// # Safety
 /// `func` may be called with `arg`, on another thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn gmp_go(
-    func: gmp_fn,
-    arg: *mut c_void,
-) -> c_int {
+pub unsafe extern "C" fn gmp_go(func: gmp_fn, arg: *mut c_void) -> c_int {
     call(|| {
         let func = func.ok_or(Errno::EINVAL)?;
         newproc::newproc1(&NewG::new(func, arg)).map(drop)
@@ -96,8 +91,10 @@ pub unsafe extern "C" fn gmp_go_copy(
             // SAFETY: readable, as the caller promises.
             unsafe { slice::from_raw_parts(args.cast(), size) }
         };
-        let spec =
-            NewG { args: Some(bytes), ..NewG::new(func, core::ptr::null_mut()) };
+        let spec = NewG {
+            args: Some(bytes),
+            ..NewG::new(func, core::ptr::null_mut())
+        };
         newproc::newproc1(&spec).map(drop)
     })
 }

@@ -13,7 +13,6 @@ use core::ffi::c_int;
 /// A mutex that goroutines and host threads share; begin with GMP_MUTEX_INIT,
 /// or all zero. It needs no destructor. It belongs to nobody: one may lock it
 /// here and another unlock it there.
-#[expect(non_camel_case_types, reason = "the C name")]
 #[repr(C)]
 pub struct gmp_mutex {
     pub _state: u32,
@@ -23,7 +22,6 @@ pub struct gmp_mutex {
 
 /// Waits for a number of goroutines; begin with GMP_WAITGROUP_INIT, or all
 /// zero. It needs no destructor.
-#[expect(non_camel_case_types, reason = "the C name")]
 #[repr(C)]
 pub struct gmp_waitgroup {
     pub _state: u64,

@@ -27,8 +27,9 @@ use core::{
 /// Gs in a slab: 256 KiB.
 const SLAB: usize = 1024;
 const SLAB_BYTES: usize = SLAB * size_of::<G>();
-/// Slabs mapped at a time, where there is room: few mappings hold millions of
-/// Gs, and what is not touched costs nothing.
+/// Slabs mapped at a time, at least, where there is room. Each chunk is as
+/// large as all before it: few mappings hold millions of Gs, and what is not
+/// touched costs nothing.
 const CHUNK: usize = 64;
 /// Slabs at most: 67 million Gs.
 const SLABS: usize = 65_536;
@@ -63,7 +64,7 @@ pub(crate) fn galloc() -> Option<&'static G> {
 /// Maps a chunk of slabs from number `first` on, or one where memory is
 /// scarce. Under `ALLG`.
 fn map_slabs(first: usize) -> Option<()> {
-    let many = CHUNK.min(SLABS - first);
+    let many = CHUNK.max(first).min(SLABS - first);
     let (base, n) = match os::mem::map_data(many * SLAB_BYTES) {
         Ok(base) => (base, many),
         Err(_) => (os::mem::map_data(SLAB_BYTES).ok()?, 1),
@@ -106,12 +107,7 @@ pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
     (gp.generation.load(Acquire) == (bits >> 32) as u32).then_some(gp)
 }
 
-/// How many Gs were ever made, dead ones included.
-pub(crate) fn gcount_slots() -> u32 {
-    COUNT.load(Acquire)
-}
-
 /// Every G ever made, dead ones included; takes no lock.
 pub(crate) fn each_g() -> impl Iterator<Item = &'static G> {
-    (0..gcount_slots()).filter_map(g_at)
+    (0..COUNT.load(Acquire)).filter_map(g_at)
 }

@@ -217,6 +217,10 @@ impl ParkWord {
 
     /// Anybody: cancels the goroutine for good, and ends a wait that may be
     /// cancelled. The caller readies the goroutine on [`Fire::Parked`].
+    #[cfg_attr(
+        not(loom),
+        expect(dead_code, reason = "nothing in the C surface cancels yet")
+    )]
     pub fn cancel(&self) -> Fire {
         self.post(CANCEL, CANCELLABLE, Cause::Cancel)
     }
@@ -232,6 +236,10 @@ impl ParkWord {
     }
 
     /// Whether the goroutine was cancelled.
+    #[cfg_attr(
+        not(loom),
+        expect(dead_code, reason = "nothing in the C surface cancels yet")
+    )]
     pub fn cancelled(&self) -> bool {
         // Acquire: pairs with cancel's release.
         self.attention.load(Acquire) & CANCEL != 0

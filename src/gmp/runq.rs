@@ -63,11 +63,6 @@ impl<T, const N: usize> RunQueue<T, N> {
         }
     }
 
-    /// Whether it was empty at some moment during the call.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Appends `item`. A full ring takes nothing and returns false.
     ///
     /// # Safety

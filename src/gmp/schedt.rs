@@ -272,17 +272,6 @@ pub(crate) fn allm_push(mp: &'static M) {
     }
 }
 
-/// Every M ever published.
-pub(crate) fn each_m() -> impl Iterator<Item = &'static M> {
-    let mut at = ALLM.load(Acquire).cast_const();
-    core::iter::from_fn(move || {
-        // SAFETY: null or a type-stable M.
-        let mp = unsafe { at.as_ref() }?;
-        at = mp.alllink.get();
-        Some(mp)
-    })
-}
-
 /// The first M, on the thread that ran `rt0_go`.
 #[unsafe(no_mangle)]
 pub(crate) static runtime_m0: M = M::new(MKind::Worker);

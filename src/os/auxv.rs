@@ -14,11 +14,6 @@ pub(crate) fn random() -> Option<[u8; 16]> {
     unsafe { at.as_ref() }.copied()
 }
 
-/// The processor's capability words, `AT_HWCAP` and `AT_HWCAP2`.
-pub(crate) fn hwcap() -> [usize; 2] {
-    [get(libc::AT_HWCAP), get(libc::AT_HWCAP2)]
-}
-
 /// The least size of a signal stack in bytes: what the kernel stores of this
 /// processor's registers. 0 on kernels that do not tell.
 pub(crate) fn minsigstksz() -> usize {
@@ -44,7 +39,6 @@ mod tests {
     fn the_kernel_tells_something_plausible() {
         assert_eq!(page_size(), 4096);
         assert_ne!(random(), Some([0; 16]));
-        assert_ne!(hwcap()[0], 0);
         assert!((0..1 << 20).contains(&minsigstksz()));
         assert_ne!(entry(), 0);
     }

@@ -150,6 +150,7 @@ unsafe fn advise(base: *mut u8, len: usize, advice: c_int) -> Result<()> {
 
 /// Whether this kernel knows guards that cost no mapping. Tries it once more
 /// at each call.
+#[cfg(test)]
 pub(crate) fn has_guard_install() -> bool {
     let len = page_size();
     let Ok(page) = map_reserve(len) else { return false };

@@ -37,6 +37,7 @@ impl SigMask {
     }
 
     /// Whether `sig` is in the set.
+    #[cfg(test)]
     pub(crate) fn contains(&self, sig: c_int) -> bool {
         // SAFETY: the set is initialised.
         unsafe { libc::sigismember(&raw const self.0, sig) == 1 }

@@ -3,10 +3,8 @@
 use super::errno::{Errno, KeepErrno, Result};
 use super::mem::page_size;
 use super::signal::SigMask;
-use crate::base::sync::{AtomicUsize, Ordering};
 use core::ffi::{CStr, c_void};
 use core::mem::MaybeUninit;
-use core::ptr;
 
 /// What a thread runs; its result goes to [`join`].
 pub(crate) type ThreadStart = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
@@ -33,32 +31,6 @@ pub(crate) unsafe fn newosproc(
     // SAFETY: as the caller promises.
     unsafe { create(start, arg, stack_size, libc::PTHREAD_CREATE_DETACHED) }
         .map(drop)
-}
-
-/// As [`newosproc`], but the thread stays until it is joined.
-///
-/// # Safety
-/// As [`newosproc`].
-pub(crate) unsafe fn newosproc_joinable(
-    start: ThreadStart,
-    arg: *mut c_void,
-    stack_size: usize,
-) -> Result<Thread> {
-    // SAFETY: as the caller promises.
-    unsafe { create(start, arg, stack_size, libc::PTHREAD_CREATE_JOINABLE) }
-}
-
-/// Waits for the end of a thread and gives back what its start returned.
-///
-/// `EDEADLK` for the calling thread itself.
-///
-/// # Safety
-/// `thread` is from [`newosproc_joinable`] and joined once.
-pub(crate) unsafe fn join(thread: Thread) -> Result<*mut c_void> {
-    let mut result = ptr::null_mut();
-    // SAFETY: result is a local variable; the thread is as promised.
-    let r = unsafe { libc::pthread_join(thread, &raw mut result) };
-    Errno::from_pthread(r).map(|()| result)
 }
 
 unsafe fn create(
@@ -105,17 +77,6 @@ impl ThreadAttr {
         Ok(Self(unsafe { attr.assume_init() }))
     }
 
-    /// The attributes of the calling thread, as they are.
-    fn of_current() -> Result<Self> {
-        let mut attr = MaybeUninit::uninit();
-        // SAFETY: attr is a local variable, and this thread lives.
-        let r =
-            unsafe { libc::pthread_getattr_np(current(), attr.as_mut_ptr()) };
-        Errno::from_pthread(r)?;
-        // SAFETY: the call returned 0, so it has written attr.
-        Ok(Self(unsafe { attr.assume_init() }))
-    }
-
     fn set(&mut self, stack_size: usize, detach_state: i32) -> Result<()> {
         let attr = &raw mut self.0;
         let size = thread_stack_size(stack_size);
@@ -126,22 +87,6 @@ impl ThreadAttr {
         let r =
             unsafe { libc::pthread_attr_setdetachstate(attr, detach_state) };
         Errno::from_pthread(r)
-    }
-
-    /// The lowest address and the length of the stack.
-    fn stack(&self) -> Result<(usize, usize)> {
-        let mut lo = ptr::null_mut();
-        let mut len = 0;
-        // SAFETY: the attributes are initialised, the others local variables.
-        let r = unsafe {
-            libc::pthread_attr_getstack(
-                &raw const self.0,
-                &raw mut lo,
-                &raw mut len,
-            )
-        };
-        Errno::from_pthread(r)?;
-        Ok((lo as usize, len))
     }
 }
 
@@ -160,12 +105,6 @@ fn thread_stack_size(usable: usize) -> usize {
     let min = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
     let min = usize::try_from(min).unwrap_or(libc::PTHREAD_STACK_MIN);
     usable.saturating_add(min).next_multiple_of(page_size())
-}
-
-/// The calling thread.
-fn current() -> Thread {
-    // SAFETY: takes no argument and cannot fail.
-    unsafe { libc::pthread_self() }
 }
 
 /// Makes a key for a value per thread, whose destructor runs when a thread
@@ -206,35 +145,6 @@ pub(crate) fn osyield() {
     unsafe { libc::sched_yield() };
 }
 
-/// The main thread's stack, once it has asked for it: the C library reads
-/// `/proc/self/maps` to answer. `MAIN_SELF` is 0, or the main thread, and then
-/// the bounds are set.
-static MAIN_SELF: AtomicUsize = AtomicUsize::new(0);
-static MAIN_LO: AtomicUsize = AtomicUsize::new(0);
-static MAIN_HI: AtomicUsize = AtomicUsize::new(0);
-
-/// The calling thread's stack, from the lowest address that may be used to the
-/// first one above it. The main thread's grows down to its lower bound as
-/// needed.
-///
-/// An error, such as `ENOENT` without `/proc`, on the main thread only.
-pub(crate) fn current_stack_bounds() -> Result<(usize, usize)> {
-    let me = current() as usize;
-    // Pairs with the release below: publishes the bounds.
-    if MAIN_SELF.load(Ordering::Acquire) == me {
-        let lo = MAIN_LO.load(Ordering::Relaxed);
-        return Ok((lo, MAIN_HI.load(Ordering::Relaxed)));
-    }
-    let _keep = KeepErrno::new();
-    let (lo, len) = ThreadAttr::of_current()?.stack()?;
-    if gettid() == std::process::id() as i32 {
-        MAIN_LO.store(lo, Ordering::Relaxed);
-        MAIN_HI.store(lo + len, Ordering::Relaxed);
-        MAIN_SELF.store(me, Ordering::Release);
-    }
-    Ok((lo, lo + len))
-}
-
 /// How large the main thread's stack may grow, in bytes; none if unlimited.
 pub(crate) fn main_stack_rlimit() -> Option<usize> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -249,7 +159,9 @@ pub(crate) fn main_stack_rlimit() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::sync::{AtomicUsize, Ordering};
     use crate::os::clock::{nanotime, usleep};
+    use core::ptr;
 
     /// What a test thread saw.
     struct Seen {
@@ -259,17 +171,47 @@ mod tests {
         blocked: bool,
     }
 
+    /// This thread's stack, as the C library knows it.
+    fn stack_bounds() -> (usize, usize) {
+        let mut attr = MaybeUninit::uninit();
+        // SAFETY: takes no argument and cannot fail.
+        let me = unsafe { libc::pthread_self() };
+        // SAFETY: attr is a local variable, and this thread lives.
+        let r = unsafe { libc::pthread_getattr_np(me, attr.as_mut_ptr()) };
+        assert_eq!(r, 0);
+        // SAFETY: the call returned 0, so it has written attr.
+        let attr = ThreadAttr(unsafe { attr.assume_init() });
+        let (mut lo, mut len) = (ptr::null_mut(), 0);
+        // SAFETY: the attributes are initialised, the others local variables.
+        let r = unsafe {
+            libc::pthread_attr_getstack(
+                &raw const attr.0,
+                &raw mut lo,
+                &raw mut len,
+            )
+        };
+        assert_eq!(r, 0);
+        (lo as usize, lo as usize + len)
+    }
+
+    /// Where `look` puts what it saw.
+    struct Slot {
+        seen: Option<Seen>,
+        done: AtomicUsize,
+    }
+
     unsafe extern "C" fn look(arg: *mut c_void) -> *mut c_void {
         let here = 0u8;
         let seen = Seen {
             tid: gettid(),
             here: (&raw const here) as usize,
-            bounds: current_stack_bounds().unwrap(),
+            bounds: stack_bounds(),
             blocked: SigMask::current().contains(libc::SIGUSR1),
         };
-        let slot = arg.cast::<Option<Seen>>();
-        // SAFETY: the test gives a slot that outlives this thread.
-        unsafe { *slot = Some(seen) };
+        // SAFETY: the test gives a slot that is never freed, and waits.
+        let slot = unsafe { &mut *arg.cast::<Slot>() };
+        slot.seen = Some(seen);
+        slot.done.store(1, Ordering::Release);
         arg
     }
 
@@ -277,13 +219,17 @@ mod tests {
     fn a_thread_runs_with_signals_blocked_on_the_stack_it_asked_for() {
         const SIZE: usize = 64 << 10;
         let before = SigMask::current().contains(libc::SIGUSR1);
-        let mut slot: Option<Seen> = None;
-        let arg = (&raw mut slot).cast();
-        // SAFETY: look writes to slot, which lives until the join.
-        let thread = unsafe { newosproc_joinable(look, arg, SIZE) }.unwrap();
-        // SAFETY: joined once.
-        assert_eq!(unsafe { join(thread) }, Ok(arg));
-        let seen = slot.unwrap();
+        let slot = Slot { seen: None, done: AtomicUsize::new(0) };
+        let slot = Box::leak(Box::new(slot));
+        let arg = ptr::from_mut(slot).cast();
+        // SAFETY: look writes to slot, which stays.
+        unsafe { newosproc(look, arg, SIZE) }.unwrap();
+        let deadline = nanotime() + 5_000_000_000;
+        while slot.done.load(Ordering::Acquire) == 0 {
+            assert!(nanotime() < deadline);
+            usleep(100);
+        }
+        let seen = slot.seen.take().unwrap();
         assert_ne!(seen.tid, gettid());
         assert!(seen.blocked);
         assert_eq!(SigMask::current().contains(libc::SIGUSR1), before);

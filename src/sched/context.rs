@@ -10,8 +10,7 @@ use crate::gmp::{CxaGlobals, G, M};
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 
 /// `__cxa_get_globals`, once a C++ unit has told us.
-static CXA_GET_GLOBALS: AtomicPtr<()> =
-    AtomicPtr::new(core::ptr::null_mut());
+static CXA_GET_GLOBALS: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// The type of `__cxa_get_globals`.
 pub(crate) type GetGlobals = unsafe extern "C" fn() -> *mut CxaGlobals;

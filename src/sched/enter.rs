@@ -15,13 +15,10 @@
 
 use crate::{
     arch,
+    base::sync::{AtomicBool, Ordering::*, compiler_fence, fence},
     gmp::{G, M, OwnedP, m_word},
 };
-use core::{
-    marker::PhantomData,
-    ptr,
-    sync::atomic::{AtomicBool, Ordering::*, compiler_fence, fence},
-};
+use core::{marker::PhantomData, ptr};
 
 static FENCES: AtomicBool = AtomicBool::new(false);
 
@@ -101,16 +98,6 @@ pub(crate) fn leave() {
         // before it takes it.
         gp.mp().in_runtime.store(false, Release);
     }
-}
-
-/// Runs `f`, code of the host, outside, in the middle of a call; then comes
-/// back in, perhaps without the P.
-pub(crate) fn outside<R>(f: impl FnOnce() -> R) -> R {
-    leave();
-    let r = f();
-    // The outer `Inside` goes on.
-    core::mem::forget(Inside::enter());
-    r
 }
 
 /// The P that `mp`, this thread's M, still holds.

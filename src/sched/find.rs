@@ -27,9 +27,7 @@ use super::{
 };
 use crate::{
     base::throw::throw,
-    gmp::{
-        G, M, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs,
-    },
+    gmp::{G, M, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs},
     os::clock::{nanotime, usleep},
 };
 use core::{
@@ -132,10 +130,11 @@ fn steal(pp: OwnedP) -> Option<&'static G> {
             if ptr::eq(victim, pp.get()) {
                 continue;
             }
-            if last && run_timers(victim) > 0 {
-                if let Some(gp) = runqget(pp) {
-                    return Some(gp);
-                }
+            if last
+                && run_timers(victim) > 0
+                && let Some(gp) = runqget(pp)
+            {
+                return Some(gp);
             }
             if let Some(gp) = runqsteal(pp, victim, last) {
                 return Some(gp);
@@ -192,10 +191,7 @@ fn random(pp: OwnedP) -> u64 {
 
 /// Gives the P back, stops spinning, looks everywhere once more, and sleeps:
 /// as the keeper of the time, or until woken.
-fn last_look(
-    mp: &'static M,
-    pp: OwnedP,
-) -> Option<(OwnedP, &'static G)> {
+fn last_look(mp: &'static M, pp: OwnedP) -> Option<(OwnedP, &'static G)> {
     let mut sched = SCHED.lock();
     if SCHED.gcwaiting.load(Relaxed) {
         drop(sched);

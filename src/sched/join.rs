@@ -61,7 +61,7 @@ pub(crate) fn ended(gp: &'static G, pp: Option<OwnedP>) {
         record => {
             let joiner = record as *const Joiner;
             // SAFETY: the waiter stays until it finds EXITED (invariant 1).
-            let (waiter, ticket) = unsafe { ((*joiner).gp, (*joiner).ticket) };
+            let &Joiner { gp: waiter, ticket } = unsafe { &*joiner };
             gp.joiner.store(EXITED, Release);
             if waiter.park.fire(ticket, Cause::Wake) == Fire::Parked {
                 ready(waiter, true);

@@ -14,8 +14,9 @@ use super::{
     threads::stopm,
 };
 use crate::{
-    gmp::{G, M, MKind, OwnedP, SCHED},
+    gmp::{DEBUG, G, M, MKind, OwnedP, SCHED},
     os::{Errno, Result},
+    stack,
 };
 use core::{
     ffi::c_void,
@@ -104,18 +105,25 @@ pub(crate) fn ended(gp: &'static G) -> bool {
 /// `PyGILState_GetThisThreadState`, where libpython is in the process.
 static PYTHON: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Looks for libpython; on a host thread, never during the start.
+/// Stack of a goroutine that may run Python, unless GMP_STACKSIZE says what.
+const PYTHON_STACK: usize = 1 << 20;
+
+/// Looks for libpython; on a host thread, never during the start. Once it is
+/// there, goroutines get stacks on which an interpreter can run.
 pub(crate) fn find_python() {
     if !PYTHON.load(Acquire).is_null() {
         return;
     }
     let f = crate::os::dl::find(c"PyGILState_GetThisThreadState");
+    if f.is_null() {
+        return;
+    }
+    // Relaxed: set at boot.
+    if !DEBUG.stack_size.load(Relaxed) {
+        // A size within bounds; what cannot be is left as it is.
+        let _set = stack::set_default_size(PYTHON_STACK - stack::GUARD);
+    }
     PYTHON.store(f.cast(), Release);
-}
-
-/// Whether libpython is in the process, as far as was looked.
-pub(crate) fn has_python() -> bool {
-    !PYTHON.load(Acquire).is_null()
 }
 
 /// Locks a parking goroutine for the park, if Python frames are on its stack

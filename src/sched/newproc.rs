@@ -13,7 +13,7 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GOIDCACHE, GStatus, GmpFn, HookResult, INLINE_ARGS, MAIN_STARTED,
+        G, GOIDCACHE, GStatus, GmpFn, HookResult, INLINE_ARGS, MAIN_STACK,
         OwnedP, SCHED, casgstatus, g_from_handle, galloc, gflag, handle_of,
     },
     os::{Errno, Result},
@@ -59,10 +59,14 @@ impl NewG<'_> {
     }
 }
 
-/// `newproc(fn)` of the start path: from rt0_go, on g0.
+/// `newproc(fn)` of the start path: from rt0_go, on g0. Makes the main
+/// goroutine; on the exe path that runs the program's `main`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn newproc(func: GmpFn, arg: *mut c_void) {
-    let spec = NewG { flags: gflag::SYSTEM, ..NewG::new(func, arg) };
+    // Relaxed: set earlier on this thread.
+    let stack_size = MAIN_STACK.load(Relaxed);
+    let flags = if stack_size == 0 { gflag::SYSTEM } else { gflag::MAIN };
+    let spec = NewG { stack_size, flags, ..NewG::new(func, arg) };
     if newproc1(&spec).is_err() {
         crate::base::throw::throw("newproc: no memory for the main goroutine");
     }
@@ -103,10 +107,7 @@ pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
         Some(pp) => park::runqput(pp, gp, true),
         None => SCHED.lock().globrunqput(gp),
     }
-    // Acquire: pairs with runtime_main, which sets it once Ms may start.
-    if MAIN_STARTED.load(Acquire) {
-        wakep();
-    }
+    wakep();
     Ok(handle)
 }
 

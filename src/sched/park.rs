@@ -303,12 +303,13 @@ pub(crate) fn gosched() {
         return;
     }
     let mp = gp.mp();
-    if let Some(pp) = owned_p(mp) {
-        if pp.runqempty() && !yield_worth(pp) {
-            pp.tick();
-            gp.reset_stackguard();
-            return;
-        }
+    if let Some(pp) = owned_p(mp)
+        && pp.runqempty()
+        && !yield_worth(pp)
+    {
+        pp.tick();
+        gp.reset_stackguard();
+        return;
     }
     let pinned = lockthread::pin_python(gp, mp);
     context::save(gp, mp);
@@ -344,10 +345,8 @@ fn yield_hook(gp: &'static G, _arg: usize) -> HookResult {
 pub(crate) fn checkpoint() {
     let gp = arch::getg();
     // SAFETY: null, or this thread's G, which is type-stable.
-    if let Some(gp) = unsafe { gp.as_ref() } {
-        if gp.yield_requested() {
-            gosched();
-        }
+    if unsafe { gp.as_ref() }.is_some_and(G::yield_requested) {
+        gosched();
     }
 }
 
@@ -382,6 +381,7 @@ pub(crate) struct Unlockf {
     pub lock: *mut c_void,
 }
 
+#[derive(Clone, Copy)]
 struct UserPark {
     wait: Wait,
     unlockf: Option<Unlockf>,
@@ -440,7 +440,7 @@ fn user_hook(gp: &'static G, arg: usize) -> HookResult {
     let user = arg as *const UserPark;
     // SAFETY: on the parked one's stack, which stays until the ticket is won
     // and it is readied: after these copies.
-    let (wait, unlockf) = unsafe { ((*user).wait, (*user).unlockf) };
+    let UserPark { wait, unlockf } = unsafe { *user };
     if let Some(u) = unlockf {
         // SAFETY: the host's function, with the host's lock.
         let keep = unsafe { (u.f)(u.handle, u.lock) };

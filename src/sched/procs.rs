@@ -8,8 +8,8 @@ use super::{
 use crate::{
     base::throw::throw,
     gmp::{
-        G, GOMAXPROCS, M, MAXPROCS, NCPU, OwnedP, P, SCHED, allp, allp_push,
-        gomaxprocs, m_of_word, m_word, nallp, owner::POwner,
+        G, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, OwnedP, P, SCHED, allp,
+        allp_push, gomaxprocs, m_of_word, m_word, nallp, owner::POwner,
     },
     os::{clock::nanotime, membarrier},
     stack,
@@ -114,6 +114,10 @@ pub(crate) fn wakep() {
 
 #[cold]
 fn wakep_slow() {
+    // Acquire: pairs with runtime_main, which sets it once Ms may start.
+    if !MAIN_STARTED.load(Acquire) {
+        return;
+    }
     if SCHED.nmspinning.compare_exchange(0, 1, SeqCst, SeqCst).is_err() {
         return;
     }
@@ -150,8 +154,7 @@ pub(crate) fn regain_p(mp: &'static M) {
 
 /// Stops this M's P for who stops the world, and sleeps.
 pub(crate) fn gcstopm(mp: &'static M) {
-    if mp.spinning.replace(false)
-        && SCHED.nmspinning.fetch_sub(1, SeqCst) <= 0
+    if mp.spinning.replace(false) && SCHED.nmspinning.fetch_sub(1, SeqCst) <= 0
     {
         throw("gcstopm: negative nmspinning");
     }
@@ -241,11 +244,24 @@ pub(crate) fn try_retake(
     take(pp, m)
 }
 
+/// Tells the kernel that this process will ask for barriers; again and again
+/// does no harm.
+pub(crate) fn register_barrier() {
+    if membarrier::register().is_err() {
+        use_fences();
+    }
+}
+
 /// Every thread of the process has executed a full barrier when this returns;
 /// false: nothing is known about `mp`.
 fn heavy_barrier(mp: &M) -> bool {
     if !fences() {
         if membarrier::barrier().is_ok() {
+            return true;
+        }
+        // Not registered yet, perhaps: sysmon has only just begun.
+        register_barrier();
+        if !fences() && membarrier::barrier().is_ok() {
             return true;
         }
         use_fences();

@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     gmp::{
-        DEBUG, G, M, MAXPROCS, MAXTHREADS, P, SCHED, allp, gomaxprocs, m_of_word,
-        owner::POwner,
+        DEBUG, G, M, MAXPROCS, MAXTHREADS, P, SCHED, allp, gomaxprocs,
+        m_of_word, owner::POwner,
     },
     os::{Errno, clock::thread_cputime, task::TaskStat},
 };
@@ -156,7 +156,10 @@ impl Watch {
     fn retake(&mut self, pp: &'static P, m: u64, busy: Option<i64>) {
         // Relaxed: set at boot.
         let handoff = DEBUG.handoff.load(Relaxed);
-        if !handoff || out_of_threads() || !try_retake(pp, m, |pp, m| pp.owner.take(m)) {
+        if !handoff
+            || out_of_threads()
+            || !try_retake(pp, m, |pp, m| pp.owner.take(m))
+        {
             return;
         }
         self.seen[pp.id as usize].m = 0;
@@ -187,8 +190,7 @@ impl Watch {
             let tid = mp.procid.load(Acquire);
             let before = d.cpu;
             d.cpu = thread_cputime(tid).unwrap_or(before);
-            d.cpu != before
-                || TaskStat::open(tid).is_ok_and(|task| runs(&task))
+            d.cpu != before || TaskStat::open(tid).is_ok_and(|task| runs(&task))
         });
     }
 

@@ -10,9 +10,7 @@ use super::{
 use crate::{
     arch,
     base::throw::{fatal, throw},
-    gmp::{
-        G, GStatus, HookResult, M, MKind, OwnedP, SCHED, casgstatus, gflag,
-    },
+    gmp::{G, GStatus, HookResult, M, MKind, OwnedP, SCHED, casgstatus, gflag},
     os::clock::usleep,
 };
 use core::{

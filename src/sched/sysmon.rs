@@ -18,16 +18,14 @@ use super::{
     deadlock,
     find::next_timer,
     park::{FOREVER, ready_permit},
-    procs::wakep,
+    procs::{register_barrier, wakep},
     retake::Watch,
     threads::{newm, start_template},
 };
 use crate::{
-    base::{print::SigWriter, throw::throw},
-    gmp::{
-        DEBUG, MKind, SCHED, allp, g_from_handle, gomaxprocs, sysmonwait,
-    },
-    os::clock::nanotime,
+    base::print::SigWriter,
+    gmp::{DEBUG, MKind, SCHED, allp, g_from_handle, gomaxprocs, sysmonwait},
+    os::{Result, clock::nanotime},
     stack,
 };
 use core::{
@@ -60,10 +58,10 @@ static ASKED: AtomicU32 = AtomicU32::new(0);
 pub(crate) static SCAVENGER: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts sysmon's thread.
-pub(crate) fn start_sysmon() {
-    if newm(MKind::Sysmon, Some(sysmon), None, false).is_err() {
-        throw("start_sysmon: cannot create a thread");
-    }
+///
+/// Errors: those of `newm`.
+pub(crate) fn start_sysmon() -> Result<()> {
+    newm(MKind::Sysmon, Some(sysmon), None, false)
 }
 
 /// Asks sysmon for something; from any thread.
@@ -76,6 +74,8 @@ pub(crate) fn ask(what: Ask) {
 
 /// sysmon's thread. Never returns.
 fn sysmon() {
+    // Takes milliseconds in a process with threads: here nobody waits for it.
+    register_barrier();
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
     let mut trace = Trace::default();

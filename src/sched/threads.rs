@@ -99,15 +99,15 @@ pub(crate) extern "C" fn minit() {
     mp.procid.store(thread::gettid(), Release);
 }
 
-/// The real bounds of g0's stack, where the start path only guessed.
+/// g0's stack, where the start path did not set it: what this thread was made
+/// with, from here down. (pthread_getattr_np would know exactly, and allocate.)
 fn minit_stack(mp: &M) {
     // SAFETY: this M's g0.
     let g0: &G = unsafe { &*mp.g0.get() };
-    if g0.stack_lo.get() == 0
-        && let Ok((lo, hi)) = thread::current_stack_bounds()
-    {
-        g0.stack_lo.set(lo);
+    if g0.stack_lo.get() == 0 {
+        let hi = ptr::from_ref(&g0) as usize;
         g0.stack_hi.set(hi);
+        g0.stack_lo.set(hi - THREAD_STACK);
         g0.reset_stackguard();
         g0.stackguard1.set(g0.stackguard0.load(Relaxed));
     }
@@ -300,17 +300,26 @@ unsafe extern "C" fn newosproc_start(arg: *mut c_void) -> *mut c_void {
     let g0: &G = unsafe { &*mp.g0.get() };
     g0.stack_lo.set(0);
     arch::setg(g0);
-    thread::set_thread_name(match mp.kind.get() {
-        MKind::Sysmon => c"gmprt-sysmon",
-        MKind::Template => c"gmprt-template",
-        MKind::Worker | MKind::Host => c"gmprt-m",
-    });
+    name_thread(mp);
     // SAFETY: g is this M's g0, on its own thread.
     unsafe { arch::mstart() };
     arch::setg(ptr::null());
     drop_sigstack(mp);
     freem(mp);
     ptr::null_mut()
+}
+
+/// Names a thread that we made; those of a host's hook are the host's to name.
+fn name_thread(mp: &M) {
+    // Acquire: pairs with the store at boot.
+    if !THREAD_START.load(Acquire).is_null() {
+        return;
+    }
+    thread::set_thread_name(match mp.kind.get() {
+        MKind::Sysmon => c"gmprt-sysmon",
+        MKind::Template => c"gmprt-template",
+        MKind::Worker | MKind::Host => c"gmprt-m",
+    });
 }
 
 /// Ends this M: its thread, which was locked, ends with its goroutine. m0
@@ -334,8 +343,10 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
     deadlock::checkdead(&mut sched);
     drop(sched);
     let g0 = mp.g0.get();
+    // SAFETY: this M's g0, type-stable.
+    let base = unsafe { (*g0).sched_sp.get() };
     // SAFETY: mstart's base of this g0, which is live below us.
-    unsafe { arch::gogo((*g0).sched_sp.get(), g0) }
+    unsafe { arch::gogo(base, g0) }
 }
 
 /// Has some M run `pp`, which is in the caller's hands. `spinning`: it counts

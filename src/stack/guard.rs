@@ -43,6 +43,7 @@ impl Guards {
     }
 
     /// How many stacks have been left without a guard.
+    #[cfg(test)]
     pub(super) fn unguarded(&self) -> usize {
         self.unguarded.load(Ordering::Relaxed)
     }

@@ -39,7 +39,9 @@ mod pool;
 mod tests;
 
 pub(crate) use cache::StackCache;
-pub(crate) use pool::{ScavengeResult, StackStats};
+pub(crate) use pool::ScavengeResult;
+#[cfg(test)]
+pub(crate) use pool::StackStats;
 
 use crate::base::sync::{AtomicUsize, Ordering};
 use crate::os::{Errno, Result, auxv, mem};
@@ -192,6 +194,7 @@ pub(crate) fn scavenge_wanted() -> bool {
 }
 
 /// How many stacks there are, and where.
+#[cfg(test)]
 pub(crate) fn stats() -> StackStats {
     STACKS.stats()
 }

@@ -50,6 +50,7 @@ pub(crate) struct ScavengeResult {
 
 /// Numbers of stacks. Each is right, but they are read one after the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg(test)]
 pub(crate) struct StackStats {
     /// Bytes of address space, guards and what was never carved included.
     pub(crate) mapped: usize,
@@ -194,6 +195,7 @@ impl Stacks {
         result
     }
 
+    #[cfg(test)]
     pub(super) fn stats(&self) -> StackStats {
         let own = self.own.load(Ordering::Relaxed);
         let mut stats = StackStats {
