@@ -244,7 +244,10 @@ impl Owner {
 }
 
 fn check(f: impl Fn() + Sync + Send + 'static) {
-    loom::model(f);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound =
+        Some(std::env::var("PB").map(|x| x.parse().unwrap()).unwrap_or(2));
+    builder.check(f);
 }
 
 #[test]

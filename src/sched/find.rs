@@ -295,8 +295,8 @@ fn publish_until() -> i64 {
 pub(crate) fn poll_break(when: i64) {
     fence(SeqCst);
     let until = SCHED.polluntil.load(SeqCst);
-    if until <= when {
-        // 0: nobody keeps the time, or it is being woken.
+    // 0: nobody keeps the time, or it is being woken.
+    if until == 0 || until <= when {
         return;
     }
     // Who takes the value away wakes, once.
