@@ -60,17 +60,25 @@ static void released_is_gone(void *arg)
     gmp_release(NULL);
 }
 
+static void finish_when_closed(void *gate)
+{
+    CHECK_EQ(gmp_chan_recv(gate, NULL), -EPIPE);
+}
+
 static void deadline_keeps_the_handle(void *arg)
 {
-    gmp_g *g = spawn(finish_late, NULL);
+    gmp_chan *gate = gmp_chan_make(0, 0);
+    gmp_g *g = spawn(finish_when_closed, gate);
     int64_t start = gmp_now();
 
     CHECK_EQ(gmp_join_until(g, gmp_after_ns(MS(2))), -ETIMEDOUT);
     CHECK(gmp_now() - start >= MS(2));
     CHECK_EQ(gmp_join_until(g, 0), -ETIMEDOUT);
     CHECK_EQ(gmp_join_until(g, INT64_MIN), -ETIMEDOUT);
+    CHECK_OK(gmp_chan_close(gate));
     CHECK_OK(gmp_join_until(g, gmp_after_ns(SEC(30))));
     CHECK_EQ(gmp_join(g), -EINVAL);
+    gmp_chan_unref(gate);
 
     /* A deadline in the past tries once. */
     start = atomic_load(&ended);

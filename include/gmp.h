@@ -147,8 +147,8 @@ int gmp_wait_init(void);
  *
  * `n`: the new number; below 1 only asks; above 1024 counts as 1024.
  *
- * Returns the former number, or a negative errno if the runtime is not up.
- * Waits for a moment until goroutines inside the runtime have let go, but
+ * Returns the former number; a negative errno if the runtime is not up;
+ * -EDEADLK from inside an unlockf, which may only ask. Waits for a moment until goroutines inside the runtime have let go, but
  * never parks the caller.
  */
 int gmp_set_maxprocs(int n);

@@ -23,7 +23,8 @@
 //! two light sides are not ordered with each other. The model is a
 //! read-modify-write of one word per M by both sides: the second of the two
 //! acquires what the first has released, and Ms learn nothing of each other.
-//! So it allows all that a SeqCst fence on both sides allows, and more.
+//! So it allows all that a SeqCst fence on both sides allows, and more. Where
+//! membarrier is missing there are such fences, and a model of its own.
 //!
 //! # That it can fail
 //! Each way to get the protocol wrong has a model here that must panic: no
@@ -31,7 +32,7 @@
 //! rejects, and two who retake at the same time.
 #![cfg(loom)]
 
-use gmprt::base::sync::{AtomicBool, AtomicU64, Ordering::*};
+use gmprt::base::sync::{AtomicBool, AtomicU64, Ordering::*, fence};
 use gmprt::gmp::owner::{OwnerWord, POwner};
 use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
@@ -48,12 +49,17 @@ struct M {
     in_runtime: AtomicBool,
     /// Where barriers find the M's thread.
     barrier: AtomicU64,
+    /// It has entered with a fence.
+    fenced: AtomicBool,
 }
 
 impl M {
     fn new() -> Self {
-        let in_runtime = AtomicBool::new(false);
-        Self { in_runtime, barrier: AtomicU64::new(0) }
+        Self {
+            in_runtime: AtomicBool::new(false),
+            barrier: AtomicU64::new(0),
+            fenced: AtomicBool::new(false),
+        }
     }
 
     /// Either side of the barrier, see the opening.
@@ -106,6 +112,8 @@ struct Model {
     retaking: Mutex<()>,
     /// The world is to be stopped.
     gcwaiting: AtomicBool,
+    /// There is no membarrier: entries have to fence.
+    fences: AtomicBool,
 }
 
 impl Model {
@@ -120,6 +128,7 @@ impl Model {
             m1: M::new(),
             retaking: Mutex::new(()),
             gcwaiting: AtomicBool::new(false),
+            fences: AtomicBool::new(false),
         })
     }
 
@@ -162,52 +171,66 @@ impl Model {
         })
     }
 
-    /// Who stops the world: has the P when this returns true, until it
-    /// restarts it.
-    fn stop_the_world(&self) -> bool {
+    /// Stops the world, and starts it again if that worked without M1's help.
+    fn stop_the_world(&self, retake: fn(&Self) -> bool) {
         self.gcwaiting.store(true, Release);
-        self.owner.stop()
-            || self.try_retake_locked(|owner| owner.take_stopped(M1))
+        if self.owner.stop() || retake(self) {
+            self.data.touch();
+            self.gcwaiting.store(false, Release);
+            self.owner.restart();
+        }
     }
+}
+
+/// How M1, inside, finds out whether it still holds the P.
+type Look = fn(&Model) -> bool;
+
+/// As `sched::enter` goes inside and looks.
+fn sound(model: &Model) -> bool {
+    model.m1.go_inside();
+    model.owner.enter(M1)
 }
 
 /// M1, from its own thread.
 struct Owner {
     model: Arc<Model>,
+    look: Look,
     /// M1 believes that it holds the P.
     has_p: bool,
 }
 
 impl Owner {
-    fn new(model: &Arc<Model>) -> Self {
-        Self { model: Arc::clone(model), has_p: true }
+    fn new(model: &Arc<Model>, look: Look) -> Self {
+        Self { model: Arc::clone(model), look, has_p: true }
     }
 
-    /// Goes inside and looks whether the P is still ours, as `sched::enter`.
     fn enter(&mut self) {
-        self.model.m1.go_inside();
-        self.has_p = self.has_p && self.model.owner.enter(M1);
+        let has_p = (self.look)(&self.model);
+        self.has_p = self.has_p && has_p;
+        if self.has_p {
+            self.model.data.touch();
+        }
     }
 
     /// A call that uses the P, if it is still there.
     fn call(&mut self) {
         self.enter();
-        self.use_p();
         self.model.m1.go_outside();
     }
 
     /// A call that takes the P back, if it was lost and is idle.
     fn call_for_p(&mut self) {
         self.enter();
-        self.has_p = self.has_p || self.model.owner.acquire(M1);
-        self.use_p();
+        if !self.has_p && self.model.owner.acquire(M1) {
+            self.has_p = true;
+            self.model.data.touch();
+        }
         self.model.m1.go_outside();
     }
 
-    /// A call at whose end the P goes back to the idle list.
+    /// A call that lets the P go, to the idle list.
     fn call_and_release(&mut self) {
         self.enter();
-        self.use_p();
         if self.has_p {
             self.model.owner.release(M1);
             self.has_p = false;
@@ -215,10 +238,9 @@ impl Owner {
         self.model.m1.go_outside();
     }
 
-    /// A call that looks whether the world is to be stopped.
+    /// A call that stops the P, if the world is to be stopped.
     fn call_and_stop(&mut self) {
         self.enter();
-        self.use_p();
         if self.has_p && self.model.gcwaiting.load(Acquire) {
             self.model.owner.stop_own(M1);
             self.has_p = false;
@@ -226,35 +248,28 @@ impl Owner {
         self.model.m1.go_outside();
     }
 
-    fn use_p(&self) {
-        if self.has_p {
-            self.model.data.touch();
-        }
-    }
-
-    /// Everybody else is done: the P is M1's if M1 believes so, and otherwise
-    /// where somebody finds it.
-    fn finish(mut self) {
+    /// Everybody else is done: M1 has the P if and only if it believes so.
+    fn finish(&mut self) {
         let word = self.model.owner.load();
-        assert_ne!(word, POwner::Retaking(M1), "a retake has no end");
-        assert_ne!(word, POwner::Running(M2), "M2 put it back");
-        self.enter();
+        assert_ne!(word, POwner::Retaking(M1), "a retake without an end");
+        self.call();
         assert_eq!(self.has_p, word == POwner::Running(M1), "a lost P");
     }
 }
 
-fn check(f: impl Fn() + Sync + Send + 'static) {
+/// Every interleaving with up to `preemptions` switches away from a thread
+/// that could go on.
+fn check(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound =
-        Some(std::env::var("PB").map(|x| x.parse().unwrap()).unwrap_or(2));
+    builder.preemption_bound = Some(preemptions);
     builder.check(f);
 }
 
 #[test]
 fn owner_enters_while_its_p_is_retaken() {
-    check(|| {
+    check(5, || {
         let model = Model::new();
-        let mut owner = Owner::new(&model);
+        let mut owner = Owner::new(&model, sound);
         let sysmon = model.sysmon(1);
         owner.call();
         owner.call();
@@ -265,9 +280,9 @@ fn owner_enters_while_its_p_is_retaken() {
 
 #[test]
 fn owner_lets_go_in_the_middle_of_a_retake() {
-    check(|| {
+    check(5, || {
         let model = Model::new();
-        let mut owner = Owner::new(&model);
+        let mut owner = Owner::new(&model, sound);
         let sysmon = model.sysmon(1);
         owner.call_and_release();
         model.m2_runs();
@@ -279,9 +294,9 @@ fn owner_lets_go_in_the_middle_of_a_retake() {
 
 #[test]
 fn owner_loses_its_p_and_has_it_again_while_sysmon_looks() {
-    check(|| {
+    check(4, || {
         let model = Model::new();
-        let mut owner = Owner::new(&model);
+        let mut owner = Owner::new(&model, sound);
         let sysmon = model.sysmon(2);
         owner.call_and_release();
         owner.call_for_p();
@@ -292,25 +307,62 @@ fn owner_loses_its_p_and_has_it_again_while_sysmon_looks() {
 }
 
 #[test]
-fn owner_lets_go_and_a_third_m_has_the_p() {
-    check(|| {
+fn another_m_has_the_p_in_between() {
+    check(3, || {
         let model = Model::new();
-        let mut owner = Owner::new(&model);
+        let mut owner = Owner::new(&model, sound);
         let sysmon = model.sysmon(1);
-        let third = Arc::clone(&model);
-        let third = thread::spawn(move || third.m2_runs());
+        let other = Arc::clone(&model);
+        let other = thread::spawn(move || other.m2_runs());
         owner.call_and_release();
         owner.call_for_p();
-        third.join().unwrap();
+        other.join().unwrap();
         sysmon.join().unwrap();
         owner.finish();
     });
 }
 
-/// The world is stopped beside sysmon; the P starts again with M1 outside.
+/// M1 begins to fence whenever it sees that it has to.
+#[test]
+fn fences_take_over_where_membarrier_is_missing() {
+    check(4, || {
+        let model = Model::new();
+        let mut owner = Owner::new(&model, |model| {
+            let M { in_runtime, fenced, .. } = &model.m1;
+            in_runtime.store(true, Relaxed);
+            if model.fences.load(Relaxed) {
+                // Release: the flag, and former entries, come before it.
+                fenced.store(true, Release);
+                fence(SeqCst);
+            }
+            model.owner.enter(M1)
+        });
+        let sysmon = Arc::clone(&model);
+        let sysmon = thread::spawn(move || {
+            let Model { owner, m1, .. } = &*sysmon;
+            sysmon.fences.store(true, SeqCst);
+            if !owner.begin_retake(M1) {
+                return;
+            }
+            fence(SeqCst);
+            if !m1.fenced.load(Acquire) || m1.in_runtime.load(Acquire) {
+                owner.cancel_retake(M1);
+            } else if owner.take(M1) {
+                sysmon.m2_runs();
+            }
+        });
+        owner.call();
+        owner.call();
+        sysmon.join().unwrap();
+        owner.finish();
+    });
+}
+
+/// The world is stopped, and started if that worked at once, while sysmon
+/// retakes with `retake`.
 fn stop_beside_sysmon(retake: fn(&Model) -> bool) {
     let model = Model::new();
-    let mut owner = Owner::new(&model);
+    let mut owner = Owner::new(&model, sound);
     let sysmon = Arc::clone(&model);
     let sysmon = thread::spawn(move || {
         if retake(&sysmon) {
@@ -318,35 +370,172 @@ fn stop_beside_sysmon(retake: fn(&Model) -> bool) {
         }
     });
     let stopper = Arc::clone(&model);
-    let stopper = thread::spawn(move || {
-        let stopped = stopper.stop_the_world();
-        if stopped {
-            stopper.data.touch();
-            stopper.owner.restart();
-        }
-        stopped
-    });
+    let stopper = thread::spawn(move || stopper.stop_the_world(retake_stopped));
     owner.call();
     owner.call_and_stop();
     sysmon.join().unwrap();
-    if !stopper.join().unwrap() {
-        // M1 had it, or M2; by now M1 has stopped it unless it did not see.
-        let stopped = model.owner.load() == POwner::Stopped;
-        assert!(!stopped || !owner.has_p);
-    }
+    stopper.join().unwrap();
     owner.finish();
+    if model.gcwaiting.load(Acquire) {
+        // Nobody has the P that does not stop it at its next call.
+        owner.call_and_stop();
+        let stopped = model.owner.load() == POwner::Stopped;
+        assert!(stopped || model.owner.stop(), "held by nobody");
+        model.data.touch();
+    }
+}
+
+fn retake_stopped(model: &Model) -> bool {
+    model.try_retake_locked(|owner| owner.take_stopped(M1))
 }
 
 #[test]
 fn the_world_is_stopped_beside_sysmon() {
-    check(|| {
+    check(3, || {
         stop_beside_sysmon(|m| m.try_retake_locked(|owner| owner.take(M1)));
     });
 }
 
-/// What became of one retake is what another began: M1 is back in between.
+/// M1 comes back and leaves in the middle of sysmon's retake; then somebody
+/// else begins one, and sysmon takes the P without a barrier since M1 left:
+/// M1 may be back, its flag on the way.
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn two_retakers_at_a_time_break() {
-    check(|| stop_beside_sysmon(|m| m.try_retake(|owner| owner.take(M1))));
+    check(3, || stop_beside_sysmon(|m| m.try_retake(|owner| owner.take(M1))));
+}
+
+/// An entry that looks as `look` does, twice, while sysmon retakes.
+fn try_entry(look: Look) {
+    check(3, move || {
+        let model = Model::new();
+        let mut owner = Owner::new(&model, look);
+        let sysmon = model.sysmon(1);
+        owner.call();
+        owner.call();
+        sysmon.join().unwrap();
+        owner.finish();
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn an_entry_without_the_barrier_breaks() {
+    try_entry(|model| {
+        model.m1.in_runtime.store(true, Relaxed);
+        model.owner.enter(M1)
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn an_entry_that_looks_before_it_sets_the_flag_breaks() {
+    try_entry(|model| {
+        let has_p = model.owner.enter(M1);
+        model.m1.go_inside();
+        has_p
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn an_entry_that_only_looks_and_goes_on_breaks() {
+    try_entry(|model| {
+        model.m1.go_inside();
+        let word = model.owner.load();
+        word == POwner::Running(M1) || word == POwner::Retaking(M1)
+    });
+}
+
+#[test]
+#[should_panic(expected = "a lost P")]
+fn an_entry_that_only_looks_and_gives_up_breaks() {
+    try_entry(|model| {
+        model.m1.go_inside();
+        model.owner.load() == POwner::Running(M1)
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_retake_without_the_barrier_breaks() {
+    check(3, || {
+        let model = Model::new();
+        let mut owner = Owner::new(&model, sound);
+        let sysmon = Arc::clone(&model);
+        let sysmon = thread::spawn(move || {
+            let M { in_runtime, .. } = &sysmon.m1;
+            if sysmon.owner.begin_retake(M1)
+                && !in_runtime.load(Acquire)
+                && sysmon.owner.take(M1)
+            {
+                sysmon.m2_runs();
+            }
+        });
+        owner.call();
+        sysmon.join().unwrap();
+    });
+}
+
+/// The rejected design with the holder in one word and the state in another.
+struct TwoWords {
+    m: AtomicU64,
+    running: AtomicU64,
+    data: Owned,
+    m1: M,
+}
+
+/// Values of `running`.
+const IDLE: u64 = 0;
+const RUNNING: u64 = 1;
+const RETAKING: u64 = 2;
+/// In sysmon's hands.
+const TAKEN: u64 = 3;
+
+impl TwoWords {
+    fn cas(&self, from: u64, to: u64) -> bool {
+        self.running.compare_exchange(from, to, AcqRel, Acquire).is_ok()
+    }
+
+    /// sysmon: the same steps.
+    fn retake(&self) {
+        if self.m.load(Acquire) != M1 || !self.cas(RUNNING, RETAKING) {
+            return;
+        }
+        if self.m1.is_inside() {
+            self.cas(RETAKING, RUNNING);
+        } else if self.cas(RETAKING, TAKEN) {
+            self.data.touch();
+        }
+    }
+
+    /// M1 enters, lets the P go, and leaves; M2 has it next, and is inside.
+    fn pass_on(&self) {
+        self.m1.go_inside();
+        if self.cas(RUNNING, IDLE) || self.cas(RETAKING, IDLE) {
+            self.m.store(M2, Release);
+        }
+        self.m1.go_outside();
+        if self.cas(IDLE, RUNNING) {
+            self.data.touch();
+        }
+    }
+}
+
+/// Between sysmon's two reads the P may have moved to another M.
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn two_words_break() {
+    check(3, || {
+        let model = Arc::new(TwoWords {
+            m: AtomicU64::new(M1),
+            running: AtomicU64::new(RUNNING),
+            data: Owned::new(),
+            m1: M::new(),
+        });
+        let sysmon = Arc::clone(&model);
+        let sysmon = thread::spawn(move || sysmon.retake());
+        model.pass_on();
+        sysmon.join().unwrap();
+    });
 }

@@ -16,7 +16,7 @@ use super::sema::{SemaWait, semacquire, semrelease};
 use crate::{
     gmp::parkword::WaitKind,
     os::{Errno, Result, clock::nanotime},
-    sched::park::FOREVER,
+    sched::park::{self, FOREVER},
 };
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -62,6 +62,8 @@ struct Try {
 
 #[cold]
 fn lock_slow(m: &Mutex) -> Result<()> {
+    // Who may not park must not be counted as a waiter.
+    park::current()?;
     let mut me = Try::default();
     loop {
         let old = m.state.load(Relaxed);
@@ -97,7 +99,7 @@ fn sleep(m: &Mutex, me: &mut Try) -> Result<bool> {
     if !waited {
         me.since = nanotime();
     }
-    let slept = semacquire(
+    semacquire(
         &m.sema,
         SemaWait {
             kind: WaitKind::Plain,
@@ -105,12 +107,7 @@ fn sleep(m: &Mutex, me: &mut Try) -> Result<bool> {
             lifo: waited,
             reason: c"mutex",
         },
-    );
-    if let Err(e) = slept {
-        // Only where the caller may not park: it is no waiter any more.
-        m.state.fetch_sub(WAITER, Relaxed);
-        return Err(e);
-    }
+    )?;
     me.starving |= nanotime() - me.since > STARVING_NS;
     let old = m.state.load(Relaxed);
     if old & STARVING == 0 {

@@ -97,6 +97,11 @@ pub(crate) fn handle_of(gp: &G) -> *mut c_void {
     (generation << 32 | u64::from(gp.index + 1)) as *mut c_void
 }
 
+/// The generation that a handle names.
+pub(crate) fn generation_of(handle: *mut c_void) -> u32 {
+    (handle as u64 >> 32) as u32
+}
+
 /// The G of a handle, unless it has died since. It may die at once after:
 /// what is done with it must be harmless to the next one in its place.
 pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
@@ -104,7 +109,7 @@ pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
     let index = (bits as u32).checked_sub(1)?;
     let gp = g_at(index)?;
     // Acquire: pairs with the bump at death.
-    (gp.generation.load(Acquire) == (bits >> 32) as u32).then_some(gp)
+    (gp.generation.load(Acquire) == generation_of(handle)).then_some(gp)
 }
 
 /// Every G ever made, dead ones included; takes no lock.

@@ -41,7 +41,7 @@ pub mod runq;
 pub(crate) use self::{
     debug::*,
     g::*,
-    gtab::{each_g, g_from_handle, galloc, handle_of},
+    gtab::{each_g, g_from_handle, galloc, generation_of, handle_of},
     m::*,
     p::*,
     schedt::*,

@@ -13,15 +13,15 @@ use super::{
     deadlock,
     enter::owned_p,
     lockthread, newproc,
-    procs::{acquirep, handoffp, releasep},
+    procs::{acquirep, handoffp, releasep, wakep},
     schedule,
     threads::{self, allocm, freem},
 };
 use crate::{
     arch,
     gmp::{
-        DEBUG, G, GStatus, HookFn, HookResult, M, MKind, P, SCHED, casgstatus,
-        gflag,
+        DEBUG, G, GStatus, HookFn, HookResult, M, MKind, OwnedP, P, SCHED,
+        casgstatus, gflag,
         parkword::{Cause, Fire, Ticket},
     },
     os::{self, Errno, Result, signal::SigMask, thread},
@@ -196,16 +196,21 @@ unsafe extern "C" fn in_place() {
     schedule::schedule()
 }
 
-/// The goroutine that ran in place is off: the thread is the host's again,
-/// and the P is somebody else's.
-pub(crate) fn leave_in_place(mp: &'static M) {
-    if !mp.nextg.get().is_null() {
-        // Just come: the goroutine has yet to run.
-        return;
+/// On g0 of a host thread: the goroutine that came to run in place, and the P
+/// for it; or, when that is off, back to where the host called us. The P is
+/// somebody else's then.
+pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
+    if let Some(gp) = schedule::take_nextg(mp) {
+        match owned_p(mp) {
+            // Relaxed: handoffp looks again under the lock.
+            Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
+            _ => SCHED.lock().globrunqputhead(gp),
+        }
     }
     if owned_p(mp).is_some() {
         handoffp(releasep(mp));
     }
+    wakep();
     let g0 = mp.g0.get();
     // SAFETY: this M's g0, type-stable.
     let base = unsafe { (*g0).sched_sp.get() };

@@ -10,6 +10,10 @@
 //! | ENDING | `ended` is looking, for a few instructions | -> EXITED |
 //! | EXITED | it has ended, and a handle is out | join, release: freed |
 //!
+//! All but the first and the pointer carry the generation of the G, so that
+//! who comes with a handle that goes stale under its hands changes nothing of
+//! the next goroutine in the same place.
+//!
 //! Invariants:
 //! 1. `ended` moves the word to ENDING once; whoever finds ENDING waits for
 //!    EXITED, so that a record on a stack is not left while `ended` reads it.
@@ -24,7 +28,7 @@ use super::{
 };
 use crate::{
     gmp::{
-        G, GStatus, OwnedP,
+        G, GStatus, OwnedP, generation_of,
         parkword::{Cause, Fire, Ticket, WaitKind},
     },
     os::{Errno, Result, thread::osyield},
@@ -32,9 +36,27 @@ use crate::{
 use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
 
 const DETACHED: usize = 0;
-const JOINABLE: usize = 1;
-const EXITED: usize = 2;
-const ENDING: usize = 3;
+
+/// The words of one generation.
+#[derive(Clone, Copy)]
+struct Words {
+    joinable: usize,
+    exited: usize,
+    ending: usize,
+}
+
+impl Words {
+    fn of(generation: u32) -> Self {
+        // A record's address is a multiple of 8.
+        let base = (generation as usize) << 3;
+        Self { joinable: base | 1, exited: base | 2, ending: base | 3 }
+    }
+
+    /// Of `gp`, which its caller owns or holds alive.
+    fn now(gp: &G) -> Self {
+        Self::of(gp.generation.load(Relaxed))
+    }
+}
 
 /// Who waits.
 struct Joiner {
@@ -43,8 +65,8 @@ struct Joiner {
 }
 
 /// The word of a new goroutine.
-pub(crate) const fn initial(joinable: bool) -> usize {
-    if joinable { JOINABLE } else { DETACHED }
+pub(crate) fn initial(gp: &G, joinable: bool) -> usize {
+    if joinable { Words::now(gp).joinable } else { DETACHED }
 }
 
 /// From the hook of `goexit1`: `gp` has ended, and nobody uses its stack.
@@ -54,18 +76,20 @@ pub(crate) fn ended(gp: &'static G, pp: Option<OwnedP>) {
         gdestroy(gp, pp);
         return;
     }
+    let words = Words::now(gp);
     // AcqRel: the waiter's record; our end, for who joins.
-    match gp.joiner.swap(ENDING, AcqRel) {
-        DETACHED => gdestroy(gp, pp),
-        JOINABLE => gp.joiner.store(EXITED, Release),
-        record => {
-            let joiner = record as *const Joiner;
-            // SAFETY: the waiter stays until it finds EXITED (invariant 1).
-            let &Joiner { gp: waiter, ticket } = unsafe { &*joiner };
-            gp.joiner.store(EXITED, Release);
-            if waiter.park.fire(ticket, Cause::Wake) == Fire::Parked {
-                ready(waiter, true);
-            }
+    let word = gp.joiner.swap(words.ending, AcqRel);
+    if word == DETACHED {
+        gdestroy(gp, pp);
+    } else if word == words.joinable {
+        gp.joiner.store(words.exited, Release);
+    } else {
+        let joiner = word as *const Joiner;
+        // SAFETY: the waiter stays until it finds EXITED (invariant 1).
+        let &Joiner { gp: waiter, ticket } = unsafe { &*joiner };
+        gp.joiner.store(words.exited, Release);
+        if waiter.park.fire(ticket, Cause::Wake) == Fire::Parked {
+            ready(waiter, true);
         }
     }
 }
@@ -77,6 +101,7 @@ pub(crate) fn ended(gp: &'static G, pp: Option<OwnedP>) {
 /// be joined again after the last two.
 pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
     let target = lookup(handle)?;
+    let words = Words::of(generation_of(handle));
     if park::on_goroutine().is_some_and(|gp| ptr::eq(gp, target)) {
         return Err(Errno(libc::EDEADLK));
     }
@@ -85,12 +110,14 @@ pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
         host::run_in_place(gp, target);
     }
     loop {
-        match settled(target) {
-            EXITED => return take_exited(target),
-            JOINABLE => {}
-            _ => return Err(Errno::EINVAL),
+        let word = settled(target, words);
+        if word == words.exited {
+            return take_exited(target, words);
         }
-        if let Some(result) = wait(gp, target, deadline) {
+        if word != words.joinable {
+            return Err(Errno::EINVAL);
+        }
+        if let Some(result) = wait(gp, target, words, deadline) {
             return result;
         }
     }
@@ -101,21 +128,22 @@ fn unstarted(target: &G) -> bool {
 }
 
 /// The word, once it is not ENDING.
-fn settled(target: &G) -> usize {
+fn settled(target: &G, words: Words) -> usize {
     loop {
         // Acquire: pairs with ended.
-        match target.joiner.load(Acquire) {
-            ENDING => osyield(),
-            word => return word,
+        let word = target.joiner.load(Acquire);
+        if word != words.ending {
+            return word;
         }
+        osyield();
     }
 }
 
 /// Frees what has ended, if nobody else does.
-fn take_exited(target: &'static G) -> Result<()> {
+fn take_exited(target: &'static G, words: Words) -> Result<()> {
     target
         .joiner
-        .compare_exchange(EXITED, DETACHED, AcqRel, Relaxed)
+        .compare_exchange(words.exited, DETACHED, AcqRel, Relaxed)
         .map_err(|_| Errno::EINVAL)?;
     let _inside = Inside::enter();
     gdestroy(target, current_p());
@@ -126,14 +154,16 @@ fn take_exited(target: &'static G) -> Result<()> {
 fn wait(
     gp: &'static G,
     target: &'static G,
+    words: Words,
     deadline: i64,
 ) -> Option<Result<()>> {
     let ticket = gp.park.arm(WaitKind::Cancellable);
     let joiner = Joiner { gp, ticket };
     let record = ptr::from_ref(&joiner) as usize;
+    let joinable = words.joinable;
     // Release: the record, for ended.
     let entered =
-        target.joiner.compare_exchange(JOINABLE, record, AcqRel, Relaxed);
+        target.joiner.compare_exchange(joinable, record, AcqRel, Relaxed);
     if entered.is_err() {
         // Nobody has the ticket: we end the wait ourselves.
         let _early = gp.park.fire(ticket, Cause::Wake);
@@ -153,16 +183,14 @@ fn wait(
     let left = cause != Cause::Wake
         && target
             .joiner
-            .compare_exchange(record, JOINABLE, AcqRel, Relaxed)
+            .compare_exchange(record, joinable, AcqRel, Relaxed)
             .is_ok();
     if left {
-        let timeout = cause == Cause::Timeout;
-        let code = if timeout { libc::ETIMEDOUT } else { libc::ECANCELED };
-        return Some(Err(Errno(code)));
+        return Some(park::outcome(cause));
     }
     // It has ended, perhaps at the same moment as the deadline.
-    settled(target);
-    Some(take_exited(target))
+    settled(target, words);
+    Some(take_exited(target, words))
 }
 
 /// Gives a handle up: the goroutine is freed at its end, or now.
@@ -170,15 +198,18 @@ fn wait(
 /// Errors: `EINVAL` as for [`join`].
 pub(crate) fn release(handle: *mut c_void) -> Result<()> {
     let target = lookup(handle)?;
+    let words = Words::of(generation_of(handle));
     loop {
-        match settled(target) {
-            EXITED => return take_exited(target),
-            JOINABLE => {}
-            _ => return Err(Errno::EINVAL),
+        let word = settled(target, words);
+        if word == words.exited {
+            return take_exited(target, words);
+        }
+        if word != words.joinable {
+            return Err(Errno::EINVAL);
         }
         let gone = target
             .joiner
-            .compare_exchange(JOINABLE, DETACHED, AcqRel, Relaxed)
+            .compare_exchange(word, DETACHED, AcqRel, Relaxed)
             .is_ok();
         if gone {
             return Ok(());

@@ -66,8 +66,8 @@ pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
         handoffp(releasep(mp));
     }
     loop {
-        SCHED.lock().nmidlelocked += 1;
-        super::deadlock::checkdead(&mut SCHED.lock());
+        count_asleep(mp, 1);
+        super::deadlock::check();
         mp.park.sleep();
         mp.park.clear();
         acquire_nextp(mp);
@@ -79,11 +79,20 @@ pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
     }
 }
 
+/// Counts an M that waits for its goroutine: ours, or a host's thread.
+fn count_asleep(mp: &M, change: i32) {
+    if mp.kind.get() == MKind::Host {
+        SCHED.nhostwait.fetch_add(change, SeqCst);
+    } else {
+        SCHED.lock().nmidlelocked += change;
+    }
+}
+
 /// Hands this M's P to the M that `gp` is locked to, and sleeps.
 pub(crate) fn startlockedm(mp: &'static M, gp: &'static G) {
     // SAFETY: not null, as the caller checked; type-stable.
     let locked: &'static M = unsafe { &*gp.lockedm.get() };
-    SCHED.lock().nmidlelocked -= 1;
+    count_asleep(locked, -1);
     let pp = releasep(mp);
     locked.nextp.set(pp);
     locked.park.wakeup();

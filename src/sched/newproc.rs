@@ -99,7 +99,7 @@ pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
         return Err(e);
     }
     gp.goid.set(next_goid(pp));
-    gp.joiner.store(join::initial(spec.joinable), Relaxed);
+    gp.joiner.store(join::initial(gp, spec.joinable), Relaxed);
     count(pp, gp, 1);
     let handle = handle_of(gp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);

@@ -80,6 +80,14 @@ pub(crate) fn has_g() -> bool {
     !arch::getg().is_null()
 }
 
+/// Whether the caller is inside a callback of ours, which may not wait.
+pub(crate) fn in_callback() -> bool {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    // Relaxed: this thread writes it.
+    unsafe { gp.as_ref() }.is_some_and(|gp| gp.mp().in_runtime.load(Relaxed))
+}
+
 /// Nothing to unlock.
 pub(crate) fn unlock_nothing(_arg: usize) {}
 
@@ -335,7 +343,11 @@ fn yield_worth(pp: OwnedP) -> bool {
 fn yield_hook(gp: &'static G, _arg: usize) -> HookResult {
     match owned_p(this_m()) {
         Some(pp) => runqput(pp, gp, false),
-        None => SCHED.lock().globrunqput(gp),
+        None => {
+            SCHED.lock().globrunqput(gp);
+            // This M may go away without a look at it.
+            wakep();
+        }
     }
     HookResult::Left
 }

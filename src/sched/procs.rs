@@ -2,7 +2,7 @@
 
 use super::{
     enter::{Inside, current_p, fences, owned_p, this_m, use_fences},
-    find,
+    find, park,
     threads::{startm, stopm},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         G, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, OwnedP, P, SCHED, allp,
         allp_push, gomaxprocs, m_of_word, m_word, nallp, owner::POwner,
     },
-    os::{clock::nanotime, membarrier},
+    os::{Errno, Result, clock::nanotime, membarrier},
     stack,
 };
 use core::{
@@ -354,19 +354,27 @@ pub(crate) fn procresize(n: usize) {
 /// `gmp_set_maxprocs`: the former number; `n < 1` only asks. More than
 /// [`MAXPROCS`] counts as that. Never blocks for long, never moves the caller;
 /// a goroutine has no P afterwards.
-pub(crate) fn set_maxprocs(n: i32) -> i32 {
+///
+/// Errors: `EDEADLK` from inside a callback: the world would wait for it.
+pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
+    let n = (n.max(0) as usize).min(MAXPROCS);
+    if n < 1 {
+        return Ok(gomaxprocs() as i32);
+    }
+    if park::in_callback() {
+        return Err(Errno(libc::EDEADLK));
+    }
     let _one = SCHED.resize.lock();
     let old = gomaxprocs();
-    let n = (n.max(0) as usize).min(MAXPROCS);
-    if n < 1 || n == old {
-        return old as i32;
+    if n == old {
+        return Ok(old as i32);
     }
     let inside = Inside::enter();
     stop_the_world();
     set_procs(n);
     start_the_world();
     drop(inside);
-    old as i32
+    Ok(old as i32)
 }
 
 /// CPUs that this process may use.

@@ -43,6 +43,8 @@ fn resume_now(mp: &'static M, gp: &'static G) {
         park::ready(gp, false);
         return;
     }
+    // next_here may have found another one, which has to wait then.
+    put_back_nextg(mp);
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
     execute(mp, pp, gp)
 }
@@ -107,7 +109,8 @@ pub(crate) extern "C" fn schedule() -> ! {
     let mp = this_m();
     loop {
         if mp.kind.get() == MKind::Host && mp.lockedg.get().is_null() {
-            host::leave_in_place(mp);
+            let (pp, gp) = host::come_or_leave(mp);
+            execute(mp, pp, gp);
         }
         if !mp.lockedg.get().is_null() {
             let (pp, gp) = lockthread::stoplockedm(mp);
@@ -119,9 +122,7 @@ pub(crate) extern "C" fn schedule() -> ! {
         };
         // Relaxed: gcstopm looks again under the lock.
         if SCHED.gcwaiting.load(Relaxed) {
-            if let Some(gp) = take_nextg(mp) {
-                SCHED.lock().globrunqputhead(gp);
-            }
+            put_back_nextg(mp);
             procs::gcstopm(mp);
             continue;
         }
@@ -142,10 +143,18 @@ pub(crate) extern "C" fn schedule() -> ! {
 }
 
 /// What the goroutine that left found for us.
-fn take_nextg(mp: &M) -> Option<&'static G> {
+pub(super) fn take_nextg(mp: &M) -> Option<&'static G> {
     let found = mp.nextg.replace(ptr::null());
     // SAFETY: null, or a type-stable G that next_here took from its P.
     unsafe { found.as_ref() }
+}
+
+/// The M does something else: others may run what was found for it.
+fn put_back_nextg(mp: &M) {
+    if let Some(gp) = take_nextg(mp) {
+        SCHED.lock().globrunqputhead(gp);
+        procs::wakep();
+    }
 }
 
 /// Takes what runs next on this P: `runnext`, unless it came first too often

@@ -330,7 +330,7 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
     }
     if ptr::eq(mp, &runtime_m0) {
         let mut sched = SCHED.lock();
-        sched.nmfreed += 1;
+        sched.nmsys += 1;
         deadlock::checkdead(&mut sched);
         drop(sched);
         loop {
