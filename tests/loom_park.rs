@@ -208,6 +208,24 @@ fn one_of_two_wins() {
     });
 }
 
+/// Whether it fires before or after the commit.
+#[test]
+fn what_a_waker_wrote_before_it_fired_is_there() {
+    check(5, || {
+        let gp = G::new();
+        let result = Arc::new(Exclusive::new(0));
+        let t = gp.park.arm(WaitKind::Plain);
+        let (waker, written) = (Arc::clone(&gp), Arc::clone(&result));
+        let waker = thread::spawn(move || {
+            written.set(1);
+            waker.fire(t, Cause::Wake)
+        });
+        assert_eq!(gp.park(|gp| commit(gp, t)), Cause::Wake);
+        assert_eq!(result.get(), 1);
+        assert_ne!(waker.join().unwrap(), Fire::Lost);
+    });
+}
+
 #[test]
 fn wake_timeout_and_cancel_have_one_winner() {
     check(3, || {

@@ -4,12 +4,14 @@
 //! same goroutine as last time, outside, while work waits:
 //!
 //! ```text
-//!   its thread's CPU clock stood still, and the kernel says it sleeps
-//!        -> blocked: the P goes at once
-//!   else -> busy:    1st look: a yield is requested
-//!                    then, while fewer than maxprocs busy threads run
-//!                    without a P: the P goes; beyond that the slice grows
-//!                    with their number
+//!   its thread's CPU clock
+//!     moved       -> busy:    1st such look: a yield is requested
+//!                             then, while fewer than maxprocs busy threads
+//!                             run without a P: the P goes; beyond that the
+//!                             slice grows with their number
+//!     stood still, and the kernel says that the thread
+//!       sleeps    -> blocked: the P goes at once
+//!       could run -> it waits for a CPU, as another one with this P would
 //! ```
 //! The clock alone does not tell: on a loaded machine a busy thread's stands
 //! still in many looks. And looks before which sysmon itself overslept tell
@@ -209,10 +211,12 @@ impl Seen {
         let Some(before) = self.cpu.replace(cpu) else {
             return Verdict::Unknown;
         };
-        if before == cpu && !self.runs(tid) {
-            Verdict::Blocked
-        } else {
+        if before != cpu {
             Verdict::Busy
+        } else if self.runs(tid) {
+            Verdict::Unknown
+        } else {
+            Verdict::Blocked
         }
     }
 
