@@ -127,7 +127,8 @@ impl P {
 
 /// Takes `item`, for good.
 fn run(item: *mut Item, taken: &mut Taken) {
-    // SAFETY: the items live as long as the model.
+    assert!(!item.is_null(), "a slot that nobody has written");
+    // SAFETY: not null, and the items live as long as the model.
     let item = unsafe { &*item };
     // SAFETY: taken from the queue, so ours; loom checks that.
     let ran = item.ran.with_mut(|n| unsafe { ptr::replace(n, 2) });
@@ -296,7 +297,7 @@ impl P {
 
     /// One look at both.
     fn looks_empty(&self) -> bool {
-        self.runq.is_empty() && self.runnext.load(Acquire).is_null()
+        self.runq.len() == 0 && self.runnext.load(Acquire).is_null()
     }
 
     /// As `gmp::P::runqempty` looks.

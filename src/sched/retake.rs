@@ -10,7 +10,8 @@
 //!                             run without a P: the P goes; beyond that the
 //!                             slice grows with their number
 //!     stood still, and the kernel says that the thread
-//!       sleeps    -> blocked: the P goes at once
+//!       sleeps    -> blocked: the P goes at once, or at the next look where
+//!                    the sleep is one that is over soon as a rule (state D)
 //!       could run -> it waits for a CPU, as another one with this P would
 //! ```
 //! The clock alone does not tell: on a loaded machine a busy thread's stands
@@ -33,7 +34,7 @@ use crate::{
     },
     os::{Errno, clock::thread_cputime, task::TaskStat},
 };
-use core::sync::atomic::Ordering::*;
+use core::{mem, sync::atomic::Ordering::*};
 
 /// The slice that a busy goroutine has once too many run without a P.
 const SLICE: i64 = 10_000_000;
@@ -48,6 +49,8 @@ struct Seen {
     tick: u32,
     since: i64,
     cpu: Option<i64>,
+    /// It slept uninterruptibly (a disk, a page fault).
+    deep: bool,
     asked: bool,
     /// State of the thread with this id, by a kept fd.
     task: Option<(i32, TaskStat)>,
@@ -212,21 +215,25 @@ impl Seen {
             return Verdict::Unknown;
         };
         if before != cpu {
-            Verdict::Busy
-        } else if self.runs(tid) {
-            Verdict::Unknown
-        } else {
-            Verdict::Blocked
+            self.deep = false;
+            return Verdict::Busy;
+        }
+        match self.state(tid) {
+            b'R' => Verdict::Unknown,
+            // Page faults and the like are over before the next look.
+            b'D' if !mem::replace(&mut self.deep, true) => Verdict::Unknown,
+            _ => Verdict::Blocked,
         }
     }
 
-    /// Whether the kernel says that the thread runs or could run.
-    fn runs(&mut self, tid: i32) -> bool {
+    /// The thread's state as the kernel names it; 0 where it does not tell (no
+    /// /proc, no fd to spare): the clock has to do then.
+    fn state(&mut self, tid: i32) -> u8 {
         if self.task.as_ref().is_none_or(|t| t.0 != tid) {
             self.task = TaskStat::open(tid).ok().map(|t| (tid, t));
         }
-        // No such file (no /proc, no fd to spare): the clock has to do.
-        self.task.as_ref().is_some_and(|t| runs(&t.1))
+        let task = self.task.as_ref();
+        task.and_then(|t| t.1.state().ok()).unwrap_or(0)
     }
 }
 

@@ -30,6 +30,11 @@ use std::collections::VecDeque;
 /// A slab where memory allows it; halved until the kernel gives one.
 const SLAB: usize = 64 << 20;
 
+/// Slots that a list has room for from the start: 2 MiB of address space, of
+/// which nothing is committed. So lists seldom grow, and the threads that
+/// would have to seldom get an arena of the host's malloc for it.
+const ROOM: usize = 1 << 18;
+
 /// How long a stack is idle before its pages are given back: between one and
 /// two periods.
 const PERIOD: i64 = 1_000_000_000;
@@ -286,6 +291,7 @@ impl Pool {
 
     /// Keeps invariant 2 for `slots` slots; false if there is no memory.
     fn make_room(&mut self, slots: usize) -> bool {
+        let slots = slots.max(ROOM);
         let warm = slots - self.warm.len();
         let cold = slots - self.cold.len();
         self.warm.try_reserve(warm).is_ok()
