@@ -302,13 +302,7 @@ impl P {
 
     /// As `gmp::P::runqempty` looks.
     fn is_empty(&self) -> bool {
-        loop {
-            let before = self.runq.len();
-            let next = self.runnext.load(Acquire);
-            if self.runq.len() == before {
-                return before == 0 && next.is_null();
-            }
-        }
+        self.runq.is_empty_while(|| self.runnext.load(Acquire).is_null())
     }
 }
 
@@ -332,8 +326,9 @@ fn runnext_is_taken_once() {
     });
 }
 
-/// The owner moves item 0 from `runnext` to the ring and runs the one that
-/// came for it: the P is never empty.
+/// The owner moves item 0 from `runnext` to the ring, runs the one that came
+/// for it, puts another, and only then runs item 0: the P is never empty, and
+/// the ring is as long at the end as at the start.
 fn observe_moves(look: fn(&P) -> bool) {
     check(5, move || {
         let p = P::new(3);
@@ -343,6 +338,8 @@ fn observe_moves(look: fn(&P) -> bool) {
         let mut mine = Vec::new();
         p.put_next(1);
         p.take_next(&mut mine);
+        p.put_next(2);
+        p.pop(&mut mine);
         assert!(!observer.join().unwrap(), "not empty");
     });
 }

@@ -42,6 +42,8 @@ use core::ops::{Deref, DerefMut};
 pub enum Rank {
     /// Stop-the-world and everything that changes the number of Ps.
     Stw,
+    /// A P being taken from its M.
+    Retake,
     /// One channel. Several at once in select, in the order of addresses.
     Chan,
     /// Waiters of one semaphore, mutex, group or park.

@@ -23,6 +23,15 @@ pub use loom::sync::atomic::{
 #[cfg(loom)]
 pub fn compiler_fence(_order: Ordering) {}
 
+/// Stands between a SeqCst read-modify-write and a SeqCst load that has to
+/// come after it in the one order of such accesses. The two see to that by
+/// themselves; loom, which has that order for fences only, is told here.
+#[inline(always)]
+pub fn seqcst_accesses() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}
+
 /// Makes the function in it `const`, but under loom, whose atomics have no
 /// constant constructor.
 macro_rules! const_unless_loom {

@@ -32,11 +32,14 @@
 //!    and sysmon's Retaking -> Idle exactly one succeeds.
 //! 4. The owner leaves (release) only with its flag set; sysmon may be in the
 //!    middle of a retake then, and finds the word changed.
+//! 5. One retakes at a time, from begin_retake to its end. Else what one takes
+//!    may be a retake that another began, after the owner was back and gone:
+//!    and then no barrier came between the owner's next entry and the take.
 //!
-//! Rejected: two words, one for the M and one for the state (an M that lost
-//! and regained a P in between confuses sysmon); an entry that only looks and
-//! never moves Retaking back (sysmon and owner both go on). Both break under
-//! the model in `tests/loom_owner.rs`.
+//! Rejected: two words, one for the M and one for the state (the P may move to
+//! another M between sysmon's looks at the two); an entry that only looks and
+//! never moves Retaking back (sysmon and owner both go on, or neither does).
+//! These break under the models in `tests/loom_owner.rs`, as do two retakers.
 
 use crate::base::sync::{AtomicU64, Ordering::*};
 
@@ -113,7 +116,12 @@ impl OwnerWord {
 
     #[cold]
     fn enter_slow(&self, m: u64) -> bool {
-        self.cas(RETAKING | m, RUNNING | m)
+        let (from, to) = (RETAKING | m, RUNNING | m);
+        match self.0.compare_exchange(from, to, AcqRel, Acquire) {
+            Ok(_) => true,
+            // Running: a retaker saw our flag and moved it back meanwhile.
+            Err(now) => now == to,
+        }
     }
 
     /// The holder lets go, in the runtime: Running(m) -> Idle.

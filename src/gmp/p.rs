@@ -76,13 +76,8 @@ impl P {
     /// Whether it has no runnable goroutine; for anybody. As Go's, it never
     /// says yes while the owner only moves one from `runnext` to the queue.
     pub(crate) fn runqempty(&self) -> bool {
-        loop {
-            let before = self.runq.len();
-            let next = self.runnext.load(Acquire);
-            if self.runq.len() == before {
-                return before == 0 && next.is_null();
-            }
-        }
+        // Acquire: who sees that it was taken sees what was queued before.
+        self.runq.is_empty_while(|| self.runnext.load(Acquire).is_null())
     }
 }
 

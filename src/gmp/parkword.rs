@@ -30,7 +30,7 @@
 //!    after its commit, and the poster looks at the word after posting; both
 //!    are SeqCst, so at least one sees the other.
 
-use crate::base::sync::{AtomicU32, AtomicU64, Ordering::*};
+use crate::base::sync::{AtomicU32, AtomicU64, Ordering::*, seqcst_accesses};
 
 const STATE: u64 = 3;
 const IDLE: u64 = 0;
@@ -150,6 +150,7 @@ impl ParkWord {
         if !parked {
             return false;
         }
+        seqcst_accesses();
         let posted = self.attention.load(SeqCst);
         if posted == 0 {
             return true;
@@ -227,6 +228,7 @@ impl ParkWord {
 
     fn post(&self, bit: u32, kind: u64, cause: Cause) -> Fire {
         self.attention.fetch_or(bit, SeqCst);
+        seqcst_accesses();
         let word = self.word.load(SeqCst);
         let waiting = matches!(word & STATE, ARMED | PARKED);
         if !waiting || word & kind == 0 {

@@ -63,6 +63,20 @@ impl<T, const N: usize> RunQueue<T, N> {
         }
     }
 
+    /// Whether it was empty and `also` true at one moment during the call.
+    pub fn is_empty_while(&self, also: impl Fn() -> bool) -> bool {
+        loop {
+            // Acquire: as in len. The head first: if it is the tail that we
+            // read next, the ring is empty from then until the tail moves.
+            let head = self.head.load(Acquire);
+            let tail = self.tail.load(Acquire);
+            let also = also();
+            if self.tail.load(Acquire) == tail {
+                return head == tail && also;
+            }
+        }
+    }
+
     /// Appends `item`. A full ring takes nothing and returns false.
     ///
     /// # Safety

@@ -74,6 +74,8 @@ pub(crate) struct Sched {
     pub mains: AtomicI32,
     /// Changes to the set of Ps, one at a time.
     pub resize: Lock<()>,
+    /// who takes a P from an M that is outside: one at a time
+    pub retaking: Lock<()>,
 }
 
 pub(crate) static SCHED: Sched = Sched {
@@ -108,6 +110,7 @@ pub(crate) static SCHED: Sched = Sched {
     nhostwait: AtomicI32::new(0),
     mains: AtomicI32::new(0),
     resize: Lock::new(Rank::Stw, ()),
+    retaking: Lock::new(Rank::Retake, ()),
 };
 
 impl Sched {

@@ -84,7 +84,8 @@ fn light_barrier(mp: &M) {
 
 #[cold]
 fn fence_slow(mp: &M) {
-    mp.fenced.store(true, Relaxed);
+    // Release: pairs with the heavy side, which sees our flag if it sees this.
+    mp.fenced.store(true, Release);
     fence(SeqCst);
 }
 

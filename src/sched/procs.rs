@@ -234,7 +234,13 @@ pub(crate) fn try_retake(
     take: impl Fn(&'static P, u64) -> bool,
 ) -> bool {
     let mp = m_of_word(m);
-    if mp.in_runtime.load(Relaxed) || !pp.owner.begin_retake(m) {
+    // Relaxed: a hint.
+    if mp.in_runtime.load(Relaxed) {
+        return false;
+    }
+    // sysmon, or who stops the world (invariant 5 of `owner`).
+    let _one = SCHED.retaking.lock();
+    if !pp.owner.begin_retake(m) {
         return false;
     }
     if !heavy_barrier(mp) || mp.in_runtime.load(Acquire) {
