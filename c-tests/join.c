@@ -49,6 +49,7 @@ static void second_join_is_refused(void *arg)
 
 static void released_is_gone(void *arg)
 {
+    int before = atomic_load(&ended);
     gmp_g *g = spawn(finish_late, NULL);
 
     gmp_release(g);
@@ -58,6 +59,7 @@ static void released_is_gone(void *arg)
     gmp_release(g);
     CHECK_EQ(gmp_join(g), -EINVAL);
     gmp_release(NULL);
+    AWAIT(atomic_load(&ended) == before + 2);
 }
 
 static void finish_when_closed(void *gate)

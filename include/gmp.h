@@ -148,8 +148,9 @@ int gmp_wait_init(void);
  * `n`: the new number; below 1 only asks; above 1024 counts as 1024.
  *
  * Returns the former number; a negative errno if the runtime is not up;
- * -EDEADLK from inside an unlockf, which may only ask. Waits for a moment until goroutines inside the runtime have let go, but
- * never parks the caller.
+ * -EDEADLK from inside an unlockf, which may only ask. Waits for a moment
+ * until goroutines inside the runtime have let go, but never parks the
+ * caller.
  */
 int gmp_set_maxprocs(int n);
 
@@ -517,7 +518,8 @@ int gmp_waitgroup_add(struct gmp_waitgroup *wg, int64_t delta);
 int gmp_waitgroup_done(struct gmp_waitgroup *wg);
 
 /**
- * Waits until the counter is zero.
+ * Waits until the counter is zero. The group can be used again once all
+ * waits have returned.
  *
  * Returns 0; -EINVAL for null; -EDEADLK from inside an unlockf. Parks the
  * goroutine; blocks a host thread.

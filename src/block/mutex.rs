@@ -62,8 +62,6 @@ struct Try {
 
 #[cold]
 fn lock_slow(m: &Mutex) -> Result<()> {
-    // Who may not park must not be counted as a waiter.
-    park::current()?;
     let mut me = Try::default();
     loop {
         let old = m.state.load(Relaxed);
@@ -72,6 +70,8 @@ fn lock_slow(m: &Mutex) -> Result<()> {
             new |= LOCKED;
         }
         if old & (LOCKED | STARVING) != 0 {
+            // Who may not park must not be counted as a waiter.
+            park::current()?;
             new += WAITER;
         }
         if me.starving && old & LOCKED != 0 {
@@ -124,7 +124,9 @@ fn sleep(m: &Mutex, me: &mut Try) -> Result<bool> {
     Ok(true)
 }
 
-/// Unlocks.
+/// Unlocks. Once it has, it touches the mutex only for a waiter that it has
+/// to wake, and that keeps it alive: another thread may lock it, see that it
+/// is the last user, and free it.
 ///
 /// Errors: `EPERM` if it is not locked.
 pub(crate) fn unlock(m: &Mutex) -> Result<()> {
@@ -133,42 +135,21 @@ pub(crate) fn unlock(m: &Mutex) -> Result<()> {
         if old & LOCKED == 0 {
             return Err(Errno(libc::EPERM));
         }
+        // Starving: the mutex stays unlocked, yet nobody who arrives may take
+        // it. Else one waiter is woken, unless one is awake already.
+        let starving = old & STARVING != 0;
+        let wakes = !starving && old >= WAITER && old & WOKEN == 0;
+        let mut new = old & !LOCKED;
+        if wakes {
+            new = (new - WAITER) | WOKEN;
+        }
         // Release: pairs with the next locker's acquire.
-        match m.state.compare_exchange_weak(
-            old,
-            old & !LOCKED,
-            Release,
-            Relaxed,
-        ) {
-            Ok(_) => break,
-            Err(now) => old = now,
-        }
-    }
-    let left = old & !LOCKED;
-    if left != 0 {
-        unlock_slow(m, left);
-    }
-    Ok(())
-}
-
-#[cold]
-fn unlock_slow(m: &Mutex, mut old: u32) {
-    if old & STARVING != 0 {
-        // The mutex stays unlocked, yet nobody who arrives may take it.
-        semrelease(&m.sema);
-        return;
-    }
-    loop {
-        // No waiter, or somebody is awake or has it: nothing to do.
-        if old / WAITER == 0 || old & (LOCKED | WOKEN | STARVING) != 0 {
-            return;
-        }
-        let new = (old - WAITER) | WOKEN;
-        match m.state.compare_exchange_weak(old, new, AcqRel, Relaxed) {
-            Ok(_) => {
+        match m.state.compare_exchange_weak(old, new, Release, Relaxed) {
+            Ok(_) if starving || wakes => {
                 semrelease(&m.sema);
-                return;
+                return Ok(());
             }
+            Ok(_) => return Ok(()),
             Err(now) => old = now,
         }
     }

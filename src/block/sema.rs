@@ -6,11 +6,12 @@
 //! embedded objects stay a few words and need no destructor.
 //!
 //! Invariants:
-//! 1. `nwait` of a bucket is at least the number of its waiters while its
-//!    lock is free; a waiter counts itself before it looks at the tokens a
-//!    last time, and a releaser adds its token before it looks at `nwait`
-//!    (both SeqCst), so one of them sees the other.
-//! 2. A waiter that was dequeued has a token that the releaser took for it.
+//! 1. Under the lock: a semaphore with waiters has no tokens, but for those
+//!    that somebody takes without the lock.
+//! 2. A waiter that was dequeued has been given its token.
+//! 3. A release touches the semaphore only under the lock, last with the
+//!    addition of its token: whoever gets that, or was woken, may free the
+//!    memory at once.
 
 use super::wait::{Sudog, WaitQ, wake};
 use crate::{
@@ -35,7 +36,6 @@ const ROOTS: usize = 251;
 #[repr(align(64))]
 struct Root {
     lock: RawLock,
-    nwait: AtomicU32,
     /// lock
     queue: UnsafeCell<WaitQ>,
 }
@@ -59,7 +59,6 @@ impl Root {
 static TABLE: [Root; ROOTS] = [const {
     Root {
         lock: RawLock::new(Rank::Sema),
-        nwait: AtomicU32::new(0),
         queue: UnsafeCell::new(WaitQ::new()),
     }
 }; ROOTS];
@@ -80,7 +79,7 @@ pub(crate) struct SemaWait {
 
 fn cansemacquire(sema: &AtomicU32) -> bool {
     // Relaxed load: the CAS counts. Acquire: pairs with semrelease.
-    sema.fetch_update(SeqCst, Relaxed, |n| n.checked_sub(1)).is_ok()
+    sema.fetch_update(Acquire, Relaxed, |n| n.checked_sub(1)).is_ok()
 }
 
 /// Takes a token, waiting for one.
@@ -95,9 +94,7 @@ pub(crate) fn semacquire(sema: &AtomicU32, how: SemaWait) -> Result<()> {
     let key = ptr::from_ref(sema) as usize;
     let root = root(key);
     root.lock.lock();
-    root.nwait.fetch_add(1, SeqCst);
     if cansemacquire(sema) {
-        root.nwait.fetch_sub(1, SeqCst);
         root.unlock();
         forget_wait(gp, ticket);
         return Ok(());
@@ -118,7 +115,6 @@ pub(crate) fn semacquire(sema: &AtomicU32, how: SemaWait) -> Result<()> {
     if result.is_err() {
         root.lock.lock();
         root.queue().remove(&sg);
-        root.nwait.fetch_sub(1, SeqCst);
         root.unlock();
     }
     result
@@ -137,29 +133,18 @@ fn unlock_root(arg: usize) {
     root.unlock();
 }
 
-/// Adds a token, and gives it to the first waiter, if one is there and nobody
-/// was faster. True: a waiter got it.
-pub(crate) fn semrelease(sema: &AtomicU32) -> bool {
+/// Gives a token to the first waiter, or adds it where nobody waits.
+pub(crate) fn semrelease(sema: &AtomicU32) {
     let key = ptr::from_ref(sema) as usize;
     let root = root(key);
-    sema.fetch_add(1, SeqCst);
-    if root.nwait.load(SeqCst) == 0 {
-        return false;
-    }
     root.lock.lock();
-    if root.nwait.load(Relaxed) == 0 || !cansemacquire(sema) {
-        root.unlock();
-        return false;
+    let waiter = root.queue().dequeue_key(key).map(|sg| sg.gp);
+    if waiter.is_none() {
+        // Release: pairs with cansemacquire.
+        sema.fetch_add(1, Release);
     }
-    // Invariant 2: the token is in our hand.
-    let Some(sg) = root.queue().dequeue_key(key) else {
-        sema.fetch_add(1, SeqCst);
-        root.unlock();
-        return false;
-    };
-    root.nwait.fetch_sub(1, SeqCst);
-    let gp = sg.gp;
     root.unlock();
-    wake(gp);
-    true
+    if let Some(gp) = waiter {
+        wake(gp);
+    }
 }

@@ -4,7 +4,7 @@
 //!   state = counter << 32 | waiters
 //! ```
 //! Whoever brings the counter to zero releases all waiters. The group can be
-//! used again once they are released. A counter that would go below zero is
+//! used again once their waits have returned. A counter that would go below zero is
 //! the caller's mistake and changes nothing.
 
 use super::sema::{SemaWait, semacquire, semrelease};

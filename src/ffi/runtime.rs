@@ -36,8 +36,9 @@ pub extern "C" fn gmp_wait_init() -> c_int {
 /// `n`: the new number; below 1 only asks; above 1024 counts as 1024.
 ///
 /// Returns the former number; a negative errno if the runtime is not up;
-/// -EDEADLK from inside an unlockf, which may only ask. Waits for a moment until goroutines inside the runtime have let go, but
-/// never parks the caller.
+/// -EDEADLK from inside an unlockf, which may only ask. Waits for a moment
+/// until goroutines inside the runtime have let go, but never parks the
+/// caller.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_set_maxprocs(n: c_int) -> c_int {
     match boot::gate().and_then(|()| procs::set_maxprocs(n)) {

@@ -117,7 +117,8 @@ pub unsafe extern "C" fn gmp_waitgroup_done(wg: *mut gmp_waitgroup) -> c_int {
     call(|| waitgroup::add(unsafe { group(wg) }?, -1))
 }
 
-/// Waits until the counter is zero.
+/// Waits until the counter is zero. The group can be used again once all
+/// waits have returned.
 ///
 /// Returns 0; -EINVAL for null; -EDEADLK from inside an unlockf. Parks the
 /// goroutine; blocks a host thread.

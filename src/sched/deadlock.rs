@@ -8,7 +8,7 @@
 
 use crate::{
     base::throw::fatal,
-    gmp::{SCHED, SchedLocked},
+    gmp::{SCHED, SchedLocked, allp, gomaxprocs},
     os::task::count_threads,
 };
 use core::sync::atomic::Ordering::*;
@@ -30,6 +30,7 @@ pub(crate) fn checkdead(sched: &mut SchedLocked) {
     }
     let waiting = SCHED.nhostwait.load(SeqCst);
     let work = !sched.runq.is_empty()
+        || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
         || super::find::next_timer() != super::park::FOREVER;
     if work {
         return;

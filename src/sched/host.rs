@@ -210,6 +210,7 @@ pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
     if owned_p(mp).is_some() {
         handoffp(releasep(mp));
     }
+    mp.detached.store(false, Relaxed);
     wakep();
     let g0 = mp.g0.get();
     // SAFETY: this M's g0, type-stable.

@@ -80,6 +80,7 @@ pub(crate) fn ended(gp: &'static G, pp: Option<OwnedP>) {
     // AcqRel: the waiter's record; our end, for who joins.
     let word = gp.joiner.swap(words.ending, AcqRel);
     if word == DETACHED {
+        gp.joiner.store(DETACHED, Relaxed);
         gdestroy(gp, pp);
     } else if word == words.joinable {
         gp.joiner.store(words.exited, Release);

@@ -161,15 +161,18 @@ impl Watch {
     fn retake(&mut self, pp: &'static P, m: u64, busy: Option<i64>) {
         // Relaxed: set at boot.
         let handoff = DEBUG.handoff.load(Relaxed);
-        if !handoff
-            || out_of_threads()
-            || !try_retake(pp, m, |pp, m| pp.owner.take(m))
-        {
+        if !handoff || out_of_threads() {
+            return;
+        }
+        let mp = m_of_word(m);
+        // Before the M can get another P, which takes the mark away.
+        mp.detached.store(busy.is_some(), SeqCst);
+        if !try_retake(pp, m, |pp, m| pp.owner.take(m)) {
+            mp.detached.store(false, SeqCst);
             return;
         }
         self.seen[pp.id as usize].m = 0;
         if let Some(cpu) = busy {
-            m_of_word(m).detached.store(true, Relaxed);
             self.detached.retain(|d| d.m != m);
             self.detached.push(Detached { m, cpu });
         }
@@ -193,6 +196,9 @@ impl Watch {
             }
             // Acquire: pairs with minit.
             let tid = mp.procid.load(Acquire);
+            if tid == 0 {
+                return false;
+            }
             let before = d.cpu;
             d.cpu = thread_cputime(tid).unwrap_or(before);
             d.cpu != before || TaskStat::open(tid).is_ok_and(|task| runs(&task))

@@ -171,6 +171,7 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
 pub(crate) fn freem(mp: &'static M) {
     mp.cxa.set(ptr::null_mut());
     mp.procid.store(0, Relaxed);
+    mp.detached.store(false, Relaxed);
     mp.curg.store(ptr::null_mut(), Relaxed);
     let mut spare = SPARE.lock();
     mp.schedlink.set(spare.free);
@@ -455,8 +456,8 @@ fn ask_template(mp: &'static M) {
 pub(crate) fn start_template() {
     if newm(MKind::Template, Some(template_thread), None, false).is_err() {
         // The Ms that were asked for start from here, a known state too.
-        start_wanted();
         TEMPLATE_WANTED.store(false, SeqCst);
+        start_wanted();
     }
 }
 
