@@ -4,8 +4,8 @@
 //!   state = counter << 32 | waiters
 //! ```
 //! Whoever brings the counter to zero releases all waiters. The group can be
-//! used again once their waits have returned. A counter that would go below zero is
-//! the caller's mistake and changes nothing.
+//! used again once their waits have returned. A counter that would go below
+//! zero is the caller's mistake and changes nothing.
 
 use super::sema::{SemaWait, semacquire, semrelease};
 use crate::{
