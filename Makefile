@@ -11,8 +11,9 @@ INCDIR ?= $(PREFIX)/include
 CFLAGS   ?= -O2 -g
 CXXFLAGS ?= -O2 -g
 
-# What `make run` counts the words of, and how long `make stress` goes on.
-DIR            ?= /usr/share/doc
+# What `make run` counts the words of: the licences of all Debian packages,
+# but for the few that are lists of files. And how long `make stress` goes on.
+DIR            ?= $$(find /usr/share/doc -name copyright -size -400k)
 STRESS_SECONDS ?= 600
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -20,7 +21,7 @@ SONAME  := libgmprt.so.0
 RELEASE  = $(or $(CARGO_TARGET_DIR),target)/release
 LIB      = $(BUILD)/lib
 BIN      = $(BUILD)/bin
-PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a
+PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a
 # What the archive needs besides what every C link gets.
 PRIVATE_LIBS = -lpthread -ldl
 
@@ -94,6 +95,15 @@ $(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a
 	ar rcsD $@ $(LIB)/gmprt.o
 	rm $(LIB)/reached.o $(LIB)/gmprt.o
 
+# The entry point of a program that is the runtime's from the first instruction
+# on. It belongs into the program, also where the library is shared.
+$(LIB)/libgmprt_rt0.a: asm/entry_amd64.S asm/macros.h
+	@mkdir -p $(@D)
+	$(CC) -c -g -Iasm -o $(LIB)/entry_amd64.o $<
+	rm -f $@
+	ar rcsD $@ $(LIB)/entry_amd64.o
+	rm $(LIB)/entry_amd64.o
+
 header: need-build ## make include/gmp.h anew from src/ffi
 	GMPRT_BLESS=1 $(CARGO) test --test header
 
@@ -105,16 +115,15 @@ C        = $(CC) -std=gnu11 $(WARN) $(CFLAGS) -Iinclude
 CPP      = $(CXX) -std=c++17 $(WARN) $(CXXFLAGS) -Iinclude
 SHARED   = -L$(LIB) -lgmprt -Wl,-rpath,'$$ORIGIN/../lib' $(LDFLAGS)
 STATIC   = $(LIB)/libgmprt.a $(PRIVATE_LIBS) $(LDFLAGS)
-# A program whose very first instruction is the runtime's.
-ENTRY    = -nostartfiles -Wl,-e,_rt0_amd64_linux
+ENTRY    = -Wl,-e,_rt0_amd64_linux $(LIB)/libgmprt_rt0.a
 
 PROGRAMS = $(EXAMPLES:%=$(BIN)/%) $(EXAMPLES:%=$(BIN)/%-static) \
-           $(BIN)/host $(BIN)/host-static $(BIN)/plugin_host \
-           $(BIN)/plugin.so $(BIN)/entry
+           $(BIN)/host $(BIN)/host-static $(BIN)/entry $(BIN)/entry-static \
+           $(BIN)/plugin_host $(BIN)/plugin.so
 
 examples: need-examples $(PROGRAMS) ## build the example programs
 
-run: need-build $(BIN)/wordfreq ## count the words below DIR, a goroutine a file
+run: need-build $(BIN)/wordfreq ## count words, a goroutine a file; DIR=PATH: yours
 	$(BIN)/wordfreq $(DIR)
 
 $(EXAMPLES:%=$(BIN)/%): $(BIN)/%: examples-c/%.c include/gmp.h $(PRODUCTS)
@@ -145,12 +154,17 @@ $(BIN)/plugin.so: examples-c/plugin.c include/gmp.h $(PRODUCTS)
 
 $(BIN)/entry: examples-c/entry.c include/gmp.h $(PRODUCTS)
 	@mkdir -p $(@D)
-	$(C) $(ENTRY) -o $@ $< $(STATIC)
+	$(C) -o $@ $< $(ENTRY) $(SHARED)
+
+$(BIN)/entry-static: examples-c/entry.c include/gmp.h $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(C) -o $@ $< $(ENTRY) $(STATIC)
 
 # --- Tests ------------------------------------------------------------------
 
-test: need-test all examples loom ## run every test but the long ones
+test: need-test all examples ## run every test but the long ones
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --no-fail-fast
+	@$(MAKE) loom
 
 # Apart from the rest: the flag changes every crate. What it builds is never
 # shipped, so it does without the long link.
@@ -172,7 +186,8 @@ lint: need-build ## check formatting and lints, warnings being errors
 # --- Installing -------------------------------------------------------------
 
 INSTALLED = $(INCDIR)/gmprt/gmp.h $(LIBDIR)/libgmprt.so.$(VERSION) \
-            $(LIBDIR)/$(SONAME) $(LIBDIR)/libgmprt.so $(LIBDIR)/libgmprt.a \
+            $(LIBDIR)/$(SONAME) $(LIBDIR)/libgmprt.so \
+            $(LIBDIR)/libgmprt.a $(LIBDIR)/libgmprt_rt0.a \
             $(LIBDIR)/pkgconfig/gmprt.pc $(LIBDIR)/pkgconfig/gmprt-beside.pc
 FILL_IN   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
             -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
@@ -180,13 +195,14 @@ FILL_IN   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 
 # Installs what has been built, so that root needs no cargo.
 install: ## install under PREFIX, for packagers below DESTDIR
-	@test -e $(LIB)/libgmprt.a || $(MAKE) all
+	@test -e $(LIB)/libgmprt_rt0.a || $(MAKE) all
 	install -d $(DESTDIR)$(INCDIR)/gmprt $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -m 644 include/gmp.h $(DESTDIR)$(INCDIR)/gmprt/
 	install -m 755 $(LIB)/$(SONAME) $(DESTDIR)$(LIBDIR)/libgmprt.so.$(VERSION)
 	ln -sf libgmprt.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libgmprt.so
-	install -m 644 $(LIB)/libgmprt.a $(DESTDIR)$(LIBDIR)/
+	install -m 644 $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a \
+	    $(DESTDIR)$(LIBDIR)/
 	$(FILL_IN) gmprt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt.pc
 	$(FILL_IN) gmprt-beside.pc.in \
 	    > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt-beside.pc

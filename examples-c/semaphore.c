@@ -1,96 +1,78 @@
 /* A semaphore built from the two calls that every wait is built from:
- * gmp_park, which stops this goroutine, and gmp_ready, which wakes another. */
+ * gmp_park, which stops this goroutine, and gmp_ready, which wakes another.
+ * To be short it is not fair: the last to come is the first to go in. */
 #include <gmp.h>
 #include <pthread.h>
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
-enum { GOROUTINES = 100, PERMITS = 3 };
+enum { VISITORS = 100, PERMITS = 3 };
 
-struct waiter {
+struct waiter { /* on the stack of the goroutine that waits */
     gmp_g *g;
     bool granted;
     struct waiter *next;
 };
-
-struct semaphore {
-    pthread_mutex_t lock; /* guards the rest, and is never held in a wait */
-    int permits;
-    struct waiter *first, **last;
-};
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the two below */
+static int permits = PERMITS;
+static struct waiter *waiters;
 
 /* Called once the goroutine is parked: from here on it may be readied. */
-static int unlock(gmp_g *g, void *lock)
+static int unlock(gmp_g *g, void *mutex)
 {
     (void)g;
-    pthread_mutex_unlock(lock);
+    pthread_mutex_unlock(mutex);
     return 1; /* stay parked */
 }
 
-static void acquire(struct semaphore *s)
+static void acquire(void)
 {
-    pthread_mutex_lock(&s->lock);
-    if (s->permits > 0) {
-        s->permits--;
-    } else {
-        struct waiter self = {gmp_self(), false, NULL};
-        *s->last = &self;
-        s->last = &self.next;
-        while (!self.granted) { /* a park may end for no reason */
-            gmp_park(unlock, &s->lock, "semaphore");
-            pthread_mutex_lock(&s->lock);
-        }
+    pthread_mutex_lock(&lock);
+    struct waiter self = {gmp_self(), permits > 0, waiters};
+    if (self.granted)
+        permits--;
+    else
+        waiters = &self;
+    while (!self.granted) { /* a park may end for no reason */
+        gmp_park(unlock, &lock, "semaphore");
+        pthread_mutex_lock(&lock);
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&lock);
 }
 
-/* Hands the permit to the longest waiter, if there is one. */
-static void release(struct semaphore *s)
+static void release(void)
 {
-    pthread_mutex_lock(&s->lock);
-    struct waiter *w = s->first;
-    if (w == NULL) {
-        s->permits++;
-    } else {
-        s->first = w->next;
-        if (s->first == NULL)
-            s->last = &s->first;
+    pthread_mutex_lock(&lock);
+    struct waiter *w = waiters;
+    if (w != NULL) {
+        waiters = w->next;
         w->granted = true;
-        gmp_ready(w->g); /* under the lock: w lies on that one's stack */
+        gmp_ready(w->g);
+    } else {
+        permits++;
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&lock);
 }
 
-static struct semaphore room = {PTHREAD_MUTEX_INITIALIZER, PERMITS, NULL,
-                                &room.first};
-static gmp_waitgroup visitors = GMP_WAITGROUP_INIT;
-static gmp_mutex count = GMP_MUTEX_INIT; /* guards the two below */
-static int inside, most;
-
-static void visit(void *arg)
+static void visit(void *left)
 {
-    (void)arg;
-    acquire(&room);
-    gmp_mutex_lock(&count);
-    if (++inside > most)
-        most = inside;
-    gmp_mutex_unlock(&count);
-
+    static atomic_int inside;
+    acquire();
+    if (++inside > PERMITS)
+        puts("too many visitors");
     gmp_sleep(1000 * 1000); /* a millisecond */
-
-    gmp_mutex_lock(&count);
     inside--;
-    gmp_mutex_unlock(&count);
-    release(&room);
-    gmp_waitgroup_done(&visitors);
+    release();
+    gmp_waitgroup_done(left);
 }
 
 int main(void)
 {
-    gmp_waitgroup_add(&visitors, GOROUTINES);
-    for (int i = 0; i < GOROUTINES; i++)
-        if (gmp_go(visit, NULL) != 0)
+    gmp_waitgroup left = GMP_WAITGROUP_INIT;
+    gmp_waitgroup_add(&left, VISITORS);
+    for (int i = 0; i < VISITORS; i++)
+        if (gmp_go(visit, &left) != 0)
             return 1;
-    gmp_waitgroup_wait(&visitors);
-    printf("%d visitors, %d at once\n", GOROUTINES, most);
+    gmp_waitgroup_wait(&left);
+    printf("%d visitors, at most %d at once\n", VISITORS, PERMITS);
 }

@@ -1,61 +1,56 @@
-/* The primes below a limit, by a sieve of goroutines.
+/* The first primes, by a sieve of goroutines.
  *
- * A generator counts upwards. Each prime found adds a goroutine to the end of
- * the pipeline, which passes on what its prime does not divide; so the first
- * number that comes out of the pipeline is always the next prime. When the
- * generator closes its channel, the closing runs down the whole pipeline. */
+ *     generate --> filter 2 --> filter 3 --> filter 5 --> ... --> main
+ *
+ * A generator counts upwards, and each filter passes on what its prime does
+ * not divide. So the first number that reaches main is always the next prime,
+ * and gets a filter of its own at the end of the line. The goroutines never
+ * end by themselves: they go with the program, when main returns. */
 #include <gmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 struct stage {
     gmp_chan *in, *out;
-    int n; /* the limit, or a filter's prime */
+    int prime;
 };
 
 static void generate(void *args)
 {
     struct stage *self = args;
-    for (int n = 2; n < self->n; n++)
+    for (int n = 2;; n++)
         gmp_chan_send(self->out, &n);
-    gmp_chan_close(self->out);
-    gmp_chan_unref(self->out);
 }
 
 static void filter(void *args)
 {
     struct stage *self = args;
-    int n;
-    while (gmp_chan_recv(self->in, &n) == 0)
-        if (n % self->n != 0)
+    for (int n; gmp_chan_recv(self->in, &n) == 0;)
+        if (n % self->prime != 0)
             gmp_chan_send(self->out, &n);
-    gmp_chan_close(self->out);
-    gmp_chan_unref(self->in);
-    gmp_chan_unref(self->out);
 }
 
-/* Starts a stage from in, which it takes over; the channel it sends on. */
-static gmp_chan *start(gmp_fn fn, gmp_chan *in, int n)
+/* Starts a stage that receives from in; what it sends on. */
+static gmp_chan *start(gmp_fn fn, gmp_chan *in, int prime)
 {
-    gmp_chan *out = gmp_chan_make(sizeof(int), 0);
-    struct stage stage = {in, gmp_chan_ref(out), n};
+    struct stage stage = {in, gmp_chan_make(sizeof(int), 0), prime};
     int rc = gmp_go_copy(fn, &stage, sizeof stage);
     if (rc != 0) {
         fprintf(stderr, "sieve: %s\n", gmp_strerror(rc));
         exit(1);
     }
-    return out;
+    return stage.out;
 }
 
 static int sieve(int argc, char **argv)
 {
-    gmp_chan *end = start(generate, NULL, argc > 1 ? atoi(argv[1]) : 100);
-    int prime;
-    while (gmp_chan_recv(end, &prime) == 0) {
+    gmp_chan *end = start(generate, NULL, 0);
+    for (int left = argc > 1 ? atoi(argv[1]) : 25; left > 0; left--) {
+        int prime;
+        gmp_chan_recv(end, &prime);
         printf("%d\n", prime);
         end = start(filter, end, prime);
     }
-    gmp_chan_unref(end);
     return 0;
 }
 

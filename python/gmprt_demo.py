@@ -9,8 +9,7 @@ import ctypes
 import os
 import pathlib
 import sys
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32
-from ctypes import c_uint64, c_void_p
+from ctypes import POINTER, byref, c_int, c_size_t, c_uint64, c_void_p
 
 CALLBACKS = 200
 BUILT = pathlib.Path(__file__).parent.parent / "build" / "lib" / "libgmprt.so.0"
@@ -20,17 +19,6 @@ BUILT = pathlib.Path(__file__).parent.parent / "build" / "lib" / "libgmprt.so.0"
 gmp = ctypes.CDLL(sys.argv[1] if len(sys.argv) > 1 else str(BUILT))
 
 FN = ctypes.CFUNCTYPE(None, c_void_p)
-
-
-class Attr(ctypes.Structure):
-    """struct gmp_attr of gmp.h."""
-
-    _fields_ = [
-        ("struct_size", c_size_t),
-        ("name", c_char_p),
-        ("stack_size", c_size_t),
-        ("flags", c_uint32),
-    ]
 
 
 def declare(name, restype, *argtypes):
@@ -46,7 +34,7 @@ def checked(rc):
     return rc
 
 
-declare("gmp_go_with", checked, POINTER(Attr), FN, c_void_p, POINTER(c_void_p))
+declare("gmp_go_with", checked, c_void_p, FN, c_void_p, POINTER(c_void_p))
 declare("gmp_join", checked, c_void_p)
 declare("gmp_chan_make", c_void_p, c_size_t, c_size_t)
 declare("gmp_chan_send", checked, c_void_p, c_void_p)
@@ -54,14 +42,11 @@ declare("gmp_chan_recv", checked, c_void_p, c_void_p)
 declare("gmp_chan_unref", None, c_void_p)
 declare("gmp_goid", c_uint64)
 
-# The interpreter's own frames are large.
-ATTR = Attr(ctypes.sizeof(Attr), b"python", 1 << 20, 0)
-
 
 def go(fn):
     """Starts fn on a goroutine; its handle, for gmp_join."""
     handle = c_void_p()
-    gmp.gmp_go_with(byref(ATTR), fn, None, byref(handle))
+    gmp.gmp_go_with(None, fn, None, byref(handle))
     return handle
 
 
@@ -92,7 +77,8 @@ def main():
         gmp.gmp_chan_recv(squares, byref(square))
         got.append(square.value)
 
-    # A callback must outlive its goroutine, and so must the interpreter.
+    # The callback and the interpreter must outlive the goroutine, which is
+    # still on its way out when it has sent its result.
     for goroutine in goroutines:
         gmp.gmp_join(goroutine)
     for channel in (numbers, squares, blocked):

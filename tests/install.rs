@@ -87,7 +87,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn uninstall_leaves_nothing() {
     let dir = empty_dir("uninstall");
     make(&dir, "install");
-    assert_eq!(files(&dir).len(), 7);
+    assert_eq!(files(&dir).len(), 8);
     make(&dir, "uninstall");
     assert_eq!(files(&dir), Vec::<PathBuf>::new());
 }
@@ -117,6 +117,22 @@ fn archive_in_a_dynamic_program() {
     assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
     let needed = says(&dir, "readelf -d hello");
     assert!(!needed.contains("libgmprt"), "{needed}");
+}
+
+/// The runtime is entered before main, also where everything is static.
+#[test]
+fn entered_at_rt0() {
+    let dir = installed("rt0");
+    let shared = readme_line("-lgmprt_rt0");
+    let wholly_static =
+        shared.replace("--cflags", "--static --cflags") + " -static";
+    for line in [shared, &wholly_static] {
+        says(&dir, line);
+        assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
+        let start = says(&dir, "GMPDEBUG=inittrace=1 ./hello 2>&1 >/dev/null");
+        assert!(start.contains("init rt0_go "), "{start}");
+        assert!(!start.contains("init _rt0_amd64_lib_go "), "{start}");
+    }
 }
 
 /// GNU MP's header and ours in one unit, in either order, and both at work.
