@@ -214,3 +214,56 @@ uninstall: ## take it away again
 clean: ## remove everything made
 	$(CARGO) clean
 	rm -rf $(BUILD)
+
+# --- The C tests under a magnifying glass -----------------------------------
+# What these see of goroutines, and what not: HACKING.md, "Sanitizers".
+
+.PHONY: asan memcheck
+
+SUBJECTS = $(filter-out crash_% double_include_% gnu_mp host header, \
+           $(basename $(notdir $(wildcard c-tests/*.c c-tests/*.cc))))
+# They measure memory, time or wake-ups of the process, and so the tool's.
+MEASURE  = handoff idle many stacks
+ASAN     = $(patsubst %,$(BUILD)/asan/%,$(filter-out $(MEASURE) hostthreads, \
+           $(SUBJECTS)))
+# memcheck takes the stack that large arguments go to for dead.
+MEMCHECK = $(patsubst %,$(BUILD)/memcheck/%,$(filter-out $(MEASURE) go, \
+           $(SUBJECTS)))
+GLASS    = -O1 -g -pthread -D_GNU_SOURCE -fno-omit-frame-pointer -Iinclude
+
+$(ASAN): GLASS += -fsanitize=address
+# Red zones on stacks: not where frames are left by a throw or gmp_exit, nor
+# where the test reckons with the size of its frames.
+$(patsubst %,$(BUILD)/asan/%,cxx stress runmain): GLASS += \
+    $(if $(findstring clang,$(shell $(CC) --version)),-mllvm -asan-stack=0, \
+    --param asan-stack=0)
+
+$(BUILD)/asan/% $(BUILD)/memcheck/%: c-tests/%.c c-tests/test.h \
+                                     include/gmp.h $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(GLASS) -o $@ $< $(SHARED)
+
+$(BUILD)/asan/% $(BUILD)/memcheck/%: c-tests/%.cc c-tests/test.h \
+                                     include/gmp.h $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 $(GLASS) -o $@ $< $(SHARED)
+
+# $(call look,TOOL,PROGRAMS): each in turn with 1, 2 and 4 processors.
+look = @for program in $(2); do for n in 1 2 4; do \
+    want=0; test $${program\#\#*/} != exit_anytime || want=7; \
+    GMP_MAXPROCS=$$n $(1) $$program > $$program.log 2>&1; \
+    got=$$?; echo "$$program with $$n: $$got"; \
+    test $$got = $$want || { cat $$program.log; exit 1; }; \
+    done; done
+
+asan: export ASAN_OPTIONS = detect_leaks=0:detect_stack_use_after_return=0
+asan: need-examples $(ASAN) ## run the C tests under AddressSanitizer
+	$(call look,,$(ASAN))
+
+# To valgrind, a leap of the stack pointer by more than that is a switch. When
+# it looks for leaks it reads all that is mapped: so guards are mappings.
+memcheck: export GMPDEBUG = guard=mprotect
+memcheck: need-examples $(MEMCHECK) ## run the C tests under valgrind
+	@:$(call need,valgrind)
+	$(call look,valgrind -q --error-exitcode=99 --max-stackframe=16384,\
+	    $(MEMCHECK))

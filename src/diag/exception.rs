@@ -8,12 +8,15 @@
 //! exception, in C++ `std::terminate`, with the whole stack still there.
 //!
 //! A forced unwinding (`pthread_exit`, `pthread_cancel`) would leave the
-//! goroutine's stack for that of the thread, which runs other goroutines too.
+//! goroutine's stack for that of the thread, which runs other goroutines too:
+//! fatal. But an interpreter that ends does that to every thread that comes
+//! for its lock; where there is one, the goroutine goes no further, no more.
 
 use super::dump;
 use crate::{
     base::{print::SigWriter, throw::fatal_args},
-    os::dl,
+    os::{dl, thread},
+    sched::lockthread,
 };
 use core::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -55,6 +58,11 @@ unsafe extern "C" fn gmprt_personality(
         dump::told(gp);
     }
     if actions & FORCE_UNWIND != 0 {
+        if lockthread::has_python() {
+            // An interpreter that ends does this to threads that come for its
+            // lock. Their goroutines go no further; the process ends anyhow.
+            thread::stop_for_ever();
+        }
         fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
     }
     if actions & SEARCH_PHASE != 0 {

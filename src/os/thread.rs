@@ -139,6 +139,14 @@ pub(crate) fn set_thread_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
+/// Does nothing any more, until the process ends. Signals are still taken.
+pub(crate) fn stop_for_ever() -> ! {
+    loop {
+        // SAFETY: takes no argument; returns when a handler has run.
+        unsafe { libc::pause() };
+    }
+}
+
 /// Lets another thread run on this CPU.
 pub(crate) fn osyield() {
     // SAFETY: takes no argument and cannot fail.

@@ -135,6 +135,11 @@ pub(crate) fn find_python() {
     PYTHON.store(f.cast(), Release);
 }
 
+/// Whether libpython is in the process, as far as was looked.
+pub(crate) fn has_python() -> bool {
+    !PYTHON.load(Acquire).is_null()
+}
+
 /// Locks a parking goroutine for the park, if Python frames are on its stack
 /// and it is not locked anyway. True: unpin it afterwards.
 #[inline(always)]
