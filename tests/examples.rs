@@ -110,6 +110,28 @@ fn python() {
     );
 }
 
+/// The interpreter ends while callbacks are still on their way out of it: it
+/// stops their threads, which must not be fatal.
+#[test]
+fn python_ends_while_callbacks_leave() {
+    const SCRIPT: &str = "
+import ctypes, sys
+gmp = ctypes.CDLL(sys.argv[1])
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def leave(group): gmp.gmp_waitgroup_done(ctypes.c_void_p(group))
+group = (ctypes.c_uint64 * 4)()
+gmp.gmp_waitgroup_add(group, ctypes.c_int64(3))
+for _ in range(3): gmp.gmp_go(leave, group)
+gmp.gmp_waitgroup_wait(group)
+";
+    let library = bin().with_file_name("lib").join("libgmprt.so.0");
+    let library = library.to_str().expect("a path");
+    for _ in 0..30 {
+        let args = ["-c", SCRIPT, library];
+        run(&mut command(Path::new("python3"), &args), LIMIT).exited(0);
+    }
+}
+
 /// The files below `dir` that `wordfreq` takes for text.
 fn text_files(dir: &Path, files: &mut Vec<Vec<u8>>) {
     for entry in fs::read_dir(dir).expect("a directory") {
