@@ -109,7 +109,7 @@ header: need-build ## make include/gmp.h anew from src/ffi
 
 # --- The examples -----------------------------------------------------------
 
-EXAMPLES = hello sieve semaphore wordfreq
+EXAMPLES = hello sieve pool ratelimit pipeline semaphore wordfreq
 WARN     = -Wall -Wextra -Wpedantic -Werror
 C        = $(CC) -std=gnu11 $(WARN) $(CFLAGS) -Iinclude
 CPP      = $(CXX) -std=c++17 $(WARN) $(CXXFLAGS) -Iinclude

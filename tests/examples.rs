@@ -53,6 +53,70 @@ fn sieve() {
         (2..2000).filter(is_prime).map(|p| format!("{p}\n")).collect();
     for program in ["sieve", "sieve-static"] {
         assert_eq!(says(program, &["303"]), primes);
+        // Quits while the generator has nobody to send to.
+        assert_eq!(says(program, &["0"]), "");
+    }
+}
+
+#[test]
+fn pool() {
+    for program in ["pool", "pool-static"] {
+        assert_eq!(
+            says(program, &[]),
+            "91: 7\n\
+             18446744073709551557: given up\n\
+             1000000007: 1000000007\n\
+             600851475143: 71\n\
+             18446744030759878681: given up\n\
+             4294967297: 641\n"
+        );
+    }
+}
+
+/// When the example says what: the milliseconds, and the rest of the line.
+fn timed(line: &str) -> (u64, &str) {
+    let (ms, what) = line.split_once(" ms: ").expect(line);
+    (ms.trim_start().parse().expect(line), what)
+}
+
+/// A slow machine makes everything late, but nothing early: a request has its
+/// token from the bucket, which holds three, or from one of the ticks so far,
+/// which come every 20 ms.
+#[test]
+fn ratelimit() {
+    let crowd = |n| {
+        let requests = (1..=8).map(|i| format!("request {i}"));
+        std::iter::once(format!("crowd {n}")).chain(requests)
+    };
+    let expected: Vec<String> = crowd(1).chain(crowd(2)).collect();
+    for program in ["ratelimit", "ratelimit-static"] {
+        let said = says(program, &[]);
+        let (at, what): (Vec<u64>, Vec<&str>) = said.lines().map(timed).unzip();
+        assert_eq!(what, expected);
+        for (i, &ms) in at[..9].iter().enumerate().skip(3) {
+            assert!(ms >= 20 * (i as u64 - 3), "{said}");
+        }
+        assert!(at[9] >= at[8] + 200, "{said}");
+        // The bucket did not grow while nobody asked. Besides its three, one
+        // tick may have fallen due already, one wait in its channel, one be on
+        // its way to the bucket, and one come at any moment.
+        assert!(at[17] >= at[9] + 20, "{said}");
+    }
+}
+
+#[test]
+fn pipeline() {
+    for program in ["pipeline", "pipeline-static"] {
+        assert_eq!(says(program, &[]), "0\n");
+        assert_eq!(says(program, &["1", "-2", "43"]), "42\n");
+        let args = ["1", "2", "three", "4", "5"];
+        let outcome = run(&mut command(&bin().join(program), &args), LIMIT);
+        assert_eq!(
+            outcome.exited(1).stdout,
+            "feed: Operation canceled\n\
+             parse: Invalid argument\n\
+             add: Operation canceled\n"
+        );
     }
 }
 
@@ -149,7 +213,7 @@ fn text_files(dir: &Path, files: &mut Vec<Vec<u8>>) {
 }
 
 /// The counts by the pipeline that `wordfreq` promises to agree with.
-fn pipeline(dirs: &[&Path]) -> String {
+fn by_pipeline(dirs: &[&Path]) -> String {
     let mut files = Vec::new();
     dirs.iter().for_each(|dir| text_files(dir, &mut files));
     let mut shell = Command::new("sh")
@@ -179,7 +243,7 @@ fn pipeline(dirs: &[&Path]) -> String {
 
 /// `wordfreq` must print exactly what the pipeline prints, on any number of Ps.
 fn agrees_with_pipeline(dirs: &[&Path]) {
-    let expected = pipeline(dirs);
+    let expected = by_pipeline(dirs);
     assert!(!expected.is_empty());
     let mut args = vec!["-a"];
     args.extend(dirs.iter().map(|dir| dir.to_str().expect("a path")));
@@ -235,7 +299,7 @@ fn wordfreq_counts_awkward_files() {
 fn wordfreq_prints_the_top() {
     let args = ["-n", "3", "/usr/share/common-licenses"];
     let top = says("wordfreq", &args);
-    let all = pipeline(&[Path::new("/usr/share/common-licenses")]);
+    let all = by_pipeline(&[Path::new("/usr/share/common-licenses")]);
     let expected: Vec<&str> = all.lines().take(3).collect();
     assert_eq!(top.lines().collect::<Vec<_>>(), expected);
 }
