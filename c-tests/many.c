@@ -2,10 +2,8 @@
  * how many mappings they make. GMPRT_GOROUTINES sets their number. */
 #include "test.h"
 
-/* Bytes for each goroutine, page tables included; mappings for all, besides
- * those of threads, of which a loaded machine makes the runtime start some:
- * stack, its guard, a signal stack, and two of malloc's. */
-enum { MOST_BYTES = 4915, MOST_MAPPINGS = 100, THREAD_MAPPINGS = 5 };
+/* Bytes for each goroutine, page tables included; mappings of the process. */
+enum { MOST_BYTES = 4915, MOST_MAPPINGS = 100 };
 
 static gmp_chan *gate;
 static atomic_long parked, done;
@@ -45,9 +43,6 @@ int test_main(int argc, char **argv)
     printf("%ld goroutines: %.0f bytes each, %ld mappings, %d threads\n", n,
            each, mappings, count_threads());
     CHECK(each <= MOST_BYTES);
-    /* A million is run alone, and has to do without that allowance. */
-    if (n < 1000000)
-        mappings -= THREAD_MAPPINGS * count_threads();
     CHECK(mappings < MOST_MAPPINGS);
     CHECK_OK(gmp_chan_close(gate));
     AWAIT(atomic_load(&done) == n);

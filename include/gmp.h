@@ -9,7 +9,10 @@
  * - Misuse that can be seen is an error: NULL where it is not allowed is
  *   -EINVAL.
  * - A deadline is absolute nanoseconds on the clock of gmp_now(); GMP_FOREVER
- *   never comes; one in the past tries once.
+ *   never comes; one in the past tries once. The functions that take one end
+ *   in _until and return -ETIMEDOUT.
+ * - A call that can block returns -ECANCELED once its goroutine was cancelled
+ *   (gmp_cancel), at once and from then on; the few that do not say so.
  * - A call that cannot block never moves its caller to another thread. No call
  *   is async-signal-safe.
  * - Any thread may call anything. On a thread that the runtime did not create,
@@ -50,13 +53,27 @@ extern int *gmp_errno_address(void) __asm__("__errno_location");
 /* Initialisers. */
 #define GMP_ATTR_INIT { sizeof(gmp_attr), NULL, 0, 0 }
 #define GMP_MUTEX_INIT { 0, 0, { 0, 0 } }
-#define GMP_WAITGROUP_INIT { 0, 0, 0, { 0, 0 } }
+#define GMP_RWMUTEX_INIT { 0, 0, { 0, 0, 0 } }
+#define GMP_COND_INIT { 0, 0, { 0, 0 } }
+#define GMP_SEMA_INIT(tokens) { (uint32_t)(tokens), 0, { 0, 0 } }
+#define GMP_WAITGROUP_INIT { 0, 0, { 0, 0 } }
+#define GMP_ONCE_INIT { 0, 0, 0, { 0, 0 } }
 
 /**
  * In `gmp_attr.flags`: the goroutine runs with its thread locked from the
  * start, as by gmp_lock_os_thread.
  */
 #define GMP_LOCKED_THREAD 1
+
+/**
+ * In `gmp_case.op`: send `*elem` on `ch`.
+ */
+#define GMP_SEND 1
+
+/**
+ * In `gmp_case.op`: receive into `*elem` from `ch`.
+ */
+#define GMP_RECV 2
 
 /**
  * A channel; freed when its last reference goes.
@@ -67,6 +84,23 @@ typedef struct gmp_chan gmp_chan;
  * A goroutine's handle: not an address, and found out when it is stale.
  */
 typedef struct gmp_g gmp_g;
+
+/**
+ * Goroutines that belong together: the first error of one cancels all, and
+ * none outlives gmp_group_free.
+ */
+typedef struct gmp_group gmp_group;
+
+/**
+ * A key of goroutine-local storage: not an address, and found out when it is
+ * stale.
+ */
+typedef struct gmp_key gmp_key;
+
+/**
+ * A timer; gmp_timer_free ends it.
+ */
+typedef struct gmp_timer gmp_timer;
 
 /**
  * A goroutine's function.
@@ -102,15 +136,70 @@ typedef struct gmp_attr {
 typedef int (*gmp_unlockf)(struct gmp_g *g, void *lock);
 
 /**
+ * One case of a select.
+ */
+typedef struct gmp_case {
+    /**
+     * The channel; a case with NULL never runs.
+     */
+    struct gmp_chan *ch;
+    /**
+     * What is sent, or where it is received; NULL drops what is received.
+     */
+    void *elem;
+    /**
+     * GMP_SEND or GMP_RECV.
+     */
+    int op;
+    /**
+     * Written in the case that ran: 0, or -EPIPE if its channel is closed
+     * (and drained, with `*elem` zeroed, to a receiver).
+     */
+    int result;
+} gmp_case;
+
+/**
  * A mutex that goroutines and host threads share; begin with GMP_MUTEX_INIT,
  * or all zero. It needs no destructor. It belongs to nobody: one may lock it
  * here and another unlock it there.
  */
 typedef struct gmp_mutex {
     uint32_t _state;
-    uint32_t _sema;
+    uint32_t _reserved;
     uint64_t _spare[2];
 } gmp_mutex;
+
+/**
+ * A mutex that many may hold for reading, or one for writing; begin with
+ * GMP_RWMUTEX_INIT, or all zero. It needs no destructor. It belongs to nobody.
+ * A writer that waits keeps new readers out, so who holds it for reading must
+ * not lock it for reading again.
+ */
+typedef struct gmp_rwmutex {
+    uint32_t _state;
+    uint32_t _writers;
+    uint64_t _spare[3];
+} gmp_rwmutex;
+
+/**
+ * A condition variable; begin with GMP_COND_INIT, or all zero. It needs no
+ * destructor.
+ */
+typedef struct gmp_cond {
+    uint32_t _waiters;
+    uint32_t _reserved;
+    uint64_t _spare[2];
+} gmp_cond;
+
+/**
+ * A counting semaphore; begin with GMP_SEMA_INIT(tokens), 0 to 2^31 - 1. It
+ * needs no destructor. First come, first served.
+ */
+typedef struct gmp_sema {
+    uint32_t _state;
+    uint32_t _reserved;
+    uint64_t _spare[2];
+} gmp_sema;
 
 /**
  * Waits for a number of goroutines; begin with GMP_WAITGROUP_INIT, or all
@@ -118,10 +207,20 @@ typedef struct gmp_mutex {
  */
 typedef struct gmp_waitgroup {
     uint64_t _state;
-    uint32_t _sema;
-    uint32_t _reserved;
+    uint64_t _reserved;
     uint64_t _spare[2];
 } gmp_waitgroup;
+
+/**
+ * What is done once; begin with GMP_ONCE_INIT, or all zero. It needs no
+ * destructor.
+ */
+typedef struct gmp_once {
+    uint32_t _state;
+    uint32_t _reserved;
+    uint64_t _runner;
+    uint64_t _spare[2];
+} gmp_once;
 
 #ifdef __cplusplus
 extern "C" {
@@ -206,13 +305,23 @@ int gmp_register_cxa(void *(*f)(void));
  * goroutines go on at once, where without it they would after about a
  * millisecond. On a host thread it is a plain call.
  *
- * Returns 0; -EINVAL for a null `fn`. Blocks while `fn` does; stays on the
- * caller's thread.
+ * Returns 0; -EINVAL for a null `fn`; -ECANCELED if the caller was cancelled
+ * before: then `fn` is not called, and once it is, nothing interrupts it.
+ * Blocks while `fn` does; stays on the caller's thread.
  *
  * Required:
  * `func` may be called with `arg`.
  */
 int gmp_blocking(gmp_fn func, void *arg);
+
+/**
+ * gmp_blocking, unless `deadline` (nanoseconds of gmp_now) has passed: then
+ * -ETIMEDOUT, and `fn` is not called. Once it is, no deadline ends it.
+ *
+ * Required:
+ * As gmp_blocking.
+ */
+int gmp_blocking_until(gmp_fn func, void *arg, int64_t deadline);
 
 /**
  * Starts a goroutine that calls `fn(arg)`.
@@ -278,6 +387,41 @@ int gmp_join_until(struct gmp_g *g, int64_t deadline);
 void gmp_release(struct gmp_g *g);
 
 /**
+ * Cancels `g`: whatever it waits for now, and every call of its that may
+ * wait from now on, returns -ECANCELED, until it ends. Not interrupted are
+ * locking (gmp_mutex_lock, gmp_rwmutex_lock and _rlock, the end of
+ * gmp_cond_wait), gmp_once_do, gmp_group_free, what gmp_defer put off,
+ * destructors of keys, and what a shield covers (gmp_shield_enter). It may be
+ * done more than once.
+ *
+ * Returns 0; -EINVAL if `g` has ended, or for null; -EPERM for the handle of
+ * a host thread. From any thread; never blocks.
+ */
+int gmp_cancel(struct gmp_g *g);
+
+/**
+ * Whether the calling goroutine was cancelled, also behind a shield; false
+ * on a host thread. Never blocks.
+ */
+bool gmp_cancelled(void);
+
+/**
+ * From here to gmp_shield_leave a cancel does not interrupt the calling
+ * goroutine. Shields nest. On a host thread, which nobody can cancel, it does
+ * nothing.
+ *
+ * Returns 0. Never blocks.
+ */
+int gmp_shield_enter(void);
+
+/**
+ * Undoes one gmp_shield_enter.
+ *
+ * Returns 0; -EPERM on a goroutine that has entered none. Never blocks.
+ */
+int gmp_shield_leave(void);
+
+/**
  * Lets other goroutines run (runtime.Gosched); on a host thread, other
  * threads. May resume on another thread.
  */
@@ -331,13 +475,26 @@ int gmp_set_name(const char *name);
  * NULL for "park".
  *
  * Returns 0, now and then without a permit: check your condition again;
- * -EDEADLK from inside an unlockf; -ECANCELED; -ENOMEM. Parks the goroutine;
+ * -EDEADLK from inside an unlockf; -ECANCELED, after which a permit is still
+ * there; -ENOMEM. Parks the goroutine;
  * blocks a host thread.
  *
  * Required:
  * As above.
  */
 int gmp_park(gmp_unlockf unlockf, void *lock, const char *reason);
+
+/**
+ * gmp_park until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for none):
+ * then -ETIMEDOUT, with `unlockf` called all the same.
+ *
+ * Required:
+ * As gmp_park.
+ */
+int gmp_park_until(gmp_unlockf unlockf,
+                   void *lock,
+                   const char *reason,
+                   int64_t deadline);
 
 /**
  * Gives `g` its permit (goready): ends its gmp_park, now or when it comes to
@@ -363,6 +520,53 @@ int gmp_lock_os_thread(void);
  * Returns 0; -EPERM on a goroutine that is not locked. Never blocks.
  */
 int gmp_unlock_os_thread(void);
+
+/**
+ * Makes a key under which each goroutine, and each host thread, has a value
+ * of its own, NULL at first.
+ *
+ * `destructor`: NULL, or called with the value when a goroutine, or a host
+ * thread, ends whose value is not NULL; the value is NULL by then. As in
+ * POSIX, destructors run in up to four rounds, for those that set values
+ * again; in no particular order; after what gmp_defer put off.
+ *
+ * Returns NULL where all 4096 keys are taken. Never blocks.
+ */
+struct gmp_key *gmp_key_create(void (*destructor)(void *value));
+
+/**
+ * Deletes `k`; no destructor is called for it any more, and its values are
+ * their owners' to free.
+ *
+ * Returns 0; -EINVAL for null or a stale key. Never blocks.
+ */
+int gmp_key_delete(struct gmp_key *k);
+
+/**
+ * Sets the caller's value of `k`.
+ *
+ * Returns 0; -EINVAL for null or a stale key; -ENOMEM. Never blocks.
+ */
+int gmp_setspecific(struct gmp_key *k, void *value);
+
+/**
+ * The caller's value of `k`: NULL where none was set, and for a stale key.
+ * Never blocks.
+ */
+void *gmp_getspecific(struct gmp_key *k);
+
+/**
+ * Puts off a call of `fn(arg)` until the calling goroutine ends, by return or
+ * by gmp_exit; the last one put off comes first. A cancel does not interrupt
+ * what it does.
+ *
+ * Returns 0; -EINVAL for a null `fn`; -EPERM on a host thread and in an
+ * unlockf; -ENOMEM. Never blocks.
+ *
+ * Required:
+ * `func` may be called with `arg` then.
+ */
+int gmp_defer(gmp_fn func, void *arg);
 
 /**
  * Makes a channel for elements of `elem_size` bytes, with one reference.
@@ -407,6 +611,17 @@ void gmp_chan_unref(struct gmp_chan *ch);
 int gmp_chan_send(struct gmp_chan *ch, const void *elem);
 
 /**
+ * gmp_chan_send until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT, and nothing was sent. One in the past tries once.
+ *
+ * Required:
+ * As gmp_chan_send.
+ */
+int gmp_chan_send_until(struct gmp_chan *ch,
+                        const void *elem,
+                        int64_t deadline);
+
+/**
  * gmp_chan_send if that is possible at once, else -EAGAIN. Never blocks.
  *
  * Required:
@@ -429,6 +644,16 @@ int gmp_chan_try_send(struct gmp_chan *ch, const void *elem);
  * null, or writable for one element.
  */
 int gmp_chan_recv(struct gmp_chan *ch, void *elem);
+
+/**
+ * gmp_chan_recv until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT, and nothing was received. One in the past tries
+ * once.
+ *
+ * Required:
+ * As gmp_chan_recv.
+ */
+int gmp_chan_recv_until(struct gmp_chan *ch, void *elem, int64_t deadline);
 
 /**
  * gmp_chan_recv if that is possible at once, else -EAGAIN. Never blocks.
@@ -466,6 +691,44 @@ size_t gmp_chan_len(const struct gmp_chan *ch);
 size_t gmp_chan_cap(const struct gmp_chan *ch);
 
 /**
+ * Runs one of `n` cases: waits until one of them can go on, and picks one at
+ * random, all alike, where several can. A channel may be in several cases, in
+ * both directions. With no case, or only NULL channels, it waits for ever.
+ *
+ * `cases`: the cases; only the `result` of the one that runs is written.
+ * `n`: at most 65536.
+ *
+ * Returns the index of the case that ran; -EINVAL for null `cases` with an
+ * `n`, too many of them, an unknown `op`, or nothing to send; -EDEADLK from
+ * inside an unlockf; -ENOMEM; -ECANCELED. Parks the goroutine; blocks a host
+ * thread.
+ *
+ * Required:
+ * `cases`: `n` cases, each with a channel to which the caller holds a
+ * reference, or NULL, and an element that is readable or writable as its
+ * `op` asks.
+ */
+int gmp_select(struct gmp_case *cases, size_t n);
+
+/**
+ * gmp_select until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for none):
+ * then -ETIMEDOUT, and no case ran. One in the past tries once.
+ *
+ * Required:
+ * As gmp_select.
+ */
+int gmp_select_until(struct gmp_case *cases, size_t n, int64_t deadline);
+
+/**
+ * gmp_select if a case can run at once, else -EAGAIN: select with a default.
+ * Never blocks.
+ *
+ * Required:
+ * As gmp_select.
+ */
+int gmp_try_select(struct gmp_case *cases, size_t n);
+
+/**
  * Locks `m`; waits until it is free. No waiter starves. A cancel does not
  * interrupt it.
  *
@@ -476,6 +739,16 @@ size_t gmp_chan_cap(const struct gmp_chan *ch);
  * `m`: null, or a mutex that stays where it is.
  */
 int gmp_mutex_lock(struct gmp_mutex *m);
+
+/**
+ * gmp_mutex_lock until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. Unlike gmp_mutex_lock it is interrupted by a
+ * cancel, with -ECANCELED. One in the past tries once.
+ *
+ * Required:
+ * As gmp_mutex_lock.
+ */
+int gmp_mutex_lock_until(struct gmp_mutex *m, int64_t deadline);
 
 /**
  * Locks `m` if it is free.
@@ -498,6 +771,179 @@ int gmp_mutex_trylock(struct gmp_mutex *m);
 int gmp_mutex_unlock(struct gmp_mutex *m);
 
 /**
+ * Locks `rw` for writing; waits until nobody holds it. A cancel does not
+ * interrupt it.
+ *
+ * Returns 0; -EINVAL for null; -EDEADLK from inside an unlockf where it would
+ * have to wait. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `rw`: null, or an rwmutex that stays where it is.
+ */
+int gmp_rwmutex_lock(struct gmp_rwmutex *rw);
+
+/**
+ * gmp_rwmutex_lock until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. Unlike gmp_rwmutex_lock it is interrupted by a
+ * cancel, with -ECANCELED. One in the past tries once.
+ *
+ * Required:
+ * As gmp_rwmutex_lock.
+ */
+int gmp_rwmutex_lock_until(struct gmp_rwmutex *rw, int64_t deadline);
+
+/**
+ * Locks `rw` for writing if nobody holds it or waits for it.
+ *
+ * Returns 0; -EAGAIN; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * As gmp_rwmutex_lock.
+ */
+int gmp_rwmutex_trylock(struct gmp_rwmutex *rw);
+
+/**
+ * Unlocks what was locked for writing. Readers that wait go first, all of
+ * them; else the writer that has waited longest.
+ *
+ * Returns 0; -EPERM if it is not locked for writing; -EINVAL for null. Never
+ * blocks.
+ *
+ * Required:
+ * As gmp_rwmutex_lock.
+ */
+int gmp_rwmutex_unlock(struct gmp_rwmutex *rw);
+
+/**
+ * Locks `rw` for reading, with any number of other readers; waits while
+ * somebody holds it for writing, or waits to. A cancel does not interrupt it.
+ *
+ * Returns 0; -EINVAL for null; -EDEADLK from inside an unlockf where it would
+ * have to wait. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * As gmp_rwmutex_lock.
+ */
+int gmp_rwmutex_rlock(struct gmp_rwmutex *rw);
+
+/**
+ * gmp_rwmutex_rlock until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. Unlike gmp_rwmutex_rlock it is interrupted by a
+ * cancel, with -ECANCELED. One in the past tries once.
+ *
+ * Required:
+ * As gmp_rwmutex_lock.
+ */
+int gmp_rwmutex_rlock_until(struct gmp_rwmutex *rw, int64_t deadline);
+
+/**
+ * Locks `rw` for reading if nobody holds it for writing or waits for it.
+ *
+ * Returns 0; -EAGAIN; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * As gmp_rwmutex_lock.
+ */
+int gmp_rwmutex_tryrlock(struct gmp_rwmutex *rw);
+
+/**
+ * Unlocks what was locked for reading.
+ *
+ * Returns 0; -EPERM if it is not locked for reading; -EINVAL for null. Never
+ * blocks.
+ *
+ * Required:
+ * As gmp_rwmutex_lock.
+ */
+int gmp_rwmutex_runlock(struct gmp_rwmutex *rw);
+
+/**
+ * Unlocks `m`, waits for a signal, and locks `m` again, whatever it returns.
+ * It is woken by a signal or broadcast only. Taking `m` again is not
+ * interrupted.
+ *
+ * Returns 0; -EINVAL for null; -EPERM if `m` is not locked; -EDEADLK from
+ * inside an unlockf; -ECANCELED. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `c`, `m`: null, or a condition and a mutex that stay where they are.
+ */
+int gmp_cond_wait(struct gmp_cond *c, struct gmp_mutex *m);
+
+/**
+ * gmp_cond_wait until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT, with `m` locked. One in the past returns at once.
+ *
+ * Required:
+ * As gmp_cond_wait.
+ */
+int gmp_cond_wait_until(struct gmp_cond *c,
+                        struct gmp_mutex *m,
+                        int64_t deadline);
+
+/**
+ * Wakes the one that has waited on `c` longest, if anybody does.
+ *
+ * Returns 0; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * `c`: null, or a condition that stays where it is.
+ */
+int gmp_cond_signal(struct gmp_cond *c);
+
+/**
+ * Wakes all that wait on `c`.
+ *
+ * Returns 0; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * As gmp_cond_signal.
+ */
+int gmp_cond_broadcast(struct gmp_cond *c);
+
+/**
+ * Takes a token of `s`; waits for one.
+ *
+ * Returns 0; -EINVAL for null; -EDEADLK from inside an unlockf where it would
+ * have to wait; -ECANCELED. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `s`: null, or a semaphore that stays where it is.
+ */
+int gmp_sema_acquire(struct gmp_sema *s);
+
+/**
+ * gmp_sema_acquire until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT, and no token was taken. One in the past tries once.
+ *
+ * Required:
+ * As gmp_sema_acquire.
+ */
+int gmp_sema_acquire_until(struct gmp_sema *s, int64_t deadline);
+
+/**
+ * Takes a token of `s` if there is one.
+ *
+ * Returns 0; -EAGAIN; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * As gmp_sema_acquire.
+ */
+int gmp_sema_try_acquire(struct gmp_sema *s);
+
+/**
+ * Gives `s` a token, whoever took it: the one that has waited longest gets
+ * it.
+ *
+ * Returns 0; -EOVERFLOW beyond 2^31 - 1 tokens; -EINVAL for null. Never
+ * blocks.
+ *
+ * Required:
+ * As gmp_sema_acquire.
+ */
+int gmp_sema_release(struct gmp_sema *s);
+
+/**
  * Adds `delta`, which may be negative, to the counter; at zero all waiters
  * go on.
  *
@@ -518,16 +964,118 @@ int gmp_waitgroup_add(struct gmp_waitgroup *wg, int64_t delta);
 int gmp_waitgroup_done(struct gmp_waitgroup *wg);
 
 /**
- * Waits until the counter is zero. The group can be used again once all
- * waits have returned.
+ * Waits until the counter is zero, or has been since this call began. The
+ * group can be used again at any time.
  *
- * Returns 0; -EINVAL for null; -EDEADLK from inside an unlockf. Parks the
- * goroutine; blocks a host thread.
+ * Returns 0; -EINVAL for null; -EDEADLK from inside an unlockf where it would
+ * have to wait; -ECANCELED. Parks the goroutine; blocks a host thread.
  *
  * Required:
  * As gmp_waitgroup_add.
  */
 int gmp_waitgroup_wait(struct gmp_waitgroup *wg);
+
+/**
+ * gmp_waitgroup_wait until `deadline` (nanoseconds of gmp_now, GMP_FOREVER
+ * for none): then -ETIMEDOUT. One in the past looks once.
+ *
+ * Required:
+ * As gmp_waitgroup_add.
+ */
+int gmp_waitgroup_wait_until(struct gmp_waitgroup *wg, int64_t deadline);
+
+/**
+ * Calls `fn(arg)` if no call with `o` has done so before; while another does,
+ * waits for its end, which a cancel does not interrupt. If `fn` ends its
+ * goroutine by gmp_exit, it counts as done.
+ *
+ * Returns 0; -EINVAL for null; -EDEADLK from within `fn` itself, and from
+ * inside an unlockf where it is not done yet. Parks the goroutine; blocks a
+ * host thread.
+ *
+ * Required:
+ * `o`: null, or a once that stays where it is. `func` may be called with
+ * `arg`.
+ */
+int gmp_once_do(struct gmp_once *o, gmp_fn func, void *arg);
+
+/**
+ * gmp_once_do that waits for another's call until `deadline` (nanoseconds of
+ * gmp_now, GMP_FOREVER for none): then -ETIMEDOUT. Unlike gmp_once_do it is
+ * interrupted by a cancel, with -ECANCELED. Its own call of `fn` is not.
+ *
+ * Required:
+ * As gmp_once_do.
+ */
+int gmp_once_do_until(struct gmp_once *o,
+                      gmp_fn func,
+                      void *arg,
+                      int64_t deadline);
+
+/**
+ * Makes a group. On a goroutine that is a member of another group, the new
+ * one is nested in it: cancelling the outer one cancels the inner one.
+ *
+ * Returns NULL for out of memory. Never blocks.
+ */
+struct gmp_group *gmp_group_make(void);
+
+/**
+ * Starts a goroutine that calls `fn(arg)`, as a member of `gr`. If its result
+ * is the first one that is not 0, that is the group's error, and the group is
+ * cancelled. In a group that is cancelled already it starts cancelled. One
+ * that ends by gmp_exit has the result 0.
+ *
+ * Returns 0; -EINVAL for null; -ENOMEM. Never blocks.
+ *
+ * Required:
+ * `gr`: null, or a group. `func` may be called with `arg`, on another thread.
+ */
+int gmp_group_go(struct gmp_group *gr, int (*func)(void *arg), void *arg);
+
+/**
+ * Waits until all members have ended. More can be started meanwhile and
+ * afterwards, and waited for again.
+ *
+ * Returns the group's error: the first result of a member that was not 0; 0
+ * where there was none; -EINVAL for null; -EDEADLK on a member, and from
+ * inside an unlockf; -ECANCELED if the caller is cancelled, with the members
+ * still running. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `gr`: null, or a group.
+ */
+int gmp_group_wait(struct gmp_group *gr);
+
+/**
+ * gmp_group_wait until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT, with the members still running.
+ *
+ * Required:
+ * As gmp_group_wait.
+ */
+int gmp_group_wait_until(struct gmp_group *gr, int64_t deadline);
+
+/**
+ * Cancels all members, those that are started later, and the groups nested
+ * in `gr`.
+ *
+ * Returns 0; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * `gr`: null, or a group.
+ */
+int gmp_group_cancel(struct gmp_group *gr);
+
+/**
+ * Cancels the group, waits until all members have ended, which nothing
+ * interrupts, and frees it. NULL does nothing. A member that frees its own
+ * group is a fatal error. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `gr`: null, or a group that nobody uses any more but its members.
+ */
+void gmp_group_free(struct gmp_group *gr);
 
 /**
  * The monotonic clock in nanoseconds; what deadlines are measured on. Never
@@ -557,6 +1105,75 @@ int gmp_sleep(int64_t ns);
  * goroutine; blocks a host thread.
  */
 int gmp_sleep_until(int64_t deadline);
+
+/**
+ * Starts a timer that calls `fn(arg)` on a goroutine of its own, `ns`
+ * nanoseconds from now (0 or less: at once), and then every `period_ns`
+ * nanoseconds (0: once). While `fn` runs, further times of the same timer are
+ * missed: its runs do not overlap.
+ *
+ * Returns NULL for a null `fn`, a negative period, or out of memory. Never
+ * blocks.
+ *
+ * Required:
+ * `func` may be called with `arg`, on another thread.
+ */
+struct gmp_timer *gmp_timer_start(int64_t ns,
+                                  int64_t period_ns,
+                                  gmp_fn func,
+                                  void *arg);
+
+/**
+ * Lets `t` fire `ns` nanoseconds from now, whatever it did before, and then
+ * with its period, if it has one. Nothing of an earlier start or reset begins
+ * once this has returned.
+ *
+ * Returns 0; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * `t`: null, or a timer.
+ */
+int gmp_timer_reset(struct gmp_timer *t, int64_t ns);
+
+/**
+ * Stops `t`; gmp_timer_reset starts it again.
+ *
+ * Returns 1 if it was pending: its function does not begin any more, even if
+ * its time had come; 0 if it was not: it was stopped already, or its only run
+ * has begun, which is not waited for; -EINVAL for null. Never blocks.
+ *
+ * Required:
+ * `t`: null, or a timer.
+ */
+int gmp_timer_stop(struct gmp_timer *t);
+
+/**
+ * Stops `t` and frees it, also from its own function; does not wait for one
+ * that runs. NULL does nothing. Never blocks.
+ *
+ * Required:
+ * `t`: null, or a timer that nobody uses any more.
+ */
+void gmp_timer_free(struct gmp_timer *t);
+
+/**
+ * A channel on which a tick comes `ns` nanoseconds from now (time.After): an
+ * int64_t, gmp_now() at that moment. It buffers one element. Unref it, before
+ * the tick or after.
+ *
+ * Returns NULL for out of memory. Never blocks.
+ */
+struct gmp_chan *gmp_after(int64_t ns);
+
+/**
+ * A channel on which ticks come every `period_ns` nanoseconds (time.Tick), as
+ * of gmp_after. It buffers one, and a receiver that is slow misses some.
+ * Closing it stops the ticks, and so does the last unref.
+ *
+ * Returns NULL for a period of 0 or less, and for out of memory. Never
+ * blocks.
+ */
+struct gmp_chan *gmp_tick(int64_t period_ns);
 
 #ifdef __cplusplus
 }  // extern "C"

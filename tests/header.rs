@@ -7,8 +7,17 @@
 use std::{env, fs, path::Path};
 
 /// The files of the C surface, in the order of the header.
-const FILES: [&str; 5] =
-    ["runtime.rs", "goroutine.rs", "chan.rs", "sync.rs", "time.rs"];
+const FILES: [&str; 9] = [
+    "runtime.rs",
+    "goroutine.rs",
+    "local.rs",
+    "chan.rs",
+    "select.rs",
+    "sync.rs",
+    "group.rs",
+    "time.rs",
+    "timer.rs",
+];
 
 #[test]
 fn gmp_h_is_generated_from_ffi() {

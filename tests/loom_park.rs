@@ -7,14 +7,15 @@
 //! What is checked: one winner per wait, and the goroutine's `finish` tells
 //! which; exactly one readying per wait, and none while the stack is in use
 //! (a cell whose accesses loom checks); a late waker changes nothing; a permit
-//! or a cancel is never lost, and ends no wait of another kind; and what a
+//! or a cancel is never lost, ends no wait of another kind nor one behind a
+//! shield, and does not reach the next goroutine in the same place; and what a
 //! waker writes for the waiter is there when it runs again.
 //!
 //! The steps are those of `sched::park`: its hooks, `ready`, `timed_out` and
 //! `park_user`. A lost wake-up shows as a deadlock, which loom reports.
 #![cfg(loom)]
 
-use gmprt::base::sync::{AtomicU32, Ordering::*};
+use gmprt::base::sync::{AtomicU32, AtomicU64, Ordering::*};
 use gmprt::gmp::parkword::{Cause, Fire, ParkWord, Ticket, WaitKind};
 use loom::cell::UnsafeCell;
 use loom::sync::{Mutex, MutexGuard};
@@ -25,6 +26,9 @@ use std::sync::Arc;
 const RUNNING: u32 = 0;
 const WAITING: u32 = 1;
 const RUNNABLE: u32 = 2;
+
+/// The generation of the first goroutine in a G.
+const FIRST: u32 = 1;
 
 /// A cell that one thread may touch at a time.
 struct Exclusive<T>(UnsafeCell<T>);
@@ -131,16 +135,23 @@ impl G {
         thread::spawn(move || gp.fire(t, cause))
     }
 
-    /// `gmp_ready`, from a thread of its own.
+    /// `gmp_ready` of the first goroutine, from a thread of its own. Lost
+    /// too if that has ended.
     fn permit_giver(self: &Arc<Self>) -> JoinHandle<Fire> {
         let gp = Arc::clone(self);
-        thread::spawn(move || gp.ready_if_parked(gp.park.give_permit()))
+        thread::spawn(move || match gp.park.give_permit(FIRST) {
+            Some(fire) => gp.ready_if_parked(fire),
+            None => Fire::Lost,
+        })
     }
 
-    /// `gmp_cancel`, from a thread of its own.
+    /// `gmp_cancel` of the first goroutine, likewise.
     fn canceller(self: &Arc<Self>) -> JoinHandle<Fire> {
         let gp = Arc::clone(self);
-        thread::spawn(move || gp.ready_if_parked(gp.park.cancel()))
+        thread::spawn(move || match gp.park.cancel(FIRST) {
+            Some(fire) => gp.ready_if_parked(fire),
+            None => Fire::Lost,
+        })
     }
 
     /// `gmp_park`, whose hook is `hook`.
@@ -379,6 +390,122 @@ fn a_cancel_ends_the_next_wait_that_it_may_and_all_after_it() {
         assert_ne!(timeout.join().unwrap(), Fire::Lost);
         let _fire = canceller.join().unwrap();
     });
+}
+
+#[test]
+fn a_cancel_ends_no_wait_behind_a_shield_and_is_kept() {
+    check(4, || {
+        let gp = G::new();
+        let canceller = gp.canceller();
+        gp.park.shield(true);
+        let t = gp.park.arm(WaitKind::Cancellable);
+        let wake = gp.waker(t, Cause::Wake);
+        let cause = gp.park(|gp| commit(gp, t));
+        assert_eq!(cause, Cause::Wake, "ended by a cancel");
+        assert!(!gp.park.must_give_up());
+        gp.park.shield(false);
+        // Before the cancel comes or after it, or at the same time.
+        let t = gp.park.arm(WaitKind::Cancellable);
+        assert_eq!(gp.park(|gp| commit(gp, t)), Cause::Cancel);
+        assert!(gp.park.must_give_up());
+        assert_ne!(wake.join().unwrap(), Fire::Lost);
+        let _fire = canceller.join().unwrap();
+    });
+}
+
+/// The first goroutine ends while somebody posts to it; the next one in its
+/// place waits, with `kind`, for its own waker.
+fn the_next_one_waits(
+    kind: WaitKind,
+    post: impl FnOnce(&Arc<G>) -> JoinHandle<Fire>,
+) -> Arc<G> {
+    let gp = G::new();
+    let poster = post(&gp);
+    gp.park.next_generation();
+    let t = gp.park.arm(kind);
+    let wake = gp.waker(t, Cause::Wake);
+    let cause = gp.park(|gp| commit(gp, t));
+    assert_eq!(cause, Cause::Wake, "ended by what came for another");
+    assert_ne!(wake.join().unwrap(), Fire::Lost);
+    assert_eq!(poster.join().unwrap(), Fire::Lost, "it had no wait");
+    gp
+}
+
+#[test]
+fn a_cancel_by_an_old_handle_does_not_reach_the_next_one() {
+    check(4, || {
+        let gp = the_next_one_waits(WaitKind::Cancellable, G::canceller);
+        assert!(!gp.park.cancelled());
+    });
+}
+
+#[test]
+fn a_permit_by_an_old_handle_does_not_reach_the_next_one() {
+    check(4, || {
+        let gp = the_next_one_waits(WaitKind::Park, G::permit_giver);
+        assert!(!gp.park.take_permit());
+    });
+}
+
+/// The cancel may end the first one's wait, and no other.
+#[test]
+fn a_cancel_that_ends_a_wait_does_not_reach_the_next_one() {
+    check(2, || {
+        let gp = G::new();
+        let t = gp.park.arm(WaitKind::Cancellable);
+        let canceller = gp.canceller();
+        let rival = gp.waker(t, Cause::Wake);
+        let cause = gp.park(|gp| commit(gp, t));
+        assert_ne!(cause, Cause::Timeout);
+        gp.park.next_generation();
+        assert!(!gp.park.cancelled());
+        let t = gp.park.arm(WaitKind::Cancellable);
+        let wake = gp.waker(t, Cause::Wake);
+        let next = gp.park(|gp| commit(gp, t));
+        assert_eq!(next, Cause::Wake, "ended by what came for another");
+        assert!(!gp.park.cancelled());
+        assert_eq!(rival.join().unwrap() != Fire::Lost, cause == Cause::Wake);
+        assert_ne!(wake.join().unwrap(), Fire::Lost);
+        // If it won nothing, the hook may have ended the wait for it.
+        let won = canceller.join().unwrap() != Fire::Lost;
+        assert!(!won || cause == Cause::Cancel);
+    });
+}
+
+/// Invariant 5 by its parts, with the ticket where a poster finds it: which
+/// of the two does it look at last?
+fn stale_post(generation_last: bool) {
+    let gp = G::new();
+    let ticket = Arc::new(AtomicU64::new(0));
+    let (poster, seen) = (Arc::clone(&gp), Arc::clone(&ticket));
+    let poster = thread::spawn(move || {
+        let before = poster.park.generation();
+        let ticket = seen.load(Acquire);
+        let after = poster.park.generation();
+        let live = FIRST == if generation_last { after } else { before };
+        if live && ticket != 0 {
+            let _fire = poster.fire(Ticket::from_raw(ticket), Cause::Cancel);
+        }
+    });
+    gp.park.next_generation();
+    let t = gp.park.arm(WaitKind::Cancellable);
+    ticket.store(t.raw(), Release);
+    let wake = gp.waker(t, Cause::Wake);
+    let cause = gp.park(|gp| commit(gp, t));
+    assert_eq!(cause, Cause::Wake, "ended by what came for another");
+    assert_ne!(wake.join().unwrap(), Fire::Lost);
+    poster.join().unwrap();
+}
+
+#[test]
+fn the_generation_is_read_after_the_wait() {
+    check(4, || stale_post(true));
+}
+
+#[test]
+#[should_panic(expected = "ended by what came for another")]
+fn a_generation_read_before_the_wait_breaks() {
+    check(4, || stale_post(false));
 }
 
 /// A channel as its waiter sees it: who waits, under the lock.

@@ -44,12 +44,20 @@ pub enum Rank {
     Stw,
     /// A P being taken from its M.
     Retake,
+    /// The tree of groups.
+    Groups,
+    /// The members of one group.
+    Group,
+    /// One timer of a host's.
+    Ticker,
     /// One channel. Several at once in select, in the order of addresses.
     Chan,
-    /// Waiters of one semaphore, mutex, group or park.
-    Sema,
+    /// Waiters on addresses: one bucket of `block::parking`.
+    Parking,
     /// The global run queue, idle Ps and idle Ms.
     Sched,
+    /// The table of keys.
+    Keys,
     /// `allgs` and the global list of dead Gs.
     Allg,
     /// `allp`, `allm`.
@@ -253,7 +261,7 @@ mod held {
     std::thread_local! {
         /// How many locks of each rank this thread holds. Constant and without
         /// a destructor, so that host threads keep nothing of ours.
-        static HELD: [Cell<u8>; Rank::COUNT] =
+        static HELD: [Cell<u32>; Rank::COUNT] =
             const { [const { Cell::new(0) }; Rank::COUNT] };
     }
 

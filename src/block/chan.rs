@@ -18,19 +18,29 @@
 //! The memory comes from `malloc` and is counted: one reference a maker, one
 //! more for each `ref`. The last `unref` frees it.
 
-use super::wait::{Sudog, WaitQ, wake};
+use super::{
+    ticker::Ticker,
+    wait::{Sudog, WaitQ, WakeList, wake},
+};
 use crate::{
-    base::{lock::Rank, throw::fatal},
-    gmp::parkword::WaitKind,
-    os::{Errno, RawLock, Result},
-    sched::park::{self, FOREVER, Wait, gopark},
+    base::{
+        lock::Rank,
+        sync::{AtomicBool, AtomicUsize, Ordering::*},
+        throw::fatal,
+    },
+    gmp::{G, parkword::WaitKind},
+    os::{Errno, Result, clock::nanotime},
+    sched::{
+        cancel,
+        lock::RawLock,
+        park::{self, FOREVER, Wait, gopark},
+    },
 };
 use core::{
     alloc::Layout,
-    cell::{Cell, UnsafeCell},
+    cell::Cell,
     ffi::CStr,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering::*},
 };
 
 /// A channel.
@@ -48,9 +58,11 @@ pub struct GmpChan {
     /// lock
     recvx: Cell<usize>,
     /// lock
-    recvq: UnsafeCell<WaitQ>,
+    recvq: WaitQ,
     /// lock
-    sendq: UnsafeCell<WaitQ>,
+    sendq: WaitQ,
+    /// const: the timer that sends here, or null; it holds no reference
+    ticker: *const Ticker,
 }
 
 /// Whether a call may wait, and until when.
@@ -81,18 +93,35 @@ impl GmpChan {
             closed: AtomicBool::new(false),
             sendx: Cell::new(0),
             recvx: Cell::new(0),
-            recvq: UnsafeCell::new(WaitQ::new()),
-            sendq: UnsafeCell::new(WaitQ::new()),
+            recvq: WaitQ::new(),
+            sendq: WaitQ::new(),
+            ticker: ptr::null(),
         };
         // SAFETY: fresh memory of at least this size.
         unsafe { ch.write(value) };
         Some(ch)
     }
 
+    /// Says which timer sends here.
+    ///
+    /// # Safety
+    /// Nobody else knows the channel yet, which takes over the caller's
+    /// reference to `ticker`.
+    pub(super) unsafe fn set_ticker(this: *mut Self, ticker: *const Ticker) {
+        // SAFETY: the caller's alone.
+        unsafe { (*this).ticker = ticker };
+    }
+
     /// Takes one more reference.
     pub(crate) fn add_ref(&self) {
         // Relaxed: the caller holds one.
         self.refs.fetch_add(1, Relaxed);
+    }
+
+    /// Takes one more reference unless the last one is gone.
+    pub(super) fn upgrade(&self) -> bool {
+        let more = |n: usize| (n > 0).then_some(n + 1);
+        self.refs.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
     /// Drops a reference; the last one frees the channel.
@@ -109,10 +138,15 @@ impl GmpChan {
             _ => return,
         }
         ch.lock.lock();
-        let waiting = !ch.recvq().is_empty() || !ch.sendq().is_empty();
+        let waiting = !ch.recvq.seems_empty() || !ch.sendq.seems_empty();
         ch.unlock();
         if waiting {
             fatal("gmp_chan_unref: freed while goroutines wait on it");
+        }
+        if !ch.ticker.is_null() {
+            // SAFETY: the channel's reference, given up here. Once the timer
+            // is stopped it does not look at the channel any more.
+            unsafe { Ticker::free(ch.ticker) };
         }
         // SAFETY: from malloc, and the last reference is gone.
         unsafe { libc::free(this.cast()) };
@@ -131,21 +165,11 @@ impl GmpChan {
         self.elem_size
     }
 
-    /// Under the lock.
-    #[expect(clippy::mut_from_ref, reason = "guarded by the lock")]
-    fn recvq(&self) -> &mut WaitQ {
-        // SAFETY: the caller holds the lock and makes no second reference.
-        unsafe { &mut *self.recvq.get() }
+    pub(super) fn lock(&self) {
+        self.lock.lock();
     }
 
-    /// Under the lock.
-    #[expect(clippy::mut_from_ref, reason = "guarded by the lock")]
-    fn sendq(&self) -> &mut WaitQ {
-        // SAFETY: the caller holds the lock and makes no second reference.
-        unsafe { &mut *self.sendq.get() }
-    }
-
-    fn unlock(&self) {
+    pub(super) fn unlock(&self) {
         // SAFETY: the caller holds the lock.
         unsafe { self.lock.unlock() };
     }
@@ -193,10 +217,108 @@ impl GmpChan {
     }
 }
 
+/// One of the two things that are done to a channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    Send,
+    Recv,
+}
+
+/// What could be done at once, with the channel locked.
+#[must_use]
+pub(super) enum Now {
+    /// It is done; the caller unlocks, and then wakes this one.
+    Done(Option<&'static G>),
+    /// It is closed (and drained, to a receiver).
+    Closed,
+    /// It has to wait.
+    Wait,
+}
+
+impl GmpChan {
+    /// Under the lock: what can be done without waiting.
+    #[inline]
+    pub(super) fn now(&self, op: Op, elem: *mut u8) -> Now {
+        match op {
+            Op::Send => self.send_now(elem),
+            Op::Recv => self.recv_now(elem),
+        }
+    }
+
+    #[inline]
+    fn send_now(&self, elem: *const u8) -> Now {
+        if self.closed.load(Relaxed) {
+            return Now::Closed;
+        }
+        if let Some(sg) = self.recvq.dequeue() {
+            self.copy(elem, sg.elem);
+            sg.success.set(true);
+            return Now::Done(Some(sg.gp));
+        }
+        if self.len() < self.capacity {
+            self.push(elem);
+            return Now::Done(None);
+        }
+        Now::Wait
+    }
+
+    /// From a sender that waits its element is taken, or, with a full buffer,
+    /// the oldest there, while the sender's goes to the end.
+    #[inline]
+    fn recv_now(&self, elem: *mut u8) -> Now {
+        if self.len() > 0 {
+            self.pop(elem);
+            let Some(sg) = self.sendq.dequeue() else {
+                return Now::Done(None);
+            };
+            self.push(sg.elem);
+            sg.success.set(true);
+            return Now::Done(Some(sg.gp));
+        }
+        if self.closed.load(Relaxed) {
+            self.zero(elem);
+            return Now::Closed;
+        }
+        let Some(sg) = self.sendq.dequeue() else { return Now::Wait };
+        self.copy(sg.elem, elem);
+        sg.success.set(true);
+        Now::Done(Some(sg.gp))
+    }
+
+    /// Under the lock: who waits to do `op`.
+    pub(super) fn queue(&self, op: Op) -> &WaitQ {
+        match op {
+            Op::Send => &self.sendq,
+            Op::Recv => &self.recvq,
+        }
+    }
+
+    /// A hint that needs no lock: whether `op` would have to wait.
+    pub(super) fn seems_blocked(&self, op: Op) -> bool {
+        // Acquire: pairs with close.
+        if self.closed.load(Acquire) {
+            return false;
+        }
+        match op {
+            Op::Send => self.len() == self.capacity && self.recvq.seems_empty(),
+            Op::Recv => self.len() == 0 && self.sendq.seems_empty(),
+        }
+    }
+
+    /// What `op` gets that was woken without success: the channel is closed.
+    pub(super) fn found_closed(&self, op: Op, elem: *mut u8) -> Errno {
+        if op == Op::Recv {
+            self.zero(elem);
+        }
+        Errno(libc::EPIPE)
+    }
+}
+
 /// Sends a copy of `*elem`.
 ///
 /// Errors: `EPIPE` closed; `EAGAIN` would block and may not; `ETIMEDOUT`,
 /// `ECANCELED`, `EDEADLK` as every wait.
+#[inline]
 pub(crate) fn send(
     ch: Option<&GmpChan>,
     elem: *const u8,
@@ -208,34 +330,13 @@ pub(crate) fn send(
     {
         return Err(Errno::EAGAIN);
     }
-    ch.lock.lock();
-    if ch.closed.load(Relaxed) {
-        ch.unlock();
-        return Err(Errno(libc::EPIPE));
-    }
-    if let Some(sg) = ch.recvq().dequeue() {
-        ch.copy(elem, sg.elem);
-        sg.success.set(true);
-        let gp = sg.gp;
-        ch.unlock();
-        wake(gp);
-        return Ok(());
-    }
-    if ch.len() < ch.capacity {
-        ch.push(elem);
-        ch.unlock();
-        return Ok(());
-    }
-    if !may_park(ch, block)? {
-        park::current()?;
-        return send(Some(ch), elem, block);
-    }
-    park_on(ch, Side::Send, elem.cast_mut(), block)
+    one(ch, Op::Send, elem.cast_mut(), block)
 }
 
 /// Receives into `*elem`, which may be null.
 ///
 /// Errors: `EPIPE` closed and drained, `*elem` zeroed; else as [`send`].
+#[inline]
 pub(crate) fn recv(
     ch: Option<&GmpChan>,
     elem: *mut u8,
@@ -249,41 +350,39 @@ pub(crate) fn recv(
     {
         return Err(Errno::EAGAIN);
     }
-    ch.lock.lock();
-    if ch.len() == 0 && ch.closed.load(Relaxed) {
-        ch.unlock();
-        ch.zero(elem);
-        return Err(Errno(libc::EPIPE));
-    }
-    if let Some(sg) = ch.sendq().dequeue() {
-        recv_from(ch, sg, elem);
-        return Ok(());
-    }
-    if ch.len() > 0 {
-        ch.pop(elem);
-        ch.unlock();
-        return Ok(());
-    }
-    if !may_park(ch, block)? {
-        park::current()?;
-        return recv(Some(ch), elem, block);
-    }
-    park_on(ch, Side::Recv, elem, block)
+    one(ch, Op::Recv, elem, block)
 }
 
-/// Takes from a sender that waits: its element, or, with a full buffer, the
-/// oldest there, while the sender's goes to the end. Unlocks.
-fn recv_from(ch: &GmpChan, sg: &'static Sudog, elem: *mut u8) {
-    if ch.capacity == 0 {
-        ch.copy(sg.elem, elem);
-    } else {
-        ch.pop(elem);
-        ch.push(sg.elem);
+/// Does `op`, now or when it can be done.
+#[inline]
+fn one(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
+    if let Block::Until(_) = block {
+        cancel::check()?;
     }
-    sg.success.set(true);
-    let gp = sg.gp;
-    ch.unlock();
-    wake(gp);
+    loop {
+        ch.lock.lock();
+        let now = ch.now(op, elem);
+        if let Now::Wait = now
+            && park::has_g()
+        {
+            return park_on(ch, op, elem, block);
+        }
+        ch.unlock();
+        match now {
+            Now::Done(None) => return Ok(()),
+            Now::Done(Some(gp)) => {
+                wake(gp);
+                return Ok(());
+            }
+            Now::Closed => return Err(Errno(libc::EPIPE)),
+            // A host thread that has no G yet, which nobody makes under a
+            // lock.
+            Now::Wait => match block {
+                Block::Never => return Err(Errno::EAGAIN),
+                Block::Until(_) => park::current().map(drop)?,
+            },
+        }
+    }
 }
 
 /// Whether a send would block; without the lock, as in Go: a channel that
@@ -301,46 +400,21 @@ fn empty(ch: &GmpChan) -> bool {
     ch.capacity != 0 && ch.count.load(Acquire) == 0 && !ch.closed.load(Acquire)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Send,
-    Recv,
-}
-
-/// Whether the caller may wait now, with `ch` locked. False, unlocked: it is
-/// a host thread that has no G yet, which nobody makes under a lock. Errors
-/// come unlocked too.
-fn may_park(ch: &GmpChan, block: Block) -> Result<bool> {
-    let may = match block {
-        Block::Never => Err(Errno::EAGAIN),
-        Block::Until(_) if !park::has_g() => Ok(false),
-        Block::Until(_) => park::current().map(|_| true),
-    };
-    if may != Ok(true) {
-        ch.unlock();
-    }
-    may
-}
-
 /// Waits in a queue of `ch`, which is locked; unlocks it.
-fn park_on(
-    ch: &GmpChan,
-    side: Side,
-    elem: *mut u8,
-    block: Block,
-) -> Result<()> {
-    let Block::Until(deadline) = block else { return Err(Errno::EAGAIN) };
-    let gp = park::current()?;
-    let ticket = gp.park.arm(WaitKind::Cancellable);
-    let sg = Sudog::new(gp, ticket, elem, 0);
-    let queue = || match side {
-        Side::Send => ch.sendq(),
-        Side::Recv => ch.recvq(),
+fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
+    let (gp, deadline) = match may_park(block) {
+        Ok(both) => both,
+        Err(e) => {
+            ch.unlock();
+            return Err(e);
+        }
     };
-    queue().enqueue(&sg, false);
-    let reason = match side {
-        Side::Send => c"chan send",
-        Side::Recv => c"chan receive",
+    let ticket = gp.park.arm(WaitKind::Cancellable);
+    let sg = Sudog::new(gp, ticket, elem);
+    ch.queue(op).enqueue(&sg, false);
+    let reason = match op {
+        Op::Send => c"chan send",
+        Op::Recv => c"chan receive",
     };
     let wait = Wait {
         ticket,
@@ -355,15 +429,23 @@ fn park_on(
     }
     if let Err(e) = park::outcome(cause) {
         ch.lock.lock();
-        queue().remove(&sg);
+        ch.queue(op).remove(&sg);
         ch.unlock();
         return Err(e);
     }
-    // Woken without success: closed.
-    if side == Side::Recv {
-        ch.zero(elem);
+    Err(ch.found_closed(op, elem))
+}
+
+/// Whether the caller, which has a G, may wait now, and until when.
+///
+/// Errors: `EAGAIN`, `ETIMEDOUT`; as [`park::current`].
+pub(super) fn may_park(block: Block) -> Result<(&'static G, i64)> {
+    let Block::Until(deadline) = block else { return Err(Errno::EAGAIN) };
+    let gp = park::current()?;
+    if deadline != FOREVER && deadline <= nanotime() {
+        return Err(Errno(libc::ETIMEDOUT));
     }
-    Err(Errno(libc::EPIPE))
+    Ok((gp, deadline))
 }
 
 /// What gopark calls once the waiter is off its stack.
@@ -374,18 +456,15 @@ fn unlock_chan(arg: usize) {
     ch.unlock();
 }
 
-/// A null channel is never ready.
-fn wait_for_ever(block: Block, reason: &'static CStr) -> Result<()> {
-    let Block::Until(deadline) = block else { return Err(Errno::EAGAIN) };
-    let gp = park::current()?;
-    let wait = Wait {
-        ticket: gp.park.arm(WaitKind::Cancellable),
-        unlock: park::unlock_nothing,
-        arg: 0,
-        reason,
-        deadline,
-    };
-    park::outcome(gopark(gp, wait))
+/// A null channel is never ready, nor is a select without cases.
+pub(super) fn wait_for_ever(block: Block, reason: &'static CStr) -> Result<()> {
+    if let Block::Until(_) = block {
+        cancel::check()?;
+        // A host thread gets its G.
+        park::current()?;
+    }
+    let (gp, deadline) = may_park(block)?;
+    park::outcome(park::wait_for_nothing(gp, reason, deadline))
 }
 
 /// Closes a channel: receivers drain it, then get `EPIPE`; senders get that
@@ -400,16 +479,14 @@ pub(crate) fn close(ch: &GmpChan) -> Result<()> {
     }
     // Release: pairs with the looks without the lock.
     ch.closed.store(true, Release);
-    let mut released = crate::gmp::GList::new();
-    while let Some(sg) = ch.recvq().dequeue() {
-        released.push_back(sg.gp);
-    }
-    while let Some(sg) = ch.sendq().dequeue() {
-        released.push_back(sg.gp);
-    }
+    let mut released = WakeList::new();
+    ch.recvq.dequeue_all(|_| true, |sg| released.push(sg));
+    ch.sendq.dequeue_all(|_| true, |sg| released.push(sg));
     ch.unlock();
-    while let Some(gp) = released.pop_front() {
-        wake(gp);
+    released.wake();
+    // SAFETY: null, or alive as long as the channel is.
+    if let Some(ticker) = unsafe { ch.ticker.as_ref() } {
+        ticker.stop();
     }
     Ok(())
 }

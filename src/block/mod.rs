@@ -1,14 +1,29 @@
-//! Everything that parks: channels, mutexes, wait groups.
+//! Everything that parks: channels, select, locks, groups, timers.
 //!
 //! All of it waits through one record ([`wait::Sudog`]) and `sched::gopark`,
 //! and nothing here touches a run queue. A goroutine that waits here may be
 //! woken by the object, a deadline or a cancel; who loses changes nothing.
 //!
-//! Objects that hosts embed (mutex, wait group) are plain words without
-//! destructors: their waiters queue in a table by address (`sema`).
+//! | files | wait in |
+//! |---|---|
+//! | `chan`, `select` | the channel's own queues |
+//! | `mutex`, `rwmutex`, `cond`, `sema` | a table by address (`parking`) |
+//! | `waitgroup`, `once` | the same |
+//! | `group` | its wait group |
+//! | `ticker` | nothing: it sends, or starts goroutines |
+//!
+//! Objects that hosts embed (the second and third row) are plain words without
+//! destructors.
 
 pub(crate) mod chan;
+pub(crate) mod cond;
+pub(crate) mod group;
 pub(crate) mod mutex;
+pub(crate) mod once;
+pub(crate) mod parking;
+pub(crate) mod rwmutex;
+pub(crate) mod select;
 pub(crate) mod sema;
+pub(crate) mod ticker;
 pub(crate) mod wait;
 pub(crate) mod waitgroup;

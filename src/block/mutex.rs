@@ -1,156 +1,196 @@
-//! Mutex: Go's `sync.Mutex`, normal and starving.
+//! Mutexes: Go's `sync.Mutex`, with its normal and its starving ways.
 //!
 //! ```text
-//!   state = waiters << 3 | STARVING | WOKEN | LOCKED
+//!   state = LOCKED | WOKEN | WAITERS
 //! ```
-//! Normal: waiters queue in order, but one that wakes competes with those that
-//! arrive, which are running already and often win. That is fast. One that
-//! lost for over [`STARVING_NS`] switches the mutex to starving: then unlock
-//! hands it to the first waiter, and whoever arrives queues at the end. The
-//! waiter that is the last, or that did not wait long, switches back.
+//! Normal: a waiter that is woken competes with whoever arrives meanwhile, and
+//! goes to the front of the line if it loses. That is fast, since the one who
+//! runs often locks again at once. Starving: a waiter that has waited for more
+//! than a millisecond is handed the mutex, which stays LOCKED in between, so
+//! nobody can come before it.
 //!
-//! It belongs to nobody: one may lock it here and another unlock it there.
-//! Locking is not interrupted by a cancel.
+//! WOKEN: a waiter is awake and about to lock; unlock wakes no second one.
+//!
+//! Go keeps the number of waiters in the word; here whoever leaves the line
+//! could not tell then whether an unlock that is under way has counted it out
+//! already. So the word only says that there are some, and everything about
+//! them happens under the lock of their bucket ([`super::parking`]).
+//!
+//! Invariants:
+//! 1. WAITERS is set while anybody is in the line. It changes under the
+//!    bucket's lock.
+//! 2. WOKEN is set by an unlock, under the bucket's lock, for the one waiter
+//!    that it wakes, and cleared by that waiter's next step.
+//! 3. Under the bucket's lock, with WAITERS and without WOKEN, only its holder
+//!    unlocks.
 
-use super::sema::{SemaWait, semacquire, semrelease};
+use super::parking::{Bucket, End, How, Place, waiter};
 use crate::{
-    gmp::parkword::WaitKind,
+    base::sync::{AtomicU32, Ordering::*},
     os::{Errno, Result, clock::nanotime},
-    sched::park::{self, FOREVER},
+    sched::cancel,
 };
-use core::sync::atomic::{AtomicU32, Ordering::*};
 
 const LOCKED: u32 = 1;
 const WOKEN: u32 = 2;
-const STARVING: u32 = 4;
-const WAITER: u32 = 8;
+const WAITERS: u32 = 4;
 const STARVING_NS: i64 = 1_000_000;
 
-/// The words of a `gmp_mutex`; all zero is unlocked.
+/// The word of a `gmp_mutex`; zero is unlocked.
 #[repr(C)]
 pub struct Mutex {
     state: AtomicU32,
-    sema: AtomicU32,
 }
 
 /// Locks; waits for as long as it takes.
 ///
 /// Errors: `EDEADLK` where the caller may not park.
+#[inline]
 pub(crate) fn lock(m: &Mutex) -> Result<()> {
-    if try_lock(m) { Ok(()) } else { lock_slow(m) }
+    if try_lock(m) {
+        return Ok(());
+    }
+    lock_slow(m, How::uninterrupted(c"mutex"))
+}
+
+/// Locks, unless the deadline passes or the caller is cancelled.
+///
+/// Errors: as [`lock`]; `ETIMEDOUT`, `ECANCELED`.
+pub(crate) fn lock_until(m: &Mutex, deadline: i64) -> Result<()> {
+    cancel::check()?;
+    if try_lock(m) {
+        return Ok(());
+    }
+    lock_slow(m, How::until(deadline, c"mutex"))
 }
 
 /// Locks if that is possible at once.
+#[inline]
 pub(crate) fn try_lock(m: &Mutex) -> bool {
     let old = m.state.load(Relaxed);
-    old & (LOCKED | STARVING) == 0
+    old & LOCKED == 0
         // Acquire: pairs with unlock.
         && m.state
             .compare_exchange(old, old | LOCKED, Acquire, Relaxed)
             .is_ok()
 }
 
-/// What one locker knows.
-#[derive(Default)]
-struct Try {
-    /// When it first slept; 0: not yet.
-    since: i64,
-    /// It was woken, and the WOKEN bit is its own.
-    awoke: bool,
-    starving: bool,
+/// Whether somebody has it locked now.
+pub(crate) fn is_locked(m: &Mutex) -> bool {
+    m.state.load(Relaxed) & LOCKED != 0
 }
 
 #[cold]
-fn lock_slow(m: &Mutex) -> Result<()> {
-    let mut me = Try::default();
+fn lock_slow(m: &Mutex, how: How) -> Result<()> {
+    let gp = waiter(&how)?;
+    // When it first waited, and whether the WOKEN bit is its own.
+    let mut since = 0;
+    let mut awake = 0;
     loop {
-        let old = m.state.load(Relaxed);
-        let mut new = old;
-        if old & STARVING == 0 {
-            new |= LOCKED;
-        }
-        if old & (LOCKED | STARVING) != 0 {
-            // Who may not park must not be counted as a waiter.
-            park::current()?;
-            new += WAITER;
-        }
-        if me.starving && old & LOCKED != 0 {
-            new |= STARVING;
-        }
-        if me.awoke {
-            new &= !WOKEN;
-        }
-        // Acquire: pairs with unlock. Release: hands the bits on.
-        if m.state.compare_exchange_weak(old, new, AcqRel, Relaxed).is_err() {
-            continue;
-        }
-        if old & (LOCKED | STARVING) == 0 {
+        let bucket = Bucket::of(m);
+        let step = |old: u32| {
+            let rest = old & !awake;
+            let bit = if old & LOCKED == 0 { LOCKED } else { WAITERS };
+            Some(rest | bit)
+        };
+        // Acquire: pairs with unlock. Never fails: `step` is always Some.
+        let old = m.state.fetch_update(Acquire, Relaxed, step);
+        if old.is_ok_and(|old| old & LOCKED == 0) {
             return Ok(());
         }
-        if sleep(m, &mut me)? {
+        let place = Place {
+            front: since != 0,
+            since: if since == 0 { nanotime() } else { since },
+            wants: 0,
+        };
+        since = place.since;
+        match bucket.wait(gp, how, place, None) {
+            End::Woken { handed: true } => return Ok(()),
+            End::Woken { handed: false } => awake = WOKEN,
+            End::Left(e, bucket) => {
+                if bucket.is_empty() {
+                    m.state.fetch_and(!WAITERS, Relaxed);
+                }
+                return Err(e);
+            }
+        }
+        if take_awake(m) {
             return Ok(());
         }
     }
 }
 
-/// Waits for an unlock. True: the mutex was handed to us.
-fn sleep(m: &Mutex, me: &mut Try) -> Result<bool> {
-    let waited = me.since != 0;
-    if !waited {
-        me.since = nanotime();
+/// The waiter that was woken tries to lock, without the bucket.
+fn take_awake(m: &Mutex) -> bool {
+    let mut old = m.state.load(Relaxed);
+    while old & LOCKED == 0 {
+        let new = (old | LOCKED) & !WOKEN;
+        // Acquire: pairs with unlock.
+        match m.state.compare_exchange_weak(old, new, Acquire, Relaxed) {
+            Ok(_) => return true,
+            Err(now) => old = now,
+        }
     }
-    semacquire(
-        &m.sema,
-        SemaWait {
-            kind: WaitKind::Plain,
-            deadline: FOREVER,
-            lifo: waited,
-            reason: c"mutex",
-        },
-    )?;
-    me.starving |= nanotime() - me.since > STARVING_NS;
-    let old = m.state.load(Relaxed);
-    if old & STARVING == 0 {
-        me.awoke = true;
-        return Ok(false);
-    }
-    // Handed over: LOCKED is still to be set, and we are still counted.
-    let mut delta = LOCKED.wrapping_sub(WAITER);
-    if !me.starving || old / WAITER == 1 {
-        delta = delta.wrapping_sub(STARVING);
-    }
-    // Acquire: pairs with unlock.
-    m.state.fetch_add(delta, AcqRel);
-    Ok(true)
+    false
 }
 
-/// Unlocks. Once it has, it touches the mutex only for a waiter that it has
-/// to wake, and that keeps it alive: another thread may lock it, see that it
-/// is the last user, and free it.
+/// Unlocks. Once it has, it touches the mutex no more: another thread may
+/// lock it, see that it is the last user, and free it.
 ///
 /// Errors: `EPERM` if it is not locked.
+#[inline]
 pub(crate) fn unlock(m: &Mutex) -> Result<()> {
     let mut old = m.state.load(Relaxed);
     loop {
         if old & LOCKED == 0 {
             return Err(Errno(libc::EPERM));
         }
-        // Starving: the mutex stays unlocked, yet nobody who arrives may take
-        // it. Else one waiter is woken, unless one is awake already.
-        let starving = old & STARVING != 0;
-        let wakes = !starving && old >= WAITER && old & WOKEN == 0;
-        let mut new = old & !LOCKED;
-        if wakes {
-            new = (new - WAITER) | WOKEN;
+        if old & (WAITERS | WOKEN) == WAITERS {
+            return unlock_slow(m);
         }
         // Release: pairs with the next locker's acquire.
-        match m.state.compare_exchange_weak(old, new, Release, Relaxed) {
-            Ok(_) if starving || wakes => {
-                semrelease(&m.sema);
-                return Ok(());
-            }
+        match m.state.compare_exchange_weak(
+            old,
+            old & !LOCKED,
+            Release,
+            Relaxed,
+        ) {
             Ok(_) => return Ok(()),
             Err(now) => old = now,
         }
     }
+}
+
+/// Unlocks and wakes a waiter, or hands the mutex to one that starves.
+#[cold]
+fn unlock_slow(m: &Mutex) -> Result<()> {
+    let bucket = Bucket::of(m);
+    // Somebody may have unlocked it besides, which is a mistake, or the last
+    // waiter may have left: look again.
+    if m.state.load(Relaxed) & (LOCKED | WAITERS | WOKEN) != LOCKED | WAITERS {
+        drop(bucket);
+        return unlock(m);
+    }
+    let next = bucket.pop();
+    let more = if bucket.is_empty() { 0 } else { WAITERS };
+    let starving = next.as_ref().is_some_and(|w| {
+        let waited = nanotime() - w.since();
+        waited > STARVING_NS
+    });
+    let bits = match &next {
+        Some(_) if starving => LOCKED | more,
+        Some(_) => WOKEN | more,
+        None => more,
+    };
+    if starving && let Some(next) = &next {
+        next.hand_over();
+    }
+    // Release: pairs with the next locker's acquire. Nobody else changes the
+    // word (invariant 3): it is LOCKED, so nobody locks.
+    m.state.store(bits, Release);
+    drop(bucket);
+    if let Some(next) = next {
+        next.wake();
+    }
+    Ok(())
 }

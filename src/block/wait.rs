@@ -6,10 +6,14 @@
 //! 1. a record is queued and taken out under the lock of its queue's object;
 //! 2. a waker takes it out, fires its ticket, and on a win fills it in, still
 //!    under the lock, before it readies the goroutine;
-//! 3. a goroutine that wakes for another reason takes the lock and, if it is
-//!    still queued, takes its record out itself.
+//! 3. a goroutine that wakes, whoever woke it, takes the lock and, if one of
+//!    its records is still queued, takes it out itself. It need not where the
+//!    waker has taken out its only one.
+//! 4. A ticket in a queue is committed before the lock is free: gopark commits
+//!    before it unlocks. So a waker that wins always readies the goroutine.
 
 use crate::{
+    base::sync::{AtomicPtr, Ordering::*},
     gmp::{
         G,
         parkword::{Cause, Fire, Ticket},
@@ -24,40 +28,50 @@ pub(crate) struct Sudog {
     pub ticket: Ticket,
     /// What is sent, or where it is received; null for none.
     pub elem: *mut u8,
+    /// It was taken out by who ended its wait.
+    pub woken: Cell<bool>,
     /// The waker did what the goroutine waits for.
     pub success: Cell<bool>,
-    /// What it waits on, where a queue serves several (`sema`).
-    pub key: usize,
     queued: Cell<bool>,
     next: Cell<*const Sudog>,
     prev: Cell<*const Sudog>,
 }
 
 impl Sudog {
-    pub(crate) fn new(
-        gp: &'static G,
-        ticket: Ticket,
-        elem: *mut u8,
-        key: usize,
-    ) -> Self {
+    pub(crate) fn new(gp: &'static G, ticket: Ticket, elem: *mut u8) -> Self {
         Self {
             gp,
             ticket,
             elem,
+            woken: Cell::new(false),
             success: Cell::new(false),
-            key,
             queued: Cell::new(false),
             next: Cell::new(ptr::null()),
             prev: Cell::new(ptr::null()),
         }
     }
+
+    /// Under the lock: whether it is in a queue.
+    pub(crate) fn queued(&self) -> bool {
+        self.queued.get()
+    }
+
+    /// Under the lock, out of its queue: ends its goroutine's wait. False:
+    /// somebody else has.
+    fn fire(&self) -> bool {
+        // Early cannot be (invariant 4).
+        let won = self.gp.park.fire(self.ticket, Cause::Wake) != Fire::Lost;
+        self.woken.set(won);
+        won
+    }
 }
 
-/// A queue of waiters, first in first out.
+/// A queue of waiters, first in first out. Used under the lock of its object,
+/// but for [`WaitQ::seems_empty`].
 #[derive(Debug)]
 pub(crate) struct WaitQ {
-    head: *const Sudog,
-    tail: *const Sudog,
+    head: AtomicPtr<Sudog>,
+    tail: Cell<*const Sudog>,
 }
 
 // SAFETY: the records belong to goroutines that wait until they are taken
@@ -66,82 +80,160 @@ unsafe impl Send for WaitQ {}
 
 impl WaitQ {
     pub(crate) const fn new() -> Self {
-        Self { head: ptr::null(), tail: ptr::null() }
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+            tail: Cell::new(ptr::null()),
+        }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.head.is_null()
+    /// A hint that needs no lock.
+    pub(crate) fn seems_empty(&self) -> bool {
+        self.first().is_null()
+    }
+
+    /// The first, or null.
+    pub(crate) fn first(&self) -> *const Sudog {
+        // Relaxed: the lock orders it.
+        self.head.load(Relaxed)
+    }
+
+    fn set_first(&self, to: *const Sudog) {
+        self.head.store(to.cast_mut(), Relaxed);
+    }
+
+    /// Takes over all that wait in `other`; empty itself.
+    pub(crate) fn take(&self, other: &Self) {
+        self.set_first(other.first());
+        self.tail.set(other.tail.replace(ptr::null()));
+        other.set_first(ptr::null());
     }
 
     /// Appends, or with `front` puts first.
-    pub(crate) fn enqueue(&mut self, sg: &Sudog, front: bool) {
+    pub(crate) fn enqueue(&self, sg: &Sudog, front: bool) {
         sg.queued.set(true);
         let (prev, next) = if front {
-            (ptr::null(), self.head)
+            (ptr::null(), self.first())
         } else {
-            (self.tail, ptr::null())
+            (self.tail.get(), ptr::null())
         };
         sg.prev.set(prev);
         sg.next.set(next);
         // SAFETY: null, or queued, so alive (invariant 1).
         match unsafe { prev.as_ref() } {
             Some(before) => before.next.set(sg),
-            None => self.head = sg,
+            None => self.set_first(sg),
         }
         // SAFETY: as above.
         match unsafe { next.as_ref() } {
             Some(after) => after.prev.set(sg),
-            None => self.tail = sg,
+            None => self.tail.set(sg),
         }
     }
 
-    /// Takes `sg` out if it is in.
-    pub(crate) fn remove(&mut self, sg: &Sudog) {
+    /// Takes `sg` out; false if it was not in.
+    pub(crate) fn remove(&self, sg: &Sudog) -> bool {
         if !sg.queued.replace(false) {
-            return;
+            return false;
         }
         let (prev, next) = (sg.prev.get(), sg.next.get());
         // SAFETY: null, or queued, so alive (invariant 1).
         match unsafe { prev.as_ref() } {
             Some(before) => before.next.set(next),
-            None => self.head = next,
+            None => self.set_first(next),
         }
         // SAFETY: as above.
         match unsafe { next.as_ref() } {
             Some(after) => after.prev.set(prev),
-            None => self.tail = prev,
+            None => self.tail.set(prev),
         }
+        true
     }
 
     /// Takes the first out whose wait we end, for the reason that it waits
     /// for. The caller fills it in and readies its goroutine with [`wake`],
     /// both before it may be gone.
-    pub(crate) fn dequeue(&mut self) -> Option<&'static Sudog> {
-        self.dequeue_key(0)
+    #[inline]
+    pub(crate) fn dequeue(&self) -> Option<&'static Sudog> {
+        self.dequeue_where(|_| true)
     }
 
-    /// The same among those that wait on `key`.
-    pub(crate) fn dequeue_key(&mut self, key: usize) -> Option<&'static Sudog> {
-        let mut at = self.head;
+    /// The same of those that `fit` picks.
+    #[inline]
+    pub(crate) fn dequeue_where(
+        &self,
+        fit: impl Fn(&Sudog) -> bool,
+    ) -> Option<&'static Sudog> {
+        let mut at = self.first();
         // SAFETY: null, or queued, so alive until its goroutine is readied,
         // which happens after the caller is done with it.
         while let Some(sg) = unsafe { at.as_ref() } {
             at = sg.next.get();
-            if sg.key != key {
-                continue;
-            }
-            self.remove(sg);
-            // A ticket that is queued under the lock is committed, so a win
-            // is never Early: gopark commits before it unlocks.
-            if sg.gp.park.fire(sg.ticket, Cause::Wake) != Fire::Lost {
-                return Some(sg);
+            if fit(sg) {
+                self.remove(sg);
+                if sg.fire() {
+                    return Some(sg);
+                }
             }
         }
         None
+    }
+
+    /// The same for all of them, in order.
+    pub(crate) fn dequeue_all(
+        &self,
+        fit: impl Fn(&Sudog) -> bool,
+        mut each: impl FnMut(&'static Sudog),
+    ) {
+        let mut at = self.first();
+        // SAFETY: as in dequeue_where.
+        while let Some(sg) = unsafe { at.as_ref() } {
+            at = sg.next.get();
+            if fit(sg) {
+                self.remove(sg);
+                if sg.fire() {
+                    each(sg);
+                }
+            }
+        }
     }
 }
 
 /// Readies the goroutine of a dequeued record, which is gone afterwards.
 pub(crate) fn wake(gp: &'static G) {
     ready(gp, true);
+}
+
+/// Dequeued records, to be woken once the lock is free, in their order.
+#[must_use]
+pub(crate) struct WakeList {
+    head: *const Sudog,
+    tail: *const Sudog,
+}
+
+impl WakeList {
+    pub(crate) const fn new() -> Self {
+        Self { head: ptr::null(), tail: ptr::null() }
+    }
+
+    pub(crate) fn push(&mut self, sg: &'static Sudog) {
+        sg.next.set(ptr::null());
+        // SAFETY: null, or a dequeued record, which stays until it is woken.
+        match unsafe { self.tail.as_ref() } {
+            Some(tail) => tail.next.set(sg),
+            None => self.head = sg,
+        }
+        self.tail = sg;
+    }
+
+    /// Readies all of them. A single one runs next; several queue up behind
+    /// what is there, first come first.
+    pub(crate) fn wake(self) {
+        let single = ptr::eq(self.head, self.tail);
+        let mut at = self.head;
+        // SAFETY: null, or a dequeued record that is not woken yet.
+        while let Some(sg) = unsafe { at.as_ref() } {
+            at = sg.next.get();
+            ready(sg.gp, single);
+        }
+    }
 }

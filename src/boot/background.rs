@@ -40,7 +40,7 @@ use core::{
     ptr,
 };
 
-static SWEEPER: AtomicPtr<G> = AtomicPtr::new(ptr::null_mut());
+static SWEEPER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 /// How many of the two have begun.
 static BEGUN: AtomicU32 = AtomicU32::new(0);
 
@@ -78,9 +78,8 @@ fn begin() -> &'static G {
 
 /// Empties what idle Ps keep into the pool, once for each permit.
 unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
-    let gp = begin();
     // Release: pairs with sweep.
-    SWEEPER.store(ptr::from_ref(gp).cast_mut(), Release);
+    SWEEPER.store(handle_of(begin()), Release);
     loop {
         park_plain(c"sweep wait", FOREVER);
         procs::flush_idle();
@@ -89,11 +88,8 @@ unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
 
 /// Wakes bgsweep.
 fn sweep() {
-    let gp = SWEEPER.load(Acquire);
-    // SAFETY: the module's invariant.
-    if let Some(gp) = unsafe { gp.as_ref() } {
-        ready_permit(gp);
-    }
+    // Null before bgsweep has begun, which is nobody.
+    let _nobody = ready_permit(SWEEPER.load(Acquire));
 }
 
 /// Gives pages back, round by round.

@@ -6,8 +6,9 @@
 
 use crate::{
     gmp::{SCHED, gflag},
-    os::{Errno, Result, thread::main_stack_rlimit},
+    os::{Result, thread::main_stack_rlimit},
     sched::{
+        cancel::Shield,
         join,
         newproc::{NewG, newproc1},
         park,
@@ -75,12 +76,8 @@ fn start_main(run: &Run) -> Result<*mut c_void> {
 
 /// Joins the goroutine, also if the caller is cancelled meanwhile.
 fn join_for_sure(handle: *mut c_void) -> Result<()> {
-    loop {
-        match join::join(handle, park::FOREVER) {
-            Err(Errno(libc::ECANCELED)) => {}
-            ended => return ended,
-        }
-    }
+    let _shield = Shield::enter();
+    join::join(handle, park::FOREVER)
 }
 
 /// Bytes of stack that the process's first thread would have, within what a

@@ -96,6 +96,21 @@ pub unsafe extern "C" fn gmp_chan_send(
     call(|| unsafe { send(ch, elem, BLOCK) })
 }
 
+/// gmp_chan_send until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+/// none): then -ETIMEDOUT, and nothing was sent. One in the past tries once.
+///
+/// # Safety
+/// As gmp_chan_send.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_chan_send_until(
+    ch: *mut gmp_chan,
+    elem: *const c_void,
+    deadline: i64,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    call(|| unsafe { send(ch, elem, Block::Until(deadline)) })
+}
+
 /// gmp_chan_send if that is possible at once, else -EAGAIN. Never blocks.
 ///
 /// # Safety
@@ -128,6 +143,23 @@ pub unsafe extern "C" fn gmp_chan_recv(
 ) -> c_int {
     // SAFETY: the caller's promise.
     call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), BLOCK))
+}
+
+/// gmp_chan_recv until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+/// none): then -ETIMEDOUT, and nothing was received. One in the past tries
+/// once.
+///
+/// # Safety
+/// As gmp_chan_recv.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_chan_recv_until(
+    ch: *mut gmp_chan,
+    elem: *mut c_void,
+    deadline: i64,
+) -> c_int {
+    let block = Block::Until(deadline);
+    // SAFETY: the caller's promise.
+    call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), block))
 }
 
 /// gmp_chan_recv if that is possible at once, else -EAGAIN. Never blocks.

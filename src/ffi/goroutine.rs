@@ -6,7 +6,7 @@ use crate::{
     gmp::{gflag, handle_of},
     os::{Errno, Result},
     sched::{
-        self, join,
+        self, cancel, join,
         newproc::{self, NewG},
         park::{self, FOREVER, UnlockFn, Unlockf},
     },
@@ -184,6 +184,46 @@ pub extern "C" fn gmp_release(g: *mut gmp_g) {
     let _nothing_to_say = call(|| join::release(g.cast()));
 }
 
+/// Cancels `g`: whatever it waits for now, and every call of its that may
+/// wait from now on, returns -ECANCELED, until it ends. Not interrupted are
+/// locking (gmp_mutex_lock, gmp_rwmutex_lock and _rlock, the end of
+/// gmp_cond_wait), gmp_once_do, gmp_group_free, what gmp_defer put off,
+/// destructors of keys, and what a shield covers (gmp_shield_enter). It may be
+/// done more than once.
+///
+/// Returns 0; -EINVAL if `g` has ended, or for null; -EPERM for the handle of
+/// a host thread. From any thread; never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_cancel(g: *mut gmp_g) -> c_int {
+    call(|| cancel::cancel(g.cast()))
+}
+
+/// Whether the calling goroutine was cancelled, also behind a shield; false
+/// on a host thread. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_cancelled() -> bool {
+    cancel::cancelled()
+}
+
+/// From here to gmp_shield_leave a cancel does not interrupt the calling
+/// goroutine. Shields nest. On a host thread, which nobody can cancel, it does
+/// nothing.
+///
+/// Returns 0. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_shield_enter() -> c_int {
+    cancel::shield_enter();
+    0
+}
+
+/// Undoes one gmp_shield_enter.
+///
+/// Returns 0; -EPERM on a goroutine that has entered none. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_shield_leave() -> c_int {
+    code(cancel::shield_leave())
+}
+
 /// Lets other goroutines run (runtime.Gosched); on a host thread, other
 /// threads. May resume on another thread.
 #[unsafe(no_mangle)]
@@ -253,7 +293,8 @@ pub unsafe extern "C" fn gmp_set_name(name: *const c_char) -> c_int {
 /// NULL for "park".
 ///
 /// Returns 0, now and then without a permit: check your condition again;
-/// -EDEADLK from inside an unlockf; -ECANCELED; -ENOMEM. Parks the goroutine;
+/// -EDEADLK from inside an unlockf; -ECANCELED, after which a permit is still
+/// there; -ENOMEM. Parks the goroutine;
 /// blocks a host thread.
 ///
 /// # Safety
@@ -263,6 +304,22 @@ pub unsafe extern "C" fn gmp_park(
     unlockf: gmp_unlockf,
     lock: *mut c_void,
     reason: *const c_char,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { gmp_park_until(unlockf, lock, reason, FOREVER) }
+}
+
+/// gmp_park until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for none):
+/// then -ETIMEDOUT, with `unlockf` called all the same.
+///
+/// # Safety
+/// As gmp_park.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_park_until(
+    unlockf: gmp_unlockf,
+    lock: *mut c_void,
+    reason: *const c_char,
+    deadline: i64,
 ) -> c_int {
     call(|| {
         let unlockf = unlockf.map(|f| Unlockf {
@@ -277,7 +334,7 @@ pub unsafe extern "C" fn gmp_park(
             // SAFETY: valid for the park, which is how long it is used.
             unsafe { CStr::from_ptr(reason) }
         };
-        park::park_user(unlockf, reason, FOREVER).and_then(park::outcome)
+        park::park_user(unlockf, reason, deadline).and_then(park::outcome)
     })
 }
 
@@ -288,7 +345,7 @@ pub unsafe extern "C" fn gmp_park(
 /// blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_ready(g: *mut gmp_g) -> c_int {
-    call(|| newproc::lookup_live(g.cast()).map(park::ready_permit))
+    call(|| park::ready_permit(g.cast()))
 }
 
 /// Locks the calling goroutine to its thread (runtime.LockOSThread): it runs

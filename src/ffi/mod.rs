@@ -13,9 +13,13 @@
 
 pub mod chan;
 pub mod goroutine;
+pub mod group;
+pub mod local;
 pub mod runtime;
+pub mod select;
 pub mod sync;
 pub mod time;
+pub mod timer;
 
 use crate::{boot, os::Result};
 use core::ffi::c_int;

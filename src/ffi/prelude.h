@@ -9,7 +9,10 @@
  * - Misuse that can be seen is an error: NULL where it is not allowed is
  *   -EINVAL.
  * - A deadline is absolute nanoseconds on the clock of gmp_now(); GMP_FOREVER
- *   never comes; one in the past tries once.
+ *   never comes; one in the past tries once. The functions that take one end
+ *   in _until and return -ETIMEDOUT.
+ * - A call that can block returns -ECANCELED once its goroutine was cancelled
+ *   (gmp_cancel), at once and from then on; the few that do not say so.
  * - A call that cannot block never moves its caller to another thread. No call
  *   is async-signal-safe.
  * - Any thread may call anything. On a thread that the runtime did not create,
@@ -50,5 +53,9 @@ extern int *gmp_errno_address(void) __asm__("__errno_location");
 /* Initialisers. */
 #define GMP_ATTR_INIT { sizeof(gmp_attr), NULL, 0, 0 }
 #define GMP_MUTEX_INIT { 0, 0, { 0, 0 } }
-#define GMP_WAITGROUP_INIT { 0, 0, 0, { 0, 0 } }
+#define GMP_RWMUTEX_INIT { 0, 0, { 0, 0, 0 } }
+#define GMP_COND_INIT { 0, 0, { 0, 0 } }
+#define GMP_SEMA_INIT(tokens) { (uint32_t)(tokens), 0, { 0, 0 } }
+#define GMP_WAITGROUP_INIT { 0, 0, { 0, 0 } }
+#define GMP_ONCE_INIT { 0, 0, 0, { 0, 0 } }
 

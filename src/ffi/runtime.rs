@@ -4,7 +4,7 @@ use super::{call, code};
 use crate::{
     boot,
     os::Errno,
-    sched::{context, newproc, procs},
+    sched::{context, newproc, park, procs},
 };
 use core::ffi::{CStr, c_char, c_int, c_void};
 
@@ -129,8 +129,9 @@ pub unsafe extern "C" fn gmp_register_cxa(
 /// goroutines go on at once, where without it they would after about a
 /// millisecond. On a host thread it is a plain call.
 ///
-/// Returns 0; -EINVAL for a null `fn`. Blocks while `fn` does; stays on the
-/// caller's thread.
+/// Returns 0; -EINVAL for a null `fn`; -ECANCELED if the caller was cancelled
+/// before: then `fn` is not called, and once it is, nothing interrupts it.
+/// Blocks while `fn` does; stays on the caller's thread.
 ///
 /// # Safety
 /// `func` may be called with `arg`.
@@ -139,12 +140,28 @@ pub unsafe extern "C" fn gmp_blocking(
     func: super::goroutine::gmp_fn,
     arg: *mut c_void,
 ) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { gmp_blocking_until(func, arg, super::time::GMP_FOREVER) }
+}
+
+/// gmp_blocking, unless `deadline` (nanoseconds of gmp_now) has passed: then
+/// -ETIMEDOUT, and `fn` is not called. Once it is, no deadline ends it.
+///
+/// # Safety
+/// As gmp_blocking.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_blocking_until(
+    func: super::goroutine::gmp_fn,
+    arg: *mut c_void,
+    deadline: i64,
+) -> c_int {
     call(|| {
         let func = func.ok_or(Errno::EINVAL)?;
-        crate::sched::park::entersyscall();
+        park::before_blocking(deadline)?;
+        park::entersyscall();
         // SAFETY: the caller's promise.
         unsafe { func(arg) };
-        crate::sched::park::exitsyscall();
+        park::exitsyscall();
         Ok(())
     })
 }

@@ -1,10 +1,7 @@
 //! Time: the clock, deadlines, sleep.
 
 use super::call;
-use crate::{
-    os::{Errno, clock::nanotime},
-    sched::park,
-};
+use crate::{os::clock::nanotime, sched::park};
 use core::ffi::c_int;
 
 /// A deadline that never comes.
@@ -40,8 +37,5 @@ pub extern "C" fn gmp_sleep(ns: i64) -> c_int {
 /// goroutine; blocks a host thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_sleep_until(deadline: i64) -> c_int {
-    call(|| match park::sleep_until(deadline)? {
-        true => Ok(()),
-        false => Err(Errno(libc::ECANCELED)),
-    })
+    call(|| park::sleep_until(deadline))
 }

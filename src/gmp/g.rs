@@ -58,6 +58,15 @@ pub(crate) mod gflag {
     pub const MAIN: u32 = 16;
     /// Its arguments wait in `args`, `args_len` bytes.
     pub const ARGS: u32 = 32;
+    /// Its function is over; what was put off until its end runs.
+    pub const ENDING: u32 = 64;
+}
+
+/// Begins what a layer above keeps for a goroutine.
+pub(crate) struct AtEnd {
+    /// Called once the goroutine has ended and nobody uses its stack, by the
+    /// hook, on whatever stack: it must not park.
+    pub run: fn(&AtEnd),
 }
 
 /// A goroutine. The first fields are known to assembly and to `_cgo_init`.
@@ -88,8 +97,8 @@ pub(crate) struct G {
     pub errno: Cell<i32>,
     /// const: its place in the table
     pub index: u32,
-    /// atomic: bumped at each death, so that old handles go stale
-    pub generation: AtomicU32,
+    /// owner: how many shields against cancels it has entered
+    pub shields: Cell<u32>,
     /// owner
     pub args_len: Cell<u32>,
     /// owner
@@ -114,6 +123,12 @@ pub(crate) struct G {
     pub stack_size: Cell<u32>,
     /// owner
     pub stack_class: Cell<u8>,
+    /// owner: what runs at its end, the newest first; see `sched::ending`
+    pub defers: Cell<*mut c_void>,
+    /// owner: its values of keys, or null; see `sched::local`
+    pub locals: Cell<*mut c_void>,
+    /// owner: null, or what a layer above wants to be told at its end
+    pub at_end: Cell<*const AtEnd>,
     /// owner: the arguments, or a pointer from `malloc` to them
     pub args: UnsafeCell<[u8; INLINE_ARGS]>,
 }
@@ -139,7 +154,7 @@ impl G {
             flags: Cell::new(0),
             errno: Cell::new(0),
             index,
-            generation: AtomicU32::new(1),
+            shields: Cell::new(0),
             args_len: Cell::new(0),
             goid: Cell::new(0),
             func: Cell::new(None),
@@ -152,6 +167,9 @@ impl G {
             waitreason: AtomicPtr::new(ptr::null_mut()),
             stack_size: Cell::new(0),
             stack_class: Cell::new(0),
+            defers: Cell::new(ptr::null_mut()),
+            locals: Cell::new(ptr::null_mut()),
+            at_end: Cell::new(ptr::null()),
             args: UnsafeCell::new([0; INLINE_ARGS]),
         }
     }

@@ -92,8 +92,8 @@ fn g_at(index: u32) -> Option<&'static G> {
 
 /// The host's name for `gp` until it dies.
 pub(crate) fn handle_of(gp: &G) -> *mut c_void {
-    // Relaxed: the caller owns gp or holds it alive.
-    let generation = u64::from(gp.generation.load(Relaxed));
+    // The caller owns gp or holds it alive.
+    let generation = u64::from(gp.park.generation());
     (generation << 32 | u64::from(gp.index + 1)) as *mut c_void
 }
 
@@ -108,8 +108,7 @@ pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
     let bits = handle as u64;
     let index = (bits as u32).checked_sub(1)?;
     let gp = g_at(index)?;
-    // Acquire: pairs with the bump at death.
-    (gp.generation.load(Acquire) == generation_of(handle)).then_some(gp)
+    (gp.park.generation() == generation_of(handle)).then_some(gp)
 }
 
 /// Every G ever made, dead ones included; takes no lock.

@@ -29,8 +29,13 @@
 //!    wait of its kind is under way stays in `attention`. The hook looks there
 //!    after its commit, and the poster looks at the word after posting; both
 //!    are SeqCst, so at least one sees the other.
+//! 5. `attention` carries the generation of the G, which grows when it dies: a
+//!    permit or a cancel that comes with an old handle is not posted. Between
+//!    the post and the fire the G may die and live again, so the poster reads
+//!    the word first and the generation after it: if that is still its own,
+//!    so was the wait.
 
-use crate::base::sync::{AtomicU32, AtomicU64, Ordering::*, seqcst_accesses};
+use crate::base::sync::{AtomicU64, Ordering::*, seqcst_accesses};
 
 const STATE: u64 = 3;
 const IDLE: u64 = 0;
@@ -46,9 +51,13 @@ const CAUSE: u64 = 3 << CAUSE_SHIFT;
 /// Where the sequence number begins.
 const SEQ: u64 = 1 << 6;
 
-/// Bits of `attention`.
-const PERMIT: u32 = 1;
-const CANCEL: u32 = 2;
+/// Bits of `attention`, below the generation.
+const PERMIT: u64 = 1;
+const CANCEL: u64 = 2;
+/// Cancels do not reach the goroutine.
+const SHIELD: u64 = 4;
+const GENERATION_SHIFT: u32 = 32;
+const FIRST: u64 = 1 << GENERATION_SHIFT;
 
 /// Which outside events end a wait, besides what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,22 +114,38 @@ impl Ticket {
 #[derive(Debug)]
 pub struct ParkWord {
     word: AtomicU64,
-    /// PERMIT and CANCEL: atomic, anybody sets.
-    attention: AtomicU32,
+    /// The generation, owner. PERMIT and CANCEL: atomic, anybody sets. SHIELD:
+    /// owner.
+    attention: AtomicU64,
 }
 
 impl ParkWord {
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Self { word: AtomicU64::new(0), attention: AtomicU32::new(0) }
+        Self { word: AtomicU64::new(0), attention: AtomicU64::new(FIRST) }
     }
 
     #[cfg(loom)]
     pub fn new() -> Self {
-        Self { word: AtomicU64::new(0), attention: AtomicU32::new(0) }
+        Self { word: AtomicU64::new(0), attention: AtomicU64::new(FIRST) }
     }
 
-    /// Owner: begins a wait.
+    /// The generation of the G.
+    pub fn generation(&self) -> u32 {
+        // Acquire: pairs with next_generation.
+        (self.attention.load(Acquire) >> GENERATION_SHIFT) as u32
+    }
+
+    /// Owner of a G that has died: old handles go stale, permit and cancel are
+    /// forgotten. The sequence of waits goes on.
+    pub fn next_generation(&self) {
+        let old = self.attention.load(Relaxed) & !(FIRST - 1);
+        // Release: who finds the new generation sees all that the old one did.
+        // A post that comes in between is for the old one, and dropped.
+        self.attention.store(old.wrapping_add(FIRST), Release);
+    }
+
+    /// Owner: begins a wait. Behind a shield a cancel does not end it.
     pub fn arm(&self, kind: WaitKind) -> Ticket {
         // Relaxed: only the owner moves an Idle word (invariant 1).
         let old = self.word.load(Relaxed);
@@ -130,6 +155,9 @@ impl ParkWord {
             WaitKind::Cancellable => CANCELLABLE,
             WaitKind::Park => CANCELLABLE | READYABLE,
         };
+        // Relaxed: only the owner sets it.
+        let shielded = self.attention.load(Relaxed) & SHIELD != 0;
+        let kind = if shielded { kind & !CANCELLABLE } else { kind };
         let base = ((old & !(SEQ - 1)).wrapping_add(SEQ)) | kind;
         // Relaxed: a waker learns of the ticket through something that
         // orders, and only its CAS on this word counts.
@@ -152,14 +180,14 @@ impl ParkWord {
         }
         seqcst_accesses();
         let posted = self.attention.load(SeqCst);
-        if posted == 0 {
+        if posted & (PERMIT | CANCEL) == 0 {
             return true;
         }
         self.commit_slow(t, posted)
     }
 
     #[cold]
-    fn commit_slow(&self, t: Ticket, posted: u32) -> bool {
+    fn commit_slow(&self, t: Ticket, posted: u64) -> bool {
         let cause = if posted & CANCEL != 0 && t.0 & CANCELLABLE != 0 {
             Cause::Cancel
         } else if posted & PERMIT != 0 && t.0 & READYABLE != 0 {
@@ -211,46 +239,64 @@ impl ParkWord {
     }
 
     /// Anybody: leaves a permit, and ends a wait that takes one. The caller
-    /// readies the goroutine on [`Fire::Parked`].
-    pub fn give_permit(&self) -> Fire {
-        self.post(PERMIT, READYABLE, Cause::Wake)
+    /// readies the goroutine on [`Fire::Parked`]. None: that generation has
+    /// ended.
+    pub fn give_permit(&self, generation: u32) -> Option<Fire> {
+        self.post(generation, PERMIT, READYABLE, Cause::Wake)
     }
 
     /// Anybody: cancels the goroutine for good, and ends a wait that may be
-    /// cancelled. The caller readies the goroutine on [`Fire::Parked`].
-    #[cfg_attr(
-        not(loom),
-        expect(dead_code, reason = "nothing in the C surface cancels yet")
-    )]
-    pub fn cancel(&self) -> Fire {
-        self.post(CANCEL, CANCELLABLE, Cause::Cancel)
+    /// cancelled. The caller readies the goroutine on [`Fire::Parked`]. None:
+    /// that generation has ended.
+    pub fn cancel(&self, generation: u32) -> Option<Fire> {
+        self.post(generation, CANCEL, CANCELLABLE, Cause::Cancel)
     }
 
-    fn post(&self, bit: u32, kind: u64, cause: Cause) -> Fire {
-        self.attention.fetch_or(bit, SeqCst);
+    fn post(
+        &self,
+        generation: u32,
+        bit: u64,
+        kind: u64,
+        cause: Cause,
+    ) -> Option<Fire> {
+        let ours = |attention: u64| {
+            (attention >> GENERATION_SHIFT) as u32 == generation
+        };
+        self.attention
+            .fetch_update(SeqCst, Relaxed, |a| ours(a).then_some(a | bit))
+            .ok()?;
         seqcst_accesses();
         let word = self.word.load(SeqCst);
         let waiting = matches!(word & STATE, ARMED | PARKED);
-        if !waiting || word & kind == 0 {
-            return Fire::Lost;
+        // In this order: invariant 5.
+        let live = ours(self.attention.load(SeqCst));
+        if !waiting || word & kind == 0 || !live {
+            return Some(Fire::Lost);
         }
-        self.fire(Ticket(word & !STATE), cause)
+        Some(self.fire(Ticket(word & !STATE), cause))
     }
 
     /// Whether the goroutine was cancelled.
-    #[cfg_attr(
-        not(loom),
-        expect(dead_code, reason = "nothing in the C surface cancels yet")
-    )]
     pub fn cancelled(&self) -> bool {
         // Acquire: pairs with cancel's release.
         self.attention.load(Acquire) & CANCEL != 0
     }
 
-    /// Owner of a G that nobody can reach: forgets permit and cancel. The
-    /// sequence goes on.
-    pub fn reset(&self) {
-        self.attention.store(0, Relaxed);
+    /// Owner: whether a call that may be cancelled has to give up.
+    #[inline]
+    pub fn must_give_up(&self) -> bool {
+        // Acquire: pairs with cancel's release.
+        self.attention.load(Acquire) & (CANCEL | SHIELD) == CANCEL
+    }
+
+    /// Owner: from now on cancels do not reach it, or do again.
+    pub fn shield(&self, on: bool) {
+        // Relaxed: only the owner reads it; cancels are kept.
+        if on {
+            self.attention.fetch_or(SHIELD, Relaxed);
+        } else {
+            self.attention.fetch_and(!SHIELD, Relaxed);
+        }
     }
 
     /// Whether a wait is under way, and nobody has ended it yet.

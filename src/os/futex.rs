@@ -11,8 +11,6 @@ use core::ptr;
 pub(crate) type Lock<T> = crate::base::lock::Lock<T, OsFutex>;
 /// What a locked [`Lock`] gives.
 pub(crate) type LockGuard<'a, T> = crate::base::lock::LockGuard<'a, T, OsFutex>;
-/// A lock that blocks the M.
-pub(crate) type RawLock = crate::base::lock::RawLock<OsFutex>;
 /// A one-shot event that blocks the M.
 pub(crate) type Note = crate::base::note::Note<OsFutex>;
 
@@ -79,6 +77,8 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
     use std::time::Duration;
+
+    type RawLock = crate::base::lock::RawLock<OsFutex>;
 
     #[test]
     fn a_lock_excludes_under_contention() {

@@ -35,4 +35,4 @@ pub(crate) mod task;
 pub(crate) mod thread;
 
 pub(crate) use errno::{Errno, Result, errno_location};
-pub(crate) use futex::{Lock, LockGuard, Note, RawLock};
+pub(crate) use futex::{Lock, LockGuard, Note};

@@ -11,28 +11,23 @@
 //! - M: `nmspinning -= 1`; then look at all queues.
 //!
 //! Both in SeqCst order, so one of them sees the other.
-//!
-//! # Who keeps the time
-//! One idle M sleeps until the earliest timer of all Ps (`lastpoll` is 0
-//! meanwhile); the others sleep until woken. Who adds an earlier timer breaks
-//! that sleep ([`poll_break`]). As with spinning: the keeper publishes until
-//! when it sleeps, then looks at the timers; who adds a timer looks at what
-//! the keeper published afterwards.
 
 use super::{
-    park::{FOREVER, TICK},
+    park::TICK,
     procs::{acquirep, gcstopm, releasep, wakep},
     schedule::runqget,
     threads::stopm,
+    timing::{keep_time, run_timers},
 };
 use crate::{
+    arch,
     base::throw::throw,
     gmp::{G, M, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs},
-    os::clock::{nanotime, usleep},
+    os::clock::usleep,
 };
 use core::{
     ptr,
-    sync::atomic::{Ordering::*, fence},
+    sync::atomic::{AtomicU64, Ordering::*},
 };
 
 /// Rounds over the other Ps before an M gives up.
@@ -166,19 +161,6 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
         .map(|gp| unsafe { &*gp })
 }
 
-/// Runs what is due on this P's heap, whose goroutines become ready here.
-pub(crate) fn run_timers(pp: &'static P) -> usize {
-    let when = pp.timers.next_when();
-    if when == FOREVER {
-        return 0;
-    }
-    let now = nanotime();
-    if when > now {
-        return 0;
-    }
-    pp.timers.run(now)
-}
-
 /// A number that differs from P to P and from call to call (xorshift).
 fn random(pp: OwnedP) -> u64 {
     let mut x = pp.rng.get();
@@ -187,6 +169,26 @@ fn random(pp: OwnedP) -> u64 {
     x ^= x << 17;
     pp.rng.set(x);
     x
+}
+
+/// A number for choices that have to be fair and not more (Go's cheaprand).
+pub(crate) fn cheaprand() -> u32 {
+    static SEED: AtomicU64 = AtomicU64::new(0);
+    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let x = match unsafe { gp.as_ref() } {
+        Some(gp) => {
+            let rng = &gp.mp().rng;
+            rng.set(rng.get().wrapping_add(STEP));
+            rng.get()
+        }
+        None => SEED.fetch_add(STEP, Relaxed),
+    };
+    // The finaliser of MurmurHash3, as in splitmix64.
+    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (x >> 32) as u32
 }
 
 /// Gives the P back, stops spinning, looks everywhere once more, and sleeps:
@@ -234,74 +236,6 @@ fn look_again(mp: &'static M) -> bool {
             true
         }
         None => false,
-    }
-}
-
-/// The earliest timer of all Ps.
-pub(crate) fn next_timer() -> i64 {
-    (0..gomaxprocs())
-        .map(|id| allp(id).timers.next_when())
-        .min()
-        .unwrap_or(FOREVER)
-}
-
-/// Sleeps until the next timer, if nobody else does. True: this M has a P
-/// again, and what was due is ready. The M has no P while it sleeps.
-fn keep_time(mp: &'static M) -> bool {
-    if next_timer() == FOREVER || SCHED.lastpoll.swap(0, SeqCst) == 0 {
-        return false;
-    }
-    SCHED.pollnote.clear();
-    let until = publish_until();
-    let woken = SCHED.pollnote.sleep_until(until);
-    if !woken && SCHED.polluntil.swap(0, SeqCst) == 0 {
-        // A break is under way: it belongs to this sleep.
-        SCHED.pollnote.sleep();
-    }
-    SCHED.lastpoll.store(nanotime(), SeqCst);
-    let pp = SCHED.lock().pidleget();
-    let Some(pp) = pp else { return false };
-    acquirep(mp, pp);
-    for id in 0..gomaxprocs() {
-        run_timers(allp(id));
-    }
-    true
-}
-
-/// Says until when the keeper sleeps, and makes sure that no earlier timer
-/// was added meanwhile.
-fn publish_until() -> i64 {
-    let mut until = next_timer();
-    SCHED.polluntil.store(until, SeqCst);
-    loop {
-        // Pairs with poll_break: whoever added an earlier timer since sees
-        // what we published, or we see the timer here.
-        fence(SeqCst);
-        let next = next_timer();
-        if next >= until {
-            return until;
-        }
-        let moved =
-            SCHED.polluntil.compare_exchange(until, next, SeqCst, SeqCst);
-        if moved.is_err() {
-            // Broken already: the note is or will be woken.
-            return until;
-        }
-        until = next;
-    }
-}
-
-/// Wakes the keeper of the time if it sleeps past `when`; from any thread.
-pub(crate) fn poll_break(when: i64) {
-    fence(SeqCst);
-    let until = SCHED.polluntil.load(SeqCst);
-    // 0: nobody keeps the time, or it is being woken.
-    if until == 0 || until <= when {
-        return;
-    }
-    // Who takes the value away wakes, once.
-    if SCHED.polluntil.compare_exchange(until, 0, SeqCst, SeqCst).is_ok() {
-        SCHED.pollnote.wakeup();
     }
 }
 

@@ -85,6 +85,7 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     let gp = value.cast::<G>().cast_const();
     // SAFETY: attach's value, a type-stable G.
     let gp: &'static G = unsafe { &*gp };
+    super::local::destroy(gp);
     arch::setg(ptr::null());
     free(gp);
 }

@@ -21,6 +21,7 @@
 //!    the descriptor.
 
 use super::{
+    cancel,
     enter::{Inside, current_p},
     host,
     newproc::{gdestroy, lookup},
@@ -31,7 +32,7 @@ use crate::{
         G, GStatus, OwnedP, generation_of,
         parkword::{Cause, Fire, Ticket, WaitKind},
     },
-    os::{Errno, Result, thread::osyield},
+    os::{Errno, Result, clock::nanotime, thread::osyield},
 };
 use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
 
@@ -54,7 +55,7 @@ impl Words {
 
     /// Of `gp`, which its caller owns or holds alive.
     fn now(gp: &G) -> Self {
-        Self::of(gp.generation.load(Relaxed))
+        Self::of(gp.park.generation())
     }
 }
 
@@ -101,6 +102,7 @@ pub(crate) fn ended(gp: &'static G, pp: Option<OwnedP>) {
 /// `EDEADLK` (itself, or inside a callback), `ETIMEDOUT`, `ECANCELED`: it can
 /// be joined again after the last two.
 pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
+    cancel::check()?;
     let target = lookup(handle)?;
     let words = Words::of(generation_of(handle));
     if park::on_goroutine().is_some_and(|gp| ptr::eq(gp, target)) {
@@ -158,6 +160,9 @@ fn wait(
     words: Words,
     deadline: i64,
 ) -> Option<Result<()>> {
+    if deadline <= nanotime() {
+        return Some(Err(Errno(libc::ETIMEDOUT)));
+    }
     let ticket = gp.park.arm(WaitKind::Cancellable);
     let joiner = Joiner { gp, ticket };
     let record = ptr::from_ref(&joiner) as usize;

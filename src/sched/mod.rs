@@ -33,12 +33,16 @@
 //! | `park` | gopark, ready, yield; deadlines |
 //! | `schedule` | g0's loop: schedule, execute |
 //! | `find` | findrunnable and its five looks |
+//! | `timing` | timers, and who sleeps until the next |
 //! | `threads` | M: newm, startm, stopm, mexit |
 //! | `procs` | P: acquire, release, hand off, stop the world, procresize |
 //! | `lockthread` | LockOSThread |
 //! | `sysmon`, `retake` | the watcher; Ps taken from goroutines outside |
 //! | `host` | threads that are not ours |
 //! | `join` | who waits for a goroutine's end |
+//! | `cancel` | cancels, and shields against them |
+//! | `ending`, `local` | what runs at its end: defers, destructors of keys |
+//! | `lock` | locks for the layers above |
 //! | `deadlock` | all asleep |
 //!
 //! # Rejected
@@ -47,12 +51,16 @@
 //! - Wrapping system calls: every C function may block, known or not.
 //! - One run queue: its lock is the first thing that two CPUs fight for.
 
+pub(crate) mod cancel;
 pub(crate) mod context;
 pub(crate) mod deadlock;
+pub(crate) mod ending;
 pub(crate) mod enter;
 pub(crate) mod find;
 pub(crate) mod host;
 pub(crate) mod join;
+pub(crate) mod local;
+pub(crate) mod lock;
 pub(crate) mod lockthread;
 pub(crate) mod newproc;
 pub(crate) mod park;
@@ -61,6 +69,7 @@ pub(crate) mod retake;
 pub(crate) mod schedule;
 pub(crate) mod sysmon;
 pub(crate) mod threads;
+pub(crate) mod timing;
 
 pub(crate) use lockthread::{lock_os_thread, unlock_os_thread};
 pub(crate) use sysmon::start_sysmon;

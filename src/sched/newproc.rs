@@ -4,6 +4,7 @@
 //! `execute` ([`bind_stack`]), its arguments wait in the descriptor.
 
 use super::{
+    ending,
     enter::{Inside, current_p, leave, owned_p, this_m},
     join, lockthread,
     park::{self, Off},
@@ -312,10 +313,13 @@ extern "C" fn gostart1() -> Entry {
 /// Last on a goroutine's stack: its function returned, or called `gmp_exit`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn goexit1() -> ! {
+    // SAFETY: this goroutine; Gs are type-stable.
+    let gp: &'static G = unsafe { &*arch::getg() };
+    if !gp.defers.get().is_null() || !gp.locals.get().is_null() {
+        ending::run(gp);
+    }
     core::mem::forget(Inside::enter());
     let mp = this_m();
-    // SAFETY: this goroutine, which runs on mp.
-    let gp: &'static G = unsafe { &*arch::getg() };
     super::context::save(gp, mp);
     casgstatus(gp, GStatus::Running, GStatus::Dead);
     park::switch_off(gp, mp, Off { hook: exit_hook, arg: 0, to_g0: false });
@@ -336,6 +340,11 @@ fn exit_hook(gp: &'static G, _arg: usize) -> HookResult {
     gp.cxa.set([0; 2]);
     count(pp, gp, -1);
     let locked = lockthread::ended(gp);
+    let at_end = gp.at_end.replace(ptr::null());
+    // SAFETY: null, or kept until now by who has set it.
+    if let Some(at_end) = unsafe { at_end.as_ref() } {
+        (at_end.run)(at_end);
+    }
     join::ended(gp, pp);
     if locked {
         threads::mexit(this_m());
@@ -345,10 +354,10 @@ fn exit_hook(gp: &'static G, _arg: usize) -> HookResult {
 
 /// Frees the descriptor of an ended goroutine: handles to it go stale.
 pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
-    // Release: pairs with g_from_handle (invariant 2 of the table). The
-    // generation has its 32 bits of a handle to itself and skips nothing.
-    gp.generation.fetch_add(1, Release);
-    gp.park.reset();
+    // Invariant 2 of the table. The generation has its 32 bits of a handle to
+    // itself and skips nothing.
+    gp.park.next_generation();
+    gp.shields.set(0);
     gp.flags.set(0);
     gfput(pp, gp);
 }

@@ -16,18 +16,19 @@
 //! to run.
 
 use super::{
-    context,
+    cancel, context,
     enter::{Inside, current_p, owned_p, this_m},
     host, lockthread,
-    newproc::bind_stack,
+    newproc::{bind_stack, lookup_live},
     procs::{self, wakep},
     schedule::{self, after_switch},
+    timing::add_timer,
 };
 use crate::{
     arch,
     gmp::{
-        G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED, allp,
-        casgstatus, gflag,
+        G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED,
+        casgstatus, generation_of, gflag,
         parkword::{Cause, Fire, Ticket, WaitKind},
     },
     os::{Errno, Result, clock::nanotime},
@@ -115,7 +116,8 @@ pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
 fn park_timed(gp: &'static G, wait: &Wait) -> Cause {
     let arg = ptr::from_ref(gp) as usize;
     let timer = pin!(Timer::new(timed_out, arg, wait.ticket.raw()));
-    add_timer(&timer, wait.deadline);
+    // SAFETY: pinned, and removed below before it goes.
+    unsafe { add_timer(&timer, wait.deadline) };
     park_now(gp, Off::park(wait));
     let cause = gp.park.finish();
     if cause != Cause::Timeout {
@@ -131,24 +133,6 @@ fn timed_out(arg: usize, ticket: u64) {
     let gp = unsafe { &*gp };
     if gp.park.fire(Ticket::from_raw(ticket), Cause::Timeout) == Fire::Parked {
         ready(gp, true);
-    }
-}
-
-/// Puts a timer on this P's heap, or on some P's.
-fn add_timer(timer: &Timer, when: i64) {
-    let pp = current_p();
-    let heap: &'static Timers = match pp {
-        Some(pp) => &pp.get().timers,
-        None => &allp(0).timers,
-    };
-    // SAFETY: pinned in park_timed, which removes it before it goes.
-    let first = unsafe { heap.add(timer, when) };
-    if first {
-        super::find::poll_break(when);
-    }
-    if pp.is_none() {
-        // Nobody that holds a P knows of it: sysmon does.
-        SCHED.lock().wake_sysmon();
     }
 }
 
@@ -362,23 +346,36 @@ pub(crate) fn checkpoint() {
     }
 }
 
-/// Sleeps until `deadline`. False: cancelled before.
+/// Sleeps until `deadline`.
 ///
-/// Errors: as [`current`].
-pub(crate) fn sleep_until(deadline: i64) -> Result<bool> {
+/// Errors: `ECANCELED`; as [`current`].
+pub(crate) fn sleep_until(deadline: i64) -> Result<()> {
     let gp = current()?;
+    cancel::check()?;
     if deadline <= nanotime() {
         gosched();
-        return Ok(true);
+        return Ok(());
     }
+    match wait_for_nothing(gp, c"sleep", deadline) {
+        Cause::Cancel => Err(Errno(libc::ECANCELED)),
+        Cause::Wake | Cause::Timeout => Ok(()),
+    }
+}
+
+/// Waits for what nobody will send: a deadline, a cancel.
+pub(crate) fn wait_for_nothing(
+    gp: &'static G,
+    reason: &'static CStr,
+    deadline: i64,
+) -> Cause {
     let wait = Wait {
         ticket: gp.park.arm(WaitKind::Cancellable),
         unlock: unlock_nothing,
         arg: 0,
-        reason: c"sleep",
+        reason,
         deadline,
     };
-    Ok(gopark(gp, wait) != Cause::Cancel)
+    gopark(gp, wait)
 }
 
 /// The type of the host's `unlockf`.
@@ -429,15 +426,20 @@ pub(crate) fn park_user(
         park_user_goroutine(gp, wait, arg)
     };
     // The permit that ended the wait, or that came during it, is used up; it
-    // counts for more than a deadline that passed at the same time.
-    if gp.park.take_permit() { Ok(Cause::Wake) } else { Ok(cause) }
+    // counts for more than a deadline that passed at the same time. A cancel
+    // leaves it.
+    if cause != Cause::Cancel && gp.park.take_permit() {
+        return Ok(Cause::Wake);
+    }
+    Ok(cause)
 }
 
 fn park_user_goroutine(gp: &'static G, wait: Wait, arg: usize) -> Cause {
     let ticket = wait.ticket.raw();
     let timer = pin!(Timer::new(timed_out, ptr::from_ref(gp) as usize, ticket));
     if wait.deadline != FOREVER {
-        add_timer(&timer, wait.deadline);
+        // SAFETY: pinned, and removed below before it goes.
+        unsafe { add_timer(&timer, wait.deadline) };
     }
     park_now(gp, Off { hook: user_hook, arg, to_g0: true });
     let cause = gp.park.finish();
@@ -479,10 +481,15 @@ pub(crate) fn park_plain(reason: &'static CStr, deadline: i64) {
 }
 
 /// `gmp_ready`: leaves one permit, and ends a `gmp_park` that waits for it.
-pub(crate) fn ready_permit(gp: &'static G) {
-    if gp.park.give_permit() == Fire::Parked {
+///
+/// Errors: `EINVAL` for null, or a goroutine that has ended.
+pub(crate) fn ready_permit(handle: *mut c_void) -> Result<()> {
+    let gp = lookup_live(handle)?;
+    let fire = gp.park.give_permit(generation_of(handle));
+    if fire.ok_or(Errno::EINVAL)? == Fire::Parked {
         ready(gp, true);
     }
+    Ok(())
 }
 
 /// Whether the caller runs on a goroutine of ours.
@@ -521,6 +528,17 @@ pub(crate) fn outcome(cause: Cause) -> Result<()> {
         Cause::Timeout => Err(Errno(libc::ETIMEDOUT)),
         Cause::Cancel => Err(Errno(libc::ECANCELED)),
     }
+}
+
+/// What a call that cannot be interrupted looks at before it starts.
+///
+/// Errors: `ECANCELED`, `ETIMEDOUT`.
+pub(crate) fn before_blocking(deadline: i64) -> Result<()> {
+    cancel::check()?;
+    if deadline != FOREVER && deadline <= nanotime() {
+        return Err(Errno(libc::ETIMEDOUT));
+    }
+    Ok(())
 }
 
 /// A goroutine is about to block in a call that is not ours: gives its P to

@@ -2,8 +2,9 @@
 
 use super::{
     enter::{Inside, current_p, fences, owned_p, this_m, use_fences},
-    find, park,
+    park,
     threads::{startm, stopm},
+    timing,
 };
 use crate::{
     base::throw::throw,
@@ -88,7 +89,7 @@ pub(crate) fn handoffp(pp: &'static P) {
     drop(sched);
     let when = pp.timers.next_when();
     if when != i64::MAX {
-        find::poll_break(when);
+        timing::poll_break(when);
         // Nobody may be keeping the time.
         SCHED.lock().wake_sysmon();
     }

@@ -16,15 +16,15 @@
 
 use super::{
     deadlock,
-    find::next_timer,
     park::{FOREVER, ready_permit},
     procs::{register_barrier, wakep},
     retake::Watch,
     threads::{newm, start_template},
+    timing::next_timer,
 };
 use crate::{
     base::print::SigWriter,
-    gmp::{DEBUG, MKind, SCHED, allp, g_from_handle, gomaxprocs, sysmonwait},
+    gmp::{DEBUG, MKind, SCHED, allp, gomaxprocs, sysmonwait},
     os::{Result, clock::nanotime},
     stack,
 };
@@ -169,9 +169,8 @@ fn scavenge() {
         return;
     }
     let handle = SCAVENGER.swap(0, AcqRel) as *mut c_void;
-    if let Some(gp) = g_from_handle(handle) {
-        ready_permit(gp);
-    }
+    // It never ends; 0 is nobody.
+    let _nobody = ready_permit(handle);
 }
 
 /// `GMPDEBUG=schedtrace=MS`: a line, or with `scheddetail=1` the Ps too.

@@ -25,17 +25,25 @@
 //! 5. Functions run without the lock. So `remove` that finds the timer gone
 //!    cannot say whether its function has run: it runs or ran, and tells by
 //!    `seq` that it is late.
+//! 6. A timer's own time is that of its entry, or later, or [`STOPPED`]: what
+//!    a heap learns of a later time it acts upon when the entry comes up. A
+//!    stopped one is taken out when it comes up, or when there are many, and
+//!    its function is called all the same: it tells by `seq` that it is stale,
+//!    and may give back what it holds.
 //!
-//! Go deletes lazily, marking timers and sweeping them later; a position in
-//! each timer makes the removal at the end of every wait that did not time out
-//! logarithmic and exact, and lets a timer live on its user's stack.
+//! So there are two ways to give a timer up, after Go, which does the second
+//! for all. `remove` is exact and costs a logarithm: for a wait's deadline,
+//! which lies on a stack. `stop` and `set` cost next to nothing for timers
+//! that are started and stopped all the time and live elsewhere.
 
 mod heap;
 #[cfg(test)]
 mod tests;
 
 use crate::base::lock::Rank;
-use crate::base::sync::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
+use crate::base::sync::{
+    AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering,
+};
 use crate::base::throw::throw;
 use crate::os::{Lock, LockGuard};
 use core::ptr;
@@ -59,8 +67,17 @@ pub(crate) struct Timer {
     /// lock: the heap's
     pos: AtomicUsize,
     /// const
-    call: Call,
+    f: TimerFn,
+    /// const
+    arg: usize,
+    /// Its user's, while it is not pending; then the heap's lock.
+    seq: AtomicU64,
+    /// lock: the heap's. Invariant 6.
+    when: AtomicI64,
 }
+
+/// The time of a timer that is not due any more, but still in its heap.
+pub(crate) const STOPPED: i64 = i64::MAX;
 
 /// A function and its arguments.
 #[derive(Clone, Copy)]
@@ -76,7 +93,64 @@ impl Timer {
         Self {
             heap: AtomicPtr::new(ptr::null_mut()),
             pos: AtomicUsize::new(0),
-            call: Call { f, arg, seq },
+            f,
+            arg,
+            seq: AtomicU64::new(seq),
+            when: AtomicI64::new(0),
+        }
+    }
+
+    /// What its function gets from the next time on. It is not pending.
+    pub(crate) fn set_seq(&self, seq: u64) {
+        // Relaxed: add publishes it with the heap's lock.
+        self.seq.store(seq, Ordering::Relaxed);
+    }
+
+    /// Under the lock of its heap.
+    fn when(&self) -> i64 {
+        self.when.load(Ordering::Relaxed)
+    }
+
+    /// Under the lock of its heap.
+    fn set_when(&self, when: i64) {
+        self.when.store(when, Ordering::Relaxed);
+    }
+
+    /// Under the lock of its heap, which has no entry of it any more: the
+    /// last touch (invariant 2). What to call for it.
+    fn forget(&self) -> Call {
+        // Relaxed: written before add, which had the lock.
+        let seq = self.seq.load(Ordering::Relaxed);
+        let call = Call { f: self.f, arg: self.arg, seq };
+        // Release: pairs with pending.
+        self.heap.store(ptr::null_mut(), Ordering::Release);
+        call
+    }
+}
+
+/// What [`Timers::stop`] leaves to its caller: timers, some of others, that
+/// are in no heap any more.
+#[must_use]
+#[derive(Default)]
+pub(crate) struct Stopped {
+    one: Option<Call>,
+    more: Vec<Call>,
+}
+
+impl Stopped {
+    fn add(&mut self, t: &Timer) {
+        let call = t.forget();
+        if self.one.is_none() {
+            self.one = Some(call);
+        } else {
+            self.more.push(call);
+        }
+    }
+
+    /// Calls their functions.
+    pub(crate) fn call(self) {
+        for Call { f, arg, seq } in self.one.into_iter().chain(self.more) {
+            f(arg, seq);
         }
     }
 }
@@ -111,6 +185,7 @@ impl Timers {
         if !t.heap.load(Ordering::Relaxed).is_null() {
             throw("timers.add: pending already");
         }
+        t.set_when(when);
         heap.push(t, when);
         t.heap.store(self.name(), Ordering::Release);
         let first = t.pos.load(Ordering::Relaxed) == 0;
@@ -124,24 +199,78 @@ impl Timers {
     /// its function was called, or is about to be (invariant 5). Either way
     /// nobody touches `t` any more.
     pub(crate) fn remove(t: &Timer) -> bool {
+        Self::pending(t, |at, mut heap| at.take_out(t, &mut heap)).is_some()
+    }
+
+    /// Lets `t`, if it is pending, be due at `when` instead, with `seq` for
+    /// its function. True if it is the first one now, as of [`Self::add`];
+    /// None if it is not pending.
+    pub(crate) fn set(t: &Timer, when: i64, seq: u64) -> Option<bool> {
+        Self::pending(t, |at, mut heap| {
+            t.set_seq(seq);
+            let pos = t.pos.load(Ordering::Relaxed);
+            let first = heap.set(pos, when);
+            at.publish(&heap);
+            first
+        })
+    }
+
+    /// Stops `t`: whatever heap it is in calls its function some time, with
+    /// the `seq` that it has now, or leaves that to the caller.
+    pub(crate) fn stop(t: &Timer) -> Stopped {
+        let stopped = Self::pending(t, |at, mut heap| {
+            let pos = t.pos.load(Ordering::Relaxed);
+            if t.when() != STOPPED && heap.stop(pos) {
+                return at.sweep(&mut heap);
+            }
+            let mut stopped = Stopped::default();
+            // Nobody shall wake up for those that come first.
+            while let Some(first) = heap.pop_stopped() {
+                // SAFETY: pending until forget, invariant 2.
+                stopped.add(unsafe { &*first });
+            }
+            at.publish(&heap);
+            stopped
+        });
+        stopped.unwrap_or_default()
+    }
+
+    /// Calls `f` with the heap that `t` is in, locked; None if in none.
+    fn pending<R>(
+        t: &Timer,
+        f: impl FnOnce(&'static Timers, LockGuard<'_, Heap>) -> R,
+    ) -> Option<R> {
         loop {
-            // Acquire: pairs with the stores of null in pop and remove, so
+            // Acquire: pairs with the stores of null in pop and take_out, so
             // that all uses of `t` come before the caller ends its life.
             let at = t.heap.load(Ordering::Acquire);
             // SAFETY: null or from `name`, which is given heaps that stay.
-            let Some(at) = (unsafe { at.as_ref() }) else { return false };
-            let mut heap = at.heap.lock();
+            let at = unsafe { at.as_ref() }?;
+            let heap = at.heap.lock();
             // It may have run or moved before we had the lock; the lock
             // orders this load, invariant 1.
-            if t.heap.load(Ordering::Relaxed) != at.name() {
-                continue;
+            if t.heap.load(Ordering::Relaxed) == at.name() {
+                return Some(f(at, heap));
             }
-            heap.remove(t.pos.load(Ordering::Relaxed));
-            at.publish(&heap);
-            // Under the lock, so that it is over when the caller goes on.
-            t.heap.store(ptr::null_mut(), Ordering::Release);
-            return true;
         }
+    }
+
+    /// Takes `t` out of this heap, where it is.
+    fn take_out(&self, t: &Timer, heap: &mut LockGuard<'_, Heap>) {
+        heap.remove(t.pos.load(Ordering::Relaxed));
+        self.publish(heap);
+        // Under the lock, so that it is over when the caller goes on.
+        t.forget();
+    }
+
+    /// Takes all stopped timers out, unless memory is out.
+    fn sweep(&self, heap: &mut LockGuard<'_, Heap>) -> Stopped {
+        let mut stopped = Stopped::default();
+        if stopped.more.try_reserve_exact(heap.stopped()).is_ok() {
+            heap.sweep(|t| stopped.add(t));
+            self.publish(heap);
+        }
+        stopped
     }
 
     /// The time of the first timer, `i64::MAX` if there is none. Takes no
@@ -181,10 +310,8 @@ impl Timers {
         {
             // SAFETY: pending until the store below, invariant 2.
             let t = unsafe { &*t };
-            due[n] = Some(t.call);
+            due[n] = Some(t.forget());
             n += 1;
-            // Release: pairs with remove. The last touch, invariant 2.
-            t.heap.store(ptr::null_mut(), Ordering::Release);
         }
         self.publish(&heap);
         n

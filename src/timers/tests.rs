@@ -178,6 +178,92 @@ fn a_hundred_thousand_timers_behave_as_a_sorted_list() {
     assert!(rest.is_empty());
 }
 
+/// One timer of the model below: what it is armed for, and how many heaps and
+/// late calls still have it.
+#[derive(Clone, Copy, Default)]
+struct Armed {
+    when: Option<i64>,
+    seq: u64,
+    held: u32,
+}
+
+impl Armed {
+    /// Its function was called, at `now`.
+    fn called(&mut self, seq: u64, now: i64) {
+        self.held -= 1;
+        if self.seq == seq
+            && let Some(when) = self.when.take()
+        {
+            assert!(when <= now, "called at {now}, due at {when}");
+        }
+    }
+}
+
+#[test]
+fn timers_that_are_set_and_stopped_run_as_last_set() {
+    const N: usize = 200;
+    let (heap, log) = (timers(), Log::default());
+    let all: Vec<_> = (0..N).map(|_| timer(&log, 0)).collect();
+    let mut model = [Armed::default(); N];
+    let mut random = Random(11);
+    let mut now = 0;
+    for step in 1..50_000u64 {
+        let i = random.below(N);
+        let seq = step << 8 | i as u64;
+        match random.below(8) {
+            0..4 => {
+                let when = now + random.below(1000) as i64;
+                if Timers::set(&all[i], when, seq).is_none() {
+                    all[i].set_seq(seq);
+                    add(heap, &all[i], when);
+                    model[i].held += 1;
+                }
+                model[i] = Armed { when: Some(when), seq, ..model[i] };
+            }
+            4..6 => {
+                model[i].when = None;
+                Timers::stop(&all[i]).call();
+            }
+            6 => {
+                model[i].held -= u32::from(Timers::remove(&all[i]));
+                model[i].when = None;
+            }
+            _ => {
+                now += random.below(100) as i64;
+                heap.run(now);
+            }
+        }
+        for seq in taken(&log) {
+            model[seq as usize & 255].called(seq, now);
+        }
+        assert!(heap.heap.lock().is_sound());
+        let earliest = model.iter().filter_map(|a| a.when).min();
+        assert!(earliest.is_none_or(|when| heap.next_when() <= when));
+    }
+    heap.run(i64::MAX - 1);
+    for seq in taken(&log) {
+        model[seq as usize & 255].called(seq, i64::MAX);
+    }
+    assert!(model.iter().all(|a| a.when.is_none() && a.held == 0));
+    assert_eq!((heap.len(), heap.next_when()), (0, i64::MAX));
+}
+
+#[test]
+fn stopped_timers_do_not_pile_up() {
+    let (heap, log) = (timers(), Log::default());
+    let all: Vec<_> = (0..10_000).map(|i| timer(&log, i)).collect();
+    for (i, t) in all.iter().enumerate() {
+        add(heap, t, 1_000 + i as i64);
+        if i > 0 {
+            Timers::stop(t).call();
+        }
+        assert!(heap.len() < 50);
+    }
+    Timers::stop(&all[0]).call();
+    assert_eq!((heap.len(), heap.next_when()), (0, i64::MAX));
+    assert_eq!(taken(&log).len(), all.len(), "each was called");
+}
+
 #[test]
 fn threads_add_remove_run_and_move_at_once() {
     const EACH: usize = 20_000;

@@ -1,0 +1,345 @@
+//! Groups of goroutines: structured concurrency, Go's `errgroup` with an end.
+//!
+//! ```text
+//!   group --children--> group made by one of its members --> ...
+//!     '--members--> goroutines that run
+//! ```
+//! A group is cancelled by its first error, by `gmp_group_cancel`, by its end
+//! (`gmp_group_free`), and with the group that it is nested in. That cancels
+//! its members and the groups below it. It does not end while a member runs.
+//!
+//! Invariants:
+//! 1. Parents, children and siblings are read and written under `TREE`;
+//!    `members` under the group's lock, which comes after it.
+//! 2. `cancelled` is set under the group's lock, for good. A member looks at
+//!    it under that lock when it enters `members`: it is cancelled there, or
+//!    by who sets `cancelled` later.
+//! 3. `pending` counts the members that were started; each is counted out by
+//!    its last touch of the group.
+//! 4. A group that is freed leaves the tree first; groups nested in it that
+//!    still exist are on their own then.
+
+use super::waitgroup::{self, WaitGroup};
+use crate::{
+    base::{
+        lock::Rank,
+        sync::{AtomicI32, Ordering::*},
+    },
+    gmp::{AtEnd, G, handle_of},
+    os::{Errno, Result},
+    sched::{
+        cancel,
+        lock::Lock,
+        newproc::{NewG, newproc1},
+        park::on_goroutine,
+    },
+};
+use core::{
+    cell::Cell,
+    ffi::{c_int, c_void},
+    ptr,
+};
+
+/// A member's function.
+pub(crate) type MemberFn = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+/// A group.
+pub struct Group {
+    pending: WaitGroup,
+    /// The first result that was not 0; atomic.
+    error: AtomicI32,
+    members: Lock<Members>,
+    /// `TREE`
+    parent: Cell<*const Group>,
+    /// `TREE`: the first of those nested in it.
+    child: Cell<*const Group>,
+    /// `TREE`
+    next: Cell<*const Group>,
+    /// `TREE`
+    prev: Cell<*const Group>,
+}
+
+struct Members {
+    cancelled: bool,
+    first: *const Member,
+}
+
+// SAFETY: the records stay while they are in the list, and are used under
+// the lock.
+unsafe impl Send for Members {}
+// SAFETY: the Cells are guarded by TREE.
+unsafe impl Sync for Group {}
+
+static TREE: Lock<()> = Lock::new(Rank::Groups, ());
+
+/// A member, from `malloc`; freed with its goroutine's end. What the end is
+/// told of comes first.
+#[repr(C)]
+struct Member {
+    at_end: AtEnd,
+    group: *const Group,
+    f: MemberFn,
+    arg: *mut c_void,
+    /// Set when it runs.
+    handle: Cell<*mut c_void>,
+    /// The group's lock.
+    next: Cell<*const Member>,
+    /// The group's lock.
+    prev: Cell<*const Member>,
+}
+
+impl Member {
+    fn group(&self) -> &'static Group {
+        // SAFETY: it does not end while a member is counted (invariant 3).
+        unsafe { &*self.group }
+    }
+}
+
+/// The group that a goroutine is a member of, or null.
+fn group_of(gp: &G) -> *const Group {
+    // SAFETY: null, or the record of a member that runs: this goroutine.
+    let member = unsafe { gp.at_end.get().cast::<Member>().as_ref() };
+    member.map_or(ptr::null(), |m| m.group)
+}
+
+/// Whether the caller is a member of `gr`, which it cannot wait for then.
+fn is_mine(gr: &Group) -> bool {
+    on_goroutine().is_some_and(|gp| ptr::eq(group_of(gp), gr))
+}
+
+/// `gmp_group_make`: a group, nested in the one that the caller is a member
+/// of; null where memory is out.
+pub(crate) fn make() -> *mut Group {
+    // SAFETY: malloc may be called with any size.
+    let place = unsafe { libc::malloc(size_of::<Group>()) }.cast::<Group>();
+    if place.is_null() {
+        return place;
+    }
+    let parent = on_goroutine().map_or(ptr::null(), group_of);
+    let members = Members { cancelled: false, first: ptr::null() };
+    let value = Group {
+        pending: WaitGroup::new(),
+        error: AtomicI32::new(0),
+        members: Lock::new(Rank::Group, members),
+        parent: Cell::new(parent),
+        child: Cell::new(ptr::null()),
+        next: Cell::new(ptr::null()),
+        prev: Cell::new(ptr::null()),
+    };
+    // SAFETY: fresh memory of this size; malloc aligns it.
+    unsafe { place.write(value) };
+    // SAFETY: null, or the group of a member that runs, so alive.
+    if let Some(parent) = unsafe { parent.as_ref() } {
+        // SAFETY: just written.
+        nest(unsafe { &*place }, parent);
+    }
+    place
+}
+
+/// Enters a new group below `parent`; a cancelled one cancels it.
+fn nest(gr: &Group, parent: &Group) {
+    let _tree = TREE.lock();
+    let first = parent.child.replace(gr);
+    gr.next.set(first);
+    // SAFETY: null, or in the tree, so alive (invariant 4).
+    if let Some(first) = unsafe { first.as_ref() } {
+        first.prev.set(gr);
+    }
+    let cancelled = parent.members.lock().cancelled;
+    gr.members.lock().cancelled = cancelled;
+}
+
+/// Takes a group that ends out of the tree.
+fn leave_tree(gr: &Group) {
+    let _tree = TREE.lock();
+    let (prev, next) = (gr.prev.get(), gr.next.get());
+    // SAFETY: null, or in the tree, so alive (invariant 4).
+    if let Some(before) = unsafe { prev.as_ref() } {
+        before.next.set(next);
+    // SAFETY: as above.
+    } else if let Some(parent) = unsafe { gr.parent.get().as_ref() } {
+        parent.child.set(next);
+    }
+    // SAFETY: as above.
+    if let Some(after) = unsafe { next.as_ref() } {
+        after.prev.set(prev);
+    }
+    let mut at = gr.child.get();
+    // SAFETY: as above.
+    while let Some(child) = unsafe { at.as_ref() } {
+        at = child.next.replace(ptr::null());
+        child.prev.set(ptr::null());
+        child.parent.set(ptr::null());
+    }
+}
+
+/// `gmp_group_go`: starts a member; in a cancelled group it starts cancelled.
+///
+/// Errors: `ENOMEM`.
+pub(crate) fn go(gr: &Group, f: MemberFn, arg: *mut c_void) -> Result<()> {
+    // SAFETY: malloc may be called with any size.
+    let place = unsafe { libc::malloc(size_of::<Member>()) }.cast::<Member>();
+    if place.is_null() {
+        return Err(Errno::ENOMEM);
+    }
+    let member = Member {
+        at_end: AtEnd { run: leave },
+        group: gr,
+        f,
+        arg,
+        handle: Cell::new(ptr::null_mut()),
+        next: Cell::new(ptr::null()),
+        prev: Cell::new(ptr::null()),
+    };
+    // SAFETY: fresh memory of this size; malloc aligns it.
+    unsafe { place.write(member) };
+    let started = waitgroup::add(&gr.pending, 1).and_then(|()| {
+        newproc1(&NewG::new(run, place.cast())).map(drop).inspect_err(|_| {
+            // It was counted just now.
+            let _counted_out = waitgroup::add(&gr.pending, -1);
+        })
+    });
+    if started.is_err() {
+        // SAFETY: nobody has got it.
+        unsafe { libc::free(place.cast()) };
+    }
+    started
+}
+
+/// A member's goroutine.
+unsafe extern "C" fn run(place: *mut c_void) {
+    // SAFETY: go's; it is freed after this goroutine's end.
+    let member = unsafe { &*place.cast::<Member>() };
+    let Some(gp) = on_goroutine() else {
+        crate::base::throw::throw("group: a member is no goroutine");
+    };
+    member.handle.set(handle_of(gp));
+    gp.at_end.set(&raw const member.at_end);
+    enter(member);
+    // SAFETY: the host's function with its argument.
+    let result = unsafe { (member.f)(member.arg) };
+    if result != 0 {
+        fail(member.group(), result);
+    }
+}
+
+/// Enters the list of members (invariant 2).
+fn enter(member: &Member) {
+    let mut members = member.group().members.lock();
+    let first = members.first;
+    member.next.set(first);
+    // SAFETY: null, or in the list, so alive.
+    if let Some(first) = unsafe { first.as_ref() } {
+        first.prev.set(member);
+    }
+    members.first = member;
+    if members.cancelled {
+        // It runs, here: it can be cancelled.
+        let _cancelled = cancel::cancel(member.handle.get());
+    }
+}
+
+/// A member's goroutine has ended, however it did: its defers have run, and
+/// nobody uses its stack any more.
+fn leave(at_end: &AtEnd) {
+    let place = ptr::from_ref(at_end).cast::<Member>();
+    // SAFETY: run's: the first field of a member.
+    let member = unsafe { &*place };
+    let group = member.group();
+    let mut members = group.members.lock();
+    let (prev, next) = (member.prev.get(), member.next.get());
+    // SAFETY: null, or in the list, so alive.
+    match unsafe { prev.as_ref() } {
+        Some(before) => before.next.set(next),
+        None => members.first = next,
+    }
+    // SAFETY: as above.
+    if let Some(after) = unsafe { next.as_ref() } {
+        after.prev.set(prev);
+    }
+    drop(members);
+    // SAFETY: from malloc in go, and out of the list.
+    unsafe { libc::free(place.cast_mut().cast()) };
+    // It was counted when it was started; the last touch.
+    let _counted_out = waitgroup::add(&group.pending, -1);
+}
+
+/// A member's result was not 0.
+fn fail(gr: &Group, result: c_int) {
+    let first = gr.error.compare_exchange(0, result, AcqRel, Relaxed);
+    if first.is_ok() {
+        cancel_all(gr);
+    }
+}
+
+/// `gmp_group_cancel`: cancels all members, and the groups nested in it.
+pub(crate) fn cancel_all(gr: &Group) {
+    let _tree = TREE.lock();
+    let mut at = gr;
+    loop {
+        cancel_members(at);
+        // Depth first: down, or on, or up and on.
+        // SAFETY: null, or in the tree, so alive (invariant 4).
+        if let Some(child) = unsafe { at.child.get().as_ref() } {
+            at = child;
+            continue;
+        }
+        loop {
+            if ptr::eq(at, gr) {
+                return;
+            }
+            // SAFETY: as above.
+            if let Some(next) = unsafe { at.next.get().as_ref() } {
+                at = next;
+                break;
+            }
+            // SAFETY: below gr, so it has a parent in the tree.
+            at = unsafe { &*at.parent.get() };
+        }
+    }
+}
+
+fn cancel_members(gr: &Group) {
+    let mut members = gr.members.lock();
+    members.cancelled = true;
+    let mut at = members.first;
+    // SAFETY: null, or in the list, so alive.
+    while let Some(member) = unsafe { at.as_ref() } {
+        at = member.next.get();
+        // One that is about to end has no use for it.
+        let _cancelled = cancel::cancel(member.handle.get());
+    }
+}
+
+/// `gmp_group_wait`: until no member is left; the first error of any of them.
+///
+/// Errors: `EDEADLK` from a member, `ETIMEDOUT`, `ECANCELED`.
+pub(crate) fn wait(gr: &Group, deadline: i64) -> Result<c_int> {
+    if is_mine(gr) {
+        return Err(Errno(libc::EDEADLK));
+    }
+    waitgroup::wait(&gr.pending, deadline)?;
+    // Relaxed: a member's error comes before its end.
+    Ok(gr.error.load(Relaxed))
+}
+
+/// `gmp_group_free`: cancels, waits, frees.
+///
+/// # Safety
+/// `this` is from [`make`], and nobody uses it any more but its members.
+pub(crate) unsafe fn free(this: *mut Group) {
+    // SAFETY: the caller's.
+    let gr = unsafe { &*this };
+    if is_mine(gr) {
+        crate::base::throw::fatal("gmp_group_free: called by a member");
+    }
+    cancel_all(gr);
+    if waitgroup::wait_for_sure(&gr.pending, c"group free").is_err() {
+        crate::base::throw::fatal(
+            "gmp_group_free: called where it cannot wait",
+        );
+    }
+    leave_tree(gr);
+    // SAFETY: from malloc in make, and nobody has it any more.
+    unsafe { libc::free(this.cast()) };
+}

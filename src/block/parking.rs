@@ -1,0 +1,354 @@
+//! Waiting on addresses: Go's `semaRoot`, with the interface of a parking lot.
+//!
+//! Objects that hosts embed (mutex, condition, ...) are a few words without a
+//! destructor. Who has to wait for one queues here, by the object's address,
+//! in one of [`BUCKETS`] buckets:
+//!
+//! ```text
+//!   bucket -> waiter of A  <->  waiter of B  <-> ...     one for each address,
+//!               | its line       | its line              the *holder*
+//!               v                v
+//!             first .. last    first .. last             everybody for it
+//! ```
+//! The line of an address lies in the record of one of its waiters, and moves
+//! to another's when that one leaves. So finding an address costs the number
+//! of addresses in the bucket, not of waiters.
+//!
+//! Invariants:
+//! 1. Bucket, lines and queues are touched under the bucket's lock.
+//! 2. An address has a line as long as somebody waits on it; its holder is in
+//!    its queue.
+//! 3. An object's word says that somebody waits if somebody does. Who finds
+//!    it said changes that word under the bucket's lock only, in one step that
+//!    is the last touch: whoever may take the object from then on may also
+//!    free its memory.
+//! 4. Who stops waiting without having been woken gets the bucket locked
+//!    ([`End::Left`]) and sets right what its waiting has changed.
+
+use super::wait::{Sudog, WaitQ, WakeList, wake};
+use crate::{
+    base::{lock::Rank, throw::throw},
+    gmp::{G, parkword::WaitKind},
+    os::{Errno, Result, clock::nanotime},
+    sched::{
+        lock::RawLock,
+        park::{self, FOREVER, Wait, gopark},
+    },
+};
+use core::{cell::Cell, ffi::CStr, mem, ptr};
+
+/// Buckets: a prime, so that strides of addresses spread.
+const BUCKETS: usize = 251;
+
+#[repr(align(64))]
+struct Slot {
+    lock: RawLock,
+    /// lock: the first of the holders
+    holders: Cell<*const Waiter>,
+}
+
+// SAFETY: `holders` is touched under the lock.
+unsafe impl Sync for Slot {}
+
+static TABLE: [Slot; BUCKETS] = [const {
+    Slot { lock: RawLock::new(Rank::Parking), holders: Cell::new(ptr::null()) }
+}; BUCKETS];
+
+/// How to wait, and what for.
+#[derive(Clone, Copy)]
+pub(crate) struct How {
+    pub kind: WaitKind,
+    pub deadline: i64,
+    pub reason: &'static CStr,
+}
+
+impl How {
+    /// A wait that only what it waits for ends.
+    pub(crate) fn uninterrupted(reason: &'static CStr) -> Self {
+        Self { kind: WaitKind::Plain, deadline: FOREVER, reason }
+    }
+
+    /// A wait that a cancel ends, and a deadline.
+    pub(crate) fn until(deadline: i64, reason: &'static CStr) -> Self {
+        Self { kind: WaitKind::Cancellable, deadline, reason }
+    }
+}
+
+/// A place in a line.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// Before those that wait already.
+    pub front: bool,
+    /// Since when, for [`Woken::since`]; the object's own business.
+    pub since: i64,
+    /// What it wants, for [`Bucket::pop_where`]; likewise.
+    pub wants: u32,
+}
+
+impl Place {
+    /// At the end of the line.
+    pub(crate) const LAST: Self = Self { front: false, since: 0, wants: 0 };
+}
+
+/// One goroutine that waits on one address. `sg` comes first: a queue's
+/// records are found as waiters.
+#[repr(C)]
+struct Waiter {
+    sg: Sudog,
+    key: usize,
+    place: Place,
+    /// In the holder: the queue of this address.
+    line: WaitQ,
+    /// In a holder: the bucket's next and previous one.
+    next: Cell<*const Waiter>,
+    prev: Cell<*const Waiter>,
+}
+
+impl Waiter {
+    /// The waiter of a record in a line.
+    fn of(sg: &Sudog) -> &Self {
+        // SAFETY: all records in lines are the first field of a Waiter, which
+        // stays until it is woken.
+        unsafe { &*ptr::from_ref(sg).cast::<Waiter>() }
+    }
+}
+
+/// How a wait ended.
+pub(crate) enum End<'a> {
+    /// Somebody woke it; `handed`: with what it waits for.
+    Woken { handed: bool },
+    /// A deadline or a cancel, and the bucket locked for invariant 4.
+    Left(Errno, Bucket<'a>),
+}
+
+/// A waiter taken out, whose wait has ended; it goes on once it is woken.
+#[must_use]
+pub(crate) struct Woken(&'static Sudog);
+
+impl Woken {
+    /// Since when it has been waiting, as it said.
+    pub(crate) fn since(&self) -> i64 {
+        Waiter::of(self.0).place.since
+    }
+
+    /// Tells it that it got what it waits for.
+    pub(crate) fn hand_over(&self) {
+        self.0.success.set(true);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn wake(self) {
+        wake(self.0.gp);
+    }
+
+    /// Lets it go on later, with others.
+    pub(crate) fn wake_later(self, list: &mut WakeList) {
+        list.push(self.0);
+    }
+}
+
+/// The bucket of one address, locked until it is dropped.
+pub(crate) struct Bucket<'a> {
+    slot: &'a Slot,
+    key: usize,
+}
+
+impl Drop for Bucket<'_> {
+    fn drop(&mut self) {
+        // SAFETY: locked by `of`, on this thread.
+        unsafe { self.slot.lock.unlock() };
+    }
+}
+
+impl Bucket<'static> {
+    /// Locks the bucket of an object.
+    pub(crate) fn of<T>(object: &T) -> Self {
+        let key = ptr::from_ref(object).addr();
+        let slot = &TABLE[(key >> 3) % BUCKETS];
+        slot.lock.lock();
+        Self { slot, key }
+    }
+
+    /// Waits in the line of this address until woken. `then`, with its
+    /// argument, is called once the goroutine is off its stack and the bucket
+    /// is unlocked.
+    pub(crate) fn wait(
+        self,
+        gp: &'static G,
+        how: How,
+        place: Place,
+        then: Option<(fn(usize), usize)>,
+    ) -> End<'static> {
+        if how.deadline != FOREVER && how.deadline <= nanotime() {
+            return End::Left(Errno(libc::ETIMEDOUT), self);
+        }
+        let ticket = gp.park.arm(how.kind);
+        let waiter = Waiter {
+            sg: Sudog::new(gp, ticket, ptr::null_mut()),
+            key: self.key,
+            place,
+            line: WaitQ::new(),
+            next: Cell::new(ptr::null()),
+            prev: Cell::new(ptr::null()),
+        };
+        self.enqueue(&waiter);
+        let slot = self.slot;
+        let key = self.key;
+        let leaving = Leaving { slot, then };
+        let wait = Wait {
+            ticket,
+            unlock: Leaving::unlock,
+            arg: ptr::from_ref(&leaving).addr(),
+            reason: how.reason,
+            deadline: how.deadline,
+        };
+        // Unlocked by the hook.
+        mem::forget(self);
+        let cause = gopark(gp, wait);
+        let Err(e) = park::outcome(cause) else {
+            return End::Woken { handed: waiter.sg.success.get() };
+        };
+        slot.lock.lock();
+        let bucket = Self { slot, key };
+        bucket.remove(&waiter);
+        End::Left(e, bucket)
+    }
+}
+
+/// What the hook of a wait needs. On the waiter's stack, which stays until
+/// the waiter can lock the bucket again: it is read before that is unlocked.
+#[derive(Clone, Copy)]
+struct Leaving {
+    slot: &'static Slot,
+    then: Option<(fn(usize), usize)>,
+}
+
+impl Leaving {
+    fn unlock(arg: usize) {
+        // SAFETY: see the type.
+        let Leaving { slot, then } = unsafe { *(arg as *const Leaving) };
+        // SAFETY: locked by `of`; the hook unlocks for it.
+        unsafe { slot.lock.unlock() };
+        if let Some((f, arg)) = then {
+            f(arg);
+        }
+    }
+}
+
+impl Bucket<'_> {
+    /// The holder of this address's line.
+    fn holder(&self) -> Option<&Waiter> {
+        let mut at = self.slot.holders.get();
+        // SAFETY: null, or a waiter in its queue, so alive (invariant 2).
+        while let Some(holder) = unsafe { at.as_ref() } {
+            if holder.key == self.key {
+                return Some(holder);
+            }
+            at = holder.next.get();
+        }
+        None
+    }
+
+    fn enqueue(&self, waiter: &Waiter) {
+        if let Some(holder) = self.holder() {
+            holder.line.enqueue(&waiter.sg, waiter.place.front);
+            return;
+        }
+        waiter.line.enqueue(&waiter.sg, false);
+        let first = self.slot.holders.replace(waiter);
+        waiter.next.set(first);
+        // SAFETY: null, or a holder, so alive.
+        if let Some(first) = unsafe { first.as_ref() } {
+            first.prev.set(waiter);
+        }
+    }
+
+    /// Takes `waiter` out if nobody has.
+    fn remove(&self, waiter: &Waiter) {
+        if let Some(holder) = self.holder()
+            && holder.line.remove(&waiter.sg)
+        {
+            self.settle(holder);
+        }
+    }
+
+    /// Some have left `holder`'s line: finds it a new place if its holder is
+    /// among them.
+    fn settle(&self, holder: &Waiter) {
+        if holder.sg.queued() {
+            return;
+        }
+        let (prev, next) = (holder.prev.get(), holder.next.get());
+        let heir = holder.line.first().cast::<Waiter>();
+        let (to_next, to_prev) =
+            if heir.is_null() { (next, prev) } else { (heir, heir) };
+        // SAFETY: null, or a holder, so alive.
+        match unsafe { prev.as_ref() } {
+            Some(before) => before.next.set(to_next),
+            None => self.slot.holders.set(to_next),
+        }
+        // SAFETY: as above.
+        if let Some(after) = unsafe { next.as_ref() } {
+            after.prev.set(to_prev);
+        }
+        // SAFETY: null, or a waiter in its queue, so alive.
+        if let Some(heir) = unsafe { heir.as_ref() } {
+            heir.next.set(next);
+            heir.prev.set(prev);
+            heir.line.take(&holder.line);
+        }
+    }
+
+    /// Whether nobody waits on this address.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holder().is_none()
+    }
+
+    /// Takes the first waiter out and ends its wait.
+    pub(crate) fn pop(&self) -> Option<Woken> {
+        self.pop_where(|_| true)
+    }
+
+    /// The same of those that want what `fit` picks.
+    pub(crate) fn pop_where(&self, fit: impl Fn(u32) -> bool) -> Option<Woken> {
+        let holder = self.holder()?;
+        let wants = |sg: &Sudog| Waiter::of(sg).place.wants;
+        let sg = holder.line.dequeue_where(|sg| fit(wants(sg)));
+        self.settle(holder);
+        sg.map(Woken)
+    }
+
+    /// Takes all out that want what `fit` picks, tells them that they got it,
+    /// and gives back how many.
+    pub(crate) fn hand_to_all(
+        &self,
+        list: &mut WakeList,
+        fit: impl Fn(u32) -> bool,
+    ) -> u32 {
+        let Some(holder) = self.holder() else { return 0 };
+        let mut n = 0;
+        holder.line.dequeue_all(
+            |sg| fit(Waiter::of(sg).place.wants),
+            |sg| {
+                sg.success.set(true);
+                list.push(sg);
+                n += 1;
+            },
+        );
+        self.settle(holder);
+        n
+    }
+}
+
+/// The calling goroutine, for a wait.
+///
+/// Errors: `ECANCELED` where `how` lets cancels end it; as [`park::current`].
+pub(crate) fn waiter(how: &How) -> Result<&'static G> {
+    if how.kind != WaitKind::Plain {
+        crate::sched::cancel::check()?;
+    }
+    if how.kind == WaitKind::Park {
+        throw("parking: not a kind of wait on an address");
+    }
+    park::current()
+}

@@ -1,0 +1,214 @@
+//! Reader-writer mutexes: Go's `sync.RWMutex`.
+//!
+//! ```text
+//!   state = readers << 2 | QUEUED | WRITER
+//! ```
+//! A writer that waits keeps new readers out. When a writer unlocks, all
+//! readers that wait go on; when the last reader does, the first writer. So
+//! neither side starves.
+//!
+//! Invariants:
+//! 1. QUEUED is set while anybody is in the line. It changes under the lock of
+//!    their bucket ([`super::parking`]). While it is set, nobody locks without
+//!    that lock, and neither a writer nor the last reader unlocks without it.
+//! 2. Who is let in from the line is entered in `state` by who lets it in.
+//! 3. Nobody waits for what is free: who unlocks, and who leaves the line,
+//!    lets in whoever can go ([`settle`]).
+//! 4. `writers` counts those in the line. One that leaves counts itself out,
+//!    also where somebody has taken its record out in vain before.
+
+use super::{
+    parking::{Bucket, End, How, Place, waiter},
+    wait::WakeList,
+};
+use crate::{
+    base::sync::{AtomicU32, Ordering::*},
+    os::{Errno, Result},
+    sched::cancel,
+};
+
+const WRITER: u32 = 1;
+const QUEUED: u32 = 2;
+const READER: u32 = 4;
+
+/// The words of a `gmp_rwmutex`; all zero is unlocked.
+#[repr(C)]
+pub struct RwMutex {
+    state: AtomicU32,
+    /// The bucket's lock.
+    writers: AtomicU32,
+}
+
+/// What a waiter wants.
+const READ: u32 = 0;
+const WRITE: u32 = 1;
+
+/// What `old` becomes where a reader comes in at once.
+fn one_more_reader(old: u32) -> Option<u32> {
+    (old & (WRITER | QUEUED) == 0).then(|| old.checked_add(READER))?
+}
+
+/// Locks for reading if that is possible at once.
+pub(crate) fn try_rlock(rw: &RwMutex) -> bool {
+    // Acquire: pairs with a writer's unlock.
+    rw.state.fetch_update(Acquire, Relaxed, one_more_reader).is_ok()
+}
+
+/// Locks for writing if that is possible at once.
+pub(crate) fn try_lock(rw: &RwMutex) -> bool {
+    // Acquire: pairs with everybody's unlock.
+    rw.state.compare_exchange(0, WRITER, Acquire, Relaxed).is_ok()
+}
+
+/// Locks for reading; waits for as long as it takes.
+///
+/// Errors: `EDEADLK` where the caller may not park.
+pub(crate) fn rlock(rw: &RwMutex) -> Result<()> {
+    if try_rlock(rw) {
+        return Ok(());
+    }
+    lock_slow(rw, READ, How::uninterrupted(c"rwmutex read"))
+}
+
+/// The same, unless the deadline passes or the caller is cancelled.
+///
+/// Errors: as [`rlock`]; `ETIMEDOUT`, `ECANCELED`.
+pub(crate) fn rlock_until(rw: &RwMutex, deadline: i64) -> Result<()> {
+    cancel::check()?;
+    if try_rlock(rw) {
+        return Ok(());
+    }
+    lock_slow(rw, READ, How::until(deadline, c"rwmutex read"))
+}
+
+/// Locks for writing; waits for as long as it takes.
+///
+/// Errors: as [`rlock`].
+pub(crate) fn lock(rw: &RwMutex) -> Result<()> {
+    if try_lock(rw) {
+        return Ok(());
+    }
+    lock_slow(rw, WRITE, How::uninterrupted(c"rwmutex write"))
+}
+
+/// The same, unless the deadline passes or the caller is cancelled.
+///
+/// Errors: as [`rlock_until`].
+pub(crate) fn lock_until(rw: &RwMutex, deadline: i64) -> Result<()> {
+    cancel::check()?;
+    if try_lock(rw) {
+        return Ok(());
+    }
+    lock_slow(rw, WRITE, How::until(deadline, c"rwmutex write"))
+}
+
+#[cold]
+fn lock_slow(rw: &RwMutex, wants: u32, how: How) -> Result<()> {
+    let gp = waiter(&how)?;
+    let bucket = Bucket::of(rw);
+    let enter = |old: u32| match wants {
+        READ => one_more_reader(old),
+        _ => (old == 0).then_some(WRITER),
+    };
+    // Acquire: pairs with unlock. Never fails: it is always Some.
+    let old = rw.state.fetch_update(Acquire, Relaxed, |old| {
+        Some(enter(old).unwrap_or(old | QUEUED))
+    });
+    if old.is_ok_and(|old| enter(old).is_some()) {
+        return Ok(());
+    }
+    let writers = rw.writers.load(Relaxed);
+    rw.writers.store(writers + wants, Relaxed);
+    match bucket.wait(gp, how, Place { wants, ..Place::LAST }, None) {
+        End::Woken { .. } => Ok(()),
+        End::Left(e, bucket) => {
+            let writers = rw.writers.load(Relaxed);
+            rw.writers.store(writers - wants, Relaxed);
+            settle(rw, bucket, 0);
+            Err(e)
+        }
+    }
+}
+
+/// Unlocks what was locked for writing.
+///
+/// Errors: `EPERM` if it is not.
+pub(crate) fn unlock(rw: &RwMutex) -> Result<()> {
+    let mut old = rw.state.load(Relaxed);
+    while old & WRITER != 0 {
+        if old & QUEUED != 0 {
+            let bucket = Bucket::of(rw);
+            if rw.state.load(Relaxed) & (WRITER | QUEUED) == WRITER | QUEUED {
+                settle(rw, bucket, WRITER);
+                return Ok(());
+            }
+            old = rw.state.load(Relaxed);
+            continue;
+        }
+        // Release: pairs with the next one's acquire.
+        match rw.state.compare_exchange_weak(old, 0, Release, Relaxed) {
+            Ok(_) => return Ok(()),
+            Err(now) => old = now,
+        }
+    }
+    Err(Errno(libc::EPERM))
+}
+
+/// Unlocks what was locked for reading.
+///
+/// Errors: `EPERM` if it is not.
+pub(crate) fn runlock(rw: &RwMutex) -> Result<()> {
+    let last = |s: u32| s & QUEUED != 0 && s < 2 * READER;
+    let mut old = rw.state.load(Relaxed);
+    while old >= READER {
+        if last(old) {
+            let bucket = Bucket::of(rw);
+            old = rw.state.load(Relaxed);
+            if old >= READER && last(old) {
+                settle(rw, bucket, READER);
+                return Ok(());
+            }
+            continue;
+        }
+        let new = old - READER;
+        // Release: pairs with the next writer's acquire.
+        match rw.state.compare_exchange_weak(old, new, Release, Relaxed) {
+            Ok(_) => return Ok(()),
+            Err(now) => old = now,
+        }
+    }
+    Err(Errno(libc::EPERM))
+}
+
+/// Gives up what the caller holds, WRITER, READER or nothing, and lets in who
+/// can go then. The change of the state is the last touch.
+fn settle(rw: &RwMutex, bucket: Bucket<'_>, gives_up: u32) {
+    let mut list = WakeList::new();
+    let held = rw.state.load(Relaxed) - gives_up;
+    let free = held < READER && held & WRITER == 0;
+    let mut comes = 0;
+    if gives_up == WRITER {
+        comes = READER * bucket.hand_to_all(&mut list, |w| w == READ);
+    }
+    if comes == 0
+        && free
+        && let Some(writer) = bucket.pop_where(|w| w == WRITE)
+    {
+        let writers = rw.writers.load(Relaxed);
+        rw.writers.store(writers - 1, Relaxed);
+        writer.hand_over();
+        writer.wake_later(&mut list);
+        comes = WRITER;
+    }
+    if comes == 0 && held & WRITER == 0 && rw.writers.load(Relaxed) == 0 {
+        comes = READER * bucket.hand_to_all(&mut list, |w| w == READ);
+    }
+    let queued = if bucket.is_empty() { 0 } else { QUEUED };
+    // Acquire and Release: what was done under the one lock comes before what
+    // is done under the next. Never fails: it is always Some.
+    let _old = rw.state.fetch_update(AcqRel, Relaxed, |old| {
+        Some((old - gives_up + comes) & !QUEUED | queued)
+    });
+    drop(bucket);
+    list.wake();
+}

@@ -1,0 +1,342 @@
+//! Select: Go's `selectgo`.
+//!
+//! Two orders of the cases are made. *Poll order* is random: the first ready
+//! case in it runs, so ready ones are picked uniformly. *Lock order* is that
+//! of the channels' addresses: all locks are taken in it, so that selects over
+//! the same channels do not block one another for ever.
+//!
+//! 1. In poll order, each case that does not seem blocked is tried under its
+//!    own channel's lock. A select that finds one ready pays for one lock.
+//! 2. With all channels locked, each is tried again. Nothing ready: a record
+//!    of the goroutine goes into each channel's queue, all with one ticket.
+//! 3. Whoever fires the ticket has run that record's case. Awake again, the
+//!    goroutine locks all channels and takes the other records out.
+//!
+//! Invariants:
+//! 1. The orders and the records, on the goroutine's stack or allocated by
+//!    it, stay until it has locked all channels again. So the hook that
+//!    unlocks them, in lock order, may read the order until its last unlock:
+//!    the goroutine locks in the same order and cannot pass it.
+//! 2. A channel that several cases name is locked once: they are neighbours
+//!    in lock order.
+//! 3. All cases of one select share a ticket, so one of them runs.
+
+use super::{
+    chan::{Block, GmpChan, Now, Op, may_park, wait_for_ever},
+    wait::{Sudog, wake},
+};
+use crate::{
+    gmp::{G, parkword::WaitKind},
+    os::{Errno, Result},
+    sched::{
+        cancel,
+        find::cheaprand,
+        park::{self, Wait, gopark},
+    },
+};
+use core::{
+    mem::{MaybeUninit, offset_of},
+    ptr, slice,
+};
+
+/// One case, as `gmp_case`.
+#[repr(C)]
+pub struct Case {
+    ch: *mut GmpChan,
+    elem: *mut u8,
+    op: i32,
+    result: i32,
+}
+
+/// The values of `op`.
+pub(crate) const SEND: i32 = 1;
+pub(crate) const RECV: i32 = 2;
+
+/// Cases at most.
+pub(crate) const MAX_CASES: usize = 65_536;
+/// Up to so many cases the orders and records lie on the stack.
+const FEW: usize = 8;
+
+impl Case {
+    /// Where two of the fields lie, which `gmp_case` has at the same places.
+    pub(crate) const OP: usize = offset_of!(Case, op);
+    pub(crate) const RESULT: usize = offset_of!(Case, result);
+
+    fn chan(&self) -> Option<&GmpChan> {
+        // SAFETY: null, or a channel that the caller holds a reference to.
+        unsafe { self.ch.as_ref() }
+    }
+
+    /// The channel of a case that is in an order.
+    fn ch(&self) -> &GmpChan {
+        // SAFETY: not null: cases without a channel are in no order.
+        unsafe { &*self.ch }
+    }
+
+    fn op(&self) -> Op {
+        if self.op == SEND { Op::Send } else { Op::Recv }
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.op {
+            RECV => Ok(()),
+            SEND if !self.elem.is_null() => Ok(()),
+            SEND if self.chan().is_none_or(|ch| ch.elem_size() == 0) => Ok(()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+}
+
+/// The memory of one select, with room for all cases.
+struct Room<'a> {
+    poll: &'a mut [u16],
+    lock: &'a mut [u16],
+    records: &'a mut [MaybeUninit<Sudog>],
+}
+
+/// Runs one of `cases`; gives its index.
+///
+/// Errors: `EINVAL` for a bad case, or too many; `EAGAIN`, `ETIMEDOUT`,
+/// `ECANCELED`, `EDEADLK` as every wait; `ENOMEM`.
+pub(crate) fn select(cases: &mut [Case], block: Block) -> Result<usize> {
+    if cases.len() > MAX_CASES {
+        return Err(Errno::EINVAL);
+    }
+    cases.iter().try_for_each(Case::check)?;
+    if let Block::Until(_) = block {
+        cancel::check()?;
+    }
+    let n = cases.len();
+    if n <= FEW {
+        let mut poll = [0; FEW];
+        let mut lock = [0; FEW];
+        let mut records = [const { MaybeUninit::uninit() }; FEW];
+        let room = Room {
+            poll: &mut poll[..n],
+            lock: &mut lock[..n],
+            records: &mut records[..n],
+        };
+        return select_in(cases, block, room);
+    }
+    let memory = Memory::new(n)?;
+    select_in(cases, block, memory.room())
+}
+
+fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
+    let Room { poll, lock, records } = room;
+    let k = poll_order(cases, poll);
+    let poll = &poll[..k];
+    if k == 0 {
+        wait_for_ever(block, c"select (no cases)")?;
+    }
+    for &i in poll {
+        let case = &mut cases[usize::from(i)];
+        if !case.ch().seems_blocked(case.op()) {
+            case.ch().lock();
+            let now = case.ch().now(case.op(), case.elem);
+            case.ch().unlock();
+            if done(case, now) {
+                return Ok(i.into());
+            }
+        }
+    }
+    if k == 1 && matches!(block, Block::Never) {
+        return Err(Errno::EAGAIN);
+    }
+    if let Block::Until(_) = block {
+        // A host thread gets its G, which nobody makes under a lock.
+        park::current()?;
+    }
+    let lock = &mut lock[..k];
+    lock.copy_from_slice(poll);
+    lock.sort_unstable_by_key(|&i| cases[usize::from(i)].ch.addr());
+    let all = All { cases, order: lock };
+    all.lock();
+    for &i in poll {
+        let case = &cases[usize::from(i)];
+        let now = case.ch().now(case.op(), case.elem);
+        if !matches!(now, Now::Wait) {
+            all.unlock();
+            done(&mut cases[usize::from(i)], now);
+            return Ok(i.into());
+        }
+    }
+    let chosen = match may_park(block) {
+        Ok((gp, until)) => park_on(gp, until, &all, &mut records[..k])?,
+        Err(e) => {
+            all.unlock();
+            return Err(e);
+        }
+    };
+    cases[chosen.index].result = chosen.result;
+    Ok(chosen.index)
+}
+
+/// Fills `poll` with the cases that have a channel, in random order, and
+/// gives back how many.
+fn poll_order(cases: &[Case], poll: &mut [u16]) -> usize {
+    let mut k = 0;
+    for (i, case) in cases.iter().enumerate() {
+        if case.chan().is_some() {
+            let j = match k {
+                0 => 0,
+                _ => cheaprand() as usize % (k + 1),
+            };
+            poll[k] = poll[j];
+            poll[j] = i as u16;
+            k += 1;
+        }
+    }
+    k
+}
+
+/// Ends a case that ran, its channel unlocked; false if it has to wait.
+fn done(case: &mut Case, now: Now) -> bool {
+    match now {
+        Now::Wait => return false,
+        Now::Closed => case.result = -libc::EPIPE,
+        Now::Done(waiter) => {
+            case.result = 0;
+            if let Some(gp) = waiter {
+                wake(gp);
+            }
+        }
+    }
+    true
+}
+
+/// The cases in lock order. A hook reads it beside the goroutine
+/// (invariant 1).
+#[derive(Clone, Copy)]
+struct All<'a> {
+    cases: &'a [Case],
+    order: &'a [u16],
+}
+
+impl All<'_> {
+    fn case(&self, at: usize) -> &Case {
+        &self.cases[usize::from(self.order[at])]
+    }
+
+    /// Calls `f` for each channel, once (invariant 2). Reads nothing after
+    /// the last call.
+    fn each_channel(&self, f: impl Fn(&GmpChan)) {
+        let n = self.order.len();
+        for at in 0..n {
+            let case = self.case(at);
+            if at + 1 == n || case.ch != self.case(at + 1).ch {
+                f(case.ch());
+            }
+        }
+    }
+
+    fn lock(&self) {
+        self.each_channel(GmpChan::lock);
+    }
+
+    fn unlock(&self) {
+        self.each_channel(GmpChan::unlock);
+    }
+}
+
+/// What gopark calls once the goroutine is off its stack.
+fn unlock_all(arg: usize) {
+    // SAFETY: select_in's, which stays until the last unlock (invariant 1);
+    // the copy is ours.
+    let all = unsafe { *(arg as *const All<'_>) };
+    all.unlock();
+}
+
+/// The case that ran.
+struct Chosen {
+    index: usize,
+    result: i32,
+}
+
+/// Waits in the queues of all channels, which are locked; unlocks them.
+fn park_on(
+    gp: &'static G,
+    deadline: i64,
+    all: &All<'_>,
+    records: &mut [MaybeUninit<Sudog>],
+) -> Result<Chosen> {
+    let ticket = gp.park.arm(WaitKind::Cancellable);
+    for (at, record) in records.iter_mut().enumerate() {
+        let case = all.case(at);
+        let sg = record.write(Sudog::new(gp, ticket, case.elem));
+        case.ch().queue(case.op()).enqueue(sg, false);
+    }
+    let wait = Wait {
+        ticket,
+        unlock: unlock_all,
+        arg: ptr::from_ref(all).addr(),
+        reason: c"select",
+        deadline,
+    };
+    let outcome = park::outcome(gopark(gp, wait));
+    all.lock();
+    let mut chosen = None;
+    for (at, record) in records.iter().enumerate() {
+        let case = all.case(at);
+        // SAFETY: written above.
+        let sg = unsafe { record.assume_init_ref() };
+        case.ch().queue(case.op()).remove(sg);
+        if sg.woken.get() {
+            chosen = Some((at, sg.success.get()));
+        }
+    }
+    all.unlock();
+    let Some((at, success)) = chosen else {
+        outcome?;
+        crate::base::throw::throw("select: woken by nobody");
+    };
+    let case = all.case(at);
+    let result = match success {
+        true => 0,
+        false => case.ch().found_closed(case.op(), case.elem).neg(),
+    };
+    Ok(Chosen { index: all.order[at].into(), result })
+}
+
+/// The room of a select with many cases, from `malloc`.
+struct Memory {
+    place: *mut MaybeUninit<Sudog>,
+    n: usize,
+}
+
+impl Memory {
+    fn new(n: usize) -> Result<Self> {
+        let bytes = n * (size_of::<Sudog>() + 2 * size_of::<u16>());
+        // SAFETY: malloc may be called with any size.
+        let place = unsafe { libc::malloc(bytes) };
+        if place.is_null() {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(Self { place: place.cast(), n })
+    }
+
+    fn room(&self) -> Room<'_> {
+        let n = self.n;
+        // SAFETY: within the allocation: the orders follow the records.
+        let poll = unsafe { self.place.add(n) }.cast::<u16>();
+        // SAFETY: likewise.
+        let lock = unsafe { poll.add(n) };
+        // SAFETY: likewise; u16s for one write only, before they are read.
+        unsafe { ptr::write_bytes(poll, 0, 2 * n) };
+        Room {
+            // SAFETY: n initialised places, no one else's.
+            poll: unsafe { slice::from_raw_parts_mut(poll, n) },
+            // SAFETY: the n places after those.
+            lock: unsafe { slice::from_raw_parts_mut(lock, n) },
+            // SAFETY: n places that need not be initialised.
+            records: unsafe { slice::from_raw_parts_mut(self.place, n) },
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: from malloc in new; the select is over.
+        unsafe { libc::free(self.place.cast()) };
+    }
+}

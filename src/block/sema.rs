@@ -1,0 +1,104 @@
+//! Counting semaphores, first come first served.
+//!
+//! ```text
+//!   state = QUEUED | tokens
+//! ```
+//! Invariants:
+//! 1. QUEUED is set while anybody is in the line, and there are no tokens
+//!    then. It changes under the lock of their bucket ([`super::parking`]).
+//! 2. Who is woken has been handed its token.
+
+use super::parking::{Bucket, End, How, Place, waiter};
+use crate::{
+    base::sync::{AtomicU32, Ordering::*},
+    os::{Errno, Result},
+    sched::cancel,
+};
+
+const QUEUED: u32 = 1 << 31;
+const MAX: u32 = QUEUED - 1;
+
+/// The word of a `gmp_sema`.
+#[repr(C)]
+pub struct Sema {
+    state: AtomicU32,
+}
+
+fn one_less(old: u32) -> Option<u32> {
+    if old & QUEUED != 0 { None } else { old.checked_sub(1) }
+}
+
+/// Takes a token if there is one.
+pub(crate) fn try_acquire(s: &Sema) -> bool {
+    // Acquire: pairs with release.
+    s.state.fetch_update(Acquire, Relaxed, one_less).is_ok()
+}
+
+/// Takes a token; waits for one.
+///
+/// Errors: `ETIMEDOUT`, `ECANCELED`; `EDEADLK` where the caller may not park.
+pub(crate) fn acquire(s: &Sema, deadline: i64) -> Result<()> {
+    cancel::check()?;
+    if try_acquire(s) {
+        return Ok(());
+    }
+    acquire_slow(s, How::until(deadline, c"semaphore"))
+}
+
+#[cold]
+fn acquire_slow(s: &Sema, how: How) -> Result<()> {
+    let gp = waiter(&how)?;
+    let bucket = Bucket::of(s);
+    // Acquire: pairs with release. Never fails: it is always Some.
+    let old = s.state.fetch_update(Acquire, Relaxed, |old| {
+        Some(one_less(old).unwrap_or(QUEUED))
+    });
+    if old.is_ok_and(|old| one_less(old).is_some()) {
+        return Ok(());
+    }
+    match bucket.wait(gp, how, Place::LAST, None) {
+        End::Woken { .. } => Ok(()),
+        End::Left(e, bucket) => {
+            if bucket.is_empty() {
+                s.state.fetch_and(!QUEUED, Relaxed);
+            }
+            Err(e)
+        }
+    }
+}
+
+/// Gives a token to the first who waits, or to whoever comes next.
+///
+/// Errors: `EOVERFLOW` beyond 2^31 - 1 tokens.
+pub(crate) fn release(s: &Sema) -> Result<()> {
+    let mut old = s.state.load(Relaxed);
+    loop {
+        if old & QUEUED != 0 {
+            let bucket = Bucket::of(s);
+            old = s.state.load(Relaxed);
+            if old & QUEUED == 0 {
+                continue;
+            }
+            let next = bucket.pop();
+            let queued = if bucket.is_empty() { 0 } else { QUEUED };
+            let token = u32::from(next.is_none());
+            // Release: pairs with acquire. Nobody else changes the word:
+            // without tokens nobody takes one, and with QUEUED nobody adds
+            // one without the bucket. The last touch.
+            s.state.store(queued | token, Release);
+            drop(bucket);
+            if let Some(next) = next {
+                next.wake();
+            }
+            return Ok(());
+        }
+        if old == MAX {
+            return Err(Errno(libc::EOVERFLOW));
+        }
+        // Release: pairs with acquire.
+        match s.state.compare_exchange_weak(old, old + 1, Release, Relaxed) {
+            Ok(_) => return Ok(()),
+            Err(now) => old = now,
+        }
+    }
+}

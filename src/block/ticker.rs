@@ -1,0 +1,332 @@
+//! Timers that hosts start: a function at a time, or a tick on a channel.
+//!
+//! ```text
+//!            start, reset             its time comes
+//!   stopped --------------> armed ----------------------> fires
+//!      ^                      |  ^------- period ---------'  |
+//!      '--------stop----------'                              v
+//!   function: launched (a goroutine is on its way) -> running -> over
+//!   channel:  a tick is sent if there is room
+//! ```
+//! Go 1.23's guarantee: after stop and reset nothing of an earlier arming
+//! begins any more. A goroutine that has been launched asks first whether it
+//! may begin, and stop takes that back.
+//!
+//! The time runs on in `sched`'s heaps; one of them holds a reference to the
+//! timer while it is there, and hands it to the function that it calls
+//! ([`fire`]). That may be late: stopped, armed anew, or freed. It tells by
+//! `seq`.
+//!
+//! Invariants:
+//! 1. The state is touched under the timer's lock.
+//! 2. `seq` grows with each start, reset and stop.
+//! 3. References: the user's (or the channel's), the heap's while it is there,
+//!    one for each goroutine launched.
+//! 4. The channel holds a reference to its timer and not the reverse. Before
+//!    it is freed it stops the timer, and under the lock an armed timer whose
+//!    `seq` is right may look at it.
+
+use super::chan::{self, Block, GmpChan};
+use crate::{
+    base::{
+        lock::Rank,
+        sync::{AtomicUsize, Ordering::*},
+    },
+    gmp::GmpFn,
+    os::clock::nanotime,
+    sched::{
+        ending,
+        enter::Inside,
+        lock::{Lock, LockGuard},
+        newproc::{NewG, newproc1},
+        timing,
+    },
+    timers::{STOPPED, Timer, Timers},
+};
+use core::{ffi::c_void, ptr};
+
+/// How long a timer waits that found no memory for its goroutine.
+const RETRY_NS: i64 = 1_000_000;
+
+/// What it does when its time comes.
+#[derive(Clone, Copy)]
+enum Action {
+    Call(GmpFn, *mut c_void),
+    /// Invariant 4.
+    Send(*const GmpChan),
+}
+
+/// A timer of the host's.
+pub struct Ticker {
+    /// Invariant 3.
+    refs: AtomicUsize,
+    node: Timer,
+    /// const
+    action: Action,
+    state: Lock<State>,
+}
+
+struct State {
+    armed: bool,
+    /// A goroutine is on its way and may begin.
+    launched: bool,
+    running: bool,
+    seq: u64,
+    /// When it fires next.
+    when: i64,
+    /// 0: once.
+    period: i64,
+}
+
+// SAFETY: the action's pointers are the host's, for any thread, or guarded by
+// invariant 4; the rest is atomic or locked.
+unsafe impl Sync for Ticker {}
+
+impl Ticker {
+    /// A timer with one reference, stopped; null where memory is out.
+    fn make(action: Action, period: i64) -> *const Self {
+        // SAFETY: malloc may be called with any size.
+        let place = unsafe { libc::malloc(size_of::<Self>()) }.cast::<Self>();
+        if place.is_null() {
+            return place;
+        }
+        let state = State {
+            armed: false,
+            launched: false,
+            running: false,
+            seq: 0,
+            when: 0,
+            period,
+        };
+        let value = Self {
+            refs: AtomicUsize::new(1),
+            node: Timer::new(fire, place.addr(), 0),
+            action,
+            state: Lock::new(Rank::Ticker, state),
+        };
+        // SAFETY: fresh memory of this size; malloc aligns it.
+        unsafe { place.write(value) };
+        place
+    }
+
+    /// Fires `ns` from now, and then as often as it did. Nothing of an earlier
+    /// arming begins any more.
+    pub(crate) fn reset(&self, ns: i64) {
+        let _inside = Inside::enter();
+        let mut state = self.state.lock();
+        state.launched = false;
+        self.arm(&mut state, nanotime().saturating_add(ns.max(0)));
+    }
+
+    /// Under the lock: fires at `when`. The caller is inside.
+    fn arm(&self, state: &mut LockGuard<'_, State>, when: i64) {
+        // The last moment there is belongs to stopped timers.
+        let when = when.min(STOPPED - 1);
+        state.armed = true;
+        state.seq += 1;
+        state.when = when;
+        self.add_ref();
+        // SAFETY: it stays while the heap has a reference.
+        if unsafe { timing::set_timer(&self.node, when, state.seq) } {
+            // The heap had one already. Relaxed: not the last.
+            self.refs.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Does not fire any more. Whether it would have: it was armed, or its
+    /// function was about to begin, which it does not.
+    pub(crate) fn stop(&self) -> bool {
+        let _inside = Inside::enter();
+        let mut state = self.state.lock();
+        let pending = state.armed || state.launched;
+        state.armed = false;
+        state.launched = false;
+        state.seq += 1;
+        // The heap gives its reference back through fire, now or later.
+        let stopped = Timers::stop(&self.node);
+        drop(state);
+        stopped.call();
+        pending
+    }
+
+    /// Stops it and drops the user's, or the channel's, reference.
+    ///
+    /// # Safety
+    /// `this` is not used by the caller any more.
+    pub(crate) unsafe fn free(this: *const Self) {
+        // SAFETY: the caller's reference.
+        unsafe { &*this }.stop();
+        // SAFETY: the same, given up.
+        unsafe { Self::unref(this) };
+    }
+
+    fn add_ref(&self) {
+        // Relaxed: the caller holds one.
+        self.refs.fetch_add(1, Relaxed);
+    }
+
+    /// # Safety
+    /// A reference that is not used any more.
+    unsafe fn unref(this: *const Self) {
+        // SAFETY: alive while the caller holds a reference.
+        let refs = &unsafe { &*this }.refs;
+        // AcqRel: all uses come before the free.
+        if refs.fetch_sub(1, AcqRel) == 1 {
+            // SAFETY: from malloc, and nobody has it any more. Nothing in it
+            // needs to be dropped.
+            unsafe { libc::free(this.cast_mut().cast()) };
+        }
+    }
+}
+
+/// What follows from a timer's firing, once its lock is free.
+enum Then {
+    Nothing,
+    Launch,
+    Tick(*const GmpChan),
+}
+
+/// A timer's time has come, or came before it was stopped: with the heap's
+/// reference.
+fn fire(timer: usize, seq: u64) {
+    let place = timer as *const Ticker;
+    // SAFETY: the heap's reference, now ours.
+    let t = unsafe { &*place };
+    let mut state = t.state.lock();
+    let mut then = Then::Nothing;
+    if state.armed && state.seq == seq {
+        then = due(t, &mut state);
+        state.armed = false;
+        if state.period > 0 {
+            let when = next_tick(&state, nanotime());
+            t.arm(&mut state, when);
+        }
+    }
+    drop(state);
+    match then {
+        Then::Nothing => {}
+        Then::Launch => launch(t),
+        Then::Tick(ch) => tick(ch),
+    }
+    // SAFETY: the heap's, given up.
+    unsafe { Ticker::unref(place) };
+}
+
+/// Under the lock: what a timer that is due does. A function that still runs,
+/// or has yet to begin, misses this time.
+fn due(t: &Ticker, state: &mut State) -> Then {
+    match t.action {
+        Action::Call(..) if state.launched || state.running => Then::Nothing,
+        Action::Call(..) => {
+            state.launched = true;
+            Then::Launch
+        }
+        Action::Send(ch) => {
+            // SAFETY: armed, so it is there (invariant 4).
+            let ch = unsafe { &*ch };
+            if ch.upgrade() { Then::Tick(ch) } else { Then::Nothing }
+        }
+    }
+}
+
+/// The next time of a periodic timer that is after `now`.
+fn next_tick(state: &State, now: i64) -> i64 {
+    let late = now.saturating_sub(state.when).max(0);
+    let periods = 1 + late / state.period;
+    let ahead = state.period.saturating_mul(periods);
+    state.when.saturating_add(ahead)
+}
+
+/// Sends a tick, and drops the reference to the channel.
+fn tick(ch: *const GmpChan) {
+    let now = nanotime();
+    let elem = ptr::from_ref(&now).cast();
+    // SAFETY: upgraded in due.
+    let _full_or_closed =
+        chan::send(unsafe { ch.as_ref() }, elem, Block::Never);
+    // SAFETY: the reference from due.
+    unsafe { GmpChan::unref(ch.cast_mut()) };
+}
+
+/// Starts the goroutine of a timer that was marked as launched; without
+/// memory for it, tries again later.
+fn launch(t: &Ticker) {
+    t.add_ref();
+    let arg = ptr::from_ref(t).cast_mut().cast();
+    if newproc1(&NewG::new(run, arg)).is_ok() {
+        return;
+    }
+    let mut state = t.state.lock();
+    if state.launched && !state.armed {
+        t.arm(&mut state, nanotime().saturating_add(RETRY_NS));
+    }
+    state.launched = false;
+    drop(state);
+    // SAFETY: the goroutine's, and not the last: fire has one.
+    unsafe { Ticker::unref(t) };
+}
+
+/// The goroutine of a timer's function, with a reference.
+unsafe extern "C" fn run(arg: *mut c_void) {
+    // SAFETY: launch's reference.
+    let t = unsafe { &*arg.cast::<Ticker>() };
+    let mut state = t.state.lock();
+    let may = state.launched;
+    if may {
+        state.launched = false;
+        state.running = true;
+    }
+    drop(state);
+    if may && let Action::Call(f, arg_of_f) = t.action {
+        // SAFETY: the host's function with its argument.
+        ending::with_cleanup(over, arg, || unsafe { f(arg_of_f) });
+        // SAFETY: the same argument.
+        unsafe { over(arg) };
+        return;
+    }
+    // SAFETY: launch's reference, given up.
+    unsafe { Ticker::unref(t) };
+}
+
+/// A timer's function is over, by return or by `gmp_exit`.
+unsafe extern "C" fn over(arg: *mut c_void) {
+    let place = arg.cast::<Ticker>();
+    // SAFETY: launch's reference.
+    unsafe { &*place }.state.lock().running = false;
+    // SAFETY: the same, given up.
+    unsafe { Ticker::unref(place) };
+}
+
+/// `gmp_timer_start`: null where memory is out.
+pub(crate) fn start(
+    f: GmpFn,
+    arg: *mut c_void,
+    ns: i64,
+    period: i64,
+) -> *const Ticker {
+    let place = Ticker::make(Action::Call(f, arg), period);
+    // SAFETY: null, or just made.
+    if let Some(t) = unsafe { place.as_ref() } {
+        t.reset(ns);
+    }
+    place
+}
+
+/// A channel that a timer sends to: `time.After`, or with a period, a ticker.
+/// Null where memory is out.
+pub(crate) fn channel(ns: i64, period: i64) -> *mut GmpChan {
+    let Some(ch) = GmpChan::make(size_of::<i64>(), 1) else {
+        return ptr::null_mut();
+    };
+    let place = Ticker::make(Action::Send(ch), period);
+    // SAFETY: null, or just made.
+    let Some(t) = (unsafe { place.as_ref() }) else {
+        // SAFETY: just made.
+        unsafe { GmpChan::unref(ch) };
+        return ptr::null_mut();
+    };
+    // SAFETY: nobody else has it: the timer is stopped.
+    unsafe { GmpChan::set_ticker(ch, place) };
+    t.reset(ns);
+    ch
+}

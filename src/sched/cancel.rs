@@ -1,0 +1,100 @@
+//! Cancelling goroutines, and shields against it.
+//!
+//! A cancel is posted in the goroutine's park word, for good. It ends the wait
+//! that is under way, if that is one of those that it may end, and every call
+//! that could wait looks for it before it does anything ([`check`]). Behind a
+//! shield the goroutine does not see it: waits are armed as if it could not
+//! come, and `check` is content.
+
+use super::{
+    newproc::lookup_live,
+    park::{on_goroutine, ready},
+};
+use crate::{
+    arch,
+    gmp::{G, generation_of, gflag, parkword::Fire},
+    os::{Errno, Result},
+};
+use core::{ffi::c_void, marker::PhantomData};
+
+/// First in every call that may wait and that a cancel ends.
+///
+/// Errors: `ECANCELED`.
+#[inline]
+pub(crate) fn check() -> Result<()> {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    match unsafe { gp.as_ref() } {
+        Some(gp) if gp.park.must_give_up() => Err(Errno(libc::ECANCELED)),
+        _ => Ok(()),
+    }
+}
+
+/// `gmp_cancel`: from now on, calls of that goroutine that may wait give up.
+///
+/// Errors: `EINVAL` for null, or a goroutine that has ended; `EPERM` for the
+/// stand-in of a host thread.
+pub(crate) fn cancel(handle: *mut c_void) -> Result<()> {
+    let gp = lookup_live(handle)?;
+    if gp.is_host() {
+        return Err(Errno(libc::EPERM));
+    }
+    let fire = gp.park.cancel(generation_of(handle));
+    if fire.ok_or(Errno::EINVAL)? == Fire::Parked {
+        ready(gp, true);
+    }
+    Ok(())
+}
+
+/// Whether the calling goroutine was cancelled, behind a shield or not.
+pub(crate) fn cancelled() -> bool {
+    on_goroutine().is_some_and(|gp| gp.park.cancelled())
+}
+
+/// `gmp_shield_enter`; host threads are never cancelled.
+pub(crate) fn shield_enter() {
+    if let Some(gp) = on_goroutine() {
+        gp.shields.set(gp.shields.get() + 1);
+        gp.park.shield(true);
+    }
+}
+
+/// `gmp_shield_leave`.
+///
+/// Errors: `EPERM` without a `gmp_shield_enter`.
+pub(crate) fn shield_leave() -> Result<()> {
+    let Some(gp) = on_goroutine() else { return Ok(()) };
+    let left = gp.shields.get().checked_sub(1).ok_or(Errno(libc::EPERM))?;
+    gp.shields.set(left);
+    if left == 0 && !gp.has(gflag::ENDING) {
+        gp.park.shield(false);
+    }
+    Ok(())
+}
+
+/// The goroutine's function is over: what runs now cleans up.
+pub(super) fn shield_for_good(gp: &G) {
+    gp.set_flag(gflag::ENDING);
+    gp.park.shield(true);
+}
+
+/// A shield around waits of the library's own.
+#[must_use]
+pub(crate) struct Shield {
+    not_send: PhantomData<*const ()>,
+}
+
+impl Shield {
+    pub(crate) fn enter() -> Self {
+        shield_enter();
+        Self { not_send: PhantomData }
+    }
+}
+
+impl Drop for Shield {
+    fn drop(&mut self) {
+        if shield_leave().is_err() {
+            crate::base::throw::throw("shield_leave: not entered");
+        }
+    }
+}

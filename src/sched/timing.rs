@@ -1,0 +1,142 @@
+//! Timers: put on a P's heap, run when due, and who sleeps until then.
+//!
+//! One idle M sleeps until the earliest timer of all Ps (`lastpoll` is 0
+//! meanwhile); the others sleep until woken. Who adds an earlier timer breaks
+//! that sleep ([`poll_break`]). As with spinning: the keeper publishes until
+//! when it sleeps, then looks at the timers; who adds a timer looks at what
+//! the keeper published afterwards.
+
+use super::{enter::current_p, park::FOREVER, procs::acquirep};
+use crate::{
+    gmp::{M, P, SCHED, allp, gomaxprocs},
+    os::clock::nanotime,
+    timers::{Timer, Timers},
+};
+use core::sync::atomic::{Ordering::*, fence};
+
+/// Puts a timer on this P's heap, or on some P's. The caller is inside.
+///
+/// # Safety
+/// As [`Timers::add`].
+pub(crate) unsafe fn add_timer(timer: &Timer, when: i64) {
+    let pp = current_p();
+    let heap: &'static Timers = match pp {
+        Some(pp) => &pp.get().timers,
+        None => &allp(0).timers,
+    };
+    // SAFETY: as the caller promises.
+    let first = unsafe { heap.add(timer, when) };
+    heed(when, first);
+}
+
+/// A timer has a new time, and may be the first of its heap now.
+fn heed(when: i64, first: bool) {
+    if first {
+        poll_break(when);
+    }
+    if current_p().is_none() {
+        // Nobody that holds a P knows of it: sysmon does.
+        SCHED.lock().wake_sysmon();
+    }
+}
+
+/// Lets a timer fire at `when`, whether it is pending or not, with `seq` for
+/// its function. True if it was. The caller is inside.
+///
+/// # Safety
+/// As [`Timers::add`] where it was not pending.
+pub(crate) unsafe fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
+    match Timers::set(timer, when, seq) {
+        Some(first) => {
+            heed(when, first);
+            true
+        }
+        None => {
+            timer.set_seq(seq);
+            // SAFETY: as the caller promises.
+            unsafe { add_timer(timer, when) };
+            false
+        }
+    }
+}
+
+/// Runs what is due on this P's heap, whose goroutines become ready here.
+pub(crate) fn run_timers(pp: &'static P) -> usize {
+    let when = pp.timers.next_when();
+    if when == FOREVER {
+        return 0;
+    }
+    let now = nanotime();
+    if when > now {
+        return 0;
+    }
+    pp.timers.run(now)
+}
+
+/// The earliest timer of all Ps.
+pub(crate) fn next_timer() -> i64 {
+    (0..gomaxprocs())
+        .map(|id| allp(id).timers.next_when())
+        .min()
+        .unwrap_or(FOREVER)
+}
+
+/// Sleeps until the next timer, if nobody else does. True: this M has a P
+/// again, and what was due is ready. The M has no P while it sleeps.
+pub(super) fn keep_time(mp: &'static M) -> bool {
+    if next_timer() == FOREVER || SCHED.lastpoll.swap(0, SeqCst) == 0 {
+        return false;
+    }
+    SCHED.pollnote.clear();
+    let until = publish_until();
+    let woken = SCHED.pollnote.sleep_until(until);
+    if !woken && SCHED.polluntil.swap(0, SeqCst) == 0 {
+        // A break is under way: it belongs to this sleep.
+        SCHED.pollnote.sleep();
+    }
+    SCHED.lastpoll.store(nanotime(), SeqCst);
+    let pp = SCHED.lock().pidleget();
+    let Some(pp) = pp else { return false };
+    acquirep(mp, pp);
+    for id in 0..gomaxprocs() {
+        run_timers(allp(id));
+    }
+    true
+}
+
+/// Says until when the keeper sleeps, and makes sure that no earlier timer
+/// was added meanwhile.
+fn publish_until() -> i64 {
+    let mut until = next_timer();
+    SCHED.polluntil.store(until, SeqCst);
+    loop {
+        // Pairs with poll_break: whoever added an earlier timer since sees
+        // what we published, or we see the timer here.
+        fence(SeqCst);
+        let next = next_timer();
+        if next >= until {
+            return until;
+        }
+        let moved =
+            SCHED.polluntil.compare_exchange(until, next, SeqCst, SeqCst);
+        if moved.is_err() {
+            // Broken already: the note is or will be woken.
+            return until;
+        }
+        until = next;
+    }
+}
+
+/// Wakes the keeper of the time if it sleeps past `when`; from any thread.
+pub(crate) fn poll_break(when: i64) {
+    fence(SeqCst);
+    let until = SCHED.polluntil.load(SeqCst);
+    // 0: nobody keeps the time, or it is being woken.
+    if until == 0 || until <= when {
+        return;
+    }
+    // Who takes the value away wakes, once.
+    if SCHED.polluntil.compare_exchange(until, 0, SeqCst, SeqCst).is_ok() {
+        SCHED.pollnote.wakeup();
+    }
+}
