@@ -545,7 +545,8 @@ int gmp_key_delete(struct gmp_key *k);
 /**
  * Sets the caller's value of `k`.
  *
- * Returns 0; -EINVAL for null or a stale key; -ENOMEM. Never blocks.
+ * Returns 0; -EINVAL for null or a stale key; -EDEADLK from inside an
+ * unlockf; -ENOMEM. Never blocks.
  */
 int gmp_setspecific(struct gmp_key *k, void *value);
 
@@ -1014,7 +1015,8 @@ int gmp_once_do_until(struct gmp_once *o,
 
 /**
  * Makes a group. On a goroutine that is a member of another group, the new
- * one is nested in it: cancelling the outer one cancels the inner one.
+ * one is nested in it: cancelling the outer one cancels the inner one. Not so
+ * behind a shield, and in what gmp_defer put off.
  *
  * Returns NULL for out of memory. Never blocks.
  */
@@ -1070,7 +1072,7 @@ int gmp_group_cancel(struct gmp_group *gr);
 /**
  * Cancels the group, waits until all members have ended, which nothing
  * interrupts, and frees it. NULL does nothing. A member that frees its own
- * group is a fatal error. Parks the goroutine; blocks a host thread.
+ * group is a fatal error, and so is a wait from inside an unlockf. Parks the goroutine; blocks a host thread.
  *
  * Required:
  * `gr`: null, or a group that nobody uses any more but its members.
@@ -1109,8 +1111,9 @@ int gmp_sleep_until(int64_t deadline);
 /**
  * Starts a timer that calls `fn(arg)` on a goroutine of its own, `ns`
  * nanoseconds from now (0 or less: at once), and then every `period_ns`
- * nanoseconds (0: once). While `fn` runs, further times of the same timer are
- * missed: its runs do not overlap.
+ * nanoseconds (0: once). Runs of one timer do not overlap: a periodic one
+ * misses the times that come while `fn` runs, and one that was reset from
+ * `fn` or meanwhile runs again after it.
  *
  * Returns NULL for a null `fn`, a negative period, or out of memory. Never
  * blocks.

@@ -24,30 +24,55 @@
 //! the first call opens. A program entered at `_rt0_amd64_linux` comes to
 //! `rt0_go` on its main thread, and `runtime_main` ends in `main_main`.
 
-#[cfg(loom)]
+#![cfg_attr(
+    shuttle,
+    expect(dead_code, reason = "what only the layers left out ask for")
+)]
+
+#[cfg(any(loom, shuttle))]
 pub mod base;
 #[cfg(loom)]
 pub mod gmp;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod arch;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod base;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod block;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod boot;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod diag;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod ffi;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod gmp;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod os;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod sched;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod stack;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
+mod timers;
+
+// Under shuttle: what parks, as it is, over a model of what it stands on.
+#[cfg(shuttle)]
+#[path = "model/arch.rs"]
+mod arch;
+#[cfg(shuttle)]
+mod block;
+#[cfg(shuttle)]
+#[path = "model/gmp.rs"]
+mod gmp;
+#[cfg(shuttle)]
+pub mod model;
+#[cfg(shuttle)]
+#[path = "model/os.rs"]
+mod os;
+#[cfg(shuttle)]
+#[path = "model/sched/mod.rs"]
+mod sched;
+#[cfg(shuttle)]
 mod timers;

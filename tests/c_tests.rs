@@ -72,11 +72,31 @@ subjects! {
     identity: MATRIX,
     yield_order: MATRIX,
     park: MATRIX,
+    park_until: MATRIX,
     chan: MATRIX,
     chan_null: MATRIX,
+    chan_until: MATRIX,
+    select: MATRIX,
+    select_wait: MATRIX,
+    select_many: MATRIX,
     mutex: MATRIX,
+    mutex_until: MATRIX,
+    rwmutex: MATRIX,
+    cond: MATRIX,
+    sema: MATRIX,
+    once: MATRIX,
     waitgroup: MATRIX,
+    waitgroup_until: MATRIX,
+    cancel: MATRIX,
+    group: MATRIX,
+    defer: MATRIX,
+    locals: MATRIX,
     sleep: MATRIX,
+    timers: MATRIX,
+    tick: MATRIX,
+    timer_lateness: ONCE,
+    misuse: MATRIX,
+    misuse_handles: MATRIX,
     handoff: LONG,
     blocking: LONG,
     lockthread: MATRIX,
@@ -86,9 +106,11 @@ subjects! {
     exit_anytime: THOUSAND,
     badargs: MATRIX,
     idle: ONCE,
+    idle_timers: ONCE,
     runmain: MATRIX,
     many: EACH_LINK,
     stress: LONG,
+    stress_cancel: LONG,
     cxx: MATRIX,
 }
 
@@ -252,6 +274,18 @@ fn stress_seconds() -> u64 {
 fn stress_everything() {
     let limit = Duration::from_secs(stress_seconds() + 90);
     let program = build("stress.c", Link::Shared);
+    let mut command = program.command();
+    command.env("GMPRT_STRESS", stress_seconds().to_string());
+    let outcome = run(&mut command, limit);
+    println!("{}", outcome.stdout);
+    outcome.exited(0);
+}
+
+#[test]
+#[ignore = "takes GMPRT_STRESS seconds, a minute by default"]
+fn stress_cancellation() {
+    let limit = Duration::from_secs(stress_seconds() + 90);
+    let program = build("stress_cancel.c", Link::Shared);
     let mut command = program.command();
     command.env("GMPRT_STRESS", stress_seconds().to_string());
     let outcome = run(&mut command, limit);

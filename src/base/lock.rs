@@ -84,8 +84,8 @@ const HELD: u32 = 1;
 const SLEEPERS: u32 = 2;
 
 /// How often a locker looks again before it sleeps: about a microsecond, far
-/// less than a sleep and a wake cost. Loom explores one look.
-const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
+/// less than a sleep and a wake cost. A model explores one look.
+const SPINS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 100 };
 
 /// A lock without data; see the module.
 pub struct RawLock<F> {
@@ -253,15 +253,17 @@ impl<T, F: Futex> Drop for LockGuard<'_, T, F> {
 
 /// The ranks that this thread holds: what debug builds check the order with.
 #[cfg(all(debug_assertions, not(loom)))]
-mod held {
+pub(crate) mod held {
     use super::Rank;
     use crate::base::throw::throw;
     use core::cell::Cell;
+    #[cfg(shuttle)]
+    use shuttle::thread_local;
 
-    std::thread_local! {
+    thread_local! {
         /// How many locks of each rank this thread holds. Constant and without
         /// a destructor, so that host threads keep nothing of ours.
-        static HELD: [Cell<u32>; Rank::COUNT] =
+        pub(crate) static HELD: [Cell<u32>; Rank::COUNT] =
             const { [const { Cell::new(0) }; Rank::COUNT] };
     }
 

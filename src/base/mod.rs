@@ -9,7 +9,7 @@
 //! descriptor and abort through the C library, because a failure has to be
 //! told at any moment, before `os` is set up and from a signal handler too.
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) mod child;
 pub mod lock;
 pub mod note;

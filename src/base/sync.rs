@@ -1,11 +1,12 @@
-//! The atomics that all of the crate uses: core's, or loom's in a model.
+//! The atomics that all of the crate uses: core's, or a model's.
 //!
-//! Code imports atomics from here and never from `core`, so that one build
-//! with `--cfg loom` explores the very code that runs.
+//! Code imports atomics from here and never from `core`, so that a build with
+//! `--cfg loom` explores the very code that runs, and one with `--cfg shuttle`
+//! tries it in many orders.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use core::hint::spin_loop;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU8, AtomicU32,
     AtomicU64, AtomicUsize, Ordering, compiler_fence, fence,
@@ -19,6 +20,14 @@ pub use loom::sync::atomic::{
     AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+#[cfg(shuttle)]
+pub use shuttle::hint::spin_loop;
+#[cfg(shuttle)]
+pub use shuttle::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU8, AtomicU32,
+    AtomicU64, AtomicUsize, Ordering, compiler_fence, fence,
+};
+
 /// Does nothing: loom does not reorder what the compiler would.
 #[cfg(loom)]
 pub fn compiler_fence(_order: Ordering) {}
@@ -30,6 +39,17 @@ pub fn compiler_fence(_order: Ordering) {}
 pub fn seqcst_accesses() {
     #[cfg(loom)]
     fence(Ordering::SeqCst);
+}
+
+/// Stores with release into a word that others only change by
+/// read-modify-writes. Such a change found the old value, and then came before
+/// this store; loom would let it come after, unless the store is a swap.
+#[inline(always)]
+pub fn release_over_changes(word: &AtomicU64, value: u64) {
+    #[cfg(not(loom))]
+    word.store(value, Ordering::Release);
+    #[cfg(loom)]
+    word.swap(value, Ordering::AcqRel);
 }
 
 /// Makes the function in it `const`, but under loom, whose atomics have no
@@ -46,3 +66,20 @@ macro_rules! const_unless_loom {
     };
 }
 pub(crate) use const_unless_loom;
+
+/// A static; under shuttle, one for each schedule that is tried.
+macro_rules! static_of_a_run {
+    ($(#[$attr:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        #[cfg(not(shuttle))]
+        $(#[$attr])*
+        static $name: $type = $value;
+
+        #[cfg(shuttle)]
+        shuttle::lazy_static! {
+            $(#[$attr])*
+            static ref $name: $type = $value;
+        }
+    };
+}
+#[cfg(not(loom))]
+pub(crate) use static_of_a_run;

@@ -66,6 +66,10 @@ pub fn fatal_args(msg: fmt::Arguments<'_>) -> ! {
 }
 
 fn die(msg: fmt::Arguments<'_>) -> ! {
+    if cfg!(shuttle) {
+        // Fails the schedule that is being tried.
+        panic!("{msg}");
+    }
     become_thrower();
     let mut w = SigWriter::stderr();
     // A SigWriter reports no errors.
@@ -103,7 +107,7 @@ fn abort() -> ! {
     unsafe { libc::abort() }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::base::child;

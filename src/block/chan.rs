@@ -18,6 +18,9 @@
 //! The memory comes from `malloc` and is counted: one reference a maker, one
 //! more for each `ref`. The last `unref` frees it.
 
+#[cfg(shuttle)]
+use crate::os::memory as libc;
+
 use super::{
     ticker::Ticker,
     wait::{Sudog, WaitQ, WakeList, wake},
@@ -267,11 +270,16 @@ impl GmpChan {
     #[inline]
     fn recv_now(&self, elem: *mut u8) -> Now {
         if self.len() > 0 {
-            self.pop(elem);
             let Some(sg) = self.sendq.dequeue() else {
+                self.pop(elem);
                 return Now::Done(None);
             };
-            self.push(sg.elem);
+            // Full, and it stays so: who looks without the lock shall not see
+            // it otherwise.
+            let at = self.advance(&self.recvx);
+            self.copy(self.slot(at), elem);
+            self.copy(sg.elem, self.slot(at));
+            self.sendx.set(self.recvx.get());
             sg.success.set(true);
             return Now::Done(Some(sg.gp));
         }
@@ -283,6 +291,18 @@ impl GmpChan {
         self.copy(sg.elem, elem);
         sg.success.set(true);
         Now::Done(Some(sg.gp))
+    }
+
+    /// Sends a copy of `*elem` if that is possible at once; gives back who
+    /// received it, for the caller to wake.
+    pub(super) fn try_send(&self, elem: *const u8) -> Option<&'static G> {
+        self.lock();
+        let now = self.send_now(elem);
+        self.unlock();
+        match now {
+            Now::Done(receiver) => receiver,
+            Now::Closed | Now::Wait => None,
+        }
     }
 
     /// Under the lock: who waits to do `op`.

@@ -21,6 +21,7 @@ use crate::{
 use core::ptr;
 
 /// The word of a `gmp_cond`; zero is one without waiters.
+#[derive(Default)]
 #[repr(C)]
 pub struct Cond {
     waiters: AtomicU32,

@@ -19,11 +19,14 @@
 //! 4. A group that is freed leaves the tree first; groups nested in it that
 //!    still exist are on their own then.
 
+#[cfg(shuttle)]
+use crate::os::memory as libc;
+
 use super::waitgroup::{self, WaitGroup};
 use crate::{
     base::{
         lock::Rank,
-        sync::{AtomicI32, Ordering::*},
+        sync::{AtomicI32, Ordering::*, static_of_a_run},
     },
     gmp::{AtEnd, G, handle_of},
     os::{Errno, Result},
@@ -70,7 +73,9 @@ unsafe impl Send for Members {}
 // SAFETY: the Cells are guarded by TREE.
 unsafe impl Sync for Group {}
 
-static TREE: Lock<()> = Lock::new(Rank::Groups, ());
+static_of_a_run! {
+    static TREE: Lock<()> = Lock::new(Rank::Groups, ());
+}
 
 /// A member, from `malloc`; freed with its goroutine's end. What the end is
 /// told of comes first.
@@ -115,7 +120,9 @@ pub(crate) fn make() -> *mut Group {
     if place.is_null() {
         return place;
     }
-    let parent = on_goroutine().map_or(ptr::null(), group_of);
+    // What a goroutine makes behind a shield, or at its end, cleans up.
+    let exposed = on_goroutine().filter(|gp| !gp.park.shielded());
+    let parent = exposed.map_or(ptr::null(), group_of);
     let members = Members { cancelled: false, first: ptr::null() };
     let value = Group {
         pending: WaitGroup::new(),

@@ -37,6 +37,7 @@ const WAITERS: u32 = 4;
 const STARVING_NS: i64 = 1_000_000;
 
 /// The word of a `gmp_mutex`; zero is unlocked.
+#[derive(Default)]
 #[repr(C)]
 pub struct Mutex {
     state: AtomicU32,

@@ -19,7 +19,7 @@ use crate::{
     base::sync::{AtomicU32, AtomicU64, Ordering::*},
     gmp::GmpFn,
     os::{Errno, Result},
-    sched::{cancel, ending},
+    sched::{cancel, ending, park},
 };
 use core::{ffi::c_void, ptr};
 
@@ -29,6 +29,7 @@ const DONE: u32 = 2;
 const QUEUED: u32 = 4;
 
 /// The words of a `gmp_once`; all zero has not run.
+#[derive(Default)]
 #[repr(C)]
 pub struct Once {
     state: AtomicU32,
@@ -67,7 +68,7 @@ pub(crate) fn call_until(
 
 #[cold]
 fn call_slow(o: &Once, call: (GmpFn, *mut c_void), how: How) -> Result<()> {
-    let gp = waiter(&how)?;
+    let gp = park::current()?;
     let first = o.state.compare_exchange(NEW, RUNNING, Acquire, Acquire);
     if first.is_ok() {
         o.runner.store(gp.goid.get(), Relaxed);
@@ -79,6 +80,7 @@ fn call_slow(o: &Once, call: (GmpFn, *mut c_void), how: How) -> Result<()> {
     if runner == gp.goid.get() && o.state.load(Relaxed) & RUNNING != 0 {
         return Err(Errno(libc::EDEADLK));
     }
+    waiter(&how)?;
     let bucket = Bucket::of(o);
     // Acquire: pairs with complete.
     let queued = o.state.fetch_update(Acquire, Acquire, |old| {

@@ -5,14 +5,17 @@
 //! in one of [`BUCKETS`] buckets:
 //!
 //! ```text
-//!   bucket -> waiter of A  <->  waiter of B  <-> ...     one for each address,
-//!               | its line       | its line              the *holder*
-//!               v                v
-//!             first .. last    first .. last             everybody for it
+//!   bucket -> waiter of A        one for each address, the *holder*,
+//!              /        \         in a search tree
+//!       waiter of B   waiter of C
+//!            | its line
+//!          first .. last         everybody for it
 //! ```
 //! The line of an address lies in the record of one of its waiters, and moves
-//! to another's when that one leaves. So finding an address costs the number
-//! of addresses in the bucket, not of waiters.
+//! to another's when that one leaves. The tree is ordered by the scrambled
+//! address, and so balanced by chance: many addresses with few waiters each
+//! are found as fast as few with many. (Go balances by chance too, with a
+//! random number for each node.)
 //!
 //! Invariants:
 //! 1. Bucket, lines and queues are touched under the bucket's lock.
@@ -27,32 +30,39 @@
 
 use super::wait::{Sudog, WaitQ, WakeList, wake};
 use crate::{
-    base::{lock::Rank, throw::throw},
+    base::{lock::Rank, sync::static_of_a_run},
     gmp::{G, parkword::WaitKind},
     os::{Errno, Result, clock::nanotime},
     sched::{
+        cancel,
         lock::RawLock,
         park::{self, FOREVER, Wait, gopark},
     },
 };
-use core::{cell::Cell, ffi::CStr, mem, ptr};
+use core::{cell::Cell, cmp::Ordering, ffi::CStr, mem, ptr};
 
-/// Buckets: a prime, so that strides of addresses spread.
-const BUCKETS: usize = 251;
+/// Buckets, as a power of two. Few in a model.
+const BUCKET_BITS: u32 = if cfg!(shuttle) { 1 } else { 8 };
+const BUCKETS: usize = 1 << BUCKET_BITS;
 
 #[repr(align(64))]
 struct Slot {
     lock: RawLock,
-    /// lock: the first of the holders
-    holders: Cell<*const Waiter>,
+    /// lock: the top of the tree of holders
+    holders: Link,
 }
 
 // SAFETY: `holders` is touched under the lock.
 unsafe impl Sync for Slot {}
 
-static TABLE: [Slot; BUCKETS] = [const {
-    Slot { lock: RawLock::new(Rank::Parking), holders: Cell::new(ptr::null()) }
-}; BUCKETS];
+static_of_a_run! {
+    static TABLE: [Slot; BUCKETS] = [const {
+        Slot {
+            lock: RawLock::new(Rank::Parking),
+            holders: Cell::new(ptr::null()),
+        }
+    }; BUCKETS];
+}
 
 /// How to wait, and what for.
 #[derive(Clone, Copy)]
@@ -90,7 +100,7 @@ impl Place {
     pub(crate) const LAST: Self = Self { front: false, since: 0, wants: 0 };
 }
 
-/// One goroutine that waits on one address. `sg` comes first: a queue's
+/// One goroutine that waits on one address, or rather its key. `sg` comes first: a queue's
 /// records are found as waiters.
 #[repr(C)]
 struct Waiter {
@@ -99,10 +109,13 @@ struct Waiter {
     place: Place,
     /// In the holder: the queue of this address.
     line: WaitQ,
-    /// In a holder: the bucket's next and previous one.
-    next: Cell<*const Waiter>,
-    prev: Cell<*const Waiter>,
+    /// In a holder: those with a lower key in the tree, and a higher one.
+    lower: Link,
+    higher: Link,
 }
+
+/// A place of the tree: a holder or null.
+type Link = Cell<*const Waiter>;
 
 impl Waiter {
     /// The waiter of a record in a line.
@@ -163,8 +176,13 @@ impl Drop for Bucket<'_> {
 impl Bucket<'static> {
     /// Locks the bucket of an object.
     pub(crate) fn of<T>(object: &T) -> Self {
-        let key = ptr::from_ref(object).addr();
-        let slot = &TABLE[(key >> 3) % BUCKETS];
+        // Fibonacci hashing: addresses that are near one another get far. An
+        // odd factor makes no two of them equal.
+        let addr = ptr::from_ref(object).addr();
+        #[cfg(shuttle)]
+        let addr = crate::os::memory::number(addr);
+        let key = addr.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let slot = &TABLE[key >> (usize::BITS - BUCKET_BITS)];
         slot.lock.lock();
         Self { slot, key }
     }
@@ -179,17 +197,14 @@ impl Bucket<'static> {
         place: Place,
         then: Option<(fn(usize), usize)>,
     ) -> End<'static> {
-        if how.deadline != FOREVER && how.deadline <= nanotime() {
-            return End::Left(Errno(libc::ETIMEDOUT), self);
-        }
         let ticket = gp.park.arm(how.kind);
         let waiter = Waiter {
             sg: Sudog::new(gp, ticket, ptr::null_mut()),
             key: self.key,
             place,
             line: WaitQ::new(),
-            next: Cell::new(ptr::null()),
-            prev: Cell::new(ptr::null()),
+            lower: Cell::new(ptr::null()),
+            higher: Cell::new(ptr::null()),
         };
         self.enqueue(&waiter);
         let slot = self.slot;
@@ -236,30 +251,37 @@ impl Leaving {
 }
 
 impl Bucket<'_> {
+    /// Where the holder of this address's line is in the tree, or would be.
+    fn find(&self) -> &Link {
+        let mut link = &self.slot.holders;
+        // SAFETY: null, or a waiter in its queue, so alive (invariant 2).
+        while let Some(holder) = unsafe { link.get().as_ref() } {
+            link = match self.key.cmp(&holder.key) {
+                Ordering::Less => &holder.lower,
+                Ordering::Equal => break,
+                Ordering::Greater => &holder.higher,
+            };
+        }
+        link
+    }
+
     /// The holder of this address's line.
     fn holder(&self) -> Option<&Waiter> {
-        let mut at = self.slot.holders.get();
-        // SAFETY: null, or a waiter in its queue, so alive (invariant 2).
-        while let Some(holder) = unsafe { at.as_ref() } {
-            if holder.key == self.key {
-                return Some(holder);
-            }
-            at = holder.next.get();
-        }
-        None
+        // SAFETY: as in find.
+        unsafe { self.find().get().as_ref() }
     }
 
     fn enqueue(&self, waiter: &Waiter) {
-        if let Some(holder) = self.holder() {
-            holder.line.enqueue(&waiter.sg, waiter.place.front);
-            return;
-        }
-        waiter.line.enqueue(&waiter.sg, false);
-        let first = self.slot.holders.replace(waiter);
-        waiter.next.set(first);
-        // SAFETY: null, or a holder, so alive.
-        if let Some(first) = unsafe { first.as_ref() } {
-            first.prev.set(waiter);
+        let link = self.find();
+        // SAFETY: as in find.
+        match unsafe { link.get().as_ref() } {
+            Some(holder) => {
+                holder.line.enqueue(&waiter.sg, waiter.place.front);
+            }
+            None => {
+                waiter.line.enqueue(&waiter.sg, false);
+                link.set(waiter);
+            }
         }
     }
 
@@ -278,25 +300,15 @@ impl Bucket<'_> {
         if holder.sg.queued() {
             return;
         }
-        let (prev, next) = (holder.prev.get(), holder.next.get());
+        let link = self.find();
         let heir = holder.line.first().cast::<Waiter>();
-        let (to_next, to_prev) =
-            if heir.is_null() { (next, prev) } else { (heir, heir) };
-        // SAFETY: null, or a holder, so alive.
-        match unsafe { prev.as_ref() } {
-            Some(before) => before.next.set(to_next),
-            None => self.slot.holders.set(to_next),
-        }
-        // SAFETY: as above.
-        if let Some(after) = unsafe { next.as_ref() } {
-            after.prev.set(to_prev);
-        }
         // SAFETY: null, or a waiter in its queue, so alive.
-        if let Some(heir) = unsafe { heir.as_ref() } {
-            heir.next.set(next);
-            heir.prev.set(prev);
-            heir.line.take(&holder.line);
-        }
+        let Some(heir) = (unsafe { heir.as_ref() }) else {
+            unlink(link, holder);
+            return;
+        };
+        heir.line.take(&holder.line);
+        replace(link, holder, heir);
     }
 
     /// Whether nobody waits on this address.
@@ -340,15 +352,44 @@ impl Bucket<'_> {
     }
 }
 
-/// The calling goroutine, for a wait.
+/// Puts `heir`, which is in no tree, where `holder` is.
+fn replace(link: &Link, holder: &Waiter, heir: &Waiter) {
+    heir.lower.set(holder.lower.get());
+    heir.higher.set(holder.higher.get());
+    link.set(heir);
+}
+
+/// Takes `holder` out of the tree, where `link` leads to it.
+fn unlink(link: &Link, holder: &Waiter) {
+    if holder.lower.get().is_null() {
+        link.set(holder.higher.get());
+        return;
+    }
+    // The next higher one takes its place: the lowest of those.
+    let mut lowest = &holder.higher;
+    // SAFETY: null, or a holder, so alive.
+    while let Some(next) = unsafe { lowest.get().as_ref() } {
+        if next.lower.get().is_null() {
+            lowest.set(next.higher.get());
+            replace(link, holder, next);
+            return;
+        }
+        lowest = &next.lower;
+    }
+    link.set(holder.lower.get());
+}
+
+/// The calling goroutine, for a wait, which has tried without.
 ///
-/// Errors: `ECANCELED` where `how` lets cancels end it; as [`park::current`].
+/// Errors: `ETIMEDOUT`; `ECANCELED` where `how` lets cancels end it; as
+/// [`park::current`].
 pub(crate) fn waiter(how: &How) -> Result<&'static G> {
+    let gp = park::current()?;
     if how.kind != WaitKind::Plain {
-        crate::sched::cancel::check()?;
+        cancel::check()?;
     }
-    if how.kind == WaitKind::Park {
-        throw("parking: not a kind of wait on an address");
+    if how.deadline != FOREVER && how.deadline <= nanotime() {
+        return Err(Errno(libc::ETIMEDOUT));
     }
-    park::current()
+    Ok(gp)
 }

@@ -32,6 +32,7 @@ const QUEUED: u32 = 2;
 const READER: u32 = 4;
 
 /// The words of a `gmp_rwmutex`; all zero is unlocked.
+#[derive(Default)]
 #[repr(C)]
 pub struct RwMutex {
     state: AtomicU32,

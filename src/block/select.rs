@@ -21,6 +21,9 @@
 //!    in lock order.
 //! 3. All cases of one select share a ticket, so one of them runs.
 
+#[cfg(shuttle)]
+use crate::os::memory as libc;
+
 use super::{
     chan::{Block, GmpChan, Now, Op, may_park, wait_for_ever},
     wait::{Sudog, wake},

@@ -19,6 +19,7 @@ const QUEUED: u32 = 1 << 31;
 const MAX: u32 = QUEUED - 1;
 
 /// The word of a `gmp_sema`.
+#[derive(Default)]
 #[repr(C)]
 pub struct Sema {
     state: AtomicU32,

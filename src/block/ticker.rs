@@ -26,13 +26,16 @@
 //!    it is freed it stops the timer, and under the lock an armed timer whose
 //!    `seq` is right may look at it.
 
-use super::chan::{self, Block, GmpChan};
+#[cfg(shuttle)]
+use crate::os::memory as libc;
+
+use super::{chan::GmpChan, wait::wake};
 use crate::{
     base::{
         lock::Rank,
         sync::{AtomicUsize, Ordering::*},
     },
-    gmp::GmpFn,
+    gmp::{G, GmpFn},
     os::clock::nanotime,
     sched::{
         ending,
@@ -71,6 +74,8 @@ struct State {
     /// A goroutine is on its way and may begin.
     launched: bool,
     running: bool,
+    /// Its one time came while the function ran: once more after that.
+    again: bool,
     seq: u64,
     /// When it fires next.
     when: i64,
@@ -94,6 +99,7 @@ impl Ticker {
             armed: false,
             launched: false,
             running: false,
+            again: false,
             seq: 0,
             when: 0,
             period,
@@ -115,6 +121,7 @@ impl Ticker {
         let _inside = Inside::enter();
         let mut state = self.state.lock();
         state.launched = false;
+        state.again = false;
         self.arm(&mut state, nanotime().saturating_add(ns.max(0)));
     }
 
@@ -138,9 +145,10 @@ impl Ticker {
     pub(crate) fn stop(&self) -> bool {
         let _inside = Inside::enter();
         let mut state = self.state.lock();
-        let pending = state.armed || state.launched;
+        let pending = state.armed || state.launched || state.again;
         state.armed = false;
         state.launched = false;
+        state.again = false;
         state.seq += 1;
         // The heap gives its reference back through fire, now or later.
         let stopped = Timers::stop(&self.node);
@@ -183,7 +191,8 @@ impl Ticker {
 enum Then {
     Nothing,
     Launch,
-    Tick(*const GmpChan),
+    /// The reference to the channel, and who received the tick.
+    Ticked(&'static GmpChan, Option<&'static G>),
 }
 
 /// A timer's time has come, or came before it was stopped: with the heap's
@@ -206,17 +215,27 @@ fn fire(timer: usize, seq: u64) {
     match then {
         Then::Nothing => {}
         Then::Launch => launch(t),
-        Then::Tick(ch) => tick(ch),
+        Then::Ticked(ch, receiver) => {
+            if let Some(gp) = receiver {
+                wake(gp);
+            }
+            // SAFETY: the reference from due.
+            unsafe { GmpChan::unref(ptr::from_ref(ch).cast_mut()) };
+        }
     }
     // SAFETY: the heap's, given up.
     unsafe { Ticker::unref(place) };
 }
 
-/// Under the lock: what a timer that is due does. A function that still runs,
-/// or has yet to begin, misses this time.
+/// Under the lock: what a timer that is due does. While its function runs, or
+/// has yet to begin, a periodic one misses its time; one that fires once, and
+/// was reset meanwhile, follows.
 fn due(t: &Ticker, state: &mut State) -> Then {
     match t.action {
-        Action::Call(..) if state.launched || state.running => Then::Nothing,
+        Action::Call(..) if state.launched || state.running => {
+            state.again = state.period == 0 && state.running;
+            Then::Nothing
+        }
         Action::Call(..) => {
             state.launched = true;
             Then::Launch
@@ -224,7 +243,13 @@ fn due(t: &Ticker, state: &mut State) -> Then {
         Action::Send(ch) => {
             // SAFETY: armed, so it is there (invariant 4).
             let ch = unsafe { &*ch };
-            if ch.upgrade() { Then::Tick(ch) } else { Then::Nothing }
+            if !ch.upgrade() {
+                return Then::Nothing;
+            }
+            // Under the timer's lock, so that ticks come in order.
+            let now = nanotime();
+            let receiver = ch.try_send(ptr::from_ref(&now).cast());
+            Then::Ticked(ch, receiver)
         }
     }
 }
@@ -235,17 +260,6 @@ fn next_tick(state: &State, now: i64) -> i64 {
     let periods = 1 + late / state.period;
     let ahead = state.period.saturating_mul(periods);
     state.when.saturating_add(ahead)
-}
-
-/// Sends a tick, and drops the reference to the channel.
-fn tick(ch: *const GmpChan) {
-    let now = nanotime();
-    let elem = ptr::from_ref(&now).cast();
-    // SAFETY: upgraded in due.
-    let _full_or_closed =
-        chan::send(unsafe { ch.as_ref() }, elem, Block::Never);
-    // SAFETY: the reference from due.
-    unsafe { GmpChan::unref(ch.cast_mut()) };
 }
 
 /// Starts the goroutine of a timer that was marked as launched; without
@@ -292,7 +306,15 @@ unsafe extern "C" fn run(arg: *mut c_void) {
 unsafe extern "C" fn over(arg: *mut c_void) {
     let place = arg.cast::<Ticker>();
     // SAFETY: launch's reference.
-    unsafe { &*place }.state.lock().running = false;
+    let t = unsafe { &*place };
+    let mut state = t.state.lock();
+    state.running = false;
+    let again = core::mem::take(&mut state.again);
+    state.launched |= again;
+    drop(state);
+    if again {
+        launch(t);
+    }
     // SAFETY: the same, given up.
     unsafe { Ticker::unref(place) };
 }

@@ -52,7 +52,8 @@ pub(crate) fn run_main(
     let run = Run { argc, argv, main, result: Cell::new(None) };
     // First: a deadlock may come before newproc1 has returned.
     SCHED.mains.fetch_add(1, SeqCst);
-    let ended = start_main(&run).and_then(join_for_sure);
+    let _shield = Shield::enter();
+    let ended = start_main(&run).and_then(|g| join::join(g, park::FOREVER));
     let result = loop {
         match (ended, run.result.get()) {
             (Ok(()), Some(result)) => break Ok(result),
@@ -72,12 +73,6 @@ fn start_main(run: &Run) -> Result<*mut c_void> {
         joinable: true,
         ..NewG::new(main_goroutine, ptr::from_ref(run).cast_mut().cast())
     })
-}
-
-/// Joins the goroutine, also if the caller is cancelled meanwhile.
-fn join_for_sure(handle: *mut c_void) -> Result<()> {
-    let _shield = Shield::enter();
-    join::join(handle, park::FOREVER)
 }
 
 /// Bytes of stack that the process's first thread would have, within what a

@@ -25,7 +25,8 @@ unsafe fn group<'a>(gr: *mut gmp_group) -> Result<&'a Group> {
 }
 
 /// Makes a group. On a goroutine that is a member of another group, the new
-/// one is nested in it: cancelling the outer one cancels the inner one.
+/// one is nested in it: cancelling the outer one cancels the inner one. Not so
+/// behind a shield, and in what gmp_defer put off.
 ///
 /// Returns NULL for out of memory. Never blocks.
 #[unsafe(no_mangle)]
@@ -111,7 +112,7 @@ pub unsafe extern "C" fn gmp_group_cancel(gr: *mut gmp_group) -> c_int {
 
 /// Cancels the group, waits until all members have ended, which nothing
 /// interrupts, and frees it. NULL does nothing. A member that frees its own
-/// group is a fatal error. Parks the goroutine; blocks a host thread.
+/// group is a fatal error, and so is a wait from inside an unlockf. Parks the goroutine; blocks a host thread.
 ///
 /// # Safety
 /// `gr`: null, or a group that nobody uses any more but its members.

@@ -39,7 +39,8 @@ pub extern "C" fn gmp_key_delete(k: *mut gmp_key) -> c_int {
 
 /// Sets the caller's value of `k`.
 ///
-/// Returns 0; -EINVAL for null or a stale key; -ENOMEM. Never blocks.
+/// Returns 0; -EINVAL for null or a stale key; -EDEADLK from inside an
+/// unlockf; -ENOMEM. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_setspecific(
     k: *mut gmp_key,

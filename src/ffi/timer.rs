@@ -24,8 +24,9 @@ unsafe fn timer<'a>(t: *mut gmp_timer) -> Result<&'a Ticker> {
 
 /// Starts a timer that calls `fn(arg)` on a goroutine of its own, `ns`
 /// nanoseconds from now (0 or less: at once), and then every `period_ns`
-/// nanoseconds (0: once). While `fn` runs, further times of the same timer are
-/// missed: its runs do not overlap.
+/// nanoseconds (0: once). Runs of one timer do not overlap: a periodic one
+/// misses the times that come while `fn` runs, and one that was reset from
+/// `fn` or meanwhile runs again after it.
 ///
 /// Returns NULL for a null `fn`, a negative period, or out of memory. Never
 /// blocks.

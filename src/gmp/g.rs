@@ -123,6 +123,8 @@ pub(crate) struct G {
     pub stack_size: Cell<u32>,
     /// owner
     pub stack_class: Cell<u8>,
+    /// owner: rounds of key destructors that have begun
+    pub rounds: Cell<u8>,
     /// owner: what runs at its end, the newest first; see `sched::ending`
     pub defers: Cell<*mut c_void>,
     /// owner: its values of keys, or null; see `sched::local`
@@ -167,6 +169,7 @@ impl G {
             waitreason: AtomicPtr::new(ptr::null_mut()),
             stack_size: Cell::new(0),
             stack_class: Cell::new(0),
+            rounds: Cell::new(0),
             defers: Cell::new(ptr::null_mut()),
             locals: Cell::new(ptr::null_mut()),
             at_end: Cell::new(ptr::null()),

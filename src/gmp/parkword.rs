@@ -35,7 +35,9 @@
 //!    the word first and the generation after it: if that is still its own,
 //!    so was the wait.
 
-use crate::base::sync::{AtomicU64, Ordering::*, seqcst_accesses};
+use crate::base::sync::{
+    AtomicU64, Ordering::*, release_over_changes, seqcst_accesses,
+};
 
 const STATE: u64 = 3;
 const IDLE: u64 = 0;
@@ -142,7 +144,7 @@ impl ParkWord {
         let old = self.attention.load(Relaxed) & !(FIRST - 1);
         // Release: who finds the new generation sees all that the old one did.
         // A post that comes in between is for the old one, and dropped.
-        self.attention.store(old.wrapping_add(FIRST), Release);
+        release_over_changes(&self.attention, old.wrapping_add(FIRST));
     }
 
     /// Owner: begins a wait. Behind a shield a cancel does not end it.
@@ -155,13 +157,12 @@ impl ParkWord {
             WaitKind::Cancellable => CANCELLABLE,
             WaitKind::Park => CANCELLABLE | READYABLE,
         };
-        // Relaxed: only the owner sets it.
-        let shielded = self.attention.load(Relaxed) & SHIELD != 0;
-        let kind = if shielded { kind & !CANCELLABLE } else { kind };
+        let kind = if self.shielded() { kind & !CANCELLABLE } else { kind };
         let base = ((old & !(SEQ - 1)).wrapping_add(SEQ)) | kind;
-        // Relaxed: a waker learns of the ticket through something that
-        // orders, and only its CAS on this word counts.
-        self.word.store(base | ARMED, Relaxed);
+        // Release: pairs with post, which must not find this wait and then an
+        // older generation (invariant 5). Other wakers learn of the ticket
+        // through something that orders.
+        self.word.store(base | ARMED, Release);
         Ticket(base)
     }
 
@@ -287,6 +288,12 @@ impl ParkWord {
     pub fn must_give_up(&self) -> bool {
         // Acquire: pairs with cancel's release.
         self.attention.load(Acquire) & (CANCEL | SHIELD) == CANCEL
+    }
+
+    /// Owner: whether cancels do not reach it.
+    pub fn shielded(&self) -> bool {
+        // Relaxed: only the owner sets it.
+        self.attention.load(Relaxed) & SHIELD != 0
     }
 
     /// Owner: from now on cancels do not reach it, or do again.

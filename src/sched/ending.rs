@@ -58,6 +58,14 @@ pub(crate) fn defer(f: GmpFn, arg: *mut c_void) -> Result<()> {
 #[cold]
 pub(super) fn run(gp: &G) {
     cancel::shield_for_good(gp);
+    while !gp.defers.get().is_null() || !gp.locals.get().is_null() {
+        run_defers(gp);
+        // These may put off more.
+        local::destroy(gp);
+    }
+}
+
+fn run_defers(gp: &G) {
     // SAFETY: null, or a record that lives while it is in the list.
     while let Some(first) = unsafe { head(gp).as_ref() } {
         let (f, arg, owned) = (first.f, first.arg, first.owned);
@@ -70,7 +78,6 @@ pub(super) fn run(gp: &G) {
         // SAFETY: as its owner promised when it was put off.
         unsafe { f(arg) };
     }
-    local::destroy(gp);
 }
 
 /// Calls `f(arg)` if the goroutine ends while `body` runs, which calls the

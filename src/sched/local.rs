@@ -29,7 +29,7 @@ use core::{cell::Cell, ffi::c_void, ptr};
 /// Keys at once.
 const KEYS: usize = 4096;
 /// Rounds over the destructors, as POSIX's `PTHREAD_DESTRUCTOR_ITERATIONS`.
-const ROUNDS: u32 = 4;
+const ROUNDS: u8 = 4;
 const SLOT_BITS: u32 = 16;
 
 struct Key {
@@ -58,8 +58,8 @@ struct Value {
 /// A goroutine's array; its values follow.
 struct Locals {
     len: usize,
-    /// Rounds of destructors that have begun.
-    rounds: Cell<u32>,
+    /// Where the present round of destructors is.
+    at: Cell<usize>,
 }
 
 /// `gmp_key_create`: a handle, or null where all keys are taken.
@@ -103,16 +103,20 @@ fn find(handle: *mut c_void) -> Result<(usize, u64)> {
     live.then_some((slot, number)).ok_or(Errno::EINVAL)
 }
 
+/// The array of `gp`.
+fn locals(gp: &G) -> Option<&Locals> {
+    // SAFETY: null, or from grow.
+    unsafe { gp.locals.get().cast::<Locals>().as_ref() }
+}
+
 /// The values of `gp`.
 fn values(gp: &G) -> &[Cell<Value>] {
-    let locals = gp.locals.get().cast::<Locals>();
-    // SAFETY: null, or from grow.
-    let Some(header) = (unsafe { locals.as_ref() }) else { return &[] };
+    let Some(header) = locals(gp) else { return &[] };
     // SAFETY: the array follows the header (grow).
-    let first = unsafe { locals.add(1) }.cast::<Cell<Value>>();
+    let first = unsafe { gp.locals.get().cast::<Locals>().add(1) };
     // SAFETY: `len` initialised values lie there; they are Cells, so others
     // may write them (invariant 2: on this thread only).
-    unsafe { core::slice::from_raw_parts(first, header.len) }
+    unsafe { core::slice::from_raw_parts(first.cast(), header.len) }
 }
 
 /// `gmp_getspecific`: null for none and for a stale key.
@@ -147,6 +151,7 @@ pub(crate) fn set(handle: *mut c_void, value: *mut c_void) -> Result<()> {
 #[cold]
 fn grow(gp: &G, len: usize) -> Result<()> {
     let old = values(gp);
+    let at = locals(gp).map_or(0, |l| l.at.get());
     let len = len.next_power_of_two().max(8);
     let size = size_of::<Locals>() + len * size_of::<Value>();
     // SAFETY: malloc may be called with any size.
@@ -155,7 +160,7 @@ fn grow(gp: &G, len: usize) -> Result<()> {
         return Err(Errno::ENOMEM);
     }
     // SAFETY: fresh memory, large enough.
-    unsafe { place.write(Locals { len, rounds: Cell::new(0) }) };
+    unsafe { place.write(Locals { len, at: Cell::new(at) }) };
     // SAFETY: the array's place, just behind.
     let first = unsafe { place.add(1) }.cast::<Value>();
     for i in 0..len {
@@ -166,46 +171,43 @@ fn grow(gp: &G, len: usize) -> Result<()> {
         // SAFETY: as above.
         unsafe { at.write(value) };
     }
-    // SAFETY: null, or an earlier grow's.
-    let before = unsafe { gp.locals.get().cast::<Locals>().as_ref() };
-    let rounds = before.map_or(0, |l| l.rounds.get());
-    // SAFETY: just written.
-    unsafe { (*place).rounds.set(rounds) };
     // SAFETY: null, or from malloc; nobody has it any more (invariant 2).
     unsafe { libc::free(gp.locals.replace(place.cast())) };
     Ok(())
 }
 
 /// Calls the destructors of the values that are not null, in rounds, and
-/// frees the array. On the goroutine's stack, or its host thread.
+/// frees the array. On the goroutine's stack, or its host thread. A destructor
+/// that ends the goroutine again comes here again, and goes on.
 pub(super) fn destroy(gp: &G) {
-    while another_round(gp) {
-        for slot in 0..values(gp).len() {
-            // A destructor may set values, and so move the array.
-            let Value { number, value } = values(gp)[slot].get();
-            if value.is_null() {
-                continue;
-            }
-            values(gp)[slot].set(Value { number, value: ptr::null_mut() });
+    let set = |v: &Cell<Value>| !v.get().value.is_null();
+    while gp.rounds.get() < ROUNDS && values(gp).iter().any(set) {
+        while let Some((Value { number, value }, slot)) = next(gp) {
             if let Some(f) = destructor(slot, number) {
                 // SAFETY: the host's function for the host's value.
                 unsafe { f(value) };
             }
         }
+        gp.rounds.set(gp.rounds.get() + 1);
     }
     // SAFETY: null, or from grow.
     unsafe { libc::free(gp.locals.replace(ptr::null_mut())) };
 }
 
-/// Whether there are values, and rounds left. Counted in the array: a
-/// destructor that ends the goroutine again comes here again.
-fn another_round(gp: &G) -> bool {
-    // SAFETY: null, or from grow.
-    let locals = unsafe { gp.locals.get().cast::<Locals>().as_ref() };
-    let Some(locals) = locals else { return false };
-    let begun = locals.rounds.get();
-    locals.rounds.set(begun + 1);
-    begun < ROUNDS && values(gp).iter().any(|v| !v.get().value.is_null())
+/// Takes the next value out that is not null, with its slot; None at the end
+/// of the round. A destructor may move the array, so that is read each time.
+fn next(gp: &G) -> Option<(Value, usize)> {
+    let at = &locals(gp)?.at;
+    while let Some(cell) = values(gp).get(at.get()) {
+        let slot = at.replace(at.get() + 1);
+        let found = cell.get();
+        if !found.value.is_null() {
+            cell.set(Value { value: ptr::null_mut(), ..found });
+            return Some((found, slot));
+        }
+    }
+    at.set(0);
+    None
 }
 
 /// The destructor of a key that is not deleted.

@@ -139,11 +139,14 @@ fn fill(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     let creator = arch::getg();
     // SAFETY: null or this thread's G.
     gp.parent.set(unsafe { creator.as_ref() }.map_or(0, |g| g.goid.get()));
-    if let Some(args) = spec.args {
-        keep_args(gp, args)?;
-    }
     if let Some(name) = spec.name {
         set_name(gp, name)?;
+    }
+    if let Some(args) = spec.args
+        && let Err(e) = keep_args(gp, args)
+    {
+        drop_name(gp);
+        return Err(e);
     }
     Ok(())
 }
@@ -199,6 +202,14 @@ pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
     // process dies, or takes care of itself.
     unsafe { libc::free(old.cast()) };
     Ok(())
+}
+
+fn drop_name(gp: &G) {
+    let name = gp.name.swap(ptr::null_mut(), AcqRel);
+    if !name.is_null() {
+        // SAFETY: from strdup in set_name, and taken out just now.
+        unsafe { libc::free(name.cast()) };
+    }
 }
 
 fn next_goid(pp: Option<OwnedP>) -> u64 {
@@ -332,11 +343,7 @@ fn exit_hook(gp: &'static G, _arg: usize) -> HookResult {
     if let Some(stack) = gp.take_stack() {
         stack::stackfree(pp.map(|p| &p.get().stacks), stack);
     }
-    let name = gp.name.swap(ptr::null_mut(), AcqRel);
-    if !name.is_null() {
-        // SAFETY: from strdup in set_name, and taken out just now.
-        unsafe { libc::free(name.cast()) };
-    }
+    drop_name(gp);
     gp.cxa.set([0; 2]);
     count(pp, gp, -1);
     let locked = lockthread::ended(gp);
@@ -358,6 +365,7 @@ pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
     // itself and skips nothing.
     gp.park.next_generation();
     gp.shields.set(0);
+    gp.rounds.set(0);
     gp.flags.set(0);
     gfput(pp, gp);
 }

@@ -428,10 +428,10 @@ pub(crate) fn park_user(
     // The permit that ended the wait, or that came during it, is used up; it
     // counts for more than a deadline that passed at the same time. A cancel
     // leaves it.
-    if cause != Cause::Cancel && gp.park.take_permit() {
-        return Ok(Cause::Wake);
+    if cause == Cause::Cancel || gp.park.must_give_up() {
+        return Ok(Cause::Cancel);
     }
-    Ok(cause)
+    Ok(if gp.park.take_permit() { Cause::Wake } else { cause })
 }
 
 fn park_user_goroutine(gp: &'static G, wait: Wait, arg: usize) -> Cause {

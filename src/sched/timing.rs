@@ -6,7 +6,11 @@
 //! when it sleeps, then looks at the timers; who adds a timer looks at what
 //! the keeper published afterwards.
 
-use super::{enter::current_p, park::FOREVER, procs::acquirep};
+use super::{
+    enter::current_p,
+    park::FOREVER,
+    procs::{acquirep, wakep},
+};
 use crate::{
     gmp::{M, P, SCHED, allp, gomaxprocs},
     os::clock::nanotime,
@@ -14,11 +18,15 @@ use crate::{
 };
 use core::sync::atomic::{Ordering::*, fence};
 
+/// No timer is due before: `polluntil` is 0 where nobody sleeps.
+const EARLIEST: i64 = 1;
+
 /// Puts a timer on this P's heap, or on some P's. The caller is inside.
 ///
 /// # Safety
 /// As [`Timers::add`].
 pub(crate) unsafe fn add_timer(timer: &Timer, when: i64) {
+    let when = when.max(EARLIEST);
     let pp = current_p();
     let heap: &'static Timers = match pp {
         Some(pp) => &pp.get().timers,
@@ -35,7 +43,11 @@ fn heed(when: i64, first: bool) {
         poll_break(when);
     }
     if current_p().is_none() {
-        // Nobody that holds a P knows of it: sysmon does.
+        // Nobody that holds a P knows of it: somebody has to keep the time,
+        // or, where all Ps are busy, sysmon.
+        if SCHED.polluntil.load(SeqCst) == 0 {
+            wakep();
+        }
         SCHED.lock().wake_sysmon();
     }
 }
@@ -46,6 +58,7 @@ fn heed(when: i64, first: bool) {
 /// # Safety
 /// As [`Timers::add`] where it was not pending.
 pub(crate) unsafe fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
+    let when = when.max(EARLIEST);
     match Timers::set(timer, when, seq) {
         Some(first) => {
             heed(when, first);

@@ -21,7 +21,8 @@
 //!    caller promises it. Storing null in `heap` is the last that anybody
 //!    here does to a timer; a function that is due is copied out before.
 //! 3. `entries[i].timer` has `pos == i`.
-//! 4. `next` is the first entry's time, or `i64::MAX`; stored under the lock.
+//! 4. `next` is the first entry's time, or `i64::MAX` where all are stopped;
+//!    stored under the lock.
 //! 5. Functions run without the lock. So `remove` that finds the timer gone
 //!    cannot say whether its function has run: it runs or ran, and tells by
 //!    `seq` that it is late.
@@ -348,6 +349,8 @@ impl Timers {
     /// Keeps invariant 4.
     fn publish(&self, heap: &LockGuard<'_, Heap>) {
         // Release: pairs with next_when.
-        self.next.store(heap.first(), Ordering::Release);
+        let idle = heap.len() == heap.stopped();
+        let next = if idle { i64::MAX } else { heap.first() };
+        self.next.store(next, Ordering::Release);
     }
 }

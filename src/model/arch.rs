@@ -1,0 +1,19 @@
+//! The stack switches in a model: a goroutine has a thread of shuttle's, and
+//! here is only who runs on it.
+
+use crate::gmp::G;
+use core::{cell::Cell, ptr};
+
+shuttle::thread_local! {
+    static CURRENT: Cell<*const G> = const { Cell::new(ptr::null()) };
+}
+
+/// The G of this thread, or null.
+pub(crate) fn getg() -> *const G {
+    CURRENT.with(Cell::get)
+}
+
+/// Makes `gp` the G of this thread.
+pub(crate) fn setg(gp: *const G) {
+    CURRENT.with(|current| current.set(gp));
+}

@@ -1,0 +1,170 @@
+//! Channels and select, with elements of eight bytes.
+
+use super::{FOREVER, Result, number};
+use crate::{
+    block::{
+        chan::{self, Block, GmpChan},
+        select::{self, Case, RECV, SEND},
+        ticker,
+    },
+    os::Errno,
+};
+use core::{array, ptr, slice};
+
+/// A reference to a channel.
+#[derive(Debug)]
+pub struct Chan(*mut GmpChan);
+
+// SAFETY: counted, and locked.
+unsafe impl Send for Chan {}
+// SAFETY: likewise.
+unsafe impl Sync for Chan {}
+
+impl Clone for Chan {
+    fn clone(&self) -> Self {
+        self.ch().add_ref();
+        Self(self.0)
+    }
+}
+
+impl Drop for Chan {
+    fn drop(&mut self) {
+        // SAFETY: the reference that this is.
+        unsafe { GmpChan::unref(self.0) };
+    }
+}
+
+impl Chan {
+    /// A channel.
+    pub fn new(capacity: usize) -> Self {
+        Self(GmpChan::make(8, capacity).expect("memory"))
+    }
+
+    /// `gmp_after`, and with a period `gmp_tick`.
+    pub fn ticking(ns: i64, period: i64) -> Self {
+        Self(ticker::channel(ns, period))
+    }
+
+    /// Several, in the order in which select locks them.
+    pub fn several<const N: usize>(capacity: usize) -> [Self; N] {
+        let all = array::from_fn(|_| Self::new(capacity));
+        assert!(all.is_sorted_by_key(|c| c.0.addr()), "the arena ascends");
+        all
+    }
+
+    fn ch(&self) -> &GmpChan {
+        // SAFETY: alive as long as the reference that this is.
+        unsafe { &*self.0 }
+    }
+
+    fn send_or(&self, elem: u64, block: Block) -> Result<()> {
+        let elem = ptr::from_ref(&elem).cast();
+        number(chan::send(Some(self.ch()), elem, block))
+    }
+
+    fn recv_or(&self, block: Block) -> Result<u64> {
+        let mut elem = u64::MAX;
+        let place = ptr::from_mut(&mut elem).cast();
+        number(chan::recv(Some(self.ch()), place, block)).map(|()| elem)
+    }
+
+    /// Sends, unless the deadline comes first.
+    pub fn send(&self, elem: u64, deadline: i64) -> Result<()> {
+        self.send_or(elem, Block::Until(deadline))
+    }
+
+    /// Receives, unless the deadline comes first.
+    pub fn recv(&self, deadline: i64) -> Result<u64> {
+        self.recv_or(Block::Until(deadline))
+    }
+
+    /// Sends if that is possible at once.
+    pub fn try_send(&self, elem: u64) -> Result<()> {
+        self.send_or(elem, Block::Never)
+    }
+
+    /// Receives if that is possible at once.
+    pub fn try_recv(&self) -> Result<u64> {
+        self.recv_or(Block::Never)
+    }
+
+    /// Closes it.
+    pub fn close(&self) -> Result<()> {
+        number(chan::close(self.ch()))
+    }
+}
+
+/// A case of a select.
+#[derive(Clone, Copy, Debug)]
+pub enum Do<'a> {
+    /// Sends this.
+    Send(&'a Chan, u64),
+    /// Receives.
+    Recv(&'a Chan),
+    /// Is never ready.
+    Nothing,
+}
+
+/// What a select did: the case, and what it received or an error.
+pub type Done = (usize, Result<u64>);
+
+/// `gmp_case`.
+#[repr(C)]
+struct Raw {
+    ch: *mut GmpChan,
+    elem: *mut u8,
+    op: i32,
+    result: i32,
+}
+
+const _: () = assert!(size_of::<Raw>() == size_of::<Case>());
+/// What a result is before there is one.
+const NO_RESULT: i32 = 1;
+
+fn select_or(cases: &[Do<'_>], block: Block) -> Result<Done> {
+    let mut elems: Vec<u64> = cases
+        .iter()
+        .map(|case| if let Do::Send(_, elem) = case { *elem } else { 0 })
+        .collect();
+    let mut raw: Vec<Raw> = cases
+        .iter()
+        .zip(&mut elems)
+        .map(|(case, elem)| {
+            let (ch, op) = match case {
+                Do::Send(ch, _) => (ch.0, SEND),
+                Do::Recv(ch) => (ch.0, RECV),
+                Do::Nothing => (ptr::null_mut(), RECV),
+            };
+            let elem = ptr::from_mut(elem).cast();
+            Raw { ch, elem, op, result: NO_RESULT }
+        })
+        .collect();
+    // SAFETY: a Raw is laid out as a Case.
+    let list = unsafe {
+        slice::from_raw_parts_mut(raw.as_mut_ptr().cast::<Case>(), raw.len())
+    };
+    let index = number(select::select(list, block))?;
+    for (i, case) in raw.iter().enumerate() {
+        assert_eq!(i == index, case.result != NO_RESULT, "one result");
+    }
+    let result = raw[index].result;
+    // What was received is read where the select has put it.
+    let elem = raw[index].elem.cast::<u64>();
+    // SAFETY: in `elems`.
+    let elem = unsafe { elem.read() };
+    Ok((index, if result == 0 { Ok(elem) } else { Err(-result) }))
+}
+
+/// Does one of the cases, unless the deadline comes first.
+pub fn select(cases: &[Do<'_>], deadline: i64) -> Result<Done> {
+    select_or(cases, Block::Until(deadline))
+}
+
+/// Does one of the cases if that is possible at once.
+pub fn try_select(cases: &[Do<'_>]) -> Result<Done> {
+    select_or(cases, Block::Never)
+}
+
+// As the caller sees them.
+const _: () = assert!(FOREVER == crate::sched::park::FOREVER);
+const _: () = assert!(Errno::EAGAIN.0 == libc::EAGAIN);

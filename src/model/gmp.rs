@@ -1,0 +1,148 @@
+//! G in a model: what `block` sees of it, around the real park word.
+//!
+//! Dead Gs are used again, in the next generation, so that a handle may go
+//! stale between any two steps.
+
+#[path = "../gmp/parkword.rs"]
+pub mod parkword;
+
+use crate::{base::throw::throw, os::Shared};
+use core::{
+    cell::{Cell, RefCell},
+    ffi::c_void,
+    ptr,
+};
+use parkword::ParkWord;
+use shuttle::thread::Thread;
+
+pub(crate) type GmpFn = unsafe extern "C" fn(arg: *mut c_void);
+
+/// As the real one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GStatus {
+    Runnable,
+    Running,
+    Waiting,
+    Dead,
+}
+
+/// As the real one.
+pub(crate) mod gflag {
+    pub const HOST: u32 = 1;
+    pub const ENDING: u32 = 64;
+}
+
+/// As the real one.
+pub(crate) struct AtEnd {
+    pub run: fn(&AtEnd),
+}
+
+/// A goroutine, or the stand-in for a thread of the host's.
+pub(crate) struct G {
+    pub park: ParkWord,
+    status: Cell<GStatus>,
+    /// Whose token wakes it.
+    pub thread: RefCell<Option<Thread>>,
+    index: u32,
+    pub goid: Cell<u64>,
+    pub flags: Cell<u32>,
+    pub shields: Cell<u32>,
+    pub defers: Cell<*mut c_void>,
+    /// Always null: nobody has keys.
+    pub locals: Cell<*mut c_void>,
+    pub at_end: Cell<*const AtEnd>,
+}
+
+impl G {
+    fn new(index: u32) -> Self {
+        Self {
+            park: ParkWord::new(),
+            status: Cell::new(GStatus::Dead),
+            thread: RefCell::new(None),
+            index,
+            goid: Cell::new(0),
+            flags: Cell::new(0),
+            shields: Cell::new(0),
+            defers: Cell::new(ptr::null_mut()),
+            locals: Cell::new(ptr::null_mut()),
+            at_end: Cell::new(ptr::null()),
+        }
+    }
+
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    pub(crate) fn set_flag(&self, flag: u32) {
+        self.flags.set(self.flags.get() | flag);
+    }
+
+    pub(crate) fn is_host(&self) -> bool {
+        self.has(gflag::HOST)
+    }
+
+    pub(crate) fn readgstatus(&self) -> GStatus {
+        self.status.get()
+    }
+}
+
+/// As the real one: a goroutine that is readied twice fails the model.
+pub(crate) fn casgstatus(gp: &G, from: GStatus, to: GStatus) {
+    if gp.status.replace(to) != from {
+        throw("casgstatus: bad incoming status");
+    }
+}
+
+/// The table of all Gs, and those that are dead.
+#[derive(Default)]
+struct Table {
+    all: RefCell<Vec<Box<G>>>,
+    free: RefCell<Vec<&'static G>>,
+    goids: Cell<u64>,
+}
+
+shuttle::lazy_static! {
+    static ref ALLG: Shared<Table> = Shared(Table::default());
+}
+
+fn g_at(index: usize) -> Option<&'static G> {
+    let all = ALLG.0.all.borrow();
+    let gp: *const G = &raw const **all.get(index)?;
+    // SAFETY: in a box that stays until the end of the run.
+    Some(unsafe { &*gp })
+}
+
+/// A dead G: the one that died last, or a new one.
+pub(crate) fn gfget() -> &'static G {
+    let gp = ALLG.0.free.borrow_mut().pop().unwrap_or_else(|| {
+        let index = ALLG.0.all.borrow().len();
+        ALLG.0.all.borrow_mut().push(Box::new(G::new(index as u32)));
+        g_at(index).expect("just made")
+    });
+    ALLG.0.goids.set(ALLG.0.goids.get() + 1);
+    gp.goid.set(ALLG.0.goids.get());
+    gp
+}
+
+/// A G has died: handles to it go stale.
+pub(crate) fn gdestroy(gp: &'static G) {
+    gp.park.next_generation();
+    gp.shields.set(0);
+    gp.flags.set(0);
+    ALLG.0.free.borrow_mut().push(gp);
+}
+
+pub(crate) fn handle_of(gp: &G) -> *mut c_void {
+    let generation = u64::from(gp.park.generation());
+    (generation << 32 | u64::from(gp.index + 1)) as *mut c_void
+}
+
+pub(crate) fn generation_of(handle: *mut c_void) -> u32 {
+    (handle as u64 >> 32) as u32
+}
+
+pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
+    let index = (handle as u64 as u32).checked_sub(1)?;
+    let gp = g_at(index as usize)?;
+    (gp.park.generation() == generation_of(handle)).then_some(gp)
+}

@@ -1,0 +1,179 @@
+//! Locks and counters, which a host embeds.
+
+use super::{Result, call, keep, number};
+use crate::block::{cond, mutex, once, rwmutex, sema, waitgroup};
+
+/// `gmp_mutex`.
+#[derive(Default)]
+pub struct Mutex(mutex::Mutex);
+
+impl Mutex {
+    /// Locks.
+    pub fn lock(&self) {
+        number(mutex::lock(&self.0)).expect("it may park");
+    }
+
+    /// Locks, unless the deadline or a cancel comes first.
+    pub fn lock_until(&self, deadline: i64) -> Result<()> {
+        number(mutex::lock_until(&self.0, deadline))
+    }
+
+    /// Locks if that is possible at once.
+    pub fn try_lock(&self) -> bool {
+        mutex::try_lock(&self.0)
+    }
+
+    /// Unlocks.
+    pub fn unlock(&self) -> Result<()> {
+        number(mutex::unlock(&self.0))
+    }
+}
+
+/// `gmp_rwmutex`.
+#[derive(Default)]
+pub struct RwMutex(rwmutex::RwMutex);
+
+impl RwMutex {
+    /// Locks for writing.
+    pub fn lock(&self) {
+        number(rwmutex::lock(&self.0)).expect("it may park");
+    }
+
+    /// Locks for reading.
+    pub fn rlock(&self) {
+        number(rwmutex::rlock(&self.0)).expect("it may park");
+    }
+
+    /// Locks for writing, unless the deadline or a cancel comes first.
+    pub fn lock_until(&self, deadline: i64) -> Result<()> {
+        number(rwmutex::lock_until(&self.0, deadline))
+    }
+
+    /// Locks for reading, unless the deadline or a cancel comes first.
+    pub fn rlock_until(&self, deadline: i64) -> Result<()> {
+        number(rwmutex::rlock_until(&self.0, deadline))
+    }
+
+    /// Locks for writing if that is possible at once.
+    pub fn try_lock(&self) -> bool {
+        rwmutex::try_lock(&self.0)
+    }
+
+    /// Locks for reading if that is possible at once.
+    pub fn try_rlock(&self) -> bool {
+        rwmutex::try_rlock(&self.0)
+    }
+
+    /// Unlocks what was locked for writing.
+    pub fn unlock(&self) -> Result<()> {
+        number(rwmutex::unlock(&self.0))
+    }
+
+    /// Unlocks what was locked for reading.
+    pub fn runlock(&self) -> Result<()> {
+        number(rwmutex::runlock(&self.0))
+    }
+}
+
+/// `gmp_cond`.
+#[derive(Default)]
+pub struct Cond(cond::Cond);
+
+impl Cond {
+    /// Waits, `m` being unlocked meanwhile.
+    pub fn wait(&self, m: &Mutex, deadline: i64) -> Result<()> {
+        number(cond::wait(&self.0, &m.0, deadline))
+    }
+
+    /// Wakes one.
+    pub fn signal(&self) {
+        cond::signal(&self.0);
+    }
+
+    /// Wakes all.
+    pub fn broadcast(&self) {
+        cond::broadcast(&self.0);
+    }
+}
+
+/// `gmp_sema`.
+#[derive(Default)]
+pub struct Sema(sema::Sema);
+
+impl Sema {
+    /// A semaphore with so many tokens.
+    pub fn new(tokens: u32) -> Self {
+        let sema = Self::default();
+        for _ in 0..tokens {
+            sema.release();
+        }
+        sema
+    }
+
+    /// Takes a token, unless the deadline or a cancel comes first.
+    pub fn acquire(&self, deadline: i64) -> Result<()> {
+        number(sema::acquire(&self.0, deadline))
+    }
+
+    /// Takes a token if there is one.
+    pub fn try_acquire(&self) -> bool {
+        sema::try_acquire(&self.0)
+    }
+
+    /// Gives a token.
+    pub fn release(&self) {
+        number(sema::release(&self.0)).expect("few tokens");
+    }
+}
+
+/// `gmp_waitgroup`.
+pub struct WaitGroup(waitgroup::WaitGroup);
+
+impl Default for WaitGroup {
+    fn default() -> Self {
+        Self(waitgroup::WaitGroup::new())
+    }
+}
+
+impl WaitGroup {
+    /// Adds to the counter.
+    pub fn add(&self, delta: i64) -> Result<()> {
+        number(waitgroup::add(&self.0, delta))
+    }
+
+    /// Waits for zero, unless the deadline or a cancel comes first.
+    pub fn wait(&self, deadline: i64) -> Result<()> {
+        number(waitgroup::wait(&self.0, deadline))
+    }
+}
+
+/// `gmp_once`.
+#[derive(Default)]
+pub struct Once(once::Once);
+
+impl Once {
+    /// Calls `f` unless that has been done.
+    pub fn call(&self, f: impl Fn() + Send + Sync + 'static) -> Result<()> {
+        number(once::call(
+            &self.0,
+            call,
+            keep(Box::new(move || {
+                f();
+                0
+            })),
+        ))
+    }
+
+    /// The same, unless the deadline or a cancel comes first.
+    pub fn call_until(
+        &self,
+        f: impl Fn() + Send + Sync + 'static,
+        deadline: i64,
+    ) -> Result<()> {
+        let arg = keep(Box::new(move || {
+            f();
+            0
+        }));
+        number(once::call_until(&self.0, call, arg, deadline))
+    }
+}

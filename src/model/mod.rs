@@ -1,0 +1,228 @@
+//! `block` under shuttle: what parks, as it is, over a model of what it stands
+//! on, and here what tests get to see of it.
+//!
+//! | real | model |
+//! |---|---|
+//! | `block`, `timers`, `base::lock`, `gmp::parkword` | |
+//! | `sched::cancel`, `sched::ending`, `os::errno` | |
+//! | | `os`: sleeping, time, memory |
+//! | | `gmp`: a G without a stack |
+//! | | `arch`, `sched`: a goroutine is a thread of shuttle's |
+//!
+//! A model stands in the layer of what it stands for. Shuttle takes every
+//! access to an atomic for one in the order SeqCst; weaker ones are loom's.
+//!
+//! Nobody calls `gmp_exit` here, and no host thread has a deadline of its own:
+//! it waits as a goroutine does.
+//!
+//! Errors are numbers as in `errno.h`, deadlines absolute, in nanoseconds.
+
+mod chan;
+mod line;
+mod locks;
+mod start;
+
+pub use crate::sched::Mistake;
+pub use chan::{Chan, Do, Done, select, try_select};
+pub use line::{Ended, Line, Woken};
+pub use locks::{Cond, Mutex, Once, RwMutex, Sema, WaitGroup};
+pub use start::{Group, Ticker};
+
+use crate::{
+    arch,
+    gmp::{G, GStatus, g_from_handle},
+    os::{self, memory},
+    sched::{self, cancel, newproc},
+};
+use core::{ffi::c_void, ops::Deref, ptr};
+use shuttle::thread::JoinHandle;
+
+/// What a call gives that may fail.
+pub type Result<T> = core::result::Result<T, i32>;
+
+/// A deadline that never comes.
+pub const FOREVER: i64 = i64::MAX;
+
+fn number<T>(result: os::Result<T>) -> Result<T> {
+    result.map_err(|e| e.0)
+}
+
+/// Tries one schedule of `body`, on a thread of the host's. Fails if a
+/// goroutine waits for ever, or if memory or a timer is left.
+pub fn run(body: impl FnOnce()) {
+    sched::run(body);
+}
+
+/// From now on the scheduler makes this mistake.
+pub fn make_mistake(mistake: Mistake) {
+    sched::make_mistake(mistake);
+}
+
+/// The next `n` goroutines that the library starts find no memory.
+pub fn refuse_goroutines(n: u32) {
+    sched::refuse(n);
+}
+
+/// The time.
+pub fn now() -> i64 {
+    os::clock::nanotime()
+}
+
+/// Lets time pass.
+pub fn pass(ns: i64) {
+    os::clock::pass(ns);
+}
+
+/// A random number below `n`, from the seed.
+pub fn random(n: u64) -> u64 {
+    os::random(n)
+}
+
+/// Whether the calling goroutine was cancelled.
+pub fn cancelled() -> bool {
+    cancel::cancelled()
+}
+
+/// A goroutine.
+#[derive(Debug)]
+pub struct Goroutine {
+    handle: *mut c_void,
+    ends: JoinHandle<()>,
+}
+
+/// The name of a goroutine, which may have ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle(*mut c_void);
+
+// SAFETY: a handle is a number.
+unsafe impl Send for Handle {}
+// SAFETY: likewise.
+unsafe impl Sync for Handle {}
+
+/// Starts a goroutine.
+pub fn go(f: impl FnOnce() + Send + 'static) -> Goroutine {
+    let (handle, ends) = newproc::spawn(f);
+    Goroutine { handle, ends }
+}
+
+impl Goroutine {
+    /// Its name.
+    pub fn handle(&self) -> Handle {
+        Handle(self.handle)
+    }
+
+    /// Waits for its end, not as a goroutine does.
+    pub fn join(self) {
+        self.ends.join().expect("a panic ends the run at once");
+    }
+}
+
+impl Handle {
+    /// Of the goroutine that calls this.
+    pub fn mine() -> Self {
+        let gp = sched::park::on_goroutine().expect("no goroutine");
+        Self(crate::gmp::handle_of(gp))
+    }
+
+    fn g(self) -> Option<&'static G> {
+        g_from_handle(self.0)
+    }
+
+    /// Cancels it; false if it has ended.
+    pub fn cancel(self) -> bool {
+        cancel::cancel(self.0).is_ok()
+    }
+
+    /// Whether it waits now.
+    pub fn waits(self) -> bool {
+        let waiting = |gp: &G| gp.readgstatus() == GStatus::Waiting;
+        self.g().is_some_and(|gp| waiting(gp) && gp.park.waiting())
+    }
+}
+
+/// The calling goroutine is not cancelled while `f` runs.
+pub fn shielded<R>(f: impl FnOnce() -> R) -> R {
+    let _shield = cancel::Shield::enter();
+    f()
+}
+
+/// Whether this thread has a G; for the models of `block`'s callers.
+pub fn has_g() -> bool {
+    !arch::getg().is_null()
+}
+
+/// Something in the memory of the host's, which is freed at the end: from
+/// then on nobody may touch it.
+#[derive(Debug)]
+pub struct Hosted<T>(*mut T);
+
+impl<T> Clone for Hosted<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Hosted<T> {}
+
+// SAFETY: passed on to whoever shares it.
+unsafe impl<T: Sync> Send for Hosted<T> {}
+// SAFETY: likewise.
+unsafe impl<T: Sync> Sync for Hosted<T> {}
+
+impl<T> Hosted<T> {
+    /// Puts it there.
+    pub fn new(value: T) -> Self {
+        // SAFETY: malloc may be called with any size; it aligns to 16.
+        let place = unsafe { memory::malloc(size_of::<T>()) }.cast::<T>();
+        const { assert!(align_of::<T>() <= 16) };
+        // SAFETY: fresh memory of this size.
+        unsafe { place.write(value) };
+        Self(place)
+    }
+
+    /// Frees it, as a host does: without a destructor. Who touches it later
+    /// fails the run.
+    pub fn free(self) {
+        // SAFETY: from malloc in new; that nobody uses it is what is tested.
+        unsafe { memory::free(self.0.cast()) };
+    }
+}
+
+impl<T> Deref for Hosted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: stays until the end of the run, if full of garbage.
+        unsafe { &*self.0 }
+    }
+}
+
+/// Calls a closure that is kept until the end of the run.
+pub(crate) type Kept = Box<dyn Fn() -> i32 + Send + Sync>;
+
+shuttle::lazy_static! {
+    static ref KEPT: os::Shared<core::cell::RefCell<Vec<Box<Kept>>>> =
+        os::Shared(core::cell::RefCell::default());
+}
+
+/// The closure as an argument of [`call_member`] and [`call`].
+pub(crate) fn keep(f: Kept) -> *mut c_void {
+    let f = Box::new(f);
+    let place = ptr::from_ref(&*f).cast_mut();
+    KEPT.0.borrow_mut().push(f);
+    place.cast()
+}
+
+/// Calls what [`keep`] has kept. A panic in it ends the process, after it has
+/// been told.
+pub(crate) unsafe extern "C" fn call_member(place: *mut c_void) -> i32 {
+    // SAFETY: from keep, which keeps it until the end of the run.
+    let f = unsafe { &*place.cast::<Kept>() };
+    f()
+}
+
+/// The same for functions without a result.
+pub(crate) unsafe extern "C" fn call(place: *mut c_void) {
+    // SAFETY: the caller's.
+    unsafe { call_member(place) };
+}

@@ -1,0 +1,99 @@
+//! Goroutines made and ended in a model.
+
+use super::{WORLD, ending, timing};
+use crate::{
+    arch,
+    gmp::{
+        G, GStatus, GmpFn, casgstatus, g_from_handle, gdestroy, gfget,
+        handle_of,
+    },
+    os::{Errno, Result},
+};
+use core::{ffi::c_void, ptr};
+use shuttle::thread::{self, JoinHandle};
+
+/// What a goroutine is started with.
+pub(crate) struct NewG {
+    func: GmpFn,
+    arg: *mut c_void,
+}
+
+// SAFETY: the argument goes with its function to one other thread.
+unsafe impl Send for NewG {}
+
+impl NewG {
+    pub(crate) fn new(func: GmpFn, arg: *mut c_void) -> Self {
+        Self { func, arg }
+    }
+}
+
+/// Starts a goroutine.
+///
+/// Errors: `ENOMEM` where the test said so.
+pub(crate) fn newproc1(spec: &NewG) -> Result<*mut c_void> {
+    if let Some(left) = WORLD.0.refused.get().checked_sub(1) {
+        WORLD.0.refused.set(left);
+        return Err(Errno::ENOMEM);
+    }
+    let spec = NewG { ..*spec };
+    let (handle, _ends) = spawn(move || {
+        let NewG { func, arg } = { spec };
+        // SAFETY: as its owner promised.
+        unsafe { func(arg) }
+    });
+    Ok(handle)
+}
+
+/// The same for a closure, and a way to wait for the end.
+pub(crate) fn spawn(
+    f: impl FnOnce() + Send + 'static,
+) -> (*mut c_void, JoinHandle<()>) {
+    let gp = gfget();
+    casgstatus(gp, GStatus::Dead, GStatus::Runnable);
+    let handle = handle_of(gp);
+    WORLD.0.live.set(WORLD.0.live.get() + 1);
+    let place = ptr::from_ref(gp).addr();
+    let ends = thread::spawn(move || {
+        let gp = place as *const G;
+        // SAFETY: Gs stay until the end of the run.
+        start(unsafe { &*gp });
+        f();
+        goexit();
+    });
+    (handle, ends)
+}
+
+fn start(gp: &'static G) {
+    *gp.thread.borrow_mut() = Some(thread::current());
+    arch::setg(gp);
+    casgstatus(gp, GStatus::Runnable, GStatus::Running);
+}
+
+/// As `goexit1` and its hook.
+fn goexit() {
+    let gp = arch::getg();
+    // SAFETY: this goroutine's, from start.
+    let gp: &'static G = unsafe { &*gp };
+    if !gp.defers.get().is_null() {
+        ending::run(gp);
+    }
+    casgstatus(gp, GStatus::Running, GStatus::Dead);
+    arch::setg(ptr::null());
+    let at_end = gp.at_end.replace(ptr::null());
+    // SAFETY: null, or kept until now by who has set it.
+    if let Some(at_end) = unsafe { at_end.as_ref() } {
+        (at_end.run)(at_end);
+    }
+    gdestroy(gp);
+    WORLD.0.live.set(WORLD.0.live.get() - 1);
+    timing::look_again();
+}
+
+pub(crate) fn lookup(handle: *mut c_void) -> Result<&'static G> {
+    g_from_handle(handle).ok_or(Errno::EINVAL)
+}
+
+pub(crate) fn lookup_live(handle: *mut c_void) -> Result<&'static G> {
+    let gp = lookup(handle)?;
+    if gp.readgstatus() == GStatus::Dead { Err(Errno::EINVAL) } else { Ok(gp) }
+}

@@ -1,0 +1,184 @@
+//! Parking and readying in a model: the steps of the real ones, in their
+//! order. A goroutine that is off its stack is a thread that sleeps.
+
+use super::{Mistake, mistakes, timing::add_timer};
+use crate::{
+    arch,
+    gmp::{
+        G, GStatus, casgstatus, gdestroy, gfget, gflag,
+        parkword::{Cause, Fire, Ticket, WaitKind},
+    },
+    os::{Errno, Result, random},
+    timers::{Timer, Timers},
+};
+use core::{ffi::CStr, pin::pin, ptr};
+use shuttle::thread;
+
+pub(crate) const FOREVER: i64 = i64::MAX;
+
+/// How a goroutine waits, as the real one.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    pub ticket: Ticket,
+    pub unlock: fn(arg: usize),
+    pub arg: usize,
+    pub reason: &'static CStr,
+    pub deadline: i64,
+}
+
+fn g() -> Option<&'static G> {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which stays until the run ends.
+    unsafe { gp.as_ref() }
+}
+
+/// The G of this thread, made for one of the host's that had none.
+pub(crate) fn current() -> Result<&'static G> {
+    Ok(g().unwrap_or_else(attach))
+}
+
+fn attach() -> &'static G {
+    let gp = gfget();
+    casgstatus(gp, GStatus::Dead, GStatus::Running);
+    gp.set_flag(gflag::HOST);
+    *gp.thread.borrow_mut() = Some(thread::current());
+    arch::setg(gp);
+    gp
+}
+
+/// The host's thread ends.
+pub(super) fn detach() {
+    if let Some(gp) = g() {
+        casgstatus(gp, GStatus::Running, GStatus::Dead);
+        arch::setg(ptr::null());
+        gdestroy(gp);
+    }
+}
+
+pub(crate) fn has_g() -> bool {
+    g().is_some()
+}
+
+/// Parks until the ticket is fired: Running -> Waiting -> Running.
+pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
+    if wait.deadline == FOREVER {
+        park_now(gp, wait);
+        return gp.park.finish();
+    }
+    let arg = ptr::from_ref(gp) as usize;
+    let timer = pin!(Timer::new(timed_out, arg, wait.ticket.raw()));
+    // SAFETY: pinned, and removed below before it goes.
+    unsafe { add_timer(&timer, wait.deadline) };
+    park_now(gp, wait);
+    let cause = gp.park.finish();
+    if cause != Cause::Timeout {
+        Timers::remove(&timer);
+    }
+    cause
+}
+
+fn timed_out(arg: usize, ticket: u64) {
+    let gp = arg as *const G;
+    // SAFETY: Gs stay until the run ends; the ticket tells whether it waits.
+    let gp = unsafe { &*gp };
+    let fire = gp.park.fire(Ticket::from_raw(ticket), Cause::Timeout);
+    if fire == Fire::Parked || mistakes(Mistake::LoserReadies) {
+        ready(gp, true);
+    }
+}
+
+/// Goes off the stack and comes back. The hook runs in whatever comes next:
+/// here, or beside the goroutine, which may be readied before it has ended.
+fn park_now(gp: &'static G, wait: Wait) {
+    casgstatus(gp, GStatus::Running, GStatus::Waiting);
+    if random(4) == 0 {
+        let place = ptr::from_ref(gp).addr();
+        let locks = locks::take();
+        thread::spawn(move || {
+            locks::give(locks);
+            let gp = place as *const G;
+            // SAFETY: Gs stay until the run ends.
+            park_hook(unsafe { &*gp }, wait);
+        });
+    } else {
+        arch::setg(ptr::null());
+        park_hook(gp, wait);
+        arch::setg(gp);
+    }
+    while gp.readgstatus() != GStatus::Runnable {
+        thread::park();
+    }
+    casgstatus(gp, GStatus::Runnable, GStatus::Running);
+}
+
+/// The hook of gopark: commits, then lets wakers in.
+fn park_hook(gp: &'static G, wait: Wait) {
+    let unlock = || (wait.unlock)(wait.arg);
+    let parked = if mistakes(Mistake::UnlocksFirst) {
+        unlock();
+        gp.park.commit(wait.ticket)
+    } else {
+        let parked = gp.park.commit(wait.ticket);
+        unlock();
+        parked
+    };
+    if !parked {
+        ready(gp, true);
+    }
+}
+
+/// The locks that a thread holds, for another that goes on in its place.
+#[cfg(debug_assertions)]
+mod locks {
+    use crate::base::lock::held::HELD;
+
+    pub(super) fn take() -> impl IntoIterator<Item = u32> + Send + 'static {
+        HELD.with(|held| held.each_ref().map(|n| n.take()))
+    }
+
+    pub(super) fn give(locks: impl IntoIterator<Item = u32>) {
+        HELD.with(|held| held.iter().zip(locks).for_each(|(n, m)| n.set(m)));
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod locks {
+    pub(super) fn take() {}
+
+    pub(super) fn give((): ()) {}
+}
+
+/// Makes a parked goroutine runnable: whoever won its ticket calls this, once.
+pub(crate) fn ready(gp: &'static G, _next: bool) {
+    let thread = gp.thread.borrow().clone().expect("it runs");
+    casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
+    thread.unpark();
+}
+
+/// Waits for what nobody will send: a deadline, a cancel.
+pub(crate) fn wait_for_nothing(
+    gp: &'static G,
+    reason: &'static CStr,
+    deadline: i64,
+) -> Cause {
+    let ticket = gp.park.arm(WaitKind::Cancellable);
+    let unlock = |_| {};
+    gopark(gp, Wait { ticket, unlock, arg: 0, reason, deadline })
+}
+
+pub(crate) fn on_goroutine() -> Option<&'static G> {
+    g().filter(|gp| !gp.is_host())
+}
+
+pub(crate) fn current_goroutine() -> Result<&'static G> {
+    on_goroutine().ok_or(Errno(libc::EPERM))
+}
+
+/// A wait's end as the caller sees it.
+pub(crate) fn outcome(cause: Cause) -> Result<()> {
+    match cause {
+        Cause::Wake => Ok(()),
+        Cause::Timeout => Err(Errno(libc::ETIMEDOUT)),
+        Cause::Cancel => Err(Errno(libc::ECANCELED)),
+    }
+}

@@ -1,0 +1,99 @@
+//! Deadlines in a model: the real heap, and its keeper.
+//!
+//! The keeper is a thread that lets time pass until the first deadline and
+//! runs what is due. It can do so at any moment; that it hesitates for a
+//! while, or not, is to give both sides of a race their chance.
+
+use super::WORLD;
+use crate::{
+    os::{
+        Shared,
+        clock::{nanotime, pass_until},
+        random,
+    },
+    timers::{Timer, Timers},
+};
+use core::cell::RefCell;
+use shuttle::thread::{self, JoinHandle, Thread};
+
+shuttle::lazy_static! {
+    static ref HEAP: Timers = Timers::new();
+    static ref KEEPER: Shared<RefCell<Option<Thread>>> =
+        Shared(RefCell::new(None));
+}
+
+/// How often the keeper lets others go first, at most.
+const HESITATIONS: [u64; 4] = [1, 4, 16, 64];
+
+fn heap() -> &'static Timers {
+    &HEAP
+}
+
+/// Starts the keeper of this run.
+pub(super) fn start() -> JoinHandle<()> {
+    let keeper = thread::spawn(keep);
+    *KEEPER.0.borrow_mut() = Some(keeper.thread().clone());
+    keeper
+}
+
+/// Wakes the keeper: there is a timer, or it may be over.
+pub(super) fn look_again() {
+    let keeper = KEEPER.0.borrow().clone();
+    keeper.expect("made by start").unpark();
+}
+
+/// Calls what timers that were stopped have left in the heap; gives back how
+/// many there are after that.
+pub(super) fn sweep() -> usize {
+    heap().run(i64::MAX);
+    heap().len()
+}
+
+fn keep() {
+    loop {
+        let when = heap().next_when();
+        if when != i64::MAX {
+            hesitate();
+            pass_until(when);
+            heap().run(nanotime());
+        } else if WORLD.0.over.get() && WORLD.0.live.get() == 0 {
+            return;
+        } else {
+            thread::park();
+        }
+    }
+}
+
+fn hesitate() {
+    let most = HESITATIONS[random(HESITATIONS.len() as u64) as usize];
+    for _ in 0..random(most) {
+        thread::yield_now();
+    }
+}
+
+/// # Safety
+/// As [`Timers::add`].
+pub(crate) unsafe fn add_timer(timer: &Timer, when: i64) {
+    // SAFETY: as the caller promises.
+    let first = unsafe { heap().add(timer, when) };
+    if first {
+        look_again();
+    }
+}
+
+/// As the real one.
+///
+/// # Safety
+/// As [`Timers::add`] where it was not pending.
+pub(crate) unsafe fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
+    if let Some(first) = Timers::set(timer, when, seq) {
+        if first {
+            look_again();
+        }
+        return true;
+    }
+    timer.set_seq(seq);
+    // SAFETY: as the caller promises.
+    unsafe { add_timer(timer, when) };
+    false
+}
