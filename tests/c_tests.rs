@@ -88,6 +88,7 @@ subjects! {
     waitgroup: MATRIX,
     waitgroup_until: MATRIX,
     cancel: MATRIX,
+    cancel_race: MATRIX,
     group: MATRIX,
     defer: MATRIX,
     locals: MATRIX,

@@ -1,0 +1,600 @@
+/* Timers: never early, stopped and reset exactly, freed at any time, from
+ * goroutines and host threads. */
+#include "test.h"
+
+enum { RACES = 3000, FLOCK = 50, MANY = 100000 };
+
+#define FAR SEC(3600)
+
+/* A timer, and what its runs note. */
+struct bell {
+    _Atomic(gmp_timer *) timer; /* set after the start: a run may be first */
+    int64_t due;                /* no run begins earlier */
+    int64_t period;
+    atomic_int rings, inside;
+    atomic_int stops; /* that said 1 */
+};
+
+static atomic_int all_rings;
+
+static void ring(void *arg)
+{
+    struct bell *bell = arg;
+
+    CHECK(gmp_now() >= bell->due);
+    atomic_fetch_add(&bell->rings, 1);
+    atomic_fetch_add(&all_rings, 1);
+}
+
+static gmp_timer *start(struct bell *bell, int64_t ns, gmp_fn fn)
+{
+    gmp_timer *timer;
+
+    bell->due = gmp_after_ns(ns);
+    timer = gmp_timer_start(ns, bell->period, fn, bell);
+    CHECK(timer != NULL);
+    atomic_store(&bell->timer, timer);
+    return timer;
+}
+
+static void reset(struct bell *bell, int64_t ns)
+{
+    bell->due = gmp_after_ns(ns);
+    CHECK_OK(gmp_timer_reset(atomic_load(&bell->timer), ns));
+}
+
+/* Its timer, for a function that may run before start has returned. */
+static gmp_timer *timer_of(struct bell *bell)
+{
+    while (atomic_load(&bell->timer) == NULL)
+        gmp_yield();
+    return atomic_load(&bell->timer);
+}
+
+/* Waits until the functions that have begun have ended; what is wrong in
+ * spite of a stop has a moment to show itself. */
+static void settle(int64_t goroutines)
+{
+    AWAIT(gmp_num_goroutines() <= goroutines);
+    CHECK_OK(gmp_sleep(MS(1)));
+    AWAIT(gmp_num_goroutines() <= goroutines);
+}
+
+static int below(uint64_t *seed, int n)
+{
+    return (int)(next_random(seed) % (uint64_t)n);
+}
+
+static void fires_once(void *arg)
+{
+    static const int64_t spans[] = {INT64_MIN, -1, 0, 1, US(50), MS(3)};
+    int64_t goroutines = gmp_num_goroutines();
+
+    for (size_t i = 0; i < sizeof spans / sizeof *spans; i++) {
+        struct bell bell = {.period = 0};
+        gmp_timer *timer = start(&bell, spans[i], ring);
+
+        AWAIT(atomic_load(&bell.rings) > 0);
+        CHECK_EQ(gmp_timer_stop(timer), 0);
+        settle(goroutines);
+        CHECK_EQ(atomic_load(&bell.rings), 1);
+        gmp_timer_free(timer);
+    }
+}
+
+static void stops_once(void *arg)
+{
+    static const int64_t spans[] = {SEC(60), FAR, INT64_MAX};
+
+    for (int i = 0; i < 3; i++) {
+        struct bell bell = {.period = i == 1 ? MS(1) : 0};
+        gmp_timer *timer = start(&bell, spans[i], ring);
+
+        CHECK_EQ(gmp_timer_stop(timer), 1);
+        CHECK_EQ(gmp_timer_stop(timer), 0);
+        CHECK_EQ(atomic_load(&bell.rings), 0);
+        gmp_timer_free(timer);
+    }
+}
+
+static void mistakes_are_errors(void *arg)
+{
+    CHECK(gmp_timer_start(1, 0, NULL, arg) == NULL);
+    CHECK(gmp_timer_start(1, -1, ring, arg) == NULL);
+    CHECK(gmp_timer_start(1, INT64_MIN, ring, arg) == NULL);
+    CHECK_EQ(gmp_timer_stop(NULL), -EINVAL);
+    CHECK_EQ(gmp_timer_reset(NULL, 1), -EINVAL);
+    gmp_timer_free(NULL);
+}
+
+static void bring(void *ch)
+{
+    uint64_t me = gmp_goid();
+
+    CHECK(gmp_self() != NULL && me != 0);
+    CHECK_OK(gmp_sleep(US(10)));
+    CHECK_OK(gmp_chan_send(ch, &me));
+}
+
+static void fetch(void *ch)
+{
+    uint64_t other;
+
+    CHECK_OK(gmp_chan_recv(ch, &other));
+    CHECK(gmp_goid() != other);
+    atomic_store(&all_rings, 1);
+}
+
+/* Two that wait for each other. */
+static void runs_on_its_own_goroutine(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines();
+    gmp_chan *ch = gmp_chan_make(sizeof(uint64_t), 0);
+    gmp_timer *one, *two;
+
+    atomic_store(&all_rings, 0);
+    one = gmp_timer_start(0, 0, bring, ch);
+    two = gmp_timer_start(0, 0, fetch, ch);
+    AWAIT(atomic_load(&all_rings) == 1);
+    settle(goroutines);
+    gmp_timer_free(one);
+    gmp_timer_free(two);
+    gmp_chan_unref(ch);
+}
+
+/* Run n comes n periods after the first one at the soonest, and after the end
+ * of the one before. Some runs take longer than the period. */
+static void keep_pace(void *arg)
+{
+    struct bell *bell = arg;
+    int n = atomic_load(&bell->rings);
+
+    CHECK(gmp_now() >= bell->due + n * bell->period);
+    CHECK_EQ(atomic_fetch_add(&bell->inside, 1), 0);
+    if (n % 4 == 1)
+        CHECK_OK(gmp_sleep(bell->period * 5 / 2));
+    if (n % 4 == 2)
+        gmp_yield();
+    CHECK_EQ(atomic_fetch_sub(&bell->inside, 1), 1);
+    atomic_fetch_add(&bell->rings, 1);
+}
+
+static void ticks(void *arg)
+{
+    static const int64_t periods[] = {US(20), US(900)};
+    int64_t goroutines = gmp_num_goroutines();
+
+    for (int i = 0; i < 2; i++) {
+        struct bell bell = {.period = periods[i]};
+        gmp_timer *timer = start(&bell, US(500), keep_pace);
+        int rings;
+
+        AWAIT(atomic_load(&bell.rings) >= 20);
+        CHECK_EQ(gmp_timer_stop(timer), 1); /* the next tick is pending */
+        CHECK_EQ(gmp_timer_stop(timer), 0);
+        settle(goroutines);
+        rings = atomic_load(&bell.rings);
+        CHECK_OK(gmp_sleep(MS(3)));
+        CHECK_EQ(atomic_load(&bell.rings), rings);
+        gmp_timer_free(timer);
+    }
+}
+
+static void stop_at_third(void *arg)
+{
+    struct bell *bell = arg;
+
+    if (atomic_fetch_add(&bell->rings, 1) == 2)
+        CHECK_EQ(gmp_timer_stop(timer_of(bell)), 1);
+}
+
+static void stops_itself(void *arg)
+{
+    struct bell bell = {.period = US(50)};
+    int64_t goroutines = gmp_num_goroutines();
+    gmp_timer *timer = start(&bell, 0, stop_at_third);
+
+    AWAIT(atomic_load(&bell.rings) >= 3);
+    settle(goroutines);
+    CHECK_EQ(atomic_load(&bell.rings), 3);
+    CHECK_EQ(gmp_timer_stop(timer), 0);
+    gmp_timer_free(timer);
+}
+
+static gmp_chan *gate;
+static _Atomic int64_t released;
+
+/* The first run lasts until the gate opens. The tick of run 1 may have come
+ * a moment before that, late as it was; no other one is an old one. */
+static void linger_first(void *arg)
+{
+    struct bell *bell = arg;
+    int n = atomic_load(&bell->rings);
+
+    if (n > 1)
+        CHECK(gmp_now() >= atomic_load(&released) + (n - 2) * bell->period);
+    atomic_fetch_add(&bell->rings, 1);
+    if (n > 0)
+        return;
+    CHECK_EQ(gmp_chan_recv(gate, NULL), -EPIPE);
+    atomic_store(&released, gmp_now());
+}
+
+static void misses_ticks(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines();
+    struct bell bell = {.period = MS(1)};
+    gmp_timer *timer;
+
+    gate = gmp_chan_make(0, 0);
+    timer = start(&bell, 0, linger_first);
+    AWAIT(atomic_load(&bell.rings) == 1);
+    CHECK_OK(gmp_sleep(MS(20)));
+    CHECK_EQ(atomic_load(&bell.rings), 1);
+    CHECK_OK(gmp_chan_close(gate));
+    AWAIT(atomic_load(&bell.rings) >= 12);
+    gmp_timer_free(timer);
+    settle(goroutines);
+    gmp_chan_unref(gate);
+}
+
+static void linger(void *arg)
+{
+    struct bell *bell = arg;
+
+    atomic_fetch_add(&bell->rings, 1);
+    CHECK_EQ(gmp_chan_recv(gate, NULL), -EPIPE);
+    atomic_fetch_add(&bell->inside, 1);
+}
+
+/* Whatever is done to the timer while its function runs does not wait for
+ * that function, and is the end of it. */
+static void ended_while_it_runs(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines();
+
+    for (int i = 0; i < 6; i++) {
+        struct bell bell = {.period = i % 2 ? US(10) : 0};
+        gmp_timer *timer;
+
+        gate = gmp_chan_make(0, 0);
+        timer = start(&bell, 0, linger);
+        AWAIT(atomic_load(&bell.rings) == 1);
+        if (i < 4)
+            CHECK_EQ(gmp_timer_stop(timer), i % 2);
+        if (i >= 2)
+            gmp_timer_free(timer);
+        CHECK_EQ(atomic_load(&bell.inside), 0);
+        CHECK_OK(gmp_chan_close(gate));
+        AWAIT(atomic_load(&bell.inside) == 1);
+        settle(goroutines);
+        CHECK_EQ(atomic_load(&bell.rings), 1);
+        if (i < 2)
+            gmp_timer_free(timer);
+        gmp_chan_unref(gate);
+    }
+}
+
+static void free_first(void *arg)
+{
+    struct bell *bell = arg;
+
+    gmp_timer_free(timer_of(bell));
+    atomic_fetch_add(&bell->rings, 1);
+}
+
+static void frees_itself(void *arg)
+{
+    static struct bell bells[500];
+    int64_t goroutines = gmp_num_goroutines();
+
+    memset(bells, 0, sizeof bells);
+    for (int i = 0; i < 500; i++) {
+        bells[i].period = i % 2 ? US(5) : 0;
+        start(&bells[i], US(i % 30), free_first);
+    }
+    for (int i = 0; i < 500; i++)
+        AWAIT(bells[i].rings > 0);
+    settle(goroutines);
+    for (int i = 0; i < 500; i++)
+        CHECK_EQ(bells[i].rings, 1);
+}
+
+static void reset_arms_again(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines();
+    struct bell bell = {.period = 0};
+    gmp_timer *timer = start(&bell, FAR, ring);
+    static const int64_t spans[] = {MS(2), 0, INT64_MIN, US(30), -1};
+
+    /* From pending, from fired, and from stopped. */
+    for (int i = 0; i < 5; i++) {
+        reset(&bell, spans[i]);
+        AWAIT(atomic_load(&bell.rings) == i + 1);
+    }
+    settle(goroutines);
+    CHECK_EQ(gmp_timer_stop(timer), 0);
+    reset(&bell, FAR);
+    reset(&bell, INT64_MAX);
+    CHECK_EQ(gmp_timer_stop(timer), 1);
+    reset(&bell, US(10));
+    AWAIT(atomic_load(&bell.rings) == 6);
+    CHECK_EQ(gmp_timer_stop(timer), 0);
+    reset(&bell, FAR);
+    gmp_timer_free(timer); /* still pending */
+    CHECK_EQ(atomic_load(&bell.rings), 6);
+}
+
+static void reset_keeps_the_period(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines();
+    struct bell fast = {.period = US(700)}, slow = {.period = FAR};
+    gmp_timer *timer = start(&fast, FAR, keep_pace);
+
+    reset(&fast, MS(1));
+    AWAIT(atomic_load(&fast.rings) >= 6);
+    gmp_timer_free(timer);
+    settle(goroutines);
+
+    timer = start(&slow, 0, ring);
+    for (int i = 1; i <= 3; i++) {
+        AWAIT(atomic_load(&slow.rings) == i);
+        settle(goroutines);
+        if (i < 3)
+            reset(&slow, US(50));
+    }
+    CHECK_EQ(gmp_timer_stop(timer), 1); /* an hour before the next one */
+    CHECK_EQ(gmp_timer_stop(timer), 0);
+    gmp_timer_free(timer);
+}
+
+static void ring_again(void *arg)
+{
+    struct bell *bell = arg;
+
+    if (atomic_fetch_add(&bell->rings, 1) < 49)
+        CHECK_OK(gmp_timer_reset(timer_of(bell), US(20)));
+}
+
+static void resets_itself(void *arg)
+{
+    struct bell bell = {.period = 0};
+    int64_t goroutines = gmp_num_goroutines();
+    gmp_timer *timer = start(&bell, 0, ring_again);
+
+    AWAIT(atomic_load(&bell.rings) >= 50);
+    settle(goroutines);
+    CHECK_EQ(atomic_load(&bell.rings), 50);
+    CHECK_EQ(gmp_timer_stop(timer), 0);
+    gmp_timer_free(timer);
+}
+
+static struct bell races[RACES];
+
+static void stop(struct bell *bell)
+{
+    int stopped = gmp_timer_stop(timer_of(bell));
+
+    CHECK(stopped == 0 || stopped == 1);
+    atomic_fetch_add(&bell->stops, stopped);
+}
+
+/* Stops each timer a moment after its start, as well as it can. */
+static void stop_each(void *arg)
+{
+    uint64_t seed = (uint64_t)(intptr_t)arg;
+
+    for (int i = 0; i < RACES; i++) {
+        timer_of(&races[i]);
+        spin_ns(US(below(&seed, 25)));
+        stop(&races[i]);
+    }
+}
+
+/* Either one stop was in time, or the function ran once. */
+static void stop_is_exact(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines();
+    uint64_t seed = (uint64_t)goroutines;
+    gmp_g *gs[2];
+    int stops = 0;
+
+    memset(races, 0, sizeof races);
+    for (intptr_t i = 0; i < 2; i++)
+        gs[i] = spawn(stop_each, (void *)i);
+    for (int i = 0; i < RACES; i++) {
+        int64_t ns = US(below(&seed, i % 5 ? 30 : 1000));
+
+        start(&races[i], i % 7 ? ns : 0, ring);
+        if (below(&seed, 3) == 0)
+            spin_ns(US(below(&seed, 30)));
+        if (below(&seed, 3) == 0)
+            stop(&races[i]);
+    }
+    CHECK_OK(gmp_join(gs[0]));
+    CHECK_OK(gmp_join(gs[1]));
+    settle(goroutines);
+    for (int i = 0; i < RACES; i++) {
+        CHECK_EQ(races[i].stops + races[i].rings, 1);
+        stops += races[i].stops;
+        gmp_timer_free(races[i].timer);
+    }
+    CHECK(stops > 0 && stops < RACES);
+}
+
+/* A timer that is put off for an hour. */
+struct delay {
+    gmp_timer *timer;
+    atomic_bool put_off; /* the reset has returned */
+    atomic_int runs, late;
+};
+
+static struct delay delays[RACES];
+static atomic_int leaders; /* that put all off; many while we start */
+
+static void note_lateness(void *arg)
+{
+    struct delay *delay = arg;
+
+    delay->late += delay->put_off;
+    delay->runs++;
+}
+
+static void put_off(struct delay *delay)
+{
+    CHECK_OK(gmp_timer_reset(delay->timer, FAR));
+    atomic_store(&delay->put_off, true);
+}
+
+static void put_all_off(void *arg)
+{
+    note_lateness(arg);
+    if (atomic_fetch_add(&leaders, 1) == 0)
+        for (int i = 0; i < FLOCK; i++)
+            put_off(&delays[i]);
+}
+
+/* No function begins after the reset. One that had begun may take note of
+ * the time only afterwards, if its thread is held up within a few
+ * instructions: that is rare. */
+static void judge_delays(int n, int64_t goroutines)
+{
+    int late = 0, runs = 0;
+
+    for (int i = 0; i < n; i++)
+        AWAIT(delays[i].put_off || delays[i].runs);
+    settle(goroutines);
+    for (int i = 0; i < n; i++) {
+        late += delays[i].late;
+        runs += delays[i].runs;
+        CHECK_EQ(gmp_timer_stop(delays[i].timer), delays[i].put_off);
+        CHECK_EQ(gmp_timer_stop(delays[i].timer), 0);
+        gmp_timer_free(delays[i].timer);
+    }
+    CHECK(late <= n / 10);
+    CHECK(runs > 0);
+    memset(delays, 0, sizeof delays);
+}
+
+static void reset_is_exact(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines();
+    uint64_t seed = (uint64_t)goroutines;
+
+    for (int i = 0; i < RACES; i++) {
+        delays[i].timer = gmp_timer_start(US(below(&seed, 20)),
+                                          below(&seed, 3) ? 0 : US(10),
+                                          note_lateness, &delays[i]);
+        spin_ns(US(below(&seed, below(&seed, 5) ? 25 : 150)));
+        put_off(&delays[i]);
+        if (below(&seed, 4) == 0)
+            gmp_yield();
+    }
+    judge_delays(RACES, goroutines);
+}
+
+/* They fire at once, and with one processor they are all on their way when
+ * the first one begins. */
+static void reset_takes_back(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines(), due;
+    int procs = gmp_set_maxprocs(1);
+
+    for (int round = 0; round < 10; round++) {
+        atomic_store(&leaders, FLOCK);
+        due = gmp_after_ns(MS(1));
+        for (int i = 0; i < FLOCK; i++)
+            delays[i].timer = gmp_timer_start(due - gmp_now(), 0,
+                                              put_all_off, &delays[i]);
+        atomic_store(&leaders, 0);
+        judge_delays(FLOCK, goroutines);
+    }
+    gmp_set_maxprocs(procs);
+}
+
+static void free_is_exact(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines();
+    uint64_t seed = (uint64_t)goroutines;
+
+    memset(races, 0, sizeof races);
+    for (int i = 0; i < RACES; i++) {
+        start(&races[i], US(below(&seed, 20)), ring);
+        spin_ns(US(below(&seed, 25)));
+        gmp_timer_free(races[i].timer);
+    }
+    settle(goroutines);
+    for (int i = 0; i < RACES; i++)
+        CHECK(races[i].rings <= 1);
+}
+
+static struct bell crowd[MANY];
+
+static void many_fire(void *arg)
+{
+    int64_t goroutines = gmp_num_goroutines();
+    uint64_t seed = 5;
+
+    memset(crowd, 0, sizeof crowd);
+    atomic_store(&all_rings, 0);
+    for (int i = 0; i < MANY; i++)
+        start(&crowd[i], US(below(&seed, 100000)), ring);
+    AWAIT(atomic_load(&all_rings) >= MANY);
+    settle(goroutines);
+    for (int i = 0; i < MANY; i++) {
+        CHECK_EQ(atomic_load(&crowd[i].rings), 1);
+        CHECK_EQ(gmp_timer_stop(crowd[i].timer), 0);
+        gmp_timer_free(crowd[i].timer);
+    }
+}
+
+static void many_stop(void *arg)
+{
+    memset(crowd, 0, sizeof crowd);
+    atomic_store(&all_rings, 0);
+    for (int i = 0; i < MANY; i++)
+        start(&crowd[i], FAR + i % 1000, ring);
+    for (long i = 0; i < MANY; i++) {
+        struct bell *bell = &crowd[i * 7919 % MANY];
+
+        if (i % 3)
+            CHECK_EQ(gmp_timer_stop(bell->timer), 1);
+        if (i % 3 == 1)
+            CHECK_EQ(gmp_timer_stop(bell->timer), 0);
+        gmp_timer_free(bell->timer);
+    }
+    CHECK_EQ(atomic_load(&all_rings), 0);
+}
+
+static void memory_comes_back(void)
+{
+    long rss = status_value("/proc/self/status", "VmRSS:");
+
+    for (int i = 0; i < 2 * MANY; i++)
+        gmp_timer_free(gmp_timer_start(FAR, i % 2, ring, NULL));
+    CHECK(status_value("/proc/self/status", "VmRSS:") - rss < 8192);
+}
+
+int test_main(int argc, char **argv)
+{
+    static const gmp_fn cases[] = {
+        fires_once,      stops_once,       mistakes_are_errors,
+        ticks,           stops_itself,     runs_on_its_own_goroutine,
+        misses_ticks,    frees_itself,     ended_while_it_runs,
+        resets_itself,   reset_arms_again, reset_keeps_the_period,
+        stop_is_exact,   reset_is_exact,   reset_takes_back,
+        free_is_exact,
+    };
+
+    CHECK_OK(gmp_wait_init());
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cases[i](NULL);                            /* from a host thread */
+        CHECK_OK(gmp_join(spawn(cases[i], NULL))); /* from a goroutine */
+    }
+    many_fire(NULL);
+    many_stop(NULL);
+    CHECK_OK(gmp_join(spawn(many_fire, NULL)));
+    CHECK_OK(gmp_join(spawn(many_stop, NULL)));
+    memory_comes_back();
+    return 0;
+}
