@@ -27,7 +27,7 @@ PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
 .PHONY: all help run examples test loom stress header lint install uninstall \
-        clean need-build need-examples need-test FORCE
+        clean need-build need-http need-examples need-test FORCE
 
 all: need-build $(PRODUCTS) ## build the library, shared and static
 
@@ -50,7 +50,14 @@ package_objcopy    = binutils
 need-build:
 	@:$(call need,$(CARGO) $(CC) ld objcopy ar readelf)
 
-need-examples: need-build
+# The parser of HTTP that the web server is built with.
+HAS_PARSER = $(shell echo '\#include <http_parser.h>' | \
+    $(CC) $(CFLAGS) -E - >/dev/null 2>&1 && echo yes)
+need-http: need-build
+	@:$(if $(HAS_PARSER),,$(error http_parser.h is missing: please install \
+	    the development files of http-parser (Debian: libhttp-parser-dev)))
+
+need-examples: need-http
 	@:$(call need,$(CXX))
 
 need-test: need-examples
@@ -81,6 +88,8 @@ $(LIB)/libgmprt.so: $(LIB)/$(SONAME)
 # be redirected to the other's. The second `ld -r` drops the undefined symbols
 # that no one asks for any more: the first leaves them as locals, and objcopy
 # would take these for demands. Rust's own objects carry bitcode; it goes.
+# glibc's getaddrinfo does not work in static programs, and a demand for it
+# would make every one of them larger, with a warning: it is a wish (os/net.rs).
 PUBLIC = gmp_* _cgo_* _rt0_*
 ROOTS  = $$(readelf --dyn-syms -W $< | awk '$$7 != "UND" && \
            $$8 ~ /^(gmp_|_cgo_|_rt0_)/ { print "-u", $$8 }')
@@ -90,7 +99,8 @@ $(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a
 	    -o $(LIB)/reached.o $(RELEASE)/libgmprt.a
 	ld -r -o $(LIB)/gmprt.o $(LIB)/reached.o
 	objcopy -w $(PUBLIC:%=--keep-global-symbol='%') \
-	    --weaken-symbol='_cgo_*' -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
+	    --weaken-symbol='_cgo_*' --weaken-symbol=getaddrinfo \
+	    --weaken-symbol=freeaddrinfo -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
 	rm -f $@
 	ar rcsD $@ $(LIB)/gmprt.o
 	rm $(LIB)/reached.o $(LIB)/gmprt.o
@@ -109,7 +119,8 @@ header: need-build ## make include/gmp.h anew from src/ffi
 
 # --- The examples -----------------------------------------------------------
 
-EXAMPLES = hello sieve pool ratelimit pipeline semaphore wordfreq
+EXAMPLES = hello sieve pool ratelimit pipeline semaphore wordfreq echo fetch
+HTTPD    = $(wildcard examples-c/httpd*.c)
 WARN     = -Wall -Wextra -Wpedantic -Werror
 C        = $(CC) -std=gnu11 $(WARN) $(CFLAGS) -Iinclude
 CPP      = $(CXX) -std=c++17 $(WARN) $(CXXFLAGS) -Iinclude
@@ -118,13 +129,15 @@ STATIC   = $(LIB)/libgmprt.a $(PRIVATE_LIBS) $(LDFLAGS)
 ENTRY    = -Wl,-e,_rt0_amd64_linux $(LIB)/libgmprt_rt0.a
 
 PROGRAMS = $(EXAMPLES:%=$(BIN)/%) $(EXAMPLES:%=$(BIN)/%-static) \
+           $(BIN)/httpd $(BIN)/httpd-static \
            $(BIN)/host $(BIN)/host-static $(BIN)/entry $(BIN)/entry-static \
            $(BIN)/plugin_host $(BIN)/plugin.so
 
 examples: need-examples $(PROGRAMS) ## build the example programs
 
-run: need-build $(BIN)/wordfreq ## count words, a goroutine a file; DIR=PATH: yours
+run: need-http $(BIN)/wordfreq $(BIN)/httpd $(BIN)/fetch ## count words, serve files
 	$(BIN)/wordfreq $(DIR)
+	$(BIN)/fetch $(BIN)/httpd examples-c
 
 $(EXAMPLES:%=$(BIN)/%): $(BIN)/%: examples-c/%.c include/gmp.h $(PRODUCTS)
 	@mkdir -p $(@D)
@@ -134,6 +147,15 @@ $(EXAMPLES:%=$(BIN)/%-static): $(BIN)/%-static: examples-c/%.c include/gmp.h \
                                $(PRODUCTS)
 	@mkdir -p $(@D)
 	$(C) -o $@ $< $(STATIC)
+
+$(BIN)/httpd: $(HTTPD) examples-c/httpd.h include/gmp.h $(PRODUCTS) | need-http
+	@mkdir -p $(@D)
+	$(C) -o $@ $(HTTPD) -lhttp_parser $(SHARED)
+
+$(BIN)/httpd-static: $(HTTPD) examples-c/httpd.h include/gmp.h $(PRODUCTS) | \
+                     need-http
+	@mkdir -p $(@D)
+	$(C) -o $@ $(HTTPD) -lhttp_parser $(STATIC)
 
 $(BIN)/host: examples-c/host.cc include/gmp.h $(PRODUCTS)
 	@mkdir -p $(@D)

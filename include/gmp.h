@@ -31,6 +31,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Of <sys/socket.h>, <sys/uio.h> and <netdb.h>, which would bring in such
+ * names as send. A socklen_t is an unsigned int. */
+struct addrinfo;
+struct iovec;
+struct msghdr;
+struct sockaddr;
+
 /* A goroutine may go on on another thread after any call that parks, and errno
  * belongs to the thread. The C library declares its address constant, so that
  * compilers keep it in a register; this declaration does not. Define
@@ -74,6 +81,16 @@ extern int *gmp_errno_address(void) __asm__("__errno_location");
  * In `gmp_case.op`: receive into `*elem` from `ch`.
  */
 #define GMP_RECV 2
+
+/**
+ * For gmp_wait_fd: reading would not wait.
+ */
+#define GMP_READABLE 1
+
+/**
+ * For gmp_wait_fd: writing would not wait.
+ */
+#define GMP_WRITABLE 2
 
 /**
  * A channel; freed when its last reference goes.
@@ -1072,7 +1089,8 @@ int gmp_group_cancel(struct gmp_group *gr);
 /**
  * Cancels the group, waits until all members have ended, which nothing
  * interrupts, and frees it. NULL does nothing. A member that frees its own
- * group is a fatal error, and so is a wait from inside an unlockf. Parks the goroutine; blocks a host thread.
+ * group is a fatal error, and so is a wait from inside an unlockf. Parks the
+ * goroutine; blocks a host thread.
  *
  * Required:
  * `gr`: null, or a group that nobody uses any more but its members.
@@ -1177,6 +1195,627 @@ struct gmp_chan *gmp_after(int64_t ns);
  * blocks.
  */
 struct gmp_chan *gmp_tick(int64_t period_ns);
+
+/**
+ * Waits until `fd` is ready for `events`, GMP_READABLE or GMP_WRITABLE or
+ * both, or until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for none).
+ * For calls of other libraries on their own descriptors.
+ *
+ * Returns those of `events` that it is ready for, both after an error or the
+ * end of a connection; -ETIMEDOUT; -EBADF, also if gmp_close closes it
+ * meanwhile; -EINVAL for other events; -ECANCELED; -EDEADLK from inside an
+ * unlockf; -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. Parks the goroutine; blocks a
+ * host thread.
+ */
+int gmp_wait_fd(int fd, int events, int64_t deadline);
+
+/**
+ * Reads up to `n` bytes from `fd`, as read(2), and waits where that would.
+ * Works on any descriptor, in blocking or non-blocking mode, which stays as it
+ * is: the goroutine waits, and no thread.
+ *
+ * On a file on a disk it takes as long as the disk does; deadlines and cancels
+ * count before it starts only. On a terminal another reader may be faster, and
+ * then a thread waits.
+ *
+ * Returns the count; 0 at the end; a negative errno: those of read(2) but for
+ * EINTR and EAGAIN; -EINVAL for a null `buf`; -EBADF, also if gmp_close closes
+ * it meanwhile; -ECANCELED; -EDEADLK from inside an unlockf where it would
+ * have to wait. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `buf`: null, or `n` bytes that may be written.
+ */
+ssize_t gmp_read(int fd, void *buf, size_t n);
+
+/**
+ * gmp_read until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_read.
+ */
+ssize_t gmp_read_until(int fd, void *buf, size_t n, int64_t deadline);
+
+/**
+ * Writes up to `n` bytes to `fd`, as write(2), and waits where that would.
+ * SIGPIPE is not raised. Else as gmp_read.
+ *
+ * Returns the count, which may be less than `n`; a negative errno: those of
+ * write(2) but for EINTR and EAGAIN; and as gmp_read. Parks the goroutine;
+ * blocks a host thread.
+ *
+ * Required:
+ * `buf`: null, or `n` bytes that may be read.
+ */
+ssize_t gmp_write(int fd, const void *buf, size_t n);
+
+/**
+ * gmp_write until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_write.
+ */
+ssize_t gmp_write_until(int fd, const void *buf, size_t n, int64_t deadline);
+
+/**
+ * Reads all `n` bytes from `fd`, or what comes before the end, by gmp_read.
+ *
+ * Returns the count, less than `n` at the end of the file; a negative errno as
+ * gmp_read, and how many bytes were done before is not told: the _until
+ * twin tells it. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `buf`: null, or `n` bytes that may be written.
+ */
+ssize_t gmp_read_full(int fd, void *buf, size_t n);
+
+/**
+ * gmp_read_full until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none).
+ *
+ * `done`: NULL, or set to how many bytes were done, also with an error.
+ *
+ * Returns 0; -ETIMEDOUT; a negative errno as gmp_read_full.
+ *
+ * Required:
+ * As gmp_read_full; `done`: null or writable.
+ */
+int gmp_read_full_until(int fd,
+                        void *buf,
+                        size_t n,
+                        size_t *done,
+                        int64_t deadline);
+
+/**
+ * Writes all `n` bytes to `fd`, by gmp_write.
+ *
+ * Returns the count; a negative errno as
+ * gmp_write, and how many bytes were done before is not told: the _until
+ * twin tells it. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `buf`: null, or `n` bytes that may be read.
+ */
+ssize_t gmp_write_all(int fd, const void *buf, size_t n);
+
+/**
+ * gmp_write_all until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none).
+ *
+ * `done`: NULL, or set to how many bytes were done, also with an error.
+ *
+ * Returns 0; -ETIMEDOUT; a negative errno as gmp_write_all.
+ *
+ * Required:
+ * As gmp_write_all; `done`: null or writable.
+ */
+int gmp_write_all_until(int fd,
+                        const void *buf,
+                        size_t n,
+                        size_t *done,
+                        int64_t deadline);
+
+/**
+ * gmp_read into several buffers, as readv(2).
+ *
+ * Required:
+ * `iov`: `n` vectors whose buffers may be written.
+ */
+ssize_t gmp_readv(int fd, const struct iovec *iov, int n);
+
+/**
+ * gmp_readv until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_readv.
+ */
+ssize_t gmp_readv_until(int fd,
+                        const struct iovec *iov,
+                        int n,
+                        int64_t deadline);
+
+/**
+ * gmp_write from several buffers, as writev(2).
+ *
+ * Required:
+ * `iov`: `n` vectors whose buffers may be read.
+ */
+ssize_t gmp_writev(int fd, const struct iovec *iov, int n);
+
+/**
+ * gmp_writev until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_writev.
+ */
+ssize_t gmp_writev_until(int fd,
+                         const struct iovec *iov,
+                         int n,
+                         int64_t deadline);
+
+/**
+ * Receives a message, as recvmsg(2), with its ancillary data, and waits where
+ * that would. MSG_WAITALL has no effect.
+ *
+ * Returns the count; a negative errno: those of recvmsg(2) but for EINTR and
+ * EAGAIN; -EINVAL for a null `msg`; and as gmp_read. Parks the goroutine;
+ * blocks a host thread.
+ *
+ * Required:
+ * `msg`: null, or a message whose buffers may be written.
+ */
+ssize_t gmp_recvmsg(int fd, struct msghdr *msg, int flags);
+
+/**
+ * gmp_recvmsg until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_recvmsg.
+ */
+ssize_t gmp_recvmsg_until(int fd,
+                          struct msghdr *msg,
+                          int flags,
+                          int64_t deadline);
+
+/**
+ * Sends a message, as sendmsg(2), with its ancillary data, and waits where
+ * that would. SIGPIPE is not raised.
+ *
+ * Returns the count; a negative errno: those of sendmsg(2) but for EINTR and
+ * EAGAIN; -EINVAL for a null `msg`; and as gmp_read. Parks the goroutine;
+ * blocks a host thread.
+ *
+ * Required:
+ * `msg`: null, or a message whose buffers may be read.
+ */
+ssize_t gmp_sendmsg(int fd, const struct msghdr *msg, int flags);
+
+/**
+ * gmp_sendmsg until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_sendmsg.
+ */
+ssize_t gmp_sendmsg_until(int fd,
+                          const struct msghdr *msg,
+                          int flags,
+                          int64_t deadline);
+
+/**
+ * Receives a datagram or bytes, as recvfrom(2), and waits where that would.
+ * Else as gmp_recvmsg.
+ *
+ * `addr`, `len`: NULL, or where the sender's address goes and how large that
+ * is.
+ *
+ * Returns as gmp_recvmsg. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `buf`: `n` bytes that may be written; `addr`, `len`: null, or valid.
+ */
+ssize_t gmp_recvfrom(int fd,
+                     void *buf,
+                     size_t n,
+                     int flags,
+                     struct sockaddr *addr,
+                     unsigned int *len);
+
+/**
+ * gmp_recvfrom until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_recvfrom.
+ */
+ssize_t gmp_recvfrom_until(int fd,
+                           void *buf,
+                           size_t n,
+                           int flags,
+                           struct sockaddr *addr,
+                           unsigned int *len,
+                           int64_t deadline);
+
+/**
+ * Sends a datagram or bytes, as sendto(2), and waits where that would. Else as
+ * gmp_sendmsg.
+ *
+ * `addr`: NULL, or the receiver's address of `len` bytes.
+ *
+ * Returns as gmp_sendmsg. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `buf`: `n` bytes that may be read; `addr`: null, or `len` bytes.
+ */
+ssize_t gmp_sendto(int fd,
+                   const void *buf,
+                   size_t n,
+                   int flags,
+                   const struct sockaddr *addr,
+                   unsigned int len);
+
+/**
+ * gmp_sendto until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_sendto.
+ */
+ssize_t gmp_sendto_until(int fd,
+                         const void *buf,
+                         size_t n,
+                         int flags,
+                         const struct sockaddr *addr,
+                         unsigned int len,
+                         int64_t deadline);
+
+/**
+ * Accepts a connection, as accept(2), and waits for one. The socket that
+ * listens is put into non-blocking mode and stays so; the new one is in
+ * blocking mode, which no gmp_ call minds, and closed on exec.
+ *
+ * `addr`, `len`: NULL, or where the client's address goes and how large that
+ * is.
+ *
+ * Returns the descriptor; a negative errno: those of accept(2) but for EINTR,
+ * EAGAIN and ECONNABORTED: of these -EMFILE and -ENFILE leave the client
+ * waiting; and as gmp_read. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `addr`, `len`: null, or valid.
+ */
+int gmp_accept(int fd, struct sockaddr *addr, unsigned int *len);
+
+/**
+ * gmp_accept until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_accept.
+ */
+int gmp_accept_until(int fd,
+                     struct sockaddr *addr,
+                     unsigned int *len,
+                     int64_t deadline);
+
+/**
+ * Connects a socket, as connect(2), and waits until it is connected. A socket
+ * in blocking mode is in non-blocking mode meanwhile.
+ *
+ * Returns 0; a negative errno: those of connect(2) but for EINTR, EAGAIN,
+ * EINPROGRESS and EALREADY; -EINVAL for a null `addr`; and as gmp_read. After
+ * -ETIMEDOUT and -ECANCELED it may connect all the same: close it. Parks the
+ * goroutine; blocks a host thread.
+ *
+ * Required:
+ * `addr`: null, or an address of `len` bytes.
+ */
+int gmp_connect(int fd, const struct sockaddr *addr, unsigned int len);
+
+/**
+ * gmp_connect until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_connect.
+ */
+int gmp_connect_until(int fd,
+                      const struct sockaddr *addr,
+                      unsigned int len,
+                      int64_t deadline);
+
+/**
+ * Closes `fd`, as close(2): who waits on it in a gmp_ call gets -EBADF.
+ * close(2) itself does not wake them; they are when the number is used again
+ * in a gmp_ call that waits.
+ *
+ * Returns 0, or a negative errno of close(2). Never waits for others.
+ */
+int gmp_close(int fd);
+
+/**
+ * Makes a socket that listens, with SO_REUSEADDR, in non-blocking mode and
+ * closed on exec.
+ *
+ * `network`: "tcp", "tcp4", "tcp6" or "unix". `address`: "host:port",
+ * "[::1]:port", ":port" for all addresses (with "tcp", of IPv6 and IPv4), or
+ * a path.
+ *
+ * Returns the descriptor; -EINVAL for null, or an address without a port;
+ * -EPROTONOSUPPORT for another network; -ENOENT for no such host or service;
+ * a negative errno of bind(2) or listen(2); -ECANCELED. Parks the goroutine
+ * while a name is looked up; blocks a host thread.
+ *
+ * Required:
+ * `network`, `address`: null, or C strings.
+ */
+int gmp_listen(const char *network, const char *address);
+
+/**
+ * Makes a socket that is connected, in blocking mode and closed on exec.
+ * Where a name has several addresses, they race as RFC 8305 says: IPv6 and
+ * IPv4 in turn, one more each quarter of a second or once one has failed.
+ *
+ * `network`, `address`: as of gmp_listen; ":port" is this machine's.
+ *
+ * Returns the descriptor; -EINVAL, -EPROTONOSUPPORT, -ENOENT as gmp_listen;
+ * -EAGAIN if the name servers do not answer; what connect(2) said of the last
+ * address, such as -ECONNREFUSED; -ECANCELED; -EDEADLK from inside an unlockf.
+ * Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `network`, `address`: null, or C strings.
+ */
+int gmp_dial(const char *network, const char *address);
+
+/**
+ * gmp_dial until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for none):
+ * then -ETIMEDOUT.
+ *
+ * Required:
+ * As gmp_dial.
+ */
+int gmp_dial_until(const char *network, const char *address, int64_t deadline);
+
+/**
+ * getaddrinfo(3) that stalls nobody else: it runs on a goroutine of its own.
+ *
+ * `res`: a list that freeaddrinfo frees.
+ *
+ * Returns 0; -ENOENT for no such host or service; -EAGAIN if the name servers
+ * do not answer; -EINVAL, also for null `res`; -EAFNOSUPPORT; -ENOMEM; -EIO;
+ * -ENOSYS in a statically linked program that does not use getaddrinfo
+ * itself; -ECANCELED; -EDEADLK from inside an unlockf. Parks the goroutine;
+ * blocks a host thread.
+ *
+ * Required:
+ * As getaddrinfo.
+ */
+int gmp_getaddrinfo(const char *node,
+                    const char *service,
+                    const struct addrinfo *hints,
+                    struct addrinfo **res);
+
+/**
+ * gmp_getaddrinfo until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT.
+ *
+ * Required:
+ * As getaddrinfo.
+ */
+int gmp_getaddrinfo_until(const char *node,
+                          const char *service,
+                          const struct addrinfo *hints,
+                          struct addrinfo **res,
+                          int64_t deadline);
+
+/**
+ * Opens a file, as open(2). It takes as long as it takes, while other
+ * goroutines go on; a cancel counts before it starts only.
+ *
+ * Returns the descriptor; a negative errno: those of open(2) but for EINTR;
+ * -EINVAL for a null `path`; -ECANCELED. Blocks while the file system does.
+ *
+ * Required:
+ * `path`: null, or a C string.
+ */
+int gmp_open(const char *path, int flags, mode_t mode);
+
+/**
+ * gmp_open, unless `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none) has passed: then -ETIMEDOUT. Once it has started, it ends by itself.
+ *
+ * Required:
+ * As gmp_open.
+ */
+int gmp_open_until(const char *path, int flags, mode_t mode, int64_t deadline);
+
+/**
+ * Writes what the kernel keeps of a file to its disk, as fsync(2). Else as
+ * gmp_open.
+ *
+ * Returns 0; a negative errno: those of fsync(2) but for EINTR; -ECANCELED.
+ * Blocks while the disk does.
+ */
+int gmp_fsync(int fd);
+
+/**
+ * gmp_fsync, unless `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none) has passed: then -ETIMEDOUT. Once it has started, it ends by itself.
+ */
+int gmp_fsync_until(int fd, int64_t deadline);
+
+/**
+ * Reads from a place of a file, as pread(2). Else as gmp_open.
+ *
+ * Returns the count; 0 at the end; a negative errno: those of pread(2) but for
+ * EINTR; -EINVAL for a null `buf`; -ECANCELED. Blocks while the disk does.
+ *
+ * Required:
+ * `buf`: null, or `n` bytes that may be written.
+ */
+ssize_t gmp_pread(int fd, void *buf, size_t n, int64_t offset);
+
+/**
+ * gmp_pread, unless `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none) has passed: then -ETIMEDOUT. Once it has started, it ends by itself.
+ *
+ * Required:
+ * As gmp_pread.
+ */
+ssize_t gmp_pread_until(int fd,
+                        void *buf,
+                        size_t n,
+                        int64_t offset,
+                        int64_t deadline);
+
+/**
+ * Writes to a place of a file, as pwrite(2). Else as gmp_open.
+ *
+ * Returns the count; a negative errno: those of pwrite(2) but for EINTR;
+ * -EINVAL for a null `buf`; -ECANCELED. Blocks while the disk does.
+ *
+ * Required:
+ * `buf`: null, or `n` bytes that may be read.
+ */
+ssize_t gmp_pwrite(int fd, const void *buf, size_t n, int64_t offset);
+
+/**
+ * gmp_pwrite, unless `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none) has passed: then -ETIMEDOUT. Once it has started, it ends by itself.
+ *
+ * Required:
+ * As gmp_pwrite.
+ */
+ssize_t gmp_pwrite_until(int fd,
+                         const void *buf,
+                         size_t n,
+                         int64_t offset,
+                         int64_t deadline);
+
+/**
+ * Copies up to `n` bytes of a file to `out_fd` inside the kernel, as
+ * sendfile(2), and waits where that would. A socket in blocking mode is in
+ * non-blocking mode meanwhile, which its other users see.
+ *
+ * `offset`: NULL for the file's own, or where to begin, which is moved on.
+ *
+ * Returns the count; 0 at the end; a negative errno: those of sendfile(2) but
+ * for EINTR and EAGAIN; and as gmp_write. Parks the goroutine; blocks a host
+ * thread.
+ *
+ * Required:
+ * `offset`: null or valid.
+ */
+ssize_t gmp_sendfile(int out_fd, int in_fd, int64_t *offset, size_t n);
+
+/**
+ * gmp_sendfile until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_sendfile.
+ */
+ssize_t gmp_sendfile_until(int out_fd,
+                           int in_fd,
+                           int64_t *offset,
+                           size_t n,
+                           int64_t deadline);
+
+/**
+ * Moves up to `n` bytes from one descriptor to another, one of which is a
+ * pipe, as splice(2), and waits where that would. Both are in non-blocking
+ * mode meanwhile, which their other users see.
+ *
+ * `off_in`, `off_out`: as of splice(2). `flags`: likewise.
+ *
+ * Returns the count; 0 at the end; a negative errno: those of splice(2) but
+ * for EINTR and EAGAIN; and as gmp_write. Parks the goroutine; blocks a host
+ * thread.
+ *
+ * Required:
+ * `off_in`, `off_out`: null or valid.
+ */
+ssize_t gmp_splice(int fd_in,
+                   int64_t *off_in,
+                   int fd_out,
+                   int64_t *off_out,
+                   size_t n,
+                   unsigned int flags);
+
+/**
+ * gmp_splice until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_splice.
+ */
+ssize_t gmp_splice_until(int fd_in,
+                         int64_t *off_in,
+                         int fd_out,
+                         int64_t *off_out,
+                         size_t n,
+                         unsigned int flags,
+                         int64_t deadline);
+
+/**
+ * Waits for a child, as waitpid(2). For one child (`pid` above 0) the
+ * goroutine waits, by a pidfd; for any of several a thread does, which
+ * deadlines and cancels do not interrupt.
+ *
+ * `status`: NULL, or where its status goes. `options`: as of waitpid(2).
+ *
+ * Returns the child's number, 0 with WNOHANG if it runs still; a negative
+ * errno: those of waitpid(2) but for EINTR; -ECANCELED; -EDEADLK from inside
+ * an unlockf. Parks the goroutine; blocks a host thread.
+ *
+ * Required:
+ * `status`: null or writable.
+ */
+int gmp_waitpid(pid_t pid, int *status, int options);
+
+/**
+ * gmp_waitpid until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
+ * none): then -ETIMEDOUT. One in the past tries once.
+ *
+ * Required:
+ * As gmp_waitpid.
+ */
+int gmp_waitpid_until(pid_t pid, int *status, int options, int64_t deadline);
+
+/**
+ * From now on, whenever the signal `signo` comes, its number is sent on `ch`,
+ * if that has room (signal.Notify): so `ch` needs a buffer. Signals of one
+ * kind that come at once may be one. The process does not end by it then;
+ * a handler that the host has installed before is called as before.
+ *
+ * `ch`: a channel of int. It keeps a reference until gmp_signal_stop.
+ *
+ * Returns 0; -EINVAL for null, elements of another size, or a signal that
+ * cannot be caught or tells of a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL);
+ * -EMFILE, -ENFILE, -ENOMEM. Never blocks.
+ *
+ * Required:
+ * `ch`: null, or a channel to which the caller holds a reference.
+ */
+int gmp_signal_notify(struct gmp_chan *ch, int signo);
+
+/**
+ * Undoes gmp_signal_notify. With the last channel of a signal, the host's
+ * own way with that signal is back.
+ *
+ * Returns 0; -EINVAL for null, or if `ch` did not get that signal. Never
+ * blocks.
+ *
+ * Required:
+ * As gmp_signal_notify.
+ */
+int gmp_signal_stop(struct gmp_chan *ch, int signo);
 
 #ifdef __cplusplus
 }  // extern "C"

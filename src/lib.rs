@@ -10,6 +10,7 @@
 //! | 2 | `stack`, `timers` | goroutine stacks; heaps of deadlines |
 //! | 3 | `gmp` | the data: G, M, P, queues, who holds a P |
 //! | 4 | `arch` | the stack switches of `asm/switch_amd64.S` |
+//! | 5 | `netpoll` | who waits for file descriptors; returns lists |
 //! | 6 | `sched` | policy: who runs what, where, when |
 //! | 7 | `block`; `diag` | everything that parks; everything that looks |
 //! | 8 | `boot` | the start path, once |
@@ -48,6 +49,8 @@ mod diag;
 pub mod ffi;
 #[cfg(not(any(loom, shuttle)))]
 mod gmp;
+#[cfg(not(any(loom, shuttle)))]
+mod netpoll;
 #[cfg(not(any(loom, shuttle)))]
 mod os;
 #[cfg(not(any(loom, shuttle)))]

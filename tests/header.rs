@@ -7,7 +7,7 @@
 use std::{env, fs, path::Path};
 
 /// The files of the C surface, in the order of the header.
-const FILES: [&str; 9] = [
+const FILES: [&str; 13] = [
     "runtime.rs",
     "goroutine.rs",
     "local.rs",
@@ -17,6 +17,10 @@ const FILES: [&str; 9] = [
     "group.rs",
     "time.rs",
     "timer.rs",
+    "io.rs",
+    "net.rs",
+    "file.rs",
+    "process.rs",
 ];
 
 #[test]

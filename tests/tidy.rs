@@ -11,7 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, lowest first. A module uses what is below it, and itself; two
-/// modules of one layer do not know each other.
+/// modules of one layer do not know each other. What `src/model` has for tests
+/// under shuttle in the place of a module belongs to that module's layer.
 const LAYERS: [&[&str]; 10] = [
     &["base"],
     &["os"],
@@ -22,7 +23,7 @@ const LAYERS: [&[&str]; 10] = [
     &["sched"],
     &["block", "diag"],
     &["boot"],
-    &["ffi"],
+    &["ffi", "model"],
 ];
 
 /// C functions that are called outside `os`: file, function, reason.
@@ -49,8 +50,11 @@ const FOREIGN: [(&str, &str); 3] = [
 ];
 
 /// Who may use `thread_local!`: file, reason.
-const THREAD_LOCALS: [(&str, &str); 1] =
-    [("base/lock.rs", "the lock ranks that a thread holds, in debug builds")];
+const THREAD_LOCALS: [(&str, &str); 3] = [
+    ("base/lock.rs", "the lock ranks that a thread holds, in debug builds"),
+    ("model/arch.rs", "shuttle's: a model's threads are its goroutines"),
+    ("model/check.rs", "tests beside one another: the seed of each"),
+];
 
 const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 60;
@@ -71,10 +75,18 @@ struct Source {
 }
 
 impl Source {
-    /// The top-level module that a file of `src` belongs to.
+    /// The top-level module that a file of `src` belongs to, or stands for.
     fn module(&self) -> &str {
-        let first = self.path.split('/').next().unwrap_or("");
-        first.strip_suffix(".rs").unwrap_or(first)
+        let first = |path: &'_ str| -> usize {
+            path.find(['/', '.']).unwrap_or(path.len())
+        };
+        if let Some(model) = self.path.strip_prefix("model/") {
+            let stands_for = &model[..first(model)];
+            if layer(stands_for).is_some() {
+                return stands_for;
+            }
+        }
+        &self.path[..first(&self.path)]
     }
 
     /// The modules that this file declares for unit tests only, as paths

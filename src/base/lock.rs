@@ -50,10 +50,16 @@ pub enum Rank {
     Group,
     /// One timer of a host's.
     Ticker,
+    /// Who wants which signal.
+    Signals,
     /// One channel. Several at once in select, in the order of addresses.
     Chan,
     /// Waiters on addresses: one bucket of `block::parking`.
     Parking,
+    /// The table of descriptors.
+    Netpoll,
+    /// One descriptor.
+    Poll,
     /// The global run queue, idle Ps and idle Ms.
     Sched,
     /// The table of keys.

@@ -21,22 +21,23 @@
 #[cfg(shuttle)]
 use crate::os::memory as libc;
 
-use super::{
-    ticker::Ticker,
-    wait::{Sudog, WaitQ, WakeList, wake},
-};
+use super::ticker::Ticker;
 use crate::{
     base::{
         lock::Rank,
         sync::{AtomicBool, AtomicUsize, Ordering::*},
         throw::fatal,
     },
-    gmp::{G, parkword::WaitKind},
+    gmp::{
+        G,
+        parkword::WaitKind,
+        wait::{Sudog, WaitQ, WakeList},
+    },
     os::{Errno, Result, clock::nanotime},
     sched::{
         cancel,
         lock::RawLock,
-        park::{self, FOREVER, Wait, gopark},
+        park::{self, FOREVER, Wait, gopark, ready, ready_all},
     },
 };
 use core::{
@@ -391,7 +392,7 @@ fn one(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
         match now {
             Now::Done(None) => return Ok(()),
             Now::Done(Some(gp)) => {
-                wake(gp);
+                ready(gp, true);
                 return Ok(());
             }
             Now::Closed => return Err(Errno(libc::EPIPE)),
@@ -503,7 +504,7 @@ pub(crate) fn close(ch: &GmpChan) -> Result<()> {
     ch.recvq.dequeue_all(|_| true, |sg| released.push(sg));
     ch.sendq.dequeue_all(|_| true, |sg| released.push(sg));
     ch.unlock();
-    released.wake();
+    ready_all(released);
     // SAFETY: null, or alive as long as the channel is.
     if let Some(ticker) = unsafe { ch.ticker.as_ref() } {
         ticker.stop();

@@ -12,11 +12,12 @@
 use super::{
     mutex::{self, Mutex},
     parking::{Bucket, End, How, Place, waiter},
-    wait::WakeList,
 };
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
+    gmp::wait::WakeList,
     os::{Errno, Result},
+    sched::park::ready_all,
 };
 use core::ptr;
 
@@ -96,5 +97,5 @@ pub(crate) fn broadcast(c: &Cond) {
     let n = bucket.hand_to_all(&mut list, |_| true);
     count(c, -(n as i32));
     drop(bucket);
-    list.wake();
+    ready_all(list);
 }

@@ -1,6 +1,6 @@
 //! Everything that parks: channels, select, locks, groups, timers.
 //!
-//! All of it waits through one record ([`wait::Sudog`]) and `sched::gopark`,
+//! All of it waits through one record (`gmp::wait`) and `sched::gopark`,
 //! and nothing here touches a run queue. A goroutine that waits here may be
 //! woken by the object, a deadline or a cancel; who loses changes nothing.
 //!
@@ -17,13 +17,20 @@
 
 pub(crate) mod chan;
 pub(crate) mod cond;
+#[cfg(not(shuttle))]
+pub(crate) mod file;
 pub(crate) mod group;
+#[cfg(not(shuttle))]
+pub(crate) mod io;
 pub(crate) mod mutex;
+#[cfg(not(shuttle))]
+pub(crate) mod net;
+#[cfg(not(shuttle))]
+pub(crate) mod notify;
 pub(crate) mod once;
 pub(crate) mod parking;
 pub(crate) mod rwmutex;
 pub(crate) mod select;
 pub(crate) mod sema;
 pub(crate) mod ticker;
-pub(crate) mod wait;
 pub(crate) mod waitgroup;

@@ -11,15 +11,15 @@
 //!    bucket ([`super::parking`]), and only while it is Running.
 //! 2. `runner` is the goid of who runs it, while it does.
 
-use super::{
-    parking::{Bucket, End, How, Place, waiter},
-    wait::WakeList,
-};
+use super::parking::{Bucket, End, How, Place, waiter};
 use crate::{
     base::sync::{AtomicU32, AtomicU64, Ordering::*},
-    gmp::GmpFn,
+    gmp::{GmpFn, wait::WakeList},
     os::{Errno, Result},
-    sched::{cancel, ending, park},
+    sched::{
+        cancel, ending,
+        park::{self, ready_all},
+    },
 };
 use core::{ffi::c_void, ptr};
 
@@ -120,5 +120,5 @@ unsafe extern "C" fn complete(o: *mut c_void) {
     o.state.store(DONE, Release);
     bucket.hand_to_all(&mut list, |_| true);
     drop(bucket);
-    list.wake();
+    ready_all(list);
 }

@@ -28,15 +28,18 @@
 //! 4. Who stops waiting without having been woken gets the bucket locked
 //!    ([`End::Left`]) and sets right what its waiting has changed.
 
-use super::wait::{Sudog, WaitQ, WakeList, wake};
 use crate::{
     base::{lock::Rank, sync::static_of_a_run},
-    gmp::{G, parkword::WaitKind},
+    gmp::{
+        G,
+        parkword::WaitKind,
+        wait::{Sudog, WaitQ, WakeList},
+    },
     os::{Errno, Result, clock::nanotime},
     sched::{
         cancel,
         lock::RawLock,
-        park::{self, FOREVER, Wait, gopark},
+        park::{self, FOREVER, Wait, gopark, ready},
     },
 };
 use core::{cell::Cell, cmp::Ordering, ffi::CStr, mem, ptr};
@@ -100,8 +103,8 @@ impl Place {
     pub(crate) const LAST: Self = Self { front: false, since: 0, wants: 0 };
 }
 
-/// One goroutine that waits on one address, or rather its key. `sg` comes first: a queue's
-/// records are found as waiters.
+/// One goroutine that waits on one address, or rather its key. `sg` comes
+/// first: a queue's records are found as waiters.
 #[repr(C)]
 struct Waiter {
     sg: Sudog,
@@ -151,7 +154,7 @@ impl Woken {
 
     /// Lets it go on.
     pub(crate) fn wake(self) {
-        wake(self.0.gp);
+        ready(self.0.gp, true);
     }
 
     /// Lets it go on later, with others.

@@ -17,14 +17,12 @@
 //! 4. `writers` counts those in the line. One that leaves counts itself out,
 //!    also where somebody has taken its record out in vain before.
 
-use super::{
-    parking::{Bucket, End, How, Place, waiter},
-    wait::WakeList,
-};
+use super::parking::{Bucket, End, How, Place, waiter};
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
+    gmp::wait::WakeList,
     os::{Errno, Result},
-    sched::cancel,
+    sched::{cancel, park::ready_all},
 };
 
 const WRITER: u32 = 1;
@@ -211,5 +209,5 @@ fn settle(rw: &RwMutex, bucket: Bucket<'_>, gives_up: u32) {
         Some((old - gives_up + comes) & !QUEUED | queued)
     });
     drop(bucket);
-    list.wake();
+    ready_all(list);
 }

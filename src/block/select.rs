@@ -24,17 +24,14 @@
 #[cfg(shuttle)]
 use crate::os::memory as libc;
 
-use super::{
-    chan::{Block, GmpChan, Now, Op, may_park, wait_for_ever},
-    wait::{Sudog, wake},
-};
+use super::chan::{Block, GmpChan, Now, Op, may_park, wait_for_ever};
 use crate::{
-    gmp::{G, parkword::WaitKind},
+    gmp::{G, parkword::WaitKind, wait::Sudog},
     os::{Errno, Result},
     sched::{
         cancel,
         find::cheaprand,
-        park::{self, Wait, gopark},
+        park::{self, Wait, gopark, ready},
     },
 };
 use core::{
@@ -201,7 +198,7 @@ fn done(case: &mut Case, now: Now) -> bool {
         Now::Done(waiter) => {
             case.result = 0;
             if let Some(gp) = waiter {
-                wake(gp);
+                ready(gp, true);
             }
         }
     }

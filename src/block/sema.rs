@@ -25,6 +25,13 @@ pub struct Sema {
     state: AtomicU32,
 }
 
+impl Sema {
+    /// One with so many tokens.
+    pub(crate) const fn new(tokens: u32) -> Self {
+        Self { state: AtomicU32::new(tokens) }
+    }
+}
+
 fn one_less(old: u32) -> Option<u32> {
     if old & QUEUED != 0 { None } else { old.checked_sub(1) }
 }

@@ -29,7 +29,7 @@
 #[cfg(shuttle)]
 use crate::os::memory as libc;
 
-use super::{chan::GmpChan, wait::wake};
+use super::chan::GmpChan;
 use crate::{
     base::{
         lock::Rank,
@@ -42,6 +42,7 @@ use crate::{
         enter::Inside,
         lock::{Lock, LockGuard},
         newproc::{NewG, newproc1},
+        park::ready,
         timing,
     },
     timers::{STOPPED, Timer, Timers},
@@ -217,7 +218,7 @@ fn fire(timer: usize, seq: u64) {
         Then::Launch => launch(t),
         Then::Ticked(ch, receiver) => {
             if let Some(gp) = receiver {
-                wake(gp);
+                ready(gp, true);
             }
             // SAFETY: the reference from due.
             unsafe { GmpChan::unref(ptr::from_ref(ch).cast_mut()) };

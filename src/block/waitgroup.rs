@@ -16,14 +16,12 @@
 //! cleared under the bucket's lock, and the counter goes to zero from such a
 //! state under it only.
 
-use super::{
-    parking::{Bucket, End, How, Place, waiter},
-    wait::WakeList,
-};
+use super::parking::{Bucket, End, How, Place, waiter};
 use crate::{
     base::sync::{AtomicU64, Ordering::*},
+    gmp::wait::WakeList,
     os::{Errno, Result},
-    sched::cancel,
+    sched::{cancel, park::ready_all},
 };
 
 /// The word of a `gmp_waitgroup`; zero is an empty group.
@@ -92,7 +90,7 @@ fn add_to_zero(wg: &WaitGroup, delta: i64) -> Result<()> {
     }
     bucket.hand_to_all(&mut list, |_| true);
     drop(bucket);
-    list.wake();
+    ready_all(list);
     Ok(())
 }
 

@@ -112,7 +112,8 @@ pub unsafe extern "C" fn gmp_group_cancel(gr: *mut gmp_group) -> c_int {
 
 /// Cancels the group, waits until all members have ended, which nothing
 /// interrupts, and frees it. NULL does nothing. A member that frees its own
-/// group is a fatal error, and so is a wait from inside an unlockf. Parks the goroutine; blocks a host thread.
+/// group is a fatal error, and so is a wait from inside an unlockf. Parks the
+/// goroutine; blocks a host thread.
 ///
 /// # Safety
 /// `gr`: null, or a group that nobody uses any more but its members.

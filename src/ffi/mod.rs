@@ -12,9 +12,13 @@
 //! - A panic cannot get out: panics abort.
 
 pub mod chan;
+pub mod file;
 pub mod goroutine;
 pub mod group;
+pub mod io;
 pub mod local;
+pub mod net;
+pub mod process;
 pub mod runtime;
 pub mod select;
 pub mod sync;

@@ -31,6 +31,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Of <sys/socket.h>, <sys/uio.h> and <netdb.h>, which would bring in such
+ * names as send. A socklen_t is an unsigned int. */
+struct addrinfo;
+struct iovec;
+struct msghdr;
+struct sockaddr;
+
 /* A goroutine may go on on another thread after any call that parks, and errno
  * belongs to the thread. The C library declares its address constant, so that
  * compilers keep it in a register; this declaration does not. Define

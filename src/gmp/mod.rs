@@ -36,6 +36,8 @@ mod schedt;
 pub mod owner;
 pub mod parkword;
 pub mod runq;
+#[cfg(not(loom))]
+pub(crate) mod wait;
 
 #[cfg(not(loom))]
 pub(crate) use self::{

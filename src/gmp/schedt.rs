@@ -66,6 +66,8 @@ pub(crate) struct Sched {
     /// Until when it sleeps.
     pub polluntil: AtomicI64,
     pub pollnote: Note,
+    /// It sleeps in the poller, not on the note.
+    pub pollnet: AtomicBool,
     /// Live goroutines of the host (Go's gcount less ngsys).
     pub ngoroutines: AtomicI64,
     /// Host threads that wait in a call without a deadline.
@@ -106,6 +108,7 @@ pub(crate) static SCHED: Sched = Sched {
     lastpoll: AtomicI64::new(1),
     polluntil: AtomicI64::new(0),
     pollnote: Note::new(),
+    pollnet: AtomicBool::new(false),
     ngoroutines: AtomicI64::new(0),
     nhostwait: AtomicI32::new(0),
     mains: AtomicI32::new(0),

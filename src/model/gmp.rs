@@ -5,6 +5,8 @@
 
 #[path = "../gmp/parkword.rs"]
 pub mod parkword;
+#[path = "../gmp/wait.rs"]
+pub(crate) mod wait;
 
 use crate::{base::throw::throw, os::Shared};
 use core::{

@@ -1,9 +1,8 @@
 //! The line of an address, for models of locks that are wrong on purpose.
 
-use super::{Result, number};
 use crate::{
     block::parking::{self, Bucket, End, How, Place},
-    gmp::parkword::WaitKind,
+    sched::park,
 };
 
 /// The line of an object, locked.
@@ -14,7 +13,7 @@ pub struct Line(Bucket<'static>);
 pub enum Ended {
     /// Somebody woke it.
     Woken,
-    /// A deadline came, and the line is locked again.
+    /// A deadline or a cancel came (the error), and the line is locked again.
     Left(i32, Line),
 }
 
@@ -28,15 +27,14 @@ impl Line {
         Self(Bucket::of(object))
     }
 
-    /// Waits in it, unless the deadline comes first.
-    pub fn wait(self, deadline: i64) -> Result<Ended> {
-        let kind = WaitKind::Cancellable;
-        let how = How { kind, deadline, reason: c"model" };
-        let gp = number(parking::waiter(&how))?;
-        Ok(match self.0.wait(gp, how, Place::LAST, None) {
+    /// Waits in it, unless the deadline or a cancel comes first.
+    pub fn wait(self, deadline: i64) -> Ended {
+        let how = How::until(deadline, c"model");
+        let gp = park::current().expect("it may park");
+        match self.0.wait(gp, how, Place::LAST, None) {
             End::Woken { .. } => Ended::Woken,
             End::Left(e, bucket) => Ended::Left(e.0, Self(bucket)),
-        })
+        }
     }
 
     /// Takes the first out.

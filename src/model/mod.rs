@@ -18,12 +18,14 @@
 //! Errors are numbers as in `errno.h`, deadlines absolute, in nanoseconds.
 
 mod chan;
+mod check;
 mod line;
 mod locks;
 mod start;
 
 pub use crate::sched::Mistake;
 pub use chan::{Chan, Do, Done, select, try_select};
+pub use check::{Ends, Room, check, check_some, join, until};
 pub use line::{Ended, Line, Woken};
 pub use locks::{Cond, Mutex, Once, RwMutex, Sema, WaitGroup};
 pub use start::{Group, Ticker};
@@ -34,7 +36,7 @@ use crate::{
     os::{self, memory},
     sched::{self, cancel, newproc},
 };
-use core::{ffi::c_void, ops::Deref, ptr};
+use core::{cell::RefCell, ffi::c_void, ops::Deref};
 use shuttle::thread::JoinHandle;
 
 /// What a call gives that may fail.
@@ -51,6 +53,12 @@ fn number<T>(result: os::Result<T>) -> Result<T> {
 /// goroutine waits for ever, or if memory or a timer is left.
 pub fn run(body: impl FnOnce()) {
     sched::run(body);
+    for f in KEPT.0.take() {
+        // SAFETY: from keep, and nobody is left who calls it.
+        drop(unsafe { Box::from_raw(f) });
+    }
+    let left = memory::in_use();
+    assert!(left.is_empty(), "memory is left: {left:?} bytes");
 }
 
 /// From now on the scheduler makes this mistake.
@@ -201,15 +209,15 @@ impl<T> Deref for Hosted<T> {
 pub(crate) type Kept = Box<dyn Fn() -> i32 + Send + Sync>;
 
 shuttle::lazy_static! {
-    static ref KEPT: os::Shared<core::cell::RefCell<Vec<Box<Kept>>>> =
-        os::Shared(core::cell::RefCell::default());
+    /// All of them. Pointers: a run that fails drops none.
+    static ref KEPT: os::Shared<RefCell<Vec<*mut Kept>>> =
+        os::Shared(RefCell::default());
 }
 
 /// The closure as an argument of [`call_member`] and [`call`].
 pub(crate) fn keep(f: Kept) -> *mut c_void {
-    let f = Box::new(f);
-    let place = ptr::from_ref(&*f).cast_mut();
-    KEPT.0.borrow_mut().push(f);
+    let place = Box::into_raw(Box::new(f));
+    KEPT.0.borrow_mut().push(place);
     place.cast()
 }
 

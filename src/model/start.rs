@@ -43,6 +43,11 @@ impl Ticker {
 
     /// Stops it and frees it.
     pub fn free(self) {
+        self.free_shared();
+    }
+
+    /// The same by one of those who share it; the others use it no more.
+    pub fn free_shared(&self) {
         // SAFETY: the user's reference, given up.
         unsafe { ticker::Ticker::free(self.0) };
     }
@@ -85,6 +90,16 @@ impl Group {
     /// Cancels all members, and the groups below.
     pub fn cancel(&self) {
         group::cancel_all(self.gr());
+    }
+
+    /// Its address, to send it somewhere.
+    pub fn into_number(self) -> u64 {
+        self.0.expose_provenance() as u64
+    }
+
+    /// The reverse.
+    pub fn from_number(number: u64) -> Self {
+        Self(core::ptr::with_exposed_provenance_mut(number as usize))
     }
 
     /// Cancels, waits, frees.

@@ -12,6 +12,8 @@
 //! | `membarrier` | a barrier on all running threads of the process |
 //! | `mem` | map, guard, discard and unmap memory |
 //! | `cpu` | how many processors this process may use |
+//! | `epoll` | which descriptors are ready |
+//! | `fd` | reading, writing and the like, without waiting |
 //! | `auxv` | what the kernel tells at the start |
 //! | `signal` | masks, signal stacks, handlers |
 //! | `proc` | the arguments of this process |
@@ -25,14 +27,25 @@ pub(crate) mod auxv;
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod dl;
+pub(crate) mod epoll;
 pub(crate) mod errno;
+pub(crate) mod fd;
+pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
+pub(crate) mod net;
 pub(crate) mod proc;
 pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod thread;
+
+/// C's types that calls of the surface pass on.
+pub(crate) mod types {
+    pub use libc::{
+        addrinfo, iovec, mode_t, msghdr, pid_t, sockaddr, socklen_t, ssize_t,
+    };
+}
 
 pub(crate) use errno::{Errno, Result, errno_location};
 pub(crate) use futex::{Lock, LockGuard, Note};

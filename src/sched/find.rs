@@ -13,11 +13,11 @@
 //! Both in SeqCst order, so one of them sees the other.
 
 use super::{
-    park::TICK,
+    park::{TICK, ready_all},
     procs::{acquirep, gcstopm, releasep, wakep},
     schedule::runqget,
     threads::stopm,
-    timing::{keep_time, run_timers},
+    timing::{keep_time, look_net, run_timers},
 };
 use crate::{
     arch,
@@ -46,6 +46,10 @@ pub(crate) fn findrunnable(
         return Some((pp, gp));
     }
     if let Some(gp) = look_global(pp) {
+        return Some((pp, gp));
+    }
+    ready_all(look_net());
+    if let Some(gp) = runqget(pp) {
         return Some((pp, gp));
     }
     if may_spin(mp)

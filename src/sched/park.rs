@@ -30,6 +30,7 @@ use crate::{
         G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED,
         casgstatus, generation_of, gflag,
         parkword::{Cause, Fire, Ticket, WaitKind},
+        wait::WakeList,
     },
     os::{Errno, Result, clock::nanotime},
     timers::{Timer, Timers},
@@ -238,6 +239,15 @@ pub(crate) fn ready(gp: &'static G, next: bool) {
         None => SCHED.lock().globrunqput(gp),
     }
     wakep();
+}
+
+/// Makes all of these runnable. A single one runs next; several queue up
+/// behind what is there, first come first.
+pub(crate) fn ready_all(mut list: WakeList) {
+    let next = list.is_single();
+    while let Some(gp) = list.pop() {
+        ready(gp, next);
+    }
 }
 
 /// Queues a runnable goroutine on this P; `next` puts it before the others,

@@ -16,11 +16,11 @@
 
 use super::{
     deadlock,
-    park::{FOREVER, ready_permit},
+    park::{FOREVER, ready_all, ready_permit},
     procs::{register_barrier, wakep},
     retake::Watch,
     threads::{newm, start_template},
-    timing::next_timer,
+    timing::{look_net, next_timer},
 };
 use crate::{
     base::print::SigWriter,
@@ -41,6 +41,8 @@ const NAP_STUCK: i64 = 250 * US;
 const NAP_WAITS: i64 = 1000 * US;
 /// The longest nap.
 const NAP_MAX: i64 = 10_000 * US;
+/// Descriptors are looked at by somebody at least so often.
+const POLL_AFTER: i64 = 10_000 * US;
 /// A look that comes later than this past its time tells nothing.
 const OVERSLEPT: i64 = 2_000 * US;
 
@@ -86,6 +88,7 @@ fn sysmon() {
         serve();
         trace.print(now, &watch);
         let found = watch.look(now, now - due < OVERSLEPT);
+        poll_for_the_busy(now);
         wake_for_work(now);
         scavenge();
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
@@ -145,6 +148,14 @@ fn serve() {
     let asked = ASKED.swap(0, SeqCst);
     if asked & Ask::Template as u32 != 0 {
         start_template();
+    }
+}
+
+/// All Ps have been busy for a while: nobody has looked at descriptors.
+fn poll_for_the_busy(now: i64) {
+    let last = SCHED.lastpoll.load(SeqCst);
+    if last != 0 && now - last > POLL_AFTER {
+        ready_all(look_net());
     }
 }
 

@@ -1,18 +1,23 @@
-//! Timers: put on a P's heap, run when due, and who sleeps until then.
+//! Timers: put on a P's heap, run when due; and who sleeps until then, and
+//! polls descriptors meanwhile.
 //!
-//! One idle M sleeps until the earliest timer of all Ps (`lastpoll` is 0
-//! meanwhile); the others sleep until woken. Who adds an earlier timer breaks
-//! that sleep ([`poll_break`]). As with spinning: the keeper publishes until
-//! when it sleeps, then looks at the timers; who adds a timer looks at what
-//! the keeper published afterwards.
+//! One idle M keeps the time: it sleeps until the earliest timer of all Ps
+//! (`lastpoll` is 0 meanwhile); the others sleep until woken. Who adds an
+//! earlier timer breaks that sleep ([`poll_break`]). As with spinning: the
+//! keeper publishes until when it sleeps, then looks at the timers; who adds a
+//! timer looks at what the keeper published afterwards.
+//!
+//! It sleeps on a note, or, once anybody has waited for a descriptor, in the
+//! poller (`pollnet` says which, written before `polluntil`).
 
 use super::{
     enter::current_p,
-    park::FOREVER,
+    park::{FOREVER, ready_all},
     procs::{acquirep, wakep},
 };
 use crate::{
-    gmp::{M, P, SCHED, allp, gomaxprocs},
+    gmp::{M, P, SCHED, allp, gomaxprocs, wait::WakeList},
+    netpoll,
     os::clock::nanotime,
     timers::{Timer, Timers},
 };
@@ -94,27 +99,79 @@ pub(crate) fn next_timer() -> i64 {
         .unwrap_or(FOREVER)
 }
 
-/// Sleeps until the next timer, if nobody else does. True: this M has a P
-/// again, and what was due is ready. The M has no P while it sleeps.
+/// Sleeps until the next timer or a descriptor that is ready, if nobody else
+/// does. True: this M has a P again, and what was due is ready. The M has no P
+/// while it sleeps.
 pub(super) fn keep_time(mp: &'static M) -> bool {
-    if next_timer() == FOREVER || SCHED.lastpoll.swap(0, SeqCst) == 0 {
+    let wanted = next_timer() != FOREVER || netpoll::waited_for();
+    if !wanted || SCHED.lastpoll.swap(0, SeqCst) == 0 {
         return false;
     }
+    let list = if netpoll::started() { sleep_in_poll() } else { sleep() };
+    SCHED.lastpoll.store(nanotime(), SeqCst);
+    let pp = SCHED.lock().pidleget();
+    if let Some(pp) = pp {
+        acquirep(mp, pp);
+        for id in 0..gomaxprocs() {
+            run_timers(allp(id));
+        }
+    }
+    // Without a P they go to the global queue.
+    ready_all(list);
+    pp.is_some()
+}
+
+/// Nobody has waited for a descriptor yet.
+fn sleep() -> WakeList {
     SCHED.pollnote.clear();
-    let until = publish_until();
+    SCHED.pollnet.store(false, SeqCst);
+    let mut until = publish_until();
+    if netpoll::started() {
+        // Just now, and heed_net may have come before we published.
+        until = EARLIEST;
+    }
     let woken = SCHED.pollnote.sleep_until(until);
     if !woken && SCHED.polluntil.swap(0, SeqCst) == 0 {
         // A break is under way: it belongs to this sleep.
         SCHED.pollnote.sleep();
     }
-    SCHED.lastpoll.store(nanotime(), SeqCst);
-    let pp = SCHED.lock().pidleget();
-    let Some(pp) = pp else { return false };
-    acquirep(mp, pp);
-    for id in 0..gomaxprocs() {
-        run_timers(allp(id));
+    WakeList::new()
+}
+
+fn sleep_in_poll() -> WakeList {
+    SCHED.pollnet.store(true, SeqCst);
+    let timeout = match publish_until() {
+        FOREVER => FOREVER,
+        until => (until - nanotime()).max(0),
+    };
+    let list = netpoll::poll(timeout);
+    // A break that comes late makes the next sleep short, and no harm.
+    SCHED.polluntil.store(0, SeqCst);
+    list
+}
+
+/// Takes what is ready, if nobody sleeps in the poller; on an M that found no
+/// other work, or sysmon's.
+pub(super) fn look_net() -> WakeList {
+    if !netpoll::waited_for()
+        || !netpoll::started()
+        || SCHED.lastpoll.load(SeqCst) == 0
+    {
+        return WakeList::new();
     }
-    true
+    SCHED.lastpoll.store(nanotime(), SeqCst);
+    netpoll::poll(0)
+}
+
+/// Somebody is about to wait for a descriptor: somebody has to poll. `first`:
+/// there was no poller until now, so who keeps the time does not know of it.
+pub(crate) fn heed_net(first: bool) {
+    if first {
+        poll_break(EARLIEST);
+    }
+    if SCHED.polluntil.load(SeqCst) == 0 {
+        wakep();
+    }
 }
 
 /// Says until when the keeper sleeps, and makes sure that no earlier timer
@@ -150,6 +207,9 @@ pub(crate) fn poll_break(when: i64) {
     }
     // Who takes the value away wakes, once.
     if SCHED.polluntil.compare_exchange(until, 0, SeqCst, SeqCst).is_ok() {
-        SCHED.pollnote.wakeup();
+        match SCHED.pollnet.load(SeqCst) {
+            true => netpoll::break_poll(),
+            false => SCHED.pollnote.wakeup(),
+        }
     }
 }

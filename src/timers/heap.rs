@@ -102,7 +102,6 @@ impl Heap {
         if unsafe { &*first }.when() != STOPPED {
             return None;
         }
-        self.stopped -= 1;
         self.remove(0);
         Some(first)
     }
@@ -154,6 +153,7 @@ impl Heap {
     /// Takes the timer at `pos` out.
     pub(super) fn remove(&mut self, pos: usize) {
         let removed = self.entries.swap_remove(pos);
+        self.stopped -= usize::from(removed.timer().when() == STOPPED);
         // What was last fills the hole and finds its place from there.
         let Some(entry) = self.entries.get(pos).copied() else { return };
         if entry.before(&removed) {

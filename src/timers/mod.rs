@@ -210,7 +210,9 @@ impl Timers {
         Self::pending(t, |at, mut heap| {
             t.set_seq(seq);
             let pos = t.pos.load(Ordering::Relaxed);
-            let first = heap.set(pos, when);
+            // Where all were stopped, nobody sleeps until an entry's time.
+            let idle = at.next_when() == i64::MAX;
+            let first = heap.set(pos, when) | idle;
             at.publish(&heap);
             first
         })

@@ -7,6 +7,7 @@ use crate::{
     gmp::{
         G, GStatus, casgstatus, gdestroy, gfget, gflag,
         parkword::{Cause, Fire, Ticket, WaitKind},
+        wait::WakeList,
     },
     os::{Errno, Result, random},
     timers::{Timer, Timers},
@@ -153,6 +154,13 @@ pub(crate) fn ready(gp: &'static G, _next: bool) {
     let thread = gp.thread.borrow().clone().expect("it runs");
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
     thread.unpark();
+}
+
+/// As the real one.
+pub(crate) fn ready_all(mut list: WakeList) {
+    while let Some(gp) = list.pop() {
+        ready(gp, false);
+    }
 }
 
 /// Waits for what nobody will send: a deadline, a cancel.

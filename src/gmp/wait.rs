@@ -12,14 +12,11 @@
 //! 4. A ticket in a queue is committed before the lock is free: gopark commits
 //!    before it unlocks. So a waker that wins always readies the goroutine.
 
-use crate::{
-    base::sync::{AtomicPtr, Ordering::*},
-    gmp::{
-        G,
-        parkword::{Cause, Fire, Ticket},
-    },
-    sched::park::ready,
+use super::{
+    G,
+    parkword::{Cause, Fire, Ticket},
 };
+use crate::base::sync::{AtomicPtr, Ordering::*};
 use core::{cell::Cell, ptr};
 
 /// One goroutine in one queue.
@@ -150,8 +147,8 @@ impl WaitQ {
     }
 
     /// Takes the first out whose wait we end, for the reason that it waits
-    /// for. The caller fills it in and readies its goroutine with [`wake`],
-    /// both before it may be gone.
+    /// for. The caller fills it in and then readies its goroutine: after
+    /// that it is gone.
     #[inline]
     pub(crate) fn dequeue(&self) -> Option<&'static Sudog> {
         self.dequeue_where(|_| true)
@@ -198,11 +195,6 @@ impl WaitQ {
     }
 }
 
-/// Readies the goroutine of a dequeued record, which is gone afterwards.
-pub(crate) fn wake(gp: &'static G) {
-    ready(gp, true);
-}
-
 /// Dequeued records, to be woken once the lock is free, in their order.
 #[must_use]
 pub(crate) struct WakeList {
@@ -225,15 +217,19 @@ impl WakeList {
         self.tail = sg;
     }
 
-    /// Readies all of them. A single one runs next; several queue up behind
-    /// what is there, first come first.
-    pub(crate) fn wake(self) {
-        let single = ptr::eq(self.head, self.tail);
-        let mut at = self.head;
+    /// Whether there is just one, or none.
+    pub(crate) fn is_single(&self) -> bool {
+        ptr::eq(self.head, self.tail)
+    }
+
+    /// The goroutine of the first, taken out, for the caller to ready.
+    pub(crate) fn pop(&mut self) -> Option<&'static G> {
         // SAFETY: null, or a dequeued record that is not woken yet.
-        while let Some(sg) = unsafe { at.as_ref() } {
-            at = sg.next.get();
-            ready(sg.gp, single);
+        let sg = unsafe { self.head.as_ref() }?;
+        self.head = sg.next.get();
+        if self.head.is_null() {
+            self.tail = ptr::null();
         }
+        Some(sg.gp)
     }
 }

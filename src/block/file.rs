@@ -1,0 +1,188 @@
+//! Files on disks, bytes moved inside the kernel, and children.
+//!
+//! A disk takes as long as it takes: these calls look at deadline and cancel
+//! before they start, and sysmon gives the P to others if they are slow.
+
+use super::io::{self, READABLE, WRITABLE};
+use crate::{
+    os::{Errno, Result, fd, file},
+    sched::park::{before_blocking, entersyscall, exitsyscall},
+};
+use core::ffi::{CStr, c_int, c_uint, c_void};
+
+/// Does what cannot be interrupted, again after each signal.
+///
+/// Errors: those of `attempt` but `EINTR`; `ETIMEDOUT`, `ECANCELED` before.
+fn uninterrupted<T>(
+    deadline: i64,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    before_blocking(deadline)?;
+    loop {
+        match attempt() {
+            Err(Errno(libc::EINTR)) => {}
+            done => return done,
+        }
+    }
+}
+
+/// open(2).
+pub(crate) fn open(
+    path: &CStr,
+    flags: c_int,
+    mode: c_uint,
+    deadline: i64,
+) -> Result<i32> {
+    uninterrupted(deadline, || file::open(path, flags, mode))
+}
+
+/// fsync(2).
+pub(crate) fn fsync(fd: i32, deadline: i64) -> Result<()> {
+    uninterrupted(deadline, || file::fsync(fd))
+}
+
+/// pread(2).
+///
+/// # Safety
+/// `buf`: `n` bytes that may be written.
+pub(crate) unsafe fn pread(
+    fd: i32,
+    buf: *mut c_void,
+    n: usize,
+    offset: i64,
+    deadline: i64,
+) -> Result<usize> {
+    // SAFETY: the caller's buffer.
+    uninterrupted(deadline, || unsafe { file::pread(fd, buf, n, offset) })
+}
+
+/// pwrite(2).
+///
+/// # Safety
+/// `buf`: `n` bytes that may be read.
+pub(crate) unsafe fn pwrite(
+    fd: i32,
+    buf: *const c_void,
+    n: usize,
+    offset: i64,
+    deadline: i64,
+) -> Result<usize> {
+    // SAFETY: the caller's buffer.
+    uninterrupted(deadline, || unsafe { file::pwrite(fd, buf, n, offset) })
+}
+
+/// A file in non-blocking mode, put back at drop into what it was: what
+/// sendfile and splice want to know of a socket lies in its mode only.
+struct NonBlocking {
+    fd: i32,
+    was: bool,
+}
+
+impl NonBlocking {
+    fn new(fd: i32) -> Result<Self> {
+        Ok(Self { fd, was: fd::set_nonblocking(fd, true)? })
+    }
+}
+
+impl Drop for NonBlocking {
+    fn drop(&mut self) {
+        if !self.was {
+            // It has just worked.
+            let _restored = fd::set_nonblocking(self.fd, false);
+        }
+    }
+}
+
+/// sendfile(2).
+///
+/// # Safety
+/// `offset`: null or valid.
+pub(crate) unsafe fn sendfile(
+    to: i32,
+    from: i32,
+    offset: *mut i64,
+    n: usize,
+    deadline: i64,
+) -> Result<usize> {
+    let _mode = NonBlocking::new(to)?;
+    // SAFETY: the caller's offset.
+    let attempt = || unsafe { file::sendfile(to, from, offset, n) };
+    moved((from, to), deadline, attempt)
+}
+
+/// splice(2).
+///
+/// # Safety
+/// The offsets: null or valid.
+pub(crate) unsafe fn splice(
+    from: (i32, *mut i64),
+    to: (i32, *mut i64),
+    n: usize,
+    flags: c_uint,
+    deadline: i64,
+) -> Result<usize> {
+    let _mode = (NonBlocking::new(from.0)?, NonBlocking::new(to.0)?);
+    // SAFETY: the caller's offsets.
+    let attempt = || unsafe { file::splice(from, to, n, flags) };
+    moved((from.0, to.0), deadline, attempt)
+}
+
+/// Tries until it goes through; waits for the side that is not ready.
+fn moved(
+    (from, to): (i32, i32),
+    deadline: i64,
+    mut attempt: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
+    crate::sched::cancel::check()?;
+    loop {
+        match attempt() {
+            Err(Errno(libc::EINTR)) => {}
+            Err(Errno::EAGAIN) => {
+                let (fd, side) = match fd::ready(from, libc::POLLIN) {
+                    Err(Errno::EAGAIN) => (from, READABLE),
+                    _ => (to, WRITABLE),
+                };
+                io::wait_fd(fd, side, deadline)?;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// waitpid(2): a child by its number waits for no thread; any child, or those
+/// of a process group, take one.
+///
+/// # Safety
+/// `status`: null or writable.
+pub(crate) unsafe fn waitpid(
+    pid: i32,
+    status: *mut c_int,
+    options: c_int,
+    deadline: i64,
+) -> Result<i32> {
+    let no_wait = options | libc::WNOHANG;
+    if pid <= 0 || options & libc::WNOHANG != 0 {
+        before_blocking(deadline)?;
+        entersyscall();
+        // SAFETY: the caller's room.
+        let done = uninterrupted(deadline, || unsafe {
+            file::waitpid(pid, status, options)
+        });
+        exitsyscall();
+        return done;
+    }
+    crate::sched::cancel::check()?;
+    let ended = file::pidfd(pid)?;
+    let result = loop {
+        // SAFETY: the caller's room.
+        match unsafe { file::waitpid(pid, status, no_wait) } {
+            Ok(0) => {}
+            done => break done,
+        }
+        if let Err(e) = io::wait_fd(ended, READABLE, deadline) {
+            break Err(e);
+        }
+    };
+    let _closed = io::close(ended);
+    result
+}

@@ -1,0 +1,407 @@
+//! Names and connections: `gmp_getaddrinfo`, `gmp_listen`, `gmp_dial`.
+//!
+//! Names are resolved by the C library, which blocks: on a goroutine of its
+//! own, so that deadlines and cancels of the caller count. It goes on to its
+//! end where the caller has left.
+//!
+//! Dialling a name is RFC 8305's race: the addresses, IPv6 and IPv4 in turn,
+//! one more each quarter of a second or as soon as one has failed; the first
+//! connection wins.
+
+use super::{
+    group::{self, Group},
+    io,
+    sema::{self, Sema},
+    waitgroup::{self, WaitGroup},
+};
+use crate::{
+    base::{
+        lock::Rank,
+        sync::{AtomicUsize, Ordering::*},
+    },
+    os::{
+        Errno, Result,
+        clock::nanotime,
+        fd,
+        net::{self, Address},
+        types::addrinfo,
+    },
+    sched::{
+        cancel,
+        lock::Lock,
+        newproc::{NewG, newproc1},
+        park::FOREVER,
+    },
+};
+use core::{
+    cell::UnsafeCell,
+    ffi::{CStr, c_char, c_int, c_void},
+    ptr,
+};
+use std::{boxed::Box, ffi::CString, vec::Vec};
+
+/// RFC 8305's Connection Attempt Delay.
+const ATTEMPT_DELAY: i64 = 250_000_000;
+
+/// A list from getaddrinfo, freed with it.
+pub(crate) struct Found(*mut addrinfo);
+
+impl Found {
+    /// Gives the list to the host.
+    pub(crate) fn into_raw(self) -> *mut addrinfo {
+        let list = self.0;
+        core::mem::forget(self);
+        list
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        if !self.0.is_null() {
+            // SAFETY: from getaddrinfo.
+            unsafe { net::freeaddrinfo(self.0) };
+        }
+    }
+}
+
+/// A question to the resolver, shared by who asks and the goroutine that does.
+struct Question {
+    refs: AtomicUsize,
+    done: WaitGroup,
+    node: Option<CString>,
+    service: Option<CString>,
+    hints: Option<addrinfo>,
+    /// The goroutine's until `done`, then the asker's.
+    answer: UnsafeCell<Option<Result<Found>>>,
+}
+
+impl Question {
+    /// # Safety
+    /// A reference that is not used any more.
+    unsafe fn unref(this: *const Self) {
+        // SAFETY: alive while the caller holds a reference.
+        // AcqRel: all uses come before the free.
+        if unsafe { &*this }.refs.fetch_sub(1, AcqRel) == 1 {
+            // SAFETY: from Box in resolve, and nobody has it any more.
+            drop(unsafe { Box::from_raw(this.cast_mut()) });
+        }
+    }
+}
+
+/// getaddrinfo(3), as a call that waits.
+///
+/// Errors: those of `net::getaddrinfo`; `ETIMEDOUT`, `ECANCELED`, `EDEADLK`.
+pub(crate) fn resolve(
+    node: Option<&CStr>,
+    service: Option<&CStr>,
+    hints: Option<&addrinfo>,
+    deadline: i64,
+) -> Result<Found> {
+    cancel::check()?;
+    let done = WaitGroup::new();
+    waitgroup::add(&done, 1)?;
+    let question = Box::into_raw(Box::new(Question {
+        refs: AtomicUsize::new(2),
+        done,
+        node: node.map(CStr::to_owned),
+        service: service.map(CStr::to_owned),
+        hints: hints.map(|h| addrinfo {
+            ai_addrlen: 0,
+            ai_addr: ptr::null_mut(),
+            ai_canonname: ptr::null_mut(),
+            ai_next: ptr::null_mut(),
+            ..*h
+        }),
+        answer: UnsafeCell::new(None),
+    }));
+    if let Err(e) = newproc1(&NewG::new(ask, question.cast())) {
+        // SAFETY: nobody else has got it.
+        drop(unsafe { Box::from_raw(question) });
+        return Err(e);
+    }
+    // SAFETY: ours until unref.
+    let q = unsafe { &*question };
+    let answer = waitgroup::wait(&q.done, deadline).and_then(|()| {
+        // SAFETY: the goroutine has done its part.
+        unsafe { (*q.answer.get()).take() }.unwrap_or(Err(Errno(libc::EIO)))
+    });
+    // SAFETY: ours, given up.
+    unsafe { Question::unref(question) };
+    answer
+}
+
+/// The goroutine that asks; sysmon sees to its P.
+unsafe extern "C" fn ask(question: *mut c_void) {
+    let question = question.cast::<Question>();
+    // SAFETY: resolve's second reference.
+    let q = unsafe { &*question };
+    let text = |s: &Option<CString>| {
+        s.as_ref().map_or(ptr::null::<c_char>(), |s| s.as_ptr())
+    };
+    let hints = q.hints.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let mut list = ptr::null_mut();
+    let (node, service) = (text(&q.node), text(&q.service));
+    // SAFETY: strings or null, hints or null, room for a pointer.
+    let found =
+        unsafe { net::getaddrinfo(node, service, hints, &raw mut list) };
+    // SAFETY: ours until `done`.
+    unsafe { *q.answer.get() = Some(found.map(|()| Found(list))) };
+    // It was counted in resolve.
+    let _done = waitgroup::add(&q.done, -1);
+    // SAFETY: ours, given up.
+    unsafe { Question::unref(question) };
+}
+
+/// Where to: a network and an address, taken apart.
+enum Target {
+    Unix(Address),
+    /// Host, service, and which family.
+    Tcp(CString, CString, c_int),
+}
+
+/// Takes `network` and `address` apart.
+///
+/// Errors: `EINVAL`, `ENAMETOOLONG`; `EPROTONOSUPPORT` for other networks.
+fn target(network: &CStr, address: &CStr) -> Result<Target> {
+    let family = match network.to_bytes() {
+        b"unix" => return Ok(Target::Unix(Address::unix(address)?)),
+        b"tcp" => libc::AF_UNSPEC,
+        b"tcp4" => libc::AF_INET,
+        b"tcp6" => libc::AF_INET6,
+        _ => return Err(Errno(libc::EPROTONOSUPPORT)),
+    };
+    let text = address.to_bytes();
+    let colon = text.iter().rposition(|&b| b == b':').ok_or(Errno::EINVAL)?;
+    let (host, port) = (&text[..colon], &text[colon + 1..]);
+    let host = match host {
+        [b'[', inner @ .., b']'] => inner,
+        // An IPv6 address needs its brackets.
+        plain if plain.contains(&b':') => return Err(Errno::EINVAL),
+        plain => plain,
+    };
+    if port.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    let text = |s: &[u8]| CString::new(s).map_err(|_| Errno::EINVAL);
+    Ok(Target::Tcp(text(host)?, text(port)?, family))
+}
+
+/// The addresses of a target, in the order to try them.
+fn addresses(
+    host: &CStr,
+    service: &CStr,
+    family: c_int,
+    passive: bool,
+    deadline: i64,
+) -> Result<Vec<Address>> {
+    let fits = |a: &Address| family == libc::AF_UNSPEC || a.family() == family;
+    let port = service.to_str().ok().and_then(|s| s.parse::<u16>().ok());
+    if let Some(port) = port {
+        let hosts: &[&CStr] = match (host.is_empty(), passive) {
+            (false, _) => &[host],
+            (true, true) => &[c"::", c"0.0.0.0"],
+            (true, false) => &[c"::1", c"127.0.0.1"],
+        };
+        let known = hosts.iter().filter_map(|h| Address::numeric(h, port));
+        let known: Vec<_> = known.collect();
+        if !known.is_empty() {
+            let known: Vec<_> = known.into_iter().filter(fits).collect();
+            let none = Err(Errno(libc::EAFNOSUPPORT));
+            return if known.is_empty() { none } else { Ok(known) };
+        }
+    }
+    let hints = addrinfo {
+        ai_flags: if passive { libc::AI_PASSIVE } else { libc::AI_ADDRCONFIG },
+        ai_family: family,
+        ai_socktype: libc::SOCK_STREAM,
+        ai_protocol: 0,
+        ai_addrlen: 0,
+        ai_addr: ptr::null_mut(),
+        ai_canonname: ptr::null_mut(),
+        ai_next: ptr::null_mut(),
+    };
+    let node = (!host.is_empty()).then_some(host);
+    let found = resolve(node, Some(service), Some(&hints), deadline)?;
+    let mut all = Vec::new();
+    let mut at = found.0;
+    // SAFETY: null, or in the list.
+    while let Some(info) = unsafe { at.as_ref() } {
+        // SAFETY: its address, of this length.
+        all.push(unsafe { Address::copy(info.ai_addr, info.ai_addrlen) });
+        at = info.ai_next;
+    }
+    Ok(interlaced(all))
+}
+
+/// The families in turn, the first one first (RFC 8305, 4).
+fn interlaced(all: Vec<Address>) -> Vec<Address> {
+    let Some(first) = all.first().map(Address::family) else { return all };
+    let (one, other): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|a| a.family() == first);
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    let mut mixed = Vec::new();
+    loop {
+        let (a, b) = (one.next(), other.next());
+        if a.is_none() && b.is_none() {
+            return mixed;
+        }
+        mixed.extend(a);
+        mixed.extend(b);
+    }
+}
+
+/// A socket that listens.
+///
+/// Errors: as [`target`] and [`resolve`]; those of bind(2) and listen(2).
+pub(crate) fn listen(network: &CStr, address: &CStr) -> Result<i32> {
+    cancel::check()?;
+    let (host, service, family) = match target(network, address)? {
+        Target::Unix(address) => return net::listen(&address, false),
+        Target::Tcp(host, service, family) => (host, service, family),
+    };
+    let all = addresses(&host, &service, family, true, FOREVER)?;
+    let both = family == libc::AF_UNSPEC && host.is_empty();
+    let mut why = Errno(libc::ENOENT);
+    for address in &all {
+        match net::listen(address, both) {
+            Ok(fd) => return Ok(fd),
+            // Without IPv6, the IPv4 one behind it.
+            Err(e) => why = e,
+        }
+        if why != Errno(libc::EAFNOSUPPORT) && why != Errno(libc::EADDRNOTAVAIL)
+        {
+            break;
+        }
+    }
+    Err(why)
+}
+
+/// A socket that is connected.
+///
+/// Errors: as [`target`] and [`resolve`]; those of the last address tried;
+/// `ETIMEDOUT`, `ECANCELED`.
+pub(crate) fn dial(
+    network: &CStr,
+    address: &CStr,
+    deadline: i64,
+) -> Result<i32> {
+    cancel::check()?;
+    let (host, service, family) = match target(network, address)? {
+        Target::Unix(address) => return connected(&address, deadline),
+        Target::Tcp(host, service, family) => (host, service, family),
+    };
+    let all = addresses(&host, &service, family, false, deadline)?;
+    match &all[..] {
+        [] => Err(Errno(libc::ENOENT)),
+        [only] => connected(only, deadline),
+        several => race(several, deadline),
+    }
+}
+
+/// A new socket, connected to `address`, in blocking mode.
+fn connected(address: &Address, deadline: i64) -> Result<i32> {
+    let socket = net::socket(address.family(), libc::SOCK_STREAM)?;
+    let (at, len) = (address.as_ptr(), address.len);
+    // SAFETY: an address of this length.
+    match unsafe { io::connect(socket, at, len, deadline) } {
+        Ok(()) => Ok(socket),
+        Err(e) => {
+            let _closed = io::close(socket);
+            Err(e)
+        }
+    }
+}
+
+/// A race of attempts, on the stack of who dials, who waits for all.
+struct Race {
+    deadline: i64,
+    /// A token for each attempt that has ended.
+    ended: Sema,
+    state: Lock<Standing>,
+}
+
+struct Standing {
+    winner: Option<i32>,
+    why: Errno,
+}
+
+struct Attempt<'a> {
+    race: &'a Race,
+    address: &'a Address,
+}
+
+fn race(all: &[Address], deadline: i64) -> Result<i32> {
+    let standing = Standing { winner: None, why: Errno(libc::ETIMEDOUT) };
+    let race = Race {
+        deadline,
+        ended: Sema::new(0),
+        state: Lock::new(Rank::Group, standing),
+    };
+    let attempts: Vec<_> =
+        all.iter().map(|address| Attempt { race: &race, address }).collect();
+    let gr = group::make();
+    // SAFETY: null, or just made.
+    let group = unsafe { gr.as_ref() }.ok_or(Errno::ENOMEM)?;
+    let result = run(&race, group, &attempts);
+    // SAFETY: ours. It waits for all attempts, which it cancels.
+    unsafe { group::free(gr) };
+    let winner = race.state.lock().winner;
+    match (winner, result) {
+        (Some(fd), Ok(())) => Ok(fd),
+        (Some(fd), Err(e)) => {
+            let _closed = io::close(fd);
+            Err(e)
+        }
+        (None, Ok(())) => Err(race.state.lock().why),
+        (None, Err(e)) => Err(e),
+    }
+}
+
+/// Starts one attempt after another, until one has won or all have failed.
+fn run(race: &Race, group: &Group, attempts: &[Attempt<'_>]) -> Result<()> {
+    let (mut begun, mut ended) = (0, 0);
+    while ended < attempts.len() {
+        if let Some(next) = attempts.get(begun) {
+            let arg = ptr::from_ref(next).cast_mut().cast();
+            group::go(group, attempt, arg)?;
+            begun += 1;
+        }
+        let more = begun < attempts.len();
+        let pause = nanotime().saturating_add(ATTEMPT_DELAY);
+        let until = if more { pause.min(race.deadline) } else { race.deadline };
+        match sema::acquire(&race.ended, until) {
+            Ok(()) => ended += 1,
+            Err(Errno(libc::ETIMEDOUT)) if nanotime() < race.deadline => {}
+            Err(e) => return Err(e),
+        }
+        if race.state.lock().winner.is_some() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn attempt(arg: *mut c_void) -> c_int {
+    // SAFETY: race's, which waits for us.
+    let Attempt { race, address } = unsafe { &*arg.cast::<Attempt<'_>>() };
+    let socket = connected(address, race.deadline);
+    let mut state = race.state.lock();
+    let late = match (socket, state.winner) {
+        (Ok(fd), None) => {
+            state.winner = Some(fd);
+            None
+        }
+        (Ok(fd), Some(_)) => Some(fd),
+        (Err(e), _) => {
+            state.why = e;
+            None
+        }
+    };
+    drop(state);
+    if let Some(fd) = late {
+        let _closed = fd::close(fd);
+    }
+    // There are fewer attempts than tokens fit in.
+    let _ended = sema::release(&race.ended);
+    0
+}

@@ -1,0 +1,132 @@
+//! Readiness of many file descriptors at once, and a way to wake who waits
+//! for it.
+
+use super::errno::{Errno, KeepErrno, Result};
+use core::{
+    ptr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+/// What became ready of a descriptor: its number, and `EPOLL…` bits.
+pub(crate) type Event = libc::epoll_event;
+
+/// Edge-triggered, in both directions.
+const BOTH: i32 = libc::EPOLLIN
+    | libc::EPOLLOUT
+    | libc::EPOLLRDHUP
+    | libc::EPOLLPRI
+    | libc::EPOLLET;
+
+/// Makes an epoll instance.
+///
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub(crate) fn create() -> Result<i32> {
+    let _keep = KeepErrno::new();
+    // SAFETY: takes flags only.
+    Errno::check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+/// Reports changes of `fd`, in both directions, from now on, and what is
+/// ready already. True: it is new there; false: it has been there.
+///
+/// `EPERM` for a file that is always ready; `EBADF`; `ENOMEM`, `ENOSPC`.
+pub(crate) fn add(ep: i32, fd: i32) -> Result<bool> {
+    match ctl(ep, libc::EPOLL_CTL_ADD, fd, BOTH) {
+        Ok(()) => Ok(true),
+        Err(Errno(libc::EEXIST)) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Reports what is ready of `fd` once more, as if it had just become so.
+pub(crate) fn again(ep: i32, fd: i32) -> Result<()> {
+    ctl(ep, libc::EPOLL_CTL_MOD, fd, BOTH)
+}
+
+/// Reports nothing of `fd` any more.
+pub(crate) fn remove(ep: i32, fd: i32) -> Result<()> {
+    ctl(ep, libc::EPOLL_CTL_DEL, fd, 0)
+}
+
+fn ctl(ep: i32, op: i32, fd: i32, events: i32) -> Result<()> {
+    let _keep = KeepErrno::new();
+    let mut event = Event { events: events as u32, u64: fd as u64 };
+    // SAFETY: the event lives until the call returns.
+    let r = unsafe { libc::epoll_ctl(ep, op, fd, &raw mut event) };
+    Errno::check(r).map(drop)
+}
+
+/// Set once the kernel turns out not to know epoll_pwait2 (before 5.11).
+static COARSE: AtomicBool = AtomicBool::new(false);
+
+/// Waits for events, at most `timeout` nanoseconds; `i64::MAX` is for ever.
+/// How many came; none also for a signal.
+pub(crate) fn wait(ep: i32, events: &mut [Event], timeout: i64) -> usize {
+    let _keep = KeepErrno::new();
+    if !COARSE.load(Relaxed) {
+        let n = wait_fine(ep, events, timeout);
+        if n != -1 || Errno::last() != Errno(libc::ENOSYS) {
+            return usize::try_from(n).unwrap_or(0);
+        }
+        COARSE.store(true, Relaxed);
+    }
+    let millis = match timeout {
+        i64::MAX => -1,
+        // Rounded up: no timer is early.
+        ns => i32::try_from((ns + 999_999) / 1_000_000).unwrap_or(i32::MAX),
+    };
+    let (at, len) = (events.as_mut_ptr(), events.len() as i32);
+    // SAFETY: at and len are those of `events`.
+    let n = unsafe { libc::epoll_wait(ep, at, len, millis) };
+    usize::try_from(n).unwrap_or(0)
+}
+
+fn wait_fine(ep: i32, events: &mut [Event], timeout: i64) -> i64 {
+    let span = libc::timespec {
+        tv_sec: timeout / 1_000_000_000,
+        tv_nsec: timeout % 1_000_000_000,
+    };
+    let span = match timeout {
+        i64::MAX => ptr::null(),
+        _ => &raw const span,
+    };
+    // SAFETY: the events and the span live until the call returns; there is
+    // no mask of signals.
+    unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            ep,
+            events.as_mut_ptr(),
+            events.len() as i32,
+            span,
+            ptr::null::<libc::sigset_t>(),
+            0usize,
+        )
+    }
+}
+
+/// Makes a descriptor that becomes readable by [`ring`].
+///
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub(crate) fn bell() -> Result<i32> {
+    let _keep = KeepErrno::new();
+    let flags = libc::EFD_CLOEXEC | libc::EFD_NONBLOCK;
+    // SAFETY: takes numbers only.
+    Errno::check(unsafe { libc::eventfd(0, flags) })
+}
+
+/// Wakes whoever waits for the epoll instance that has `bell`.
+pub(crate) fn ring(bell: i32) {
+    let _keep = KeepErrno::new();
+    let one = 1u64;
+    // SAFETY: eight bytes of ours. A full counter is readable all the same.
+    unsafe { libc::write(bell, (&raw const one).cast(), 8) };
+}
+
+/// Takes the ringing back.
+pub(crate) fn hush(bell: i32) {
+    let _keep = KeepErrno::new();
+    let mut count = 0u64;
+    // SAFETY: room for eight bytes of ours.
+    unsafe { libc::read(bell, (&raw mut count).cast(), 8) };
+}

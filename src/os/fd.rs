@@ -1,0 +1,297 @@
+//! File descriptors: one try each, without waiting, wherever the kernel lets
+//! us ask for that and leave the mode of the file as it is.
+//!
+//! A socket takes `MSG_DONTWAIT`, most other files take `RWF_NOWAIT`. For the
+//! rest (terminals, old kernels) there is a look with `poll` first, and a call
+//! that may wait after all if somebody else was faster. Files on disks have no
+//! notion of waiting: their calls take as long as they take.
+//!
+//! No call here raises `SIGPIPE`.
+
+use super::errno::{Errno, KeepErrno, Result};
+use core::{
+    mem::MaybeUninit,
+    ptr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+use libc::{c_int, iovec, msghdr, sockaddr, socklen_t};
+
+/// Linux 6.18's flag of pwritev2: no `SIGPIPE`.
+const RWF_NOSIGNAL: c_int = 0x100;
+/// The kernel knows it, as far as we know.
+static NOSIGNAL: AtomicBool = AtomicBool::new(true);
+
+/// What a file is to those who would rather not wait for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// On a disk, or a directory: always ready.
+    Disk,
+    /// Anything else.
+    Other,
+}
+
+/// A count, or the error behind -1.
+fn count(n: isize) -> Result<usize> {
+    usize::try_from(n).map_err(|_| Errno::last())
+}
+
+/// What `fd` is.
+///
+/// `EBADF`.
+pub(crate) fn kind(fd: i32) -> Result<Kind> {
+    let _keep = KeepErrno::new();
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: room for a stat.
+    Errno::check(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
+    // SAFETY: filled in.
+    let mode = unsafe { stat.assume_init() }.st_mode & libc::S_IFMT;
+    let disk = [libc::S_IFREG, libc::S_IFBLK, libc::S_IFDIR];
+    Ok(if disk.contains(&mode) { Kind::Disk } else { Kind::Other })
+}
+
+/// Reads what there is: read(2), readv(2) on a file that is no socket.
+///
+/// `EAGAIN`: it would wait.
+///
+/// # Safety
+/// `iov`: buffers that may be written.
+pub(crate) unsafe fn read(fd: i32, iov: &[iovec]) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    let (at, len) = (iov.as_ptr(), iov.len() as c_int);
+    if kind(fd)? == Kind::Disk {
+        // SAFETY: the caller's buffers.
+        return count(unsafe { libc::readv(fd, at, len) });
+    }
+    // SAFETY: the caller's buffers.
+    let n = count(unsafe { libc::preadv2(fd, at, len, -1, libc::RWF_NOWAIT) });
+    if n != Err(Errno(libc::EOPNOTSUPP)) {
+        return n;
+    }
+    ready(fd, libc::POLLIN)?;
+    // SAFETY: the caller's buffers.
+    count(unsafe { libc::readv(fd, at, len) })
+}
+
+/// Writes what there is room for: write(2), writev(2) on a file that is no
+/// socket.
+///
+/// `EAGAIN`: it would wait.
+///
+/// # Safety
+/// `iov`: buffers that may be read.
+pub(crate) unsafe fn write(fd: i32, iov: &[iovec]) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    let (at, len) = (iov.as_ptr(), iov.len() as c_int);
+    if kind(fd)? == Kind::Disk {
+        // SAFETY: the caller's buffers.
+        return count(unsafe { libc::writev(fd, at, len) });
+    }
+    if NOSIGNAL.load(Relaxed) {
+        let flags = libc::RWF_NOWAIT | RWF_NOSIGNAL;
+        // SAFETY: the caller's buffers.
+        let n = count(unsafe { libc::pwritev2(fd, at, len, -1, flags) });
+        if n != Err(Errno(libc::EOPNOTSUPP)) {
+            return n;
+        }
+    }
+    without_sigpipe(|| {
+        let flags = libc::RWF_NOWAIT;
+        // SAFETY: the caller's buffers.
+        let n = count(unsafe { libc::pwritev2(fd, at, len, -1, flags) });
+        if n != Err(Errno(libc::EOPNOTSUPP)) {
+            // So it was the other flag that it did not know.
+            NOSIGNAL.store(false, Relaxed);
+            return n;
+        }
+        ready(fd, libc::POLLOUT)?;
+        // SAFETY: the caller's buffers.
+        count(unsafe { libc::writev(fd, at, len) })
+    })
+}
+
+/// Calls `f` on this thread with `SIGPIPE` blocked, and drops the one that it
+/// may have raised.
+fn without_sigpipe<R>(f: impl FnOnce() -> R) -> R {
+    let mut pipe = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut old = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: room for a set.
+    unsafe { libc::sigemptyset(pipe.as_mut_ptr()) };
+    // SAFETY: an initialised set.
+    unsafe { libc::sigaddset(pipe.as_mut_ptr(), libc::SIGPIPE) };
+    // SAFETY: room for a set.
+    unsafe { libc::sigpending(pending.as_mut_ptr()) };
+    let (how, set) = (libc::SIG_BLOCK, pipe.as_ptr());
+    // SAFETY: both are sets, one to read and one to write.
+    unsafe { libc::pthread_sigmask(how, set, old.as_mut_ptr()) };
+    let result = f();
+    // SAFETY: filled in above.
+    let theirs = unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) };
+    if theirs == 0 {
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: a set and a span; nobody asks about the signal.
+        unsafe { libc::sigtimedwait(set, ptr::null_mut(), &raw const now) };
+    }
+    let (how, set) = (libc::SIG_SETMASK, old.as_ptr());
+    // SAFETY: filled in above.
+    unsafe { libc::pthread_sigmask(how, set, ptr::null_mut()) };
+    result
+}
+
+/// What of `events` (`POLL…`) is ready now.
+///
+/// `EAGAIN`: nothing; `EBADF`.
+pub(crate) fn ready(fd: i32, events: i16) -> Result<i16> {
+    let _keep = KeepErrno::new();
+    let mut look = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one pollfd, for this call.
+    let n = unsafe { libc::poll(&raw mut look, 1, 0) };
+    match look.revents {
+        _ if n <= 0 => Err(Errno::EAGAIN),
+        bits if bits & libc::POLLNVAL != 0 => Err(Errno(libc::EBADF)),
+        bits => Ok(bits),
+    }
+}
+
+/// recv(2) without waiting.
+///
+/// # Safety
+/// `buf`: `n` bytes that may be written.
+#[inline]
+pub(crate) unsafe fn recv(fd: i32, buf: *mut u8, n: usize) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    // SAFETY: the caller's buffer.
+    count(unsafe { libc::recv(fd, buf.cast(), n, libc::MSG_DONTWAIT) })
+}
+
+/// send(2) without waiting.
+///
+/// # Safety
+/// `buf`: `n` bytes that may be read.
+#[inline]
+pub(crate) unsafe fn send(fd: i32, buf: *const u8, n: usize) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the caller's buffer.
+    count(unsafe { libc::send(fd, buf.cast(), n, flags) })
+}
+
+/// recvmsg(2) without waiting.
+///
+/// # Safety
+/// `msg`: a message whose buffers may be written.
+pub(crate) unsafe fn recvmsg(
+    fd: i32,
+    msg: *mut msghdr,
+    flags: c_int,
+) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    let flags = flags | libc::MSG_DONTWAIT;
+    // SAFETY: the caller's message.
+    count(unsafe { libc::recvmsg(fd, msg, flags) })
+}
+
+/// sendmsg(2) without waiting.
+///
+/// # Safety
+/// `msg`: a message whose buffers may be read.
+pub(crate) unsafe fn sendmsg(
+    fd: i32,
+    msg: *const msghdr,
+    flags: c_int,
+) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the caller's message.
+    count(unsafe { libc::sendmsg(fd, msg, flags) })
+}
+
+/// A message of `iov` alone.
+pub(crate) fn message(iov: &[iovec]) -> msghdr {
+    msghdr {
+        msg_name: ptr::null_mut(),
+        msg_namelen: 0,
+        msg_iov: iov.as_ptr().cast_mut(),
+        msg_iovlen: iov.len(),
+        msg_control: ptr::null_mut(),
+        msg_controllen: 0,
+        msg_flags: 0,
+    }
+}
+
+/// accept4(2), close-on-exec, on a socket in non-blocking mode.
+///
+/// # Safety
+/// `addr`, `len`: null, or room for an address.
+pub(crate) unsafe fn accept(
+    fd: i32,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+) -> Result<i32> {
+    let _keep = KeepErrno::new();
+    // SAFETY: the caller's room.
+    let r = unsafe { libc::accept4(fd, addr, len, libc::SOCK_CLOEXEC) };
+    Errno::check(r)
+}
+
+/// connect(2).
+///
+/// # Safety
+/// `addr`: an address of `len` bytes.
+pub(crate) unsafe fn connect(
+    fd: i32,
+    addr: *const sockaddr,
+    len: socklen_t,
+) -> Result<()> {
+    let _keep = KeepErrno::new();
+    // SAFETY: the caller's address.
+    Errno::check(unsafe { libc::connect(fd, addr, len) }).map(drop)
+}
+
+/// The error that a socket has kept; taken.
+pub(crate) fn take_error(fd: i32) -> Result<()> {
+    let _keep = KeepErrno::new();
+    let mut error: c_int = 0;
+    let mut len = size_of::<c_int>() as socklen_t;
+    // SAFETY: room for an int.
+    let r = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut error).cast(),
+            &raw mut len,
+        )
+    };
+    Errno::check(r)?;
+    if error == 0 { Ok(()) } else { Err(Errno(error)) }
+}
+
+/// Puts `fd` into non-blocking mode, or back. Whether it was.
+///
+/// `EBADF`.
+pub(crate) fn set_nonblocking(fd: i32, on: bool) -> Result<bool> {
+    let _keep = KeepErrno::new();
+    // SAFETY: takes numbers.
+    let old = Errno::check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    let was = old & libc::O_NONBLOCK != 0;
+    if was != on {
+        // SAFETY: takes numbers.
+        let set =
+            unsafe { libc::fcntl(fd, libc::F_SETFL, old ^ libc::O_NONBLOCK) };
+        Errno::check(set)?;
+    }
+    Ok(was)
+}
+
+/// Closes `fd`. One that was interrupted is closed all the same.
+///
+/// `EBADF`; what the file had yet to tell (`EIO`, ...).
+pub(crate) fn close(fd: i32) -> Result<()> {
+    let _keep = KeepErrno::new();
+    // SAFETY: takes a number.
+    match Errno::check(unsafe { libc::close(fd) }) {
+        Err(Errno(libc::EINTR)) => Ok(()),
+        r => r.map(drop),
+    }
+}

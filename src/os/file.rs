@@ -1,0 +1,107 @@
+//! Files on disks, bytes moved inside the kernel, children.
+
+use super::errno::{Errno, KeepErrno, Result};
+use core::ffi::{CStr, c_int, c_uint, c_void};
+
+fn count(n: isize) -> Result<usize> {
+    usize::try_from(n).map_err(|_| Errno::last())
+}
+
+/// open(2).
+pub(crate) fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<i32> {
+    let _keep = KeepErrno::new();
+    // SAFETY: a string and numbers.
+    Errno::check(unsafe { libc::open(path.as_ptr(), flags, mode) })
+}
+
+/// fsync(2).
+pub(crate) fn fsync(fd: i32) -> Result<()> {
+    let _keep = KeepErrno::new();
+    // SAFETY: takes a number.
+    Errno::check(unsafe { libc::fsync(fd) }).map(drop)
+}
+
+/// pread(2).
+///
+/// # Safety
+/// `buf`: `n` bytes that may be written.
+pub(crate) unsafe fn pread(
+    fd: i32,
+    buf: *mut c_void,
+    n: usize,
+    offset: i64,
+) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    // SAFETY: the caller's buffer.
+    count(unsafe { libc::pread(fd, buf, n, offset) })
+}
+
+/// pwrite(2).
+///
+/// # Safety
+/// `buf`: `n` bytes that may be read.
+pub(crate) unsafe fn pwrite(
+    fd: i32,
+    buf: *const c_void,
+    n: usize,
+    offset: i64,
+) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    // SAFETY: the caller's buffer.
+    count(unsafe { libc::pwrite(fd, buf, n, offset) })
+}
+
+/// sendfile(2).
+///
+/// # Safety
+/// `offset`: null or valid.
+pub(crate) unsafe fn sendfile(
+    to: i32,
+    from: i32,
+    offset: *mut i64,
+    n: usize,
+) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    // SAFETY: the caller's offset.
+    count(unsafe { libc::sendfile(to, from, offset, n) })
+}
+
+/// splice(2), which does not wait for a pipe.
+///
+/// # Safety
+/// The offsets: null or valid.
+pub(crate) unsafe fn splice(
+    (from, from_offset): (i32, *mut i64),
+    (to, to_offset): (i32, *mut i64),
+    n: usize,
+    flags: c_uint,
+) -> Result<usize> {
+    let _keep = KeepErrno::new();
+    let flags = flags | libc::SPLICE_F_NONBLOCK;
+    // SAFETY: the caller's offsets.
+    count(unsafe { libc::splice(from, from_offset, to, to_offset, n, flags) })
+}
+
+/// A descriptor that is readable once the child `pid` has ended.
+///
+/// `ESRCH`, `EINVAL`; `ENOSYS` before Linux 5.3.
+pub(crate) fn pidfd(pid: i32) -> Result<i32> {
+    let _keep = KeepErrno::new();
+    // SAFETY: takes numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    Errno::check(fd).map(|fd| fd as i32)
+}
+
+/// waitpid(2).
+///
+/// # Safety
+/// `status`: null or writable.
+pub(crate) unsafe fn waitpid(
+    pid: i32,
+    status: *mut c_int,
+    options: c_int,
+) -> Result<i32> {
+    let _keep = KeepErrno::new();
+    // SAFETY: the caller's room.
+    Errno::check(unsafe { libc::waitpid(pid, status, options) })
+}
