@@ -142,9 +142,20 @@ pub(crate) unsafe fn read(
     n: usize,
     deadline: i64,
 ) -> Result<usize> {
+    let desc = netpoll::known(fd);
+    if desc.is_some_and(Desc::is_drained) && n > 0 {
+        cancel::check()?;
+        wait_ready(fd, Side::Read, deadline)?;
+    }
     until_done(fd, Side::Read, deadline, || {
+        let edges = desc.and_then(Desc::edges);
         // SAFETY: the caller's buffer.
         let done = unsafe { fd::recv(fd, buf, n) };
+        if let (Some(desc), Some(edges), Ok(count)) = (desc, edges, done)
+            && count < n
+        {
+            desc.took_all(edges);
+        }
         if !no_socket(&done) {
             return done;
         }

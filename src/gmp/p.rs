@@ -11,7 +11,7 @@ use core::{
     cell::{Cell, UnsafeCell},
     ops::Deref,
     ptr,
-    sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, Ordering::*},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, Ordering::*},
 };
 
 /// Slots in a P's queue.
@@ -33,6 +33,8 @@ pub(crate) struct P {
     /// owner: how many times in a row `runnext` came before the queue
     pub streak: Cell<u32>,
     /// owner
+    /// sysmon: a timer of this P is due, and it has not been looked at yet.
+    pub timer_due: AtomicBool,
     pub rng: Cell<u64>,
     /// owner: next goroutine id, and the end of the batch
     pub goidcache: Cell<(u64, u64)>,
@@ -62,6 +64,7 @@ impl P {
             schedtick: AtomicU32::new(0),
             id,
             streak: Cell::new(0),
+            timer_due: AtomicBool::new(false),
             rng: Cell::new(id as u64 + 1),
             goidcache: Cell::new((0, 0)),
             gfree: UnsafeCell::new(GList::new()),

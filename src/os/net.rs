@@ -93,6 +93,22 @@ impl Address {
     }
 }
 
+/// Whether `fd` is a TCP socket.
+pub(crate) fn is_tcp(fd: i32) -> bool {
+    let _keep = KeepErrno::new();
+    get(fd, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP)
+        && get(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM)
+}
+
+fn get(fd: i32, name: c_int) -> Option<c_int> {
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as socklen_t;
+    let (at, room) = ((&raw mut value).cast(), &raw mut len);
+    // SAFETY: room for an int.
+    let r = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, at, room) };
+    (r == 0).then_some(value)
+}
+
 /// A new socket, closed on exec.
 pub(crate) fn socket(family: c_int, kind: c_int) -> Result<i32> {
     let _keep = KeepErrno::new();

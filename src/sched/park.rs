@@ -12,7 +12,7 @@
 //!
 //! Off the stack, `switch_off` runs what is next on this P directly, without
 //! a visit to g0, unless something there wants the scheduler: a locked thread,
-//! the world to be stopped, every 61st time (global queue, timers), or nothing
+//! the world to be stopped, a timer that is due, every 61st time, or nothing
 //! to run.
 
 use super::{
@@ -186,6 +186,7 @@ fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
         // Relaxed: a hint; schedule looks again.
         || SCHED.gcwaiting.load(Relaxed)
         || pp.schedtick.load(Relaxed).is_multiple_of(TICK)
+        || pp.timer_due.load(Relaxed)
     {
         return None;
     }
@@ -329,6 +330,7 @@ fn yield_worth(pp: OwnedP) -> bool {
     // Relaxed: hints; the scheduler looks again.
     SCHED.runqsize.load(Relaxed) != 0
         || SCHED.gcwaiting.load(Relaxed)
+        || pp.timer_due.load(Relaxed)
         || (pp.timers.next_when() != FOREVER
             && pp.schedtick.load(Relaxed).is_multiple_of(TICK))
 }

@@ -124,6 +124,10 @@ impl Watch {
             *seen = Seen { task: seen.task.take(), ..Seen::default() };
             (seen.m, seen.tick, seen.since) = (m, tick, now);
         }
+        if pp.timers.next_when() <= now {
+            // Relaxed: a hint for its next switch.
+            pp.timer_due.store(true, Relaxed);
+        }
         if !work_waits(pp, now) {
             seen.cpu = None;
             return;

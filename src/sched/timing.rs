@@ -80,6 +80,10 @@ pub(crate) unsafe fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
 
 /// Runs what is due on this P's heap, whose goroutines become ready here.
 pub(crate) fn run_timers(pp: &'static P) -> usize {
+    // Relaxed: a hint, and this is the look.
+    if pp.timer_due.load(Relaxed) {
+        pp.timer_due.store(false, Relaxed);
+    }
     let when = pp.timers.next_when();
     if when == FOREVER {
         return 0;
