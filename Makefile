@@ -51,8 +51,8 @@ need-build:
 	@:$(call need,$(CARGO) $(CC) ld objcopy ar readelf)
 
 # The parser of HTTP that the web server is built with.
-HAS_PARSER = $(shell echo '\#include <http_parser.h>' | \
-    $(CC) $(CFLAGS) -E - >/dev/null 2>&1 && echo yes)
+HAS_PARSER = $(shell $(CC) $(CFLAGS) -include http_parser.h -E -x c /dev/null \
+    >/dev/null 2>&1 && echo yes)
 need-http: need-build
 	@:$(if $(HAS_PARSER),,$(error http_parser.h is missing: please install \
 	    the development files of http-parser (Debian: libhttp-parser-dev)))
@@ -61,7 +61,7 @@ need-examples: need-http
 	@:$(call need,$(CXX))
 
 need-test: need-examples
-	@:$(call need,python3 gdb pkg-config)
+	@:$(call need,python3 gdb pkg-config curl)
 
 # --- The library ------------------------------------------------------------
 
@@ -135,7 +135,7 @@ PROGRAMS = $(EXAMPLES:%=$(BIN)/%) $(EXAMPLES:%=$(BIN)/%-static) \
 
 examples: need-examples $(PROGRAMS) ## build the example programs
 
-run: need-http $(BIN)/wordfreq $(BIN)/httpd $(BIN)/fetch ## count words, serve files
+run: need-http $(BIN)/wordfreq $(BIN)/httpd $(BIN)/fetch ## count words (DIR=PATH: yours), serve files
 	$(BIN)/wordfreq $(DIR)
 	$(BIN)/fetch $(BIN)/httpd examples-c
 
@@ -188,13 +188,19 @@ test: need-test all examples ## run every test but the long ones
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --no-fail-fast
 	@$(MAKE) loom
 
-# Apart from the rest: the flag changes every crate. What it builds is never
-# shipped, so it does without the long link.
-loom: need-build ## check the lock-free code in every order loom can find
-	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off \
-	    CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-	    $(CARGO) test --release --test 'loom_*' \
+# Apart from the rest: the flags change every crate. What is built here is
+# never shipped, so it does without the long link. Loom tries all orders of a
+# few steps, shuttle some thousand of many: with the checks of debug builds,
+# and with GMPRT_SEED=NUMBER the one that failed.
+loom: export CARGO_PROFILE_RELEASE_LTO = off
+loom: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+loom: need-build ## check what waits, and the lock-free code, in many orders
+	RUSTFLAGS="--cfg loom" $(CARGO) test --release --test 'loom_*' \
 	    --target-dir $(or $(CARGO_TARGET_DIR),target)/loom
+	RUSTFLAGS="--cfg shuttle" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
+	    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+	    $(CARGO) test --release --test 'shuttle_*' \
+	    --target-dir $(or $(CARGO_TARGET_DIR),target)/shuttle
 
 stress: need-test all ## mix everything for STRESS_SECONDS
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \

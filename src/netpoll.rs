@@ -5,38 +5,37 @@
 //! them. It knows no scheduler.
 //!
 //! ```text
-//!   call: try ---> done
+//!   call: note the number of edges; try ---> done
 //!          | EAGAIN
 //!          v
-//!   a Desc for each number: lock; register (ADD); ready? -> clear, try again
-//!                                                 |  no
-//!                                                 v
-//!                         queue a record, unlock once off the stack, wait
-//!   poll: event -> lock; ready = true; take all waiters of that side out
+//!   a Desc for each number: lock; register (ADD);
+//!   an edge since the note? -> try again
+//!          | no
+//!          v
+//!   queue a record, unlock once off the stack, wait; then try again
+//!
+//!   poll: event -> lock; one more edge; take all waiters of that side out
 //! ```
 //! Go keeps one waiter in a word for each direction (`pdReady`, `pdWait`), as
 //! its `fdMutex` lets one reader in at a time. Here many goroutines may accept
-//! from one socket, so each side has a queue, and all in it try again.
+//! from one socket, and one edge may bring several connections: so each side
+//! has a queue, all in it try again, and nobody waits who has not tried in
+//! vain since the last edge.
 //!
 //! # Numbers are used again
 //! Whoever waits registers the number each time. `EEXIST`: still the file that
 //! is registered. Success on a number that was registered before: that file is
-//! gone, and who waits for it gets `EBADF`. So the event needs no generation:
-//! one that comes late for a file that is gone makes somebody try once too
-//! often.
-//!
-//! # A read that falls short
-//! On TCP it has taken all there was, so the next one need not try before it
-//! waits, unless an edge has come since the read began, or the end has come
-//! at all: that is said once and then to every read. A server that answers
-//! small requests saves a system call in four.
+//! gone, and who waits for it gets `EBADF`, also who has been woken and has not
+//! run yet: a generation tells. The event needs none: one that comes late for
+//! a file that is gone makes somebody try once too often.
 //!
 //! Invariants:
 //! 1. A Desc is made once for a number and stays.
-//! 2. `ready`, `registered` and the queues are touched under the Desc's lock.
-//! 3. A side is registered before its waiter is queued, and `ready` is cleared
-//!    before a try: an edge is seen by that try, or sets `ready`, or takes a
-//!    waiter, who then tries.
+//! 2. `registered` and the queues are touched under the Desc's lock; `edges`
+//!    and `generation` change under it.
+//! 3. A waiter is queued while its side is registered, and after its own try
+//!    in vain, which began after the last edge. So whatever comes makes an
+//!    edge, and that takes the waiter out.
 //! 4. `WAITERS` counts those who wait, until they run again: whoever goes to
 //!    sleep polls if it is not 0.
 
@@ -44,15 +43,13 @@ use crate::{
     base::{
         self,
         lock::Rank,
-        sync::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
+        sync::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
     },
     gmp::wait::{Sudog, WaitQ, WakeList},
     os::{self, Errno, Lock, Result, epoll, futex::OsFutex},
 };
 use core::{cell::Cell, ptr};
 
-/// `Drained::edges` after the end of a connection.
-const ENDED: u32 = u32::MAX;
 /// Events taken at a time.
 const EVENTS: usize = 128;
 /// Descs in a slab, and slabs: a million numbers, far beyond `RLIMIT_NOFILE`
@@ -67,21 +64,21 @@ pub(crate) enum Side {
     Write = 1,
 }
 
-/// One direction of one descriptor.
-struct Way {
-    /// An edge came that nobody has tried since.
-    ready: Cell<bool>,
-    queue: WaitQ,
+impl Side {
+    /// This one and no other.
+    pub(crate) fn alone(self) -> &'static [Self] {
+        match self {
+            Self::Read => &[Self::Read],
+            Self::Write => &[Self::Write],
+        }
+    }
 }
 
-/// What a read may know before it tries; see [`Desc::drained`].
-struct Drained {
-    /// TCP, of which a read that falls short has taken all.
-    stream: AtomicBool,
-    /// Edges so far; ends count for ever.
+/// One direction of one descriptor.
+struct Way {
+    /// Edges so far.
     edges: AtomicU32,
-    /// `edges` before the read that took all; 0: none has.
-    at: AtomicU32,
+    queue: WaitQ,
 }
 
 /// A descriptor's number (Go's `pollDesc`).
@@ -90,9 +87,19 @@ pub(crate) struct Desc {
     lock: RawLock,
     /// lock: the file of this number was seen in the epoll instance
     registered: Cell<bool>,
-    /// lock
+    /// Grows when the number stops to be that of a file.
+    generation: AtomicU32,
     ways: [Way; 2],
-    drained: Drained,
+}
+
+/// What [`Desc::may_wait`] found.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quiet {
+    /// Nothing is there: the caller may wait.
+    Yes,
+    /// An edge has come that it has not tried yet.
+    No,
 }
 
 // SAFETY: the Cells and queues are touched under the lock.
@@ -111,61 +118,25 @@ static WAITERS: AtomicU32 = AtomicU32::new(0);
 
 impl Desc {
     fn new(fd: i32) -> Self {
-        let way = || Way { ready: Cell::new(false), queue: WaitQ::new() };
+        let way = || Way { edges: AtomicU32::new(0), queue: WaitQ::new() };
         Self {
             fd,
             lock: RawLock::new(Rank::Poll),
             registered: Cell::new(false),
+            generation: AtomicU32::new(0),
             ways: [way(), way()],
-            drained: Drained {
-                stream: AtomicBool::new(false),
-                edges: AtomicU32::new(1),
-                at: AtomicU32::new(0),
-            },
         }
     }
 
-    /// A number that changes with each edge, for [`Desc::took_all`]; None for
-    /// what is no TCP connection.
-    pub(crate) fn edges(&self) -> Option<u32> {
-        // Acquire: what came before the edge is there for the read.
-        let stream = self.drained.stream.load(Relaxed);
-        stream.then(|| self.drained.edges.load(Acquire))
+    /// How many edges a side has had: noted before a try.
+    pub(crate) fn edges(&self, side: Side) -> u32 {
+        // Acquire: what came before the edge is there for the try.
+        self.ways[side as usize].edges.load(Acquire)
     }
 
-    /// A read fell short, with `edges` as they were before it: nothing is left
-    /// but what makes another edge.
-    pub(crate) fn took_all(&self, edges: u32) {
-        // The end of a connection is reported once, and then to every read.
-        let at = if edges == ENDED { 0 } else { edges };
-        self.drained.at.store(at, Relaxed);
-    }
-
-    /// Whether nothing has come since a read took all, so that another need
-    /// not try before it waits. A number that is used again for another file
-    /// is found out when it waits.
-    pub(crate) fn is_drained(&self) -> bool {
-        let at = self.drained.at.load(Relaxed);
-        at != 0 && at == self.drained.edges.load(Acquire)
-    }
-
-    /// Under the lock, of a file that is new: whether it is TCP.
-    fn forget(&self) {
-        self.drained.stream.store(os::net::is_tcp(self.fd), Relaxed);
-        self.drained.at.store(0, Relaxed);
-        self.drained.edges.store(1, Release);
-    }
-
-    /// Under the lock: another edge, or with `end` the last one that counts.
-    fn count_edge(&self, end: bool) {
-        // Relaxed: changed under the lock only.
-        let edges = self.drained.edges.load(Relaxed);
-        let next = match edges {
-            ENDED => ENDED,
-            _ if end => ENDED,
-            n => n % (ENDED - 1) + 1,
-        };
-        self.drained.edges.store(next, Release);
+    /// Which file the number stands for, as far as is known.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Acquire)
     }
 
     /// Locks it. The caller is inside: it may sleep, and is not blocked.
@@ -179,26 +150,28 @@ impl Desc {
         unsafe { self.lock.unlock() };
     }
 
-    /// Under the lock: has the kernel report what becomes ready. False: an
-    /// edge has come that the caller has not tried yet. In `gone` are those
-    /// who waited for a file that is gone.
+    /// Under the lock: has the kernel report what becomes ready. In `gone` are
+    /// those who waited for a file that is gone.
+    ///
+    /// `seen`: the edges before the caller's try; None if it noted none.
     ///
     /// Errors: `EPERM` for a file that is always ready, `EBADF`, `ENOMEM`,
     /// `ENOSPC`.
     pub(crate) fn may_wait(
         &self,
         side: Side,
+        seen: Option<u32>,
         gone: &mut WakeList,
-    ) -> Result<bool> {
+    ) -> Result<Quiet> {
         // Relaxed: desc has looked.
         let new = epoll::add(EPOLL.load(Relaxed), self.fd)?;
-        if new {
-            self.forget();
-            if self.registered.replace(true) {
-                self.give_up(gone);
-            }
+        if new && self.registered.replace(true) {
+            self.give_up(gone);
         }
-        Ok(!self.ways[side as usize].ready.replace(false))
+        let edges = self.ways[side as usize].edges.load(Relaxed);
+        // What is ready in a file that is new makes an edge.
+        let quiet = new || seen == Some(edges);
+        Ok(if quiet { Quiet::Yes } else { Quiet::No })
     }
 
     /// Under the lock: the waiter enters the queue of a side.
@@ -230,66 +203,64 @@ impl Desc {
         self.give_up(gone);
     }
 
-    /// Has the kernel report once more what is ready now.
-    pub(crate) fn report_again(&self) -> Result<()> {
-        epoll::again(EPOLL.load(Relaxed), self.fd)
-    }
-
     /// An event came.
     fn happened(&self, events: u32, list: &mut WakeList) {
         let both = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
         let read = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
         let write = libc::EPOLLOUT as u32;
-        let end = both | libc::EPOLLRDHUP as u32;
         self.lock();
-        if events & (read | both) != 0 {
-            self.count_edge(events & end != 0);
-        }
         for (way, bits) in self.ways.iter().zip([read, write]) {
             if events & (bits | both) != 0 {
-                // Who is taken tries.
-                way.ready.set(!way.take(list, true));
+                way.edge();
+                way.take(list, true);
             }
         }
         self.unlock();
     }
 
-    /// Under the lock: who waits does so in vain.
+    /// Under the lock: the number is no more that of the file that it was.
+    /// Who waits does so in vain.
     fn give_up(&self, gone: &mut WakeList) {
+        // Release: pairs with generation.
+        self.generation.fetch_add(1, Release);
         for way in &self.ways {
-            way.ready.set(false);
-            let _any = way.take(gone, false);
+            way.edge();
+            way.take(gone, false);
         }
     }
 }
 
 impl Way {
-    /// Takes all waiters out; `again`: they shall try again. Whether there
-    /// were any.
-    fn take(&self, list: &mut WakeList, again: bool) -> bool {
-        let mut any = false;
+    /// Under the lock: one more. 0 is where all begin.
+    fn edge(&self) {
+        // Release: pairs with edges. Relaxed: changed under the lock only.
+        let next = self.edges.load(Relaxed).wrapping_add(1).max(1);
+        self.edges.store(next, Release);
+    }
+
+    /// Takes all waiters out; `again`: they shall try again.
+    fn take(&self, list: &mut WakeList, again: bool) {
         self.queue.dequeue_all(
             |_| true,
             |sg| {
                 sg.success.set(again);
                 list.push(sg);
-                any = true;
             },
         );
-        any
     }
 }
 
-/// The Desc of a number, and the epoll instance made; true: just now.
+/// The Desc of a number; the first call makes the epoll instance.
 ///
 /// Errors: `EBADF`, `EMFILE`, `ENFILE`, `ENOMEM`.
-pub(crate) fn desc(fd: i32) -> Result<(&'static Desc, bool)> {
-    let made = EPOLL.load(Acquire) < 0 && start()?;
-    if let Some(desc) = known(fd) {
-        return Ok((desc, made));
+pub(crate) fn desc(fd: i32) -> Result<&'static Desc> {
+    if !started() {
+        start()?;
     }
-    make(fd)?;
-    known(fd).map(|desc| (desc, made)).ok_or(Errno(libc::EBADF))
+    if known(fd).is_none() {
+        make(fd)?;
+    }
+    known(fd).ok_or(Errno(libc::EBADF))
 }
 
 /// The Desc of a number that somebody has waited for.
@@ -327,27 +298,27 @@ fn make(fd: i32) -> Result<()> {
     Ok(())
 }
 
-/// Makes the epoll instance. True: this call did.
+/// Makes the epoll instance.
 #[cold]
-fn start() -> Result<bool> {
+fn start() -> Result<()> {
     let _making = MAKING.lock();
     if EPOLL.load(Relaxed) >= 0 {
-        return Ok(false);
+        return Ok(());
     }
     let bell = epoll::bell()?;
-    let ep = epoll::create().and_then(|ep| epoll::add(ep, bell).map(|_| ep));
-    match ep {
-        Ok(ep) => {
-            BELL.store(bell, Relaxed);
-            // Release: pairs with desc and started.
-            EPOLL.store(ep, Release);
-            Ok(true)
-        }
-        Err(e) => {
-            let _closed = os::fd::close(bell);
-            Err(e)
-        }
+    let close = |fd| {
+        let _closed = os::fd::close(fd);
+    };
+    let ep = epoll::create().inspect_err(|_| close(bell))?;
+    if let Err(e) = epoll::add_bell(ep, bell) {
+        close(ep);
+        close(bell);
+        return Err(e);
     }
+    BELL.store(bell, Relaxed);
+    // Release: pairs with desc and started.
+    EPOLL.store(ep, Release);
+    Ok(())
 }
 
 /// Whether there is an epoll instance.
@@ -371,7 +342,10 @@ pub(crate) fn poll(timeout: i64) -> WakeList {
     for event in &events[..n] {
         let fd = event.u64 as i32;
         if fd == BELL.load(Relaxed) {
-            epoll::hush(fd);
+            // It rings for who waits, until that one has heard it.
+            if timeout != 0 {
+                epoll::hush(fd);
+            }
         } else if let Some(desc) = known(fd) {
             desc.happened(event.events, &mut list);
         }

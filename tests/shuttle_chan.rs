@@ -5,7 +5,8 @@
 #![cfg(shuttle)]
 
 use gmprt::model::{
-    Chan, Ends, FOREVER, Goroutine, check, go, join, now, random, until,
+    Chan, Ends, FOREVER, Goroutine, cancelled, check, go, join, now, random,
+    shielded, until,
 };
 use std::sync::{Arc, Mutex};
 
@@ -201,5 +202,44 @@ fn host_threads_wait_too() {
             assert_eq!(back, Ok(elem + 1));
         }
         echo.join();
+    });
+}
+
+/// A cancel by an old handle, while another goroutine is in its G.
+#[test]
+fn a_late_cancel_does_not_reach_the_next_goroutine() {
+    static ENDS: Ends<2> = Ends::new();
+    check(|| {
+        let ch = Chan::new(0);
+        let first = go(|| {});
+        let name = first.handle();
+        let canceller = go(move || ENDS.reached(name.cancel().into()));
+        first.join();
+        let theirs = ch.clone();
+        let next = go(move || {
+            theirs.recv(FOREVER).expect("cancelled for another");
+            assert!(!cancelled());
+        });
+        ch.send(1, FOREVER).expect("it is open");
+        join([next, canceller]);
+    });
+    ENDS.check();
+}
+
+/// Behind a shield a cancel is not seen, and after it at once.
+#[test]
+fn a_shield_keeps_cancels_out() {
+    check(|| {
+        let ch = Chan::new(0);
+        let theirs = ch.clone();
+        let receiver = go(move || {
+            let elem = shielded(|| theirs.recv(FOREVER));
+            assert_eq!(elem, Ok(1), "cancelled behind a shield");
+            assert_eq!(theirs.recv(FOREVER), Err(libc::ECANCELED));
+        });
+        let name = receiver.handle();
+        let canceller = go(move || assert!(name.cancel(), "it waits for it"));
+        ch.send(1, FOREVER).expect("it is open");
+        join([receiver, canceller]);
     });
 }

@@ -151,6 +151,40 @@ fn a_writer_that_waits_keeps_readers_out() {
     });
 }
 
+/// Behind a reader that stays, a writer waits, and behind it two readers. When
+/// the first of these gives up, the second does not come before the writer.
+#[test]
+fn a_reader_that_leaves_lets_nobody_pass_a_writer() {
+    check(|| {
+        let g = Guarded::new();
+        g.rw.rlock();
+        let passed = Arc::new(AtomicU64::new(0));
+        let (theirs, saw) = (g.clone(), passed.clone());
+        let writer = go(move || {
+            theirs.rw.lock();
+            assert_eq!(saw.load(Relaxed), 0, "came after a reader");
+            theirs.writes();
+        });
+        until(|| writer.handle().waits());
+        let theirs = g.clone();
+        let hasty = go(move || {
+            let end = theirs.rw.rlock_until(now() + 50);
+            assert_eq!(end, Err(libc::ETIMEDOUT));
+        });
+        let theirs = g.clone();
+        let patient = go(move || {
+            theirs.rw.rlock();
+            passed.store(1, Relaxed);
+            theirs.reads();
+        });
+        until(|| patient.handle().waits());
+        hasty.join();
+        g.rw.runlock().expect("it is ours");
+        join([writer, patient]);
+        g.end();
+    });
+}
+
 /// A writer waits in front of readers, and one unlocks: they go first.
 #[test]
 fn at_a_writers_unlock_readers_go_first() {
@@ -387,6 +421,11 @@ fn a_broadcast_reaches_all() {
         t.c.broadcast();
         join(all);
         assert_eq!(t.c.wait(&t.m, FOREVER), Err(libc::EPERM), "not locked");
+        // It goes on as before.
+        t.n.store(0, Relaxed);
+        let taker = t.taker(FOREVER);
+        t.give();
+        taker.join();
         t.end();
     });
 }

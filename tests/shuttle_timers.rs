@@ -213,7 +213,8 @@ fn runs_of_a_periodic_timer_do_not_overlap() {
         for _ in 0..random(30) {
             shuttle::thread::yield_now();
         }
-        assert_eq!(calls.count(), before, "began after the stop");
+        // One may have been on its way into its function.
+        assert!(calls.count() <= before + 1, "began after the stop");
         t.free();
         assert_eq!(calls.overlaps.load(Relaxed), 0);
     });
@@ -236,7 +237,8 @@ fn a_timer_may_be_freed_at_any_moment() {
         for _ in 0..random(30) {
             shuttle::thread::yield_now();
         }
-        assert_eq!(calls.count(), before, "began after it was freed");
+        // One may have been on its way into its function.
+        assert!(calls.count() <= before + 1, "began after it was freed");
     });
     ENDS.check();
 }

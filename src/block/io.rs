@@ -9,11 +9,11 @@ use crate::{
         parkword::WaitKind,
         wait::{Sudog, WakeList},
     },
-    netpoll::{self, Desc, Side},
+    netpoll::{self, Desc, Quiet, Side},
     os::{
         Errno, Result,
         clock::nanotime,
-        fd,
+        fd, net,
         types::{iovec, msghdr, sockaddr, socklen_t},
     },
     sched::{
@@ -33,8 +33,7 @@ const FULL_NS: i64 = 1_000_000;
 
 /// Tries until it goes through, and waits in between.
 ///
-/// Errors: those of `attempt` but `EAGAIN` and `EINTR`; those of
-/// [`wait_ready`].
+/// Errors: those of `attempt` but `EAGAIN` and `EINTR`; those of [`wait_for`].
 #[inline]
 fn until_done<T>(
     fd: i32,
@@ -43,54 +42,76 @@ fn until_done<T>(
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     cancel::check()?;
+    let mut vain = 0;
     loop {
+        let seen = note(fd, side);
         match attempt() {
             Err(Errno(libc::EINTR)) => {}
-            Err(Errno::EAGAIN) => wait_ready(fd, side, deadline)?,
+            Err(Errno::EAGAIN) => {
+                vain += 1;
+                if vain > 1 && side == Side::Write && full_yet_writable(fd) {
+                    pause(deadline)?;
+                } else {
+                    wait_for(fd, side.alone(), [seen; 2], deadline)?;
+                }
+            }
             done => return done,
         }
     }
 }
 
-/// Waits until an edge has come, or may have, since the caller tried.
+/// The edges of a side before a try; None where nobody has waited yet.
+fn note(fd: i32, side: Side) -> Option<u32> {
+    netpoll::known(fd).map(|desc| desc.edges(side))
+}
+
+/// Whether the kernel calls writable what has just refused, as it does a Unix
+/// socket whose receiver is full: no edge tells when that changes.
+#[cold]
+fn full_yet_writable(fd: i32) -> bool {
+    fd::ready(fd, libc::POLLOUT).is_ok()
+}
+
+/// Lets a little time pass where nothing tells when to try again.
+#[cold]
+fn pause(deadline: i64) -> Result<()> {
+    park::before_blocking(deadline)?;
+    let soon = nanotime() + FULL_NS;
+    park::sleep_until(soon.min(deadline))
+}
+
+/// Waits for any of `sides` until an edge has come, or may have, since `seen`
+/// was noted before a try.
 ///
 /// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if it is closed; `EDEADLK` where
 /// the caller may not park; `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`.
 #[cold]
-fn wait_ready(fd: i32, side: Side, deadline: i64) -> Result<()> {
-    let sides: &[Side] = match side {
-        Side::Read => &[Side::Read],
-        Side::Write => &[Side::Write],
-    };
-    wait_for(fd, sides, deadline, false)
-}
-
-/// Waits for any of `sides`. `level`: what is ready now counts, though others
-/// may have seen its edge.
-fn wait_for(fd: i32, sides: &[Side], deadline: i64, level: bool) -> Result<()> {
+fn wait_for(
+    fd: i32,
+    sides: &[Side],
+    seen: [Option<u32>; 2],
+    deadline: i64,
+) -> Result<()> {
     let gp = park::current()?;
     if deadline != FOREVER && deadline <= nanotime() {
         return Err(Errno(libc::ETIMEDOUT));
     }
-    let (desc, first) = netpoll::desc(fd)?;
+    let desc = netpoll::desc(fd)?;
     let inside = Inside::enter();
     let mut gone = WakeList::new();
     desc.lock();
-    let may = sides.iter().try_fold(true, |may, &side| {
-        desc.may_wait(side, &mut gone).map(|quiet| may && quiet)
-    });
-    let may = may.and_then(|quiet| {
-        if quiet && level {
-            desc.report_again()?
-        };
-        Ok(quiet)
-    });
-    if may != Ok(true) {
+    let quiet =
+        sides.iter().zip(seen).try_fold(true, |quiet, (&side, seen)| {
+            let found = desc.may_wait(side, seen, &mut gone)?;
+            Ok(quiet && found == Quiet::Yes)
+        });
+    if quiet != Ok(true) {
         desc.unlock();
         drop(inside);
         ready_all(gone);
-        return may.map(drop);
+        return quiet.map(drop);
     }
+    let generation = desc.generation();
     let ticket = gp.park.arm(WaitKind::Cancellable);
     let record = || Sudog::new(gp, ticket, ptr::null_mut());
     let records = [record(), record()];
@@ -98,7 +119,7 @@ fn wait_for(fd: i32, sides: &[Side], deadline: i64, level: bool) -> Result<()> {
         desc.enqueue(side, sg);
     }
     ready_all(gone);
-    timing::heed_net(first);
+    timing::heed_net();
     let wait = Wait {
         ticket,
         unlock: unlock_desc,
@@ -111,13 +132,16 @@ fn wait_for(fd: i32, sides: &[Side], deadline: i64, level: bool) -> Result<()> {
         deadline,
     };
     let cause = gopark(gp, wait);
-    let mut fine = false;
     for (&side, sg) in sides.iter().zip(&records) {
         desc.awake(side, sg, !sg.woken.get());
-        fine |= sg.success.get();
     }
     park::outcome(cause)?;
-    if fine { Ok(()) } else { Err(Errno(libc::EBADF)) }
+    // The number may be another file's by now.
+    if desc.generation() == generation {
+        Ok(())
+    } else {
+        Err(Errno(libc::EBADF))
+    }
 }
 
 /// What gopark calls once the goroutine is off its stack.
@@ -125,6 +149,12 @@ fn unlock_desc(arg: usize) {
     // SAFETY: a Desc, which stays; locked by wait_for.
     let desc = unsafe { &*(arg as *const Desc) };
     desc.unlock();
+}
+
+/// Reads no bytes: of a datagram socket too, which recv(2) would take one from.
+fn nothing(fd: i32) -> Result<usize> {
+    cancel::check()?;
+    fd::kind(fd).map(|_| 0)
 }
 
 /// Whether a failed try on a socket's call was for a file of another sort.
@@ -142,20 +172,12 @@ pub(crate) unsafe fn read(
     n: usize,
     deadline: i64,
 ) -> Result<usize> {
-    let desc = netpoll::known(fd);
-    if desc.is_some_and(Desc::is_drained) && n > 0 {
-        cancel::check()?;
-        wait_ready(fd, Side::Read, deadline)?;
+    if n == 0 {
+        return nothing(fd);
     }
     until_done(fd, Side::Read, deadline, || {
-        let edges = desc.and_then(Desc::edges);
         // SAFETY: the caller's buffer.
         let done = unsafe { fd::recv(fd, buf, n) };
-        if let (Some(desc), Some(edges), Ok(count)) = (desc, edges, done)
-            && count < n
-        {
-            desc.took_all(edges);
-        }
         if !no_socket(&done) {
             return done;
         }
@@ -240,6 +262,9 @@ pub(crate) unsafe fn readv(
     iov: &[iovec],
     deadline: i64,
 ) -> Result<usize> {
+    if iov.iter().all(|part| part.iov_len == 0) {
+        return nothing(fd);
+    }
     until_done(fd, Side::Read, deadline, || {
         let mut msg = fd::message(iov);
         // SAFETY: the caller's buffers.
@@ -384,7 +409,10 @@ pub(crate) unsafe fn accept(
     len: *mut socklen_t,
     deadline: i64,
 ) -> Result<i32> {
-    fd::set_nonblocking(fd, true)?;
+    // Else it says what is wrong with it.
+    if net::listens(fd) {
+        fd::set_nonblocking(fd, true)?;
+    }
     until_done(fd, Side::Read, deadline, || {
         // SAFETY: the caller's room.
         match unsafe { fd::accept(fd, addr, len) } {
@@ -409,7 +437,8 @@ pub(crate) unsafe fn connect(
     let was = fd::set_nonblocking(fd, true)?;
     // SAFETY: the caller's address.
     let result = unsafe { connect_without(fd, addr, len, deadline) };
-    if !was {
+    // Not where the number is another file's by now.
+    if !was && result != Err(Errno(libc::EBADF)) {
         // It has just worked.
         let _restored = fd::set_nonblocking(fd, false);
     }
@@ -428,42 +457,37 @@ unsafe fn connect_without(
         // SAFETY: the caller's address.
         match unsafe { fd::connect(fd, addr, len) } {
             // A Unix socket whose queue is full, which is not told to epoll.
-            Err(Errno::EAGAIN) => {
-                park::before_blocking(deadline)?;
-                let soon = nanotime() + FULL_NS;
-                park::sleep_until(soon.min(deadline))?;
-            }
+            Err(Errno::EAGAIN) => pause(deadline)?,
             Err(Errno(libc::EINPROGRESS | libc::EALREADY | libc::EINTR)) => {
                 break;
             }
             r => return r,
         }
     }
-    loop {
-        match fd::ready(fd, libc::POLLOUT) {
-            Ok(_) => return fd::take_error(fd),
-            Err(Errno::EAGAIN) => wait_ready(fd, Side::Write, deadline)?,
-            Err(e) => return Err(e),
-        }
-    }
+    wait_fd(fd, WRITABLE, deadline)?;
+    fd::take_error(fd)
 }
 
 /// Waits until `fd` is ready for any of `events` (`READABLE`, `WRITABLE`), and
 /// gives those that it is ready for.
 ///
-/// Errors: `EINVAL`; those of [`wait_ready`].
+/// Errors: `EINVAL`; those of [`wait_for`].
 pub(crate) fn wait_fd(fd: i32, events: i32, deadline: i64) -> Result<i32> {
     let (sides, bits): (&[Side], i16) = match events {
-        READABLE => (&[Side::Read], libc::POLLIN),
-        WRITABLE => (&[Side::Write], libc::POLLOUT),
+        READABLE => (Side::Read.alone(), libc::POLLIN),
+        WRITABLE => (Side::Write.alone(), libc::POLLOUT),
         3 => (&[Side::Read, Side::Write], libc::POLLIN | libc::POLLOUT),
         _ => return Err(Errno::EINVAL),
     };
     cancel::check()?;
     loop {
+        let mut seen = [None; 2];
+        for (seen, &side) in seen.iter_mut().zip(sides) {
+            *seen = note(fd, side);
+        }
         match fd::ready(fd, bits) {
             Ok(found) => return Ok(told(found, events)),
-            Err(Errno::EAGAIN) => wait_for(fd, sides, deadline, true)?,
+            Err(Errno::EAGAIN) => wait_for(fd, sides, seen, deadline)?,
             Err(e) => return Err(e),
         }
     }

@@ -21,14 +21,17 @@ use crate::{
         lock::Rank,
         sync::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
     },
+    netpoll,
     os::{
-        Errno, Result, epoll,
+        Errno, Result,
+        clock::nanotime,
+        epoll,
         signal::{SigAction, handler_action, sigaction_get, sigaction_set},
     },
     sched::{
         lock::{Lock, LockGuard},
         newproc::newproc_system,
-        park::{FOREVER, ready},
+        park::{self, FOREVER, ready},
     },
 };
 use core::{
@@ -37,6 +40,8 @@ use core::{
 };
 use std::{boxed::Box, vec::Vec};
 
+/// How long the relay waits that found no memory to wait with.
+const RETRY_NS: i64 = 10_000_000;
 /// Signals are numbered from 1.
 const SIGNALS: usize = 65;
 /// Those of a fault belong to whoever made it.
@@ -108,6 +113,8 @@ pub(crate) fn stop(channel: &GmpChan, signo: c_int) -> Result<()> {
 /// Makes the bell and the goroutine that listens.
 fn start() -> Result<()> {
     let bell = epoll::bell()?;
+    // Now, and not when there are no more descriptors.
+    netpoll::desc(bell)?;
     // Release: pairs with the handler.
     BELL.store(bell, Release);
     newproc_system(relay, ptr::null_mut(), c"signals").map(drop)
@@ -172,7 +179,9 @@ unsafe extern "C" fn relay(_arg: *mut c_void) {
         // SAFETY: eight bytes of ours.
         let rung = unsafe { io::read(BELL.load(Relaxed), at, 8, FOREVER) };
         if rung.is_err() {
-            crate::base::throw::throw("signals: the bell is gone");
+            // Out of memory: later.
+            park::park_plain(c"signals", nanotime() + RETRY_NS);
+            continue;
         }
         for (signo, pending) in PENDING.iter().enumerate() {
             // Acquire: pairs with the handler. As in Go, signals of one kind

@@ -23,7 +23,7 @@ use std::{
 };
 
 /// Schedules of a test, where nobody asks for another number.
-const SCHEDULES: u64 = 4000;
+const SCHEDULES: u64 = 8000;
 /// How many of them are run twice, to see that they are the same again.
 const TWICE: u64 = 50;
 /// No model needs so many; one that does spins for ever.

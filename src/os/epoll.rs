@@ -38,9 +38,9 @@ pub(crate) fn add(ep: i32, fd: i32) -> Result<bool> {
     }
 }
 
-/// Reports what is ready of `fd` once more, as if it had just become so.
-pub(crate) fn again(ep: i32, fd: i32) -> Result<()> {
-    ctl(ep, libc::EPOLL_CTL_MOD, fd, BOTH)
+/// Reports `bell` for as long as it rings.
+pub(crate) fn add_bell(ep: i32, bell: i32) -> Result<()> {
+    ctl(ep, libc::EPOLL_CTL_ADD, bell, libc::EPOLLIN)
 }
 
 /// Reports nothing of `fd` any more.

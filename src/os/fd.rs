@@ -104,8 +104,18 @@ pub(crate) unsafe fn write(fd: i32, iov: &[iovec]) -> Result<usize> {
             return n;
         }
         ready(fd, libc::POLLOUT)?;
-        // SAFETY: the caller's buffers.
-        count(unsafe { libc::writev(fd, at, len) })
+        // So much goes into a FIFO that says so, and more might wait.
+        let total: usize = iov.iter().map(|part| part.iov_len).sum();
+        if total <= libc::PIPE_BUF {
+            // SAFETY: the caller's buffers.
+            return count(unsafe { libc::writev(fd, at, len) });
+        }
+        let Some(first) = iov.iter().find(|part| part.iov_len > 0) else {
+            return Ok(0);
+        };
+        let n = first.iov_len.min(libc::PIPE_BUF);
+        // SAFETY: the caller's buffer.
+        count(unsafe { libc::write(fd, first.iov_base, n) })
     })
 }
 
@@ -143,6 +153,9 @@ fn without_sigpipe<R>(f: impl FnOnce() -> R) -> R {
 /// `EAGAIN`: nothing; `EBADF`.
 pub(crate) fn ready(fd: i32, events: i16) -> Result<i16> {
     let _keep = KeepErrno::new();
+    if fd < 0 {
+        return Err(Errno(libc::EBADF));
+    }
     let mut look = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one pollfd, for this call.
     let n = unsafe { libc::poll(&raw mut look, 1, 0) };

@@ -93,11 +93,10 @@ impl Address {
     }
 }
 
-/// Whether `fd` is a TCP socket.
-pub(crate) fn is_tcp(fd: i32) -> bool {
+/// Whether `fd` is a socket that listens.
+pub(crate) fn listens(fd: i32) -> bool {
     let _keep = KeepErrno::new();
-    get(fd, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP)
-        && get(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM)
+    get(fd, libc::SO_ACCEPTCONN) == Some(1)
 }
 
 fn get(fd: i32, name: c_int) -> Option<c_int> {

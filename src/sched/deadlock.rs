@@ -24,7 +24,11 @@ pub(crate) fn checkdead(sched: &mut SchedLocked) {
     if SCHED.mains.load(Relaxed) == 0 {
         return;
     }
-    let asleep = i64::from(sched.nmidle + sched.nmidlelocked + sched.nmsys);
+    // Who keeps the time may sleep in the poller for nobody any more. If it
+    // has just woken, there is a timer or a waiter that it woke for.
+    let keeper = i32::from(SCHED.lastpoll.load(SeqCst) == 0);
+    let asleep = sched.nmidle + sched.nmidlelocked + sched.nmsys + keeper;
+    let asleep = i64::from(asleep);
     if sched.mcount() > asleep {
         return;
     }

@@ -163,18 +163,21 @@ pub(super) fn look_net() -> WakeList {
     {
         return WakeList::new();
     }
-    SCHED.lastpoll.store(nanotime(), SeqCst);
-    netpoll::poll(0)
+    let now = nanotime();
+    let last = SCHED.lastpoll.load(SeqCst);
+    // Not over the 0 of a keeper.
+    let ours = last != 0
+        && SCHED.lastpoll.compare_exchange(last, now, SeqCst, SeqCst).is_ok();
+    if ours { netpoll::poll(0) } else { WakeList::new() }
 }
 
-/// Somebody is about to wait for a descriptor: somebody has to poll. `first`:
-/// there was no poller until now, so who keeps the time does not know of it.
-pub(crate) fn heed_net(first: bool) {
-    if first {
-        poll_break(EARLIEST);
-    }
+/// Somebody is about to wait for a descriptor: somebody has to poll. Who sleeps
+/// on the note does not: it began before there was a poller.
+pub(crate) fn heed_net() {
     if SCHED.polluntil.load(SeqCst) == 0 {
         wakep();
+    } else if !SCHED.pollnet.load(SeqCst) {
+        poll_break(EARLIEST);
     }
 }
 
