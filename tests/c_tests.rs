@@ -102,6 +102,7 @@ subjects! {
     io_close: MATRIX,
     io_many: LONG,
     wait_fd: MATRIX,
+    net: MATRIX,
     misuse: MATRIX,
     misuse_handles: MATRIX,
     handoff: LONG,

@@ -68,6 +68,7 @@ macro_rules! const_unless_loom {
 pub(crate) use const_unless_loom;
 
 /// A static; under shuttle, one for each schedule that is tried.
+#[cfg(not(loom))]
 macro_rules! static_of_a_run {
     ($(#[$attr:meta])* static $name:ident: $type:ty = $value:expr;) => {
         #[cfg(not(shuttle))]
