@@ -248,7 +248,8 @@ clean: ## remove everything made
 
 .PHONY: asan memcheck
 
-SUBJECTS = $(filter-out crash_% double_include_% gnu_mp host header, \
+SUBJECTS = $(filter-out crash_% double_include_% gnu_mp host header \
+           libraries, \
            $(basename $(notdir $(wildcard c-tests/*.c c-tests/*.cc))))
 # They measure memory, time or wake-ups of the process, and so the tool's.
 MEASURE  = handoff idle many stacks

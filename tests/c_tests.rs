@@ -123,12 +123,13 @@ subjects! {
 }
 
 /// What else lies in `c-tests`; `crash.rs` has the `crash_` files.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 6] = [
     "double_include_a.c",
     "double_include_b.c",
     "gnu_mp.c",
     "header.cc",
     "host.c",
+    "libraries.c",
 ];
 
 /// The source file of a subject, in C or C++.
@@ -267,8 +268,32 @@ fn header_beside_gnu_mp() {
 }
 
 fn has_gnu_mp() -> bool {
+    has_header("gmp.h")
+}
+
+fn has_header(name: &str) -> bool {
     let dirs = ["/usr/include", "/usr/include/x86_64-linux-gnu"];
-    dirs.iter().any(|dir| Path::new(dir).join("gmp.h").exists())
+    dirs.iter().any(|dir| Path::new(dir).join(name).exists())
+}
+
+/// Foreign libraries that block, on goroutines.
+#[test]
+fn libraries_that_block() {
+    if !has_header("curl/curl.h") || !has_header("sqlite3.h") {
+        println!("skipped: libcurl's or SQLite's headers are not installed");
+        return;
+    }
+    let path = common::scratch().join("libraries");
+    let mut build = common::compiler("libraries.c", &common::includedir());
+    build.arg("-o").arg(&path);
+    common::link_shared(&mut build);
+    common::compile(build.args(["-lcurl", "-lsqlite3"]));
+    for procs in ["1", "2", "4"] {
+        let mut command = Program::at(path.clone()).command();
+        let outcome = run(command.env("GMP_MAXPROCS", procs), LIMIT);
+        println!("{}", outcome.stdout);
+        outcome.exited(0);
+    }
 }
 
 /// The seconds that the stress tests take.
