@@ -118,7 +118,8 @@ static void closed_connections_change_nothing(void)
         begin(&w.party, i % 2, connect_for_ever, &w);
         /* That it is so tells that the call is under way. */
         AWAIT(get_mode(w.fd) & O_NONBLOCK);
-        CHECK_OK(gmp_sleep(MS(1)));
+        if (i / 2 % 2)
+            CHECK_OK(gmp_sleep(MS(1)));
         CHECK_OK(gmp_close(w.fd));
         take_number(w.fd);
         finish(&w.party);
@@ -129,6 +130,41 @@ static void closed_connections_change_nothing(void)
     for (int i = 0; i < 8; i++)
         CHECK_OK(gmp_close(clients[i]));
     CHECK_OK(gmp_close(door));
+}
+
+static void send_for_ever(void *arg)
+{
+    struct waiter *w = arg;
+
+    w->result = gmp_sendfile(w->fd, w->how, &(off_t){0}, 100);
+}
+
+/* Nor does one that a file is sent to. */
+static void closed_receivers_change_nothing(void)
+{
+    int file = open("/proc/self/exe", O_RDONLY);
+
+    for (int i = 0; i < 10; i++) {
+        struct ends e = make_ends(UNIX_STREAM, false);
+        struct waiter w = {.how = file};
+
+        fill(&e);
+        w.fd = renumber(e.in);
+        begin(&w.party, i % 2, send_for_ever, &w);
+        AWAIT(get_mode(w.fd) & O_NONBLOCK);
+        if (i / 2 % 2)
+            CHECK_OK(gmp_sleep(MS(1)));
+        CHECK_OK(gmp_close(w.fd));
+        take_number(w.fd);
+        finish(&w.party);
+        /* Or it had not even begun, and sent it to the next file. */
+        if (w.result != 100)
+            CHECK_EQ(w.result, -EBADF);
+        CHECK_EQ(get_mode(w.fd) & O_NONBLOCK, O_NONBLOCK);
+        CHECK_OK(gmp_close(w.fd));
+        CHECK_OK(gmp_close(e.out));
+    }
+    CHECK_OK(gmp_close(file));
 }
 
 static int close_from(gmp_g *g, void *fd)
@@ -348,6 +384,7 @@ int test_main(int argc, char **argv)
     numbers_are_used_again(false);
     numbers_are_used_again(true);
     closed_connections_change_nothing();
+    closed_receivers_change_nothing();
     the_woken_do_not_read_the_next_file();
     return 0;
 }

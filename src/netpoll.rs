@@ -16,6 +16,11 @@
 //!
 //!   poll: event -> lock; one more edge; take all waiters of that side out
 //! ```
+//! A reader that just took all there was goes without the try, and has the
+//! kernel look (MOD): what is ready makes an edge. So do writers, for which
+//! nothing is reported while none waits: a socket's send buffer empties all
+//! the time.
+//!
 //! Go keeps one waiter in a word for each direction (`pdReady`, `pdWait`), as
 //! its `fdMutex` lets one reader in at a time. Here many goroutines may accept
 //! from one socket, and one edge may bring several connections: so each side
@@ -31,11 +36,13 @@
 //!
 //! Invariants:
 //! 1. A Desc is made once for a number and stays.
-//! 2. `registered` and the queues are touched under the Desc's lock; `edges`
-//!    and `generation` change under it.
+//! 2. `registered` and the queues are touched under the Desc's lock; `edges`,
+//!    `generation` and `closes` change under it.
 //! 3. A waiter is queued while its side is registered, and after its own try
-//!    in vain, which began after the last edge. So whatever comes makes an
-//!    edge, and that takes the waiter out.
+//!    in vain, which began after the last edge, or after the kernel looked. So
+//!    whatever comes or is there makes an edge, and that takes the waiter out.
+//!    Nothing takes the side away before: bits go only by MOD, which keeps
+//!    those of the sides that have a queue.
 //! 4. `WAITERS` counts those who wait, until they run again: whoever goes to
 //!    sleep polls if it is not 0.
 
@@ -43,7 +50,7 @@ use crate::{
     base::{
         self,
         lock::Rank,
-        sync::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
+        sync::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, Ordering::*},
     },
     gmp::wait::{Sudog, WaitQ, WakeList},
     os::{self, Errno, Lock, Result, epoll, futex::OsFutex},
@@ -89,7 +96,34 @@ pub(crate) struct Desc {
     registered: Cell<bool>,
     /// Grows when the number stops to be that of a file.
     generation: AtomicU32,
+    /// How often `gmp_close` has closed the number.
+    closes: AtomicU32,
+    /// A [`habit`]: a hint.
+    habit: AtomicU8,
     ways: [Way; 2],
+}
+
+/// What reads have told of a registered file.
+mod habit {
+    /// Not registered: nothing is to be known.
+    pub(super) const NONE: u8 = 0;
+    /// Nothing yet.
+    pub(super) const NEW: u8 = 1;
+    /// It is no stream.
+    pub(super) const OTHER: u8 = 2;
+    pub(super) const STREAM: u8 = 3;
+    /// A stream whose last read took all there was.
+    pub(super) const DRAINED: u8 = 4;
+}
+
+/// What a waiter knows of its side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tried {
+    /// Nothing: the kernel shall look.
+    Not,
+    /// It tried in vain, and had counted so many edges before; none where
+    /// nobody had waited yet.
+    InVain(Option<u32>),
 }
 
 /// What [`Desc::may_wait`] found.
@@ -124,6 +158,8 @@ impl Desc {
             lock: RawLock::new(Rank::Poll),
             registered: Cell::new(false),
             generation: AtomicU32::new(0),
+            closes: AtomicU32::new(0),
+            habit: AtomicU8::new(habit::NONE),
             ways: [way(), way()],
         }
     }
@@ -137,6 +173,33 @@ impl Desc {
     /// Which file the number stands for, as far as is known.
     pub(crate) fn generation(&self) -> u32 {
         self.generation.load(Acquire)
+    }
+
+    /// How often the number has been closed by `gmp_close`.
+    pub(crate) fn closes(&self) -> u32 {
+        self.closes.load(Acquire)
+    }
+
+    /// Whether the last read took all there was of a stream; asked once.
+    pub(crate) fn take_drained(&self) -> bool {
+        // Relaxed: a hint.
+        let drained = self.habit.load(Relaxed) == habit::DRAINED;
+        if drained {
+            self.habit.store(habit::STREAM, Relaxed);
+        }
+        drained
+    }
+
+    /// A read got less than it had room for.
+    pub(crate) fn fell_short(&self, is_stream: impl FnOnce() -> bool) {
+        // Relaxed: a hint.
+        let habit = match self.habit.load(Relaxed) {
+            habit::STREAM => habit::DRAINED,
+            habit::NEW if is_stream() => habit::DRAINED,
+            habit::NEW => habit::OTHER,
+            _ => return,
+        };
+        self.habit.store(habit, Relaxed);
     }
 
     /// Locks it. The caller is inside: it may sleep, and is not blocked.
@@ -153,25 +216,53 @@ impl Desc {
     /// Under the lock: has the kernel report what becomes ready. In `gone` are
     /// those who waited for a file that is gone.
     ///
-    /// `seen`: the edges before the caller's try; None if it noted none.
-    ///
     /// Errors: `EPERM` for a file that is always ready, `EBADF`, `ENOMEM`,
     /// `ENOSPC`.
     pub(crate) fn may_wait(
         &self,
         side: Side,
-        seen: Option<u32>,
+        tried: Tried,
         gone: &mut WakeList,
     ) -> Result<Quiet> {
-        // Relaxed: desc has looked.
-        let new = epoll::add(EPOLL.load(Relaxed), self.fd)?;
-        if new && self.registered.replace(true) {
-            self.give_up(gone);
+        let seen = match (side, tried) {
+            (Side::Read, Tried::InVain(edges)) => edges,
+            _ => None,
+        };
+        let looked = seen.is_none();
+        let new = self.watch(side, looked)?;
+        if new {
+            // Relaxed: a hint.
+            self.habit.store(habit::NEW, Relaxed);
+            if self.registered.replace(true) {
+                self.give_up(gone);
+            }
         }
         let edges = self.ways[side as usize].edges.load(Relaxed);
-        // What is ready in a file that is new makes an edge.
-        let quiet = new || seen == Some(edges);
+        // What is ready where the kernel looks makes an edge.
+        let quiet = new || looked || seen == Some(edges);
         Ok(if quiet { Quiet::Yes } else { Quiet::No })
+    }
+
+    /// Under the lock: registers a side; `look`: even what is ready already is
+    /// reported. True: the file is new, and then it is too.
+    fn watch(&self, side: Side, look: bool) -> Result<bool> {
+        let writing = side == Side::Write
+            || !self.ways[Side::Write as usize].queue.first().is_null();
+        let bits = epoll::READ | if writing { epoll::WRITE } else { 0 };
+        // Relaxed: who waits has started it.
+        let ep = EPOLL.load(Relaxed);
+        loop {
+            if look {
+                match epoll::modify(ep, self.fd, bits) {
+                    Err(Errno(libc::ENOENT)) => {}
+                    done => return done.map(|()| false),
+                }
+            }
+            let new = epoll::add(ep, self.fd, bits)?;
+            if new || !look {
+                return Ok(new);
+            }
+        }
     }
 
     /// Under the lock: the waiter enters the queue of a side.
@@ -196,6 +287,9 @@ impl Desc {
     /// Under the lock: the descriptor is about to be closed. Who waits on it
     /// gets `EBADF`.
     pub(crate) fn close(&self, gone: &mut WakeList) {
+        // Release: pairs with closes. Relaxed: changed under the lock only.
+        self.closes.store(self.closes.load(Relaxed).wrapping_add(1), Release);
+        self.habit.store(habit::NONE, Relaxed);
         if self.registered.replace(false) {
             // It is not there where another file took the number meanwhile.
             let _not_there = epoll::remove(EPOLL.load(Relaxed), self.fd);
@@ -206,7 +300,7 @@ impl Desc {
     /// An event came.
     fn happened(&self, events: u32, list: &mut WakeList) {
         let both = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
-        let read = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
+        let read = epoll::READ as u32 & !(libc::EPOLLET as u32);
         let write = libc::EPOLLOUT as u32;
         self.lock();
         for (way, bits) in self.ways.iter().zip([read, write]) {
@@ -250,20 +344,17 @@ impl Way {
     }
 }
 
-/// The Desc of a number; the first call makes the epoll instance.
+/// The Desc of a number.
 ///
-/// Errors: `EBADF`, `EMFILE`, `ENFILE`, `ENOMEM`.
+/// Errors: `EBADF`, `ENOMEM`.
 pub(crate) fn desc(fd: i32) -> Result<&'static Desc> {
-    if !started() {
-        start()?;
-    }
     if known(fd).is_none() {
         make(fd)?;
     }
     known(fd).ok_or(Errno(libc::EBADF))
 }
 
-/// The Desc of a number that somebody has waited for.
+/// The Desc of a number, if one was asked for already of it or a neighbour.
 pub(crate) fn known(fd: i32) -> Option<&'static Desc> {
     let at = usize::try_from(fd).ok()?;
     // Acquire: pairs with make.
@@ -298,9 +389,15 @@ fn make(fd: i32) -> Result<()> {
     Ok(())
 }
 
-/// Makes the epoll instance.
+/// Makes the epoll instance unless there is one.
+///
+/// Errors: `EMFILE`, `ENFILE`, `ENOMEM`.
+pub(crate) fn start() -> Result<()> {
+    if started() { Ok(()) } else { create() }
+}
+
 #[cold]
-fn start() -> Result<()> {
+fn create() -> Result<()> {
     let _making = MAKING.lock();
     if EPOLL.load(Relaxed) >= 0 {
         return Ok(());
@@ -316,7 +413,7 @@ fn start() -> Result<()> {
         return Err(e);
     }
     BELL.store(bell, Relaxed);
-    // Release: pairs with desc and started.
+    // Release: pairs with started.
     EPOLL.store(ep, Release);
     Ok(())
 }

@@ -100,6 +100,7 @@ subjects! {
     io_net: MATRIX,
     io_until: MATRIX,
     io_close: MATRIX,
+    io_drained: MATRIX,
     io_many: LONG,
     wait_fd: MATRIX,
     net: MATRIX,

@@ -3,10 +3,16 @@
 //! A disk takes as long as it takes: these calls look at deadline and cancel
 //! before they start, and sysmon gives the P to others if they are slow.
 
-use super::io::{self, READABLE, WRITABLE};
+use super::{
+    fdwait::{File, nonblocking},
+    io::{self, READABLE, WRITABLE},
+};
 use crate::{
     os::{Errno, Result, fd, file},
-    sched::park::{before_blocking, entersyscall, exitsyscall},
+    sched::{
+        cancel,
+        park::{before_blocking, entersyscall, exitsyscall},
+    },
 };
 use core::ffi::{CStr, c_int, c_uint, c_void};
 
@@ -71,28 +77,6 @@ pub(crate) unsafe fn pwrite(
     uninterrupted(deadline, || unsafe { file::pwrite(fd, buf, n, offset) })
 }
 
-/// A file in non-blocking mode, put back at drop into what it was: what
-/// sendfile and splice want to know of a socket lies in its mode only.
-struct NonBlocking {
-    fd: i32,
-    was: bool,
-}
-
-impl NonBlocking {
-    fn new(fd: i32) -> Result<Self> {
-        Ok(Self { fd, was: fd::set_nonblocking(fd, true)? })
-    }
-}
-
-impl Drop for NonBlocking {
-    fn drop(&mut self) {
-        if !self.was {
-            // It has just worked.
-            let _restored = fd::set_nonblocking(self.fd, false);
-        }
-    }
-}
-
 /// sendfile(2).
 ///
 /// # Safety
@@ -104,10 +88,9 @@ pub(crate) unsafe fn sendfile(
     n: usize,
     deadline: i64,
 ) -> Result<usize> {
-    let _mode = NonBlocking::new(to)?;
     // SAFETY: the caller's offset.
     let attempt = || unsafe { file::sendfile(to, from, offset, n) };
-    moved((from, to), deadline, attempt)
+    nonblocking(to, |to| moved(File::of(from), to, deadline, attempt))
 }
 
 /// splice(2).
@@ -121,28 +104,30 @@ pub(crate) unsafe fn splice(
     flags: c_uint,
     deadline: i64,
 ) -> Result<usize> {
-    let _mode = (NonBlocking::new(from.0)?, NonBlocking::new(to.0)?);
     // SAFETY: the caller's offsets.
     let attempt = || unsafe { file::splice(from, to, n, flags) };
-    moved((from.0, to.0), deadline, attempt)
+    nonblocking(from.0, |from| {
+        nonblocking(to.0, |to| moved(from, to, deadline, attempt))
+    })
 }
 
 /// Tries until it goes through; waits for the side that is not ready.
 fn moved(
-    (from, to): (i32, i32),
+    from: File,
+    to: File,
     deadline: i64,
     mut attempt: impl FnMut() -> Result<usize>,
 ) -> Result<usize> {
-    crate::sched::cancel::check()?;
+    cancel::check()?;
     loop {
         match attempt() {
             Err(Errno(libc::EINTR)) => {}
             Err(Errno::EAGAIN) => {
-                let (fd, side) = match fd::ready(from, libc::POLLIN) {
+                let (file, events) = match fd::ready(from.fd, libc::POLLIN) {
                     Err(Errno::EAGAIN) => (from, READABLE),
                     _ => (to, WRITABLE),
                 };
-                io::wait_fd(fd, side, deadline)?;
+                io::wait_file(file, events, deadline)?;
             }
             done => return done,
         }
@@ -171,7 +156,7 @@ pub(crate) unsafe fn waitpid(
         exitsyscall();
         return done;
     }
-    crate::sched::cancel::check()?;
+    cancel::check()?;
     let ended = file::pidfd(pid)?;
     let result = loop {
         // SAFETY: the caller's room.

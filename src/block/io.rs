@@ -4,152 +4,21 @@
 //! Which try it is depends on the file (`os::fd`): a socket's is one system
 //! call in either mode.
 
+pub(crate) use super::fdwait::close;
+use super::fdwait::{File, nonblocking, until_done, until_read};
 use crate::{
-    gmp::{
-        parkword::WaitKind,
-        wait::{Sudog, WakeList},
-    },
-    netpoll::{self, Desc, Quiet, Side},
+    netpoll::{Side, Tried},
     os::{
-        Errno, Result,
-        clock::nanotime,
-        fd, net,
+        Errno, Result, fd, net,
         types::{iovec, msghdr, sockaddr, socklen_t},
     },
-    sched::{
-        cancel,
-        enter::Inside,
-        park::{self, FOREVER, Wait, gopark, ready_all},
-        timing,
-    },
+    sched::{cancel, park::before_blocking},
 };
-use core::{ffi::c_int, ptr};
+use core::ffi::c_int;
 
 /// The events of `gmp_wait_fd`.
 pub(crate) const READABLE: i32 = 1;
 pub(crate) const WRITABLE: i32 = 2;
-/// How long a connection waits that a full Unix socket refuses for now.
-const FULL_NS: i64 = 1_000_000;
-
-/// Tries until it goes through, and waits in between.
-///
-/// Errors: those of `attempt` but `EAGAIN` and `EINTR`; those of [`wait_for`].
-#[inline]
-fn until_done<T>(
-    fd: i32,
-    side: Side,
-    deadline: i64,
-    mut attempt: impl FnMut() -> Result<T>,
-) -> Result<T> {
-    cancel::check()?;
-    let mut vain = 0;
-    loop {
-        let seen = note(fd, side);
-        match attempt() {
-            Err(Errno(libc::EINTR)) => {}
-            Err(Errno::EAGAIN) => {
-                vain += 1;
-                if vain > 1 && side == Side::Write && full_yet_writable(fd) {
-                    pause(deadline)?;
-                } else {
-                    wait_for(fd, side.alone(), [seen; 2], deadline)?;
-                }
-            }
-            done => return done,
-        }
-    }
-}
-
-/// The edges of a side before a try; None where nobody has waited yet.
-fn note(fd: i32, side: Side) -> Option<u32> {
-    netpoll::known(fd).map(|desc| desc.edges(side))
-}
-
-/// Whether the kernel calls writable what has just refused, as it does a Unix
-/// socket whose receiver is full: no edge tells when that changes.
-#[cold]
-fn full_yet_writable(fd: i32) -> bool {
-    fd::ready(fd, libc::POLLOUT).is_ok()
-}
-
-/// Lets a little time pass where nothing tells when to try again.
-#[cold]
-fn pause(deadline: i64) -> Result<()> {
-    park::before_blocking(deadline)?;
-    let soon = nanotime() + FULL_NS;
-    park::sleep_until(soon.min(deadline))
-}
-
-/// Waits for any of `sides` until an edge has come, or may have, since `seen`
-/// was noted before a try.
-///
-/// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if it is closed; `EDEADLK` where
-/// the caller may not park; `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`.
-#[cold]
-fn wait_for(
-    fd: i32,
-    sides: &[Side],
-    seen: [Option<u32>; 2],
-    deadline: i64,
-) -> Result<()> {
-    let gp = park::current()?;
-    if deadline != FOREVER && deadline <= nanotime() {
-        return Err(Errno(libc::ETIMEDOUT));
-    }
-    let desc = netpoll::desc(fd)?;
-    let inside = Inside::enter();
-    let mut gone = WakeList::new();
-    desc.lock();
-    let quiet =
-        sides.iter().zip(seen).try_fold(true, |quiet, (&side, seen)| {
-            let found = desc.may_wait(side, seen, &mut gone)?;
-            Ok(quiet && found == Quiet::Yes)
-        });
-    if quiet != Ok(true) {
-        desc.unlock();
-        drop(inside);
-        ready_all(gone);
-        return quiet.map(drop);
-    }
-    let generation = desc.generation();
-    let ticket = gp.park.arm(WaitKind::Cancellable);
-    let record = || Sudog::new(gp, ticket, ptr::null_mut());
-    let records = [record(), record()];
-    for (&side, sg) in sides.iter().zip(&records) {
-        desc.enqueue(side, sg);
-    }
-    ready_all(gone);
-    timing::heed_net();
-    let wait = Wait {
-        ticket,
-        unlock: unlock_desc,
-        arg: ptr::from_ref(desc).addr(),
-        reason: match sides {
-            [Side::Read] => c"IO wait (read)",
-            [Side::Write] => c"IO wait (write)",
-            _ => c"IO wait",
-        },
-        deadline,
-    };
-    let cause = gopark(gp, wait);
-    for (&side, sg) in sides.iter().zip(&records) {
-        desc.awake(side, sg, !sg.woken.get());
-    }
-    park::outcome(cause)?;
-    // The number may be another file's by now.
-    if desc.generation() == generation {
-        Ok(())
-    } else {
-        Err(Errno(libc::EBADF))
-    }
-}
-
-/// What gopark calls once the goroutine is off its stack.
-fn unlock_desc(arg: usize) {
-    // SAFETY: a Desc, which stays; locked by wait_for.
-    let desc = unsafe { &*(arg as *const Desc) };
-    desc.unlock();
-}
 
 /// Reads no bytes: of a datagram socket too, which recv(2) would take one from.
 fn nothing(fd: i32) -> Result<usize> {
@@ -175,7 +44,7 @@ pub(crate) unsafe fn read(
     if n == 0 {
         return nothing(fd);
     }
-    until_done(fd, Side::Read, deadline, || {
+    until_read(fd, n, deadline, || {
         // SAFETY: the caller's buffer.
         let done = unsafe { fd::recv(fd, buf, n) };
         if !no_socket(&done) {
@@ -262,10 +131,12 @@ pub(crate) unsafe fn readv(
     iov: &[iovec],
     deadline: i64,
 ) -> Result<usize> {
+    let wanted =
+        iov.iter().map(|part| part.iov_len).fold(0, usize::wrapping_add);
     if iov.iter().all(|part| part.iov_len == 0) {
         return nothing(fd);
     }
-    until_done(fd, Side::Read, deadline, || {
+    until_read(fd, wanted, deadline, || {
         let mut msg = fd::message(iov);
         // SAFETY: the caller's buffers.
         let done = unsafe { fd::recvmsg(fd, &raw mut msg, 0) };
@@ -304,11 +175,12 @@ pub(crate) unsafe fn writev(
 /// # Safety
 /// `iov`: buffers that may be written.
 unsafe fn other_read(fd: i32, iov: &[iovec], deadline: i64) -> Result<usize> {
-    if fd::kind(fd)? == fd::Kind::Disk {
-        park::before_blocking(deadline)?;
+    let kind = fd::kind(fd)?;
+    if kind == fd::Kind::Disk {
+        before_blocking(deadline)?;
     }
     // SAFETY: the caller's buffers.
-    unsafe { fd::read(fd, iov) }
+    unsafe { fd::read(fd, kind, iov) }
 }
 
 /// The same for writing.
@@ -316,11 +188,12 @@ unsafe fn other_read(fd: i32, iov: &[iovec], deadline: i64) -> Result<usize> {
 /// # Safety
 /// `iov`: buffers that may be read.
 unsafe fn other_write(fd: i32, iov: &[iovec], deadline: i64) -> Result<usize> {
-    if fd::kind(fd)? == fd::Kind::Disk {
-        park::before_blocking(deadline)?;
+    let kind = fd::kind(fd)?;
+    if kind == fd::Kind::Disk {
+        before_blocking(deadline)?;
     }
     // SAFETY: the caller's buffers.
-    unsafe { fd::write(fd, iov) }
+    unsafe { fd::write(fd, kind, iov) }
 }
 
 /// recvmsg(2).
@@ -434,45 +307,45 @@ pub(crate) unsafe fn connect(
     deadline: i64,
 ) -> Result<()> {
     cancel::check()?;
-    let was = fd::set_nonblocking(fd, true)?;
-    // SAFETY: the caller's address.
-    let result = unsafe { connect_without(fd, addr, len, deadline) };
-    // Not where the number is another file's by now.
-    if !was && result != Err(Errno(libc::EBADF)) {
-        // It has just worked.
-        let _restored = fd::set_nonblocking(fd, false);
-    }
-    result
+    nonblocking(fd, |file| {
+        // SAFETY: the caller's address.
+        unsafe { connect_without(file, addr, len, deadline) }
+    })
 }
 
 /// # Safety
 /// As [`connect`].
 unsafe fn connect_without(
-    fd: i32,
+    file: File,
     addr: *const sockaddr,
     len: socklen_t,
     deadline: i64,
 ) -> Result<()> {
     loop {
         // SAFETY: the caller's address.
-        match unsafe { fd::connect(fd, addr, len) } {
+        match unsafe { fd::connect(file.fd, addr, len) } {
             // A Unix socket whose queue is full, which is not told to epoll.
-            Err(Errno::EAGAIN) => pause(deadline)?,
+            Err(Errno::EAGAIN) => file.pause(deadline)?,
             Err(Errno(libc::EINPROGRESS | libc::EALREADY | libc::EINTR)) => {
                 break;
             }
             r => return r,
         }
     }
-    wait_fd(fd, WRITABLE, deadline)?;
-    fd::take_error(fd)
+    wait_file(file, WRITABLE, deadline)?;
+    fd::take_error(file.fd)
 }
 
 /// Waits until `fd` is ready for any of `events` (`READABLE`, `WRITABLE`), and
 /// gives those that it is ready for.
 ///
-/// Errors: `EINVAL`; those of [`wait_for`].
+/// Errors: `EINVAL`; those of [`File::wait`].
 pub(crate) fn wait_fd(fd: i32, events: i32, deadline: i64) -> Result<i32> {
+    wait_file(File::of(fd), events, deadline)
+}
+
+/// [`wait_fd`] in the middle of a call.
+pub(super) fn wait_file(file: File, events: i32, deadline: i64) -> Result<i32> {
     let (sides, bits): (&[Side], i16) = match events {
         READABLE => (Side::Read.alone(), libc::POLLIN),
         WRITABLE => (Side::Write.alone(), libc::POLLOUT),
@@ -481,13 +354,13 @@ pub(crate) fn wait_fd(fd: i32, events: i32, deadline: i64) -> Result<i32> {
     };
     cancel::check()?;
     loop {
-        let mut seen = [None; 2];
-        for (seen, &side) in seen.iter_mut().zip(sides) {
-            *seen = note(fd, side);
+        let mut tried = [Tried::Not; 2];
+        for (tried, &side) in tried.iter_mut().zip(sides) {
+            *tried = file.trying(side);
         }
-        match fd::ready(fd, bits) {
+        match fd::ready(file.fd, bits) {
             Ok(found) => return Ok(told(found, events)),
-            Err(Errno::EAGAIN) => wait_for(fd, sides, seen, deadline)?,
+            Err(Errno::EAGAIN) => file.wait(sides, tried, deadline)?,
             Err(e) => return Err(e),
         }
     }
@@ -501,20 +374,4 @@ fn told(found: i16, events: i32) -> i32 {
     let told =
         bit(libc::POLLIN | end, READABLE) | bit(libc::POLLOUT | end, WRITABLE);
     told & events
-}
-
-/// Closes `fd`; who waits on it gets `EBADF`.
-///
-/// Errors: those of close(2).
-pub(crate) fn close(fd: i32) -> Result<()> {
-    let Some(desc) = netpoll::known(fd) else { return fd::close(fd) };
-    let inside = Inside::enter();
-    let mut gone = WakeList::new();
-    desc.lock();
-    desc.close(&mut gone);
-    let closed = fd::close(fd);
-    desc.unlock();
-    drop(inside);
-    ready_all(gone);
-    closed
 }

@@ -114,6 +114,7 @@ pub(crate) fn stop(channel: &GmpChan, signo: c_int) -> Result<()> {
 fn start() -> Result<()> {
     let bell = epoll::bell()?;
     // Now, and not when there are no more descriptors.
+    netpoll::start()?;
     netpoll::desc(bell)?;
     // Release: pairs with the handler.
     BELL.store(bell, Release);

@@ -10,12 +10,10 @@ use core::{
 /// What became ready of a descriptor: its number, and `EPOLL…` bits.
 pub(crate) type Event = libc::epoll_event;
 
-/// Edge-triggered, in both directions.
-const BOTH: i32 = libc::EPOLLIN
-    | libc::EPOLLOUT
-    | libc::EPOLLRDHUP
-    | libc::EPOLLPRI
-    | libc::EPOLLET;
+/// What tells readers, and writers: edge-triggered.
+pub(crate) const READ: i32 =
+    libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET;
+pub(crate) const WRITE: i32 = libc::EPOLLOUT | libc::EPOLLET;
 
 /// Makes an epoll instance.
 ///
@@ -26,16 +24,25 @@ pub(crate) fn create() -> Result<i32> {
     Errno::check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
 }
 
-/// Reports changes of `fd`, in both directions, from now on, and what is
-/// ready already. True: it is new there; false: it has been there.
+/// Reports changes of `fd` from now on, `READ` or `WRITE` or both, and what is
+/// ready already. True: it is new there; false: it has been there, with what it
+/// reports.
 ///
 /// `EPERM` for a file that is always ready; `EBADF`; `ENOMEM`, `ENOSPC`.
-pub(crate) fn add(ep: i32, fd: i32) -> Result<bool> {
-    match ctl(ep, libc::EPOLL_CTL_ADD, fd, BOTH) {
+pub(crate) fn add(ep: i32, fd: i32, bits: i32) -> Result<bool> {
+    match ctl(ep, libc::EPOLL_CTL_ADD, fd, bits) {
         Ok(()) => Ok(true),
         Err(Errno(libc::EEXIST)) => Ok(false),
         Err(e) => Err(e),
     }
+}
+
+/// Reports `bits` of `fd` from now on, and what is ready of them already; it is
+/// there.
+///
+/// `ENOENT` if it is not; `EBADF`.
+pub(crate) fn modify(ep: i32, fd: i32, bits: i32) -> Result<()> {
+    ctl(ep, libc::EPOLL_CTL_MOD, fd, bits)
 }
 
 /// Reports `bell` for as long as it rings.

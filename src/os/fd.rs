@@ -49,16 +49,16 @@ pub(crate) fn kind(fd: i32) -> Result<Kind> {
     Ok(if disk.contains(&mode) { Kind::Disk } else { Kind::Other })
 }
 
-/// Reads what there is: read(2), readv(2) on a file that is no socket.
+/// Reads what there is: read(2), readv(2) on a file of `kind`, no socket.
 ///
 /// `EAGAIN`: it would wait.
 ///
 /// # Safety
 /// `iov`: buffers that may be written.
-pub(crate) unsafe fn read(fd: i32, iov: &[iovec]) -> Result<usize> {
+pub(crate) unsafe fn read(fd: i32, kind: Kind, iov: &[iovec]) -> Result<usize> {
     let _keep = KeepErrno::new();
     let (at, len) = (iov.as_ptr(), iov.len() as c_int);
-    if kind(fd)? == Kind::Disk {
+    if kind == Kind::Disk {
         // SAFETY: the caller's buffers.
         return count(unsafe { libc::readv(fd, at, len) });
     }
@@ -72,17 +72,21 @@ pub(crate) unsafe fn read(fd: i32, iov: &[iovec]) -> Result<usize> {
     count(unsafe { libc::readv(fd, at, len) })
 }
 
-/// Writes what there is room for: write(2), writev(2) on a file that is no
+/// Writes what there is room for: write(2), writev(2) on a file of `kind`, no
 /// socket.
 ///
 /// `EAGAIN`: it would wait.
 ///
 /// # Safety
 /// `iov`: buffers that may be read.
-pub(crate) unsafe fn write(fd: i32, iov: &[iovec]) -> Result<usize> {
+pub(crate) unsafe fn write(
+    fd: i32,
+    kind: Kind,
+    iov: &[iovec],
+) -> Result<usize> {
     let _keep = KeepErrno::new();
     let (at, len) = (iov.as_ptr(), iov.len() as c_int);
-    if kind(fd)? == Kind::Disk {
+    if kind == Kind::Disk {
         // SAFETY: the caller's buffers.
         return count(unsafe { libc::writev(fd, at, len) });
     }
