@@ -7,7 +7,7 @@
 use gmprt::base::Futex;
 use gmprt::base::lock::{Rank, RawLock};
 use gmprt::base::note::Note;
-use gmprt::base::sync::{AtomicU32, Ordering};
+use gmprt::base::sync::{AtomicU32, Ordering, fence};
 use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
@@ -42,6 +42,25 @@ impl Futex for ModelFutex {
         let _guard = KERNEL.0.lock().unwrap();
         KERNEL.1.notify_all();
     }
+
+    fn barrier() {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// [`ModelFutex`] with a barrier that is none.
+struct ForgetfulFutex;
+
+impl Futex for ForgetfulFutex {
+    fn wait(word: &AtomicU32, expected: u32, deadline: i64) -> bool {
+        ModelFutex::wait(word, expected, deadline)
+    }
+
+    fn wake(word: *const AtomicU32, count: u32) {
+        ModelFutex::wake(word, count);
+    }
+
+    fn barrier() {}
 }
 
 /// A counter that loom checks for concurrent access.
@@ -107,6 +126,27 @@ fn two_threads_exclude_each_other_and_none_sleeps_for_ever() {
 #[test]
 fn three_threads_exclude_each_other_and_none_sleeps_for_ever() {
     model(3, 2);
+}
+
+/// A sleeper that has nobody pass a barrier misses the unlock.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_barrier_a_sleeper_is_forgotten() {
+    loom::model(|| {
+        let shared = Arc::new(RawLock::<ForgetfulFutex>::new(Rank::Sched));
+        let other = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.lock();
+                // SAFETY: this thread holds the lock.
+                unsafe { shared.unlock() };
+            })
+        };
+        shared.lock();
+        // SAFETY: as above.
+        unsafe { shared.unlock() };
+        other.join().unwrap();
+    });
 }
 
 #[test]

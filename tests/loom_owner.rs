@@ -23,8 +23,8 @@
 //! two light sides are not ordered with each other. The model is a
 //! read-modify-write of one word per M by both sides: the second of the two
 //! acquires what the first has released, and Ms learn nothing of each other.
-//! So it allows all that a SeqCst fence on both sides allows, and more. Where
-//! membarrier is missing there are such fences, and a model of its own.
+//! So it allows all that a SeqCst fence on both sides allows, and more: where
+//! membarrier is missing there are such fences.
 //!
 //! # That it can fail
 //! Each way to get the protocol wrong has a model here that must panic: no
@@ -32,7 +32,7 @@
 //! rejects, and two who retake at the same time.
 #![cfg(loom)]
 
-use gmprt::base::sync::{AtomicBool, AtomicU64, Ordering::*, fence};
+use gmprt::base::sync::{AtomicBool, AtomicU64, Ordering::*};
 use gmprt::gmp::owner::{OwnerWord, POwner};
 use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
@@ -49,17 +49,11 @@ struct M {
     in_runtime: AtomicBool,
     /// Where barriers find the M's thread.
     barrier: AtomicU64,
-    /// It has entered with a fence.
-    fenced: AtomicBool,
 }
 
 impl M {
     fn new() -> Self {
-        Self {
-            in_runtime: AtomicBool::new(false),
-            barrier: AtomicU64::new(0),
-            fenced: AtomicBool::new(false),
-        }
+        Self { in_runtime: AtomicBool::new(false), barrier: AtomicU64::new(0) }
     }
 
     /// Either side of the barrier, see the opening.
@@ -112,8 +106,6 @@ struct Model {
     retaking: Mutex<()>,
     /// The world is to be stopped.
     gcwaiting: AtomicBool,
-    /// There is no membarrier: entries have to fence.
-    fences: AtomicBool,
 }
 
 impl Model {
@@ -128,7 +120,6 @@ impl Model {
             m1: M::new(),
             retaking: Mutex::new(()),
             gcwaiting: AtomicBool::new(false),
-            fences: AtomicBool::new(false),
         })
     }
 
@@ -317,42 +308,6 @@ fn another_m_has_the_p_in_between() {
         owner.call_and_release();
         owner.call_for_p();
         other.join().unwrap();
-        sysmon.join().unwrap();
-        owner.finish();
-    });
-}
-
-/// M1 begins to fence whenever it sees that it has to.
-#[test]
-fn fences_take_over_where_membarrier_is_missing() {
-    check(4, || {
-        let model = Model::new();
-        let mut owner = Owner::new(&model, |model| {
-            let M { in_runtime, fenced, .. } = &model.m1;
-            in_runtime.store(true, Relaxed);
-            if model.fences.load(Relaxed) {
-                // Release: the flag, and former entries, come before it.
-                fenced.store(true, Release);
-                fence(SeqCst);
-            }
-            model.owner.enter(M1)
-        });
-        let sysmon = Arc::clone(&model);
-        let sysmon = thread::spawn(move || {
-            let Model { owner, m1, .. } = &*sysmon;
-            sysmon.fences.store(true, SeqCst);
-            if !owner.begin_retake(M1) {
-                return;
-            }
-            fence(SeqCst);
-            if !m1.fenced.load(Acquire) || m1.in_runtime.load(Acquire) {
-                owner.cancel_retake(M1);
-            } else if owner.take(M1) {
-                sysmon.m2_runs();
-            }
-        });
-        owner.call();
-        owner.call();
         sysmon.join().unwrap();
         owner.finish();
     });

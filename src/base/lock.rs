@@ -9,14 +9,23 @@
 //!    ^---unlock-----'                                         |
 //!    ^---unlock, wakes one (which takes it as Sleepers) ------'
 //! ```
+//! An unlock is a plain store where nobody sleeps on any lock of the same
+//! entry in a small table of counts: read-modify-writes are what a lock costs.
+//! Whoever is about to sleep counts itself in, and then has every thread of
+//! the process pass a barrier (`barrier`).
 //!
 //! Invariants:
 //! 1. Not Free: exactly one thread is between `lock` and `unlock`.
 //! 2. While a thread sleeps on the word, the word is Sleepers, or a wake for
 //!    it is under way: a sleeper sets Sleepers itself, and takes the lock as
-//!    Sleepers, because others may sleep beside it.
+//!    Sleepers, because others may sleep beside it. An unlock that stores Free
+//!    over Sleepers began before the sleeper was counted; it looks again after
+//!    its store. Either that look comes after the sleeper's barrier and finds
+//!    the count, and it wakes; or its store comes before, and the sleeper
+//!    finds the lock Free.
 //! 3. After its store, `unlock` uses the word's address only to wake; the
-//!    memory may be reused by then (see [`Futex`]).
+//!    memory may be reused by then (see [`Futex`]). So the counts are not in
+//!    the lock.
 //! 4. The thread that locks is the one that unlocks, though perhaps on another
 //!    stack: a parking goroutine's channel is unlocked on g0.
 //!
@@ -29,7 +38,12 @@
 //! table, so that the order is data and not the sum of many comments.
 
 use super::Futex;
-use super::sync::{AtomicU32, Ordering, const_unless_loom, spin_loop};
+use super::barrier::light;
+#[cfg(not(loom))]
+use super::sync::static_of_a_run;
+use super::sync::{
+    AtomicU32, Ordering, const_unless_loom, release_over_changes32, spin_loop,
+};
 use super::throw::throw;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -93,10 +107,25 @@ const SLEEPERS: u32 = 2;
 /// less than a sleep and a wake cost. A model explores one look.
 const SPINS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 100 };
 
+/// Entries of the table of sleepers: one is in use now and then.
+#[cfg(not(loom))]
+const ENTRIES: usize = 64;
+
+#[cfg(not(loom))]
+static_of_a_run! {
+    /// How many threads sleep, or are about to, on the locks whose addresses
+    /// lead to an entry.
+    static SLEEPING: [AtomicU32; ENTRIES] =
+        [const { AtomicU32::new(0) }; ENTRIES];
+}
+
 /// A lock without data; see the module.
 pub struct RawLock<F> {
     /// atomic
     word: AtomicU32,
+    /// Stands for its entry of the table.
+    #[cfg(loom)]
+    sleeping: AtomicU32,
     #[cfg(all(debug_assertions, not(loom)))]
     rank: Rank,
     futex: PhantomData<fn() -> F>,
@@ -110,6 +139,8 @@ impl<F: Futex> RawLock<F> {
             let _ = rank;
             Self {
                 word: AtomicU32::new(FREE),
+                #[cfg(loom)]
+                sleeping: AtomicU32::new(0),
                 #[cfg(all(debug_assertions, not(loom)))]
                 rank,
                 futex: PhantomData,
@@ -151,13 +182,34 @@ impl<F: Futex> RawLock<F> {
         #[cfg(all(debug_assertions, not(loom)))]
         held::remove(self.rank);
         let word = &raw const self.word;
-        // Pairs with the acquires of acquire_free and lock_slow.
-        match self.word.swap(FREE, Ordering::Release) {
-            HELD => {}
-            // Invariant 3.
-            SLEEPERS => F::wake(word, 1),
-            _ => throw("unlock: not locked"),
+        let sleeping = self.sleeping();
+        if cfg!(debug_assertions) && self.word.load(Ordering::Relaxed) == FREE {
+            throw("unlock: not locked");
         }
+        // Relaxed: invariant 2.
+        if sleeping.load(Ordering::Relaxed) == 0 {
+            // Pairs with the acquires of acquire_free and lock_slow.
+            release_over_changes32(&self.word, FREE);
+            light();
+            if sleeping.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        } else if self.word.swap(FREE, Ordering::Release) != SLEEPERS {
+            return;
+        }
+        F::wake(word, 1);
+    }
+
+    #[cfg(not(loom))]
+    #[inline]
+    fn sleeping(&self) -> &'static AtomicU32 {
+        // Multiples of 8, so that neighbours have entries of their own.
+        &SLEEPING[(&raw const *self).addr() / 8 % ENTRIES]
+    }
+
+    #[cfg(loom)]
+    fn sleeping(&self) -> &AtomicU32 {
+        &self.sleeping
     }
 
     #[inline]
@@ -178,11 +230,17 @@ impl<F: Futex> RawLock<F> {
                 _ => spin_loop(),
             }
         }
+        let sleeping = self.sleeping();
+        // Relaxed: the barrier orders it.
+        sleeping.fetch_add(1, Ordering::Relaxed);
+        F::barrier();
         // Pairs with the release of unlock. Invariant 2: from here on this
         // thread takes the lock as Sleepers.
         while self.word.swap(SLEEPERS, Ordering::Acquire) != FREE {
             F::wait(&self.word, SLEEPERS, i64::MAX);
         }
+        // Who still sleeps has counted itself.
+        sleeping.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -9,6 +9,7 @@
 //! descriptor and abort through the C library, because a failure has to be
 //! told at any moment, before `os` is set up and from a signal handler too.
 
+pub mod barrier;
 #[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) mod child;
 pub mod lock;
@@ -36,4 +37,8 @@ pub trait Futex {
     /// Wakes up to `count` threads that sleep on `word`. Never dereferences
     /// it: the memory may be reused already.
     fn wake(word: *const AtomicU32, count: u32);
+
+    /// Has every thread of the process pass a full barrier before this
+    /// returns: the other side of [`barrier::light`].
+    fn barrier();
 }

@@ -52,6 +52,15 @@ pub fn release_over_changes(word: &AtomicU64, value: u64) {
     word.swap(value, Ordering::AcqRel);
 }
 
+/// The same for a word of half the size; to loom it acquires nothing.
+#[inline(always)]
+pub fn release_over_changes32(word: &AtomicU32, value: u32) {
+    #[cfg(not(loom))]
+    word.store(value, Ordering::Release);
+    #[cfg(loom)]
+    word.swap(value, Ordering::Release);
+}
+
 /// Makes the function in it `const`, but under loom, whose atomics have no
 /// constant constructor.
 macro_rules! const_unless_loom {

@@ -62,8 +62,6 @@ pub(crate) struct M {
     pub tls: Cell<[usize; 2]>,
     /// Set while the thread runs our code; sysmon reads (`owner`).
     pub in_runtime: AtomicBool,
-    /// Set once it enters with a fence, where membarrier is missing.
-    pub fenced: AtomicBool,
     pub spinning: Cell<bool>,
     /// Under sched.lock: runs without a P although its goroutine is busy.
     pub detached: AtomicBool,
@@ -115,7 +113,6 @@ impl M {
             curg: AtomicPtr::new(ptr::null_mut()),
             p: Cell::new(ptr::null()),
             in_runtime: AtomicBool::new(true),
-            fenced: AtomicBool::new(false),
             spinning: Cell::new(false),
             detached: AtomicBool::new(false),
             kind: Cell::new(kind),

@@ -118,6 +118,21 @@ impl<T, const N: usize> RunQueue<T, N> {
         }
     }
 
+    /// [`pop`](Self::pop) where there are no thieves.
+    ///
+    /// # Safety
+    /// The caller holds the P, and no other P exists.
+    pub unsafe fn pop_alone(&self) -> Option<*mut T> {
+        // Relaxed: only the owner moves either.
+        let head = self.head.load(Relaxed);
+        if head == self.tail.load(Relaxed) {
+            return None;
+        }
+        let item = self.slot(head).load(Relaxed);
+        self.head.store(head.wrapping_add(1), Release);
+        Some(item)
+    }
+
     /// Takes the older half out of a full ring and gives it to `sink`.
     /// False: a thief came first, so there is room now.
     ///

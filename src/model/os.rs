@@ -66,6 +66,8 @@ impl Futex for ModelFutex {
             sleeper.unpark();
         }
     }
+
+    fn barrier() {}
 }
 
 /// Time as the model has it.
@@ -141,7 +143,8 @@ pub(crate) mod memory {
         let end = arena.used;
         let place = &raw mut arena.place[at..end];
         let place = place.cast::<c_void>();
-        arena.all.push((place.addr(), (end - at) * 16, true));
+        let addr = place.expose_provenance();
+        arena.all.push((addr, (end - at) * 16, true));
         place
     }
 
@@ -169,10 +172,16 @@ pub(crate) mod memory {
         })
     }
 
-    /// How much is in use.
-    pub(crate) fn in_use() -> Vec<usize> {
+    /// The end of a run: all is freed, and nobody wrote there afterwards.
+    pub(crate) fn check() {
         let arena = MEMORY.0.borrow();
-        let used = arena.all.iter().filter(|a| a.2);
-        used.map(|&(_, bytes, _)| bytes).collect()
+        for &(at, bytes, used) in &arena.all {
+            assert!(!used, "memory is left: {bytes} bytes");
+            let at = core::ptr::with_exposed_provenance::<u8>(at);
+            // SAFETY: of this length, in the arena, and written by free.
+            let freed = unsafe { core::slice::from_raw_parts(at, bytes) };
+            let same = freed.iter().all(|byte| *byte == FREED);
+            assert!(same, "written to after it was freed: {bytes} bytes");
+        }
     }
 }

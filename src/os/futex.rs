@@ -2,6 +2,7 @@
 
 use super::clock::timespec;
 use super::errno::{Errno, KeepErrno};
+use super::membarrier;
 use crate::base::Futex;
 use crate::base::sync::AtomicU32;
 use crate::base::throw::throw;
@@ -64,6 +65,10 @@ impl Futex for OsFutex {
         if r < 0 {
             throw("futexwakeup: unexpected error");
         }
+    }
+
+    fn barrier() {
+        membarrier::everywhere();
     }
 }
 

@@ -1,14 +1,25 @@
 //! A memory barrier on every running thread of this process at once, which
 //! makes plain stores of other threads visible to the caller.
 //!
-//! One side pays some microseconds here, so that the other side pays nothing.
-//! Every result matters: a caller that goes on after a failure has no barrier.
+//! One side pays some microseconds here, so that the other side pays nothing:
+//! see `base::barrier`.
 
-use super::errno::{Errno, KeepErrno, Result};
-use core::ffi::c_int;
+use super::{
+    clock::usleep,
+    errno::{Errno, KeepErrno, Result},
+};
+use crate::base::barrier::{fences, use_fences};
+use core::{
+    ffi::c_int,
+    sync::atomic::{Ordering::SeqCst, fence},
+};
 
-/// Announces that this process will use [`barrier`]. Once per process, and
-/// again in the child of a fork.
+/// How long a store that is under way may take to be seen by all, many times
+/// over, in microseconds.
+const ARRIVAL: u32 = 1000;
+
+/// Announces that this process will use [`everywhere`]: it takes milliseconds
+/// once there are threads.
 ///
 /// `ENOSYS`, `EINVAL` or `EPERM` where the kernel or a filter forbids it.
 pub(crate) fn register() -> Result<()> {
@@ -17,9 +28,21 @@ pub(crate) fn register() -> Result<()> {
 
 /// Has every thread of this process that runs execute a full barrier before
 /// this returns; those that do not run have executed one when they stopped.
-///
+/// Where that cannot be had, the hot side has fences from now on.
+pub(crate) fn everywhere() {
+    if !fences() && barrier().is_err() {
+        // Not registered yet, perhaps, or refused from now on.
+        let _refused = register();
+        if barrier().is_err() {
+            use_fences();
+            usleep(ARRIVAL);
+        }
+    }
+    fence(SeqCst);
+}
+
 /// `EPERM` if not registered.
-pub(crate) fn barrier() -> Result<()> {
+fn barrier() -> Result<()> {
     membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED as c_int)
 }
 

@@ -4,10 +4,6 @@
 //! Entries nest: a call made from a hook of the user (`unlockf`) finds its M
 //! inside already, and must not park.
 //!
-//! Where membarrier is missing or fails, entries use a fence from then on
-//! ([`use_fences`]), and sysmon retakes only from Ms that it has seen enter
-//! with one.
-//!
 //! Invariants:
 //! 1. `in_runtime` is written by the M's own thread only.
 //! 2. While a value of [`Inside`] lives, the flag of the M that runs the
@@ -15,22 +11,10 @@
 
 use crate::{
     arch,
-    base::sync::{AtomicBool, Ordering::*, compiler_fence, fence},
+    base::barrier::light,
     gmp::{G, M, OwnedP, m_word},
 };
-use core::{marker::PhantomData, ptr};
-
-static FENCES: AtomicBool = AtomicBool::new(false);
-
-/// From now on entries pay for a fence: there is no membarrier.
-pub(crate) fn use_fences() {
-    FENCES.store(true, SeqCst);
-}
-
-/// Whether entries use fences.
-pub(crate) fn fences() -> bool {
-    FENCES.load(Acquire)
-}
+use core::{marker::PhantomData, ptr, sync::atomic::Ordering::*};
 
 /// The caller is inside the runtime until this goes.
 #[must_use]
@@ -53,7 +37,8 @@ impl Inside {
         // Relaxed: only we write it (invariant 1).
         let nested = mp.in_runtime.load(Relaxed);
         mp.in_runtime.store(true, Relaxed);
-        light_barrier(mp);
+        // Before the read of the P's word; the other side is try_retake.
+        light();
         Self { nested, not_send: PhantomData }
     }
 
@@ -70,23 +55,6 @@ impl Drop for Inside {
             leave();
         }
     }
-}
-
-/// The owner's side of the barrier: the store of the flag stays before the
-/// read of the P's word. The heavy side is sysmon's membarrier.
-#[inline(always)]
-fn light_barrier(mp: &M) {
-    compiler_fence(SeqCst);
-    if FENCES.load(Relaxed) {
-        fence_slow(mp);
-    }
-}
-
-#[cold]
-fn fence_slow(mp: &M) {
-    // Release: pairs with the heavy side, which sees our flag if it sees this.
-    mp.fenced.store(true, Release);
-    fence(SeqCst);
 }
 
 /// Goes outside: the goroutine of this thread runs the host's code next.

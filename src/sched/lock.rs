@@ -25,6 +25,10 @@ impl Futex for InsideFutex {
     fn wake(word: *const AtomicU32, count: u32) {
         OsFutex::wake(word, count);
     }
+
+    fn barrier() {
+        OsFutex::barrier();
+    }
 }
 
 pub(crate) type RawLock = base::lock::RawLock<InsideFutex>;

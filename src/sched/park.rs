@@ -21,7 +21,7 @@ use super::{
     host, lockthread,
     newproc::{bind_stack, lookup_live},
     procs::{self, wakep},
-    schedule::{self, after_switch},
+    schedule::{self, after_switch, alone},
     timing::add_timer,
 };
 use crate::{
@@ -236,7 +236,12 @@ pub(crate) fn ready(gp: &'static G, next: bool) {
     let _inside = Inside::enter();
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
     match current_p() {
-        Some(pp) => runqput(pp, gp, next),
+        Some(pp) => {
+            runqput(pp, gp, next);
+            if alone() {
+                return;
+            }
+        }
         None => SCHED.lock().globrunqput(gp),
     }
     wakep();
@@ -256,9 +261,15 @@ pub(crate) fn ready_all(mut list: WakeList) {
 pub(crate) fn runqput(pp: OwnedP, gp: &'static G, next: bool) {
     let mut item = ptr::from_ref(gp).cast_mut();
     if next {
-        // AcqRel: a thief takes it by the same word; Release publishes the
-        // goroutine, Acquire the one that comes back.
-        item = pp.runnext.swap(item, AcqRel);
+        item = if alone() {
+            let before = pp.runnext.load(Relaxed);
+            pp.runnext.store(item, Release);
+            before
+        } else {
+            // AcqRel: a thief takes it by the same word; Release publishes
+            // the goroutine, Acquire the one that comes back.
+            pp.runnext.swap(item, AcqRel)
+        };
         if item.is_null() {
             return;
         }

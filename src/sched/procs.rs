@@ -1,7 +1,7 @@
 //! P: taken, let go, handed off; the world stopped; their number changed.
 
 use super::{
-    enter::{Inside, current_p, fences, owned_p, this_m, use_fences},
+    enter::{Inside, current_p, owned_p, this_m},
     park,
     threads::{startm, stopm},
     timing,
@@ -244,38 +244,12 @@ pub(crate) fn try_retake(
     if !pp.owner.begin_retake(m) {
         return false;
     }
-    if !heavy_barrier(mp) || mp.in_runtime.load(Acquire) {
+    membarrier::everywhere();
+    if mp.in_runtime.load(Acquire) {
         pp.owner.cancel_retake(m);
         return false;
     }
     take(pp, m)
-}
-
-/// Tells the kernel that this process will ask for barriers; again and again
-/// does no harm.
-pub(crate) fn register_barrier() {
-    if membarrier::register().is_err() {
-        use_fences();
-    }
-}
-
-/// Every thread of the process has executed a full barrier when this returns;
-/// false: nothing is known about `mp`.
-fn heavy_barrier(mp: &M) -> bool {
-    if !fences() {
-        if membarrier::barrier().is_ok() {
-            return true;
-        }
-        // Not registered yet, perhaps: sysmon has only just begun.
-        register_barrier();
-        if !fences() && membarrier::barrier().is_ok() {
-            return true;
-        }
-        use_fences();
-    }
-    fence(SeqCst);
-    // Only an M that entered with a fence since then is in the protocol.
-    mp.fenced.load(Acquire)
 }
 
 /// Lets the Ps run again: those with work get an M, the others go idle.

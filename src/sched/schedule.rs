@@ -10,7 +10,10 @@ use super::{
 use crate::{
     arch,
     base::throw::{fatal, throw},
-    gmp::{G, GStatus, HookResult, M, MKind, OwnedP, SCHED, casgstatus, gflag},
+    gmp::{
+        G, GStatus, HookResult, M, MKind, OwnedP, SCHED, casgstatus, gflag,
+        gomaxprocs,
+    },
     os::clock::usleep,
 };
 use core::{
@@ -161,11 +164,11 @@ fn put_back_nextg(mp: &M) {
 /// in a row while others wait, else the oldest of the queue.
 #[inline(always)]
 pub(crate) fn runqget(pp: OwnedP) -> Option<&'static G> {
+    let alone = alone();
     // Relaxed: only the owner sets it to something.
     let next = pp.runnext.load(Relaxed);
     if !next.is_null() && pp.streak.get() < TICK {
-        // A thief may take it first. AcqRel: as in runqput.
-        let taken = pp.runnext.swap(ptr::null_mut(), AcqRel);
+        let taken = take_runnext(pp, next, alone);
         if !taken.is_null() {
             pp.streak.set(pp.streak.get() + 1);
             // SAFETY: queues hold type-stable Gs.
@@ -173,17 +176,40 @@ pub(crate) fn runqget(pp: OwnedP) -> Option<&'static G> {
         }
     }
     pp.streak.set(0);
-    // SAFETY: OwnedP holds the P.
-    if let Some(gp) = unsafe { pp.runq.pop() } {
+    let oldest = match alone {
+        // SAFETY: OwnedP holds the P, the only one.
+        true => unsafe { pp.runq.pop_alone() },
+        // SAFETY: OwnedP holds the P.
+        false => unsafe { pp.runq.pop() },
+    };
+    if let Some(gp) = oldest {
         // SAFETY: queues hold type-stable Gs.
         return Some(unsafe { &*gp });
     }
     if next.is_null() {
         return None;
     }
-    let taken = pp.runnext.swap(ptr::null_mut(), AcqRel);
+    let taken = take_runnext(pp, next, alone);
     // SAFETY: null, or a type-stable G.
     unsafe { taken.as_ref() }
+}
+
+/// Takes `next` out of `runnext`, or null where a thief came first.
+#[inline(always)]
+fn take_runnext(pp: OwnedP, next: *mut G, alone: bool) -> *mut G {
+    if alone {
+        pp.runnext.store(ptr::null_mut(), Relaxed);
+        return next;
+    }
+    // AcqRel: as in runqput.
+    pp.runnext.swap(ptr::null_mut(), AcqRel)
+}
+
+/// Whether there is one P only: nobody takes anything from its queue, nor
+/// could do its work. That changes while the world is stopped.
+#[inline(always)]
+pub(crate) fn alone() -> bool {
+    gomaxprocs() == 1
 }
 
 /// `mstart` calls it on a new M, on g0; returns when the M ends.

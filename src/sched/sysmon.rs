@@ -17,7 +17,7 @@
 use super::{
     deadlock,
     park::{FOREVER, ready_all, ready_permit},
-    procs::{register_barrier, wakep},
+    procs::wakep,
     retake::Watch,
     threads::{newm, start_template},
     timing::{look_net, next_timer},
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     base::print::SigWriter,
     gmp::{DEBUG, MKind, SCHED, allp, gomaxprocs, sysmonwait},
-    os::{Result, clock::nanotime},
+    os::{Result, clock::nanotime, membarrier},
     stack,
 };
 use core::{
@@ -77,7 +77,7 @@ pub(crate) fn ask(what: Ask) {
 /// sysmon's thread. Never returns.
 fn sysmon() {
     // Takes milliseconds in a process with threads: here nobody waits for it.
-    register_barrier();
+    let _again_later = membarrier::register();
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
     let mut trace = Trace::default();
