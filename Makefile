@@ -252,7 +252,7 @@ SUBJECTS = $(filter-out crash_% double_include_% gnu_mp host header \
            libraries, \
            $(basename $(notdir $(wildcard c-tests/*.c c-tests/*.cc))))
 # They measure memory, time or wake-ups of the process, and so the tool's.
-MEASURE  = handoff idle many stacks
+MEASURE  = handoff idle many stacks io_many
 ASAN     = $(patsubst %,$(BUILD)/asan/%,$(filter-out $(MEASURE) hostthreads, \
            $(SUBJECTS)))
 # memcheck takes the stack that large arguments go to for dead.

@@ -1,39 +1,13 @@
 /* gmp_defer: last in, first out, however the goroutine ends, whatever its
  * defers do, and before anybody who joins it goes on. */
-#include "test.h"
+#include "events.h"
 
 enum { MANY = 1000, GOROUTINES = 200 };
-
-/* What ran, in order: plain data, which a join makes visible. */
-static int events[2 * MANY + 10];
-static int happened;
-
-static void note(void *number)
-{
-    events[happened++] = (int)(intptr_t)number;
-}
 
 static void defer(gmp_fn fn, intptr_t arg)
 {
     CHECK_OK(gmp_defer(fn, (void *)arg));
 }
-
-/* Runs a goroutine, and checks what it has noted by its end. */
-static void expect(gmp_fn fn, const int *want, int n)
-{
-    happened = 0;
-    CHECK_OK(gmp_join(spawn(fn, NULL)));
-    CHECK_EQ(happened, n);
-    for (int i = 0; i < n; i++)
-        CHECK_EQ(events[i], want[i]);
-}
-
-#define EXPECT(fn, ...)                                                      \
-    do {                                                                     \
-        static const int want[] = {__VA_ARGS__};                             \
-                                                                             \
-        expect(fn, want, sizeof want / sizeof *want);                        \
-    } while (0)
 
 static void return_at_the_end(void *arg)
 {

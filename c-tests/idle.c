@@ -17,26 +17,6 @@ static void work(void *arg)
     }
 }
 
-/* Context switches of all threads since the start of the process. */
-static long context_switches(void)
-{
-    DIR *dir = opendir("/proc/self/task");
-    struct dirent *entry;
-    char path[300];
-    long sum = 0;
-
-    CHECK(dir != NULL);
-    while ((entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof path, "/proc/self/task/%s/status",
-                 entry->d_name);
-        sum += status_value(path, "voluntary_ctxt_switches:");
-    }
-    closedir(dir);
-    return sum;
-}
-
 int test_main(int argc, char **argv)
 {
     long before, after;

@@ -1,36 +1,10 @@
 /* Goroutine-local storage: each goroutine and host thread has values of its
  * own, takes them along from thread to thread, and leaves them to destructors
  * at its end, after its defers. */
-#include "test.h"
+#include "events.h"
 
 enum { GOROUTINES = 100, TURNS = 50, MANY = 500, CROWD = 5000, REUSES = 2000,
        ROUNDS = 4 };
-
-static int events[64];
-static int happened;
-
-static void note(int event)
-{
-    CHECK(happened < 64);
-    events[happened++] = event;
-}
-
-/* Runs a goroutine, and checks what it has noted by its end. */
-static void expect(gmp_fn fn, const int *want, int n)
-{
-    happened = 0;
-    CHECK_OK(gmp_join(spawn(fn, NULL)));
-    CHECK_EQ(happened, n);
-    for (int i = 0; i < n; i++)
-        CHECK_EQ(events[i], want[i]);
-}
-
-#define EXPECT(fn, ...)                                                      \
-    do {                                                                     \
-        static const int want[] = {__VA_ARGS__};                             \
-                                                                             \
-        expect(fn, want, sizeof want / sizeof *want);                        \
-    } while (0)
 
 static gmp_key *key, *other;
 static atomic_long destroyed, threads_changed;
@@ -144,7 +118,7 @@ static void everybody_has_its_own(void *arg)
 static void set_again(void *value)
 {
     CHECK_EQ(gmp_getspecific(key), 0);
-    note((int)(intptr_t)value);
+    note(value);
     set(key, (intptr_t)value + 1);
 }
 
@@ -162,14 +136,9 @@ static void set_and_exit(void *arg)
 /* Sets the value of another key, which is then destroyed as well. */
 static void set_other(void *value)
 {
-    note((int)(intptr_t)value);
+    note(value);
     if (gmp_getspecific(other) == NULL)
         set(other, (intptr_t)value + 1);
-}
-
-static void note_value(void *value)
-{
-    note((int)(intptr_t)value);
 }
 
 static void set_one_of_two(void *arg)
@@ -199,8 +168,8 @@ static void destructors_go_round(void)
 
     /* Whichever of the two keys comes first in a round. */
     for (int i = 0; i < 2; i++) {
-        gmp_key *first = make(i ? note_value : set_other);
-        gmp_key *second = make(i ? set_other : note_value);
+        gmp_key *first = make(i ? note : set_other);
+        gmp_key *second = make(i ? set_other : note);
 
         key = i ? second : first;
         other = i ? first : second;
@@ -212,7 +181,7 @@ static void destructors_go_round(void)
 
 static void see_and_set(void *arg)
 {
-    note((int)(intptr_t)gmp_getspecific(key));
+    note(gmp_getspecific(key));
     set(key, (intptr_t)arg);
 }
 
@@ -225,7 +194,7 @@ static void set_and_defer(void *arg)
 
 static void unset_in_defer(void *arg)
 {
-    note((int)(intptr_t)gmp_getspecific(key));
+    note(gmp_getspecific(key));
     CHECK_OK(gmp_setspecific(key, NULL));
 }
 
@@ -237,7 +206,7 @@ static void set_and_defer_unset(void *arg)
 
 static void defers_come_first(void)
 {
-    key = make(note_value);
+    key = make(note);
     EXPECT(set_and_defer, 1, 2, 3);
     EXPECT(set_and_defer_unset, 1);
     CHECK_OK(gmp_key_delete(key));
@@ -253,7 +222,7 @@ static void block_in_destructor(void *value)
 {
     CHECK_OK(gmp_sleep(US(20)));
     CHECK_OK(gmp_join(spawn(finish, NULL)));
-    note((int)(intptr_t)value);
+    note(value);
 }
 
 static void set_and_be_cancelled(void *arg)
@@ -428,7 +397,7 @@ static void see_owner(void *value)
 {
     CHECK(pthread_equal(pthread_self(), owner));
     CHECK_OK(gmp_sleep(US(10)));
-    note((int)(intptr_t)value);
+    note(value);
 }
 
 static void set_differently(void *arg)

@@ -1,24 +1,5 @@
-/* Everything at once, for as long as one likes, from one seed.
- *
- * Directors, goroutines and host threads alike, pick scenarios at random, run
- * each and check its result; a disturber changes the number of processors
- * meanwhile. GMPRT_STRESS is the time in seconds, GMPRT_SEED replays a run as
- * far as the machine's timing lets it. */
-#include "test.h"
-
-enum { GOROUTINES = 8, THREADS = 4 };
-
-static int64_t end_of_run;
-
-static bool time_is_up(void)
-{
-    return gmp_now() >= end_of_run;
-}
-
-static int below(uint64_t *seed, int n)
-{
-    return (int)(next_random(seed) % (uint64_t)n);
-}
+/* Everything at once, for as long as one likes, from one seed. */
+#include "stress.h"
 
 /* Does something that takes a moment, in one of the ways there are. */
 static void dawdle(uint64_t *seed)
@@ -322,91 +303,14 @@ static void handles(uint64_t *seed)
     }
 }
 
-struct scenario {
-    const char *name;
-    void (*run)(uint64_t *seed);
-    atomic_long runs;
-};
-
 static struct scenario scenarios[] = {
     {"tree", tree, 0},         {"market", market, 0},
     {"ledger", ledger, 0},     {"turns", turns, 0},
     {"occupied", occupied, 0}, {"handles", handles, 0},
 };
 
-static void direct(void *arg)
-{
-    uint64_t seed = (uint64_t)(intptr_t)arg;
-
-    while (!time_is_up()) {
-        struct scenario *s = &scenarios[below(&seed, 6)];
-
-        s->run(&seed);
-        atomic_fetch_add(&s->runs, 1);
-    }
-}
-
-static void *direct_on_thread(void *arg)
-{
-    direct(arg);
-    return NULL;
-}
-
-static void *run_scenario_once(void *arg)
-{
-    uint64_t seed = (uint64_t)(intptr_t)arg;
-
-    scenarios[below(&seed, 6)].run(&seed);
-    return NULL;
-}
-
-/* Changes the number of processors, and lets short-lived threads come. */
-static void *disturb(void *arg)
-{
-    uint64_t seed = (uint64_t)(intptr_t)arg;
-    int procs = gmp_set_maxprocs(0);
-
-    while (!time_is_up()) {
-        pthread_t thread;
-
-        block_ns(MS(below(&seed, 20)));
-        CHECK(gmp_set_maxprocs(1 + below(&seed, 8)) >= 1);
-        CHECK_OK(pthread_create(&thread, NULL, run_scenario_once,
-                                (void *)(intptr_t)next_random(&seed)));
-        CHECK_OK(pthread_join(thread, NULL));
-    }
-    CHECK(gmp_set_maxprocs(procs) >= 1);
-    return NULL;
-}
-
 int test_main(int argc, char **argv)
 {
-    long seconds = test_env("GMPRT_STRESS", 2);
-    uint64_t seed = (uint64_t)test_env("GMPRT_SEED", (long)gmp_now());
-    int64_t goroutines;
-    gmp_g *gs[GOROUTINES];
-    pthread_t threads[THREADS + 1];
-
-    printf("GMPRT_SEED=%llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    test_watchdog((unsigned)seconds + 60);
-    CHECK_OK(gmp_wait_init());
-    goroutines = gmp_num_goroutines();
-    end_of_run = gmp_after_ns(SEC(seconds));
-    for (int i = 0; i < GOROUTINES; i++)
-        gs[i] = spawn(direct, (void *)(intptr_t)next_random(&seed));
-    for (int i = 0; i <= THREADS; i++)
-        CHECK_OK(pthread_create(&threads[i], NULL,
-                                i < THREADS ? direct_on_thread : disturb,
-                                (void *)(intptr_t)next_random(&seed)));
-    for (int i = 0; i < GOROUTINES; i++)
-        CHECK_OK(gmp_join(gs[i]));
-    for (int i = 0; i <= THREADS; i++)
-        CHECK_OK(pthread_join(threads[i], NULL));
-    AWAIT(gmp_num_goroutines() <= goroutines + 1);
-    for (int i = 0; i < 6; i++)
-        printf("%s %ld, ", scenarios[i].name,
-               atomic_load(&scenarios[i].runs));
-    printf("%d threads\n", count_threads());
+    stress(scenarios, sizeof scenarios / sizeof *scenarios);
     return 0;
 }

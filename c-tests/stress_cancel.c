@@ -1,15 +1,11 @@
 /* Everything that blocks, with deadlines and cancellations at random, for as
  * long as one likes, from one seed; the balances at the end are exact.
  *
- * Directors, goroutines and host threads alike, pick scenarios at random. Each
- * has a crew at some object, harasses it, and checks what must be true of the
- * object whatever was given up; a disturber changes the number of processors
- * meanwhile. GMPRT_STRESS is the time in seconds, GMPRT_SEED replays a run as
- * far as the machine's timing lets it. */
+ * Each scenario has a crew at some object, harasses it, and checks what must
+ * be true of the object whatever was given up. */
 #include "stress_cancel.h"
 
-enum { GOROUTINES = 6, THREADS = 3, CHANNELS = 3 };
-static int64_t end_of_run;
+enum { CHANNELS = 3 };
 
 /* Channels of all capacities, and what went in and came out; and a ticker. */
 struct traffic {
@@ -521,12 +517,6 @@ static void turns(uint64_t *seed)
     CHECK_EQ(atomic_load(&t.left), 0);
 }
 
-struct scenario {
-    const char *name;
-    void (*run)(uint64_t *seed);
-    atomic_long runs;
-};
-
 static struct scenario scenarios[] = {
     {"traffic", traffic, 0}, {"ledger", ledger, 0}, {"page", page, 0},
     {"store", store, 0},     {"pool", pool, 0},     {"site", site, 0},
@@ -534,67 +524,9 @@ static struct scenario scenarios[] = {
     {"naps", naps, 0},       {"turns", turns, 0},
 };
 
-enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };
-
-static void direct(void *arg)
-{
-    uint64_t seed = (uint64_t)(intptr_t)arg;
-
-    while (gmp_now() < end_of_run) {
-        struct scenario *s = &scenarios[below(&seed, SCENARIOS)];
-
-        s->run(&seed);
-        atomic_fetch_add(&s->runs, 1);
-    }
-}
-
-static void *direct_on_thread(void *arg)
-{
-    direct(arg);
-    return NULL;
-}
-
-static void *disturb(void *arg)
-{
-    uint64_t seed = (uint64_t)(intptr_t)arg;
-    int procs = gmp_set_maxprocs(0);
-
-    while (gmp_now() < end_of_run) {
-        block_ns(MS(below(&seed, 20)));
-        CHECK(gmp_set_maxprocs(1 + below(&seed, 8)) >= 1);
-    }
-    CHECK(gmp_set_maxprocs(procs) >= 1);
-    return NULL;
-}
-
 int test_main(int argc, char **argv)
 {
-    long seconds = test_env("GMPRT_STRESS", 2);
-    uint64_t seed = (uint64_t)test_env("GMPRT_SEED", (long)gmp_now());
-    int64_t goroutines;
-    gmp_g *gs[GOROUTINES];
-    pthread_t threads[THREADS + 1];
-
-    printf("GMPRT_SEED=%llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    test_watchdog((unsigned)seconds + 40);
-    goroutines = gmp_num_goroutines();
-    end_of_run = gmp_after_ns(SEC(seconds));
-    for (int i = 0; i < GOROUTINES; i++)
-        gs[i] = spawn(direct, (void *)(intptr_t)next_random(&seed));
-    for (int i = 0; i <= THREADS; i++)
-        CHECK_OK(pthread_create(&threads[i], NULL,
-                                i < THREADS ? direct_on_thread : disturb,
-                                (void *)(intptr_t)next_random(&seed)));
-    for (int i = 0; i < GOROUTINES; i++)
-        CHECK_OK(gmp_join(gs[i]));
-    for (int i = 0; i <= THREADS; i++)
-        CHECK_OK(pthread_join(threads[i], NULL));
-    AWAIT(gmp_num_goroutines() <= goroutines);
+    stress(scenarios, sizeof scenarios / sizeof *scenarios);
     judge_bells();
-    for (int i = 0; i < SCENARIOS; i++)
-        printf("%s %ld, ", scenarios[i].name,
-               atomic_load(&scenarios[i].runs));
-    printf("%d threads\n", count_threads());
     return 0;
 }

@@ -11,7 +11,7 @@
 #ifndef GMPRT_STRESS_CANCEL_H
 #define GMPRT_STRESS_CANCEL_H
 
-#include "test.h"
+#include "stress.h"
 
 enum { CREW = 12 };
 
@@ -33,11 +33,6 @@ struct crew {
     struct actor actors[CREW];
     atomic_int ended;
 };
-
-static int below(uint64_t *seed, int n)
-{
-    return (int)(next_random(seed) % (uint64_t)n);
-}
 
 static int64_t some_deadline(uint64_t *seed)
 {

@@ -210,6 +210,26 @@ static inline long status_value(const char *path, const char *key)
     return value;
 }
 
+/* How often threads have gone to sleep, those that the process has now. */
+static inline long context_switches(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *entry;
+    char path[300];
+    long sum = 0;
+
+    CHECK(dir != NULL);
+    while ((entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status",
+                 entry->d_name);
+        sum += status_value(path, "voluntary_ctxt_switches:");
+    }
+    closedir(dir);
+    return sum;
+}
+
 /* Small, fast, and the same on every machine: a seed replays a run. */
 static inline uint64_t next_random(uint64_t *state)
 {

@@ -41,6 +41,12 @@ const MATRIX: Plan = Plan {
 /// For what takes long: fewer processors to try.
 const LONG: Plan = Plan { procs: &["2", "16"], ..MATRIX };
 
+/// For what has more to do with the system than with the link.
+const SHARED: Plan = Plan { links: &[Link::Shared], ..MATRIX };
+
+/// For programs that take the place of functions of the C library.
+const PROGRAM: Plan = Plan { links: &[Link::Shared, Link::Static], ..MATRIX };
+
 /// For what does not depend on the processors.
 const EACH_LINK: Plan = Plan { procs: &[""], one_cpu: false, ..MATRIX };
 
@@ -101,9 +107,10 @@ subjects! {
     io_until: MATRIX,
     io_close: MATRIX,
     io_drained: MATRIX,
-    io_many: LONG,
+    io_many: SHARED,
     wait_fd: MATRIX,
     net: MATRIX,
+    dial: PROGRAM,
     misuse: MATRIX,
     misuse_handles: MATRIX,
     handoff: LONG,

@@ -4,8 +4,8 @@
 #![cfg(shuttle)]
 
 use gmprt::model::{
-    Ends, FOREVER, Goroutine, Hosted, Once, Sema, WaitGroup, check, go, join,
-    now, random, until,
+    Ends, FOREVER, Goroutine, Hosted, Once, Sema, WaitGroup, check, check_some,
+    go, join, now, random, until,
 };
 use std::sync::{
     Arc,
@@ -91,6 +91,37 @@ fn after_the_last_token_a_semaphore_is_not_touched() {
     });
 }
 
+/// Many of them, in few buckets: each token finds its own line, whoever else
+/// comes and leaves.
+#[test]
+fn lines_of_many_addresses_do_not_mix() {
+    check_some(2000, || {
+        let semas = [(); 7].map(|()| Hosted::new(Sema::default()));
+        let all = [20, 60, FOREVER].map(|ns| {
+            semas.map(|s| {
+                go(move || {
+                    let deadline = now().saturating_add(ns);
+                    let end = s.acquire(deadline);
+                    assert!(ns != FOREVER || end.is_ok());
+                    if end.is_ok() {
+                        s.release();
+                    }
+                })
+            })
+        });
+        let shift = random(7) as usize;
+        for i in 0..7 {
+            semas[(i * 3 + shift) % 7].release();
+        }
+        join(all.into_iter().flatten());
+        for s in semas {
+            assert!(s.try_acquire(), "lost");
+            assert!(!s.try_acquire(), "made");
+            s.free();
+        }
+    });
+}
+
 /// Rounds of work, one after the other, with one group.
 #[derive(Clone)]
 struct Rounds {
@@ -168,6 +199,26 @@ fn a_group_that_is_used_again_at_once_releases_its_waiters() {
         user.join();
         r.wg.add(-1).expect("it was counted");
         join(waiters);
+        r.wg.free();
+    });
+}
+
+/// One counts itself out, and another itself in and out, at the same time:
+/// nothing of it is lost.
+#[test]
+fn adds_that_meet_at_zero_add_up() {
+    check(|| {
+        let r = Rounds::new();
+        r.wg.add(1).expect("it fits");
+        let wg = r.wg;
+        let waiter = go(move || while wg.wait(now() + 50).is_err() {});
+        until(|| waiter.handle().waits() || random(8) == 0);
+        let other = go(move || {
+            wg.add(1).expect("it fits");
+            wg.add(-1).expect("it was counted");
+        });
+        join([r.worker(), other, waiter]);
+        assert_eq!(r.wg.add(-1), Err(libc::EINVAL));
         r.wg.free();
     });
 }

@@ -45,7 +45,7 @@ impl Guarded {
             4 => self.rw.rlock_until(FOREVER)?,
             _ => self.rw.lock_until(FOREVER)?,
         }
-        if how % 2 == 0 {
+        if how.is_multiple_of(2) {
             self.reads()
         } else {
             self.writes()

@@ -111,7 +111,7 @@ fn a_select_that_gives_up_takes_nothing_with_it() {
         let selects = [0, 1, 2].map(|_| {
             let (chans, ledger) = (chans.clone(), ledger.clone());
             go(move || {
-                let cases = chans.each_ref().map(|ch| Recv(ch));
+                let cases = chans.each_ref().map(Recv);
                 while ledger.one(&cases, some_time()) {}
             })
         });

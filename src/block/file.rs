@@ -147,17 +147,18 @@ pub(crate) unsafe fn waitpid(
 ) -> Result<i32> {
     let no_wait = options | libc::WNOHANG;
     if pid <= 0 || options & libc::WNOHANG != 0 {
-        before_blocking(deadline)?;
-        entersyscall();
         // SAFETY: the caller's room.
-        let done = uninterrupted(deadline, || unsafe {
-            file::waitpid(pid, status, options)
-        });
-        exitsyscall();
-        return done;
+        return unsafe { waitpid_blocked(pid, status, options, deadline) };
     }
     cancel::check()?;
-    let ended = file::pidfd(pid)?;
+    let ended = match file::pidfd(pid) {
+        // Before Linux 5.3.
+        Err(Errno(libc::ENOSYS)) => {
+            // SAFETY: the caller's room.
+            return unsafe { waitpid_blocked(pid, status, options, deadline) };
+        }
+        fd => fd?,
+    };
     let result = loop {
         // SAFETY: the caller's room.
         match unsafe { file::waitpid(pid, status, no_wait) } {
@@ -170,4 +171,24 @@ pub(crate) unsafe fn waitpid(
     };
     let _closed = io::close(ended);
     result
+}
+
+/// [`waitpid`] by a thread.
+///
+/// # Safety
+/// As that.
+unsafe fn waitpid_blocked(
+    pid: i32,
+    status: *mut c_int,
+    options: c_int,
+    deadline: i64,
+) -> Result<i32> {
+    before_blocking(deadline)?;
+    entersyscall();
+    // SAFETY: the caller's room.
+    let done = uninterrupted(deadline, || unsafe {
+        file::waitpid(pid, status, options)
+    });
+    exitsyscall();
+    done
 }

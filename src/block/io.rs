@@ -7,7 +7,7 @@
 pub(crate) use super::fdwait::close;
 use super::fdwait::{File, nonblocking, until_done, until_read};
 use crate::{
-    netpoll::{Side, Tried},
+    netpoll::{self, Side, Tried},
     os::{
         Errno, Result, fd, net,
         types::{iovec, msghdr, sockaddr, socklen_t},
@@ -282,6 +282,8 @@ pub(crate) unsafe fn accept(
     len: *mut socklen_t,
     deadline: i64,
 ) -> Result<i32> {
+    // Now, and not when its clients have taken the last descriptors.
+    netpoll::start()?;
     // Else it says what is wrong with it.
     if net::listens(fd) {
         fd::set_nonblocking(fd, true)?;

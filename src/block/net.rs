@@ -19,6 +19,7 @@ use crate::{
         lock::Rank,
         sync::{AtomicUsize, Ordering::*},
     },
+    netpoll,
     os::{
         Errno, Result,
         clock::nanotime,
@@ -255,6 +256,8 @@ fn interlaced(all: Vec<Address>) -> Vec<Address> {
 /// Errors: as [`target`] and [`resolve`]; those of bind(2) and listen(2).
 pub(crate) fn listen(network: &CStr, address: &CStr) -> Result<i32> {
     cancel::check()?;
+    // Now, and not when clients have taken the last descriptors.
+    netpoll::start()?;
     let (host, service, family) = match target(network, address)? {
         Target::Unix(address) => return net::listen(&address, false),
         Target::Tcp(host, service, family) => (host, service, family),

@@ -19,6 +19,57 @@ pub(crate) const RUNQ: usize = 256;
 /// Goroutine ids that a P takes at a time.
 pub(crate) const GOIDCACHE: u64 = 16;
 
+/// Which wake-ups for what is next on a P are worth their price. The partner
+/// in a ping-pong is gone before anybody could take it: each wake-up in vain
+/// doubles the number of those that are not made, up to a bound.
+pub(crate) struct Waking {
+    /// How many are not made from now on; sysmon may clear it.
+    skip: AtomicU32,
+    /// owner: how many were not made after the last one
+    last_skip: Cell<u32>,
+    /// owner: `futile` of the scheduler at the last one
+    futile: Cell<u32>,
+}
+
+impl Waking {
+    const MAX_SKIP: u32 = (1 << 16) - 1;
+
+    const fn new() -> Self {
+        Self {
+            skip: AtomicU32::new(0),
+            last_skip: Cell::new(0),
+            futile: Cell::new(0),
+        }
+    }
+
+    /// Whether this one is not made; owner.
+    #[inline(always)]
+    pub(crate) fn skips(&self) -> bool {
+        // Relaxed: a measure, here and below.
+        let left = self.skip.load(Relaxed);
+        if left > 0 {
+            self.skip.store(left - 1, Relaxed);
+        }
+        left > 0
+    }
+
+    /// sysmon: the P switches slowly, so all are worth it.
+    pub(crate) fn forget(&self) {
+        self.skip.store(0, Relaxed);
+    }
+
+    /// One is made, by the owner; `futile`: how many woken Ms have found nothing so far.
+    pub(crate) fn made(&self, futile: u32) {
+        let in_vain = self.futile.replace(futile) != futile;
+        let skip = match in_vain {
+            true => (self.last_skip.get() * 2 + 1).min(Self::MAX_SKIP),
+            false => 0,
+        };
+        self.last_skip.set(skip);
+        self.skip.store(skip, Relaxed);
+    }
+}
+
 /// A processor.
 #[repr(C, align(128))]
 pub(crate) struct P {
@@ -32,9 +83,11 @@ pub(crate) struct P {
     pub id: u32,
     /// owner: how many times in a row `runnext` came before the queue
     pub streak: Cell<u32>,
-    /// owner
+    /// owner: how wake-ups for its work have gone
+    pub waking: Waking,
     /// sysmon: a timer of this P is due, and it has not been looked at yet.
     pub timer_due: AtomicBool,
+    /// owner
     pub rng: Cell<u64>,
     /// owner: next goroutine id, and the end of the batch
     pub goidcache: Cell<(u64, u64)>,
@@ -64,6 +117,7 @@ impl P {
             schedtick: AtomicU32::new(0),
             id,
             streak: Cell::new(0),
+            waking: Waking::new(),
             timer_due: AtomicBool::new(false),
             rng: Cell::new(id as u64 + 1),
             goidcache: Cell::new((0, 0)),

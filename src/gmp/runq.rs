@@ -77,6 +77,13 @@ impl<T, const N: usize> RunQueue<T, N> {
         }
     }
 
+    /// Whether the owner, who asks, would find it empty.
+    #[inline]
+    pub fn owner_sees_empty(&self) -> bool {
+        // Relaxed: thieves only make it emptier.
+        self.head.load(Relaxed) == self.tail.load(Relaxed)
+    }
+
     /// Appends `item`. A full ring takes nothing and returns false.
     ///
     /// # Safety

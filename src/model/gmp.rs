@@ -98,6 +98,7 @@ pub(crate) fn casgstatus(gp: &G, from: GStatus, to: GStatus) {
 /// The table of all Gs, and those that are dead.
 #[derive(Default)]
 struct Table {
+    #[expect(clippy::vec_box, reason = "each stays where it is")]
     all: RefCell<Vec<Box<G>>>,
     free: RefCell<Vec<&'static G>>,
     goids: Cell<u64>,

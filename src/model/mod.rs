@@ -3,7 +3,8 @@
 //!
 //! | real | model |
 //! |---|---|
-//! | `block`, `timers`, `base::lock`, `gmp::parkword` | |
+//! | `block`, but for what asks the network; `timers`, `base::lock` | |
+//! | `gmp::parkword`, `gmp::wait` | |
 //! | `sched::cancel`, `sched::ending`, `os::errno` | |
 //! | | `os`: sleeping, time, memory |
 //! | | `gmp`: a G without a stack |
@@ -57,8 +58,7 @@ pub fn run(body: impl FnOnce()) {
         // SAFETY: from keep, and nobody is left who calls it.
         drop(unsafe { Box::from_raw(f) });
     }
-    let left = memory::in_use();
-    assert!(left.is_empty(), "memory is left: {left:?} bytes");
+    memory::check();
 }
 
 /// From now on the scheduler makes this mistake.

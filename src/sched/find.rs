@@ -154,9 +154,15 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
     if !take_next || seen.is_null() {
         return None;
     }
+    // Only the goroutine that was there before the grace is taken, and if the
+    // P has not switched meanwhile: else this one came back, as in a
+    // ping-pong, or has a grace of its own. Relaxed: a hint.
+    let tick = victim.schedtick.load(Relaxed);
     usleep(RUNNEXT_GRACE);
-    // AcqRel: as in runqput. Only the goroutine that was there before the
-    // grace is taken: a new one has a grace of its own.
+    if victim.schedtick.load(Relaxed) != tick {
+        return None;
+    }
+    // AcqRel: as in runqput.
     victim
         .runnext
         .compare_exchange(seen, ptr::null_mut(), AcqRel, Relaxed)
@@ -218,6 +224,10 @@ fn last_look(mp: &'static M, pp: OwnedP) -> Option<(OwnedP, &'static G)> {
         mp.spinning.set(true);
         SCHED.nmspinning.fetch_add(1, SeqCst);
         return None;
+    }
+    if was_spinning {
+        // Relaxed: a measure.
+        SCHED.futile.fetch_add(1, Relaxed);
     }
     if keep_time(mp) {
         return None;

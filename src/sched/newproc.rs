@@ -8,7 +8,7 @@ use super::{
     enter::{Inside, current_p, leave, owned_p, this_m},
     join, lockthread,
     park::{self, Off},
-    procs::wakep,
+    procs::{wakep, wakep_for},
     schedule, threads,
 };
 use crate::{
@@ -105,10 +105,15 @@ pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
     let handle = handle_of(gp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
     match pp {
-        Some(pp) => park::runqput(pp, gp, true),
-        None => SCHED.lock().globrunqput(gp),
+        Some(pp) => {
+            park::runqput(pp, gp, true);
+            wakep_for(pp);
+        }
+        None => {
+            SCHED.lock().globrunqput(gp);
+            wakep();
+        }
     }
-    wakep();
     Ok(handle)
 }
 

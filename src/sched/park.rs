@@ -20,7 +20,7 @@ use super::{
     enter::{Inside, current_p, owned_p, this_m},
     host, lockthread,
     newproc::{bind_stack, lookup_live},
-    procs::{self, wakep},
+    procs::{self, wakep, wakep_for},
     schedule::{self, after_switch, alone},
     timing::add_timer,
 };
@@ -238,13 +238,13 @@ pub(crate) fn ready(gp: &'static G, next: bool) {
     match current_p() {
         Some(pp) => {
             runqput(pp, gp, next);
-            if alone() {
-                return;
-            }
+            wakep_for(pp);
         }
-        None => SCHED.lock().globrunqput(gp),
+        None => {
+            SCHED.lock().globrunqput(gp);
+            wakep();
+        }
     }
-    wakep();
 }
 
 /// Makes all of these runnable. A single one runs next; several queue up

@@ -3,6 +3,7 @@
 use super::{
     enter::{Inside, current_p, owned_p, this_m},
     park,
+    schedule::alone,
     threads::{startm, stopm},
     timing,
 };
@@ -109,6 +110,28 @@ pub(crate) fn wakep() {
     fence(SeqCst);
     if SCHED.npidle.load(Relaxed) == 0 || SCHED.nmspinning.load(Relaxed) != 0 {
         return;
+    }
+    wakep_slow();
+}
+
+/// [`wakep`] for work that the caller has just put on its own P. Where that is
+/// only what runs next there, a wake-up may not be worth its price.
+#[inline(always)]
+pub(crate) fn wakep_for(pp: OwnedP) {
+    if alone() {
+        return;
+    }
+    let partner = pp.runq.owner_sees_empty();
+    if partner && pp.waking.skips() {
+        return;
+    }
+    // SeqCst: as in wakep.
+    fence(SeqCst);
+    if SCHED.npidle.load(Relaxed) == 0 || SCHED.nmspinning.load(Relaxed) != 0 {
+        return;
+    }
+    if partner {
+        pp.waking.made(SCHED.futile.load(Relaxed));
     }
     wakep_slow();
 }

@@ -38,6 +38,8 @@ use core::{mem, sync::atomic::Ordering::*};
 
 /// The slice that a busy goroutine has once too many run without a P.
 const SLICE: i64 = 10_000_000;
+/// Switches between two looks that tell of a ping-pong.
+const FAST: u32 = 100;
 /// How often threads that lost their P are looked at again.
 const RECOUNT: i64 = 10_000_000;
 
@@ -120,6 +122,9 @@ impl Watch {
         found.running += 1;
         // Relaxed: a counter to compare.
         let tick = pp.schedtick.load(Relaxed);
+        if tick.wrapping_sub(seen.tick) < FAST {
+            pp.waking.forget();
+        }
         if seen.m != m || seen.tick != tick {
             *seen = Seen { task: seen.task.take(), ..Seen::default() };
             (seen.m, seen.tick, seen.since) = (m, tick, now);

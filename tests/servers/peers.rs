@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -56,6 +56,9 @@ pub fn www() -> &'static Path {
         symlink("../secret", www.join("outside")).expect("a link");
         symlink("/etc/passwd", www.join("absolute")).expect("a link");
         symlink("..", www.join("up")).expect("a link");
+        let mut mkfifo = Command::new("mkfifo");
+        let made = mkfifo.arg(www.join("pipe")).status().expect("mkfifo");
+        assert!(made.success());
         www.canonicalize().expect("a path")
     })
 }
@@ -66,8 +69,16 @@ fn date(path: &Path) {
     file.set_modified(time).expect("a date");
 }
 
-pub fn big() -> Vec<u8> {
-    (0..BIG / 8).flat_map(|i| (i as u64).to_le_bytes()).collect()
+/// The content of the big file.
+pub fn big() -> &'static [u8] {
+    static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
+    CONTENT.get_or_init(|| {
+        let mut content = vec![0; BIG];
+        for (i, word) in content.chunks_exact_mut(8).enumerate() {
+            word.copy_from_slice(&i.to_le_bytes());
+        }
+        content
+    })
 }
 
 // --- Servers ---------------------------------------------------------------
@@ -81,15 +92,19 @@ pub struct Server {
 
 impl Server {
     /// Starts httpd with these options over [`www`], on a port of its choice.
-    pub fn httpd(options: &[&str]) -> Server {
-        Server::httpd_with_files(options, None)
+    pub fn httpd(procs: &str, options: &[&str]) -> Server {
+        Server::httpd_with_files(procs, options, None)
     }
 
     /// The same with at most so many descriptors.
-    pub fn httpd_with_files(options: &[&str], files: Option<u32>) -> Server {
+    pub fn httpd_with_files(
+        procs: &str,
+        options: &[&str],
+        files: Option<u32>,
+    ) -> Server {
         let www = www().to_str().expect("a path");
         let args = [options, &["127.0.0.1:0", www]].concat();
-        let mut server = Server::spawn("httpd", &args, files);
+        let mut server = Server::spawn(procs, "httpd", &args, files);
         let mut said = String::new();
         server.stdout.read_line(&mut said).expect("the server's output");
         let address = said.strip_prefix("httpd: listening on ").expect(&said);
@@ -97,8 +112,14 @@ impl Server {
         server
     }
 
-    /// Starts a program with at most so many descriptors.
-    pub fn spawn(program: &str, args: &[&str], files: Option<u32>) -> Server {
+    /// Starts a program on so many processors, and with at most so many
+    /// descriptors.
+    pub fn spawn(
+        procs: &str,
+        program: &str,
+        args: &[&str],
+        files: Option<u32>,
+    ) -> Server {
         let shell = ["sh", "-c", "ulimit -n $0 && exec \"$@\""];
         let mut argv: Vec<String> = Vec::new();
         if let Some(files) = files {
@@ -108,7 +129,8 @@ impl Server {
         argv.push(bin().join(program).to_string_lossy().into_owned());
         argv.extend(args.iter().map(|arg| (*arg).to_owned()));
         let mut command = Program::at(PathBuf::from(&argv[0])).command();
-        command.args(&argv[1..]).process_group(0);
+        command.args(&argv[1..]).env("GMP_MAXPROCS", procs);
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("cannot start the server");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
