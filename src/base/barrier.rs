@@ -24,20 +24,20 @@ static FENCES: AtomicBool = AtomicBool::new(false);
 /// have a store under way, which arrives within nanoseconds: the caller lets
 /// some time pass before it relies on this.
 #[cfg(not(any(loom, shuttle)))]
-pub fn use_fences() {
+pub(crate) fn use_fences() {
     FENCES.store(true, SeqCst);
 }
 
 /// Whether [`light`] is a fence.
 #[cfg(not(any(loom, shuttle)))]
-pub fn fences() -> bool {
+pub(crate) fn fences() -> bool {
     FENCES.load(Acquire)
 }
 
 /// The hot side, between its store and its load.
 #[cfg(not(any(loom, shuttle)))]
 #[inline(always)]
-pub fn light() {
+pub(crate) fn light() {
     compiler_fence(SeqCst);
     // Relaxed: see use_fences.
     if FENCES.load(Relaxed) {
@@ -47,10 +47,10 @@ pub fn light() {
 
 /// The same, where threads are a model's: both sides use fences there.
 #[cfg(loom)]
-pub fn light() {
+pub(crate) fn light() {
     fence(SeqCst);
 }
 
 /// The same where all accesses are sequentially consistent.
 #[cfg(shuttle)]
-pub fn light() {}
+pub(crate) fn light() {}

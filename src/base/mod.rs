@@ -9,7 +9,7 @@
 //! descriptor and abort through the C library, because a failure has to be
 //! told at any moment, before `os` is set up and from a signal handler too.
 
-pub mod barrier;
+pub(crate) mod barrier;
 #[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) mod child;
 pub mod lock;

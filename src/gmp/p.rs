@@ -58,7 +58,8 @@ impl Waking {
         self.skip.store(0, Relaxed);
     }
 
-    /// One is made, by the owner; `futile`: how many woken Ms have found nothing so far.
+    /// One is made, by the owner; `futile`: how many woken Ms have found
+    /// nothing so far.
     pub(crate) fn made(&self, futile: u32) {
         let in_vain = self.futile.replace(futile) != futile;
         let skip = match in_vain {

@@ -38,7 +38,7 @@ use core::{mem, sync::atomic::Ordering::*};
 
 /// The slice that a busy goroutine has once too many run without a P.
 const SLICE: i64 = 10_000_000;
-/// Switches between two looks that tell of a ping-pong.
+/// Switches between two looks that tell of goroutines that do not stay.
 const FAST: u32 = 100;
 /// How often threads that lost their P are looked at again.
 const RECOUNT: i64 = 10_000_000;
@@ -122,7 +122,8 @@ impl Watch {
         found.running += 1;
         // Relaxed: a counter to compare.
         let tick = pp.schedtick.load(Relaxed);
-        if tick.wrapping_sub(seen.tick) < FAST {
+        let fast = seen.m == m && tick.wrapping_sub(seen.tick) >= FAST;
+        if !fast {
             pp.waking.forget();
         }
         if seen.m != m || seen.tick != tick {
@@ -133,17 +134,18 @@ impl Watch {
             // Relaxed: a hint for its next switch.
             pp.timer_due.store(true, Relaxed);
         }
+        let mp = m_of_word(m);
         if !work_waits(pp, now) {
-            seen.cpu = None;
+            // If work comes, the next look can judge at once.
+            seen.cpu = cputime(mp);
             return;
         }
         found.waits = true;
-        let mp = m_of_word(m);
         // Relaxed: a hint; try_retake looks again behind a barrier.
         if mp.in_runtime.load(Relaxed) {
             return;
         }
-        found.stuck = true;
+        found.stuck |= !fast;
         match seen.judge(mp) {
             Verdict::Blocked if trusted => self.retake(pp, m, None),
             Verdict::Busy if trusted => self.busy(pp, mp, m, now),
@@ -223,9 +225,7 @@ impl Watch {
 impl Seen {
     /// Blocked or busy, from two readings of the thread's CPU clock.
     fn judge(&mut self, mp: &M) -> Verdict {
-        // Acquire: pairs with minit.
-        let tid = mp.procid.load(Acquire);
-        let Ok(cpu) = thread_cputime(tid) else { return Verdict::Unknown };
+        let Some(cpu) = cputime(mp) else { return Verdict::Unknown };
         let Some(before) = self.cpu.replace(cpu) else {
             return Verdict::Unknown;
         };
@@ -233,7 +233,7 @@ impl Seen {
             self.deep = false;
             return Verdict::Busy;
         }
-        match self.state(tid) {
+        match self.state(mp) {
             b'R' => Verdict::Unknown,
             // Page faults and the like are over before the next look.
             b'D' if !mem::replace(&mut self.deep, true) => Verdict::Unknown,
@@ -243,13 +243,21 @@ impl Seen {
 
     /// The thread's state as the kernel names it; 0 where it does not tell (no
     /// /proc, no fd to spare): the clock has to do then.
-    fn state(&mut self, tid: i32) -> u8 {
+    fn state(&mut self, mp: &M) -> u8 {
+        // Acquire: pairs with minit.
+        let tid = mp.procid.load(Acquire);
         if self.task.as_ref().is_none_or(|t| t.0 != tid) {
             self.task = TaskStat::open(tid).ok().map(|t| (tid, t));
         }
         let task = self.task.as_ref();
         task.and_then(|t| t.1.state().ok()).unwrap_or(0)
     }
+}
+
+/// The CPU time of an M's thread so far.
+fn cputime(mp: &M) -> Option<i64> {
+    // Acquire: pairs with minit.
+    thread_cputime(mp.procid.load(Acquire)).ok()
 }
 
 /// Whether the kernel says that the thread runs or could run.
