@@ -55,7 +55,7 @@ use crate::{
     gmp::wait::{Sudog, WaitQ, WakeList},
     os::{self, Errno, Lock, Result, epoll, futex::OsFutex},
 };
-use core::{cell::Cell, ptr};
+use core::{cell::Cell, mem::MaybeUninit, ptr};
 
 /// Events taken at a time.
 const EVENTS: usize = 128;
@@ -434,9 +434,8 @@ pub(crate) fn waited_for() -> bool {
 /// readies those in the list.
 pub(crate) fn poll(timeout: i64) -> WakeList {
     let mut list = WakeList::new();
-    let mut events = [const { epoll::Event { events: 0, u64: 0 } }; EVENTS];
-    let n = epoll::wait(EPOLL.load(Acquire), &mut events, timeout);
-    for event in &events[..n] {
+    let mut events = [const { MaybeUninit::uninit() }; EVENTS];
+    for event in epoll::wait(EPOLL.load(Acquire), &mut events, timeout) {
         let fd = event.u64 as i32;
         if fd == BELL.load(Relaxed) {
             // It rings for who waits, until that one has heard it.

@@ -3,6 +3,7 @@
 
 use super::errno::{Errno, KeepErrno, Result};
 use core::{
+    mem::MaybeUninit,
     ptr,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
@@ -67,13 +68,24 @@ fn ctl(ep: i32, op: i32, fd: i32, events: i32) -> Result<()> {
 static COARSE: AtomicBool = AtomicBool::new(false);
 
 /// Waits for events, at most `timeout` nanoseconds; `i64::MAX` is for ever.
-/// How many came; none also for a signal.
-pub(crate) fn wait(ep: i32, events: &mut [Event], timeout: i64) -> usize {
+/// None come also for a signal.
+pub(crate) fn wait(
+    ep: i32,
+    room: &mut [MaybeUninit<Event>],
+    timeout: i64,
+) -> &[Event] {
     let _keep = KeepErrno::new();
+    let n = usize::try_from(wait_raw(ep, room, timeout)).unwrap_or(0);
+    // SAFETY: the kernel has filled in so many.
+    unsafe { room[..n].assume_init_ref() }
+}
+
+/// The number of events, or -1.
+fn wait_raw(ep: i32, room: &mut [MaybeUninit<Event>], timeout: i64) -> i64 {
     if !COARSE.load(Relaxed) {
-        let n = wait_fine(ep, events, timeout);
+        let n = wait_fine(ep, room, timeout);
         if n != -1 || Errno::last() != Errno(libc::ENOSYS) {
-            return usize::try_from(n).unwrap_or(0);
+            return n;
         }
         COARSE.store(true, Relaxed);
     }
@@ -82,13 +94,12 @@ pub(crate) fn wait(ep: i32, events: &mut [Event], timeout: i64) -> usize {
         // Rounded up: no timer is early.
         ns => i32::try_from((ns + 999_999) / 1_000_000).unwrap_or(i32::MAX),
     };
-    let (at, len) = (events.as_mut_ptr(), events.len() as i32);
-    // SAFETY: at and len are those of `events`.
-    let n = unsafe { libc::epoll_wait(ep, at, len, millis) };
-    usize::try_from(n).unwrap_or(0)
+    let (at, len) = (room.as_mut_ptr().cast(), room.len() as i32);
+    // SAFETY: at and len are those of `room`.
+    i64::from(unsafe { libc::epoll_wait(ep, at, len, millis) })
 }
 
-fn wait_fine(ep: i32, events: &mut [Event], timeout: i64) -> i64 {
+fn wait_fine(ep: i32, room: &mut [MaybeUninit<Event>], timeout: i64) -> i64 {
     let span = libc::timespec {
         tv_sec: timeout / 1_000_000_000,
         tv_nsec: timeout % 1_000_000_000,
@@ -103,8 +114,8 @@ fn wait_fine(ep: i32, events: &mut [Event], timeout: i64) -> i64 {
         libc::syscall(
             libc::SYS_epoll_pwait2,
             ep,
-            events.as_mut_ptr(),
-            events.len() as i32,
+            room.as_mut_ptr(),
+            room.len() as i32,
             span,
             ptr::null::<libc::sigset_t>(),
             0usize,
