@@ -26,8 +26,8 @@ PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a
 PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
-.PHONY: all help run examples test loom stress header lint install uninstall \
-        clean need-build need-http need-examples need-test FORCE
+.PHONY: all help run examples test loom stress bench header lint install \
+        uninstall clean need-build need-http need-examples need-test FORCE
 
 all: need-build $(PRODUCTS) ## build the library, shared and static
 
@@ -206,6 +206,10 @@ stress: need-test all ## mix everything for STRESS_SECONDS
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \
 	    $(CARGO) test --test c_tests -- --ignored --nocapture \
 	    --test-threads=1 stress
+
+bench: need-build all ## measure it beside others, half an hour (BENCH=--quick)
+	@:$(call need,python3)
+	python3 bench/run.py $(BENCH)
 
 lint: need-build ## check formatting and lints, warnings being errors
 	$(CARGO) fmt --check

@@ -49,6 +49,9 @@ mod diag;
 pub mod ffi;
 #[cfg(not(any(loom, shuttle)))]
 mod gmp;
+#[cfg(all(feature = "internals", not(any(loom, shuttle))))]
+#[doc(hidden)]
+pub mod internals;
 #[cfg(not(any(loom, shuttle)))]
 mod netpoll;
 #[cfg(not(any(loom, shuttle)))]

@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 10] = [
     &["sched"],
     &["block", "diag"],
     &["boot"],
-    &["ffi", "model"],
+    &["ffi", "internals", "model"],
 ];
 
 /// C functions that are called outside `os`: file, function, reason.

@@ -4,7 +4,7 @@
 use super::errno::{Errno, KeepErrno, Result};
 use core::{
     mem::MaybeUninit,
-    ptr,
+    ptr, slice,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -77,7 +77,7 @@ pub(crate) fn wait(
     let _keep = KeepErrno::new();
     let n = usize::try_from(wait_raw(ep, room, timeout)).unwrap_or(0);
     // SAFETY: the kernel has filled in so many.
-    unsafe { room[..n].assume_init_ref() }
+    unsafe { slice::from_raw_parts(room.as_ptr().cast(), n) }
 }
 
 /// The number of events, or -1.
