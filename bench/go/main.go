@@ -1,0 +1,29 @@
+// One operation of Go, measured. bench/README.md says what each of them
+// measures. Those that need C are in ./cgo.
+package main
+
+import "bench/harness"
+
+func main() {
+	harness.Main(map[string]harness.Operation{
+		"yield2":         {Run: yield, N: 2_000_000, G: 2},
+		"yield1000":      {Run: yield, N: 2_000_000, G: 1000},
+		"spawn_waves":    {Run: spawnWaves, N: 1_000_000, G: 1000},
+		"spawn_million":  {Run: spawnMillion, N: 1_000_000, G: 0},
+		"spawn_join":     {Run: spawnJoin, N: 1_000_000, G: 0},
+		"pingpong":       {Run: pingpong, N: 1_000_000, G: 2},
+		"buffered_1_1":   {Run: buffered, N: 4_000_000, G: 1},
+		"buffered_4_4":   {Run: buffered, N: 4_000_000, G: 4},
+		"select2_ready":  {Run: selectReady, N: 2_000_000, G: 2},
+		"select4_ready":  {Run: selectReady, N: 2_000_000, G: 4},
+		"select2_park":   {Run: selectPark, N: 1_000_000, G: 2},
+		"select4_park":   {Run: selectPark, N: 1_000_000, G: 4},
+		"mutex8":         {Run: mutex, N: 8_000_000, G: 8},
+		"mutex8_yield":   {Run: mutexYield, N: 800_000, G: 8},
+		"skynet":         {Run: skynet, N: 1_000_000, G: 10},
+		"parked_million": {Run: parkedMillion, N: 1_000_000, G: 0},
+		"sleepers":       {Run: sleepers, N: 10, G: 100_000},
+		"idle":           {Run: idle, N: 0, G: 0},
+		"echo_server":    {Run: echoServer, N: 0, G: 0},
+	})
+}

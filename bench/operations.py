@@ -1,0 +1,72 @@
+"""What is measured. README.md says how; here is what the runner must know."""
+
+import os
+from dataclasses import dataclass
+
+# Metrics of which more is better; of all others, less is.
+HIGHER_IS_BETTER = {"req_per_cpu_s"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One that every program knows by its name, but for what is it not for."""
+
+    name: str
+    what: str
+    max_workers: int = 1024
+    slow: bool = False  # not in a quick run
+    times: int = 1  # that often as many runs as usual
+    connections: int = 0  # of a client, if the programs are servers
+
+
+OPERATIONS = [
+    Operation("yield2", "yield, 2 goroutines"),
+    Operation("yield1000", "yield, 1,000 goroutines"),
+    Operation("spawn_waves", "spawn, waves of 1,000"),
+    Operation("spawn_million", "spawn, a million at once", slow=True),
+    Operation("spawn_join", "spawn and join, one by one"),
+    Operation("host_spawn_join", "spawn and join from a host thread"),
+    Operation("pingpong", "round trip, unbuffered channels"),
+    Operation("buffered_1_1", "buffered channel, 1 to 1"),
+    Operation("buffered_4_4", "buffered channel, 4 to 4"),
+    Operation("select2_ready", "select of 2, ready, and a send"),
+    Operation("select4_ready", "select of 4, ready, and a send"),
+    Operation("select2_park", "select of 2, parking"),
+    Operation("select4_park", "select of 4, parking"),
+    Operation("mutex8", "mutex of 8"),
+    Operation("mutex8_yield", "mutex of 8, with a yield inside"),
+    Operation("skynet", "skynet, a million leaves"),
+    Operation("parked_million", "a million parked, each", slow=True),
+    Operation("sleepers", "100,000 sleepers, ten times", slow=True),
+    Operation("stall_sleep", "ticker beside a sleep in C", max_workers=1),
+    Operation("stall_burn", "ticker beside a loop in C", max_workers=1),
+    Operation("dlopen", "dlopen to first result", times=4),
+    Operation("idle", "idle for two seconds", slow=True),
+    Operation("echo64", "echo, 64 connections", 1, connections=64),
+    Operation("echo1000", "echo, 1,000 connections", 1, connections=1000),
+]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An operation over the number of its goroutines, with one worker."""
+
+    operation: str
+    what: str
+    goroutines: tuple[int, ...]
+
+
+CURVES = [
+    Curve("yield1000", "yield", (2, 10, 100, 1000, 10_000, 100_000)),
+    Curve("spawn_waves", "spawn, in waves", (10, 100, 1000, 10_000, 100_000)),
+]
+
+
+def by_name(name: str) -> Operation:
+    return next(o for o in OPERATIONS if o.name == name)
+
+
+def all_worker_counts() -> list[int]:
+    """1, and each power of two up to what the machine has."""
+    cpus = len(os.sched_getaffinity(0))
+    return [1 << k for k in range(cpus.bit_length())]
