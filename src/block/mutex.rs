@@ -54,7 +54,9 @@ pub struct Mutex {
 /// Errors: `EDEADLK` where the caller may not park.
 #[inline]
 pub(crate) fn lock(m: &Mutex) -> Result<()> {
-    if try_lock(m) {
+    // No look before, which this would have to wait for. Acquire: pairs with
+    // unlock.
+    if m.state.fetch_or(LOCKED, Acquire) & LOCKED == 0 {
         return Ok(());
     }
     lock_slow(m, How::uninterrupted(c"mutex"))
@@ -204,7 +206,8 @@ fn unlock_slow(m: &Mutex) -> Result<()> {
         next.hand_over();
     }
     // Release: pairs with the next locker's acquire. Nobody else changes the
-    // word (invariant 3): it is LOCKED, so nobody locks.
+    // word (invariant 3): it is LOCKED, so nobody locks, and who tries sets
+    // what is set.
     m.state.store(bits, Release);
     drop(bucket);
     if let Some(next) = next {
