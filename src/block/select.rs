@@ -1,22 +1,24 @@
 //! Select: Go's `selectgo`.
 //!
-//! Two orders of the cases are made. *Poll order* is random: the first ready
-//! case in it runs, so ready ones are picked uniformly. *Lock order* is that
-//! of the channels' addresses: all locks are taken in it, so that selects over
-//! the same channels do not block one another for ever.
-//!
-//! 1. In poll order, each case that does not seem blocked is tried under its
-//!    own channel's lock. A select that finds one ready pays for one lock.
-//! 2. With all channels locked, each is tried again. Nothing ready: a record
-//!    of the goroutine goes into each channel's queue, all with one ticket.
+//! 1. Of the cases that seem ready one is picked, all alike, and tried under
+//!    its channel's lock. A select that finds one ready pays for one lock and
+//!    one random number.
+//! 2. Two orders of the cases are made. *Poll order* is random: the first ready
+//!    case in it runs, so ready ones are picked uniformly. *Lock order* is that
+//!    of the channels' addresses: all locks are taken in it, so that selects
+//!    over the same channels do not block one another for ever. With all
+//!    channels locked, each case is tried. Nothing ready: a record of the
+//!    goroutine goes into each channel's queue, all with one ticket.
 //! 3. Whoever fires the ticket has run that record's case. Awake again, the
-//!    goroutine locks all channels and takes the other records out.
+//!    goroutine locks one channel after the other and takes the other records
+//!    out.
 //!
 //! Invariants:
 //! 1. The orders and the records, on the goroutine's stack or allocated by
-//!    it, stay until it has locked all channels again. So the hook that
-//!    unlocks them, in lock order, may read the order until its last unlock:
-//!    the goroutine locks in the same order and cannot pass it.
+//!    it, stay until it has locked each channel again; but for the one where
+//!    its case was done, if no other case has that. So the hook that unlocks
+//!    them, in lock order, may read the order until its last unlock: either
+//!    the goroutine, or whoever ran its case, has locked that channel since.
 //! 2. A channel that several cases name is locked once: they are neighbours
 //!    in lock order.
 //! 3. All cases of one select share a ticket, so one of them runs.
@@ -77,11 +79,22 @@ impl Case {
         if self.op == SEND { Op::Send } else { Op::Recv }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether it seems ready.
+    ///
+    /// Errors: `EINVAL` for a bad one.
+    #[inline]
+    fn look(&self) -> Result<bool> {
+        let Some(ch) = self.chan() else {
+            return match self.op {
+                SEND | RECV => Ok(false),
+                _ => Err(Errno::EINVAL),
+            };
+        };
         match self.op {
-            RECV => Ok(()),
-            SEND if !self.elem.is_null() => Ok(()),
-            SEND if self.chan().is_none_or(|ch| ch.elem_size() == 0) => Ok(()),
+            RECV => Ok(!ch.seems_blocked(Op::Recv)),
+            SEND if !self.elem.is_null() || ch.elem_size() == 0 => {
+                Ok(!ch.seems_blocked(Op::Send))
+            }
             _ => Err(Errno::EINVAL),
         }
     }
@@ -102,10 +115,50 @@ pub(crate) fn select(cases: &mut [Case], block: Block) -> Result<usize> {
     if cases.len() > MAX_CASES {
         return Err(Errno::EINVAL);
     }
-    cases.iter().try_for_each(Case::check)?;
+    let ready = count_ready(cases)?;
     if let Block::Until(_) = block {
         cancel::check()?;
     }
+    if let Some(i) = pick(cases, ready) {
+        let case = &mut cases[i];
+        case.ch().lock();
+        let now = case.ch().now(case.op(), case.elem);
+        case.ch().unlock();
+        if done(case, now) {
+            return Ok(i);
+        }
+    }
+    select_slow(cases, block)
+}
+
+/// How many of `cases` seem ready.
+///
+/// Errors: `EINVAL` for a bad one.
+fn count_ready(cases: &[Case]) -> Result<usize> {
+    let add = |n, case: &Case| Ok(n + usize::from(case.look()?));
+    cases.iter().try_fold(0, add)
+}
+
+/// One of the cases that seem ready, which are so many.
+fn pick(cases: &[Case], ready: usize) -> Option<usize> {
+    let nth = match ready {
+        0 => return None,
+        1 => 0,
+        _ => below(ready),
+    };
+    let seems_ready = |case: &Case| case.look().unwrap_or(false);
+    let mut ready = (0..cases.len()).filter(|&i| seems_ready(&cases[i]));
+    ready.nth(nth)
+}
+
+/// A random number below `n`, which is small.
+fn below(n: usize) -> usize {
+    (u64::from(cheaprand()) * n as u64 >> 32) as usize
+}
+
+/// None seems ready, or somebody else was faster.
+#[inline(never)]
+fn select_slow(cases: &mut [Case], block: Block) -> Result<usize> {
     let n = cases.len();
     if n <= FEW {
         let mut poll = [0; FEW];
@@ -128,17 +181,6 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
     let poll = &poll[..k];
     if k == 0 {
         wait_for_ever(block, c"select (no cases)")?;
-    }
-    for &i in poll {
-        let case = &mut cases[usize::from(i)];
-        if !case.ch().seems_blocked(case.op()) {
-            case.ch().lock();
-            let now = case.ch().now(case.op(), case.elem);
-            case.ch().unlock();
-            if done(case, now) {
-                return Ok(i.into());
-            }
-        }
     }
     if k == 1 && matches!(block, Block::Never) {
         return Err(Errno::EAGAIN);
@@ -178,10 +220,7 @@ fn poll_order(cases: &[Case], poll: &mut [u16]) -> usize {
     let mut k = 0;
     for (i, case) in cases.iter().enumerate() {
         if case.chan().is_some() {
-            let j = match k {
-                0 => 0,
-                _ => cheaprand() as usize % (k + 1),
-            };
+            let j = if k == 0 { 0 } else { below(k + 1) };
             poll[k] = poll[j];
             poll[j] = i as u16;
             k += 1;
@@ -274,28 +313,41 @@ fn park_on(
         deadline,
     };
     let outcome = park::outcome(gopark(gp, wait));
-    all.lock();
-    let mut chosen = None;
-    for (at, record) in records.iter().enumerate() {
-        let case = all.case(at);
-        // SAFETY: written above.
-        let sg = unsafe { record.assume_init_ref() };
-        case.ch().queue(case.op()).remove(sg);
-        if sg.woken.get() {
-            chosen = Some((at, sg.success.get()));
-        }
-    }
-    all.unlock();
-    let Some((at, success)) = chosen else {
+    // SAFETY: all written above; MaybeUninit<T> lies in memory as T does.
+    let records = unsafe { &*(ptr::from_ref(records) as *const [Sudog]) };
+    let Some(at) = leave(all, records) else {
         outcome?;
         crate::base::throw::throw("select: woken by nobody");
     };
     let case = all.case(at);
-    let result = match success {
+    let result = match records[at].success.get() {
         true => 0,
         false => case.ch().found_closed(case.op(), case.elem).neg(),
     };
     Ok(Chosen { index: all.order[at].into(), result })
+}
+
+/// Takes out of the queues what is left of the records; gives back which one
+/// was woken.
+fn leave(all: &All<'_>, records: &[Sudog]) -> Option<usize> {
+    // Without a lock: only who wakes the goroutine writes that, before.
+    let mut woken = records.iter().position(|sg| sg.success.get());
+    let mut at = 0;
+    while at < records.len() {
+        let ch = all.case(at).ch();
+        let same = |&i: &usize| ptr::eq(all.case(i).ch(), ch);
+        let end = (at..records.len()).take_while(same).count() + at;
+        if woken != Some(at) || end > at + 1 {
+            ch.lock();
+            for i in at..end {
+                ch.queue(all.case(i).op()).remove(&records[i]);
+                woken = woken.or(records[i].woken.get().then_some(i));
+            }
+            ch.unlock();
+        }
+        at = end;
+    }
+    woken
 }
 
 /// The room of a select with many cases, from `malloc`.

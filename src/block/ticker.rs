@@ -84,6 +84,16 @@ struct State {
     period: i64,
 }
 
+impl State {
+    /// Nothing of what was armed begins any more.
+    fn disarm(&mut self) {
+        self.armed = false;
+        self.launched = false;
+        self.again = false;
+        self.seq += 1;
+    }
+}
+
 // SAFETY: the action's pointers are the host's, for any thread, or guarded by
 // invariant 4; the rest is atomic or locked.
 unsafe impl Sync for Ticker {}
@@ -133,12 +143,14 @@ impl Ticker {
         state.armed = true;
         state.seq += 1;
         state.when = when;
-        self.add_ref();
-        // SAFETY: it stays while the heap has a reference.
-        if unsafe { timing::set_timer(&self.node, when, state.seq) } {
-            // The heap had one already. Relaxed: not the last.
-            self.refs.fetch_sub(1, Relaxed);
+        if timing::set_timer(&self.node, when, state.seq) {
+            return;
         }
+        // The heap's, which it has already of a timer that is pending.
+        self.add_ref();
+        self.node.set_seq(state.seq);
+        // SAFETY: it stays while the heap has a reference.
+        unsafe { timing::add_timer(&self.node, when) };
     }
 
     /// Does not fire any more. Whether it would have: it was armed, or its
@@ -147,14 +159,13 @@ impl Ticker {
         let _inside = Inside::enter();
         let mut state = self.state.lock();
         let pending = state.armed || state.launched || state.again;
-        state.armed = false;
-        state.launched = false;
-        state.again = false;
-        state.seq += 1;
         // The heap gives its reference back through fire, now or later.
-        let stopped = Timers::stop(&self.node);
+        let stopped = state.armed.then(|| Timers::stop(&self.node));
+        state.disarm();
         drop(state);
-        stopped.call();
+        if let Some(stopped) = stopped {
+            stopped.call();
+        }
         pending
     }
 
@@ -163,10 +174,16 @@ impl Ticker {
     /// # Safety
     /// `this` is not used by the caller any more.
     pub(crate) unsafe fn free(this: *const Self) {
+        let _inside = Inside::enter();
         // SAFETY: the caller's reference.
-        unsafe { &*this }.stop();
+        let t = unsafe { &*this };
+        let mut state = t.state.lock();
+        state.disarm();
+        // With the heap's, if it is there.
+        let refs = 1 + usize::from(Timers::remove(&t.node));
+        drop(state);
         // SAFETY: the same, given up.
-        unsafe { Self::unref(this) };
+        unsafe { Self::unref(this, refs) };
     }
 
     fn add_ref(&self) {
@@ -175,12 +192,13 @@ impl Ticker {
     }
 
     /// # Safety
-    /// A reference that is not used any more.
-    unsafe fn unref(this: *const Self) {
+    /// `n` references that are not used any more.
+    unsafe fn unref(this: *const Self, n: usize) {
         // SAFETY: alive while the caller holds a reference.
         let refs = &unsafe { &*this }.refs;
-        // AcqRel: all uses come before the free.
-        if refs.fetch_sub(1, AcqRel) == 1 {
+        // Acquire, AcqRel: all uses come before the free. Who has them all is
+        // alone.
+        if refs.load(Acquire) == n || refs.fetch_sub(n, AcqRel) == n {
             // SAFETY: from malloc, and nobody has it any more. Nothing in it
             // needs to be dropped.
             unsafe { libc::free(this.cast_mut().cast()) };
@@ -205,6 +223,7 @@ fn fire(timer: usize, seq: u64) {
     let mut state = t.state.lock();
     let mut then = Then::Nothing;
     if state.armed && state.seq == seq {
+        t.node.has_run();
         then = due(t, &mut state);
         state.armed = false;
         if state.period > 0 {
@@ -225,7 +244,7 @@ fn fire(timer: usize, seq: u64) {
         }
     }
     // SAFETY: the heap's, given up.
-    unsafe { Ticker::unref(place) };
+    unsafe { Ticker::unref(place, 1) };
 }
 
 /// Under the lock: what a timer that is due does. While its function runs, or
@@ -278,7 +297,7 @@ fn launch(t: &Ticker) {
     state.launched = false;
     drop(state);
     // SAFETY: the goroutine's, and not the last: fire has one.
-    unsafe { Ticker::unref(t) };
+    unsafe { Ticker::unref(t, 1) };
 }
 
 /// The goroutine of a timer's function, with a reference.
@@ -300,7 +319,7 @@ unsafe extern "C" fn run(arg: *mut c_void) {
         return;
     }
     // SAFETY: launch's reference, given up.
-    unsafe { Ticker::unref(t) };
+    unsafe { Ticker::unref(t, 1) };
 }
 
 /// A timer's function is over, by return or by `gmp_exit`.
@@ -317,7 +336,7 @@ unsafe extern "C" fn over(arg: *mut c_void) {
         launch(t);
     }
     // SAFETY: the same, given up.
-    unsafe { Ticker::unref(place) };
+    unsafe { Ticker::unref(place, 1) };
 }
 
 /// `gmp_timer_start`: null where memory is out.

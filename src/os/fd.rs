@@ -7,6 +7,10 @@
 //! notion of waiting: their calls take as long as they take.
 //!
 //! No call here raises `SIGPIPE`.
+//!
+//! `recv` and `send` go by `syscall`, past libc's functions of these names: as
+//! points of cancellation those pay for two locked instructions each, and a
+//! thread that was cancelled there would take goroutines along.
 
 use super::errno::{Errno, KeepErrno, Result};
 use core::{
@@ -177,8 +181,12 @@ pub(crate) fn ready(fd: i32, events: i16) -> Result<i16> {
 #[inline]
 pub(crate) unsafe fn recv(fd: i32, buf: *mut u8, n: usize) -> Result<usize> {
     let _keep = KeepErrno::new();
-    // SAFETY: the caller's buffer.
-    count(unsafe { libc::recv(fd, buf.cast(), n, libc::MSG_DONTWAIT) })
+    let (nobody, no_len) = (ptr::null::<sockaddr>(), ptr::null::<socklen_t>());
+    let (number, flags) = (libc::SYS_recvfrom, libc::MSG_DONTWAIT);
+    // SAFETY: the caller's buffer; the sender's address is not wanted.
+    count(unsafe {
+        libc::syscall(number, fd, buf, n, flags, nobody, no_len) as isize
+    })
 }
 
 /// send(2) without waiting.
@@ -189,8 +197,11 @@ pub(crate) unsafe fn recv(fd: i32, buf: *mut u8, n: usize) -> Result<usize> {
 pub(crate) unsafe fn send(fd: i32, buf: *const u8, n: usize) -> Result<usize> {
     let _keep = KeepErrno::new();
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the caller's buffer.
-    count(unsafe { libc::send(fd, buf.cast(), n, flags) })
+    let (number, nobody) = (libc::SYS_sendto, ptr::null::<sockaddr>());
+    // SAFETY: the caller's buffer, to whom the socket is connected.
+    count(unsafe {
+        libc::syscall(number, fd, buf, n, flags, nobody, 0usize) as isize
+    })
 }
 
 /// recvmsg(2) without waiting.

@@ -57,25 +57,15 @@ fn heed(when: i64, first: bool) {
     }
 }
 
-/// Lets a timer fire at `when`, whether it is pending or not, with `seq` for
-/// its function. True if it was. The caller is inside.
-///
-/// # Safety
-/// As [`Timers::add`] where it was not pending.
-pub(crate) unsafe fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
+/// Lets a timer that is pending fire at `when` instead, with `seq` for its
+/// function. False if it is not pending. The caller is inside.
+pub(crate) fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
     let when = when.max(EARLIEST);
-    match Timers::set(timer, when, seq) {
-        Some(first) => {
-            heed(when, first);
-            true
-        }
-        None => {
-            timer.set_seq(seq);
-            // SAFETY: as the caller promises.
-            unsafe { add_timer(timer, when) };
-            false
-        }
+    let set = Timers::set(timer, when, seq);
+    if let Some(first) = set {
+        heed(when, first);
     }
+    set.is_some()
 }
 
 /// Runs what is due on this P's heap, whose goroutines become ready here.

@@ -1,8 +1,14 @@
 //! The heap itself, without locks: see invariants 1 to 3 of the module above.
+//!
+//! Timers lie on the stacks of many goroutines, where each touch is a miss of
+//! the caches and of the TLB. So the heap keeps what it needs of them, and
+//! where their entries are, in dense tables: a timer that comes up is not
+//! touched at all. An entry is one number, so that comparing two is one step,
+//! without a branch to guess.
 
-use super::{STOPPED, Timer};
-use crate::base::sync::Ordering;
+use super::{Call, STOPPED, Timer};
 use crate::base::throw::fatal;
+use core::ptr;
 
 /// Children of a node.
 const ARITY: usize = 4;
@@ -14,135 +20,72 @@ const SWEEP_MIN: usize = 32;
 /// A heap of pending timers, the earliest first.
 pub(super) struct Heap {
     entries: Vec<Entry>,
+    /// By slot: where its entry is; of a free slot, the next free one.
+    places: Vec<u32>,
+    /// By slot.
+    pending: Vec<Pending>,
+    /// The first free slot, or [`NONE`].
+    free: u32,
     /// How many of them are stopped (invariant 6).
     stopped: usize,
-    /// How many were ever added: the order among equal times.
-    added: u64,
+    /// The order of the next one among those of equal time.
+    added: u32,
 }
 
-/// When, and in what order among equals, a timer is due; or at least not
-/// before (invariant 6).
+/// When a timer is due, or at least not before (invariant 6); in what order
+/// among equals; and the slot that it has. From high bits to low: 64, 32, 32.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry(i128);
+
+/// A pending timer.
 #[derive(Clone, Copy)]
-struct Entry {
-    when: i64,
-    order: u64,
-    timer: *const Timer,
+pub(super) struct Pending {
+    pub call: Call,
+    /// Null in a slot that is free.
+    pub timer: *const Timer,
+    /// Its own time (invariant 6).
+    pub when: i64,
 }
+
+const NONE: u32 = u32::MAX;
 
 // SAFETY: the timers behind the pointers live while they are pending and are
 // changed under the heap's lock only, by whatever thread holds it.
 unsafe impl Send for Heap {}
 
 impl Entry {
-    fn before(&self, other: &Self) -> bool {
-        (self.when, self.order) < (other.when, other.order)
+    fn new(when: i64, order: u32, slot: u32) -> Self {
+        let rest = u64::from(order) << 32 | u64::from(slot);
+        Self(i128::from(when) << 64 | i128::from(rest))
     }
 
-    fn timer(&self) -> &Timer {
-        // SAFETY: pending, so it lives, invariant 2.
-        unsafe { &*self.timer }
+    fn when(self) -> i64 {
+        (self.0 >> 64) as i64
     }
 
-    /// Tells the timer that its entry is at `pos`.
-    fn moved_to(&self, pos: usize) {
-        // Relaxed: guarded by the heap's lock.
-        self.timer().pos.store(pos, Ordering::Relaxed);
+    fn order(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn slot(self) -> u32 {
+        self.0 as u32
     }
 }
 
 impl Heap {
     pub(super) const fn new() -> Self {
-        Self { entries: Vec::new(), stopped: 0, added: 0 }
+        Self {
+            entries: Vec::new(),
+            places: Vec::new(),
+            pending: Vec::new(),
+            free: NONE,
+            stopped: 0,
+            added: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// The earliest time, `i64::MAX` if there is none.
-    pub(super) fn first(&self) -> i64 {
-        self.entries.first().map_or(i64::MAX, |e| e.when)
-    }
-
-    /// Adds a timer, which is then at its `pos`; its own time may be later.
-    pub(super) fn push(&mut self, t: &Timer, when: i64) {
-        if self.entries.try_reserve(1).is_err() {
-            fatal("out of memory for timers");
-        }
-        let entry = Entry { when, order: self.added, timer: t };
-        self.added += 1;
-        self.stopped += usize::from(t.when() == STOPPED);
-        self.entries.push(entry);
-        self.sift_up(self.entries.len() - 1, entry);
-    }
-
-    /// Takes the first timer if it is due at `now`, or stopped.
-    pub(super) fn pop(&mut self, now: i64) -> Option<*const Timer> {
-        loop {
-            let stopped = self.pop_stopped();
-            if stopped.is_some() {
-                return stopped;
-            }
-            let mut first = *self.entries.first().filter(|e| e.when <= now)?;
-            let when = first.timer().when();
-            if when > first.when {
-                first.when = when;
-                self.sift_down(0, first);
-                continue;
-            }
-            self.remove(0);
-            return Some(first.timer);
-        }
-    }
-
-    /// Takes the first timer if it is stopped.
-    pub(super) fn pop_stopped(&mut self) -> Option<*const Timer> {
-        let first = self.entries.first()?.timer;
-        // SAFETY: pending, so it lives, invariant 2.
-        if unsafe { &*first }.when() != STOPPED {
-            return None;
-        }
-        self.remove(0);
-        Some(first)
-    }
-
-    /// The timer at `pos` is now due at `when`. True if it is the first one
-    /// for that reason.
-    pub(super) fn set(&mut self, pos: usize, when: i64) -> bool {
-        let mut entry = self.entries[pos];
-        if entry.timer().when() == STOPPED {
-            self.stopped -= 1;
-        }
-        entry.timer().set_when(when);
-        if when >= entry.when {
-            return false;
-        }
-        entry.when = when;
-        self.sift_up(pos, entry);
-        self.entries[0].timer == entry.timer
-    }
-
-    /// The timer at `pos` is not due any more, but stays for now. True: there
-    /// are so many of these that they should be swept.
-    pub(super) fn stop(&mut self, pos: usize) -> bool {
-        self.entries[pos].timer().set_when(STOPPED);
-        self.stopped += 1;
-        self.stopped > SWEEP_MIN.max(self.entries.len() / SWEEP_PART)
-    }
-
-    /// Takes all stopped timers out, with `each`.
-    pub(super) fn sweep(&mut self, mut each: impl FnMut(&Timer)) {
-        self.entries.retain(|e| {
-            let stays = e.timer().when() != STOPPED;
-            if !stays {
-                each(e.timer());
-            }
-            stays
-        });
-        self.stopped = 0;
-        for pos in (0..self.entries.len()).rev() {
-            self.sift_down(pos, self.entries[pos]);
-        }
     }
 
     /// How many are stopped.
@@ -150,79 +93,257 @@ impl Heap {
         self.stopped
     }
 
-    /// Takes the timer at `pos` out.
-    pub(super) fn remove(&mut self, pos: usize) {
+    /// The earliest time, `i64::MAX` if there is none.
+    pub(super) fn first(&self) -> i64 {
+        self.entries.first().map_or(i64::MAX, |e| e.when())
+    }
+
+    fn pending(&self, e: Entry) -> Pending {
+        self.pending[e.slot() as usize]
+    }
+
+    /// Whether `t`, which was last added or moved to this heap, is in it.
+    pub(super) fn has(&self, t: &Timer) -> bool {
+        let slot = self.pending.get(t.slot() as usize);
+        slot.is_some_and(|p| ptr::eq(p.timer, t))
+    }
+
+    /// Where the entry of `t` is.
+    fn place_of(&self, t: &Timer) -> usize {
+        self.places[t.slot() as usize] as usize
+    }
+
+    /// Adds a timer whose entry comes up at `when`, and whose own time may be
+    /// later. True if it is the first one.
+    pub(super) fn push(&mut self, when: i64, new: Pending) -> bool {
+        if self.added == u32::MAX {
+            self.renumber();
+        }
+        let slot = self.take_slot(new);
+        // SAFETY: pending from now on, invariant 2.
+        unsafe { &*new.timer }.set_slot(slot);
+        let entry = Entry::new(when, self.added, slot);
+        self.added += 1;
+        self.stopped += usize::from(new.when == STOPPED);
+        self.entries.push(entry);
+        self.sift_up(self.entries.len() - 1, entry) == 0
+    }
+
+    /// A slot for `new`, and room for its entry.
+    fn take_slot(&mut self, new: Pending) -> u32 {
+        let slot = self.free;
+        if let Some(next) = self.places.get(slot as usize) {
+            self.free = *next;
+            self.pending[slot as usize] = new;
+            return slot;
+        }
+        let room = self.entries.try_reserve(1).is_ok()
+            && self.places.try_reserve(1).is_ok()
+            && self.pending.try_reserve(1).is_ok()
+            && self.places.len() < NONE as usize;
+        if !room {
+            fatal("out of memory for timers");
+        }
+        let slot = self.places.len() as u32;
+        self.places.push(NONE);
+        self.pending.push(new);
+        slot
+    }
+
+    fn give_slot(&mut self, e: Entry) {
+        self.pending[e.slot() as usize].timer = ptr::null();
+        self.places[e.slot() as usize] = self.free;
+        self.free = e.slot();
+    }
+
+    /// Orders are used up: gives out the least ones that keep the order.
+    #[cold]
+    fn renumber(&mut self) {
+        // A sorted list is a heap.
+        self.entries.sort_unstable();
+        self.added = 0;
+        for pos in 0..self.entries.len() {
+            let e = self.entries[pos];
+            self.place(pos, Entry::new(e.when(), self.added, e.slot()));
+            self.added += 1;
+        }
+    }
+
+    /// Takes the first timer if it is due at `now`, or stopped.
+    pub(super) fn pop(&mut self, now: i64) -> Option<Call> {
+        loop {
+            let first = *self.entries.first()?;
+            let timer = self.pending(first);
+            let when = timer.when;
+            if when != STOPPED && first.when() > now {
+                return None;
+            }
+            if when == STOPPED || when == first.when() {
+                self.remove_at(0);
+                return Some(timer.call);
+            }
+            self.sift_down(0, Entry::new(when, first.order(), first.slot()));
+        }
+    }
+
+    /// `t` is now due at `when`, with `seq`. True if it is the first one for
+    /// that reason.
+    pub(super) fn set(&mut self, t: &Timer, when: i64, seq: u64) -> bool {
+        let pos = self.place_of(t);
+        let entry = self.entries[pos];
+        let pending = &mut self.pending[entry.slot() as usize];
+        self.stopped -= usize::from(pending.when == STOPPED);
+        pending.when = when;
+        pending.call.seq = seq;
+        if when >= entry.when() {
+            return false;
+        }
+        let sooner = Entry::new(when, entry.order(), entry.slot());
+        self.sift_up(pos, sooner) == 0
+    }
+
+    /// `t` is not due any more, but stays for now. True: there are so many of
+    /// these that they should be swept.
+    pub(super) fn stop(&mut self, t: &Timer) -> bool {
+        let own = &mut self.pending[t.slot() as usize].when;
+        self.stopped += usize::from(*own != STOPPED);
+        *own = STOPPED;
+        self.stopped > SWEEP_MIN.max(self.entries.len() / SWEEP_PART)
+    }
+
+    /// Takes all stopped timers out, unless memory is out: what to call.
+    #[cold]
+    pub(super) fn sweep(&mut self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        if calls.try_reserve_exact(self.stopped).is_err() {
+            return calls;
+        }
+        let mut stay = 0;
+        for at in 0..self.entries.len() {
+            let e = self.entries[at];
+            let Pending { call, when, .. } = self.pending(e);
+            if when == STOPPED {
+                self.give_slot(e);
+                calls.push(call);
+            } else {
+                self.entries[stay] = e;
+                stay += 1;
+            }
+        }
+        self.entries.truncate(stay);
+        self.stopped = 0;
+        for pos in (0..stay).rev() {
+            self.sift_down(pos, self.entries[pos]);
+        }
+        calls
+    }
+
+    /// Takes `t` out.
+    pub(super) fn remove(&mut self, t: &Timer) {
+        self.remove_at(self.place_of(t));
+    }
+
+    fn remove_at(&mut self, pos: usize) {
         let removed = self.entries.swap_remove(pos);
-        self.stopped -= usize::from(removed.timer().when() == STOPPED);
+        self.stopped -= usize::from(self.pending(removed).when == STOPPED);
+        self.give_slot(removed);
         // What was last fills the hole and finds its place from there.
         let Some(entry) = self.entries.get(pos).copied() else { return };
-        if entry.before(&removed) {
+        if entry < removed {
             self.sift_up(pos, entry);
         } else {
             self.sift_down(pos, entry);
         }
     }
 
-    /// Takes all timers out, in the order in which they are due.
+    /// Takes all timers out, in the order in which they come up, with `each`:
+    /// when that is, and the timer.
     pub(super) fn drain_in_order(
         &mut self,
-    ) -> impl Iterator<Item = (*const Timer, i64)> + '_ {
-        self.stopped = 0;
-        self.entries.sort_unstable_by_key(|e| (e.when, e.order));
-        self.entries.drain(..).map(|e| (e.timer, e.when))
+        mut each: impl FnMut(i64, Pending),
+    ) {
+        self.entries.sort_unstable();
+        for &e in &self.entries {
+            each(e.when(), self.pending(e));
+        }
+        *self = Self { added: self.added, ..Self::new() };
     }
 
-    /// Puts `entry` at `pos` or above, where its parent is before it.
-    fn sift_up(&mut self, mut pos: usize, entry: Entry) {
+    /// Puts `entry` at `pos` or above, where its parent is before it; there
+    /// it is.
+    fn sift_up(&mut self, mut pos: usize, entry: Entry) -> usize {
         while pos > 0 {
             let parent = (pos - 1) / ARITY;
-            if !entry.before(&self.entries[parent]) {
+            if entry > self.entries[parent] {
                 break;
             }
             self.place(pos, self.entries[parent]);
             pos = parent;
         }
         self.place(pos, entry);
+        pos
     }
 
     /// Puts `entry` at `pos` or below, where it is before its children.
     fn sift_down(&mut self, mut pos: usize, entry: Entry) {
-        while let Some(child) = self.first_child(pos) {
-            if !self.entries[child].before(&entry) {
-                break;
-            }
-            self.place(pos, self.entries[child]);
+        while let Some((child, first)) = self.first_child(pos)
+            && first < entry
+        {
+            self.place(pos, first);
             pos = child;
         }
         self.place(pos, entry);
     }
 
-    /// The earliest child of the node at `pos`.
-    fn first_child(&self, pos: usize) -> Option<usize> {
-        let children = pos * ARITY + 1;
-        let end = (children + ARITY).min(self.entries.len());
-        let mut first = (children < end).then_some(children)?;
-        for child in children + 1..end {
-            if self.entries[child].before(&self.entries[first]) {
-                first = child;
-            }
+    /// The earliest child of the node at `pos`, and where it is.
+    #[inline]
+    fn first_child(&self, pos: usize) -> Option<(usize, Entry)> {
+        let at = pos * ARITY + 1;
+        let rest = self.entries.get(at..)?;
+        let earlier = |a: (usize, Entry), b: (usize, Entry)| {
+            if b.1 < a.1 { b } else { a }
+        };
+        if let Some(&[a, b, c, d]) = rest.first_chunk::<ARITY>() {
+            let left = earlier((at, a), (at + 1, b));
+            let right = earlier((at + 2, c), (at + 3, d));
+            return Some(earlier(left, right));
         }
-        Some(first)
+        (at..).zip(rest.iter().copied()).reduce(earlier)
     }
 
     fn place(&mut self, pos: usize, entry: Entry) {
         self.entries[pos] = entry;
-        entry.moved_to(pos);
+        self.places[entry.slot() as usize] = pos as u32;
     }
 
     /// Whether every entry is where it belongs.
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
-        self.entries.iter().enumerate().all(|(i, e)| {
-            let parent = &self.entries[i.saturating_sub(1) / ARITY];
-            let t = e.timer();
-            let placed = t.pos.load(Ordering::Relaxed) == i;
-            !e.before(parent) && placed && t.when() >= e.when
-        })
+        let stopped = self.pending.len() - self.count_free();
+        stopped == self.len()
+            && self.entries.iter().enumerate().all(|(i, &e)| {
+                let parent = self.entries[i.saturating_sub(1) / ARITY];
+                let Pending { timer, when, .. } = self.pending(e);
+                // SAFETY: pending, so it lives.
+                let slot = unsafe { &*timer }.slot();
+                let placed = self.places[e.slot() as usize] as usize == i;
+                e >= parent && placed && slot == e.slot() && when >= e.when()
+            })
+    }
+
+    #[cfg(test)]
+    fn count_free(&self) -> usize {
+        let (mut n, mut slot) = (0, self.free);
+        while slot != NONE {
+            n += 1;
+            slot = self.places[slot as usize];
+        }
+        n
+    }
+
+    /// As if so many had been added.
+    #[cfg(test)]
+    pub(super) fn set_added(&mut self, added: u32) {
+        self.added = added;
     }
 }

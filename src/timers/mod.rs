@@ -15,12 +15,15 @@
 //! ```
 //!
 //! Invariants:
-//! 1. `Timer::heap` is null, or the heap that has the timer's only entry. It
-//!    changes under the lock of the heap that has the entry, before and after.
+//! 1. A pending timer has one entry, in the heap that `Timer::heap` says, and
+//!    there the slot that it says, which says that it is its own. Both are
+//!    written under the lock of that heap, and when it moves under both locks.
+//!    What they say of a timer that is not pending is history: the heap looks
+//!    into the slot.
 //! 2. A pending timer is where it was when it was added, and lives: `add`'s
-//!    caller promises it. Storing null in `heap` is the last that anybody
-//!    here does to a timer; a function that is due is copied out before.
-//! 3. `entries[i].timer` has `pos == i`.
+//!    caller promises it. Nobody here touches one that is not pending: what
+//!    to call is in its slot, and it is taken out by a change of the slot.
+//! 3. `places` says for each slot in use where its entry is.
 //! 4. `next` is the first entry's time, or `i64::MAX` where all are stopped;
 //!    stored under the lock.
 //! 5. Functions run without the lock. So `remove` that finds the timer gone
@@ -33,22 +36,20 @@
 //!    and may give back what it holds.
 //!
 //! So there are two ways to give a timer up, after Go, which does the second
-//! for all. `remove` is exact and costs a logarithm: for a wait's deadline,
-//! which lies on a stack. `stop` and `set` cost next to nothing for timers
-//! that are started and stopped all the time and live elsewhere.
+//! for all. `remove` is exact and costs a logarithm: for a timer that goes, as
+//! a wait's deadline, which lies on a stack. `stop` and `set` cost next to
+//! nothing for timers that are started and stopped all the time.
 
 mod heap;
 #[cfg(test)]
 mod tests;
 
 use crate::base::lock::Rank;
-use crate::base::sync::{
-    AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering,
-};
+use crate::base::sync::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::base::throw::throw;
 use crate::os::{Lock, LockGuard};
 use core::ptr;
-use heap::Heap;
+use heap::{Heap, Pending};
 
 /// What a timer calls, with the `arg` and `seq` that it was made with.
 ///
@@ -63,18 +64,17 @@ const BATCH: usize = 16;
 /// A deadline and what to call then. Its user keeps it in place, and does not
 /// drop it, while it is pending.
 pub(crate) struct Timer {
-    /// Null or the heap that it is in. atomic, written under that heap's lock
+    /// Null or the heap that it was last added or moved to (invariant 1).
+    /// atomic, written under that heap's lock
     heap: AtomicPtr<Timers>,
     /// lock: the heap's
-    pos: AtomicUsize,
+    slot: AtomicU32,
     /// const
     f: TimerFn,
     /// const
     arg: usize,
-    /// Its user's, while it is not pending; then the heap's lock.
+    /// Its user's, while it is not pending; then the heap keeps it.
     seq: AtomicU64,
-    /// lock: the heap's. Invariant 6.
-    when: AtomicI64,
 }
 
 /// The time of a timer that is not due any more, but still in its heap.
@@ -93,11 +93,10 @@ impl Timer {
     pub(crate) const fn new(f: TimerFn, arg: usize, seq: u64) -> Self {
         Self {
             heap: AtomicPtr::new(ptr::null_mut()),
-            pos: AtomicUsize::new(0),
+            slot: AtomicU32::new(0),
             f,
             arg,
             seq: AtomicU64::new(seq),
-            when: AtomicI64::new(0),
         }
     }
 
@@ -107,50 +106,41 @@ impl Timer {
         self.seq.store(seq, Ordering::Relaxed);
     }
 
-    /// Under the lock of its heap.
-    fn when(&self) -> i64 {
-        self.when.load(Ordering::Relaxed)
+    /// It is not pending, as its user knows who was called for it: nobody has
+    /// to ask the heap.
+    pub(crate) fn has_run(&self) {
+        // Relaxed: its user's, who adds it.
+        self.heap.store(ptr::null_mut(), Ordering::Relaxed);
     }
 
     /// Under the lock of its heap.
-    fn set_when(&self, when: i64) {
-        self.when.store(when, Ordering::Relaxed);
+    fn slot(&self) -> u32 {
+        self.slot.load(Ordering::Relaxed)
     }
 
-    /// Under the lock of its heap, which has no entry of it any more: the
-    /// last touch (invariant 2). What to call for it.
-    fn forget(&self) -> Call {
-        // Relaxed: written before add, which had the lock.
+    /// Under the lock of its heap.
+    fn set_slot(&self, slot: u32) {
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// What is called for it, from the next time on.
+    fn call(&self) -> Call {
+        // Relaxed: its user's, who adds it.
         let seq = self.seq.load(Ordering::Relaxed);
-        let call = Call { f: self.f, arg: self.arg, seq };
-        // Release: pairs with pending.
-        self.heap.store(ptr::null_mut(), Ordering::Release);
-        call
+        Call { f: self.f, arg: self.arg, seq }
     }
 }
 
-/// What [`Timers::stop`] leaves to its caller: timers, some of others, that
+/// What [`Timers::stop`] leaves to its caller: timers, most of others, that
 /// are in no heap any more.
 #[must_use]
 #[derive(Default)]
-pub(crate) struct Stopped {
-    one: Option<Call>,
-    more: Vec<Call>,
-}
+pub(crate) struct Stopped(Vec<Call>);
 
 impl Stopped {
-    fn add(&mut self, t: &Timer) {
-        let call = t.forget();
-        if self.one.is_none() {
-            self.one = Some(call);
-        } else {
-            self.more.push(call);
-        }
-    }
-
     /// Calls their functions.
     pub(crate) fn call(self) {
-        for Call { f, arg, seq } in self.one.into_iter().chain(self.more) {
+        for Call { f, arg, seq } in self.0 {
             f(arg, seq);
         }
     }
@@ -174,22 +164,22 @@ impl Timers {
     /// Makes `t` pending: its function is called at `when`, in monotonic
     /// nanoseconds, or soon after.
     ///
-    /// True if it is now the first one here; then whoever sleeps until the
-    /// former first may have to be woken.
+    /// True if whoever sleeps until the former first may have to be woken: it
+    /// comes first now, or the others are stopped.
     ///
     /// # Safety
     /// `t` is not pending. It stays where it is until [`Self::remove`] has
     /// returned, or its function was called.
     pub(crate) unsafe fn add(&'static self, t: &Timer, when: i64) -> bool {
         let mut heap = self.heap.lock();
-        // Relaxed: a pending timer would be the caller's mistake.
-        if !t.heap.load(Ordering::Relaxed).is_null() {
+        if heap.has(t) {
             throw("timers.add: pending already");
         }
-        t.set_when(when);
-        heap.push(t, when);
+        // Where all were stopped, nobody sleeps until an entry's time.
+        let idle = self.next_when() == i64::MAX;
+        let call = t.call();
+        let first = heap.push(when, Pending { call, timer: t, when }) | idle;
         t.heap.store(self.name(), Ordering::Release);
-        let first = t.pos.load(Ordering::Relaxed) == 0;
         self.publish(&heap);
         first
     }
@@ -200,19 +190,20 @@ impl Timers {
     /// its function was called, or is about to be (invariant 5). Either way
     /// nobody touches `t` any more.
     pub(crate) fn remove(t: &Timer) -> bool {
-        Self::pending(t, |at, mut heap| at.take_out(t, &mut heap)).is_some()
+        let removed = Self::pending(t, |at, mut heap| {
+            heap.remove(t);
+            at.publish(&heap);
+        });
+        removed.is_some()
     }
 
     /// Lets `t`, if it is pending, be due at `when` instead, with `seq` for
-    /// its function. True if it is the first one now, as of [`Self::add`];
-    /// None if it is not pending.
+    /// its function. True as of [`Self::add`]; None if it is not pending.
     pub(crate) fn set(t: &Timer, when: i64, seq: u64) -> Option<bool> {
         Self::pending(t, |at, mut heap| {
-            t.set_seq(seq);
-            let pos = t.pos.load(Ordering::Relaxed);
             // Where all were stopped, nobody sleeps until an entry's time.
             let idle = at.next_when() == i64::MAX;
-            let first = heap.set(pos, when) | idle;
+            let first = heap.set(t, when, seq) | idle;
             at.publish(&heap);
             first
         })
@@ -220,20 +211,15 @@ impl Timers {
 
     /// Stops `t`: whatever heap it is in calls its function some time, with
     /// the `seq` that it has now, or leaves that to the caller.
+    ///
+    /// Where it comes first, somebody may yet wake up for it, once; unless all
+    /// are stopped.
     pub(crate) fn stop(t: &Timer) -> Stopped {
         let stopped = Self::pending(t, |at, mut heap| {
-            let pos = t.pos.load(Ordering::Relaxed);
-            if t.when() != STOPPED && heap.stop(pos) {
-                return at.sweep(&mut heap);
-            }
-            let mut stopped = Stopped::default();
-            // Nobody shall wake up for those that come first.
-            while let Some(first) = heap.pop_stopped() {
-                // SAFETY: pending until forget, invariant 2.
-                stopped.add(unsafe { &*first });
-            }
+            let many = heap.stop(t);
+            let stopped = if many { heap.sweep() } else { Vec::new() };
             at.publish(&heap);
-            stopped
+            Stopped(stopped)
         });
         stopped.unwrap_or_default()
     }
@@ -244,36 +230,20 @@ impl Timers {
         f: impl FnOnce(&'static Timers, LockGuard<'_, Heap>) -> R,
     ) -> Option<R> {
         loop {
-            // Acquire: pairs with the stores of null in pop and take_out, so
-            // that all uses of `t` come before the caller ends its life.
+            // Acquire: pairs with add and move_to.
             let at = t.heap.load(Ordering::Acquire);
             // SAFETY: null or from `name`, which is given heaps that stay.
             let at = unsafe { at.as_ref() }?;
             let heap = at.heap.lock();
-            // It may have run or moved before we had the lock; the lock
-            // orders this load, invariant 1.
-            if t.heap.load(Ordering::Relaxed) == at.name() {
+            if heap.has(t) {
                 return Some(f(at, heap));
             }
+            // It has run, or moved before we had the lock, which orders this
+            // load: invariant 1.
+            if t.heap.load(Ordering::Relaxed) == at.name() {
+                return None;
+            }
         }
-    }
-
-    /// Takes `t` out of this heap, where it is.
-    fn take_out(&self, t: &Timer, heap: &mut LockGuard<'_, Heap>) {
-        heap.remove(t.pos.load(Ordering::Relaxed));
-        self.publish(heap);
-        // Under the lock, so that it is over when the caller goes on.
-        t.forget();
-    }
-
-    /// Takes all stopped timers out, unless memory is out.
-    fn sweep(&self, heap: &mut LockGuard<'_, Heap>) -> Stopped {
-        let mut stopped = Stopped::default();
-        if stopped.more.try_reserve_exact(heap.stopped()).is_ok() {
-            heap.sweep(|t| stopped.add(t));
-            self.publish(heap);
-        }
-        stopped
     }
 
     /// The time of the first timer, `i64::MAX` if there is none. Takes no
@@ -303,17 +273,15 @@ impl Timers {
         ran
     }
 
-    /// Takes timers that are due into the front of `due`; gives their number
+    /// Takes timers that are due, into the front of `to`; gives their number
     /// back.
-    fn pop_due(&self, now: i64, due: &mut [Option<Call>]) -> usize {
+    fn pop_due(&self, now: i64, to: &mut [Option<Call>]) -> usize {
         let mut heap = self.heap.lock();
         let mut n = 0;
-        while n < due.len()
-            && let Some(t) = heap.pop(now)
+        while n < to.len()
+            && let Some(due) = heap.pop(now)
         {
-            // SAFETY: pending until the store below, invariant 2.
-            let t = unsafe { &*t };
-            due[n] = Some(t.forget());
+            to[n] = Some(due);
             n += 1;
         }
         self.publish(&heap);
@@ -328,12 +296,12 @@ impl Timers {
         }
         let mut from = self.heap.lock();
         let mut to = other.heap.lock();
-        for (t, when) in from.drain_in_order() {
+        from.drain_in_order(|when, timer| {
+            to.push(when, timer);
             // SAFETY: pending, invariant 2.
-            let t = unsafe { &*t };
-            to.push(t, when);
+            let t = unsafe { &*timer.timer };
             t.heap.store(other.name(), Ordering::Release);
-        }
+        });
         other.publish(&to);
         self.publish(&from);
     }

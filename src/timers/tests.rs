@@ -62,6 +62,21 @@ fn timers_run_in_order_and_equal_ones_as_added() {
 }
 
 #[test]
+fn equal_timers_keep_their_order_when_its_numbers_are_used_up() {
+    let (heap, log) = (timers(), Log::default());
+    heap.heap.lock().set_added(u32::MAX - 25);
+    let all: Vec<_> = (0..50).map(|i| timer(&log, i)).collect();
+    for t in &all {
+        add(heap, t, 7);
+        assert!(heap.heap.lock().is_sound());
+    }
+    assert!(Timers::remove(&all[30]));
+    assert_eq!(heap.run(7), 49);
+    let want: Vec<_> = (0..50).filter(|i| *i != 30).collect();
+    assert_eq!(taken(&log), want);
+}
+
+#[test]
 fn add_tells_whether_it_is_the_first() {
     let (heap, log) = (timers(), Log::default());
     let all: Vec<_> = (0..4).map(|i| timer(&log, i)).collect();
@@ -240,7 +255,11 @@ fn timers_that_are_set_and_stopped_run_as_last_set() {
         let earliest = model.iter().filter_map(|a| a.when).min();
         assert!(earliest.is_none_or(|when| heap.next_when() <= when));
     }
-    heap.run(i64::MAX - 1);
+    // One that is due last takes along what was stopped.
+    let last = timer(&log, 0);
+    add(heap, &last, STOPPED - 2);
+    heap.run(STOPPED - 3);
+    assert!(Timers::remove(&last));
     for seq in taken(&log) {
         model[seq as usize & 255].called(seq, i64::MAX);
     }
@@ -260,8 +279,15 @@ fn stopped_timers_do_not_pile_up() {
         assert!(heap.len() < 50);
     }
     Timers::stop(&all[0]).call();
-    assert_eq!((heap.len(), heap.next_when()), (0, i64::MAX));
+    assert_eq!(heap.next_when(), i64::MAX, "nobody wakes up for the rest");
+    // One that runs takes along those that would come up before it.
+    let last = timer(&log, 0);
+    add(heap, &last, 20_000);
+    assert_eq!(heap.next_when(), 1_000);
+    heap.run(1_000);
+    assert_eq!((heap.len(), heap.next_when()), (1, 20_000));
     assert_eq!(taken(&log).len(), all.len(), "each was called");
+    assert!(Timers::remove(&last));
 }
 
 #[test]

@@ -149,6 +149,11 @@ mod locks {
     pub(super) fn give((): ()) {}
 }
 
+/// Lets others run.
+pub(crate) fn gosched() {
+    thread::yield_now();
+}
+
 /// Makes a parked goroutine runnable: whoever won its ticket calls this, once.
 pub(crate) fn ready(gp: &'static G, _next: bool) {
     let thread = gp.thread.borrow().clone().expect("it runs");

@@ -82,18 +82,10 @@ pub(crate) unsafe fn add_timer(timer: &Timer, when: i64) {
 }
 
 /// As the real one.
-///
-/// # Safety
-/// As [`Timers::add`] where it was not pending.
-pub(crate) unsafe fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
-    if let Some(first) = Timers::set(timer, when, seq) {
-        if first {
-            look_again();
-        }
-        return true;
+pub(crate) fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
+    let set = Timers::set(timer, when, seq);
+    if set == Some(true) {
+        look_again();
     }
-    timer.set_seq(seq);
-    // SAFETY: as the caller promises.
-    unsafe { add_timer(timer, when) };
-    false
+    set.is_some()
 }
