@@ -27,10 +27,13 @@ use core::{
 /// Gs in a slab: 256 KiB.
 const SLAB: usize = 1024;
 const SLAB_BYTES: usize = SLAB * size_of::<G>();
-/// Slabs mapped at a time, at least, where there is room. Each chunk is as
-/// large as all before it: few mappings hold millions of Gs, and what is not
-/// touched costs nothing.
-const CHUNK: usize = 64;
+/// Slabs mapped at a time, at least, where there is room: 2 MiB. Each chunk is
+/// as large as all before it: few mappings hold millions of Gs, and what is
+/// not touched costs nothing. All but the first are made of huge pages where
+/// the kernel has them: descriptors lie densely and are never given back, and
+/// page by page the kernel takes longer to hand them out than a goroutine
+/// takes to start.
+const CHUNK: usize = 8;
 /// Slabs at most: 67 million Gs.
 const SLABS: usize = 65_536;
 
@@ -42,23 +45,34 @@ static ALLG: Lock<()> = Lock::new(Rank::Allg, ());
 
 /// A new G, Idle, from the end of the table; None where memory is out.
 pub(crate) fn galloc() -> Option<&'static G> {
+    let mut new = None;
+    galloc_many(1, |gp| new = Some(gp));
+    new
+}
+
+/// Makes `many` new Gs, Idle, or as many as the last slab has room for; fewer
+/// than one where memory is out. `each` gets the last one first.
+pub(crate) fn galloc_many(many: u32, mut each: impl FnMut(&'static G)) {
     let _guard = ALLG.lock();
-    let index = COUNT.load(Relaxed);
-    let (slab, at) = (index as usize / SLAB, index as usize % SLAB);
-    let entry = TABLE.get(slab)?;
-    if entry.load(Relaxed).is_null() {
-        map_slabs(slab)?;
+    let first = COUNT.load(Relaxed);
+    let (slab, at) = (first as usize / SLAB, first as usize % SLAB);
+    let Some(entry) = TABLE.get(slab) else { return };
+    if entry.load(Relaxed).is_null() && map_slabs(slab).is_none() {
+        return;
     }
     let base = entry.load(Relaxed);
-    // SAFETY: at < SLAB, so within the slab.
-    let place = unsafe { base.add(at) };
-    // SAFETY: the slab is mapped, and nobody knows this place yet: COUNT
-    // comes after.
-    unsafe { place.write(G::new(index)) };
+    let many = many.min((SLAB - at) as u32);
+    for i in (0..many).rev() {
+        // SAFETY: less than SLAB, so within the slab.
+        let place = unsafe { base.add(at + i as usize) };
+        // SAFETY: the slab is mapped, and nobody knows this place yet: COUNT
+        // comes after.
+        unsafe { place.write(G::new(first + i)) };
+        // SAFETY: just initialised, never unmapped.
+        each(unsafe { &*place });
+    }
     // Release: pairs with the acquire in g_at.
-    COUNT.store(index + 1, Release);
-    // SAFETY: just initialised, never unmapped.
-    Some(unsafe { &*place })
+    COUNT.store(first + many, Release);
 }
 
 /// Maps a chunk of slabs from number `first` on, or one where memory is
@@ -69,6 +83,9 @@ fn map_slabs(first: usize) -> Option<()> {
         Ok(base) => (base, many),
         Err(_) => (os::mem::map_data(SLAB_BYTES).ok()?, 1),
     };
+    if first > 0 {
+        os::mem::advise_huge(base, n * SLAB_BYTES);
+    }
     for (i, entry) in TABLE[first..first + n].iter().enumerate() {
         // SAFETY: i < n, so within the mapping.
         let slab = unsafe { base.add(i * SLAB_BYTES) };

@@ -25,6 +25,8 @@ mod debug;
 #[cfg(not(loom))]
 mod g;
 #[cfg(not(loom))]
+mod gfree;
+#[cfg(not(loom))]
 mod gtab;
 #[cfg(not(loom))]
 mod m;
@@ -43,7 +45,10 @@ pub(crate) mod wait;
 pub(crate) use self::{
     debug::*,
     g::*,
-    gtab::{each_g, g_from_handle, galloc, generation_of, handle_of},
+    gfree::*,
+    gtab::{
+        each_g, g_from_handle, galloc, galloc_many, generation_of, handle_of,
+    },
     m::*,
     p::*,
     schedt::*,

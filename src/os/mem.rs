@@ -83,6 +83,14 @@ pub(crate) fn map_data(len: usize) -> Result<*mut u8> {
     mmap(len, RW, ANON)
 }
 
+/// Asks for huge pages in a mapping of [`map_data`]. Without them it is the
+/// same mapping.
+pub(crate) fn advise_huge(base: *mut u8, len: usize) {
+    let _keep = KeepErrno::new();
+    // SAFETY: it changes how pages come, not what is in them.
+    unsafe { libc::madvise(base.cast(), len, libc::MADV_HUGEPAGE) };
+}
+
 fn mmap(len: usize, prot: c_int, flags: c_int) -> Result<*mut u8> {
     // SAFETY: a new mapping at an address that the kernel picks.
     let at = unsafe { libc::mmap(ptr::null_mut(), len, prot, flags, -1, 0) };

@@ -14,8 +14,9 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GOIDCACHE, GStatus, GmpFn, HookResult, INLINE_ARGS, MAIN_STACK,
-        OwnedP, SCHED, casgstatus, g_from_handle, galloc, gflag, handle_of,
+        BATCH, G, GOIDCACHE, GStatus, GmpFn, HookResult, INLINE_ARGS,
+        MAIN_STACK, OwnedP, SCHED, casgstatus, g_from_handle, galloc,
+        galloc_many, gflag, handle_of,
     },
     os::{Errno, Result},
     stack,
@@ -28,8 +29,6 @@ use core::{
 
 /// Arguments of `gmp_go_copy` at most.
 pub(crate) const MAX_ARGS: usize = 64 * 1024;
-/// Dead Gs that a P keeps before half go to the global list.
-const GFREE_MAX: u32 = 64;
 
 /// What a goroutine is started with.
 pub(crate) struct NewG<'a> {
@@ -239,41 +238,44 @@ fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
 }
 
 /// A dead G, from this P's list, the global one, or new.
+#[inline(always)]
 pub(crate) fn gfget(pp: Option<OwnedP>) -> Option<&'static G> {
-    if let Some(pp) = pp {
-        if let Some(gp) = pp.gfree().pop_front() {
-            return Some(gp);
-        }
-        let mut sched = SCHED.lock();
-        while pp.gfree().len() < GFREE_MAX / 2 {
-            let Some(gp) = sched.gfree.pop_front() else { break };
-            pp.gfree().push_front(gp);
-        }
+    match pp.and_then(|pp| pp.gfree().pop_front()) {
+        Some(gp) => Some(gp),
+        None => gfget_slow(pp),
     }
-    let cached = match pp {
-        Some(pp) => pp.gfree().pop_front(),
-        None => SCHED.lock().gfree.pop_front(),
+}
+
+#[cold]
+fn gfget_slow(pp: Option<OwnedP>) -> Option<&'static G> {
+    let Some(pp) = pp else {
+        let cached = SCHED.lock().gfree.pop_front();
+        return cached.or_else(|| {
+            let gp = galloc()?;
+            casgstatus(gp, GStatus::Idle, GStatus::Dead);
+            Some(gp)
+        });
     };
-    cached.or_else(|| {
-        let gp = galloc()?;
-        casgstatus(gp, GStatus::Idle, GStatus::Dead);
-        Some(gp)
-    })
+    let batch = SCHED.lock().gfree.take();
+    match batch {
+        Some(batch) => pp.gfree().refill(batch),
+        None => galloc_many(BATCH, |gp| {
+            casgstatus(gp, GStatus::Idle, GStatus::Dead);
+            gfput(Some(pp), gp);
+        }),
+    }
+    pp.gfree().pop_front()
 }
 
 /// Puts a dead G where the next one is found.
+#[inline(always)]
 pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
     let Some(pp) = pp else {
         SCHED.lock().gfree.push_front(gp);
         return;
     };
-    pp.gfree().push_front(gp);
-    if pp.gfree().len() >= GFREE_MAX {
-        let mut sched = SCHED.lock();
-        while pp.gfree().len() > GFREE_MAX / 2 {
-            let Some(gp) = pp.gfree().pop_front() else { break };
-            sched.gfree.push_front(gp);
-        }
+    if let Some(batch) = pp.gfree().push_front(gp) {
+        SCHED.lock().gfree.put(batch);
     }
 }
 
