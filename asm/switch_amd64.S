@@ -183,11 +183,17 @@ endfunc g0call
 // byte before it. It ends every walk of the stack. An exception that
 // nobody caught arrives at its personality, which names the goroutine.
 //
+// Above GOSTART_SPACE nothing is in use while the goroutine runs, but for its
+// own arguments: the next goroutine on this stack is prepared there while
+// goexit1 still runs on it.
+//
 // gostart1() -> (fn in rax, arg in rdx); goexit1() -> !
 func gostart
 	.cfi_undefined rip
 	.cfi_personality 0x1b, gmprt_personality
 	nop
+	sub	rsp, GOSTART_SPACE
+	.cfi_adjust_cfa_offset GOSTART_SPACE
 	call	gostart1
 	mov	rdi, rdx
 	call	rax

@@ -5,7 +5,7 @@
 
 use super::{
     ending,
-    enter::{Inside, current_p, leave, owned_p, this_m},
+    enter::{Inside, leave, owned_p, this_m},
     join, lockthread,
     park::{self, Off},
     procs::wakep,
@@ -16,10 +16,10 @@ use crate::{
     gmp::{
         BATCH, G, GOIDCACHE, GStatus, GmpFn, HookResult, INLINE_ARGS,
         MAIN_STACK, OwnedP, SCHED, casgstatus, g_from_handle, galloc,
-        galloc_many, gflag, handle_of,
+        galloc_many, gflag, handle_of, offsets::GOSTART_SPACE,
     },
     os::{Errno, Result},
-    stack,
+    stack::{self, Stack},
 };
 use core::{
     ffi::{CStr, c_void},
@@ -89,28 +89,48 @@ pub(crate) fn newproc_system(
 /// without one, in the global queue. Returns its handle.
 ///
 /// Errors: `EINVAL` for a size that no stack can have, `ENOMEM`.
+#[inline]
 pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
     check_sizes(spec)?;
     let _inside = Inside::enter();
-    let pp = current_p();
+    let creator = arch::getg();
+    // SAFETY: null or this thread's G.
+    let creator = unsafe { creator.as_ref() };
+    let pp = creator.and_then(|g| owned_p(g.mp()));
     let gp = gfget(pp).ok_or(Errno::ENOMEM)?;
     if let Err(e) = fill(gp, spec) {
         gfput(pp, gp);
         return Err(e);
     }
+    gp.parent.set(creator.map_or(0, |g| g.goid.get()));
     gp.goid.set(next_goid(pp));
     gp.joiner.store(join::initial(gp, spec.joinable), Relaxed);
     count(pp, gp, 1);
     let handle = handle_of(gp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
     match pp {
-        Some(pp) => park::runqput(pp, gp, true),
+        Some(pp) => queue_new(pp, gp),
         None => SCHED.lock().globrunqput(gp),
     }
     wakep();
     Ok(handle)
 }
 
+/// Queues a new goroutine: to run next, or behind the others where somebody
+/// is next already. So several that start together run in the order in which
+/// they were started, and the usual one costs no read-modify-write.
+#[inline(always)]
+fn queue_new(pp: OwnedP, gp: &'static G) {
+    // Relaxed: only the owner puts somebody there; a thief takes whom it saw.
+    if pp.runnext.load(Relaxed).is_null() {
+        // Release: publishes the goroutine to a thief.
+        pp.runnext.store(ptr::from_ref(gp).cast_mut(), Release);
+    } else {
+        park::runqput(pp, gp, false);
+    }
+}
+
+#[inline(always)]
 fn check_sizes(spec: &NewG<'_>) -> Result<()> {
     if spec.stack_size > stack::MAX_SIZE {
         return Err(Errno::EINVAL);
@@ -126,18 +146,17 @@ fn check_sizes(spec: &NewG<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Fills a dead G.
+/// Fills a dead G, whose rare fields are empty.
+#[inline(always)]
 fn fill(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     gp.func.set(Some(spec.func));
     gp.arg.set(spec.arg);
     gp.flags.set(spec.flags);
-    gp.stack_size.set(spec.stack_size as u32);
     gp.errno.set(0);
-    gp.args_len.set(0);
-    gp.waitreason.store(ptr::null_mut(), Relaxed);
-    let creator = arch::getg();
-    // SAFETY: null or this thread's G.
-    gp.parent.set(unsafe { creator.as_ref() }.map_or(0, |g| g.goid.get()));
+    if spec.stack_size != 0 {
+        gp.stack_size.set(spec.stack_size as u32);
+        gp.set_flag(gflag::SIZED);
+    }
     if let Some(name) = spec.name {
         set_name(gp, name)?;
     }
@@ -203,12 +222,19 @@ pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
     Ok(())
 }
 
+/// Of a G that nobody else names.
+#[inline(always)]
 fn drop_name(gp: &G) {
-    let name = gp.name.swap(ptr::null_mut(), AcqRel);
-    if !name.is_null() {
-        // SAFETY: from strdup in set_name, and taken out just now.
-        unsafe { libc::free(name.cast()) };
+    if !gp.name.load(Relaxed).is_null() {
+        drop_name_slow(gp);
     }
+}
+
+#[cold]
+fn drop_name_slow(gp: &G) {
+    let name = gp.name.swap(ptr::null_mut(), AcqRel);
+    // SAFETY: from strdup in set_name, and taken out just now.
+    unsafe { libc::free(name.cast()) };
 }
 
 fn next_goid(pp: Option<OwnedP>) -> u64 {
@@ -279,13 +305,16 @@ pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
     }
 }
 
-/// Gives `gp`, which has not run, its stack and its first frame.
+/// Gives `gp`, which has not run, its stack and its first frame; the switch
+/// into it follows.
 ///
 /// Errors: `ENOMEM`.
-#[cold]
+#[inline]
 pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
-    let size = gp.stack_size.get() as usize;
-    let stack = stack::stackalloc(Some(&pp.get().stacks), size)?;
+    let stack = match inherit_stack(gp) {
+        Some(stack) => stack,
+        None => new_stack(pp, gp)?,
+    };
     gp.set_stack(stack);
     let mut sp = stack.hi;
     if gp.has(gflag::ARGS) {
@@ -298,6 +327,35 @@ pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
     gp.sched_sp.set(unsafe { arch::first_frame(sp) });
     gp.set_flag(gflag::STARTED);
     Ok(())
+}
+
+fn new_stack(pp: OwnedP, gp: &G) -> Result<Stack> {
+    let sized = gp.has(gflag::SIZED);
+    let size = if sized { gp.stack_size.get() as usize } else { 0 };
+    stack::stackalloc(Some(&pp.get().stacks), size)
+}
+
+/// The stack of the goroutine that ends on this thread and switches to `gp`
+/// right away: its top is in the cache as nothing else is.
+///
+/// We still run on it, but below what `gp` gets at its top: small arguments
+/// and its first frame fit into what `gostart` leaves free there.
+#[inline(always)]
+fn inherit_stack(gp: &G) -> Option<Stack> {
+    const _: () = assert!(
+        INLINE_ARGS + arch::FRAME_WORDS * size_of::<usize>()
+            <= GOSTART_SPACE
+    );
+    let ending = arch::getg();
+    // SAFETY: this thread's G: we are inside, with a P.
+    let ending = unsafe { &*ending };
+    let fits = ending.readgstatus() == GStatus::Dead
+        && !gp.has(gflag::SIZED)
+        && (!gp.has(gflag::ARGS)
+            || gp.args_len.get() as usize <= INLINE_ARGS)
+        && ending.stack_hi.get() - ending.stack_lo.get()
+            == stack::default_size();
+    if fits { ending.take_stack() } else { None }
 }
 
 /// What `gostart` calls.
@@ -339,14 +397,19 @@ pub(crate) extern "C" fn goexit1() -> ! {
     crate::base::throw::throw("goexit1: a dead goroutine runs");
 }
 
-/// The hook of goexit1: nobody uses the stack any more.
+/// The hook of goexit1: nobody uses the stack any more, or the goroutine that
+/// comes has taken it over.
 fn exit_hook(gp: &'static G, _arg: usize) -> HookResult {
-    let pp = owned_p(this_m());
+    let mp = this_m();
+    let pp = owned_p(mp);
     if let Some(stack) = gp.take_stack() {
         stack::stackfree(pp.map(|p| &p.get().stacks), stack);
     }
     drop_name(gp);
-    gp.cxa.set([0; 2]);
+    // Where this M knows no C++, `context::save` left nothing.
+    if !mp.cxa.get().is_null() {
+        gp.cxa.set([0; 2]);
+    }
     count(pp, gp, -1);
     let locked = lockthread::ended(gp);
     let at_end = gp.at_end.replace(ptr::null());
@@ -356,7 +419,7 @@ fn exit_hook(gp: &'static G, _arg: usize) -> HookResult {
     }
     join::ended(gp, pp);
     if locked {
-        threads::mexit(this_m());
+        threads::mexit(mp);
     }
     HookResult::Left
 }
@@ -369,6 +432,7 @@ pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
     gp.shields.set(0);
     gp.rounds.set(0);
     gp.flags.set(0);
+    gp.waitreason.store(ptr::null_mut(), Relaxed);
     gfput(pp, gp);
 }
 
