@@ -60,7 +60,7 @@ pub struct gmp_attr {
 pub unsafe extern "C" fn gmp_go(func: gmp_fn, arg: *mut c_void) -> c_int {
     call(|| {
         let func = func.ok_or(Errno::EINVAL)?;
-        newproc::newproc1(&NewG::new(func, arg)).map(drop)
+        newproc::newproc_plain(func, arg)
     })
 }
 

@@ -15,7 +15,7 @@
 //! thread (`HOST`) never has one of ours: it runs on the thread's own, is
 //! Running or Waiting, and its park is a sleep of that thread.
 
-use super::{M, parkword::ParkWord};
+use super::{M, joinword::JoinWord, parkword::ParkWord};
 use crate::{base::throw::throw, stack::Stack};
 use core::{
     cell::{Cell, UnsafeCell},
@@ -108,8 +108,8 @@ pub(crate) struct G {
     pub func: Cell<Option<GmpFn>>,
     /// owner
     pub arg: Cell<*mut c_void>,
-    /// atomic: who joins it, see `sched::join`
-    pub joiner: AtomicUsize,
+    /// atomic
+    pub joiner: JoinWord,
     /// owner: goid of who started it
     pub parent: Cell<u64>,
 
@@ -170,7 +170,7 @@ impl G {
             arg: Cell::new(ptr::null_mut()),
             lockedm: Cell::new(ptr::null()),
             cxa: Cell::new([0; 2]),
-            joiner: AtomicUsize::new(0),
+            joiner: JoinWord::new(),
             name: AtomicPtr::new(ptr::null_mut()),
             parent: Cell::new(0),
             waitreason: AtomicPtr::new(ptr::null_mut()),

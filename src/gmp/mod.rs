@@ -8,6 +8,7 @@
 //! | file | what | protocol |
 //! |---|---|---|
 //! | `owner` | which M holds a P | handoff, by membarrier |
+//! | `joinword` | who frees what has ended | by the waiter, or one CAS |
 //! | `parkword` | who wakes a waiter | one winner per wait |
 //! | `runq` | a P's ring of runnable Gs | one producer, many thieves |
 //!
@@ -35,6 +36,7 @@ mod p;
 #[cfg(not(loom))]
 mod schedt;
 
+pub mod joinword;
 pub mod owner;
 pub mod parkword;
 pub mod runq;

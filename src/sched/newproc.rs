@@ -6,7 +6,8 @@
 use super::{
     ending,
     enter::{Inside, leave, owned_p, this_m},
-    join, lockthread,
+    join::{self, Claim},
+    lockthread,
     park::{self, Off},
     procs::wakep,
     schedule, threads,
@@ -14,8 +15,8 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        BATCH, G, GOIDCACHE, GStatus, GmpFn, HookResult, INLINE_ARGS,
-        MAIN_STACK, OwnedP, SCHED, casgstatus, g_from_handle, galloc,
+        BATCH, G, GOIDCACHE, GStatus, GmpFn, Hook, HookResult, INLINE_ARGS, M,
+        MAIN_STACK, MKind, OwnedP, SCHED, casgstatus, g_from_handle, galloc,
         galloc_many, gflag, handle_of, offsets::GOSTART_SPACE,
     },
     os::{Errno, Result},
@@ -46,6 +47,7 @@ pub(crate) struct NewG<'a> {
 }
 
 impl NewG<'_> {
+    #[inline(always)]
     pub(crate) fn new(func: GmpFn, arg: *mut c_void) -> Self {
         Self {
             func,
@@ -89,8 +91,17 @@ pub(crate) fn newproc_system(
 /// without one, in the global queue. Returns its handle.
 ///
 /// Errors: `EINVAL` for a size that no stack can have, `ENOMEM`.
-#[inline]
 pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
+    start(spec)
+}
+
+/// `newproc1` of a function and nothing else: the usual case, compiled for it.
+pub(crate) fn newproc_plain(func: GmpFn, arg: *mut c_void) -> Result<()> {
+    start(&NewG::new(func, arg)).map(drop)
+}
+
+#[inline(always)]
+fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
     check_sizes(spec)?;
     let _inside = Inside::enter();
     let creator = arch::getg();
@@ -104,7 +115,7 @@ pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
     }
     gp.parent.set(creator.map_or(0, |g| g.goid.get()));
     gp.goid.set(next_goid(pp));
-    gp.joiner.store(join::initial(gp, spec.joinable), Relaxed);
+    join::start(gp, spec.joinable);
     count(pp, gp, 1);
     let handle = handle_of(gp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
@@ -343,16 +354,14 @@ fn new_stack(pp: OwnedP, gp: &G) -> Result<Stack> {
 #[inline(always)]
 fn inherit_stack(gp: &G) -> Option<Stack> {
     const _: () = assert!(
-        INLINE_ARGS + arch::FRAME_WORDS * size_of::<usize>()
-            <= GOSTART_SPACE
+        INLINE_ARGS + arch::FRAME_WORDS * size_of::<usize>() <= GOSTART_SPACE
     );
     let ending = arch::getg();
     // SAFETY: this thread's G: we are inside, with a P.
     let ending = unsafe { &*ending };
     let fits = ending.readgstatus() == GStatus::Dead
         && !gp.has(gflag::SIZED)
-        && (!gp.has(gflag::ARGS)
-            || gp.args_len.get() as usize <= INLINE_ARGS)
+        && (!gp.has(gflag::ARGS) || gp.args_len.get() as usize <= INLINE_ARGS)
         && ending.stack_hi.get() - ending.stack_lo.get()
             == stack::default_size();
     if fits { ending.take_stack() } else { None }
@@ -393,13 +402,54 @@ pub(crate) extern "C" fn goexit1() -> ! {
     let mp = this_m();
     super::context::save(gp, mp);
     casgstatus(gp, GStatus::Running, GStatus::Dead);
-    park::switch_off(gp, mp, Off { hook: exit_hook, arg: 0, to_g0: false });
+    let arg = if gp.joiner.detached() { OPEN } else { end_join(gp, mp) };
+    park::switch_off(gp, mp, Off { hook: exit_hook, arg, to_g0: false });
     crate::base::throw::throw("goexit1: a dead goroutine runs");
+}
+
+/// What goexit1 tells its hook: nothing is decided yet about who joins; all is
+/// done; or the waiter that is to be readied.
+const OPEN: usize = 0;
+const WOKEN: usize = 1;
+
+/// `gp` is about to leave its stack. If somebody joins it, goes on to that
+/// one, or tells the hook how far the end has come.
+fn end_join(gp: &'static G, mp: &'static M) -> usize {
+    let Some(pp) = owned_p(mp) else { return OPEN };
+    if !may_go_on(mp, pp) {
+        return OPEN;
+    }
+    let waiter = match join::claim(gp) {
+        Claim::Nothing => return OPEN,
+        Claim::Woken => return WOKEN,
+        Claim::Waiter(waiter) => waiter,
+    };
+    if waiter.is_host() || !waiter.lockedm.get().is_null() {
+        return ptr::from_ref(waiter) as usize;
+    }
+    pp.streak.set(pp.streak.get() + 1);
+    casgstatus(waiter, GStatus::Waiting, GStatus::Runnable);
+    mp.hook.set(Some(Hook { run: exit_hook, gp, arg: WOKEN }));
+    schedule::come_on(mp, pp, waiter);
+    // SAFETY: waiter is Running, ours, and suspended at sched_sp.
+    unsafe { arch::gogo(waiter.sched_sp.get(), waiter) }
+}
+
+/// Whether this M may go on to a goroutine of its own choice: nothing wants
+/// the scheduler, and nobody in the queue has waited for too long.
+fn may_go_on(mp: &M, pp: OwnedP) -> bool {
+    mp.kind.get() == MKind::Worker
+        && mp.lockedg.get().is_null()
+        // Relaxed: hints; schedule looks again.
+        && !SCHED.gcwaiting.load(Relaxed)
+        && !pp.timer_due.load(Relaxed)
+        && !pp.schedtick.load(Relaxed).is_multiple_of(park::TICK)
+        && pp.streak.get() < park::TICK
 }
 
 /// The hook of goexit1: nobody uses the stack any more, or the goroutine that
 /// comes has taken it over.
-fn exit_hook(gp: &'static G, _arg: usize) -> HookResult {
+fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     let mp = this_m();
     let pp = owned_p(mp);
     if let Some(stack) = gp.take_stack() {
@@ -417,7 +467,15 @@ fn exit_hook(gp: &'static G, _arg: usize) -> HookResult {
     if let Some(at_end) = unsafe { at_end.as_ref() } {
         (at_end.run)(at_end);
     }
-    join::ended(gp, pp);
+    match arg {
+        OPEN => join::ended(gp, pp),
+        WOKEN => join::handed_over(gp, Claim::Woken),
+        waiter => {
+            let waiter = waiter as *const G;
+            // SAFETY: end_join's, a type-stable G.
+            join::handed_over(gp, Claim::Waiter(unsafe { &*waiter }));
+        }
+    }
     if locked {
         threads::mexit(mp);
     }
