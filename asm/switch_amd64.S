@@ -201,6 +201,18 @@ func gostart
 	ud2
 endfunc gostart
 
+// gorestart(sp: usize) -> !
+//
+// The running goroutine begins at sp = where its first function finds the
+// stack pointer, on the stack that we are on.
+//
+// In:  rdi = sp.
+func gorestart
+	mov	rsp, rdi
+	.cfi_undefined rip
+	jmp	gostart
+endfunc gorestart
+
 	.hidden	mstart1
 	.hidden	gostart1
 	.hidden	goexit1

@@ -17,6 +17,9 @@ unsafe extern "C" {
     pub(crate) fn gswitch(from: *mut usize, to: usize, g: *const G);
     /// Resumes `g` at `to`; abandons the current stack.
     pub(crate) fn gogo(to: usize, g: *const G) -> !;
+    /// Abandons the current stack's frames: the running goroutine, which has
+    /// not run yet, begins on it at `sp`.
+    pub(crate) fn gorestart(sp: usize) -> !;
     /// Suspends the running goroutine, calls `f(g)` on g0.
     pub(crate) fn mcall(f: unsafe extern "C" fn(*const G) -> !);
     /// Calls `f(arg)` on g0 and comes back.

@@ -6,7 +6,7 @@ use crate::{
     gmp::{gflag, handle_of},
     os::{Errno, Result},
     sched::{
-        self, cancel, join,
+        self, cancel, goexit, join,
         newproc::{self, NewG},
         park::{self, FOREVER, UnlockFn, Unlockf},
     },
@@ -245,7 +245,7 @@ pub extern "C" fn gmp_checkpoint() {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_exit() -> c_int {
     match park::current_goroutine() {
-        Ok(_) => newproc::goexit1(),
+        Ok(_) => goexit::goexit1(),
         Err(_) => Errno(libc::EPERM).neg(),
     }
 }

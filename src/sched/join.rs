@@ -7,8 +7,9 @@
 use super::{
     cancel,
     enter::{Inside, current_p},
+    goexit::gdestroy,
     host,
-    newproc::{gdestroy, lookup},
+    newproc::lookup,
     park::{self, Wait, gopark, ready},
 };
 use crate::{

@@ -1,23 +1,20 @@
-//! Goroutines made, given their first frame, and ended.
+//! Goroutines made and given their first frame.
 //!
 //! A goroutine costs a descriptor until it first runs: its stack is bound by
 //! `execute` ([`bind_stack`]), its arguments wait in the descriptor.
 
 use super::{
-    ending,
-    enter::{Inside, leave, owned_p, this_m},
-    join::{self, Claim},
-    lockthread,
-    park::{self, Off},
+    enter::{Inside, leave, owned_p},
+    join, lockthread, park,
     procs::wakep,
-    schedule, threads,
+    schedule,
 };
 use crate::{
     arch,
     gmp::{
-        BATCH, G, GOIDCACHE, GStatus, GmpFn, Hook, HookResult, INLINE_ARGS, M,
-        MAIN_STACK, MKind, OwnedP, SCHED, casgstatus, g_from_handle, galloc,
-        galloc_many, gflag, handle_of, offsets::GOSTART_SPACE,
+        BATCH, G, GOIDCACHE, GStatus, GmpFn, INLINE_ARGS, MAIN_STACK, OwnedP,
+        SCHED, casgstatus, g_from_handle, galloc, galloc_many, gflag,
+        handle_of,
     },
     os::{Errno, Result},
     stack::{self, Stack},
@@ -235,7 +232,7 @@ pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
 
 /// Of a G that nobody else names.
 #[inline(always)]
-fn drop_name(gp: &G) {
+pub(super) fn drop_name(gp: &G) {
     if !gp.name.load(Relaxed).is_null() {
         drop_name_slow(gp);
     }
@@ -262,7 +259,7 @@ fn next_goid(pp: Option<OwnedP>) -> u64 {
 }
 
 /// Counts goroutines of the host for `gmp_num_goroutines`.
-fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
+pub(super) fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
     if gp.has(gflag::SYSTEM) {
         return;
     }
@@ -316,16 +313,25 @@ pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
     }
 }
 
-/// Gives `gp`, which has not run, its stack and its first frame; the switch
-/// into it follows.
+/// Gives `gp`, which has not run, a stack and its first frame.
 ///
 /// Errors: `ENOMEM`.
 #[inline]
 pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
-    let stack = match inherit_stack(gp) {
-        Some(stack) => stack,
-        None => new_stack(pp, gp)?,
-    };
+    let sized = gp.has(gflag::SIZED);
+    let size = if sized { gp.stack_size.get() as usize } else { 0 };
+    let stack = stack::stackalloc(Some(&pp.get().stacks), size)?;
+    let sp = move_in(gp, stack);
+    // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
+    // enough for its arguments and a frame (check_sizes).
+    gp.sched_sp.set(unsafe { arch::first_frame(sp) });
+    Ok(())
+}
+
+/// Binds `stack` to `gp`, which has not run, and moves its arguments there.
+/// Returns where its first function finds the stack pointer.
+#[inline(always)]
+pub(super) fn move_in(gp: &'static G, stack: Stack) -> usize {
     gp.set_stack(stack);
     let mut sp = stack.hi;
     if gp.has(gflag::ARGS) {
@@ -333,38 +339,8 @@ pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
         take_args(gp, Some(sp as *mut u8));
         gp.arg.set(sp as *mut c_void);
     }
-    // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
-    // enough for its arguments and a frame (check_sizes).
-    gp.sched_sp.set(unsafe { arch::first_frame(sp) });
     gp.set_flag(gflag::STARTED);
-    Ok(())
-}
-
-fn new_stack(pp: OwnedP, gp: &G) -> Result<Stack> {
-    let sized = gp.has(gflag::SIZED);
-    let size = if sized { gp.stack_size.get() as usize } else { 0 };
-    stack::stackalloc(Some(&pp.get().stacks), size)
-}
-
-/// The stack of the goroutine that ends on this thread and switches to `gp`
-/// right away: its top is in the cache as nothing else is.
-///
-/// We still run on it, but below what `gp` gets at its top: small arguments
-/// and its first frame fit into what `gostart` leaves free there.
-#[inline(always)]
-fn inherit_stack(gp: &G) -> Option<Stack> {
-    const _: () = assert!(
-        INLINE_ARGS + arch::FRAME_WORDS * size_of::<usize>() <= GOSTART_SPACE
-    );
-    let ending = arch::getg();
-    // SAFETY: this thread's G: we are inside, with a P.
-    let ending = unsafe { &*ending };
-    let fits = ending.readgstatus() == GStatus::Dead
-        && !gp.has(gflag::SIZED)
-        && (!gp.has(gflag::ARGS) || gp.args_len.get() as usize <= INLINE_ARGS)
-        && ending.stack_hi.get() - ending.stack_lo.get()
-            == stack::default_size();
-    if fits { ending.take_stack() } else { None }
+    sp
 }
 
 /// What `gostart` calls.
@@ -388,110 +364,6 @@ extern "C" fn gostart1() -> Entry {
     let entry = Entry { func: gp.func.get(), arg: gp.arg.get() };
     leave();
     entry
-}
-
-/// Last on a goroutine's stack: its function returned, or called `gmp_exit`.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn goexit1() -> ! {
-    // SAFETY: this goroutine; Gs are type-stable.
-    let gp: &'static G = unsafe { &*arch::getg() };
-    if !gp.defers.get().is_null() || !gp.locals.get().is_null() {
-        ending::run(gp);
-    }
-    core::mem::forget(Inside::enter());
-    let mp = this_m();
-    super::context::save(gp, mp);
-    casgstatus(gp, GStatus::Running, GStatus::Dead);
-    let arg = if gp.joiner.detached() { OPEN } else { end_join(gp, mp) };
-    park::switch_off(gp, mp, Off { hook: exit_hook, arg, to_g0: false });
-    crate::base::throw::throw("goexit1: a dead goroutine runs");
-}
-
-/// What goexit1 tells its hook: nothing is decided yet about who joins; all is
-/// done; or the waiter that is to be readied.
-const OPEN: usize = 0;
-const WOKEN: usize = 1;
-
-/// `gp` is about to leave its stack. If somebody joins it, goes on to that
-/// one, or tells the hook how far the end has come.
-fn end_join(gp: &'static G, mp: &'static M) -> usize {
-    let Some(pp) = owned_p(mp) else { return OPEN };
-    if !may_go_on(mp, pp) {
-        return OPEN;
-    }
-    let waiter = match join::claim(gp) {
-        Claim::Nothing => return OPEN,
-        Claim::Woken => return WOKEN,
-        Claim::Waiter(waiter) => waiter,
-    };
-    if waiter.is_host() || !waiter.lockedm.get().is_null() {
-        return ptr::from_ref(waiter) as usize;
-    }
-    pp.streak.set(pp.streak.get() + 1);
-    casgstatus(waiter, GStatus::Waiting, GStatus::Runnable);
-    mp.hook.set(Some(Hook { run: exit_hook, gp, arg: WOKEN }));
-    schedule::come_on(mp, pp, waiter);
-    // SAFETY: waiter is Running, ours, and suspended at sched_sp.
-    unsafe { arch::gogo(waiter.sched_sp.get(), waiter) }
-}
-
-/// Whether this M may go on to a goroutine of its own choice: nothing wants
-/// the scheduler, and nobody in the queue has waited for too long.
-fn may_go_on(mp: &M, pp: OwnedP) -> bool {
-    mp.kind.get() == MKind::Worker
-        && mp.lockedg.get().is_null()
-        // Relaxed: hints; schedule looks again.
-        && !SCHED.gcwaiting.load(Relaxed)
-        && !pp.timer_due.load(Relaxed)
-        && !pp.schedtick.load(Relaxed).is_multiple_of(park::TICK)
-        && pp.streak.get() < park::TICK
-}
-
-/// The hook of goexit1: nobody uses the stack any more, or the goroutine that
-/// comes has taken it over.
-fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
-    let mp = this_m();
-    let pp = owned_p(mp);
-    if let Some(stack) = gp.take_stack() {
-        stack::stackfree(pp.map(|p| &p.get().stacks), stack);
-    }
-    drop_name(gp);
-    // Where this M knows no C++, `context::save` left nothing.
-    if !mp.cxa.get().is_null() {
-        gp.cxa.set([0; 2]);
-    }
-    count(pp, gp, -1);
-    let locked = lockthread::ended(gp);
-    let at_end = gp.at_end.replace(ptr::null());
-    // SAFETY: null, or kept until now by who has set it.
-    if let Some(at_end) = unsafe { at_end.as_ref() } {
-        (at_end.run)(at_end);
-    }
-    match arg {
-        OPEN => join::ended(gp, pp),
-        WOKEN => join::handed_over(gp, Claim::Woken),
-        waiter => {
-            let waiter = waiter as *const G;
-            // SAFETY: end_join's, a type-stable G.
-            join::handed_over(gp, Claim::Waiter(unsafe { &*waiter }));
-        }
-    }
-    if locked {
-        threads::mexit(mp);
-    }
-    HookResult::Left
-}
-
-/// Frees the descriptor of an ended goroutine: handles to it go stale.
-pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
-    // Invariant 2 of the table. The generation has its 32 bits of a handle to
-    // itself and skips nothing.
-    gp.park.next_generation();
-    gp.shields.set(0);
-    gp.rounds.set(0);
-    gp.flags.set(0);
-    gp.waitreason.store(ptr::null_mut(), Relaxed);
-    gfput(pp, gp);
 }
 
 /// The goroutine behind a handle of the host.
