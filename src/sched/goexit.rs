@@ -48,11 +48,6 @@ pub(crate) extern "C" fn goexit1() -> ! {
     }
 }
 
-/// What the end tells its hook: nothing is decided yet about who joins; all is
-/// done; or else the address of the waiter that is to be readied.
-const OPEN: usize = 0;
-const WOKEN: usize = 1;
-
 /// Whether this M may go on to something of its own choice: nothing wants the
 /// scheduler.
 #[inline(always)]
@@ -69,7 +64,12 @@ fn may_go_on(mp: &M, pp: OwnedP) -> bool {
 #[inline(always)]
 fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
     let detached = gp.joiner.detached();
-    let arg = if detached { OPEN } else { hand_over(gp, mp, pp) };
+    let arg = match if detached { Join::Open } else { hand_over(gp, pp) } {
+        Join::Next(waiter) => switch(gp, mp, pp, WOKEN, waiter),
+        Join::Open => OPEN,
+        Join::Woken => WOKEN,
+        Join::Ready(waiter) => ptr::from_ref(waiter) as usize,
+    };
     let Some(next) = schedule::runqget(pp) else { to_g0(gp, mp, arg) };
     if !next.lockedm.get().is_null() {
         mp.nextg.set(next);
@@ -87,7 +87,13 @@ fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
     switch(gp, mp, pp, arg, next)
 }
 
+/// What the hook is told of who joins: nothing is decided yet; all is done; or
+/// else the address of the waiter that is to be readied.
+const OPEN: usize = 0;
+const WOKEN: usize = 1;
+
 /// Leaves the stack for that of `next`.
+#[inline(always)]
 fn switch(
     gp: &'static G,
     mp: &'static M,
@@ -98,7 +104,7 @@ fn switch(
     mp.hook.set(Some(Hook { run: exit_hook, gp, arg }));
     schedule::come_on(mp, pp, next);
     // SAFETY: next is Running, ours, and suspended at sched_sp.
-    unsafe { arch::gogo(next.sched_sp.get(), next) }
+    unsafe { arch::go_leave(next.sched_sp.get(), next) }
 }
 
 /// Leaves the stack for g0, which looks for what is next.
@@ -111,24 +117,36 @@ fn to_g0(gp: &'static G, mp: &M, arg: usize) -> ! {
     crate::base::throw::throw("goexit1: a dead goroutine runs");
 }
 
-/// Goes straight on to who joins `gp`, if anybody does; else tells the hook
-/// how far the end has come.
-fn hand_over(gp: &'static G, mp: &'static M, pp: OwnedP) -> usize {
+/// How far the end of a goroutine has come with who joins it.
+enum Join {
+    /// Nothing is decided.
+    Open,
+    /// All is done.
+    Woken,
+    /// Its waiter is to be readied by the hook.
+    Ready(&'static G),
+    /// Its waiter is runnable, to come next.
+    Next(&'static G),
+}
+
+/// Wakes who joins `gp`, if anybody does.
+#[inline(always)]
+fn hand_over(gp: &'static G, pp: OwnedP) -> Join {
     // As in runqget: others have waited for long enough.
     if pp.streak.get() >= TICK {
-        return OPEN;
+        return Join::Open;
     }
     let waiter = match join::claim(gp) {
-        Claim::Nothing => return OPEN,
-        Claim::Woken => return WOKEN,
+        Claim::Nothing => return Join::Open,
+        Claim::Woken => return Join::Woken,
         Claim::Waiter(waiter) => waiter,
     };
     if waiter.is_host() || !waiter.lockedm.get().is_null() {
-        return ptr::from_ref(waiter) as usize;
+        return Join::Ready(waiter);
     }
     pp.streak.set(pp.streak.get() + 1);
     casgstatus(waiter, GStatus::Waiting, GStatus::Runnable);
-    switch(gp, mp, pp, WOKEN, waiter)
+    Join::Next(waiter)
 }
 
 /// Whether `gp`, which is detached, had nothing but a function.
@@ -163,7 +181,7 @@ fn relay(gp: &'static G, mp: &'static M, pp: OwnedP, next: &'static G) -> ! {
     pp.count(-1);
     gdestroy(gp, Some(pp));
     // SAFETY: next is Running, ours, and has not run; the stack is its own.
-    unsafe { arch::gorestart(sp) }
+    unsafe { arch::go_restart(sp) }
 }
 
 /// The hook of goexit1: nobody uses the stack any more.
