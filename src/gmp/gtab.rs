@@ -27,13 +27,13 @@ use core::{
 /// Gs in a slab: 256 KiB.
 const SLAB: usize = 1024;
 const SLAB_BYTES: usize = SLAB * size_of::<G>();
-/// Slabs mapped at a time, at least, where there is room: 2 MiB. Each chunk is
-/// as large as all before it: few mappings hold millions of Gs, and what is
-/// not touched costs nothing. All but the first are made of huge pages where
-/// the kernel has them: descriptors lie densely and are never given back, and
-/// page by page the kernel takes longer to hand them out than a goroutine
-/// takes to start.
-const CHUNK: usize = 8;
+/// Slabs mapped at a time, at least, where there is room. Each chunk is as
+/// large as all before it: few mappings hold millions of Gs, and what is not
+/// touched costs nothing.
+const CHUNK: usize = 64;
+/// Gs whose pages the kernel makes at once, past the first slab: 64 KiB. Huge
+/// pages cost less in all, but up to 5 ms at a time on a virtual machine.
+const STEP: usize = 256;
 /// Slabs at most: 67 million Gs.
 const SLABS: usize = 65_536;
 
@@ -50,8 +50,8 @@ pub(crate) fn galloc() -> Option<&'static G> {
     new
 }
 
-/// Makes `many` new Gs, Idle, or as many as the last slab has room for; fewer
-/// than one where memory is out. `each` gets the last one first.
+/// Makes new Gs, Idle: `many`, or fewer at the end of a step, or none where
+/// memory is out. `each` gets the last one first.
 pub(crate) fn galloc_many(many: u32, mut each: impl FnMut(&'static G)) {
     let _guard = ALLG.lock();
     let first = COUNT.load(Relaxed);
@@ -61,7 +61,13 @@ pub(crate) fn galloc_many(many: u32, mut each: impl FnMut(&'static G)) {
         return;
     }
     let base = entry.load(Relaxed);
-    let many = many.min((SLAB - at) as u32);
+    let left = STEP - at % STEP;
+    if left == STEP && slab > 0 {
+        // SAFETY: at < SLAB, so within the slab.
+        let step = unsafe { base.add(at) };
+        os::mem::populate(step.cast(), STEP * size_of::<G>());
+    }
+    let many = many.min(left as u32);
     for i in (0..many).rev() {
         // SAFETY: less than SLAB, so within the slab.
         let place = unsafe { base.add(at + i as usize) };
@@ -83,9 +89,6 @@ fn map_slabs(first: usize) -> Option<()> {
         Ok(base) => (base, many),
         Err(_) => (os::mem::map_data(SLAB_BYTES).ok()?, 1),
     };
-    if first > 0 {
-        os::mem::advise_huge(base, n * SLAB_BYTES);
-    }
     for (i, entry) in TABLE[first..first + n].iter().enumerate() {
         // SAFETY: i < n, so within the mapping.
         let slab = unsafe { base.add(i * SLAB_BYTES) };

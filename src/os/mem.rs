@@ -83,12 +83,12 @@ pub(crate) fn map_data(len: usize) -> Result<*mut u8> {
     mmap(len, RW, ANON)
 }
 
-/// Asks for huge pages in a mapping of [`map_data`]. Without them it is the
-/// same mapping.
-pub(crate) fn advise_huge(base: *mut u8, len: usize) {
-    let _keep = KeepErrno::new();
-    // SAFETY: it changes how pages come, not what is in them.
-    unsafe { libc::madvise(base.cast(), len, libc::MADV_HUGEPAGE) };
+/// Has the kernel make the pages of a range of [`map_data`] now, which costs
+/// less than a fault for each. A kernel before 5.14 does nothing.
+pub(crate) fn populate(base: *mut u8, len: usize) {
+    // An error leaves the pages to be made when they are touched.
+    // SAFETY: it changes when pages come, not what is in them.
+    let _ = unsafe { advise(base, len, libc::MADV_POPULATE_WRITE) };
 }
 
 fn mmap(len: usize, prot: c_int, flags: c_int) -> Result<*mut u8> {
