@@ -16,7 +16,7 @@ const CAPACITY: usize = 32;
 
 /// How many move to or from the pool at once: then as many calls as that,
 /// of either kind, pass before the next move.
-const HALF: usize = CAPACITY / 2;
+pub(super) const HALF: usize = CAPACITY / 2;
 
 /// A P's free stacks, of one class.
 pub(crate) struct StackCache {
