@@ -15,5 +15,8 @@
 #define M_CURG 8
 #define M_TLS 24
 
+/* Bytes that gostart leaves free at the top of the stack, a multiple of 16. */
+#define GOSTART_SPACE 112
+
 /* Bytes that stackguard0 lies above stack.lo. */
 #define STACK_GUARD 928

@@ -183,17 +183,71 @@ endfunc g0call
 // byte before it. It ends every walk of the stack. An exception that
 // nobody caught arrives at its personality, which names the goroutine.
 //
+// Above GOSTART_SPACE nothing is in use while the goroutine runs, but for its
+// own arguments: the next goroutine on this stack is prepared there while
+// goexit1 still runs on it.
+//
 // gostart1() -> (fn in rax, arg in rdx); goexit1() -> !
 func gostart
 	.cfi_undefined rip
 	.cfi_personality 0x1b, gmprt_personality
 	nop
+	sub	rsp, GOSTART_SPACE
+	.cfi_adjust_cfa_offset GOSTART_SPACE
 	call	gostart1
 	mov	rdi, rdx
 	call	rax
-	call	goexit1
+	lea	rax, 1f[rip]		// a call that the processor does not
+	push	rax			// keep in mind: goexit1 never returns
+	.cfi_adjust_cfa_offset 8
+	jmp	goexit1
+1:
 	ud2
 endfunc gostart
+
+// goleave(to: usize, g: *const G) -> !
+//
+// As gogo, for a goroutine that ends. Jumped to, and it jumps on: calls and
+// returns stay in pairs, as the processor predicts them, and the goroutine that
+// comes finds its own calls to return from.
+//
+// In:  rdi = to, rsi = g.
+func goleave
+	.cfi_undefined rip
+	get_tls	rax
+	mov	fs:[rax], rsi
+	mov	rsp, rdi		// from here on we are on g's stack
+	.cfi_def_cfa_offset 56
+	.cfi_rel_offset r15, 0
+	.cfi_rel_offset r14, 8
+	.cfi_rel_offset r13, 16
+	.cfi_rel_offset r12, 24
+	.cfi_rel_offset rbx, 32
+	.cfi_rel_offset rbp, 40
+	.cfi_rel_offset rip, 48
+	restore	r15
+	restore	r14
+	restore	r13
+	restore	r12
+	restore	rbx
+	restore	rbp
+	pop	rcx
+	.cfi_adjust_cfa_offset -8
+	.cfi_register rip, rcx
+	jmp	rcx
+endfunc goleave
+
+// gorestart(sp: usize) -> !
+//
+// The running goroutine begins at sp = where its first function finds the
+// stack pointer, on the stack that we are on. Jumped to, as goleave is.
+//
+// In:  rdi = sp.
+func gorestart
+	.cfi_undefined rip
+	mov	rsp, rdi
+	jmp	gostart
+endfunc gorestart
 
 	.hidden	mstart1
 	.hidden	gostart1

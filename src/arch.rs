@@ -30,6 +30,45 @@ unsafe extern "C" {
     pub(crate) fn mstart();
     /// First instruction of every goroutine, less its nop.
     pub(crate) fn gostart();
+    fn goleave();
+    fn gorestart();
+}
+
+/// As `gogo`, for a goroutine that ends.
+///
+/// # Safety
+/// As for `gogo`; nobody returns to the current stack.
+#[inline(always)]
+pub(crate) unsafe fn go_leave(to: usize, g: *const G) -> ! {
+    // SAFETY: as the caller promises; a jump, so that no return address is
+    // left over.
+    unsafe {
+        asm!(
+            "jmp {leave}",
+            leave = sym goleave,
+            in("rdi") to,
+            in("rsi") g,
+            options(noreturn),
+        );
+    }
+}
+
+/// The running goroutine, which has not run yet, begins on the current stack,
+/// whose frames are abandoned, at `sp`.
+///
+/// # Safety
+/// `sp` is where its first function may find the stack pointer.
+#[inline(always)]
+pub(crate) unsafe fn go_restart(sp: usize) -> ! {
+    // SAFETY: as in go_leave.
+    unsafe {
+        asm!(
+            "jmp {restart}",
+            restart = sym gorestart,
+            in("rdi") sp,
+            options(noreturn),
+        );
+    }
 }
 
 /// The running goroutine of this thread, a host thread's stand-in, or null.

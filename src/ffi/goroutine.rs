@@ -6,7 +6,7 @@ use crate::{
     gmp::{gflag, handle_of},
     os::{Errno, Result},
     sched::{
-        self, cancel, join,
+        self, cancel, goexit, join,
         newproc::{self, NewG},
         park::{self, FOREVER, UnlockFn, Unlockf},
     },
@@ -60,7 +60,7 @@ pub struct gmp_attr {
 pub unsafe extern "C" fn gmp_go(func: gmp_fn, arg: *mut c_void) -> c_int {
     call(|| {
         let func = func.ok_or(Errno::EINVAL)?;
-        newproc::newproc1(&NewG::new(func, arg)).map(drop)
+        newproc::newproc_plain(func, arg)
     })
 }
 
@@ -245,7 +245,7 @@ pub extern "C" fn gmp_checkpoint() {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_exit() -> c_int {
     match park::current_goroutine() {
-        Ok(_) => newproc::goexit1(),
+        Ok(_) => goexit::goexit1(),
         Err(_) => Errno(libc::EPERM).neg(),
     }
 }

@@ -15,7 +15,7 @@
 //! thread (`HOST`) never has one of ours: it runs on the thread's own, is
 //! Running or Waiting, and its park is a sleep of that thread.
 
-use super::{M, parkword::ParkWord};
+use super::{M, joinword::JoinWord, parkword::ParkWord};
 use crate::{base::throw::throw, stack::Stack};
 use core::{
     cell::{Cell, UnsafeCell},
@@ -60,6 +60,8 @@ pub(crate) mod gflag {
     pub const ARGS: u32 = 32;
     /// Its function is over; what was put off until its end runs.
     pub const ENDING: u32 = 64;
+    /// `stack_size` says how large a stack it wants.
+    pub const SIZED: u32 = 128;
 }
 
 /// Begins what a layer above keeps for a goroutine.
@@ -70,6 +72,9 @@ pub(crate) struct AtEnd {
 }
 
 /// A goroutine. The first fields are known to assembly and to `_cgo_init`.
+///
+/// Four lines of the cache: what a switch needs; what starting it writes; what
+/// its end looks at; and what is rarely used.
 #[repr(C, align(64))]
 pub(crate) struct G {
     /// owner: the stack is `[stack_lo, stack_hi)`; 0 where there is none
@@ -97,29 +102,28 @@ pub(crate) struct G {
     pub errno: Cell<i32>,
     /// const: its place in the table
     pub index: u32,
-    /// owner: how many shields against cancels it has entered
-    pub shields: Cell<u32>,
-    /// owner
-    pub args_len: Cell<u32>,
     /// owner
     pub goid: Cell<u64>,
     /// owner
     pub func: Cell<Option<GmpFn>>,
     /// owner
     pub arg: Cell<*mut c_void>,
-    /// owner: the M that it is locked to
-    pub lockedm: Cell<*const M>,
-    /// owner: the two words behind `__cxa_get_globals` while it does not run
-    pub cxa: Cell<[usize; 2]>,
-    /// atomic: who joins it, see `sched::join`
-    pub joiner: AtomicUsize,
-    /// atomic: its name, from `malloc`, or null
-    pub name: AtomicPtr<c_char>,
+    /// atomic
+    pub joiner: JoinWord,
     /// owner: goid of who started it
     pub parent: Cell<u64>,
+
+    /// owner: the M that it is locked to
+    pub lockedm: Cell<*const M>,
+    /// atomic: its name, from `malloc`, or null
+    pub name: AtomicPtr<c_char>,
     /// atomic: a C string that says what it waits for
     pub waitreason: AtomicPtr<c_char>,
-    /// owner: bytes of stack asked for, 0 for the default
+    /// owner: how many shields against cancels it has entered
+    pub shields: Cell<u32>,
+    /// owner: bytes of `args` in use
+    pub args_len: Cell<u32>,
+    /// owner: bytes of stack asked for, with `SIZED`
     pub stack_size: Cell<u32>,
     /// owner
     pub stack_class: Cell<u8>,
@@ -131,6 +135,9 @@ pub(crate) struct G {
     pub locals: Cell<*mut c_void>,
     /// owner: null, or what a layer above wants to be told at its end
     pub at_end: Cell<*const AtEnd>,
+
+    /// owner: the two words behind `__cxa_get_globals` while it does not run
+    pub cxa: Cell<[usize; 2]>,
     /// owner: the arguments, or a pointer from `malloc` to them
     pub args: UnsafeCell<[u8; INLINE_ARGS]>,
 }
@@ -163,7 +170,7 @@ impl G {
             arg: Cell::new(ptr::null_mut()),
             lockedm: Cell::new(ptr::null()),
             cxa: Cell::new([0; 2]),
-            joiner: AtomicUsize::new(0),
+            joiner: JoinWord::new(),
             name: AtomicPtr::new(ptr::null_mut()),
             parent: Cell::new(0),
             waitreason: AtomicPtr::new(ptr::null_mut()),

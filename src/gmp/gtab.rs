@@ -31,6 +31,9 @@ const SLAB_BYTES: usize = SLAB * size_of::<G>();
 /// large as all before it: few mappings hold millions of Gs, and what is not
 /// touched costs nothing.
 const CHUNK: usize = 64;
+/// Gs whose pages the kernel makes at once, past the first slab: 64 KiB. Huge
+/// pages cost less in all, but up to 5 ms at a time on a virtual machine.
+const STEP: usize = 256;
 /// Slabs at most: 67 million Gs.
 const SLABS: usize = 65_536;
 
@@ -42,23 +45,40 @@ static ALLG: Lock<()> = Lock::new(Rank::Allg, ());
 
 /// A new G, Idle, from the end of the table; None where memory is out.
 pub(crate) fn galloc() -> Option<&'static G> {
+    let mut new = None;
+    galloc_many(1, |gp| new = Some(gp));
+    new
+}
+
+/// Makes new Gs, Idle: `many`, or fewer at the end of a step, or none where
+/// memory is out. `each` gets the last one first.
+pub(crate) fn galloc_many(many: u32, mut each: impl FnMut(&'static G)) {
     let _guard = ALLG.lock();
-    let index = COUNT.load(Relaxed);
-    let (slab, at) = (index as usize / SLAB, index as usize % SLAB);
-    let entry = TABLE.get(slab)?;
-    if entry.load(Relaxed).is_null() {
-        map_slabs(slab)?;
+    let first = COUNT.load(Relaxed);
+    let (slab, at) = (first as usize / SLAB, first as usize % SLAB);
+    let Some(entry) = TABLE.get(slab) else { return };
+    if entry.load(Relaxed).is_null() && map_slabs(slab).is_none() {
+        return;
     }
     let base = entry.load(Relaxed);
-    // SAFETY: at < SLAB, so within the slab.
-    let place = unsafe { base.add(at) };
-    // SAFETY: the slab is mapped, and nobody knows this place yet: COUNT
-    // comes after.
-    unsafe { place.write(G::new(index)) };
+    let left = STEP - at % STEP;
+    if left == STEP && slab > 0 {
+        // SAFETY: at < SLAB, so within the slab.
+        let step = unsafe { base.add(at) };
+        os::mem::populate(step.cast(), STEP * size_of::<G>());
+    }
+    let many = many.min(left as u32);
+    for i in (0..many).rev() {
+        // SAFETY: less than SLAB, so within the slab.
+        let place = unsafe { base.add(at + i as usize) };
+        // SAFETY: the slab is mapped, and nobody knows this place yet: COUNT
+        // comes after.
+        unsafe { place.write(G::new(first + i)) };
+        // SAFETY: just initialised, never unmapped.
+        each(unsafe { &*place });
+    }
     // Release: pairs with the acquire in g_at.
-    COUNT.store(index + 1, Release);
-    // SAFETY: just initialised, never unmapped.
-    Some(unsafe { &*place })
+    COUNT.store(first + many, Release);
 }
 
 /// Maps a chunk of slabs from number `first` on, or one where memory is

@@ -8,6 +8,7 @@
 //! | file | what | protocol |
 //! |---|---|---|
 //! | `owner` | which M holds a P | handoff, by membarrier |
+//! | `joinword` | who frees what has ended | by the waiter, or one CAS |
 //! | `parkword` | who wakes a waiter | one winner per wait |
 //! | `runq` | a P's ring of runnable Gs | one producer, many thieves |
 //!
@@ -25,6 +26,8 @@ mod debug;
 #[cfg(not(loom))]
 mod g;
 #[cfg(not(loom))]
+mod gfree;
+#[cfg(not(loom))]
 mod gtab;
 #[cfg(not(loom))]
 mod m;
@@ -33,6 +36,7 @@ mod p;
 #[cfg(not(loom))]
 mod schedt;
 
+pub mod joinword;
 pub mod owner;
 pub mod parkword;
 pub mod runq;
@@ -43,7 +47,10 @@ pub(crate) mod wait;
 pub(crate) use self::{
     debug::*,
     g::*,
-    gtab::{each_g, g_from_handle, galloc, generation_of, handle_of},
+    gfree::*,
+    gtab::{
+        each_g, g_from_handle, galloc, galloc_many, generation_of, handle_of,
+    },
     m::*,
     p::*,
     schedt::*,

@@ -5,10 +5,10 @@
 //! only by the holder, inside the runtime (invariant 1 of `owner`). [`OwnedP`]
 //! is that role as a type.
 
-use super::{G, GList, M, owner::OwnerWord, runq::RunQueue};
+use super::{G, GFree, M, owner::OwnerWord, runq::RunQueue};
 use crate::{stack::StackCache, timers::Timers};
 use core::{
-    cell::{Cell, UnsafeCell},
+    cell::Cell,
     ops::Deref,
     ptr,
     sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, Ordering::*},
@@ -93,7 +93,7 @@ pub(crate) struct P {
     /// owner: next goroutine id, and the end of the batch
     pub goidcache: Cell<(u64, u64)>,
     /// owner: dead Gs
-    pub gfree: UnsafeCell<GList>,
+    gfree: GFree,
     /// owner
     pub stacks: StackCache,
     /// see `runq`
@@ -122,7 +122,7 @@ impl P {
             timer_due: AtomicBool::new(false),
             rng: Cell::new(id as u64 + 1),
             goidcache: Cell::new((0, 0)),
-            gfree: UnsafeCell::new(GList::new()),
+            gfree: GFree::new(),
             stacks: StackCache::new(),
             runq: RunQueue::new(),
             timers: Timers::new(),
@@ -159,11 +159,8 @@ impl OwnedP {
     }
 
     /// The list of dead Gs.
-    #[expect(clippy::mut_from_ref, reason = "one owner, see OwnedP")]
-    pub(crate) fn gfree(&self) -> &mut GList {
-        // SAFETY: owner-only, and the owner makes no second reference: every
-        // use is one expression.
-        unsafe { &mut *self.0.gfree.get() }
+    pub(crate) fn gfree(self) -> &'static GFree {
+        &self.0.gfree
     }
 
     /// Counts goroutines that start (+1) or end (-1) here.

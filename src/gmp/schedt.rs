@@ -1,7 +1,7 @@
 //! The scheduler's globals: Go's `sched`, `allp`, `allm`, and what the start
 //! finds out about the machine.
 
-use super::{G, GList, M, MKind, P};
+use super::{G, GDepot, GList, M, MKind, P};
 use crate::{
     base::lock::Rank,
     os::{Lock, LockGuard, Note},
@@ -34,7 +34,7 @@ pub(crate) struct SchedLocked {
     /// Idle Ps, by `link`.
     pub pidle: *const P,
     /// Dead Gs that no P holds.
-    pub gfree: GList,
+    pub gfree: GDepot,
     /// Ps that still have to stop for who stops the world.
     pub stopwait: i32,
     /// Said once that no more threads are to be had.
@@ -94,7 +94,7 @@ pub(crate) static SCHED: Sched = Sched {
             nmfreed: 0,
             nmsys: 0,
             pidle: ptr::null(),
-            gfree: GList::new(),
+            gfree: GDepot::new(),
             stopwait: 0,
             thread_warned: false,
         },

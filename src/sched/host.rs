@@ -12,7 +12,7 @@
 use super::{
     deadlock,
     enter::owned_p,
-    lockthread, newproc,
+    goexit, lockthread, newproc,
     procs::{acquirep, handoffp, releasep, wakep},
     schedule,
     threads::{self, allocm, freem},
@@ -95,7 +95,7 @@ fn free(gp: &'static G) {
     threads::drop_sigstack(mp);
     freem(mp);
     casgstatus(gp, GStatus::Running, GStatus::Dead);
-    newproc::gdestroy(gp, None);
+    goexit::gdestroy(gp, None);
 }
 
 /// Blocks this thread until `ticket` is fired or the deadline passes. `hook`

@@ -1,63 +1,27 @@
-//! Who waits for a goroutine's end.
+//! Who waits for a goroutine's end; the protocol is `gmp::joinword`'s.
 //!
-//! `G::joiner` says what becomes of an ended goroutine:
-//!
-//! | word | meaning | moves |
-//! |---|---|---|
-//! | DETACHED | nobody holds it: freed at its end | |
-//! | JOINABLE | a handle is out | join -> waiter, release -> DETACHED |
-//! | a pointer | the record of who waits, on its stack | timeout -> JOINABLE |
-//! | ENDING | `ended` is looking, for a few instructions | -> EXITED |
-//! | EXITED | it has ended, and a handle is out | join, release: freed |
-//!
-//! All but the first and the pointer carry the generation of the G, so that
-//! who comes with a handle that goes stale under its hands changes nothing of
-//! the next goroutine in the same place.
-//!
-//! Invariants:
-//! 1. `ended` moves the word to ENDING once; whoever finds ENDING waits for
-//!    EXITED, so that a record on a stack is not left while `ended` reads it.
-//! 2. Of all who find EXITED, the one whose compare-and-swap takes it frees
-//!    the descriptor.
+//! Where the ending goroutine finds a waiter before it leaves its stack, and
+//! nothing wants the scheduler, it goes straight on to that waiter
+//! ([`claim`]), which then runs the hook of the end first.
 
 use super::{
     cancel,
     enter::{Inside, current_p},
+    goexit::gdestroy,
     host,
-    newproc::{gdestroy, lookup},
+    newproc::lookup,
     park::{self, Wait, gopark, ready},
 };
 use crate::{
+    arch,
     gmp::{
         G, GStatus, OwnedP, generation_of,
+        joinword::{End, Seen, Words},
         parkword::{Cause, Fire, Ticket, WaitKind},
     },
     os::{Errno, Result, clock::nanotime, thread::osyield},
 };
-use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
-
-const DETACHED: usize = 0;
-
-/// The words of one generation.
-#[derive(Clone, Copy)]
-struct Words {
-    joinable: usize,
-    exited: usize,
-    ending: usize,
-}
-
-impl Words {
-    fn of(generation: u32) -> Self {
-        // A record's address is a multiple of 8.
-        let base = (generation as usize) << 3;
-        Self { joinable: base | 1, exited: base | 2, ending: base | 3 }
-    }
-
-    /// Of `gp`, which its caller owns or holds alive.
-    fn now(gp: &G) -> Self {
-        Self::of(gp.park.generation())
-    }
-}
+use core::{ffi::c_void, ptr};
 
 /// Who waits.
 struct Joiner {
@@ -65,34 +29,75 @@ struct Joiner {
     ticket: Ticket,
 }
 
-/// The word of a new goroutine.
-pub(crate) fn initial(gp: &G, joinable: bool) -> usize {
-    if joinable { Words::now(gp).joinable } else { DETACHED }
+/// The words of `gp`, which its caller owns or holds alive.
+#[inline(always)]
+fn words_of(gp: &G) -> Words {
+    Words::of(gp.park.generation())
+}
+
+/// Of a new goroutine.
+#[inline(always)]
+pub(crate) fn start(gp: &G, joinable: bool) {
+    gp.joiner.start(joinable.then(|| words_of(gp)));
+}
+
+/// What [`claim`] found.
+#[must_use]
+pub(crate) enum Claim {
+    /// [`ended`] is still to be called.
+    Nothing,
+    /// [`handed_over`] is, and nobody to be readied.
+    Woken,
+    /// [`handed_over`] is, and this one to be readied.
+    Waiter(&'static G),
+}
+
+/// Ends the wait of who joins `gp`, which is about to leave its stack.
+#[inline(always)]
+pub(crate) fn claim(gp: &G) -> Claim {
+    match gp.joiner.claim(words_of(gp)) {
+        None => Claim::Nothing,
+        Some(record) => wake(record),
+    }
+}
+
+/// Ends the wait of a claimed record.
+fn wake(record: usize) -> Claim {
+    let joiner = record as *const Joiner;
+    // SAFETY: the waiter stays until the word is no longer ENDING.
+    let &Joiner { gp: waiter, ticket } = unsafe { &*joiner };
+    match waiter.park.fire(ticket, Cause::Wake) {
+        Fire::Parked => Claim::Waiter(waiter),
+        Fire::Early | Fire::Lost => Claim::Woken,
+    }
 }
 
 /// From the hook of `goexit1`: `gp` has ended, and nobody uses its stack.
+#[inline(always)]
 pub(crate) fn ended(gp: &'static G, pp: Option<OwnedP>) {
-    // Relaxed: a detached goroutine stays so.
-    if gp.joiner.load(Relaxed) == DETACHED {
+    if gp.joiner.detached() {
         gdestroy(gp, pp);
-        return;
-    }
-    let words = Words::now(gp);
-    // AcqRel: the waiter's record; our end, for who joins.
-    let word = gp.joiner.swap(words.ending, AcqRel);
-    if word == DETACHED {
-        gp.joiner.store(DETACHED, Relaxed);
-        gdestroy(gp, pp);
-    } else if word == words.joinable {
-        gp.joiner.store(words.exited, Release);
     } else {
-        let joiner = word as *const Joiner;
-        // SAFETY: the waiter stays until it finds EXITED (invariant 1).
-        let &Joiner { gp: waiter, ticket } = unsafe { &*joiner };
-        gp.joiner.store(words.exited, Release);
-        if waiter.park.fire(ticket, Cause::Wake) == Fire::Parked {
-            ready(waiter, true);
+        ended_slow(gp, pp);
+    }
+}
+
+fn ended_slow(gp: &'static G, pp: Option<OwnedP>) {
+    match gp.joiner.end(words_of(gp)) {
+        End::Detached => gdestroy(gp, pp),
+        End::Exited => {}
+        End::Record(record) => {
+            let claim = wake(record);
+            handed_over(gp, claim);
         }
+    }
+}
+
+/// The same after a [`claim`] that found a waiter, who frees `gp` now.
+pub(crate) fn handed_over(gp: &'static G, claim: Claim) {
+    gp.joiner.hand_over();
+    if let Claim::Waiter(waiter) = claim {
+        ready(waiter, true);
     }
 }
 
@@ -105,7 +110,7 @@ pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
     cancel::check()?;
     let target = lookup(handle)?;
     let words = Words::of(generation_of(handle));
-    if park::on_goroutine().is_some_and(|gp| ptr::eq(gp, target)) {
+    if ptr::eq(arch::getg(), target) {
         return Err(Errno(libc::EDEADLK));
     }
     let gp = park::current()?;
@@ -113,12 +118,10 @@ pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
         host::run_in_place(gp, target);
     }
     loop {
-        let word = settled(target, words);
-        if word == words.exited {
-            return take_exited(target, words);
-        }
-        if word != words.joinable {
-            return Err(Errno::EINVAL);
+        match settled(target, words) {
+            Seen::Joinable => {}
+            Seen::Exited => return take_exited(target, words),
+            _ => return Err(Errno::EINVAL),
         }
         if let Some(result) = wait(gp, target, words, deadline) {
             return result;
@@ -130,24 +133,22 @@ fn unstarted(target: &G) -> bool {
     target.readgstatus() == GStatus::Runnable
 }
 
-/// The word, once it is not ENDING.
-fn settled(target: &G, words: Words) -> usize {
+/// What is there, once the end is over that is under way.
+#[inline(always)]
+fn settled(target: &G, words: Words) -> Seen {
     loop {
-        // Acquire: pairs with ended.
-        let word = target.joiner.load(Acquire);
-        if word != words.ending {
-            return word;
+        match target.joiner.look(words) {
+            Seen::Ending => osyield(),
+            seen => return seen,
         }
-        osyield();
     }
 }
 
 /// Frees what has ended, if nobody else does.
 fn take_exited(target: &'static G, words: Words) -> Result<()> {
-    target
-        .joiner
-        .compare_exchange(words.exited, DETACHED, AcqRel, Relaxed)
-        .map_err(|_| Errno::EINVAL)?;
+    if !target.joiner.take(words) {
+        return Err(Errno::EINVAL);
+    }
     let _inside = Inside::enter();
     gdestroy(target, current_p());
     Ok(())
@@ -160,17 +161,13 @@ fn wait(
     words: Words,
     deadline: i64,
 ) -> Option<Result<()>> {
-    if deadline <= nanotime() {
+    if deadline != park::FOREVER && deadline <= nanotime() {
         return Some(Err(Errno(libc::ETIMEDOUT)));
     }
     let ticket = gp.park.arm(WaitKind::Cancellable);
     let joiner = Joiner { gp, ticket };
     let record = ptr::from_ref(&joiner) as usize;
-    let joinable = words.joinable;
-    // Release: the record, for ended.
-    let entered =
-        target.joiner.compare_exchange(joinable, record, AcqRel, Relaxed);
-    if entered.is_err() {
+    if !target.joiner.enter(words, record) {
         // Nobody has the ticket: we end the wait ourselves.
         let _early = gp.park.fire(ticket, Cause::Wake);
         gp.park.finish();
@@ -186,17 +183,14 @@ fn wait(
             deadline,
         },
     );
-    let left = cause != Cause::Wake
-        && target
-            .joiner
-            .compare_exchange(record, joinable, AcqRel, Relaxed)
-            .is_ok();
-    if left {
+    if cause != Cause::Wake && target.joiner.leave(words, record) {
         return Some(park::outcome(cause));
     }
-    // It has ended, perhaps at the same moment as the deadline.
-    settled(target, words);
-    Some(take_exited(target, words))
+    // It has ended, perhaps at the same moment as the deadline: ours to free.
+    let _ours = settled(target, words);
+    let _inside = Inside::enter();
+    gdestroy(target, current_p());
+    Some(Ok(()))
 }
 
 /// Gives a handle up: the goroutine is freed at its end, or now.
@@ -206,19 +200,11 @@ pub(crate) fn release(handle: *mut c_void) -> Result<()> {
     let target = lookup(handle)?;
     let words = Words::of(generation_of(handle));
     loop {
-        let word = settled(target, words);
-        if word == words.exited {
-            return take_exited(target, words);
-        }
-        if word != words.joinable {
-            return Err(Errno::EINVAL);
-        }
-        let gone = target
-            .joiner
-            .compare_exchange(word, DETACHED, AcqRel, Relaxed)
-            .is_ok();
-        if gone {
-            return Ok(());
+        match settled(target, words) {
+            Seen::Joinable if target.joiner.release(words) => return Ok(()),
+            Seen::Joinable => {}
+            Seen::Exited => return take_exited(target, words),
+            _ => return Err(Errno::EINVAL),
         }
     }
 }

@@ -29,7 +29,7 @@
 //! |---|---|
 //! | `enter` | inside and outside, the P that a call still has |
 //! | `context` | what a switch keeps: errno, C++ exception state |
-//! | `newproc` | G made, started, ended |
+//! | `newproc`, `goexit` | G made and started; ended |
 //! | `park` | gopark, ready, yield; deadlines |
 //! | `schedule` | g0's loop: schedule, execute |
 //! | `find` | findrunnable and its five looks |
@@ -57,6 +57,7 @@ pub(crate) mod deadlock;
 pub(crate) mod ending;
 pub(crate) mod enter;
 pub(crate) mod find;
+pub(crate) mod goexit;
 pub(crate) mod host;
 pub(crate) mod join;
 pub(crate) mod local;

@@ -1,24 +1,23 @@
-//! Goroutines made, given their first frame, and ended.
+//! Goroutines made and given their first frame.
 //!
 //! A goroutine costs a descriptor until it first runs: its stack is bound by
 //! `execute` ([`bind_stack`]), its arguments wait in the descriptor.
 
 use super::{
-    ending,
-    enter::{Inside, current_p, leave, owned_p, this_m},
-    join, lockthread,
-    park::{self, Off},
+    enter::{Inside, leave, owned_p},
+    join, lockthread, park,
     procs::{wakep, wakep_for},
-    schedule, threads,
+    schedule,
 };
 use crate::{
     arch,
     gmp::{
-        G, GOIDCACHE, GStatus, GmpFn, HookResult, INLINE_ARGS, MAIN_STACK,
-        OwnedP, SCHED, casgstatus, g_from_handle, galloc, gflag, handle_of,
+        BATCH, G, GOIDCACHE, GStatus, GmpFn, INLINE_ARGS, MAIN_STACK, OwnedP,
+        SCHED, casgstatus, g_from_handle, galloc, galloc_many, gflag,
+        handle_of,
     },
     os::{Errno, Result},
-    stack,
+    stack::{self, Stack},
 };
 use core::{
     ffi::{CStr, c_void},
@@ -28,8 +27,6 @@ use core::{
 
 /// Arguments of `gmp_go_copy` at most.
 pub(crate) const MAX_ARGS: usize = 64 * 1024;
-/// Dead Gs that a P keeps before half go to the global list.
-const GFREE_MAX: u32 = 64;
 
 /// What a goroutine is started with.
 pub(crate) struct NewG<'a> {
@@ -47,6 +44,7 @@ pub(crate) struct NewG<'a> {
 }
 
 impl NewG<'_> {
+    #[inline(always)]
     pub(crate) fn new(func: GmpFn, arg: *mut c_void) -> Self {
         Self {
             func,
@@ -91,22 +89,36 @@ pub(crate) fn newproc_system(
 ///
 /// Errors: `EINVAL` for a size that no stack can have, `ENOMEM`.
 pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
+    start(spec)
+}
+
+/// `newproc1` of a function and nothing else: the usual case, compiled for it.
+pub(crate) fn newproc_plain(func: GmpFn, arg: *mut c_void) -> Result<()> {
+    start(&NewG::new(func, arg)).map(drop)
+}
+
+#[inline(always)]
+fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
     check_sizes(spec)?;
     let _inside = Inside::enter();
-    let pp = current_p();
+    let creator = arch::getg();
+    // SAFETY: null or this thread's G.
+    let creator = unsafe { creator.as_ref() };
+    let pp = creator.and_then(|g| owned_p(g.mp()));
     let gp = gfget(pp).ok_or(Errno::ENOMEM)?;
     if let Err(e) = fill(gp, spec) {
         gfput(pp, gp);
         return Err(e);
     }
+    gp.parent.set(creator.map_or(0, |g| g.goid.get()));
     gp.goid.set(next_goid(pp));
-    gp.joiner.store(join::initial(gp, spec.joinable), Relaxed);
+    join::start(gp, spec.joinable);
     count(pp, gp, 1);
     let handle = handle_of(gp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
     match pp {
         Some(pp) => {
-            park::runqput(pp, gp, true);
+            queue_new(pp, gp);
             wakep_for(pp);
         }
         None => {
@@ -117,6 +129,21 @@ pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
     Ok(handle)
 }
 
+/// Queues a new goroutine: to run next, or behind the others where somebody
+/// is next already. So several that start together run in the order in which
+/// they were started, and the usual one costs no read-modify-write.
+#[inline(always)]
+fn queue_new(pp: OwnedP, gp: &'static G) {
+    // Relaxed: only the owner puts somebody there; a thief takes whom it saw.
+    if pp.runnext.load(Relaxed).is_null() {
+        // Release: publishes the goroutine to a thief.
+        pp.runnext.store(ptr::from_ref(gp).cast_mut(), Release);
+    } else {
+        park::runqput(pp, gp, false);
+    }
+}
+
+#[inline(always)]
 fn check_sizes(spec: &NewG<'_>) -> Result<()> {
     if spec.stack_size > stack::MAX_SIZE {
         return Err(Errno::EINVAL);
@@ -132,18 +159,17 @@ fn check_sizes(spec: &NewG<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Fills a dead G.
+/// Fills a dead G, whose rare fields are empty.
+#[inline(always)]
 fn fill(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     gp.func.set(Some(spec.func));
     gp.arg.set(spec.arg);
     gp.flags.set(spec.flags);
-    gp.stack_size.set(spec.stack_size as u32);
     gp.errno.set(0);
-    gp.args_len.set(0);
-    gp.waitreason.store(ptr::null_mut(), Relaxed);
-    let creator = arch::getg();
-    // SAFETY: null or this thread's G.
-    gp.parent.set(unsafe { creator.as_ref() }.map_or(0, |g| g.goid.get()));
+    if spec.stack_size != 0 {
+        gp.stack_size.set(spec.stack_size as u32);
+        gp.set_flag(gflag::SIZED);
+    }
     if let Some(name) = spec.name {
         set_name(gp, name)?;
     }
@@ -209,12 +235,19 @@ pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
     Ok(())
 }
 
-fn drop_name(gp: &G) {
-    let name = gp.name.swap(ptr::null_mut(), AcqRel);
-    if !name.is_null() {
-        // SAFETY: from strdup in set_name, and taken out just now.
-        unsafe { libc::free(name.cast()) };
+/// Of a G that nobody else names.
+#[inline(always)]
+pub(super) fn drop_name(gp: &G) {
+    if !gp.name.load(Relaxed).is_null() {
+        drop_name_slow(gp);
     }
+}
+
+#[cold]
+fn drop_name_slow(gp: &G) {
+    let name = gp.name.swap(ptr::null_mut(), AcqRel);
+    // SAFETY: from strdup in set_name, and taken out just now.
+    unsafe { libc::free(name.cast()) };
 }
 
 fn next_goid(pp: Option<OwnedP>) -> u64 {
@@ -231,7 +264,7 @@ fn next_goid(pp: Option<OwnedP>) -> u64 {
 }
 
 /// Counts goroutines of the host for `gmp_num_goroutines`.
-fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
+pub(super) fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
     if gp.has(gflag::SYSTEM) {
         return;
     }
@@ -244,51 +277,66 @@ fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
 }
 
 /// A dead G, from this P's list, the global one, or new.
+#[inline(always)]
 pub(crate) fn gfget(pp: Option<OwnedP>) -> Option<&'static G> {
-    if let Some(pp) = pp {
-        if let Some(gp) = pp.gfree().pop_front() {
-            return Some(gp);
-        }
-        let mut sched = SCHED.lock();
-        while pp.gfree().len() < GFREE_MAX / 2 {
-            let Some(gp) = sched.gfree.pop_front() else { break };
-            pp.gfree().push_front(gp);
-        }
+    match pp.and_then(|pp| pp.gfree().pop_front()) {
+        Some(gp) => Some(gp),
+        None => gfget_slow(pp),
     }
-    let cached = match pp {
-        Some(pp) => pp.gfree().pop_front(),
-        None => SCHED.lock().gfree.pop_front(),
+}
+
+#[cold]
+fn gfget_slow(pp: Option<OwnedP>) -> Option<&'static G> {
+    let Some(pp) = pp else {
+        let cached = SCHED.lock().gfree.pop_front();
+        return cached.or_else(|| {
+            let gp = galloc()?;
+            casgstatus(gp, GStatus::Idle, GStatus::Dead);
+            Some(gp)
+        });
     };
-    cached.or_else(|| {
-        let gp = galloc()?;
-        casgstatus(gp, GStatus::Idle, GStatus::Dead);
-        Some(gp)
-    })
+    let batch = SCHED.lock().gfree.take();
+    match batch {
+        Some(batch) => pp.gfree().refill(batch),
+        None => galloc_many(BATCH, |gp| {
+            casgstatus(gp, GStatus::Idle, GStatus::Dead);
+            gfput(Some(pp), gp);
+        }),
+    }
+    pp.gfree().pop_front()
 }
 
 /// Puts a dead G where the next one is found.
+#[inline(always)]
 pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
     let Some(pp) = pp else {
         SCHED.lock().gfree.push_front(gp);
         return;
     };
-    pp.gfree().push_front(gp);
-    if pp.gfree().len() >= GFREE_MAX {
-        let mut sched = SCHED.lock();
-        while pp.gfree().len() > GFREE_MAX / 2 {
-            let Some(gp) = pp.gfree().pop_front() else { break };
-            sched.gfree.push_front(gp);
-        }
+    if let Some(batch) = pp.gfree().push_front(gp) {
+        SCHED.lock().gfree.put(batch);
     }
 }
 
-/// Gives `gp`, which has not run, its stack and its first frame.
+/// Gives `gp`, which has not run, a stack and its first frame.
 ///
 /// Errors: `ENOMEM`.
-#[cold]
+#[inline]
 pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
-    let size = gp.stack_size.get() as usize;
+    let sized = gp.has(gflag::SIZED);
+    let size = if sized { gp.stack_size.get() as usize } else { 0 };
     let stack = stack::stackalloc(Some(&pp.get().stacks), size)?;
+    let sp = move_in(gp, stack);
+    // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
+    // enough for its arguments and a frame (check_sizes).
+    gp.sched_sp.set(unsafe { arch::first_frame(sp) });
+    Ok(())
+}
+
+/// Binds `stack` to `gp`, which has not run, and moves its arguments there.
+/// Returns where its first function finds the stack pointer.
+#[inline(always)]
+pub(super) fn move_in(gp: &'static G, stack: Stack) -> usize {
     gp.set_stack(stack);
     let mut sp = stack.hi;
     if gp.has(gflag::ARGS) {
@@ -296,11 +344,8 @@ pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
         take_args(gp, Some(sp as *mut u8));
         gp.arg.set(sp as *mut c_void);
     }
-    // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
-    // enough for its arguments and a frame (check_sizes).
-    gp.sched_sp.set(unsafe { arch::first_frame(sp) });
     gp.set_flag(gflag::STARTED);
-    Ok(())
+    sp
 }
 
 /// What `gostart` calls.
@@ -324,55 +369,6 @@ extern "C" fn gostart1() -> Entry {
     let entry = Entry { func: gp.func.get(), arg: gp.arg.get() };
     leave();
     entry
-}
-
-/// Last on a goroutine's stack: its function returned, or called `gmp_exit`.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn goexit1() -> ! {
-    // SAFETY: this goroutine; Gs are type-stable.
-    let gp: &'static G = unsafe { &*arch::getg() };
-    if !gp.defers.get().is_null() || !gp.locals.get().is_null() {
-        ending::run(gp);
-    }
-    core::mem::forget(Inside::enter());
-    let mp = this_m();
-    super::context::save(gp, mp);
-    casgstatus(gp, GStatus::Running, GStatus::Dead);
-    park::switch_off(gp, mp, Off { hook: exit_hook, arg: 0, to_g0: false });
-    crate::base::throw::throw("goexit1: a dead goroutine runs");
-}
-
-/// The hook of goexit1: nobody uses the stack any more.
-fn exit_hook(gp: &'static G, _arg: usize) -> HookResult {
-    let pp = owned_p(this_m());
-    if let Some(stack) = gp.take_stack() {
-        stack::stackfree(pp.map(|p| &p.get().stacks), stack);
-    }
-    drop_name(gp);
-    gp.cxa.set([0; 2]);
-    count(pp, gp, -1);
-    let locked = lockthread::ended(gp);
-    let at_end = gp.at_end.replace(ptr::null());
-    // SAFETY: null, or kept until now by who has set it.
-    if let Some(at_end) = unsafe { at_end.as_ref() } {
-        (at_end.run)(at_end);
-    }
-    join::ended(gp, pp);
-    if locked {
-        threads::mexit(this_m());
-    }
-    HookResult::Left
-}
-
-/// Frees the descriptor of an ended goroutine: handles to it go stale.
-pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
-    // Invariant 2 of the table. The generation has its 32 bits of a handle to
-    // itself and skips nothing.
-    gp.park.next_generation();
-    gp.shields.set(0);
-    gp.rounds.set(0);
-    gp.flags.set(0);
-    gfput(pp, gp);
 }
 
 /// The goroutine behind a handle of the host.

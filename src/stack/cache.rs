@@ -7,7 +7,7 @@
 //! 2. `bases[..len]` are free slots of `class`, the latest one last.
 
 use super::pool::Stacks;
-use super::{OWN, Stack};
+use super::{GUARD, OWN, Stack, slot_len};
 use crate::os::Result;
 use core::cell::Cell;
 
@@ -16,12 +16,14 @@ const CAPACITY: usize = 32;
 
 /// How many move to or from the pool at once: then as many calls as that,
 /// of either kind, pass before the next move.
-const HALF: usize = CAPACITY / 2;
+pub(super) const HALF: usize = CAPACITY / 2;
 
 /// A P's free stacks, of one class.
 pub(crate) struct StackCache {
     /// `OWN` in a cache that was never used. owner: the P's
     class: Cell<u8>,
+    /// What its stacks have to use; 0 in such a cache. owner: the P's
+    usable: Cell<usize>,
     /// owner: the P's
     len: Cell<usize>,
     /// owner: the P's
@@ -35,13 +37,26 @@ impl StackCache {
     pub(crate) const fn new() -> Self {
         Self {
             class: Cell::new(OWN),
+            usable: Cell::new(0),
             len: Cell::new(0),
             bases: [const { Cell::new(0) }; CAPACITY],
         }
     }
 
+    /// A stack that is here, if its kind has `usable` bytes to use.
+    #[inline(always)]
+    pub(super) fn take_kept(&self, usable: usize) -> Option<Stack> {
+        if self.usable.get() != usable {
+            return None;
+        }
+        let last = self.len.get().checked_sub(1)?;
+        let base = self.bases.get(last)?.get();
+        self.len.set(last);
+        let lo = base + GUARD;
+        Some(Stack { lo, hi: lo + usable, class: self.class.get() })
+    }
+
     /// A stack of `class`, which becomes the cache's class.
-    #[inline]
     pub(super) fn take(&self, pool: &Stacks, class: u8) -> Result<Stack> {
         if self.class.get() != class || self.len.get() == 0 {
             self.refill(pool, class)?;
@@ -56,6 +71,7 @@ impl StackCache {
     fn refill(&self, pool: &Stacks, class: u8) -> Result<()> {
         self.flush(pool);
         self.class.set(class);
+        self.usable.set(slot_len(class) - GUARD);
         let mut bases = [0; HALF];
         let n = pool.take(class, &mut bases)?;
         for (cell, base) in self.bases.iter().zip(&bases[..n]) {
@@ -66,7 +82,7 @@ impl StackCache {
     }
 
     /// Keeps a free stack; false if it is of another class.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(&self, pool: &Stacks, s: Stack) -> bool {
         if s.class != self.class.get() {
             return false;

@@ -48,6 +48,24 @@ impl Guards {
         self.unguarded.load(Ordering::Relaxed)
     }
 
+    /// The same as [`Self::install`] for several slots.
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn install_all(&self, bases: &[usize]) {
+        if bases.len() > 1 && !self.force_mprotect.load(Ordering::Relaxed) {
+            // SAFETY: as in install.
+            if unsafe { mem::guard_install_all(bases, GUARD) } {
+                return;
+            }
+        }
+        for base in bases {
+            // SAFETY: as the caller promises. A second guard in the place of
+            // one that is there changes nothing.
+            unsafe { self.install(*base) };
+        }
+    }
+
     /// Puts a guard at the low end of the slot at `base`, if it can be done.
     ///
     /// # Safety

@@ -139,10 +139,20 @@ pub(crate) fn set_default_size(bytes: usize) -> Result<()> {
 /// serves stacks of the default size.
 ///
 /// `EINVAL` for more than 1 GiB, `ENOMEM`.
+#[inline(always)]
 pub(crate) fn stackalloc(
     cache: Option<&StackCache>,
     size: usize,
 ) -> Result<Stack> {
+    let kept = match cache {
+        Some(cache) if size == 0 => cache.take_kept(default_size()),
+        _ => None,
+    };
+    kept.map_or_else(|| stackalloc_slow(cache, size), Ok)
+}
+
+#[cold]
+fn stackalloc_slow(cache: Option<&StackCache>, size: usize) -> Result<Stack> {
     let default = default_size();
     let size = if size == 0 { default } else { size };
     match (Shape::of(size)?, cache) {

@@ -19,6 +19,7 @@
 //! Lists apart from the stacks, 16 bytes a slot, and not threaded through
 //! them: a link on a free stack would keep its page.
 
+use super::cache::HALF;
 use super::guard::Guards;
 use super::{CLASSES, OWN, Stack, slot_len};
 use crate::base::lock::Rank;
@@ -43,6 +44,10 @@ const PERIOD: i64 = 1_000_000_000;
 /// until the next one, so that the kernel's work is spread.
 const BATCH: usize = 256;
 const PAUSE: i64 = 1_000_000;
+
+/// Stacks of a class before they come with their first page, several at once:
+/// a program that has so many will use them, and pays less than for faults.
+const FEW: usize = 64;
 
 /// What [`super::scavenge`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,10 +140,12 @@ impl Stacks {
             self.mapped.fetch_add(pool.grow(class)?, Ordering::Relaxed);
         }
         let n = pool.carve(class, out);
+        let many = pool.carved > FEW;
         drop(pool);
-        for base in &out[..n] {
-            // SAFETY: a slot that was just carved for this thread.
-            unsafe { self.guards.install(*base) };
+        // SAFETY: slots that were just carved for this thread.
+        unsafe { self.guards.install_all(&out[..n]) };
+        if many && n > 1 {
+            populate_tops(&out[..n], slot_len(class));
         }
         Ok(n)
     }
@@ -324,6 +331,18 @@ impl Pool {
             Some(self.period_end)
         };
         (n, next)
+    }
+}
+
+/// Has the kernel make the first page that each stack will touch.
+fn populate_tops(bases: &[usize], slot: usize) {
+    let page = mem::page_size();
+    let mut tops = [0; HALF];
+    for part in bases.chunks(HALF) {
+        for (top, base) in tops.iter_mut().zip(part) {
+            *top = base + slot - page;
+        }
+        mem::populate_all(&tops[..part.len()], page);
     }
 }
 

@@ -1,0 +1,123 @@
+//! Dead Gs, kept for the next goroutines.
+//!
+//! ```text
+//!   P:  own --full--> spare --both full--> depot (under sched.lock)
+//!       own <-empty-- spare <-both empty-- depot, or new ones
+//! ```
+//! A P takes and keeps one at a time, without a lock; to and from the depot
+//! they move in batches, whole, so that a batch costs one link.
+//!
+//! Invariants:
+//! 1. A G in here is Dead, chained by `schedlink`, and nobody else's. The
+//!    first of a batch in the depot is chained to the first of the next one by
+//!    `arg`, which a dead G has no use for.
+//! 2. `own` holds `len` Gs, at most [`BATCH`]; `spare` and each batch hold
+//!    none or `BATCH`.
+
+use super::G;
+use core::{cell::Cell, ptr};
+
+/// Gs that move at once. A P keeps two batches at most.
+pub(crate) const BATCH: u32 = 32;
+
+/// The dead Gs of a P, whose owner alone uses them.
+pub(crate) struct GFree {
+    own: Cell<*const G>,
+    len: Cell<u32>,
+    spare: Cell<*const G>,
+}
+
+/// `BATCH` Gs in a chain.
+#[must_use]
+pub(crate) struct GBatch(&'static G);
+
+impl GFree {
+    pub(crate) const fn new() -> Self {
+        Self {
+            own: Cell::new(ptr::null()),
+            len: Cell::new(0),
+            spare: Cell::new(ptr::null()),
+        }
+    }
+
+    /// Takes the one that died last.
+    #[inline(always)]
+    pub(crate) fn pop_front(&self) -> Option<&'static G> {
+        if self.own.get().is_null() {
+            self.own.set(self.spare.replace(ptr::null()));
+            self.len.set(if self.own.get().is_null() { 0 } else { BATCH });
+        }
+        // SAFETY: null, or the first of a chain of type-stable Gs.
+        let gp = unsafe { self.own.get().as_ref() }?;
+        self.own.set(gp.schedlink.get());
+        self.len.set(self.len.get() - 1);
+        Some(gp)
+    }
+
+    /// Keeps `gp`. Gives a batch back where there are too many.
+    #[inline(always)]
+    pub(crate) fn push_front(&self, gp: &'static G) -> Option<GBatch> {
+        if self.len.get() == BATCH {
+            return self.push_slow(gp);
+        }
+        gp.schedlink.set(self.own.replace(gp));
+        self.len.set(self.len.get() + 1);
+        None
+    }
+
+    #[cold]
+    fn push_slow(&self, gp: &'static G) -> Option<GBatch> {
+        gp.schedlink.set(ptr::null());
+        let full = self.own.replace(gp);
+        self.len.set(1);
+        // SAFETY: null, or the first of a batch (invariant 2).
+        unsafe { self.spare.replace(full).as_ref() }.map(GBatch)
+    }
+
+    /// Takes a batch in, where there is none.
+    pub(crate) fn refill(&self, batch: GBatch) {
+        debug_assert!(self.spare.get().is_null());
+        self.spare.set(batch.0);
+    }
+}
+
+/// The dead Gs that no P keeps; under sched.lock.
+pub(crate) struct GDepot {
+    /// Those that make no batch.
+    loose: GFree,
+    batches: *const G,
+}
+
+impl GDepot {
+    pub(crate) const fn new() -> Self {
+        Self { loose: GFree::new(), batches: ptr::null() }
+    }
+
+    pub(crate) fn push_front(&mut self, gp: &'static G) {
+        if let Some(batch) = self.loose.push_front(gp) {
+            self.put(batch);
+        }
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<&'static G> {
+        if let Some(gp) = self.loose.pop_front() {
+            return Some(gp);
+        }
+        let batch = self.take()?;
+        self.loose.refill(batch);
+        self.loose.pop_front()
+    }
+
+    pub(crate) fn put(&mut self, batch: GBatch) {
+        let rest = self.batches.cast_mut();
+        batch.0.arg.set(rest.cast());
+        self.batches = batch.0;
+    }
+
+    pub(crate) fn take(&mut self) -> Option<GBatch> {
+        // SAFETY: null, or the first of a batch (invariant 1).
+        let first = unsafe { self.batches.as_ref() }?;
+        self.batches = first.arg.replace(ptr::null_mut()).cast();
+        Some(GBatch(first))
+    }
+}

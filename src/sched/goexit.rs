@@ -1,0 +1,238 @@
+//! The end of a goroutine, and what its thread goes on with.
+//!
+//! Three ways on, the cheapest first:
+//! - *handover*: whoever joins it comes next, if it waits already;
+//! - *relay*: a goroutine that has not run yet takes over the stack, whose top
+//!   is in the cache as nothing else is, and there is nothing to switch;
+//! - a switch, to what is next on this P or to g0.
+//!
+//! A switch leaves a hook behind, as every other does: until that runs, the
+//! stack is in use. In a relay it stays in use, by the next one. `gostart`
+//! keeps [`GOSTART_SPACE`] bytes free at its top, above all frames of the
+//! goroutine that ends: there the next one gets its arguments.
+
+use super::{
+    context, ending,
+    enter::{Inside, owned_p, this_m},
+    join::{self, Claim},
+    lockthread,
+    newproc::{bind_stack, count, drop_name, gfput, move_in},
+    park::TICK,
+    schedule, threads,
+};
+use crate::{
+    arch,
+    gmp::{
+        G, GStatus, Hook, HookResult, INLINE_ARGS, M, MKind, OwnedP, SCHED,
+        casgstatus, gflag, offsets::GOSTART_SPACE,
+    },
+    stack,
+};
+use core::{ptr, sync::atomic::Ordering::*};
+
+/// Last on a goroutine's stack: its function returned, or called `gmp_exit`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn goexit1() -> ! {
+    // SAFETY: this goroutine; Gs are type-stable.
+    let gp: &'static G = unsafe { &*arch::getg() };
+    if !gp.defers.get().is_null() || !gp.locals.get().is_null() {
+        ending::run(gp);
+    }
+    core::mem::forget(Inside::enter());
+    let mp = gp.mp();
+    context::save(gp, mp);
+    casgstatus(gp, GStatus::Running, GStatus::Dead);
+    match owned_p(mp) {
+        Some(pp) if may_go_on(mp, pp) => go_on(gp, mp, pp),
+        _ => to_g0(gp, mp, OPEN),
+    }
+}
+
+/// Whether this M may go on to something of its own choice: nothing wants the
+/// scheduler.
+#[inline(always)]
+fn may_go_on(mp: &M, pp: OwnedP) -> bool {
+    mp.kind.get() == MKind::Worker
+        && mp.lockedg.get().is_null()
+        // Relaxed: hints; schedule looks again.
+        && !SCHED.gcwaiting.load(Relaxed)
+        && !pp.timer_due.load(Relaxed)
+        && !pp.schedtick.load(Relaxed).is_multiple_of(TICK)
+}
+
+/// Goes on to what is next on this P.
+#[inline(always)]
+fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
+    let detached = gp.joiner.detached();
+    let arg = match if detached { Join::Open } else { hand_over(gp, pp) } {
+        Join::Next(waiter) => switch(gp, mp, pp, WOKEN, waiter),
+        Join::Open => OPEN,
+        Join::Woken => WOKEN,
+        Join::Ready(waiter) => ptr::from_ref(waiter) as usize,
+    };
+    let Some(next) = schedule::runqget(pp) else { to_g0(gp, mp, arg) };
+    if !next.lockedm.get().is_null() {
+        mp.nextg.set(next);
+        to_g0(gp, mp, arg);
+    }
+    if !next.has(gflag::STARTED) {
+        if detached && plain(gp) && inherits(gp, next) {
+            relay(gp, mp, pp, next);
+        }
+        if bind_stack(pp, next).is_err() {
+            mp.nextg.set(next);
+            to_g0(gp, mp, arg);
+        }
+    }
+    switch(gp, mp, pp, arg, next)
+}
+
+/// What the hook is told of who joins: nothing is decided yet; all is done; or
+/// else the address of the waiter that is to be readied.
+const OPEN: usize = 0;
+const WOKEN: usize = 1;
+
+/// Leaves the stack for that of `next`.
+#[inline(always)]
+fn switch(
+    gp: &'static G,
+    mp: &'static M,
+    pp: OwnedP,
+    arg: usize,
+    next: &'static G,
+) -> ! {
+    mp.hook.set(Some(Hook { run: exit_hook, gp, arg }));
+    schedule::come_on(mp, pp, next);
+    // SAFETY: next is Running, ours, and suspended at sched_sp.
+    unsafe { arch::go_leave(next.sched_sp.get(), next) }
+}
+
+/// Leaves the stack for g0, which looks for what is next.
+#[cold]
+fn to_g0(gp: &'static G, mp: &M, arg: usize) -> ! {
+    mp.hook.set(Some(Hook { run: exit_hook, gp, arg }));
+    // SAFETY: gp runs on its own stack, and schedule0 leaves g0 only through
+    // gogo.
+    unsafe { arch::mcall(schedule::schedule0) };
+    crate::base::throw::throw("goexit1: a dead goroutine runs");
+}
+
+/// How far the end of a goroutine has come with who joins it.
+enum Join {
+    /// Nothing is decided.
+    Open,
+    /// All is done.
+    Woken,
+    /// Its waiter is to be readied by the hook.
+    Ready(&'static G),
+    /// Its waiter is runnable, to come next.
+    Next(&'static G),
+}
+
+/// Wakes who joins `gp`, if anybody does.
+#[inline(always)]
+fn hand_over(gp: &'static G, pp: OwnedP) -> Join {
+    // As in runqget: others have waited for long enough.
+    if pp.streak.get() >= TICK {
+        return Join::Open;
+    }
+    let waiter = match join::claim(gp) {
+        Claim::Nothing => return Join::Open,
+        Claim::Woken => return Join::Woken,
+        Claim::Waiter(waiter) => waiter,
+    };
+    if waiter.is_host() || !waiter.lockedm.get().is_null() {
+        return Join::Ready(waiter);
+    }
+    pp.streak.set(pp.streak.get() + 1);
+    casgstatus(waiter, GStatus::Waiting, GStatus::Runnable);
+    Join::Next(waiter)
+}
+
+/// Whether `gp`, which is detached, had nothing but a function.
+#[inline(always)]
+fn plain(gp: &G) -> bool {
+    gp.flags.get() == gflag::STARTED
+        && gp.name.load(Relaxed).is_null()
+        && gp.at_end.get().is_null()
+        && gp.lockedm.get().is_null()
+}
+
+/// Whether the stack of `gp` is what `next` wants.
+#[inline(always)]
+fn inherits(gp: &G, next: &G) -> bool {
+    const FITS: bool = INLINE_ARGS <= GOSTART_SPACE;
+    FITS && !next.has(gflag::SIZED)
+        && (!next.has(gflag::ARGS)
+            || next.args_len.get() as usize <= INLINE_ARGS)
+        && gp.stack_hi.get() - gp.stack_lo.get() == stack::default_size()
+}
+
+/// `next` begins on this stack, where `gp` ends.
+#[inline(always)]
+fn relay(gp: &'static G, mp: &'static M, pp: OwnedP, next: &'static G) -> ! {
+    let Some(stack) = gp.take_stack() else {
+        crate::base::throw::throw("relay: no stack");
+    };
+    let sp = move_in(next, stack);
+    schedule::come_on(mp, pp, next);
+    arch::setg(next);
+    forget_cxa(gp, mp);
+    pp.count(-1);
+    gdestroy(gp, Some(pp));
+    // SAFETY: next is Running, ours, and has not run; the stack is its own.
+    unsafe { arch::go_restart(sp) }
+}
+
+/// The hook of goexit1: nobody uses the stack any more.
+fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
+    let mp = this_m();
+    let pp = owned_p(mp);
+    if let Some(stack) = gp.take_stack() {
+        stack::stackfree(pp.map(|p| &p.get().stacks), stack);
+    }
+    drop_name(gp);
+    forget_cxa(gp, mp);
+    count(pp, gp, -1);
+    let locked = lockthread::ended(gp);
+    let at_end = gp.at_end.replace(ptr::null());
+    // SAFETY: null, or kept until now by who has set it.
+    if let Some(at_end) = unsafe { at_end.as_ref() } {
+        (at_end.run)(at_end);
+    }
+    match arg {
+        OPEN => join::ended(gp, pp),
+        WOKEN => join::handed_over(gp, Claim::Woken),
+        waiter => {
+            let waiter = waiter as *const G;
+            // SAFETY: hand_over's, a type-stable G.
+            join::handed_over(gp, Claim::Waiter(unsafe { &*waiter }));
+        }
+    }
+    if locked {
+        threads::mexit(mp);
+    }
+    HookResult::Left
+}
+
+/// An exception that was being handled ends with its goroutine.
+#[inline(always)]
+fn forget_cxa(gp: &G, mp: &M) {
+    // Where this M knows no C++, context::save left nothing.
+    if !mp.cxa.get().is_null() {
+        gp.cxa.set([0; 2]);
+    }
+}
+
+/// Frees the descriptor of an ended goroutine: handles to it go stale.
+#[inline(always)]
+pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
+    // Invariant 2 of the table. The generation has its 32 bits of a handle to
+    // itself and skips nothing.
+    gp.park.next_generation();
+    gp.shields.set(0);
+    gp.rounds.set(0);
+    gp.flags.set(0);
+    gp.waitreason.store(ptr::null_mut(), Relaxed);
+    gfput(pp, gp);
+}
