@@ -261,15 +261,18 @@ pub(crate) fn ready_all(mut list: WakeList) {
 pub(crate) fn runqput(pp: OwnedP, gp: &'static G, next: bool) {
     let mut item = ptr::from_ref(gp).cast_mut();
     if next {
-        item = if alone() {
-            let before = pp.runnext.load(Relaxed);
+        // Relaxed: only the owner puts somebody there; a thief takes whom it
+        // saw.
+        let before = pp.runnext.load(Relaxed);
+        if before.is_null() || alone() {
+            // Release: publishes the goroutine to a thief.
             pp.runnext.store(item, Release);
-            before
+            item = before;
         } else {
             // AcqRel: a thief takes it by the same word; Release publishes
             // the goroutine, Acquire the one that comes back.
-            pp.runnext.swap(item, AcqRel)
-        };
+            item = pp.runnext.swap(item, AcqRel);
+        }
         if item.is_null() {
             return;
         }
@@ -349,8 +352,12 @@ fn yield_worth(pp: OwnedP) -> bool {
 /// The hook of gosched: behind the others of this P, or of all.
 fn yield_hook(gp: &'static G, _arg: usize) -> HookResult {
     match owned_p(this_m()) {
-        Some(pp) => runqput(pp, gp, false),
-        None => {
+        // Relaxed: a hint. Behind those who wait for all, or it would pass
+        // them each time.
+        Some(pp) if SCHED.runqsize.load(Relaxed) == 0 => {
+            runqput(pp, gp, false);
+        }
+        _ => {
             SCHED.lock().globrunqput(gp);
             // This M may go away without a look at it.
             wakep();
