@@ -167,6 +167,62 @@ static void closed_receivers_change_nothing(void)
     CHECK_OK(gmp_close(file));
 }
 
+/* Nor does a call whose other descriptor is bad. */
+static void bad_partners_change_nothing(void *arg)
+{
+    struct ends e = make_ends(PIPE, false), s = make_ends(UNIX_STREAM, false);
+
+    CHECK_EQ(gmp_splice(e.out, NULL, -1, NULL, 1, 0), -EBADF);
+    CHECK_EQ(gmp_splice(-1, NULL, e.in, NULL, 1, 0), -EBADF);
+    CHECK_EQ(gmp_sendfile(s.in, -1, NULL, 1), -EBADF);
+    CHECK_EQ(get_mode(e.out) & O_NONBLOCK, 0);
+    CHECK_EQ(get_mode(e.in) & O_NONBLOCK, 0);
+    CHECK_EQ(get_mode(s.in) & O_NONBLOCK, 0);
+    close_ends(&e);
+    close_ends(&s);
+}
+
+struct splicer {
+    struct party party;
+    struct ends from;
+    int to;
+    ssize_t result;
+};
+
+static void splice_for_ever(void *arg)
+{
+    struct splicer *s = arg;
+
+    s->result = gmp_splice(s->from.out, NULL, s->to, NULL, 100, 0);
+}
+
+/* What waits for its source does not go on into the next file that has the
+ * number of its target. */
+static void the_next_target_gets_nothing(void)
+{
+    for (int i = 0; i < 6; i++) {
+        struct splicer s = {.from = make_ends(PIPE, i % 2)};
+        struct ends old = make_ends(PIPE, false), next = make_ends(PIPE, false);
+        char byte;
+
+        s.to = renumber(old.in);
+        begin(&s.party, i % 2, splice_for_ever, &s);
+        AWAIT(get_mode(s.to) & O_NONBLOCK);
+        if (i / 2 % 2)
+            CHECK_OK(gmp_sleep(MS(1)));
+        CHECK_OK(gmp_close(s.to));
+        CHECK_EQ(dup2(next.in, NUMBER), NUMBER);
+        CHECK_EQ(gmp_write(s.from.in, "abc", 3), 3);
+        finish(&s.party);
+        CHECK_EQ(s.result, -EBADF);
+        CHECK_EQ(gmp_read_until(next.out, &byte, 1, 0), -ETIMEDOUT);
+        CHECK_OK(gmp_close(NUMBER));
+        CHECK_OK(gmp_close(old.out));
+        close_ends(&s.from);
+        close_ends(&next);
+    }
+}
+
 static int close_from(gmp_g *g, void *fd)
 {
     CHECK_OK(gmp_close(*(int *)fd));
@@ -385,6 +441,8 @@ int test_main(int argc, char **argv)
     numbers_are_used_again(true);
     closed_connections_change_nothing();
     closed_receivers_change_nothing();
+    on_both(bad_partners_change_nothing, NULL);
+    the_next_target_gets_nothing();
     the_woken_do_not_read_the_next_file();
     return 0;
 }

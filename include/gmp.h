@@ -1161,7 +1161,8 @@ int gmp_timer_reset(struct gmp_timer *t, int64_t ns);
  *
  * Returns 1 if it was pending: its function does not begin any more, even if
  * its time had come; 0 if it was not: it was stopped already, or its only run
- * has begun, which is not waited for; -EINVAL for null. Never blocks.
+ * has begun, which is not waited for; -EINVAL for null. Never blocks. Of a
+ * timer that repeats, one run that was let in just before may still begin.
  *
  * Required:
  * `t`: null, or a timer.
@@ -1533,6 +1534,9 @@ int gmp_connect_until(int fd,
  * Closes `fd`, as close(2): who waits on it in a gmp_ call gets -EBADF.
  * close(2) itself does not wake them; they are when the number is used again
  * in a gmp_ call that waits.
+ *
+ * As with close(2), a call on another thread that is just about to try may
+ * find the file that has the number next: let calls end before that is opened.
  *
  * Returns 0, or a negative errno of close(2). Never waits for others.
  */

@@ -16,10 +16,9 @@
 //!
 //!   poll: event -> lock; one more edge; take all waiters of that side out
 //! ```
-//! A reader that just took all there was goes without the try, and has the
-//! kernel look (MOD): what is ready makes an edge. So do writers, for which
-//! nothing is reported while none waits: a socket's send buffer empties all
-//! the time.
+//! For writers nothing is reported while none waits: a socket's send buffer
+//! empties all the time. So a writer has the kernel look once more (MOD), and
+//! what is ready makes an edge.
 //!
 //! Go keeps one waiter in a word for each direction (`pdReady`, `pdWait`), as
 //! its `fdMutex` lets one reader in at a time. Here many goroutines may accept
@@ -50,7 +49,7 @@ use crate::{
     base::{
         self,
         lock::Rank,
-        sync::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, Ordering::*},
+        sync::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
     },
     gmp::wait::{Sudog, WaitQ, WakeList},
     os::{self, Errno, Lock, Result, epoll, futex::OsFutex},
@@ -98,32 +97,11 @@ pub(crate) struct Desc {
     generation: AtomicU32,
     /// How often `gmp_close` has closed the number.
     closes: AtomicU32,
-    /// A [`habit`]: a hint.
-    habit: AtomicU8,
+    /// lock: how many calls want the file in non-blocking mode
+    modes: Cell<u32>,
+    /// lock: whether it was before the first of them
+    was_nonblocking: Cell<bool>,
     ways: [Way; 2],
-}
-
-/// What reads have told of a registered file.
-mod habit {
-    /// Not registered: nothing is to be known.
-    pub(super) const NONE: u8 = 0;
-    /// Nothing yet.
-    pub(super) const NEW: u8 = 1;
-    /// It is no stream.
-    pub(super) const OTHER: u8 = 2;
-    pub(super) const STREAM: u8 = 3;
-    /// A stream whose last read took all there was.
-    pub(super) const DRAINED: u8 = 4;
-}
-
-/// What a waiter knows of its side.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Tried {
-    /// Nothing: the kernel shall look.
-    Not,
-    /// It tried in vain, and had counted so many edges before; none where
-    /// nobody had waited yet.
-    InVain(Option<u32>),
 }
 
 /// What [`Desc::may_wait`] found.
@@ -159,7 +137,8 @@ impl Desc {
             registered: Cell::new(false),
             generation: AtomicU32::new(0),
             closes: AtomicU32::new(0),
-            habit: AtomicU8::new(habit::NONE),
+            modes: Cell::new(0),
+            was_nonblocking: Cell::new(false),
             ways: [way(), way()],
         }
     }
@@ -180,26 +159,27 @@ impl Desc {
         self.closes.load(Acquire)
     }
 
-    /// Whether the last read took all there was of a stream; asked once.
-    pub(crate) fn take_drained(&self) -> bool {
-        // Relaxed: a hint.
-        let drained = self.habit.load(Relaxed) == habit::DRAINED;
-        if drained {
-            self.habit.store(habit::STREAM, Relaxed);
+    /// Under the lock: the file goes into non-blocking mode, until as many
+    /// calls as came have left.
+    ///
+    /// Errors: `EBADF`.
+    pub(crate) fn enter_nonblocking(&self) -> Result<()> {
+        let was = os::fd::set_nonblocking(self.fd, true)?;
+        if self.modes.get() == 0 {
+            self.was_nonblocking.set(was);
         }
-        drained
+        self.modes.set(self.modes.get() + 1);
+        Ok(())
     }
 
-    /// A read got less than it had room for.
-    pub(crate) fn fell_short(&self, is_stream: impl FnOnce() -> bool) {
-        // Relaxed: a hint.
-        let habit = match self.habit.load(Relaxed) {
-            habit::STREAM => habit::DRAINED,
-            habit::NEW if is_stream() => habit::DRAINED,
-            habit::NEW => habit::OTHER,
-            _ => return,
-        };
-        self.habit.store(habit, Relaxed);
+    /// Under the lock: one of these calls ends. The last one puts the mode
+    /// back, if `ours`: the number still is that of its file.
+    pub(crate) fn leave_nonblocking(&self, ours: bool) {
+        self.modes.set(self.modes.get() - 1);
+        if self.modes.get() == 0 && ours && !self.was_nonblocking.get() {
+            // It has just worked.
+            let _restored = os::fd::set_nonblocking(self.fd, false);
+        }
     }
 
     /// Locks it. The caller is inside: it may sleep, and is not blocked.
@@ -216,26 +196,20 @@ impl Desc {
     /// Under the lock: has the kernel report what becomes ready. In `gone` are
     /// those who waited for a file that is gone.
     ///
+    /// `seen`: the edges before the caller's try; None if it noted none.
+    ///
     /// Errors: `EPERM` for a file that is always ready, `EBADF`, `ENOMEM`,
     /// `ENOSPC`.
     pub(crate) fn may_wait(
         &self,
         side: Side,
-        tried: Tried,
+        seen: Option<u32>,
         gone: &mut WakeList,
     ) -> Result<Quiet> {
-        let seen = match (side, tried) {
-            (Side::Read, Tried::InVain(edges)) => edges,
-            _ => None,
-        };
-        let looked = seen.is_none();
+        let looked = side == Side::Write || seen.is_none();
         let new = self.watch(side, looked)?;
-        if new {
-            // Relaxed: a hint.
-            self.habit.store(habit::NEW, Relaxed);
-            if self.registered.replace(true) {
-                self.give_up(gone);
-            }
+        if new && self.registered.replace(true) {
+            self.give_up(gone);
         }
         let edges = self.ways[side as usize].edges.load(Relaxed);
         // What is ready where the kernel looks makes an edge.
@@ -289,7 +263,7 @@ impl Desc {
     pub(crate) fn close(&self, gone: &mut WakeList) {
         // Release: pairs with closes. Relaxed: changed under the lock only.
         self.closes.store(self.closes.load(Relaxed).wrapping_add(1), Release);
-        self.habit.store(habit::NONE, Relaxed);
+        self.modes.set(0);
         if self.registered.replace(false) {
             // It is not there where another file took the number meanwhile.
             let _not_there = epoll::remove(EPOLL.load(Relaxed), self.fd);

@@ -22,16 +22,25 @@ static FENCES: AtomicBool = AtomicBool::new(false);
 
 /// From now on [`light`] is a fence. A thread that does not see this yet may
 /// have a store under way, which arrives within nanoseconds: the caller lets
-/// some time pass before it relies on this.
+/// some time pass, and only then says that they are [`settled`].
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn use_fences() {
     FENCES.store(true, SeqCst);
 }
 
-/// Whether [`light`] is a fence.
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) fn fences() -> bool {
-    FENCES.load(Acquire)
+static SETTLED: AtomicBool = AtomicBool::new(false);
+
+/// All threads know by now that [`light`] is a fence.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn settle() {
+    SETTLED.store(true, SeqCst);
+}
+
+/// Whether [`light`] is a fence to all threads.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn settled() -> bool {
+    SETTLED.load(Acquire)
 }
 
 /// The hot side, between its store and its load.

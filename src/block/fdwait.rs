@@ -11,8 +11,8 @@ use crate::{
         parkword::WaitKind,
         wait::{Sudog, WakeList},
     },
-    netpoll::{self, Desc, Quiet, Side, Tried},
-    os::{Errno, Result, clock::nanotime, fd, net},
+    netpoll::{self, Desc, Quiet, Side},
+    os::{Errno, Result, clock::nanotime, fd},
     sched::{
         cancel,
         enter::Inside,
@@ -41,18 +41,19 @@ impl File {
     }
 
     /// Errors: `EBADF` once `gmp_close` has closed it.
-    fn check(self) -> Result<()> {
+    pub(super) fn check(self) -> Result<()> {
         if closes(self.fd) == self.closes { Ok(()) } else { Err(CLOSED) }
     }
 
-    /// A try is about to begin.
+    /// A try is about to begin: the edges of that side so far, if anybody may
+    /// have waited.
     #[inline]
-    pub(super) fn trying(self, side: Side) -> Tried {
-        Tried::InVain(netpoll::known(self.fd).map(|desc| desc.edges(side)))
+    pub(super) fn trying(self, side: Side) -> Option<u32> {
+        netpoll::known(self.fd).map(|desc| desc.edges(side))
     }
 
-    /// Waits for any of `sides` until there is reason to try, after tries as
-    /// in `tried`.
+    /// Waits for any of `sides` until there is reason to try again; `seen`
+    /// is from before the last try.
     ///
     /// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if it is closed; `EDEADLK`
     /// where the caller may not park; `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`.
@@ -60,7 +61,7 @@ impl File {
     pub(super) fn wait(
         self,
         sides: &[Side],
-        tried: [Tried; 2],
+        seen: [Option<u32>; 2],
         deadline: i64,
     ) -> Result<()> {
         let gp = park::current()?;
@@ -73,8 +74,8 @@ impl File {
         let mut gone = WakeList::new();
         desc.lock();
         let quiet = self.check().and_then(|()| {
-            sides.iter().zip(tried).try_fold(true, |quiet, (&side, tried)| {
-                let found = desc.may_wait(side, tried, &mut gone)?;
+            sides.iter().zip(seen).try_fold(true, |quiet, (&side, seen)| {
+                let found = desc.may_wait(side, seen, &mut gone)?;
                 Ok(quiet && found == Quiet::Yes)
             })
         });
@@ -164,14 +165,14 @@ pub(super) fn until_done<T>(
     let file = File::of(fd);
     let mut again = false;
     loop {
-        let tried = file.trying(side);
+        let seen = file.trying(side);
         match attempt() {
             Err(Errno(libc::EINTR)) => {}
             Err(Errno::EAGAIN) => {
                 if again && side == Side::Write && full_yet_writable(fd) {
                     file.pause(deadline)?;
                 } else {
-                    file.wait(side.alone(), [tried; 2], deadline)?;
+                    file.wait(side.alone(), [seen; 2], deadline)?;
                 }
                 again = true;
             }
@@ -187,40 +188,6 @@ fn full_yet_writable(fd: i32) -> bool {
     fd::ready(fd, libc::POLLOUT).is_ok()
 }
 
-/// Reads `wanted` bytes at most, by [`until_done`]. After a read that took all
-/// that a stream had, the next one most likely finds nothing: it asks for word
-/// of more first, which saves a try in vain.
-///
-/// Errors: as [`until_done`].
-#[inline]
-pub(super) fn until_read(
-    fd: i32,
-    wanted: usize,
-    deadline: i64,
-    attempt: impl FnMut() -> Result<usize>,
-) -> Result<usize> {
-    if netpoll::known(fd).is_some_and(Desc::take_drained) {
-        await_more(fd, deadline)?;
-    }
-    let n = until_done(fd, Side::Read, deadline, attempt)?;
-    if n > 0
-        && n < wanted
-        && let Some(desc) = netpoll::known(fd)
-    {
-        desc.fell_short(|| net::is_stream(fd));
-    }
-    Ok(n)
-}
-
-/// Waits without a try. Whatever stands against that, the try will tell.
-fn await_more(fd: i32, deadline: i64) -> Result<()> {
-    cancel::check()?;
-    match File::of(fd).wait(Side::Read.alone(), [Tried::Not; 2], deadline) {
-        Err(e @ (Errno(libc::ECANCELED) | CLOSED)) => Err(e),
-        _ => Ok(()),
-    }
-}
-
 /// Does `f` with the file in non-blocking mode, for calls that look at nothing
 /// else, and puts it back into what it was; not where the number is another
 /// file's by then.
@@ -233,21 +200,30 @@ pub(super) fn nonblocking<T>(
 ) -> Result<T> {
     let desc = netpoll::desc(fd)?;
     let file = File::of(fd);
-    let was = fd::set_nonblocking(fd, true)?;
+    let generation = desc.generation();
+    locked(desc, || desc.enter_nonblocking())?;
     let result = f(file);
-    let _inside = Inside::enter();
     // Nobody closes it meanwhile.
+    locked(desc, || {
+        let closed = file.check();
+        if closed.is_ok() {
+            let gone = matches!(result, Err(CLOSED));
+            desc.leave_nonblocking(!gone || desc.generation() == generation);
+        }
+        match closed {
+            Err(e) if result.is_err() => Err(e),
+            _ => result,
+        }
+    })
+}
+
+/// Does `f` with the descriptor locked.
+fn locked<T>(desc: &Desc, f: impl FnOnce() -> T) -> T {
+    let _inside = Inside::enter();
     desc.lock();
-    let closed = file.check();
-    if closed.is_ok() && !was && !matches!(result, Err(CLOSED)) {
-        // It has just worked.
-        let _restored = fd::set_nonblocking(fd, false);
-    }
+    let result = f();
     desc.unlock();
-    match closed {
-        Err(e) if result.is_err() => Err(e),
-        _ => result,
-    }
+    result
 }
 
 /// Closes `fd`; who waits on it gets `EBADF`.
@@ -260,9 +236,10 @@ pub(crate) fn close(fd: i32) -> Result<()> {
     let mut gone = WakeList::new();
     desc.lock();
     desc.close(&mut gone);
+    drop(inside);
+    // Outside: it may linger.
     let closed = fd::close(fd);
     desc.unlock();
-    drop(inside);
     ready_all(gone);
     closed
 }

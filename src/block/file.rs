@@ -128,6 +128,8 @@ fn moved(
                     _ => (to, WRITABLE),
                 };
                 io::wait_file(file, events, deadline)?;
+                from.check()?;
+                to.check()?;
             }
             done => return done,
         }

@@ -5,9 +5,9 @@
 //! call in either mode.
 
 pub(crate) use super::fdwait::close;
-use super::fdwait::{File, nonblocking, until_done, until_read};
+use super::fdwait::{File, nonblocking, until_done};
 use crate::{
-    netpoll::{self, Side, Tried},
+    netpoll::{self, Side},
     os::{
         Errno, Result, fd, net,
         types::{iovec, msghdr, sockaddr, socklen_t},
@@ -44,7 +44,7 @@ pub(crate) unsafe fn read(
     if n == 0 {
         return nothing(fd);
     }
-    until_read(fd, n, deadline, || {
+    until_done(fd, Side::Read, deadline, || {
         // SAFETY: the caller's buffer.
         let done = unsafe { fd::recv(fd, buf, n) };
         if !no_socket(&done) {
@@ -131,12 +131,10 @@ pub(crate) unsafe fn readv(
     iov: &[iovec],
     deadline: i64,
 ) -> Result<usize> {
-    let wanted =
-        iov.iter().map(|part| part.iov_len).fold(0, usize::wrapping_add);
     if iov.iter().all(|part| part.iov_len == 0) {
         return nothing(fd);
     }
-    until_read(fd, wanted, deadline, || {
+    until_done(fd, Side::Read, deadline, || {
         let mut msg = fd::message(iov);
         // SAFETY: the caller's buffers.
         let done = unsafe { fd::recvmsg(fd, &raw mut msg, 0) };
@@ -356,13 +354,13 @@ pub(super) fn wait_file(file: File, events: i32, deadline: i64) -> Result<i32> {
     };
     cancel::check()?;
     loop {
-        let mut tried = [Tried::Not; 2];
-        for (tried, &side) in tried.iter_mut().zip(sides) {
-            *tried = file.trying(side);
+        let mut seen = [None; 2];
+        for (seen, &side) in seen.iter_mut().zip(sides) {
+            *seen = file.trying(side);
         }
         match fd::ready(file.fd, bits) {
             Ok(found) => return Ok(told(found, events)),
-            Err(Errno::EAGAIN) => file.wait(sides, tried, deadline)?,
+            Err(Errno::EAGAIN) => file.wait(sides, seen, deadline)?,
             Err(e) => return Err(e),
         }
     }

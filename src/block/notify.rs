@@ -112,10 +112,9 @@ pub(crate) fn stop(channel: &GmpChan, signo: c_int) -> Result<()> {
 
 /// Makes the bell and the goroutine that listens.
 fn start() -> Result<()> {
-    let bell = epoll::bell()?;
     // Now, and not when there are no more descriptors.
     netpoll::start()?;
-    netpoll::desc(bell)?;
+    let bell = epoll::bell()?;
     // Release: pairs with the handler.
     BELL.store(bell, Release);
     newproc_system(relay, ptr::null_mut(), c"signals").map(drop)

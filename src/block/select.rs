@@ -153,7 +153,7 @@ fn pick(cases: &[Case], ready: usize) -> Option<usize> {
 
 /// A random number below `n`, which is small.
 fn below(n: usize) -> usize {
-    (u64::from(cheaprand()) * n as u64 >> 32) as usize
+    ((u64::from(cheaprand()) * n as u64) >> 32) as usize
 }
 
 /// None seems ready, or somebody else was faster.
@@ -339,9 +339,9 @@ fn leave(all: &All<'_>, records: &[Sudog]) -> Option<usize> {
         let end = (at..records.len()).take_while(same).count() + at;
         if woken != Some(at) || end > at + 1 {
             ch.lock();
-            for i in at..end {
-                ch.queue(all.case(i).op()).remove(&records[i]);
-                woken = woken.or(records[i].woken.get().then_some(i));
+            for (i, sg) in (at..end).zip(&records[at..end]) {
+                ch.queue(all.case(i).op()).remove(sg);
+                woken = woken.or(sg.woken.get().then_some(i));
             }
             ch.unlock();
         }

@@ -579,6 +579,9 @@ pub unsafe extern "C" fn gmp_connect_until(
 /// close(2) itself does not wake them; they are when the number is used again
 /// in a gmp_ call that waits.
 ///
+/// As with close(2), a call on another thread that is just about to try may
+/// find the file that has the number next: let calls end before that is opened.
+///
 /// Returns 0, or a negative errno of close(2). Never waits for others.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_close(fd: c_int) -> c_int {

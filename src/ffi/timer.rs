@@ -68,7 +68,8 @@ pub unsafe extern "C" fn gmp_timer_reset(t: *mut gmp_timer, ns: i64) -> c_int {
 ///
 /// Returns 1 if it was pending: its function does not begin any more, even if
 /// its time had come; 0 if it was not: it was stopped already, or its only run
-/// has begun, which is not waited for; -EINVAL for null. Never blocks.
+/// has begun, which is not waited for; -EINVAL for null. Never blocks. Of a
+/// timer that repeats, one run that was let in just before may still begin.
 ///
 /// # Safety
 /// `t`: null, or a timer.

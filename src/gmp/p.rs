@@ -27,8 +27,8 @@ pub(crate) struct Waking {
     skip: AtomicU32,
     /// owner: how many were not made after the last one
     last_skip: Cell<u32>,
-    /// owner: `futile` of the scheduler at the last one
-    futile: Cell<u32>,
+    /// A thief has taken something since the last one.
+    taken: AtomicBool,
 }
 
 impl Waking {
@@ -38,7 +38,7 @@ impl Waking {
         Self {
             skip: AtomicU32::new(0),
             last_skip: Cell::new(0),
-            futile: Cell::new(0),
+            taken: AtomicBool::new(true),
         }
     }
 
@@ -58,14 +58,20 @@ impl Waking {
         self.skip.store(0, Relaxed);
     }
 
-    /// One is made, by the owner; `futile`: how many woken Ms have found
-    /// nothing so far.
-    pub(crate) fn made(&self, futile: u32) {
-        let in_vain = self.futile.replace(futile) != futile;
-        let skip = match in_vain {
-            true => (self.last_skip.get() * 2 + 1).min(Self::MAX_SKIP),
-            false => 0,
+    /// A thief has taken something: it was worth it.
+    pub(crate) fn worked(&self) {
+        if !self.taken.load(Relaxed) {
+            self.taken.store(true, Relaxed);
+        }
+    }
+
+    /// One is made, by the owner.
+    pub(crate) fn made(&self) {
+        let skip = match self.taken.load(Relaxed) {
+            true => 0,
+            false => (self.last_skip.get() * 2 + 1).min(Self::MAX_SKIP),
         };
+        self.taken.store(false, Relaxed);
         self.last_skip.set(skip);
         self.skip.store(skip, Relaxed);
     }

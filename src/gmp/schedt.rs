@@ -53,8 +53,6 @@ pub(crate) struct Sched {
     pub npidle: AtomicI32,
     /// Ms that look for work (Go's nmspinning).
     pub nmspinning: AtomicI32,
-    /// How often one of them has found nothing.
-    pub futile: AtomicU32,
     /// Somebody wants the world stopped.
     pub gcwaiting: AtomicBool,
     pub stopnote: Note,
@@ -102,7 +100,6 @@ pub(crate) static SCHED: Sched = Sched {
     runqsize: AtomicU32::new(0),
     npidle: AtomicI32::new(0),
     nmspinning: AtomicI32::new(0),
-    futile: AtomicU32::new(0),
     gcwaiting: AtomicBool::new(false),
     stopnote: Note::new(),
     sysmonwait: AtomicU32::new(sysmonwait::AWAKE),

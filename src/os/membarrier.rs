@@ -8,7 +8,7 @@ use super::{
     clock::usleep,
     errno::{Errno, KeepErrno, Result},
 };
-use crate::base::barrier::{fences, use_fences};
+use crate::base::barrier::{settle, settled, use_fences};
 use core::{
     ffi::c_int,
     sync::atomic::{Ordering::SeqCst, fence},
@@ -30,12 +30,13 @@ pub(crate) fn register() -> Result<()> {
 /// this returns; those that do not run have executed one when they stopped.
 /// Where that cannot be had, the hot side has fences from now on.
 pub(crate) fn everywhere() {
-    if !fences() && barrier().is_err() {
+    if !settled() && barrier().is_err() {
         // Not registered yet, perhaps, or refused from now on.
         let _refused = register();
         if barrier().is_err() {
             use_fences();
             usleep(ARRIVAL);
+            settle();
         }
     }
     fence(SeqCst);

@@ -99,12 +99,6 @@ pub(crate) fn listens(fd: i32) -> bool {
     get(fd, libc::SO_ACCEPTCONN) == Some(1)
 }
 
-/// Whether `fd` is a socket whose bytes come as a stream.
-pub(crate) fn is_stream(fd: i32) -> bool {
-    let _keep = KeepErrno::new();
-    get(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM)
-}
-
 fn get(fd: i32, name: c_int) -> Option<c_int> {
     let mut value: c_int = 0;
     let mut len = size_of::<c_int>() as socklen_t;

@@ -147,6 +147,7 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
     // SAFETY: OwnedP holds pp, whose queue is empty, so half of another fits.
     let n = unsafe { victim.runq.steal_into(&pp.runq) };
     if n > 0 {
+        victim.waking.worked();
         return runqget(pp);
     }
     // Relaxed: taken by the swap below.
@@ -167,8 +168,11 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
         .runnext
         .compare_exchange(seen, ptr::null_mut(), AcqRel, Relaxed)
         .ok()
-        // SAFETY: not null, see above; queues hold type-stable Gs.
-        .map(|gp| unsafe { &*gp })
+        .map(|gp| {
+            victim.waking.worked();
+            // SAFETY: not null, see above; queues hold type-stable Gs.
+            unsafe { &*gp }
+        })
 }
 
 /// A number that differs from P to P and from call to call (xorshift).
@@ -224,10 +228,6 @@ fn last_look(mp: &'static M, pp: OwnedP) -> Option<(OwnedP, &'static G)> {
         mp.spinning.set(true);
         SCHED.nmspinning.fetch_add(1, SeqCst);
         return None;
-    }
-    if was_spinning {
-        // Relaxed: a measure.
-        SCHED.futile.fetch_add(1, Relaxed);
     }
     if keep_time(mp) {
         return None;

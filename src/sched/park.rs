@@ -27,7 +27,7 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED,
+        G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, RUNQ, SCHED,
         casgstatus, generation_of, gflag,
         parkword::{Cause, Fire, Ticket, WaitKind},
         wait::WakeList,
@@ -46,6 +46,9 @@ use core::{
 pub(crate) const FOREVER: i64 = i64::MAX;
 /// Every so often the scheduler looks at the global queue and the timers.
 pub(crate) const TICK: u32 = 61;
+
+/// A global queue longer than this is not served well enough by the way.
+const LONG: u32 = 4 * RUNQ as u32;
 
 /// How a goroutine waits.
 #[derive(Clone, Copy)]
@@ -352,9 +355,9 @@ fn yield_worth(pp: OwnedP) -> bool {
 /// The hook of gosched: behind the others of this P, or of all.
 fn yield_hook(gp: &'static G, _arg: usize) -> HookResult {
     match owned_p(this_m()) {
-        // Relaxed: a hint. Behind those who wait for all, or it would pass
-        // them each time.
-        Some(pp) if SCHED.runqsize.load(Relaxed) == 0 => {
+        // Relaxed: a hint. Where many wait for all Ps, behind them: else it
+        // would pass them each time.
+        Some(pp) if SCHED.runqsize.load(Relaxed) <= LONG => {
             runqput(pp, gp, false);
         }
         _ => {

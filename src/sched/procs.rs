@@ -131,7 +131,7 @@ pub(crate) fn wakep_for(pp: OwnedP) {
         return;
     }
     if partner {
-        pp.waking.made(SCHED.futile.load(Relaxed));
+        pp.waking.made();
     }
     wakep_slow();
 }
