@@ -104,6 +104,22 @@ static void newcomers_run(gmp_fn busy, gmp_fn partner, void *arg)
         CHECK_OK(gmp_join(b));
 }
 
+static void nothing(void *arg)
+{
+}
+
+/* Whoever starts more than fit a P's queue and yields comes behind them, and
+ * not behind a few of them. */
+static void start_and_yield(void *arg)
+{
+    for (int round = 0; round < 60; round++) {
+        for (int i = 0; i < 1000; i++)
+            CHECK_OK(gmp_go(nothing, NULL));
+        gmp_yield();
+        CHECK(gmp_num_goroutines() < 10000);
+    }
+}
+
 int test_main(int argc, char **argv)
 {
     struct pair pair = {gmp_chan_make(sizeof(int), 0),
@@ -114,5 +130,6 @@ int test_main(int argc, char **argv)
     newcomers_run(ping, pong, &pair);
     newcomers_run(yield_all_the_time, yield_all_the_time, NULL);
     newcomers_run(checkpoint_all_the_time, NULL, NULL);
+    CHECK_OK(gmp_join(spawn(start_and_yield, NULL)));
     return 0;
 }
