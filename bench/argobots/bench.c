@@ -8,7 +8,7 @@
  *
  * It has no channels, timers or I/O; skynet here forks and joins instead, and
  * a million ULTs park on an eventual. Streams without work poll for it. */
-#include "../libdill/peer.h"
+#include "../peer.h"
 
 #include <abt.h>
 #include <pthread.h>

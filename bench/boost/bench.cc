@@ -7,7 +7,7 @@
 //
 // It has no select and no I/O, and a thread that is not a worker cannot start
 // a fiber on one.
-#include "../libdill/peer.h"
+#include "../peer.h"
 
 #include <atomic>
 #include <boost/fiber/algo/work_stealing.hpp>

@@ -8,7 +8,7 @@
  *
  * Only with one worker. Skynet, a million parked and 100,000 sleepers are not
  * here: each takes neco's trees of coroutines between 20 and 100 s. */
-#include "../libdill/peer.h"
+#include "../peer.h"
 #include "chan.h"
 
 #include <neco.h>

@@ -1,5 +1,5 @@
 /* neco's channels: two coroutines in turn; queues; select. */
-#include "../libdill/peer.h"
+#include "../peer.h"
 #include "chan.h"
 
 #include <neco.h>
