@@ -127,13 +127,14 @@ impl Ticker {
     }
 
     /// Fires `ns` from now, and then as often as it did. Nothing of an earlier
-    /// arming begins any more.
-    pub(crate) fn reset(&self, ns: i64) {
+    /// arming begins any more. Whether its function is under way.
+    pub(crate) fn reset(&self, ns: i64) -> bool {
         let _inside = Inside::enter();
         let mut state = self.state.lock();
         state.launched = false;
         state.again = false;
         self.arm(&mut state, nanotime().saturating_add(ns.max(0)));
+        state.running
     }
 
     /// Under the lock: fires at `when`. The caller is inside.

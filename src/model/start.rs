@@ -37,8 +37,8 @@ impl Ticker {
     }
 
     /// Fires next in `ns`.
-    pub fn reset(&self, ns: i64) {
-        self.t().reset(ns);
+    pub fn reset(&self, ns: i64) -> bool {
+        self.t().reset(ns)
     }
 
     /// Stops it and frees it.
