@@ -39,15 +39,31 @@ gmprt_tls_g:
 	save	r15
 .endm
 
-// Leaves through the frame at rsp.
-.macro resume
+// Takes the registers from the frame at rsp; the resume pc is left.
+.macro take_registers
 	restore	r15
 	restore	r14
 	restore	r13
 	restore	r12
 	restore	rbx
 	restore	rbp
+.endm
+
+// Leaves through the frame at rsp.
+.macro resume
+	take_registers
 	ret
+.endm
+
+// From here on rsp is at such a frame, from whatever it was at before.
+.macro at_frame
+	.cfi_def_cfa_offset 56
+	.cfi_rel_offset r15, 0
+	.cfi_rel_offset r14, 8
+	.cfi_rel_offset r13, 16
+	.cfi_rel_offset r12, 24
+	.cfi_rel_offset rbx, 32
+	.cfi_rel_offset rbp, 40
 .endm
 
 // gswitch(from: *mut usize, to: usize, g: *const G)
@@ -75,13 +91,7 @@ func gogo
 	get_tls	rax
 	mov	fs:[rax], rsi
 	mov	rsp, rdi		// from here on we are on g's stack
-	.cfi_def_cfa_offset 56
-	.cfi_rel_offset r15, 0
-	.cfi_rel_offset r14, 8
-	.cfi_rel_offset r13, 16
-	.cfi_rel_offset r12, 24
-	.cfi_rel_offset rbx, 32
-	.cfi_rel_offset rbp, 40
+	at_frame
 	resume
 endfunc gogo
 
@@ -217,20 +227,9 @@ func goleave
 	get_tls	rax
 	mov	fs:[rax], rsi
 	mov	rsp, rdi		// from here on we are on g's stack
-	.cfi_def_cfa_offset 56
-	.cfi_rel_offset r15, 0
-	.cfi_rel_offset r14, 8
-	.cfi_rel_offset r13, 16
-	.cfi_rel_offset r12, 24
-	.cfi_rel_offset rbx, 32
-	.cfi_rel_offset rbp, 40
+	at_frame
 	.cfi_rel_offset rip, 48
-	restore	r15
-	restore	r14
-	restore	r13
-	restore	r12
-	restore	rbx
-	restore	rbp
+	take_registers
 	pop	rcx
 	.cfi_adjust_cfa_offset -8
 	.cfi_register rip, rcx

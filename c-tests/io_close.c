@@ -100,6 +100,22 @@ static void take_number(int fd)
     CHECK_OK(close(next));
 }
 
+/* Closes what a call wants in non-blocking mode, at once or a little later,
+ * and gives its number to the next file, whose mode stays as it is. */
+static void close_while_called(struct waiter *w, int round, gmp_fn call)
+{
+    begin(&w->party, round % 2, call, w);
+    /* That it is so tells that the call is under way. */
+    AWAIT(get_mode(w->fd) & O_NONBLOCK);
+    if (round / 2 % 2)
+        CHECK_OK(gmp_sleep(MS(1)));
+    CHECK_OK(gmp_close(w->fd));
+    take_number(w->fd);
+    finish(&w->party);
+    CHECK_EQ(get_mode(w->fd) & O_NONBLOCK, O_NONBLOCK);
+    CHECK_OK(gmp_close(w->fd));
+}
+
 /* A socket that is closed while it connects leaves its mode to nobody. */
 static void closed_connections_change_nothing(void)
 {
@@ -115,17 +131,8 @@ static void closed_connections_change_nothing(void)
         struct waiter w = {.how = clients[0]};
 
         w.fd = renumber(socket(AF_INET, SOCK_STREAM, 0));
-        begin(&w.party, i % 2, connect_for_ever, &w);
-        /* That it is so tells that the call is under way. */
-        AWAIT(get_mode(w.fd) & O_NONBLOCK);
-        if (i / 2 % 2)
-            CHECK_OK(gmp_sleep(MS(1)));
-        CHECK_OK(gmp_close(w.fd));
-        take_number(w.fd);
-        finish(&w.party);
+        close_while_called(&w, i, connect_for_ever);
         CHECK_EQ(w.result, -EBADF);
-        CHECK_EQ(get_mode(w.fd) & O_NONBLOCK, O_NONBLOCK);
-        CHECK_OK(gmp_close(w.fd));
     }
     for (int i = 0; i < 8; i++)
         CHECK_OK(gmp_close(clients[i]));
@@ -150,18 +157,10 @@ static void closed_receivers_change_nothing(void)
 
         fill(&e);
         w.fd = renumber(e.in);
-        begin(&w.party, i % 2, send_for_ever, &w);
-        AWAIT(get_mode(w.fd) & O_NONBLOCK);
-        if (i / 2 % 2)
-            CHECK_OK(gmp_sleep(MS(1)));
-        CHECK_OK(gmp_close(w.fd));
-        take_number(w.fd);
-        finish(&w.party);
-        /* Or it had not even begun, and sent it to the next file. */
+        close_while_called(&w, i, send_for_ever);
+        /* Or it was just about to try, and found the next file. */
         if (w.result != 100)
             CHECK_EQ(w.result, -EBADF);
-        CHECK_EQ(get_mode(w.fd) & O_NONBLOCK, O_NONBLOCK);
-        CHECK_OK(gmp_close(w.fd));
         CHECK_OK(gmp_close(e.out));
     }
     CHECK_OK(gmp_close(file));

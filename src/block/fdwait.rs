@@ -31,25 +31,31 @@ const SOON_NS: i64 = 1_000_000;
 #[derive(Clone, Copy)]
 pub(super) struct File {
     pub fd: i32,
+    /// None where nobody had asked for it yet.
+    desc: Option<&'static Desc>,
     /// How often the number had been closed by then.
     closes: u32,
 }
 
 impl File {
+    #[inline]
     pub(super) fn of(fd: i32) -> Self {
-        Self { fd, closes: closes(fd) }
+        let desc = netpoll::known(fd);
+        Self { fd, desc, closes: desc.map_or(0, Desc::closes) }
     }
 
     /// Errors: `EBADF` once `gmp_close` has closed it.
     pub(super) fn check(self) -> Result<()> {
-        if closes(self.fd) == self.closes { Ok(()) } else { Err(CLOSED) }
+        let desc = self.desc.or_else(|| netpoll::known(self.fd));
+        let same = desc.map_or(0, Desc::closes) == self.closes;
+        if same { Ok(()) } else { Err(CLOSED) }
     }
 
     /// A try is about to begin: the edges of that side so far, if anybody may
     /// have waited.
     #[inline]
     pub(super) fn trying(self, side: Side) -> Option<u32> {
-        netpoll::known(self.fd).map(|desc| desc.edges(side))
+        self.desc.map(|desc| desc.edges(side))
     }
 
     /// Waits for any of `sides` until there is reason to try again; `seen`
@@ -69,7 +75,7 @@ impl File {
             return Err(Errno(libc::ETIMEDOUT));
         }
         netpoll::start()?;
-        let desc = netpoll::desc(self.fd)?;
+        let desc = self.desc.map_or_else(|| netpoll::desc(self.fd), Ok)?;
         let inside = Inside::enter();
         let mut gone = WakeList::new();
         desc.lock();
@@ -98,11 +104,6 @@ impl File {
         park::sleep_until(soon.min(deadline))?;
         self.check()
     }
-}
-
-/// How often `gmp_close` has closed a number.
-fn closes(fd: i32) -> u32 {
-    netpoll::known(fd).map_or(0, Desc::closes)
 }
 
 /// [`File::wait`], under the lock of `desc`, which goes once the goroutine is

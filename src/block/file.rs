@@ -120,6 +120,8 @@ fn moved(
 ) -> Result<usize> {
     cancel::check()?;
     loop {
+        from.check()?;
+        to.check()?;
         match attempt() {
             Err(Errno(libc::EINTR)) => {}
             Err(Errno::EAGAIN) => {
@@ -128,8 +130,6 @@ fn moved(
                     _ => (to, WRITABLE),
                 };
                 io::wait_file(file, events, deadline)?;
-                from.check()?;
-                to.check()?;
             }
             done => return done,
         }

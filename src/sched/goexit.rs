@@ -23,8 +23,8 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, Hook, HookResult, INLINE_ARGS, M, MKind, OwnedP, SCHED,
-        casgstatus, gflag, offsets::GOSTART_SPACE,
+        G, GStatus, Hook, HookResult, INLINE_ARGS, M, OwnedP, casgstatus,
+        gflag, offsets::GOSTART_SPACE,
     },
     stack,
 };
@@ -43,21 +43,9 @@ pub(crate) extern "C" fn goexit1() -> ! {
     context::save(gp, mp);
     casgstatus(gp, GStatus::Running, GStatus::Dead);
     match owned_p(mp) {
-        Some(pp) if may_go_on(mp, pp) => go_on(gp, mp, pp),
+        Some(pp) if schedule::may_go_on(mp, pp) => go_on(gp, mp, pp),
         _ => to_g0(gp, mp, OPEN),
     }
-}
-
-/// Whether this M may go on to something of its own choice: nothing wants the
-/// scheduler.
-#[inline(always)]
-fn may_go_on(mp: &M, pp: OwnedP) -> bool {
-    mp.kind.get() == MKind::Worker
-        && mp.lockedg.get().is_null()
-        // Relaxed: hints; schedule looks again.
-        && !SCHED.gcwaiting.load(Relaxed)
-        && !pp.timer_due.load(Relaxed)
-        && !pp.schedtick.load(Relaxed).is_multiple_of(TICK)
 }
 
 /// Goes on to what is next on this P.

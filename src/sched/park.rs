@@ -27,7 +27,7 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, RUNQ, SCHED,
+        G, GStatus, Hook, HookFn, HookResult, M, OwnedP, RUNQ, SCHED,
         casgstatus, generation_of, gflag,
         parkword::{Cause, Fire, Ticket, WaitKind},
         wait::WakeList,
@@ -184,13 +184,7 @@ fn park_hook(gp: &'static G, arg: usize) -> HookResult {
 
 /// What runs next on this P, if it can be switched to right here.
 fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
-    if mp.kind.get() != MKind::Worker
-        || !mp.lockedg.get().is_null()
-        // Relaxed: a hint; schedule looks again.
-        || SCHED.gcwaiting.load(Relaxed)
-        || pp.schedtick.load(Relaxed).is_multiple_of(TICK)
-        || pp.timer_due.load(Relaxed)
-    {
+    if !schedule::may_go_on(mp, pp) {
         return None;
     }
     let gp = schedule::runqget(pp)?;

@@ -160,6 +160,18 @@ fn put_back_nextg(mp: &M) {
     }
 }
 
+/// Whether this M may go on to something of its own choice: nothing wants the
+/// scheduler.
+#[inline(always)]
+pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
+    mp.kind.get() == MKind::Worker
+        && mp.lockedg.get().is_null()
+        // Relaxed: hints; schedule looks again.
+        && !SCHED.gcwaiting.load(Relaxed)
+        && !pp.timer_due.load(Relaxed)
+        && !pp.schedtick.load(Relaxed).is_multiple_of(TICK)
+}
+
 /// Takes what runs next on this P: `runnext`, unless it came first too often
 /// in a row while others wait, else the oldest of the queue.
 #[inline(always)]
