@@ -1,6 +1,7 @@
-/* What the programs of the C and C++ peers share: the command line, results,
- * the clock, and what /proc says. Every such program has a table of operations
- * that ends with a null name, and a main that calls find_operation(). */
+/* What the programs of gmprt and of the C and C++ peers share: the command
+ * line, results, the clock, and what /proc says. Every such program has a table
+ * of operations that ends with a null name, and a main that calls
+ * find_operation(). */
 #ifndef PEER_H
 #define PEER_H
 
@@ -38,7 +39,7 @@ struct operation {
 
 static inline void report(const char *metric, double value)
 {
-    printf("%s\t%.4f\n", metric, value);
+    printf("%s\t%.10g\n", metric, value);
     fflush(stdout);
 }
 
@@ -69,6 +70,30 @@ static inline void measure(void (*pass)(long n))
         took = clock_ns() - start;
     } while (took < ENOUGH);
     report("ns", (double)took / (double)rounds);
+}
+
+static void (*one_wave)(long n);
+
+static inline void waves(long n)
+{
+    for (long i = 0; i < n; i += opt.g)
+        one_wave(opt.g);
+}
+
+/* Waves of opt.g coroutines: wave(n) starts n of them and waits for all. */
+static inline void measure_waves(void (*wave)(long n))
+{
+    one_wave = wave;
+    measure(waves);
+}
+
+/* The first million counts: later ones find the stacks of earlier ones. */
+static inline void measure_million(void (*wave)(long n))
+{
+    wave(1000);
+    int64_t start = clock_ns();
+    wave(opt.n);
+    report("ns", (double)(clock_ns() - start) / (double)opt.n);
 }
 
 /* The sum of 1 to n. */
@@ -106,6 +131,38 @@ static inline long mappings(void)
         lines += c == '\n';
     fclose(maps);
     return lines;
+}
+
+/* A tree with opt.n leaves; skynet_of(n) builds one with n, and sums it up. */
+static inline void measure_skynet(void (*skynet_of)(long leaves))
+{
+    skynet_of(opt.g * opt.g);
+    int64_t start = clock_ns();
+    skynet_of(opt.n);
+    report("s", (double)(clock_ns() - start) / 1e9);
+    report("MiB", (double)proc_status("VmHWM") / 1024);
+}
+
+/* What the process has before opt.n coroutines are started, which park. */
+struct footprint {
+    long kib, maps;
+    int64_t time;
+};
+
+static inline struct footprint footprint(void)
+{
+    long kib = memory_kib(), maps = mappings();
+    struct footprint now = {kib, maps, clock_ns()};
+    return now;
+}
+
+/* What each of them has taken since then, now that all are parked. */
+static inline void report_parked(struct footprint before)
+{
+    double n = (double)opt.n;
+    report("ns", (double)(clock_ns() - before.time) / n);
+    report("bytes", (double)(memory_kib() - before.kib) * 1024 / n);
+    report("mappings", (double)(mappings() - before.maps));
 }
 
 static inline double cpu_seconds(void)

@@ -69,7 +69,8 @@ def sources(pattern: str) -> list[str]:
 def compile_to(target: Path, command: list[str], made_of: list[str]) -> str:
     """Runs `command -o target` where it was another command last time, or the
     sources or headers are newer."""
-    inputs = [*made_of, *sources("*/*.h"), str(ROOT / "include" / "gmp.h")]
+    headers = [*sources("*.h"), *sources("*/*.h")]
+    inputs = [*made_of, *headers, str(ROOT / "include" / "gmp.h")]
     newest = max(os.path.getmtime(f) for f in inputs)
     made_by = target.with_name(f"{target.name}.command")
     line = shlex.join(command)

@@ -77,23 +77,14 @@ static void wave(long n)
     check(count == n, "number of runs");
 }
 
-static void waves(long n)
-{
-    for (long i = 0; i < n; i += opt.g)
-        wave(opt.g);
-}
-
 static void spawn_waves(void)
 {
-    measure(waves);
+    measure_waves(wave);
 }
 
 static void spawn_million(void)
 {
-    wave(1000);
-    int64_t start = clock_ns();
-    wave(opt.n);
-    report("ns", (double)(clock_ns() - start) / (double)opt.n);
+    measure_million(wave);
 }
 
 static void one_by_one_in(ABT_pool pool, long n)
@@ -225,11 +216,7 @@ static void skynet_of(long leaves)
 
 static void skynet(void)
 {
-    skynet_of(opt.g * opt.g);
-    int64_t start = clock_ns();
-    skynet_of(opt.n);
-    report("s", (double)(clock_ns() - start) / 1e9);
-    report("MiB", (double)proc_status("VmHWM") / 1024);
+    measure_skynet(skynet_of);
 }
 
 static atomic_long released;
@@ -246,15 +233,12 @@ static void parked_million(void)
     ABT_eventual never;
     ABT_thread *threads = malloc((size_t)opt.n * sizeof *threads);
     ABT_eventual_create(0, &never);
-    long kib = memory_kib(), maps = mappings();
-    int64_t start = clock_ns();
+    struct footprint before = footprint();
     for (long i = 0; i < opt.n; i++)
         spawn(own_pool(), parker, never, &threads[i]);
     while (count < opt.n)
         ABT_thread_yield();
-    report("ns", (double)(clock_ns() - start) / (double)opt.n);
-    report("bytes", (double)(memory_kib() - kib) * 1024 / (double)opt.n);
-    report("mappings", (double)(mappings() - maps));
+    report_parked(before);
     ABT_eventual_set(never, NULL, 0);
     for (long i = 0; i < opt.n; i++)
         ABT_thread_free(&threads[i]);

@@ -77,23 +77,14 @@ static void wave(long n)
     check(count == n, "number of runs");
 }
 
-static void waves(long n)
-{
-    for (long i = 0; i < n; i += opt.g)
-        wave(opt.g);
-}
-
 static void spawn_waves()
 {
-    measure(waves);
+    measure_waves(wave);
 }
 
 static void spawn_million()
 {
-    wave(1000);
-    int64_t start = clock_ns();
-    wave(opt.n);
-    report("ns", double(clock_ns() - start) / double(opt.n));
+    measure_million(wave);
 }
 
 static void one_by_one(long n)
@@ -162,33 +153,29 @@ static void buffered()
 static fibers::mutex lock; // of counter
 static long counter;
 
-static void mutex_pass(long n)
+template <class Function> static void lock_all(long n, Function inside)
 {
     counter = 0;
     run_all(
-        [each = n / opt.g] {
+        [each = n / opt.g, inside] {
             for (long left = each; left > 0; left--) {
                 std::lock_guard<fibers::mutex> guard(lock);
                 counter++;
+                inside();
             }
         },
         opt.g);
     check(counter == n, "the counter");
 }
 
+static void mutex_pass(long n)
+{
+    lock_all(n, [] {});
+}
+
 static void mutex_yield_pass(long n)
 {
-    counter = 0;
-    run_all(
-        [each = n / opt.g] {
-            for (long left = each; left > 0; left--) {
-                std::lock_guard<fibers::mutex> guard(lock);
-                counter++;
-                boost::this_fiber::yield();
-            }
-        },
-        opt.g);
-    check(counter == n, "the counter");
+    lock_all(n, [] { boost::this_fiber::yield(); });
 }
 
 static void mutex()
@@ -232,11 +219,7 @@ static void skynet_of(long leaves)
 
 static void skynet()
 {
-    skynet_of(opt.g * opt.g);
-    int64_t start = clock_ns();
-    skynet_of(opt.n);
-    report("s", double(clock_ns() - start) / 1e9);
-    report("MiB", double(proc_status("VmHWM")) / 1024);
+    measure_skynet(skynet_of);
 }
 
 static void parked_million()
@@ -245,8 +228,7 @@ static void parked_million()
     std::vector<fibers::fiber> all;
     std::atomic<long> arrived(0);
     all.reserve(opt.n);
-    long kib = memory_kib(), maps = mappings();
-    int64_t start = clock_ns();
+    struct footprint before = footprint();
     for (long i = 0; i < opt.n; i++)
         all.push_back(spawn([&never, &arrived] {
             long x;
@@ -255,9 +237,7 @@ static void parked_million()
         }));
     while (arrived < opt.n)
         boost::this_fiber::yield();
-    report("ns", double(clock_ns() - start) / double(opt.n));
-    report("bytes", double(memory_kib() - kib) * 1024 / double(opt.n));
-    report("mappings", double(mappings() - maps));
+    report_parked(before);
     never.close();
     for (auto &fiber : all)
         fiber.join();

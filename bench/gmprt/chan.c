@@ -19,12 +19,6 @@ static void unref_chans(long count)
         gmp_chan_unref(chans[i]);
 }
 
-/* The sum of 1 to n. */
-static long triangle(long n)
-{
-    return n * (n + 1) / 2;
-}
-
 static void ponger(void *arg)
 {
     long x;

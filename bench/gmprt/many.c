@@ -1,9 +1,6 @@
 /* A million goroutines at once: as a tree, parked; and sleepers. */
 #include "bench.h"
 
-#include <stdio.h>
-#include <sys/resource.h>
-
 static gmp_waitgroup ended = GMP_WAITGROUP_INIT;
 
 struct node { /* holds a reference to its channel */
@@ -48,11 +45,7 @@ static void skynet_of(long leaves)
 
 void skynet(void)
 {
-    skynet_of(opt.g * opt.g);
-    int64_t start = gmp_now();
-    skynet_of(opt.n);
-    report("s", (double)(gmp_now() - start) / 1e9);
-    report("MiB", (double)proc_status("VmHWM") / 1024);
+    measure_skynet(skynet_of);
 }
 
 static gmp_waitgroup arrived = GMP_WAITGROUP_INIT;
@@ -64,35 +57,16 @@ static void parker(void *never)
     gmp_waitgroup_done(&ended);
 }
 
-static long memory(void) /* KiB */
-{
-    return proc_status("VmRSS") + proc_status("VmPTE");
-}
-
-static long mappings(void)
-{
-    FILE *maps = fopen("/proc/self/maps", "r");
-    long lines = 0;
-    check(maps != NULL, "no /proc/self/maps");
-    for (int c; (c = getc_unlocked(maps)) != EOF;)
-        lines += c == '\n';
-    fclose(maps);
-    return lines;
-}
-
 void parked_million(void)
 {
     gmp_chan *never = gmp_chan_make(0, 0);
-    long kib = memory(), maps = mappings();
     gmp_waitgroup_add(&arrived, opt.n);
     gmp_waitgroup_add(&ended, opt.n);
-    int64_t start = gmp_now();
+    struct footprint before = footprint();
     for (long i = 0; i < opt.n; i++)
         go(parker, never);
     gmp_waitgroup_wait(&arrived);
-    report("ns", (double)(gmp_now() - start) / (double)opt.n);
-    report("bytes", (double)(memory() - kib) * 1024 / (double)opt.n);
-    report("mappings", (double)(mappings() - maps));
+    report_parked(before);
     gmp_chan_close(never);
     gmp_waitgroup_wait(&ended);
     gmp_chan_unref(never);
@@ -106,22 +80,13 @@ static void sleeper(void *arg)
     uint64_t random = (uint64_t)(uintptr_t)arg;
     long done = 0;
     for (; done < opt.n; done++) {
-        random = random * 6364136223846793005 + 1442695040888963407;
-        int64_t us = 10000 + (int64_t)((random >> 33) % 90000);
-        int64_t due = gmp_after_ns(us * 1000);
-        gmp_sleep(us * 1000);
+        int64_t ns = next_sleep_us(&random) * 1000;
+        int64_t due = gmp_after_ns(ns);
+        gmp_sleep(ns);
         check(gmp_now() >= due, "woken too early");
     }
     atomic_fetch_add(&sleeps, done);
     gmp_waitgroup_done(&ended);
-}
-
-static double cpu_seconds(void)
-{
-    struct rusage use;
-    getrusage(RUSAGE_SELF, &use);
-    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
 }
 
 void sleepers(void)

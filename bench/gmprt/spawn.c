@@ -19,24 +19,14 @@ static void wave(long n)
     check(gmp_waitgroup_wait(&ended) == 0, "wait for a wave");
 }
 
-static void waves(long n)
-{
-    for (long i = 0; i < n; i += opt.g)
-        wave(opt.g);
-}
-
 void spawn_waves(void)
 {
-    measure(waves);
+    measure_waves(wave);
 }
 
-/* The first million counts: later ones find the stacks of earlier ones. */
 void spawn_million(void)
 {
-    wave(1000);
-    int64_t start = gmp_now();
-    wave(opt.n);
-    report("ns", (double)(gmp_now() - start) / (double)opt.n);
+    measure_million(wave);
 }
 
 static void increment(void *count)

@@ -2,63 +2,31 @@
  * wake-ups of an idle process, a server. */
 #include "bench.h"
 
-#include <dirent.h>
-#include <err.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
-
-static const int64_t MS = 1000 * 1000, SECOND = 1000 * 1000 * 1000;
-
 static gmp_waitgroup ended = GMP_WAITGROUP_INIT;
 static atomic_bool stop;
 
-/* Sleeps a millisecond again and again; the longest time that took. */
-static void ticker(void *worst)
+static void ticker(void *gaps)
 {
-    int64_t last = gmp_now();
+    tick(gaps);
     while (!stop) {
         gmp_sleep(MS);
-        int64_t now = gmp_now();
-        if (now - last > *(int64_t *)worst)
-            *(int64_t *)worst = now - last;
-        last = now;
+        tick(gaps);
     }
     gmp_waitgroup_done(&ended);
 }
 
 static void stall(void (*blocker)(void))
 {
-    int64_t worst = 0;
+    struct gaps gaps = {0, 0};
     gmp_waitgroup_add(&ended, 1);
-    go(ticker, &worst);
+    go(ticker, &gaps);
     gmp_sleep(100 * MS);
-    int64_t start = gmp_now();
+    int64_t start = clock_ns();
     blocker();
-    check(gmp_now() - start >= SECOND, "the blocker was too short");
+    check(clock_ns() - start >= SECOND, "the blocker was too short");
     stop = true;
     gmp_waitgroup_wait(&ended);
-    report("ms", (double)worst / (double)MS);
-}
-
-static void sleep_in_c(void)
-{
-    nanosleep(&(struct timespec){1, 0}, NULL);
-}
-
-static void burn_in_c(void)
-{
-    struct timespec start, now;
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    do {
-        for (volatile int i = 0; i < 10000; i++)
-            ;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    } while ((now.tv_sec - start.tv_sec) * SECOND + now.tv_nsec -
-                 start.tv_nsec < SECOND);
+    report("ms", (double)gaps.worst / (double)MS);
 }
 
 void stall_sleep(void)
@@ -69,37 +37,6 @@ void stall_sleep(void)
 void stall_burn(void)
 {
     stall(burn_in_c);
-}
-
-/* Adds up the two context switch counters of a thread's status file. */
-static long switches_in(const char *path)
-{
-    FILE *status = fopen(path, "r");
-    char line[256];
-    long sum = 0;
-    while (status != NULL && fgets(line, sizeof line, status)) {
-        char *name = strstr(line, "voluntary_ctxt_switches:");
-        if (name != NULL)
-            sum += atol(strchr(name, ':') + 1);
-    }
-    if (status != NULL)
-        fclose(status);
-    return sum;
-}
-
-/* The context switches of all threads so far. */
-static long switches(void)
-{
-    DIR *tasks = opendir("/proc/self/task");
-    char path[300];
-    long sum = 0;
-    check(tasks != NULL, "no /proc/self/task");
-    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
-        snprintf(path, sizeof path, "/proc/self/task/%s/status", task->d_name);
-        sum += switches_in(path);
-    }
-    closedir(tasks);
-    return sum;
 }
 
 static void park_for_ever(void *never)

@@ -75,23 +75,14 @@ static void wave(long n)
     check(count == n, "number of runs");
 }
 
-static void waves(long n)
-{
-    for (long i = 0; i < n; i += opt.g)
-        wave(opt.g);
-}
-
 static void spawn_waves(void)
 {
-    measure(waves);
+    measure_waves(wave);
 }
 
 static void spawn_million(void)
 {
-    wave(1000);
-    int64_t start = clock_ns();
-    wave(opt.n);
-    report("ns", (double)(clock_ns() - start) / (double)opt.n);
+    measure_million(wave);
 }
 
 /* A bundle of one is what libdill can join. */
@@ -199,16 +190,13 @@ static void parked_million(void)
     int ends[2], group = bundle();
     long arrived = 0, released = 0;
     chmake(ends);
-    long kib = memory_kib(), maps = mappings();
-    int64_t start = clock_ns();
+    struct footprint before = footprint();
     char *stacks = make_stacks(opt.n);
     for (long i = 0; i < opt.n; i++)
         check(bundle_go_mem(group, parker(ends[0], &arrived, &released),
                             stacks + i * STACK, STACK) == 0, "go");
     check(arrived == opt.n, "number parked");
-    report("ns", (double)(clock_ns() - start) / (double)opt.n);
-    report("bytes", (double)(memory_kib() - kib) * 1024 / (double)opt.n);
-    report("mappings", (double)(mappings() - maps));
+    report_parked(before);
     chdone(ends[1]);
     wait_for(group);
     check(released == opt.n, "number released");

@@ -56,23 +56,14 @@ static void wave(long n)
     neco_waitgroup_wait(&ended);
 }
 
-static void waves(long n)
-{
-    for (long i = 0; i < n; i += opt.g)
-        wave(opt.g);
-}
-
 static void spawn_waves(void)
 {
-    measure(waves);
+    measure_waves(wave);
 }
 
 static void spawn_million(void)
 {
-    wave(1000);
-    int64_t start = clock_ns();
-    wave(opt.n);
-    report("ns", (double)(clock_ns() - start) / (double)opt.n);
+    measure_million(wave);
 }
 
 static void increment(int argc, void **argv)

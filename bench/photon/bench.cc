@@ -79,17 +79,16 @@ static void *increment(void *)
     return nullptr;
 }
 
-static void waves(long n)
+static void wave(long n)
 {
     count = 0;
-    for (long i = 0; i < n; i += opt.g)
-        run_all(increment, nullptr, opt.g);
+    run_all(increment, nullptr, n);
     check(count == n, "number of runs");
 }
 
 static void spawn_waves()
 {
-    measure(waves);
+    measure_waves(wave);
 }
 
 static void one_by_one(long n)
