@@ -107,6 +107,7 @@ subjects! {
     io_until: MATRIX,
     io_close: MATRIX,
     io_drained: MATRIX,
+    io_trust: MATRIX,
     io_many: SHARED,
     wait_fd: MATRIX,
     net: MATRIX,

@@ -11,12 +11,12 @@ use crate::{
         parkword::WaitKind,
         wait::{Sudog, WakeList},
     },
-    netpoll::{self, Desc, Quiet, Side},
-    os::{Errno, Result, clock::nanotime, fd},
+    netpoll::{self, Desc, Quiet, Side, Trust},
+    os::{Errno, Result, clock::nanotime, fd, net},
     sched::{
         cancel,
-        enter::Inside,
-        park::{self, FOREVER, Wait, gopark, ready_all},
+        enter::{Inside, current_p},
+        park::{self, FOREVER, Wait, gopark, on_goroutine, ready_all},
         timing,
     },
 };
@@ -58,18 +58,28 @@ impl File {
         self.desc.map(|desc| desc.edges(side))
     }
 
-    /// Waits for any of `sides` until there is reason to try again; `seen`
-    /// is from before the last try.
+    /// Waits for any of `sides` until there is reason to try again; with each,
+    /// the edges from before the last try.
     ///
     /// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if it is closed; `EDEADLK`
     /// where the caller may not park; `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`.
     #[cold]
-    pub(super) fn wait(
+    pub(super) fn wait<const N: usize>(
         self,
-        sides: &[Side],
-        seen: [Option<u32>; 2],
+        sides: [(Side, Option<u32>); N],
         deadline: i64,
     ) -> Result<()> {
+        self.wait_with(Trust::None, sides, deadline).map(drop)
+    }
+
+    /// [`File::wait`]; with trust it is instead of the last try, and may return
+    /// without a reason. True: it has waited.
+    fn wait_with<const N: usize>(
+        self,
+        trust: Trust,
+        sides: [(Side, Option<u32>); N],
+        deadline: i64,
+    ) -> Result<bool> {
         let gp = park::current()?;
         if deadline != FOREVER && deadline <= nanotime() {
             return Err(Errno(libc::ETIMEDOUT));
@@ -77,11 +87,15 @@ impl File {
         netpoll::start()?;
         let desc = self.desc.map_or_else(|| netpoll::desc(self.fd), Ok)?;
         let inside = Inside::enter();
+        // What is on trust is looked after while a P is busy.
+        if trust != Trust::None && current_p().is_none() {
+            return Ok(false);
+        }
         let mut gone = WakeList::new();
         desc.lock();
         let quiet = self.check().and_then(|()| {
-            sides.iter().zip(seen).try_fold(true, |quiet, (&side, seen)| {
-                let found = desc.may_wait(side, seen, &mut gone)?;
+            sides.iter().try_fold(true, |quiet, &(side, seen)| {
+                let found = desc.may_wait(side, seen, trust, &mut gone)?;
                 Ok(quiet && found == Quiet::Yes)
             })
         });
@@ -89,9 +103,40 @@ impl File {
             desc.unlock();
             drop(inside);
             ready_all(gone);
-            return quiet.map(drop);
+            return quiet;
         }
-        wait_locked(gp, desc, sides, gone, deadline)
+        let sides = sides.map(|(side, _)| side);
+        wait_locked(gp, desc, sides, gone, deadline).map(|()| true)
+    }
+
+    /// Tries until it goes through, and waits in between. `attempt` is told the
+    /// edges so far. True: it has waited.
+    #[inline]
+    fn try_until<T>(
+        self,
+        side: Side,
+        deadline: i64,
+        mut attempt: impl FnMut(Option<u32>) -> Result<T>,
+    ) -> Result<(T, bool)> {
+        let mut waited = false;
+        loop {
+            let seen = self.trying(side);
+            match attempt(seen) {
+                Err(Errno(libc::EINTR)) => {}
+                Err(Errno::EAGAIN) => {
+                    if waited
+                        && side == Side::Write
+                        && full_yet_writable(self.fd)
+                    {
+                        self.pause(deadline)?;
+                    } else {
+                        self.wait([(side, seen)], deadline)?;
+                    }
+                    waited = true;
+                }
+                done => return done.map(|done| (done, waited)),
+            }
+        }
     }
 
     /// Lets a little time pass where nothing tells when to try again.
@@ -108,19 +153,19 @@ impl File {
 
 /// [`File::wait`], under the lock of `desc`, which goes once the goroutine is
 /// off its stack.
-fn wait_locked(
+fn wait_locked<const N: usize>(
     gp: &'static G,
     desc: &'static Desc,
-    sides: &[Side],
+    sides: [Side; N],
     gone: WakeList,
     deadline: i64,
 ) -> Result<()> {
     let generation = desc.generation();
     let ticket = gp.park.arm(WaitKind::Cancellable);
-    let record = || Sudog::new(gp, ticket, ptr::null_mut());
-    let records = [record(), record()];
-    for (&side, sg) in sides.iter().zip(&records) {
-        desc.enqueue(side, sg);
+    let records =
+        sides.map(|side| (side, Sudog::new(gp, ticket, ptr::null_mut())));
+    for (side, sg) in &records {
+        desc.enqueue(*side, sg);
     }
     ready_all(gone);
     timing::heed_net();
@@ -128,7 +173,7 @@ fn wait_locked(
         ticket,
         unlock: unlock_desc,
         arg: ptr::from_ref(desc).addr(),
-        reason: match sides {
+        reason: match sides[..] {
             [Side::Read] => c"IO wait (read)",
             [Side::Write] => c"IO wait (write)",
             _ => c"IO wait",
@@ -136,8 +181,8 @@ fn wait_locked(
         deadline,
     };
     let cause = gopark(gp, wait);
-    for (&side, sg) in sides.iter().zip(&records) {
-        desc.awake(side, sg, !sg.woken.get());
+    for (side, sg) in &records {
+        desc.awake(*side, sg, !sg.woken.get());
     }
     park::outcome(cause)?;
     // The number may be another file's by now.
@@ -149,6 +194,62 @@ fn unlock_desc(arg: usize) {
     // SAFETY: a Desc, which stays; locked by File::wait.
     let desc = unsafe { &*(arg as *const Desc) };
     desc.unlock();
+}
+
+/// A call on a file, as the file's [`Desc`] is told of it: see
+/// `netpoll::trust`. On a host thread, and where nobody has asked for the Desc
+/// yet, it is told nothing.
+struct Visit {
+    file: File,
+    by: Option<(&'static Desc, u64)>,
+    /// When it began, if it may be on trust.
+    came: Option<u64>,
+}
+
+impl Visit {
+    #[inline]
+    fn begin(fd: i32) -> Self {
+        let file = File::of(fd);
+        let goid = on_goroutine().map(|gp| gp.goid.get());
+        let by = file.desc.zip(goid);
+        let came = by.and_then(|(desc, goid)| desc.come(goid));
+        Self { file, by, came }
+    }
+
+    #[inline]
+    fn end(&self) {
+        if let Some((desc, goid)) = self.by {
+            desc.leave(goid);
+        }
+    }
+
+    /// Waits for what can be read, if the goroutine knows that there is
+    /// nothing. True: it has waited.
+    ///
+    /// Errors: `ECANCELED`; `EBADF` if it is closed.
+    #[inline]
+    fn wait_if_drained(&self, deadline: i64) -> Result<bool> {
+        let known = self
+            .by
+            .zip(self.came)
+            .and_then(|((desc, goid), came)| desc.trust(goid, came));
+        let Some((trust, edges)) = known else { return Ok(false) };
+        let read = [(Side::Read, Some(edges))];
+        match self.file.wait_with(trust, read, deadline) {
+            Ok(waited) => Ok(waited),
+            Err(e @ (CLOSED | Errno(libc::ECANCELED))) => Err(e),
+            // It tries first.
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// It has waited, and its read, after `seen`, left nothing.
+    #[inline]
+    fn drained(&self, seen: Option<u32>) {
+        if let Some(((desc, goid), edges)) = self.by.zip(seen) {
+            desc.drained(goid, edges);
+        }
+    }
 }
 
 /// Tries until it goes through, and waits in between.
@@ -163,23 +264,35 @@ pub(super) fn until_done<T>(
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     cancel::check()?;
-    let file = File::of(fd);
-    let mut again = false;
-    loop {
-        let seen = file.trying(side);
-        match attempt() {
-            Err(Errno(libc::EINTR)) => {}
-            Err(Errno::EAGAIN) => {
-                if again && side == Side::Write && full_yet_writable(fd) {
-                    file.pause(deadline)?;
-                } else {
-                    file.wait(side.alone(), [seen; 2], deadline)?;
-                }
-                again = true;
-            }
-            done => return done,
-        }
+    let visit = Visit::begin(fd);
+    let (done, _) = visit.file.try_until(side, deadline, |_| attempt())?;
+    visit.end();
+    Ok(done)
+}
+
+/// [`until_done`], of a read into `room` bytes.
+#[inline]
+pub(super) fn until_read(
+    fd: i32,
+    room: usize,
+    deadline: i64,
+    mut attempt: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
+    cancel::check()?;
+    let visit = Visit::begin(fd);
+    let waited_before = visit.wait_if_drained(deadline)?;
+    let mut last = None;
+    let once = |seen| {
+        last = seen;
+        attempt()
+    };
+    let (n, waited) = visit.file.try_until(Side::Read, deadline, once)?;
+    if (waited || waited_before) && 0 < n && n < room {
+        visit.drained(last);
+    } else {
+        visit.end();
     }
+    Ok(n)
 }
 
 /// Whether the kernel calls writable what has just refused, as it does a Unix
@@ -233,14 +346,31 @@ fn locked<T>(desc: &Desc, f: impl FnOnce() -> T) -> T {
 pub(crate) fn close(fd: i32) -> Result<()> {
     // Also where nobody has waited yet: somebody may be about to.
     let Ok(desc) = netpoll::desc(fd) else { return fd::close(fd) };
-    let inside = Inside::enter();
     let mut gone = WakeList::new();
+    let inside = Inside::enter();
     desc.lock();
     desc.close(&mut gone);
+    if net::lingers(fd) {
+        desc.unlock();
+        drop(inside);
+        ready_all(gone);
+        return close_slowly(desc, fd);
+    }
     drop(inside);
-    // Outside: it may linger.
+    // Outside: it may take a while for other reasons.
     let closed = fd::close(fd);
     desc.unlock();
     ready_all(gone);
+    closed
+}
+
+/// The rest of [`close`] without the lock: the number is free long before the
+/// call is over, and the next file's.
+#[cold]
+fn close_slowly(desc: &Desc, fd: i32) -> Result<()> {
+    let closed = fd::close(fd);
+    let mut list = WakeList::new();
+    locked(desc, || desc.closed(&mut list));
+    ready_all(list);
     closed
 }

@@ -5,7 +5,7 @@
 //! call in either mode.
 
 pub(crate) use super::fdwait::close;
-use super::fdwait::{File, nonblocking, until_done};
+use super::fdwait::{File, nonblocking, until_done, until_read};
 use crate::{
     netpoll::{self, Side},
     os::{
@@ -44,7 +44,7 @@ pub(crate) unsafe fn read(
     if n == 0 {
         return nothing(fd);
     }
-    until_done(fd, Side::Read, deadline, || {
+    until_read(fd, n, deadline, || {
         // SAFETY: the caller's buffer.
         let done = unsafe { fd::recv(fd, buf, n) };
         if !no_socket(&done) {
@@ -346,22 +346,31 @@ pub(crate) fn wait_fd(fd: i32, events: i32, deadline: i64) -> Result<i32> {
 
 /// [`wait_fd`] in the middle of a call.
 pub(super) fn wait_file(file: File, events: i32, deadline: i64) -> Result<i32> {
-    let (sides, bits): (&[Side], i16) = match events {
-        READABLE => (Side::Read.alone(), libc::POLLIN),
-        WRITABLE => (Side::Write.alone(), libc::POLLOUT),
-        3 => (&[Side::Read, Side::Write], libc::POLLIN | libc::POLLOUT),
-        _ => return Err(Errno::EINVAL),
+    let bits = match events {
+        READABLE => wait_sides(file, [Side::Read], libc::POLLIN, deadline),
+        WRITABLE => wait_sides(file, [Side::Write], libc::POLLOUT, deadline),
+        3 => {
+            let sides = [Side::Read, Side::Write];
+            wait_sides(file, sides, libc::POLLIN | libc::POLLOUT, deadline)
+        }
+        _ => Err(Errno::EINVAL),
     };
+    bits.map(|found| told(found, events))
+}
+
+/// Waits until poll finds any of `bits`, those of `sides`.
+fn wait_sides<const N: usize>(
+    file: File,
+    sides: [Side; N],
+    bits: i16,
+    deadline: i64,
+) -> Result<i16> {
     cancel::check()?;
     loop {
-        let mut seen = [None; 2];
-        for (seen, &side) in seen.iter_mut().zip(sides) {
-            *seen = file.trying(side);
-        }
+        let seen = sides.map(|side| (side, file.trying(side)));
         match fd::ready(file.fd, bits) {
-            Ok(found) => return Ok(told(found, events)),
-            Err(Errno::EAGAIN) => file.wait(sides, seen, deadline)?,
-            Err(e) => return Err(e),
+            Err(Errno::EAGAIN) => file.wait(seen, deadline)?,
+            found => return found,
         }
     }
 }

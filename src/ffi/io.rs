@@ -581,6 +581,8 @@ pub unsafe extern "C" fn gmp_connect_until(
 ///
 /// As with close(2), a call on another thread that is just about to try may
 /// find the file that has the number next: let calls end before that is opened.
+/// Where dup2(2) puts another file there while a goroutine waits in gmp_read,
+/// that one may read from it once, and then get -EBADF.
 ///
 /// Returns 0, or a negative errno of close(2). Never waits for others.
 #[unsafe(no_mangle)]

@@ -99,11 +99,38 @@ pub(crate) fn listens(fd: i32) -> bool {
     get(fd, libc::SO_ACCEPTCONN) == Some(1)
 }
 
-fn get(fd: i32, name: c_int) -> Option<c_int> {
-    let mut value: c_int = 0;
-    let mut len = size_of::<c_int>() as socklen_t;
-    let (at, room) = ((&raw mut value).cast(), &raw mut len);
+/// Whether `fd` is a TCP socket.
+pub(crate) fn is_tcp(fd: i32) -> bool {
+    let _keep = KeepErrno::new();
+    get(fd, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP)
+}
+
+/// How many bytes a socket has to read.
+pub(crate) fn unread(fd: i32) -> usize {
+    let _keep = KeepErrno::new();
+    let mut n: c_int = 0;
     // SAFETY: room for an int.
+    let r = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut n) };
+    if r == 0 { usize::try_from(n).unwrap_or(0) } else { 0 }
+}
+
+/// Whether close(2) of `fd` waits until all is sent, for a while.
+pub(crate) fn lingers(fd: i32) -> bool {
+    let _keep = KeepErrno::new();
+    let none = libc::linger { l_onoff: 0, l_linger: 0 };
+    get_as(fd, libc::SO_LINGER, none)
+        .is_some_and(|found| found.l_onoff != 0 && found.l_linger > 0)
+}
+
+fn get(fd: i32, name: c_int) -> Option<c_int> {
+    get_as(fd, name, 0)
+}
+
+/// An option of a socket, as large as `value`.
+fn get_as<T: Copy>(fd: i32, name: c_int, mut value: T) -> Option<T> {
+    let mut len = size_of::<T>() as socklen_t;
+    let (at, room) = ((&raw mut value).cast(), &raw mut len);
+    // SAFETY: room for as much as it says; options are made of ints.
     let r = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, at, room) };
     (r == 0).then_some(value)
 }

@@ -17,7 +17,7 @@ use super::{
     procs::{acquirep, gcstopm, releasep, wakep},
     schedule::runqget,
     threads::stopm,
-    timing::{keep_time, look_net, run_timers},
+    timing::{keep_time, look_net, look_net_late, run_timers},
 };
 use crate::{
     arch,
@@ -60,15 +60,18 @@ pub(crate) fn findrunnable(
     last_look(mp, pp)
 }
 
-/// The timers, now and then the global queue, and this P's own.
+/// The timers, now and then descriptors and the global queue, and this P's own.
 fn look_local(pp: OwnedP) -> Option<&'static G> {
     run_timers(pp.get());
-    // Relaxed: only we write it; a hint for runqsize.
-    if pp.schedtick.load(Relaxed).is_multiple_of(TICK)
-        && SCHED.runqsize.load(Relaxed) != 0
-        && let Some(gp) = SCHED.lock().globrunqpop()
-    {
-        return Some(gp);
+    // Relaxed: only we write it.
+    if pp.schedtick.load(Relaxed).is_multiple_of(TICK) {
+        ready_all(look_net_late());
+        // Relaxed: a hint.
+        if SCHED.runqsize.load(Relaxed) != 0
+            && let Some(gp) = SCHED.lock().globrunqpop()
+        {
+            return Some(gp);
+        }
     }
     runqget(pp)
 }

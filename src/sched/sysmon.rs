@@ -25,6 +25,7 @@ use super::{
 use crate::{
     base::print::SigWriter,
     gmp::{DEBUG, MKind, SCHED, allp, gomaxprocs, sysmonwait},
+    netpoll,
     os::{Result, clock::nanotime, membarrier},
     stack,
 };
@@ -81,7 +82,7 @@ fn sysmon() {
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
     let mut trace = Trace::default();
-    let mut quiet = 0;
+    let (mut quiet, mut settled) = (0, 0);
     loop {
         let due = sleep(nap, quiet > 1);
         let now = nanotime();
@@ -89,6 +90,7 @@ fn sysmon() {
         trace.print(now, &watch);
         let found = watch.look(now, now - due < OVERSLEPT);
         poll_for_the_busy(now);
+        settle_doubts(now, &mut settled);
         wake_for_work(now);
         scavenge();
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
@@ -110,7 +112,8 @@ fn sleep(nap: i64, quiet: bool) -> i64 {
     let mut until = (now + nap).min(next_timer().max(now + 50 * US));
     SCHED.sysmonnote.clear();
     let mut sched = SCHED.lock();
-    if quiet && SCHED.npidle.load(SeqCst) as usize == gomaxprocs() {
+    let idle = SCHED.npidle.load(SeqCst) as usize == gomaxprocs();
+    if quiet && idle && !netpoll::doubts() {
         mode = sysmonwait::DEEP;
         until = deep_until(now);
         // Once more, for whoever was on the way out at the last check.
@@ -156,6 +159,15 @@ fn poll_for_the_busy(now: i64) {
     let last = SCHED.lastpoll.load(SeqCst);
     if last != 0 && now - last > POLL_AFTER {
         ready_all(look_net());
+    }
+}
+
+/// Goroutines that wait for a descriptor without having asked the kernel: asks
+/// for those that have done so for a while.
+fn settle_doubts(now: i64, settled: &mut i64) {
+    if netpoll::doubts() && now - *settled > POLL_AFTER {
+        *settled = now;
+        ready_all(netpoll::settle());
     }
 }
 

@@ -25,6 +25,8 @@ use core::sync::atomic::{Ordering::*, fence};
 
 /// No timer is due before: `polluntil` is 0 where nobody sleeps.
 const EARLIEST: i64 = 1;
+/// In nanoseconds: a P that switches looks at descriptors so often at least.
+const LATE: i64 = 500_000;
 
 /// Puts a timer on this P's heap, or on some P's. The caller is inside.
 ///
@@ -159,6 +161,15 @@ pub(super) fn look_net() -> WakeList {
     let ours = last != 0
         && SCHED.lastpoll.compare_exchange(last, now, SeqCst, SeqCst).is_ok();
     if ours { netpoll::poll(0) } else { WakeList::new() }
+}
+
+/// The same on a P that has found other work for so long that it is late.
+pub(super) fn look_net_late() -> WakeList {
+    let last = SCHED.lastpoll.load(Relaxed);
+    if !netpoll::waited_for() || last == 0 || nanotime() - last < LATE {
+        return WakeList::new();
+    }
+    look_net()
 }
 
 /// Somebody is about to wait for a descriptor: somebody has to poll. Who sleeps

@@ -55,9 +55,14 @@ use crate::{
     os::{self, Errno, Lock, Result, epoll, futex::OsFutex},
 };
 use core::{cell::Cell, mem::MaybeUninit, ptr};
+use trust::Drained;
+pub(crate) use trust::{Trust, doubts, settle};
+
+mod trust;
 
 /// Events taken at a time.
 const EVENTS: usize = 128;
+const _: () = assert!(size_of::<Desc>() == 128);
 /// Descs in a slab, and slabs: a million numbers, far beyond `RLIMIT_NOFILE`
 /// as it is set up anywhere.
 const SLAB: usize = 1024;
@@ -70,16 +75,6 @@ pub(crate) enum Side {
     Write = 1,
 }
 
-impl Side {
-    /// This one and no other.
-    pub(crate) fn alone(self) -> &'static [Self] {
-        match self {
-            Self::Read => &[Self::Read],
-            Self::Write => &[Self::Write],
-        }
-    }
-}
-
 /// One direction of one descriptor.
 struct Way {
     /// Edges so far.
@@ -87,7 +82,8 @@ struct Way {
     queue: WaitQ,
 }
 
-/// A descriptor's number (Go's `pollDesc`).
+/// A descriptor's number (Go's `pollDesc`). Two lines of the cache.
+#[repr(align(128))]
 pub(crate) struct Desc {
     fd: i32,
     lock: RawLock,
@@ -102,6 +98,7 @@ pub(crate) struct Desc {
     /// lock: whether it was before the first of them
     was_nonblocking: Cell<bool>,
     ways: [Way; 2],
+    drained: Drained,
 }
 
 /// What [`Desc::may_wait`] found.
@@ -140,6 +137,7 @@ impl Desc {
             modes: Cell::new(0),
             was_nonblocking: Cell::new(false),
             ways: [way(), way()],
+            drained: Drained::new(),
         }
     }
 
@@ -196,24 +194,29 @@ impl Desc {
     /// Under the lock: has the kernel report what becomes ready. In `gone` are
     /// those who waited for a file that is gone.
     ///
-    /// `seen`: the edges before the caller's try; None if it noted none.
+    /// `seen`: the edges before the caller's try; None if it noted none. With
+    /// `trust` there was no such try: they are from before it drained the file.
     ///
     /// Errors: `EPERM` for a file that is always ready, `EBADF`, `ENOMEM`,
     /// `ENOSPC`.
     pub(crate) fn may_wait(
-        &self,
+        &'static self,
         side: Side,
         seen: Option<u32>,
+        trust: Trust,
         gone: &mut WakeList,
     ) -> Result<Quiet> {
         let looked = side == Side::Write || seen.is_none();
-        let new = self.watch(side, looked)?;
+        let new = trust != Trust::Same && self.watch(side, looked)?;
         if new && self.registered.replace(true) {
             self.give_up(gone);
         }
         let edges = self.ways[side as usize].edges.load(Relaxed);
         // What is ready where the kernel looks makes an edge.
         let quiet = new || looked || seen == Some(edges);
+        if quiet && !new && trust != Trust::None {
+            self.doubt();
+        }
         Ok(if quiet { Quiet::Yes } else { Quiet::No })
     }
 
@@ -260,6 +263,8 @@ impl Desc {
 
     /// Under the lock: the descriptor is about to be closed. Who waits on it
     /// gets `EBADF`.
+    ///
+    /// The lock is kept until it is; or else [`Desc::closed`] follows.
     pub(crate) fn close(&self, gone: &mut WakeList) {
         // Release: pairs with closes. Relaxed: changed under the lock only.
         self.closes.store(self.closes.load(Relaxed).wrapping_add(1), Release);
@@ -271,12 +276,25 @@ impl Desc {
         self.give_up(gone);
     }
 
+    /// Under the lock: it has been closed without it. Who came meanwhile tries
+    /// again: it may have registered the file that is gone.
+    pub(crate) fn closed(&self, awake: &mut WakeList) {
+        for way in &self.ways {
+            way.edge();
+            way.take(awake, true);
+        }
+    }
+
     /// An event came.
     fn happened(&self, events: u32, list: &mut WakeList) {
         let both = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
         let read = epoll::READ as u32 & !(libc::EPOLLET as u32);
         let write = libc::EPOLLOUT as u32;
+        let odd = both | (libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
         self.lock();
+        if events & (read | both) != 0 {
+            self.drained.edge(events & odd != 0);
+        }
         for (way, bits) in self.ways.iter().zip([read, write]) {
             if events & (bits | both) != 0 {
                 way.edge();
@@ -291,6 +309,7 @@ impl Desc {
     fn give_up(&self, gone: &mut WakeList) {
         // Release: pairs with generation.
         self.generation.fetch_add(1, Release);
+        self.drained.forget();
         for way in &self.ways {
             way.edge();
             way.take(gone, false);
