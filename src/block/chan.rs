@@ -30,8 +30,8 @@ use crate::{
     },
     gmp::{
         G,
-        parkword::WaitKind,
-        wait::{Sudog, WaitQ, WakeList},
+        parkword::{WaitKind, Wakers},
+        wait::{self, Sudog, WaitQ, WakeList},
     },
     os::{Errno, Result, clock::nanotime},
     sched::{
@@ -444,7 +444,8 @@ fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
             return Err(e);
         }
     };
-    let ticket = gp.park.arm(WaitKind::Cancellable);
+    let forever = deadline == FOREVER;
+    let ticket = wait::arm(gp, WaitKind::Cancellable, forever, Wakers::OneLock);
     let sg = Sudog::new(gp, ticket, elem);
     ch.queue(op).enqueue(&sg, false);
     let reason = match op {

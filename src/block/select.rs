@@ -28,12 +28,16 @@ use crate::os::memory as libc;
 
 use super::chan::{Block, GmpChan, Now, Op, may_park, wait_for_ever};
 use crate::{
-    gmp::{G, parkword::WaitKind, wait::Sudog},
+    gmp::{
+        G,
+        parkword::{WaitKind, Wakers},
+        wait::{self, Sudog},
+    },
     os::{Errno, Result},
     sched::{
         cancel,
         find::cheaprand,
-        park::{self, Wait, gopark, ready},
+        park::{self, FOREVER, Wait, gopark, ready},
     },
 };
 use core::{
@@ -299,7 +303,12 @@ fn park_on(
     all: &All<'_>,
     records: &mut [MaybeUninit<Sudog>],
 ) -> Result<Chosen> {
-    let ticket = gp.park.arm(WaitKind::Cancellable);
+    let forever = deadline == FOREVER;
+    let wakers = match records {
+        [_] => Wakers::OneLock,
+        _ => Wakers::Locked,
+    };
+    let ticket = wait::arm(gp, WaitKind::Cancellable, forever, wakers);
     for (at, record) in records.iter_mut().enumerate() {
         let case = all.case(at);
         let sg = record.write(Sudog::new(gp, ticket, case.elem));
