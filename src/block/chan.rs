@@ -258,7 +258,7 @@ impl GmpChan {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_now(&self, elem: *const u8) -> Now {
         if self.closed.load(Relaxed) {
             return Now::Closed;
@@ -277,7 +277,7 @@ impl GmpChan {
 
     /// From a sender that waits its element is taken, or, with a full buffer,
     /// the oldest there, while the sender's goes to the end.
-    #[inline]
+    #[inline(always)]
     fn recv_now(&self, elem: *mut u8) -> Now {
         if self.len() > 0 {
             let Some(sg) = self.sendq.dequeue() else {
@@ -348,7 +348,7 @@ impl GmpChan {
 ///
 /// Errors: `EPIPE` closed; `EAGAIN` would block and may not; `ETIMEDOUT`,
 /// `ECANCELED`, `EDEADLK` as every wait.
-#[inline]
+#[inline(always)]
 pub(crate) fn send(
     ch: Option<&GmpChan>,
     elem: *const u8,
@@ -366,7 +366,7 @@ pub(crate) fn send(
 /// Receives into `*elem`, which may be null.
 ///
 /// Errors: `EPIPE` closed and drained, `*elem` zeroed; else as [`send`].
-#[inline]
+#[inline(always)]
 pub(crate) fn recv(
     ch: Option<&GmpChan>,
     elem: *mut u8,

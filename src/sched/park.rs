@@ -17,7 +17,7 @@
 
 use super::{
     cancel, context,
-    enter::{Inside, current_p, owned_p, this_m},
+    enter::{Inside, owned_p, this_m},
     host, lockthread,
     newproc::{bind_stack, lookup_live},
     procs::{self, wakep, wakep_for},
@@ -101,7 +101,7 @@ pub(crate) fn unlock_nothing(_arg: usize) {}
 ///
 /// The caller may wake up on another M: it re-reads all per-M and per-P state.
 pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
-    let _inside = Inside::enter();
+    let inside = Inside::enter_on(gp.mp());
     let reason = wait.reason.as_ptr().cast_mut();
     // Release: who sees the pointer may read the string.
     gp.waitreason.store(reason, Release);
@@ -109,11 +109,13 @@ pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
         let arg = ptr::from_ref(&wait) as usize;
         return host::park(gp, wait.ticket, wait.deadline, (park_hook, arg));
     }
-    if wait.deadline == FOREVER {
-        park_now(gp, Off::park(&wait));
-        return gp.park.finish();
+    if wait.deadline != FOREVER {
+        return park_timed(gp, &wait);
     }
-    park_timed(gp, &wait)
+    let mp = park_now(gp, Off::park(&wait));
+    let cause = gp.park.finish();
+    inside.leave_on(mp);
+    cause
 }
 
 #[cold]
@@ -140,8 +142,9 @@ fn timed_out(arg: usize, ticket: u64) {
     }
 }
 
-/// Goes off the stack and comes back.
-fn park_now(gp: &'static G, off: Off) {
+/// Goes off the stack and comes back, perhaps on another M.
+#[inline(always)]
+fn park_now(gp: &'static G, off: Off) -> &'static M {
     let mp = gp.mp();
     let pinned = lockthread::pin_python(gp, mp);
     context::save(gp, mp);
@@ -152,6 +155,7 @@ fn park_now(gp: &'static G, off: Off) {
     if pinned {
         lockthread::unpin_python(gp);
     }
+    mp
 }
 
 /// How a goroutine leaves its stack.
@@ -201,6 +205,7 @@ fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
 /// Leaves the stack of `gp`, whose status says why, for what is next; the
 /// next context runs the hook. Returns when `gp` runs again; the caller then
 /// calls [`after_switch`].
+#[inline(always)]
 pub(crate) fn switch_off(gp: &'static G, mp: &'static M, off: Off) {
     mp.hook.set(Some(Hook { run: off.hook, gp, arg: off.arg }));
     let next = match owned_p(mp) {
@@ -227,21 +232,35 @@ pub(crate) fn switch_off(gp: &'static G, mp: &'static M, off: Off) {
 /// global queue.
 pub(crate) fn ready(gp: &'static G, next: bool) {
     if gp.is_host() {
-        host::wake(gp);
-        return;
+        return ready_host(gp);
     }
-    let _inside = Inside::enter();
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
-    match current_p() {
+    let me = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let Some(me) = (unsafe { me.as_ref() }) else {
+        return ready_without_p(gp);
+    };
+    let mp = me.mp();
+    let inside = Inside::enter_on(mp);
+    match owned_p(mp) {
         Some(pp) => {
             runqput(pp, gp, next);
             wakep_for(pp);
         }
-        None => {
-            SCHED.lock().globrunqput(gp);
-            wakep();
-        }
+        None => ready_without_p(gp),
     }
+    inside.leave_on(mp);
+}
+
+#[cold]
+fn ready_host(gp: &'static G) {
+    host::wake(gp);
+}
+
+#[cold]
+fn ready_without_p(gp: &'static G) {
+    SCHED.lock().globrunqput(gp);
+    wakep();
 }
 
 /// Makes all of these runnable. A single one runs next; several queue up
