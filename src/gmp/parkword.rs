@@ -310,24 +310,38 @@ impl ParkWord {
 
     /// Anybody: ends the wait `t`, if it is still under way. Of the wakers
     /// behind one lock only those that have claimed.
+    #[inline]
     pub fn fire(&self, t: Ticket, cause: Cause) -> Fire {
         let fired = t.0 | FIRED | ((cause as u64) << CAUSE_SHIFT);
-        let mut state = PARKED;
+        match self.replace(t.0 | PARKED, fired) {
+            Ok(_) => Fire::Parked,
+            Err(now) => self.fire_slow(t, fired, now),
+        }
+    }
+
+    #[cold]
+    fn fire_slow(&self, t: Ticket, fired: u64, mut now: u64) -> Fire {
         loop {
-            // Acquire: the goroutine's saved context, released by commit.
-            // Release: what the waker wrote for it, acquired by finish.
-            match self.word.compare_exchange(t.0 | state, fired, SeqCst, SeqCst)
-            {
-                Ok(_) if state == PARKED => return Fire::Parked,
-                Ok(_) => return Fire::Early,
-                // Invariant 6.
-                Err(now) if now == t.0 | ARMED && t.0 & LOCKED == 0 => {
-                    state = ARMED;
-                }
-                Err(now) if now == t.0 | PARKED => state = PARKED,
-                Err(_) => return Fire::Lost,
+            let won = if now == t.0 | PARKED {
+                Fire::Parked
+            } else if now == t.0 | ARMED && t.0 & LOCKED == 0 {
+                Fire::Early
+            } else {
+                // Over, or invariant 6.
+                return Fire::Lost;
+            };
+            match self.replace(now, fired) {
+                Ok(_) => return won,
+                Err(other) => now = other,
             }
         }
+    }
+
+    #[inline]
+    fn replace(&self, from: u64, to: u64) -> Result<u64, u64> {
+        // Acquire: the goroutine's saved context, released by commit.
+        // Release: what the waker wrote for it, acquired by finish.
+        self.word.compare_exchange(from, to, SeqCst, SeqCst)
     }
 
     /// Owner, running again: ends the wait and says why.

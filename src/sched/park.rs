@@ -187,6 +187,7 @@ fn park_hook(gp: &'static G, arg: usize) -> HookResult {
 }
 
 /// What runs next on this P, if it can be switched to right here.
+#[inline(always)]
 fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
     if !schedule::may_go_on(mp, pp) {
         return None;
