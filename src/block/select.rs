@@ -183,6 +183,7 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
     let Room { poll, lock, records } = room;
     let k = poll_order(cases, poll);
     let poll = &poll[..k];
+    let lock = &mut lock[..k];
     if k == 0 {
         wait_for_ever(block, c"select (no cases)")?;
     }
@@ -193,9 +194,7 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
         // A host thread gets its G, which nobody makes under a lock.
         park::current()?;
     }
-    let lock = &mut lock[..k];
-    lock.copy_from_slice(poll);
-    lock.sort_unstable_by_key(|&i| cases[usize::from(i)].ch.addr());
+    lock_order(cases, poll, lock);
     let all = All { cases, order: lock };
     all.lock();
     for &i in poll {
@@ -231,6 +230,25 @@ fn poll_order(cases: &[Case], poll: &mut [u16]) -> usize {
         }
     }
     k
+}
+
+/// Fills `lock` with the cases of `poll` in the order of their channels'
+/// addresses.
+fn lock_order(cases: &[Case], poll: &[u16], lock: &mut [u16]) {
+    let addr = |i: u16| cases[usize::from(i)].ch.addr();
+    if poll.len() > FEW {
+        lock.copy_from_slice(poll);
+        lock.sort_unstable_by_key(|&i| addr(i));
+        return;
+    }
+    for (n, &i) in poll.iter().enumerate() {
+        let mut at = n;
+        while at > 0 && addr(lock[at - 1]) > addr(i) {
+            lock[at] = lock[at - 1];
+            at -= 1;
+        }
+        lock[at] = i;
+    }
 }
 
 /// Ends a case that ran, its channel unlocked; false if it has to wait.
