@@ -435,7 +435,7 @@ fn empty(ch: &GmpChan) -> bool {
 }
 
 /// Waits in a queue of `ch`, which is locked; unlocks it.
-#[inline(never)]
+#[inline(always)]
 fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
     let (gp, deadline) = match may_park(block) {
         Ok(both) => both,

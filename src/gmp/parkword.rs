@@ -84,6 +84,7 @@ const READYABLE: u64 = 1 << 2;
 const CANCELLABLE: u64 = 1 << 3;
 const CAUSE_SHIFT: u32 = 4;
 const CAUSE: u64 = 3 << CAUSE_SHIFT;
+const TIMEOUT: u64 = (Cause::Timeout as u64) << CAUSE_SHIFT;
 /// Wakers hold a lock that the waiter held until its commit.
 const LOCKED: u64 = 1 << 6;
 /// It is the same one for all of them.
@@ -357,9 +358,11 @@ impl ParkWord {
         );
         // Relaxed: late wakers compare the sequence number, which stays.
         self.word.store(word & !(STATE | CAUSE), Relaxed);
-        match (word & CAUSE) >> CAUSE_SHIFT {
-            0 => Cause::Wake,
-            1 => Cause::Timeout,
+        if word & CAUSE == 0 {
+            return Cause::Wake;
+        }
+        match word & CAUSE {
+            TIMEOUT => Cause::Timeout,
             _ => Cause::Cancel,
         }
     }
