@@ -149,7 +149,7 @@ fn park_now(gp: &'static G, off: Off) -> &'static M {
     let pinned = lockthread::pin_python(gp, mp);
     context::save(gp, mp);
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
-    switch_off(gp, mp, off);
+    switch_off(gp, mp, owned_p(mp), off);
     let mp = after_switch();
     context::restore(gp, mp);
     if pinned {
@@ -207,9 +207,14 @@ fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
 /// next context runs the hook. Returns when `gp` runs again; the caller then
 /// calls [`after_switch`].
 #[inline(always)]
-pub(crate) fn switch_off(gp: &'static G, mp: &'static M, off: Off) {
+pub(crate) fn switch_off(
+    gp: &'static G,
+    mp: &'static M,
+    pp: Option<OwnedP>,
+    off: Off,
+) {
     mp.hook.set(Some(Hook { run: off.hook, gp, arg: off.arg }));
-    let next = match owned_p(mp) {
+    let next = match pp {
         Some(pp) if !off.to_g0 => next_here(mp, pp).map(|g| (pp, g)),
         _ => None,
     };
@@ -328,32 +333,36 @@ pub(crate) fn gosched() {
         crate::os::thread::osyield();
         return;
     };
-    let inside = Inside::enter();
-    if inside.nested() {
-        return;
-    }
     if gp.is_host() {
-        crate::os::thread::osyield();
+        if !in_callback() {
+            crate::os::thread::osyield();
+        }
         return;
     }
     let mp = gp.mp();
-    if let Some(pp) = owned_p(mp)
+    let inside = Inside::enter_on(mp);
+    if inside.nested() {
+        return;
+    }
+    let pp = owned_p(mp);
+    if let Some(pp) = pp
         && pp.runqempty()
         && !yield_worth(pp)
     {
         pp.tick();
         gp.reset_stackguard();
-        return;
+        return inside.leave_on(mp);
     }
     let pinned = lockthread::pin_python(gp, mp);
     context::save(gp, mp);
     casgstatus(gp, GStatus::Running, GStatus::Runnable);
-    switch_off(gp, mp, Off { hook: yield_hook, arg: 0, to_g0: false });
+    switch_off(gp, mp, pp, Off { hook: yield_hook, arg: 0, to_g0: false });
     let mp = after_switch();
     context::restore(gp, mp);
     if pinned {
         lockthread::unpin_python(gp);
     }
+    inside.leave_on(mp);
 }
 
 /// Whether a yield with an empty queue may still find something to run.
