@@ -20,7 +20,7 @@ use super::{
     enter::{Inside, owned_p, this_m},
     host, lockthread,
     newproc::{bind_stack, lookup_live},
-    procs::{self, wakep, wakep_for},
+    procs::{wakep, wakep_for},
     schedule::{self, after_switch, alone},
     timing::add_timer,
 };
@@ -595,22 +595,4 @@ pub(crate) fn before_blocking(deadline: i64) -> Result<()> {
         return Err(Errno(libc::ETIMEDOUT));
     }
     Ok(())
-}
-
-/// A goroutine is about to block in a call that is not ours: gives its P to
-/// whoever has work for it, at once.
-pub(crate) fn entersyscall() {
-    let inside = Inside::enter();
-    if !inside.nested() && on_goroutine().is_some() {
-        procs::give_up_p(this_m());
-    }
-}
-
-/// It is back from such a call: takes its old P again if that is still idle,
-/// and goes on without one if not. Never blocks, never changes the thread.
-pub(crate) fn exitsyscall() {
-    let inside = Inside::enter();
-    if !inside.nested() && on_goroutine().is_some() {
-        procs::regain_p(this_m());
-    }
 }
