@@ -45,7 +45,8 @@
 //! 4. A permit ([`ParkWord::give_permit`]) or a cancel that is posted while no
 //!    wait of its kind is under way stays in `attention`. The hook looks there
 //!    after its commit, and the poster looks at the word after posting; both
-//!    are SeqCst, so at least one sees the other.
+//!    are SeqCst, or have the barrier in between, so at least one sees the
+//!    other.
 //! 5. `attention` carries the generation of the G, which grows when it dies: a
 //!    permit or a cancel that comes with an old handle is not posted. Between
 //!    the post and the fire the G may die and live again, so the poster reads

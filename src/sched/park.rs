@@ -2,7 +2,7 @@
 //!
 //! A wait, from the side of whoever blocks:
 //! 1. `let gp = current()?` (a host thread gets its G here);
-//! 2. `let t = gp.park.arm(kind)`;
+//! 2. `let t = gp.park.arm(kind)`, or with the lock of 3 held, `wait::arm`;
 //! 3. put `(gp, t)` where the waker will find it, under that object's lock;
 //! 4. `gopark(gp, Wait { ticket: t, … })`, whose `unlock` lets wakers in;
 //! 5. the [`Cause`] says who won. Not the waker: take yourself out again.
