@@ -12,9 +12,9 @@
 //! The steps are those of `sched::join` and of `sched::goexit`.
 #![cfg(loom)]
 
-use gmprt::base::sync::{AtomicBool, AtomicU32, Ordering::*};
+use gmprt::base::sync::{AtomicBool, AtomicU32, Ordering::*, fence};
 use gmprt::gmp::joinword::{End, JoinWord, Seen, Words};
-use gmprt::gmp::parkword::{Cause, Fire, ParkWord, Ticket, WaitKind};
+use gmprt::gmp::parkword::{Cause, Claim, Fire, ParkWord, Ticket, WaitKind};
 use loom::cell::UnsafeCell;
 use loom::thread::{self, Thread};
 use std::sync::Arc;
@@ -245,7 +245,10 @@ fn a_cancel_leaves_it_joinable_or_comes_too_late() {
         let gp = Waiter::new();
         let cancelled = Arc::clone(&gp);
         let cancel = thread::spawn(move || {
-            if cancelled.park.cancel(1) == Some(Fire::Parked) {
+            assert!(cancelled.park.post_cancel(1).is_some());
+            fence(SeqCst);
+            let claim = Claim::new();
+            if cancelled.park.end_cancelled(1, &claim) == Fire::Parked {
                 cancelled.ready();
             }
         });

@@ -198,6 +198,12 @@ impl<F: Futex> RawLock<F> {
         } else if self.word.swap(FREE, Ordering::Release) != SLEEPERS {
             return;
         }
+        Self::wake_one(word);
+    }
+
+    /// Out of the way, as [`Self::lock_slow`].
+    #[cold]
+    fn wake_one(word: *const AtomicU32) {
         F::wake(word, 1);
     }
 

@@ -30,8 +30,8 @@ use crate::{
     },
     gmp::{
         G,
-        parkword::WaitKind,
-        wait::{Sudog, WaitQ, WakeList},
+        parkword::{WaitKind, Wakers},
+        wait::{self, Sudog, WaitQ, WakeList},
     },
     os::{Errno, Result, clock::nanotime},
     sched::{
@@ -258,7 +258,7 @@ impl GmpChan {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_now(&self, elem: *const u8) -> Now {
         if self.closed.load(Relaxed) {
             return Now::Closed;
@@ -277,7 +277,7 @@ impl GmpChan {
 
     /// From a sender that waits its element is taken, or, with a full buffer,
     /// the oldest there, while the sender's goes to the end.
-    #[inline]
+    #[inline(always)]
     fn recv_now(&self, elem: *mut u8) -> Now {
         if self.len() > 0 {
             let Some(sg) = self.sendq.dequeue() else {
@@ -348,7 +348,7 @@ impl GmpChan {
 ///
 /// Errors: `EPIPE` closed; `EAGAIN` would block and may not; `ETIMEDOUT`,
 /// `ECANCELED`, `EDEADLK` as every wait.
-#[inline]
+#[inline(always)]
 pub(crate) fn send(
     ch: Option<&GmpChan>,
     elem: *const u8,
@@ -366,7 +366,7 @@ pub(crate) fn send(
 /// Receives into `*elem`, which may be null.
 ///
 /// Errors: `EPIPE` closed and drained, `*elem` zeroed; else as [`send`].
-#[inline]
+#[inline(always)]
 pub(crate) fn recv(
     ch: Option<&GmpChan>,
     elem: *mut u8,
@@ -435,7 +435,7 @@ fn empty(ch: &GmpChan) -> bool {
 }
 
 /// Waits in a queue of `ch`, which is locked; unlocks it.
-#[inline(never)]
+#[inline(always)]
 fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
     let (gp, deadline) = match may_park(block) {
         Ok(both) => both,
@@ -444,7 +444,8 @@ fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
             return Err(e);
         }
     };
-    let ticket = gp.park.arm(WaitKind::Cancellable);
+    let forever = deadline == FOREVER;
+    let ticket = wait::arm(gp, WaitKind::Cancellable, forever, Wakers::OneLock);
     let sg = Sudog::new(gp, ticket, elem);
     ch.queue(op).enqueue(&sg, false);
     let reason = match op {

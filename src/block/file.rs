@@ -11,7 +11,8 @@ use crate::{
     os::{Errno, Result, fd, file},
     sched::{
         cancel,
-        park::{before_blocking, entersyscall, exitsyscall},
+        enter::{entersyscall, exitsyscall},
+        park::before_blocking,
     },
 };
 use core::ffi::{CStr, c_int, c_uint, c_void};

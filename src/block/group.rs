@@ -40,7 +40,7 @@ use crate::{
 use core::{
     cell::Cell,
     ffi::{c_int, c_void},
-    ptr,
+    iter, ptr,
 };
 
 /// A member's function.
@@ -309,13 +309,12 @@ pub(crate) fn cancel_all(gr: &Group) {
 fn cancel_members(gr: &Group) {
     let mut members = gr.members.lock();
     members.cancelled = true;
-    let mut at = members.first;
     // SAFETY: null, or in the list, so alive.
-    while let Some(member) = unsafe { at.as_ref() } {
-        at = member.next.get();
-        // One that is about to end has no use for it.
-        let _cancelled = cancel::cancel(member.handle.get());
-    }
+    let member = |at: *const Member| unsafe { at.as_ref() };
+    let first = member(members.first);
+    let all = iter::successors(first, |m| member(m.next.get()));
+    // One that is about to end has no use for it.
+    cancel::cancel_each(all.map(|m| m.handle.get()));
 }
 
 /// `gmp_group_wait`: until no member is left; the first error of any of them.

@@ -32,8 +32,8 @@ use crate::{
     base::{lock::Rank, sync::static_of_a_run},
     gmp::{
         G,
-        parkword::WaitKind,
-        wait::{Sudog, WaitQ, WakeList},
+        parkword::{WaitKind, Wakers},
+        wait::{self, Sudog, WaitQ, WakeList},
     },
     os::{Errno, Result, clock::nanotime},
     sched::{
@@ -200,7 +200,8 @@ impl Bucket<'static> {
         place: Place,
         then: Option<(fn(usize), usize)>,
     ) -> End<'static> {
-        let ticket = gp.park.arm(how.kind);
+        let forever = how.deadline == FOREVER;
+        let ticket = wait::arm(gp, how.kind, forever, Wakers::OneLock);
         let waiter = Waiter {
             sg: Sudog::new(gp, ticket, ptr::null_mut()),
             key: self.key,

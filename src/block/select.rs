@@ -28,12 +28,16 @@ use crate::os::memory as libc;
 
 use super::chan::{Block, GmpChan, Now, Op, may_park, wait_for_ever};
 use crate::{
-    gmp::{G, parkword::WaitKind, wait::Sudog},
+    gmp::{
+        G,
+        parkword::{WaitKind, Wakers},
+        wait::{self, Sudog},
+    },
     os::{Errno, Result},
     sched::{
         cancel,
         find::cheaprand,
-        park::{self, Wait, gopark, ready},
+        park::{self, FOREVER, Wait, gopark, ready},
     },
 };
 use core::{
@@ -103,7 +107,7 @@ impl Case {
 /// The memory of one select, with room for all cases.
 struct Room<'a> {
     poll: &'a mut [u16],
-    lock: &'a mut [u16],
+    lock: &'a mut [*const Case],
     records: &'a mut [MaybeUninit<Sudog>],
 }
 
@@ -162,7 +166,7 @@ fn select_slow(cases: &mut [Case], block: Block) -> Result<usize> {
     let n = cases.len();
     if n <= FEW {
         let mut poll = [0; FEW];
-        let mut lock = [0; FEW];
+        let mut lock = [ptr::null(); FEW];
         let mut records = [const { MaybeUninit::uninit() }; FEW];
         let room = Room {
             poll: &mut poll[..n],
@@ -179,6 +183,7 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
     let Room { poll, lock, records } = room;
     let k = poll_order(cases, poll);
     let poll = &poll[..k];
+    let lock = &mut lock[..k];
     if k == 0 {
         wait_for_ever(block, c"select (no cases)")?;
     }
@@ -189,10 +194,8 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
         // A host thread gets its G, which nobody makes under a lock.
         park::current()?;
     }
-    let lock = &mut lock[..k];
-    lock.copy_from_slice(poll);
-    lock.sort_unstable_by_key(|&i| cases[usize::from(i)].ch.addr());
-    let all = All { cases, order: lock };
+    lock_order(cases, poll, lock);
+    let all = All { order: lock };
     all.lock();
     for &i in poll {
         let case = &cases[usize::from(i)];
@@ -210,8 +213,10 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
             return Err(e);
         }
     };
-    cases[chosen.index].result = chosen.result;
-    Ok(chosen.index)
+    let first = cases.as_ptr().addr();
+    let index = (chosen.case.addr() - first) / size_of::<Case>();
+    cases[index].result = chosen.result;
+    Ok(index)
 }
 
 /// Fills `poll` with the cases that have a channel, in random order, and
@@ -227,6 +232,30 @@ fn poll_order(cases: &[Case], poll: &mut [u16]) -> usize {
         }
     }
     k
+}
+
+/// Fills `lock` with the cases of `poll` in the order of their channels'
+/// addresses.
+fn lock_order(cases: &[Case], poll: &[u16], lock: &mut [*const Case]) {
+    let of = |&i: &u16| &cases[usize::from(i)];
+    // SAFETY: one of `cases`.
+    let addr = |case: *const Case| unsafe { (*case).ch }.addr();
+    if poll.len() > FEW {
+        for (place, i) in lock.iter_mut().zip(poll) {
+            *place = of(i);
+        }
+        lock.sort_unstable_by_key(|&case| addr(case));
+        return;
+    }
+    for (n, i) in poll.iter().enumerate() {
+        let case = of(i);
+        let mut at = n;
+        while at > 0 && addr(lock[at - 1]) > case.ch.addr() {
+            lock[at] = lock[at - 1];
+            at -= 1;
+        }
+        lock[at] = case;
+    }
 }
 
 /// Ends a case that ran, its channel unlocked; false if it has to wait.
@@ -248,24 +277,28 @@ fn done(case: &mut Case, now: Now) -> bool {
 /// (invariant 1).
 #[derive(Clone, Copy)]
 struct All<'a> {
-    cases: &'a [Case],
-    order: &'a [u16],
+    order: &'a [*const Case],
 }
 
 impl All<'_> {
     fn case(&self, at: usize) -> &Case {
-        &self.cases[usize::from(self.order[at])]
+        // SAFETY: one of the select's cases.
+        unsafe { &*self.order[at] }
     }
 
     /// Calls `f` for each channel, once (invariant 2). Reads nothing after
     /// the last call.
     fn each_channel(&self, f: impl Fn(&GmpChan)) {
-        let n = self.order.len();
-        for at in 0..n {
-            let case = self.case(at);
-            if at + 1 == n || case.ch != self.case(at + 1).ch {
+        let mut rest = self.order;
+        while let Some((&case, after)) = rest.split_first() {
+            // SAFETY: as in case.
+            let case = unsafe { &*case };
+            // SAFETY: likewise.
+            let ch = |&next: &*const Case| unsafe { (*next).ch };
+            if after.first().map(ch) != Some(case.ch) {
                 f(case.ch());
             }
+            rest = after;
         }
     }
 
@@ -288,7 +321,7 @@ fn unlock_all(arg: usize) {
 
 /// The case that ran.
 struct Chosen {
-    index: usize,
+    case: *const Case,
     result: i32,
 }
 
@@ -299,9 +332,15 @@ fn park_on(
     all: &All<'_>,
     records: &mut [MaybeUninit<Sudog>],
 ) -> Result<Chosen> {
-    let ticket = gp.park.arm(WaitKind::Cancellable);
-    for (at, record) in records.iter_mut().enumerate() {
-        let case = all.case(at);
+    let forever = deadline == FOREVER;
+    let wakers = match records {
+        [_] => Wakers::OneLock,
+        _ => Wakers::Locked,
+    };
+    let ticket = wait::arm(gp, WaitKind::Cancellable, forever, wakers);
+    for (record, &case) in records.iter_mut().zip(all.order) {
+        // SAFETY: as in All::case.
+        let case = unsafe { &*case };
         let sg = record.write(Sudog::new(gp, ticket, case.elem));
         case.ch().queue(case.op()).enqueue(sg, false);
     }
@@ -324,7 +363,7 @@ fn park_on(
         true => 0,
         false => case.ch().found_closed(case.op(), case.elem).neg(),
     };
-    Ok(Chosen { index: all.order[at].into(), result })
+    Ok(Chosen { case, result })
 }
 
 /// Takes out of the queues what is left of the records; gives back which one
@@ -358,7 +397,8 @@ struct Memory {
 
 impl Memory {
     fn new(n: usize) -> Result<Self> {
-        let bytes = n * (size_of::<Sudog>() + 2 * size_of::<u16>());
+        let each = size_of::<Sudog>() + size_of::<*const Case>() + 2;
+        let bytes = n * each;
         // SAFETY: malloc may be called with any size.
         let place = unsafe { libc::malloc(bytes) };
         if place.is_null() {
@@ -370,11 +410,13 @@ impl Memory {
     fn room(&self) -> Room<'_> {
         let n = self.n;
         // SAFETY: within the allocation: the orders follow the records.
-        let poll = unsafe { self.place.add(n) }.cast::<u16>();
+        let lock = unsafe { self.place.add(n) }.cast::<*const Case>();
         // SAFETY: likewise.
-        let lock = unsafe { poll.add(n) };
-        // SAFETY: likewise; u16s for one write only, before they are read.
-        unsafe { ptr::write_bytes(poll, 0, 2 * n) };
+        let poll = unsafe { lock.add(n) }.cast::<u16>();
+        // SAFETY: likewise; a value for what is written before it is read.
+        unsafe { ptr::write_bytes(lock, 0, n) };
+        // SAFETY: likewise.
+        unsafe { ptr::write_bytes(poll, 0, n) };
         Room {
             // SAFETY: n initialised places, no one else's.
             poll: unsafe { slice::from_raw_parts_mut(poll, n) },

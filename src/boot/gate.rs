@@ -110,11 +110,12 @@ pub(crate) fn gate() -> Result<()> {
     if STATE.load(Acquire) == State::Up as u32 {
         return Ok(());
     }
-    gate_slow(nanotime() + PATIENCE)
+    gate_slow()
 }
 
 #[cold]
-fn gate_slow(deadline: i64) -> Result<()> {
+fn gate_slow() -> Result<()> {
+    let deadline = nanotime() + PATIENCE;
     loop {
         let seen = state();
         match seen {

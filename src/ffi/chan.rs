@@ -64,6 +64,7 @@ pub unsafe extern "C" fn gmp_chan_unref(ch: *mut gmp_chan) {
 
 /// # Safety
 /// As `gmp_chan_send`.
+#[inline(always)]
 unsafe fn send(
     ch: *mut gmp_chan,
     elem: *const c_void,

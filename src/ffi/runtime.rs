@@ -4,7 +4,7 @@ use super::{call, code};
 use crate::{
     boot,
     os::Errno,
-    sched::{context, newproc, park, procs},
+    sched::{context, enter, newproc, park, procs},
 };
 use core::ffi::{CStr, c_char, c_int, c_void};
 
@@ -158,10 +158,10 @@ pub unsafe extern "C" fn gmp_blocking_until(
     call(|| {
         let func = func.ok_or(Errno::EINVAL)?;
         park::before_blocking(deadline)?;
-        park::entersyscall();
+        enter::entersyscall();
         // SAFETY: the caller's promise.
         unsafe { func(arg) };
-        park::exitsyscall();
+        enter::exitsyscall();
         Ok(())
     })
 }

@@ -15,7 +15,11 @@
 //! thread (`HOST`) never has one of ours: it runs on the thread's own, is
 //! Running or Waiting, and its park is a sleep of that thread.
 
-use super::{M, joinword::JoinWord, parkword::ParkWord};
+use super::{
+    M,
+    joinword::JoinWord,
+    parkword::{Claim, ParkWord},
+};
 use crate::{base::throw::throw, stack::Stack};
 use core::{
     cell::{Cell, UnsafeCell},
@@ -47,21 +51,21 @@ pub(crate) const STACK_PREEMPT: usize = usize::MAX - 1313;
 /// Bits of `G::flags`.
 pub(crate) mod gflag {
     /// Stands for a host thread.
-    pub const HOST: u32 = 1;
+    pub const HOST: u16 = 1;
     /// The library's own: not counted, not reported.
-    pub const SYSTEM: u32 = 2;
+    pub const SYSTEM: u16 = 2;
     /// Has run, so it has a stack.
-    pub const STARTED: u32 = 4;
+    pub const STARTED: u16 = 4;
     /// Locks its thread before its function runs.
-    pub const LOCK_AT_START: u32 = 8;
+    pub const LOCK_AT_START: u16 = 8;
     /// `main` of `gmp_run_main` or of the exe path.
-    pub const MAIN: u32 = 16;
+    pub const MAIN: u16 = 16;
     /// Its arguments wait in `args`, `args_len` bytes.
-    pub const ARGS: u32 = 32;
+    pub const ARGS: u16 = 32;
     /// Its function is over; what was put off until its end runs.
-    pub const ENDING: u32 = 64;
+    pub const ENDING: u16 = 64;
     /// `stack_size` says how large a stack it wants.
-    pub const SIZED: u32 = 128;
+    pub const SIZED: u16 = 128;
 }
 
 /// Begins what a layer above keeps for a goroutine.
@@ -97,7 +101,9 @@ pub(crate) struct G {
     /// written by `casgstatus` only
     status: AtomicU32,
     /// owner
-    pub flags: Cell<u32>,
+    pub flags: Cell<u16>,
+    /// whoever holds the lock of what it waits for; see `parkword`
+    pub claim: Claim,
     /// owner: `errno` while it does not run
     pub errno: Cell<i32>,
     /// const: its place in the table
@@ -161,6 +167,7 @@ impl G {
             schedlink: Cell::new(ptr::null()),
             status: AtomicU32::new(GStatus::Idle as u32),
             flags: Cell::new(0),
+            claim: Claim::new(),
             errno: Cell::new(0),
             index,
             shields: Cell::new(0),
@@ -184,11 +191,11 @@ impl G {
         }
     }
 
-    pub(crate) fn has(&self, flag: u32) -> bool {
+    pub(crate) fn has(&self, flag: u16) -> bool {
         self.flags.get() & flag != 0
     }
 
-    pub(crate) fn set_flag(&self, flag: u32) {
+    pub(crate) fn set_flag(&self, flag: u16) {
         self.flags.set(self.flags.get() | flag);
     }
 

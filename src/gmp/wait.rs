@@ -14,10 +14,28 @@
 
 use super::{
     G,
-    parkword::{Cause, Fire, Ticket},
+    parkword::{Fire, Ticket, WaitKind, Wakers},
 };
 use crate::base::sync::{AtomicPtr, Ordering::*};
 use core::{cell::Cell, ptr};
+
+/// Begins a wait in queues whose lock, or locks, the caller holds, with or
+/// without a deadline. Where nobody but wakers behind these locks and a cancel
+/// ends it, that saves read-modify-writes: not with a deadline, and not on a
+/// host thread, which looks whether it was woken before it sleeps.
+#[inline]
+pub(crate) fn arm(
+    gp: &G,
+    kind: WaitKind,
+    forever: bool,
+    wakers: Wakers,
+) -> Ticket {
+    if forever && !gp.is_host() {
+        gp.park.arm_for(kind, wakers, &gp.claim)
+    } else {
+        gp.park.arm(kind)
+    }
+}
 
 /// One goroutine in one queue.
 pub(crate) struct Sudog {
@@ -57,7 +75,8 @@ impl Sudog {
     /// somebody else has.
     fn fire(&self) -> bool {
         // Early cannot be (invariant 4).
-        let won = self.gp.park.fire(self.ticket, Cause::Wake) != Fire::Lost;
+        let fire = self.gp.park.fire_locked(self.ticket, &self.gp.claim);
+        let won = fire != Fire::Lost;
         self.woken.set(won);
         won
     }
@@ -151,7 +170,21 @@ impl WaitQ {
     /// that it is gone.
     #[inline]
     pub(crate) fn dequeue(&self) -> Option<&'static Sudog> {
-        self.dequeue_where(|_| true)
+        // SAFETY: as in dequeue_where.
+        while let Some(sg) = unsafe { self.first().as_ref() } {
+            sg.queued.set(false);
+            let next = sg.next.get();
+            self.set_first(next);
+            // SAFETY: null, or queued, so alive (invariant 1).
+            match unsafe { next.as_ref() } {
+                Some(after) => after.prev.set(ptr::null()),
+                None => self.tail.set(ptr::null()),
+            }
+            if sg.fire() {
+                return Some(sg);
+            }
+        }
+        None
     }
 
     /// The same of those that `fit` picks.

@@ -14,7 +14,7 @@ use core::{
     ffi::c_void,
     ptr,
 };
-use parkword::ParkWord;
+use parkword::{Claim, ParkWord};
 use shuttle::thread::Thread;
 
 pub(crate) type GmpFn = unsafe extern "C" fn(arg: *mut c_void);
@@ -30,8 +30,8 @@ pub(crate) enum GStatus {
 
 /// As the real one.
 pub(crate) mod gflag {
-    pub const HOST: u32 = 1;
-    pub const ENDING: u32 = 64;
+    pub const HOST: u16 = 1;
+    pub const ENDING: u16 = 64;
 }
 
 /// As the real one.
@@ -42,12 +42,13 @@ pub(crate) struct AtEnd {
 /// A goroutine, or the stand-in for a thread of the host's.
 pub(crate) struct G {
     pub park: ParkWord,
+    pub claim: Claim,
     status: Cell<GStatus>,
     /// Whose token wakes it.
     pub thread: RefCell<Option<Thread>>,
     index: u32,
     pub goid: Cell<u64>,
-    pub flags: Cell<u32>,
+    pub flags: Cell<u16>,
     pub shields: Cell<u32>,
     pub defers: Cell<*mut c_void>,
     /// Always null: nobody has keys.
@@ -59,6 +60,7 @@ impl G {
     fn new(index: u32) -> Self {
         Self {
             park: ParkWord::new(),
+            claim: Claim::new(),
             status: Cell::new(GStatus::Dead),
             thread: RefCell::new(None),
             index,
@@ -71,11 +73,11 @@ impl G {
         }
     }
 
-    pub(crate) fn has(&self, flag: u32) -> bool {
+    pub(crate) fn has(&self, flag: u16) -> bool {
         self.flags.get() & flag != 0
     }
 
-    pub(crate) fn set_flag(&self, flag: u32) {
+    pub(crate) fn set_flag(&self, flag: u16) {
         self.flags.set(self.flags.get() | flag);
     }
 

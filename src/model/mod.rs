@@ -144,7 +144,7 @@ impl Handle {
     /// Whether it waits now.
     pub fn waits(self) -> bool {
         let waiting = |gp: &G| gp.readgstatus() == GStatus::Waiting;
-        self.g().is_some_and(|gp| waiting(gp) && gp.park.waiting())
+        self.g().is_some_and(|gp| waiting(gp) && gp.park.waiting(&gp.claim))
     }
 }
 

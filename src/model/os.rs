@@ -8,6 +8,11 @@ pub(crate) mod errno;
 
 pub(crate) use errno::{Errno, Result};
 
+/// Every access is sequentially consistent: there is nothing to do.
+pub(crate) mod membarrier {
+    pub(crate) fn everywhere() {}
+}
+
 use crate::base::{Futex, lock, sync::AtomicU32};
 use core::cell::{Cell, RefCell};
 use shuttle::{

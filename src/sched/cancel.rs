@@ -1,10 +1,10 @@
 //! Cancelling goroutines, and shields against it.
 //!
 //! A cancel is posted in the goroutine's park word, for good. It ends the wait
-//! that is under way, if that is one of those that it may end, and every call
-//! that could wait looks for it before it does anything ([`check`]). Behind a
-//! shield the goroutine does not see it: waits are armed as if it could not
-//! come, and `check` is content.
+//! that is under way, if that is one of those that it may end, after a barrier
+//! in every thread (`parkword`), and every call that could wait looks for it
+//! before it does anything ([`check`]). Behind a shield the goroutine does not
+//! see it: waits are armed as if it could not come, and `check` is content.
 
 use super::{
     newproc::lookup_live,
@@ -13,9 +13,9 @@ use super::{
 use crate::{
     arch,
     gmp::{G, generation_of, gflag, parkword::Fire},
-    os::{Errno, Result},
+    os::{Errno, Result, membarrier},
 };
-use core::{ffi::c_void, marker::PhantomData};
+use core::{ffi::c_void, marker::PhantomData, ptr};
 
 /// First in every call that may wait and that a cancel ends.
 ///
@@ -35,15 +35,47 @@ pub(crate) fn check() -> Result<()> {
 /// Errors: `EINVAL` for null, or a goroutine that has ended; `EPERM` for the
 /// stand-in of a host thread.
 pub(crate) fn cancel(handle: *mut c_void) -> Result<()> {
+    let gp = post(handle)?;
+    // Its own is seen by what it does next.
+    if !ptr::eq(gp, arch::getg()) {
+        membarrier::everywhere();
+        end_wait(gp, handle);
+    }
+    Ok(())
+}
+
+/// The same for each of many, but for those that have ended: for the price of
+/// one barrier.
+pub(crate) fn cancel_each(handles: impl Iterator<Item = *mut c_void> + Clone) {
+    let mut posted = false;
+    for handle in handles.clone() {
+        posted |= post(handle).is_ok();
+    }
+    if posted {
+        membarrier::everywhere();
+        handles.for_each(|handle| {
+            if let Ok(gp) = lookup_live(handle) {
+                end_wait(gp, handle);
+            }
+        });
+    }
+}
+
+/// Posts a cancel; a barrier and [`end_wait`] follow.
+fn post(handle: *mut c_void) -> Result<&'static G> {
     let gp = lookup_live(handle)?;
     if gp.is_host() {
         return Err(Errno(libc::EPERM));
     }
-    let fire = gp.park.cancel(generation_of(handle));
-    if fire.ok_or(Errno::EINVAL)? == Fire::Parked {
+    let posted = gp.park.post_cancel(generation_of(handle));
+    posted.map(|()| gp).ok_or(Errno::EINVAL)
+}
+
+fn end_wait(gp: &'static G, handle: *mut c_void) {
+    let fire = gp.park.end_cancelled(generation_of(handle), &gp.claim);
+    if fire == Fire::Parked {
         ready(gp, true);
     }
-    Ok(())
 }
 
 /// Whether the calling goroutine was cancelled, behind a shield or not.

@@ -9,12 +9,13 @@
 //! 2. While a value of [`Inside`] lives, the flag of the M that runs the
 //!    goroutine is set. The M may be another at the end than at the start.
 
+use super::{park, procs};
 use crate::{
     arch,
     base::barrier::light,
     gmp::{G, M, OwnedP, m_word},
 };
-use core::{marker::PhantomData, ptr, sync::atomic::Ordering::*};
+use core::{marker::PhantomData, mem, ptr, sync::atomic::Ordering::*};
 
 /// The caller is inside the runtime until this goes.
 #[must_use]
@@ -30,16 +31,30 @@ impl Inside {
     pub(crate) fn enter() -> Self {
         let gp = arch::getg();
         // SAFETY: null, or this thread's G, which is type-stable.
-        let Some(gp) = (unsafe { gp.as_ref() }) else {
-            return Self { nested: true, not_send: PhantomData };
-        };
-        let mp = gp.mp();
+        match unsafe { gp.as_ref() } {
+            Some(gp) => Self::enter_on(gp.mp()),
+            None => Self { nested: true, not_send: PhantomData },
+        }
+    }
+
+    /// The same, on this thread's M.
+    #[inline(always)]
+    pub(crate) fn enter_on(mp: &M) -> Self {
         // Relaxed: only we write it (invariant 1).
         let nested = mp.in_runtime.load(Relaxed);
         mp.in_runtime.store(true, Relaxed);
         // Before the read of the P's word; the other side is try_retake.
         light();
         Self { nested, not_send: PhantomData }
+    }
+
+    /// Goes outside again, on this thread's M.
+    #[inline(always)]
+    pub(crate) fn leave_on(self, mp: &M) {
+        if !self.nested {
+            leave_on(mp);
+        }
+        mem::forget(self);
     }
 
     /// Whether an outer call was inside already: this one may not park.
@@ -63,10 +78,15 @@ pub(crate) fn leave() {
     let gp = arch::getg();
     // SAFETY: null, or this thread's G, which is type-stable.
     if let Some(gp) = unsafe { gp.as_ref() } {
-        // Release: pairs with sysmon's acquire; what we did to the P comes
-        // before it takes it.
-        gp.mp().in_runtime.store(false, Release);
+        leave_on(gp.mp());
     }
+}
+
+#[inline(always)]
+fn leave_on(mp: &M) {
+    // Release: pairs with sysmon's acquire; what we did to the P comes before
+    // it takes it.
+    mp.in_runtime.store(false, Release);
 }
 
 /// The P that `mp`, this thread's M, still holds.
@@ -106,4 +126,22 @@ pub(crate) fn this_m() -> &'static M {
     // SAFETY: not null, as the caller knows; type-stable.
     let gp: &G = unsafe { &*gp };
     gp.mp()
+}
+
+/// A goroutine is about to block in a call that is not ours: gives its P to
+/// whoever has work for it, at once.
+pub(crate) fn entersyscall() {
+    let inside = Inside::enter();
+    if !inside.nested() && park::on_goroutine().is_some() {
+        procs::give_up_p(this_m());
+    }
+}
+
+/// It is back from such a call: takes its old P again if that is still idle,
+/// and goes on without one if not. Never blocks, never changes the thread.
+pub(crate) fn exitsyscall() {
+    let inside = Inside::enter();
+    if !inside.nested() && park::on_goroutine().is_some() {
+        procs::regain_p(this_m());
+    }
 }

@@ -136,7 +136,7 @@ fn sleep(gp: &'static G, mp: &'static M, ticket: Ticket, deadline: i64) {
 /// before we count up, so the sum errs towards awake.
 fn count_asleep(gp: &G, mp: &M) {
     mp.hostwait.store(true, SeqCst);
-    if gp.park.waiting() || !mp.hostwait.swap(false, SeqCst) {
+    if gp.park.waiting(&gp.claim) || !mp.hostwait.swap(false, SeqCst) {
         SCHED.nhostwait.fetch_add(1, SeqCst);
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct NewG<'a> {
     /// Bytes; 0 for the default.
     pub stack_size: usize,
     /// Of `gflag`.
-    pub flags: u32,
+    pub flags: u16,
     /// Somebody will join or release it.
     pub joinable: bool,
 }

@@ -2,7 +2,7 @@
 //!
 //! A wait, from the side of whoever blocks:
 //! 1. `let gp = current()?` (a host thread gets its G here);
-//! 2. `let t = gp.park.arm(kind)`;
+//! 2. `let t = gp.park.arm(kind)`, or with the lock of 3 held, `wait::arm`;
 //! 3. put `(gp, t)` where the waker will find it, under that object's lock;
 //! 4. `gopark(gp, Wait { ticket: t, … })`, whose `unlock` lets wakers in;
 //! 5. the [`Cause`] says who won. Not the waker: take yourself out again.
@@ -17,10 +17,10 @@
 
 use super::{
     cancel, context,
-    enter::{Inside, current_p, owned_p, this_m},
+    enter::{Inside, owned_p, this_m},
     host, lockthread,
     newproc::{bind_stack, lookup_live},
-    procs::{self, wakep, wakep_for},
+    procs::{wakep, wakep_for},
     schedule::{self, after_switch, alone},
     timing::add_timer,
 };
@@ -101,7 +101,7 @@ pub(crate) fn unlock_nothing(_arg: usize) {}
 ///
 /// The caller may wake up on another M: it re-reads all per-M and per-P state.
 pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
-    let _inside = Inside::enter();
+    let inside = Inside::enter_on(gp.mp());
     let reason = wait.reason.as_ptr().cast_mut();
     // Release: who sees the pointer may read the string.
     gp.waitreason.store(reason, Release);
@@ -109,11 +109,13 @@ pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
         let arg = ptr::from_ref(&wait) as usize;
         return host::park(gp, wait.ticket, wait.deadline, (park_hook, arg));
     }
-    if wait.deadline == FOREVER {
-        park_now(gp, Off::park(&wait));
-        return gp.park.finish();
+    if wait.deadline != FOREVER {
+        return park_timed(gp, &wait);
     }
-    park_timed(gp, &wait)
+    let mp = park_now(gp, Off::park(&wait));
+    let cause = gp.park.finish();
+    inside.leave_on(mp);
+    cause
 }
 
 #[cold]
@@ -140,18 +142,20 @@ fn timed_out(arg: usize, ticket: u64) {
     }
 }
 
-/// Goes off the stack and comes back.
-fn park_now(gp: &'static G, off: Off) {
+/// Goes off the stack and comes back, perhaps on another M.
+#[inline(always)]
+fn park_now(gp: &'static G, off: Off) -> &'static M {
     let mp = gp.mp();
     let pinned = lockthread::pin_python(gp, mp);
     context::save(gp, mp);
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
-    switch_off(gp, mp, off);
+    switch_off(gp, mp, owned_p(mp), off);
     let mp = after_switch();
     context::restore(gp, mp);
     if pinned {
         lockthread::unpin_python(gp);
     }
+    mp
 }
 
 /// How a goroutine leaves its stack.
@@ -183,6 +187,7 @@ fn park_hook(gp: &'static G, arg: usize) -> HookResult {
 }
 
 /// What runs next on this P, if it can be switched to right here.
+#[inline(always)]
 fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
     if !schedule::may_go_on(mp, pp) {
         return None;
@@ -201,9 +206,15 @@ fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
 /// Leaves the stack of `gp`, whose status says why, for what is next; the
 /// next context runs the hook. Returns when `gp` runs again; the caller then
 /// calls [`after_switch`].
-pub(crate) fn switch_off(gp: &'static G, mp: &'static M, off: Off) {
+#[inline(always)]
+pub(crate) fn switch_off(
+    gp: &'static G,
+    mp: &'static M,
+    pp: Option<OwnedP>,
+    off: Off,
+) {
     mp.hook.set(Some(Hook { run: off.hook, gp, arg: off.arg }));
-    let next = match owned_p(mp) {
+    let next = match pp {
         Some(pp) if !off.to_g0 => next_here(mp, pp).map(|g| (pp, g)),
         _ => None,
     };
@@ -227,21 +238,35 @@ pub(crate) fn switch_off(gp: &'static G, mp: &'static M, off: Off) {
 /// global queue.
 pub(crate) fn ready(gp: &'static G, next: bool) {
     if gp.is_host() {
-        host::wake(gp);
-        return;
+        return ready_host(gp);
     }
-    let _inside = Inside::enter();
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
-    match current_p() {
+    let me = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let Some(me) = (unsafe { me.as_ref() }) else {
+        return ready_without_p(gp);
+    };
+    let mp = me.mp();
+    let inside = Inside::enter_on(mp);
+    match owned_p(mp) {
         Some(pp) => {
             runqput(pp, gp, next);
             wakep_for(pp);
         }
-        None => {
-            SCHED.lock().globrunqput(gp);
-            wakep();
-        }
+        None => ready_without_p(gp),
     }
+    inside.leave_on(mp);
+}
+
+#[cold]
+fn ready_host(gp: &'static G) {
+    host::wake(gp);
+}
+
+#[cold]
+fn ready_without_p(gp: &'static G) {
+    SCHED.lock().globrunqput(gp);
+    wakep();
 }
 
 /// Makes all of these runnable. A single one runs next; several queue up
@@ -308,32 +333,36 @@ pub(crate) fn gosched() {
         crate::os::thread::osyield();
         return;
     };
-    let inside = Inside::enter();
-    if inside.nested() {
-        return;
-    }
     if gp.is_host() {
-        crate::os::thread::osyield();
+        if !in_callback() {
+            crate::os::thread::osyield();
+        }
         return;
     }
     let mp = gp.mp();
-    if let Some(pp) = owned_p(mp)
+    let inside = Inside::enter_on(mp);
+    if inside.nested() {
+        return;
+    }
+    let pp = owned_p(mp);
+    if let Some(pp) = pp
         && pp.runqempty()
         && !yield_worth(pp)
     {
         pp.tick();
         gp.reset_stackguard();
-        return;
+        return inside.leave_on(mp);
     }
     let pinned = lockthread::pin_python(gp, mp);
     context::save(gp, mp);
     casgstatus(gp, GStatus::Running, GStatus::Runnable);
-    switch_off(gp, mp, Off { hook: yield_hook, arg: 0, to_g0: false });
+    switch_off(gp, mp, pp, Off { hook: yield_hook, arg: 0, to_g0: false });
     let mp = after_switch();
     context::restore(gp, mp);
     if pinned {
         lockthread::unpin_python(gp);
     }
+    inside.leave_on(mp);
 }
 
 /// Whether a yield with an empty queue may still find something to run.
@@ -566,22 +595,4 @@ pub(crate) fn before_blocking(deadline: i64) -> Result<()> {
         return Err(Errno(libc::ETIMEDOUT));
     }
     Ok(())
-}
-
-/// A goroutine is about to block in a call that is not ours: gives its P to
-/// whoever has work for it, at once.
-pub(crate) fn entersyscall() {
-    let inside = Inside::enter();
-    if !inside.nested() && on_goroutine().is_some() {
-        procs::give_up_p(this_m());
-    }
-}
-
-/// It is back from such a call: takes its old P again if that is still idle,
-/// and goes on without one if not. Never blocks, never changes the thread.
-pub(crate) fn exitsyscall() {
-    let inside = Inside::enter();
-    if !inside.nested() && on_goroutine().is_some() {
-        procs::regain_p(this_m());
-    }
 }
