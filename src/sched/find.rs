@@ -14,7 +14,7 @@ use super::{
     procs::{acquirep, gcstopm, releasep, wakep},
     schedule::runqget,
     threads::stopm,
-    timing::{keep_time, look_net, run_timers},
+    timing::{self, keep_time, look_net, run_timers},
 };
 use crate::{
     arch,
@@ -258,7 +258,10 @@ fn take_for_work(mp: &'static M) -> bool {
 pub(crate) fn resetspinning(mp: &M) {
     mp.spinning.set(false);
     SCHED.nmspinning.stop();
-    wakep();
+    // What came while this M spun has woken nobody.
+    if work_queued() || timing::unkept() {
+        wakep();
+    }
 }
 
 /// Whether work waits that this P or an idle one could do; hints.

@@ -205,14 +205,16 @@ pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
         match owned_p(mp) {
             // Relaxed: handoffp looks again under the lock.
             Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
-            _ => SCHED.lock().globrunqputhead(gp),
+            _ => {
+                SCHED.lock().globrunqputhead(gp);
+                wakep();
+            }
         }
     }
     if owned_p(mp).is_some() {
         handoffp(releasep(mp));
     }
     mp.detached.store(false, Relaxed);
-    wakep();
     let g0 = mp.g0.get();
     // SAFETY: this M's g0, type-stable.
     let base = unsafe { (*g0).sched_sp.get() };

@@ -73,9 +73,10 @@ pub(crate) fn handoffp(pp: &'static P) {
     let first = sched.pidle.is_null();
     sched.pidleput(pp);
     drop(sched);
-    // All were busy so far: others may have work that nobody has seen, or
-    // timers that nobody keeps. Else it is seen here, or by who spins.
-    if first || SCHED.nmspinning.put_down() && find::work_queued() {
+    // Others may have some, and where all were busy, timers.
+    if SCHED.nmspinning.put_down()
+        && (find::work_queued() || first && timing::unkept())
+    {
         wakep();
     }
     let when = pp.timers.next_when();
