@@ -224,10 +224,10 @@ pub(crate) mod sysmonwait {
 
 /// The number of Ps (Go's gomaxprocs); changed with the world stopped.
 pub(crate) static GOMAXPROCS: AtomicUsize = AtomicUsize::new(0);
-/// CPUs that this process may use.
-pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(1);
-/// Bytes of a transparent huge page, or 0.
-pub(crate) static PHYS_HUGE_PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
+/// CPUs that this process could run on when it started.
+pub(crate) static NCPUALLOWED: AtomicUsize = AtomicUsize::new(1);
+/// As many of them as its quota is worth; 0 until somebody asks.
+pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(0);
 /// `runtime_main` has begun: new goroutines may start Ms.
 pub(crate) static MAIN_STARTED: AtomicBool = AtomicBool::new(false);
 /// Ms at most before `thread exhaustion`.

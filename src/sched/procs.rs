@@ -10,10 +10,11 @@ use super::{
 use crate::{
     base::throw::throw,
     gmp::{
-        G, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, OwnedP, P, SCHED, allp,
-        allp_push, gomaxprocs, m_of_word, m_word, nallp, owner::POwner,
+        G, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P,
+        SCHED, allp, allp_push, gomaxprocs, m_of_word, m_word, nallp,
+        owner::POwner,
     },
-    os::{Errno, Result, clock::nanotime, membarrier},
+    os::{Errno, Result, clock::nanotime, cpu, membarrier},
     stack,
 };
 use core::{ptr, sync::atomic::Ordering::*};
@@ -364,9 +365,18 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     Ok(old as i32)
 }
 
-/// CPUs that this process may use.
+/// CPUs that this process may use. Whoever sets the number of Ps does not need
+/// it, so the quota, in several files, is read when it is asked for first.
 pub(crate) fn num_cpu() -> usize {
-    NCPU.load(Acquire)
+    // Relaxed: nothing comes with it; two that ask at once find the same.
+    match NCPU.load(Relaxed) {
+        0 => {
+            let n = cpu::within_quota(NCPUALLOWED.load(Relaxed));
+            NCPU.store(n, Relaxed);
+            n
+        }
+        n => n,
+    }
 }
 
 /// Ps that hold dead Gs and stacks although they are idle give them back.
