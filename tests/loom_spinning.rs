@@ -35,6 +35,8 @@ enum Mistake {
     PutsDownLate,
     /// An M that did not spin sleeps without a look.
     SleepsBlindly,
+    /// An M that found work does not look whether there is more.
+    RunsBlindly,
 }
 use Mistake::*;
 
@@ -44,6 +46,8 @@ struct Model {
     spinning: Spinning,
     /// Goroutines queued.
     work: AtomicU32,
+    /// They run for ever.
+    long: bool,
     /// Idle Ps, and their number as it is looked at without the lock.
     idle: Mutex<i32>,
     npidle: AtomicI32,
@@ -52,15 +56,26 @@ struct Model {
 impl Model {
     /// `idle` Ps are, and an M that spins without one is on its way up.
     fn new(mistake: Mistake, idle: i32) -> Arc<Self> {
+        Arc::new(Self::with(mistake, idle))
+    }
+
+    /// The same, with a goroutine queued, and all of them run for ever.
+    fn with_long_work(mistake: Mistake, idle: i32) -> Arc<Self> {
+        let work = AtomicU32::new(1);
+        Arc::new(Self { work, long: true, ..Self::with(mistake, idle) })
+    }
+
+    fn with(mistake: Mistake, idle: i32) -> Self {
         let spinning = Spinning::new();
         spinning.start();
-        Arc::new(Self {
+        Self {
             mistake,
             spinning,
             work: AtomicU32::new(0),
+            long: false,
             idle: Mutex::new(idle),
             npidle: AtomicI32::new(idle),
-        })
+        }
     }
 
     fn pidleget(&self) -> bool {
@@ -83,7 +98,8 @@ impl Model {
     }
 
     fn take_work(&self) -> bool {
-        self.work.compare_exchange(1, 0, AcqRel, Acquire).is_ok()
+        let one_less = |n: u32| n.checked_sub(1);
+        self.work.fetch_update(AcqRel, Acquire, one_less).is_ok()
     }
 
     /// As `sched::procs::wakep`.
@@ -105,13 +121,13 @@ impl Model {
     fn make(&self) {
         if self.mistake == MakesLate {
             let wanted = self.wanted();
-            self.work.store(1, Release);
+            self.work.fetch_add(1, Release);
             if wanted && self.spinning.claim() {
                 self.rest(true);
             }
             return;
         }
-        self.work.store(1, Release);
+        self.work.fetch_add(1, Release);
         self.wakep();
     }
 
@@ -121,11 +137,20 @@ impl Model {
         while !self.may_sleep(spinning) {
             spinning = !self.take_work();
             if !spinning {
-                // As resetspinning.
-                self.spinning.stop();
-                self.wakep();
+                self.resetspinning();
+                if self.long {
+                    return;
+                }
             }
             self.pidleput();
+        }
+    }
+
+    /// As `sched::find::resetspinning`.
+    fn resetspinning(&self) {
+        self.spinning.stop();
+        if self.mistake != RunsBlindly && self.work_queued() {
+            self.wakep();
         }
     }
 
@@ -166,9 +191,9 @@ impl Model {
 
     /// Nobody moves any more.
     fn check(&self, ps: i32) {
+        assert!(!self.work_queued(), "work waits beside an idle P");
         assert_eq!(self.spinning.count(), 0);
         assert_eq!(*self.idle.lock().unwrap(), ps);
-        assert!(!self.work_queued(), "work waits beside an idle P");
     }
 }
 
@@ -221,6 +246,23 @@ fn m_goes_idle(mistake: Mistake) {
     });
 }
 
+/// The M that comes up finds work, which keeps it, while another thread makes
+/// more: that is for another M.
+fn two_run(mistake: Mistake) {
+    check(move || {
+        let model = Model::with_long_work(mistake, 2);
+        let m = model.comes_up();
+        model.make();
+        m.join().unwrap();
+        model.check(0);
+    });
+}
+
+#[test]
+fn work_runs_though_the_spinner_is_busy_by_then() {
+    two_run(Nothing);
+}
+
 #[test]
 fn work_runs_though_a_host_took_the_p() {
     host_takes_the_p(Nothing);
@@ -265,4 +307,10 @@ fn a_p_put_down_after_the_look_breaks() {
 #[should_panic(expected = "work waits")]
 fn an_m_that_sleeps_without_a_look_breaks() {
     m_goes_idle(SleepsBlindly);
+}
+
+#[test]
+#[should_panic(expected = "work waits")]
+fn a_spinner_that_runs_without_a_look_breaks() {
+    two_run(RunsBlindly);
 }
