@@ -258,8 +258,12 @@ fn take_for_work(mp: &'static M) -> bool {
 pub(crate) fn resetspinning(mp: &M) {
     mp.spinning.set(false);
     SCHED.nmspinning.stop();
-    // What came while this M spun has woken nobody.
-    if work_queued() || timing::unkept() {
+    // What came while this M spun has woken nobody. And another one may look
+    // out for what comes next, though no thread is made for that alone.
+    if work_queued()
+        || timing::unkept()
+        || SCHED.npidle.load(Relaxed) != 0 && SCHED.lock().nmidle != 0
+    {
         wakep();
     }
 }
