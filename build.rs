@@ -16,12 +16,31 @@ fn main() {
     if env::var("CARGO_CFG_LOOM").is_ok() {
         return;
     }
+    link_unwinder();
     cc::Build::new()
         .file("asm/rt0_amd64.S")
         .file("asm/switch_amd64.S")
         .include("asm")
         .flag("-g")
         .compile("gmprt_asm");
+}
+
+/// Rust's standard library asks for libgcc_s. `-lgcc_s` finds this script
+/// first, and so `src/os/unwind.c`, which says why.
+fn link_unwinder() {
+    println!("cargo::rerun-if-changed=src/os/unwind.c");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("OUT_DIR"));
+    cc::Build::new()
+        .file("src/os/unwind.c")
+        .flag("-fvisibility=hidden")
+        .flag("-fexceptions")
+        .cargo_metadata(false)
+        .compile("gmprt_unwind");
+    let dir = out.join("unwinder");
+    fs::create_dir_all(&dir).expect("a folder for libgcc_s.so");
+    let script = format!("INPUT({}/libgmprt_unwind.a)\n", out.display());
+    fs::write(dir.join("libgcc_s.so"), script).expect("write libgcc_s.so");
+    println!("cargo::rustc-cdylib-link-arg=-L{}", dir.display());
 }
 
 /// Turns each `#define NAME NUMBER` of `asm/offsets.h` into a constant.

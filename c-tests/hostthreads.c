@@ -101,6 +101,35 @@ static void threads_come_and_go(int rounds)
     gmp_chan_unref(ch);
 }
 
+static atomic_int begun;
+
+static void begin(void *arg)
+{
+    atomic_fetch_add(&begun, 1);
+}
+
+static void look_who_began(void *arg)
+{
+    *(int *)arg = atomic_load(&begun);
+}
+
+/* With one P, what a thread joins does not overtake what it started before,
+ * though it might run on this very thread. */
+static void joining_keeps_the_order(int rounds)
+{
+    int procs = gmp_set_maxprocs(1);
+
+    for (int i = 0; i < rounds; i++) {
+        int seen = -1;
+
+        atomic_store(&begun, 0);
+        CHECK_OK(gmp_go(begin, NULL));
+        CHECK_OK(gmp_join(spawn(look_who_began, &seen)));
+        CHECK_EQ(seen, 1);
+    }
+    gmp_set_maxprocs(procs);
+}
+
 int test_main(int argc, char **argv)
 {
     gmp_g *workers[4];
@@ -129,5 +158,6 @@ int test_main(int argc, char **argv)
     CHECK_OK(gmp_chan_close(work));
     for (int i = 0; i < 4; i++)
         CHECK_OK(gmp_join(workers[i]));
+    joining_keeps_the_order(300);
     return 0;
 }

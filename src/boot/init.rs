@@ -20,8 +20,8 @@ use crate::{
         throw::throw,
     },
     gmp::{
-        DEBUG, G, M, MAXMCOUNT, MAXPROCS, NCPU, PHYS_HUGE_PAGE_SIZE, RANDSEED,
-        runtime_g0, runtime_m0,
+        DEBUG, G, M, MAXMCOUNT, MAXPROCS, NCPUALLOWED, RANDSEED, runtime_g0,
+        runtime_m0,
     },
     os::{auxv, clock::nanotime, cpu, mem, proc, signal::SigMask, thread},
     sched::{procs, threads},
@@ -137,12 +137,11 @@ fn sysauxv() {
     }
 }
 
-/// What the system has: processors that this process may use, huge pages.
+/// What the system has: processors that this process may run on.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn osinit() {
-    NCPU.store(cpu::getproccount(), Relaxed);
-    PHYS_HUGE_PAGE_SIZE.store(mem::huge_page_size().unwrap_or(0), Relaxed);
+    NCPUALLOWED.store(cpu::getproccount(), Relaxed);
     if preinit::own_thread() {
         thread::set_thread_name(c"gmprt-m0");
     }
@@ -176,7 +175,7 @@ extern "C" fn schedinit() {
 #[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
 extern "C" fn procresize(maxprocs: Option<usize>) {
     stage(c"procresize");
-    let procs = maxprocs.unwrap_or_else(|| NCPU.load(Relaxed));
+    let procs = maxprocs.unwrap_or_else(procs::num_cpu);
     procs::procresize(procs.min(MAXPROCS));
 }
 

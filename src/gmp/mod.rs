@@ -11,6 +11,7 @@
 //! | `joinword` | who frees what has ended | by the waiter, or one CAS |
 //! | `parkword` | who wakes a waiter | one winner per wait |
 //! | `runq` | a P's ring of runnable Gs | one producer, many thieves |
+//! | `spinning` | who is woken to look for work | change, fence, look |
 //!
 //! Invariants:
 //! 1. G, M and P live in type-stable memory: it is never unmapped nor reused
@@ -40,6 +41,7 @@ pub mod joinword;
 pub mod owner;
 pub mod parkword;
 pub mod runq;
+pub mod spinning;
 #[cfg(not(loom))]
 pub(crate) mod wait;
 

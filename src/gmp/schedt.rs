@@ -1,7 +1,7 @@
 //! The scheduler's globals: Go's `sched`, `allp`, `allm`, and what the start
 //! finds out about the machine.
 
-use super::{G, GDepot, GList, M, MKind, P};
+use super::{G, GDepot, GList, M, MKind, P, spinning::Spinning};
 use crate::{
     base::lock::Rank,
     os::{Lock, LockGuard, Note},
@@ -51,8 +51,8 @@ pub(crate) struct Sched {
     pub runqsize: AtomicU32,
     /// Number of idle Ps; changed under the lock.
     pub npidle: AtomicI32,
-    /// Ms that look for work (Go's nmspinning).
-    pub nmspinning: AtomicI32,
+    /// Ms that look for work.
+    pub nmspinning: Spinning,
     /// Somebody wants the world stopped.
     pub gcwaiting: AtomicBool,
     pub stopnote: Note,
@@ -99,7 +99,7 @@ pub(crate) static SCHED: Sched = Sched {
     ),
     runqsize: AtomicU32::new(0),
     npidle: AtomicI32::new(0),
-    nmspinning: AtomicI32::new(0),
+    nmspinning: Spinning::new(),
     gcwaiting: AtomicBool::new(false),
     stopnote: Note::new(),
     sysmonwait: AtomicU32::new(sysmonwait::AWAKE),
@@ -224,10 +224,10 @@ pub(crate) mod sysmonwait {
 
 /// The number of Ps (Go's gomaxprocs); changed with the world stopped.
 pub(crate) static GOMAXPROCS: AtomicUsize = AtomicUsize::new(0);
-/// CPUs that this process may use.
-pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(1);
-/// Bytes of a transparent huge page, or 0.
-pub(crate) static PHYS_HUGE_PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
+/// CPUs that this process could run on when it started.
+pub(crate) static NCPUALLOWED: AtomicUsize = AtomicUsize::new(1);
+/// As many of them as its quota is worth; 0 until somebody asks.
+pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(0);
 /// `runtime_main` has begun: new goroutines may start Ms.
 pub(crate) static MAIN_STARTED: AtomicBool = AtomicBool::new(false);
 /// Ms at most before `thread exhaustion`.

@@ -1,42 +1,48 @@
 //! How many processors this process may use: its affinity mask, and the quota
 //! of its control groups, version 1 and 2.
 //!
-//! The quota is read once, at the start. What cannot be read limits nothing.
+//! What cannot be read limits nothing.
 
 use super::errno::KeepErrno;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The number of processors this process may use, at least 1.
+/// The number of processors that this process may run on, at least 1.
 pub(crate) fn getproccount() -> usize {
     let _keep = KeepErrno::new();
-    let quota = cgroup_quota(Path::new("/")).unwrap_or(usize::MAX);
-    affinity_count().unwrap_or(1).min(quota).max(1)
+    // As many as most kernels know; no heap for them.
+    let mut mask = [0; 16];
+    let count = affinity_count(&mut mask).or_else(|| {
+        // This one knows more, and may have that many.
+        affinity_count(&mut vec![0; LARGEST / 64])
+    });
+    count.unwrap_or(1).max(1)
 }
 
-/// How many processors the affinity mask allows.
-fn affinity_count() -> Option<usize> {
-    const LARGEST: usize = 1 << 20;
-    let mut words = 16;
-    while words <= LARGEST / 64 {
-        let mut mask = vec![0u64; words];
-        // SAFETY: the length is that of mask, in bytes; 0 is this thread.
-        let bytes = unsafe {
-            libc::syscall(
-                libc::SYS_sched_getaffinity,
-                0,
-                words * size_of::<u64>(),
-                mask.as_mut_ptr(),
-            )
-        };
-        if bytes > 0 {
-            let count: u32 = mask.iter().map(|w| w.count_ones()).sum();
-            return Some(count as usize);
-        }
-        // The kernel knows more processors than the mask has bits.
-        words *= 2;
+/// Processors that a kernel may know, and more.
+const LARGEST: usize = 1 << 16;
+
+/// How many processors the affinity mask allows, if `mask` has room for it.
+fn affinity_count(mask: &mut [u64]) -> Option<usize> {
+    // SAFETY: the length is that of mask, in bytes; 0 is this thread.
+    let bytes = unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            0,
+            size_of_val(mask),
+            mask.as_mut_ptr(),
+        )
+    };
+    (bytes > 0).then(|| mask.iter().map(|w| w.count_ones() as usize).sum())
+}
+
+/// As many of `n` processors as the quota of this process is worth.
+pub(crate) fn within_quota(n: usize) -> usize {
+    if n == 1 {
+        return n;
     }
-    None
+    let _keep = KeepErrno::new();
+    cgroup_quota(Path::new("/")).map_or(n, |quota| n.min(quota))
 }
 
 /// The least quota of the process's control groups and their ancestors, in
@@ -288,7 +294,8 @@ mod tests {
     #[test]
     fn this_machine_has_processors() {
         let n = getproccount();
-        assert!(n >= 1);
-        assert!(n <= affinity_count().unwrap());
+        assert!((1..=n).contains(&within_quota(n)));
+        assert_eq!(affinity_count(&mut vec![0; LARGEST / 64]), Some(n));
+        assert_eq!(affinity_count(&mut []), None);
     }
 }

@@ -28,18 +28,10 @@ pub(crate) fn page_size() -> usize {
     }
 }
 
-/// The size of a transparent huge page in bytes; none where there are none.
-pub(crate) fn huge_page_size() -> Option<usize> {
-    read_number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
-}
-
 /// How many mappings a process may have.
 pub(crate) fn max_map_count() -> Option<usize> {
-    read_number("/proc/sys/vm/max_map_count")
-}
-
-fn read_number(path: &str) -> Option<usize> {
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?;
+    text.trim().parse().ok()
 }
 
 /// Maps `len` bytes for stacks: readable and writable, committed page by page
@@ -311,6 +303,5 @@ mod tests {
     fn the_system_tells_its_sizes() {
         assert_eq!(page_size(), 4096);
         assert!(max_map_count().is_some_and(|n| n > 100));
-        assert!(huge_page_size().is_none_or(|n| n > page_size()));
     }
 }

@@ -5,23 +5,19 @@
 //! An M that found nothing on its own P spins: it looks at the others' before
 //! it sleeps. At most half as many spin as are busy. Whoever makes work wakes
 //! an M only if none spins (`wakep`), so the last one to stop spinning looks
-//! once more ([`last_look`]):
-//!
-//! - maker: queue the work; then look at `nmspinning`;
-//! - M: `nmspinning -= 1`; then look at all queues.
-//!
-//! Both in SeqCst order, so one of them sees the other.
+//! once more ([`rest`]); the protocol is `gmp::spinning`'s. An M that is woken
+//! for this has no P, and comes to `rest` first: it goes on with an idle P, or
+//! back to sleep.
 
 use super::{
     park::{TICK, ready_all},
     procs::{acquirep, gcstopm, releasep, wakep},
     schedule::runqget,
     threads::stopm,
-    timing::{keep_time, look_net, look_net_late, run_timers},
+    timing::{self, keep_time, look_net, look_net_late, run_timers},
 };
 use crate::{
     arch,
-    base::throw::throw,
     gmp::{G, M, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs},
     os::clock::usleep,
 };
@@ -108,11 +104,11 @@ fn may_spin(mp: &M) -> bool {
         return true;
     }
     let busy = gomaxprocs() as i32 - SCHED.npidle.load(Relaxed);
-    if 2 * SCHED.nmspinning.load(Relaxed) >= busy {
+    if 2 * SCHED.nmspinning.count() >= busy {
         return false;
     }
     mp.spinning.set(true);
-    SCHED.nmspinning.fetch_add(1, SeqCst);
+    SCHED.nmspinning.start();
     true
 }
 
@@ -223,27 +219,32 @@ fn last_look(mp: &'static M, pp: OwnedP) -> Option<(OwnedP, &'static G)> {
     let old = releasep(mp);
     sched.pidleput(old);
     drop(sched);
-    let was_spinning = mp.spinning.replace(false);
-    if was_spinning && SCHED.nmspinning.fetch_sub(1, SeqCst) <= 0 {
-        throw("findrunnable: negative nmspinning");
-    }
-    if was_spinning && look_again(mp) {
-        mp.spinning.set(true);
-        SCHED.nmspinning.fetch_add(1, SeqCst);
-        return None;
-    }
-    if keep_time(mp) {
-        return None;
-    }
-    stopm(mp);
+    rest(mp);
     None
 }
 
-/// Whether there is work after all, with a P to do it, which is taken.
-fn look_again(mp: &'static M) -> bool {
-    let work = SCHED.runqsize.load(SeqCst) != 0
-        || (0..gomaxprocs()).any(|id| !allp(id).runqempty());
-    if !work {
+/// This M has no P: takes one if there is work, else sleeps, as the keeper of
+/// the time or until woken.
+pub(super) fn rest(mp: &'static M) {
+    let spinning = mp.spinning.replace(false);
+    if !SCHED.nmspinning.may_sleep(spinning, || take_for_work(mp)) {
+        mp.spinning.set(true);
+        return;
+    }
+    if !keep_time(mp) {
+        stopm(mp);
+    }
+}
+
+/// Whether a goroutine waits in any queue.
+pub(super) fn work_queued() -> bool {
+    SCHED.runqsize.load(Acquire) != 0
+        || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
+}
+
+/// Takes an idle P for work that waits, if there are both.
+fn take_for_work(mp: &'static M) -> bool {
+    if !work_queued() {
         return false;
     }
     let pp = SCHED.lock().pidleget();
@@ -259,10 +260,15 @@ fn look_again(mp: &'static M) -> bool {
 /// This M found work and stops spinning: others may be needed.
 pub(crate) fn resetspinning(mp: &M) {
     mp.spinning.set(false);
-    if SCHED.nmspinning.fetch_sub(1, SeqCst) <= 0 {
-        throw("resetspinning: negative nmspinning");
+    SCHED.nmspinning.stop();
+    // What came while this M spun has woken nobody. And another one may look
+    // out for what comes next, though no thread is made for that alone.
+    if work_queued()
+        || timing::unkept()
+        || SCHED.npidle.load(Relaxed) != 0 && SCHED.lock().nmidle != 0
+    {
+        wakep();
     }
-    wakep();
 }
 
 /// Whether work waits that this P or an idle one could do; hints.

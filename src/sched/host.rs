@@ -153,7 +153,8 @@ pub(crate) fn wake(gp: &'static G) {
 
 /// This host thread, which has a G and wants `target` to end, runs it here
 /// until it first parks, if that is cheap: it has not started, is the newest
-/// in the global queue, needs no thread of its own, and a P is idle.
+/// in the global queue, needs no thread of its own, and a P is idle, besides
+/// one for what was queued before it.
 pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     // Relaxed: hints, checked again under the lock.
     if !DEBUG.hostrun.load(Relaxed) || SCHED.npidle.load(Relaxed) == 0 {
@@ -181,6 +182,9 @@ fn take_both(target: &'static G) -> Option<&'static P> {
     let mut sched = SCHED.lock();
     if SCHED.gcwaiting.load(Relaxed)
         || sched.pidle.is_null()
+        // What was queued before has woken an M, which takes a P when it
+        // comes up: one is left for it.
+        || sched.runq.len() > 1 && SCHED.npidle.load(Relaxed) < 2
         || !sched.globrunqtake_newest(target)
     {
         return None;
@@ -205,14 +209,16 @@ pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
         match owned_p(mp) {
             // Relaxed: handoffp looks again under the lock.
             Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
-            _ => SCHED.lock().globrunqputhead(gp),
+            _ => {
+                SCHED.lock().globrunqputhead(gp);
+                wakep();
+            }
         }
     }
     if owned_p(mp).is_some() {
         handoffp(releasep(mp));
     }
     mp.detached.store(false, Relaxed);
-    wakep();
     let g0 = mp.g0.get();
     // SAFETY: this M's g0, type-stable.
     let base = unsafe { (*g0).sched_sp.get() };

@@ -2,7 +2,7 @@
 
 use super::{
     enter::{Inside, current_p, owned_p, this_m},
-    park,
+    find, park,
     schedule::alone,
     threads::{startm, stopm},
     timing,
@@ -10,16 +10,14 @@ use super::{
 use crate::{
     base::throw::throw,
     gmp::{
-        G, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, OwnedP, P, SCHED, allp,
-        allp_push, gomaxprocs, m_of_word, m_word, nallp, owner::POwner,
+        G, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P,
+        SCHED, allp, allp_push, gomaxprocs, m_of_word, m_word, nallp,
+        owner::POwner,
     },
-    os::{Errno, Result, clock::nanotime, membarrier},
+    os::{Errno, Result, clock::nanotime, cpu, membarrier},
     stack,
 };
-use core::{
-    ptr,
-    sync::atomic::{Ordering::*, fence},
-};
+use core::{ptr, sync::atomic::Ordering::*};
 
 /// How long who stops the world waits before it looks again.
 const STOP_LOOK: i64 = 50_000;
@@ -57,19 +55,11 @@ pub(crate) fn releasep(mp: &'static M) -> &'static P {
     pp
 }
 
-/// Finds an M for a P in the caller's hands, if there is work; else it goes
-/// to the idle list.
+/// Finds an M for a P in the caller's hands, if there is work on it; else it
+/// goes to the idle list, and an M is woken for work that waits elsewhere.
 pub(crate) fn handoffp(pp: &'static P) {
-    // Acquire: pairs with globrunqput.
-    if !pp.runqempty() || SCHED.runqsize.load(Acquire) != 0 {
-        startm(Some(pp), false);
-        return;
-    }
-    // Nobody looks for work: this P should, others may have some.
-    if SCHED.nmspinning.load(SeqCst) + SCHED.npidle.load(SeqCst) == 0
-        && SCHED.nmspinning.compare_exchange(0, 1, SeqCst, SeqCst).is_ok()
-    {
-        startm(Some(pp), true);
+    if !pp.runqempty() {
+        startm(Some(pp));
         return;
     }
     let mut sched = SCHED.lock();
@@ -81,13 +71,15 @@ pub(crate) fn handoffp(pp: &'static P) {
         }
         return;
     }
-    if !sched.runq.is_empty() {
-        drop(sched);
-        startm(Some(pp), false);
-        return;
-    }
+    let first = sched.pidle.is_null();
     sched.pidleput(pp);
     drop(sched);
+    // Others may have some, and where all were busy, timers.
+    if SCHED.nmspinning.put_down()
+        && (find::work_queued() || first && timing::unkept())
+    {
+        wakep();
+    }
     let when = pp.timers.next_when();
     if when != i64::MAX {
         timing::poll_break(when);
@@ -105,13 +97,9 @@ fn stop_in_hand(pp: &'static P) {
 /// Wakes an M for new work, if a P is idle and nobody looks for work already.
 #[inline]
 pub(crate) fn wakep() {
-    // SeqCst: between the work queued before and the spinner's last look
-    // (`find`).
-    fence(SeqCst);
-    if SCHED.npidle.load(Relaxed) == 0 || SCHED.nmspinning.load(Relaxed) != 0 {
-        return;
+    if SCHED.nmspinning.wanted(npidle) {
+        wakep_slow();
     }
-    wakep_slow();
 }
 
 /// [`wakep`] for work that the caller has just put on its own P. Where that is
@@ -125,9 +113,7 @@ pub(crate) fn wakep_for(pp: OwnedP) {
     if partner && pp.waking.skips() {
         return;
     }
-    // SeqCst: as in wakep.
-    fence(SeqCst);
-    if SCHED.npidle.load(Relaxed) == 0 || SCHED.nmspinning.load(Relaxed) != 0 {
+    if !SCHED.nmspinning.wanted(npidle) {
         return;
     }
     if partner {
@@ -136,21 +122,20 @@ pub(crate) fn wakep_for(pp: OwnedP) {
     wakep_slow();
 }
 
+/// A hint (`gmp::spinning`).
+#[inline(always)]
+fn npidle() -> i32 {
+    SCHED.npidle.load(Relaxed)
+}
+
 #[cold]
 fn wakep_slow() {
     // Acquire: pairs with runtime_main, which sets it once Ms may start.
     if !MAIN_STARTED.load(Acquire) {
         return;
     }
-    if SCHED.nmspinning.compare_exchange(0, 1, SeqCst, SeqCst).is_err() {
-        return;
-    }
-    let pp = SCHED.lock().pidleget();
-    match pp {
-        Some(pp) => startm(Some(pp), true),
-        None => {
-            SCHED.nmspinning.fetch_sub(1, SeqCst);
-        }
+    if SCHED.nmspinning.claim() {
+        startm(None);
     }
 }
 
@@ -178,9 +163,8 @@ pub(crate) fn regain_p(mp: &'static M) {
 
 /// Stops this M's P for who stops the world, and sleeps.
 pub(crate) fn gcstopm(mp: &'static M) {
-    if mp.spinning.replace(false) && SCHED.nmspinning.fetch_sub(1, SeqCst) <= 0
-    {
-        throw("gcstopm: negative nmspinning");
+    if mp.spinning.replace(false) {
+        SCHED.nmspinning.stop();
     }
     let mut sched = SCHED.lock();
     if !SCHED.gcwaiting.load(Relaxed) {
@@ -295,7 +279,7 @@ fn start_the_world() {
     // SAFETY: null, or a P that the loop above chained.
     while let Some(pp) = unsafe { with_work.as_ref() } {
         with_work = pp.link.replace(ptr::null());
-        startm(Some(pp), false);
+        startm(Some(pp));
     }
     wakep();
 }
@@ -381,9 +365,18 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     Ok(old as i32)
 }
 
-/// CPUs that this process may use.
+/// CPUs that this process may use. Whoever sets the number of Ps does not need
+/// it, so the quota, in several files, is read when it is asked for first.
 pub(crate) fn num_cpu() -> usize {
-    NCPU.load(Acquire)
+    // Relaxed: nothing comes with it; two that ask at once find the same.
+    match NCPU.load(Relaxed) {
+        0 => {
+            let n = cpu::within_quota(NCPUALLOWED.load(Relaxed));
+            NCPU.store(n, Relaxed);
+            n
+        }
+        n => n,
+    }
 }
 
 /// Ps that hold dead Gs and stacks although they are idle give them back.
@@ -409,6 +402,10 @@ pub(crate) fn flush_idle() -> usize {
 
 /// This M comes to the scheduler without a P: takes an idle one, or sleeps.
 pub(crate) fn without_p(mp: &'static M) {
+    if mp.spinning.get() {
+        find::rest(mp);
+        return;
+    }
     let mut sched = SCHED.lock();
     if !SCHED.gcwaiting.load(Relaxed)
         && let Some(pp) = sched.pidleget()

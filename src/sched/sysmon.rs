@@ -222,7 +222,7 @@ impl Trace {
             now / 1_000_000,
             gomaxprocs(),
             SCHED.npidle.load(Relaxed),
-            SCHED.nmspinning.load(Relaxed),
+            SCHED.nmspinning.count(),
             watch.detached(),
             SCHED.runqsize.load(Relaxed),
             super::newproc::gcount(),

@@ -123,7 +123,7 @@ pub(crate) fn minit_signals(mp: &M) {
 
 /// Gives this thread a signal stack of ours, unless it has one.
 pub(crate) fn give_sigstack(mp: &M) {
-    if signal::sigaltstack_get().bounds().is_some() || mp.gsignal.get().1 != 0 {
+    if mp.gsignal.get().1 != 0 || signal::sigaltstack_get().bounds().is_some() {
         return;
     }
     let len = signal::sigstack_size();
@@ -350,37 +350,39 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
     unsafe { arch::gogo(base, g0) }
 }
 
-/// Has some M run `pp`, which is in the caller's hands. `spinning`: it counts
-/// as one that looks for work, as the caller has counted already.
+/// Has some M run `pp`, which is in the caller's hands; or, without one, look
+/// for work: it counts as spinning already, and takes an idle P when it comes
+/// up, if there still is work and a P. Until then a host thread may take that
+/// P and run what it joins itself.
 ///
 /// Where no thread is to be had, the P goes to the idle list; Ms that come
 /// back without a P find it there.
-pub(crate) fn startm(pp: Option<&'static P>, spinning: bool) {
-    let mut sched = SCHED.lock();
-    let Some(pp) = pp.or_else(|| sched.pidleget()) else {
-        if spinning {
-            SCHED.nmspinning.fetch_sub(1, SeqCst);
-        }
-        return;
-    };
-    if let Some(mp) = mget(&mut sched) {
-        drop(sched);
+pub(crate) fn startm(pp: Option<&'static P>) {
+    let spinning = pp.is_none();
+    let idle = mget(&mut SCHED.lock());
+    if let Some(mp) = idle {
         mp.spinning.set(spinning);
-        mp.nextp.set(pp);
+        mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
         mp.park.wakeup();
         return;
     }
-    drop(sched);
-    if let Err(e) = newm(MKind::Worker, None, Some(pp), spinning) {
-        no_thread(pp, spinning, e);
+    if let Err(e) = newm(MKind::Worker, None, pp, spinning) {
+        no_thread(pp, e);
     }
 }
 
+/// No thread came for [`startm`].
 #[cold]
-pub(crate) fn no_thread(pp: &'static P, spinning: bool, why: Errno) {
-    if spinning {
-        SCHED.nmspinning.fetch_sub(1, SeqCst);
+fn no_thread(pp: Option<&'static P>, why: Errno) {
+    match pp {
+        None => SCHED.nmspinning.stop(),
+        Some(pp) => put_down(pp),
     }
+    warn_no_thread(why);
+}
+
+/// Puts a P in the caller's hands on the idle list, or stops it.
+fn put_down(pp: &'static P) {
     let mut sched = SCHED.lock();
     if SCHED.gcwaiting.load(Relaxed) {
         let _stopped = pp.owner.stop();
@@ -391,8 +393,6 @@ pub(crate) fn no_thread(pp: &'static P, spinning: bool, why: Errno) {
     } else {
         sched.pidleput(pp);
     }
-    drop(sched);
-    warn_no_thread(why);
 }
 
 /// Says once that no more threads are to be had.
@@ -422,11 +422,9 @@ fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
     Some(mp)
 }
 
-/// Puts this M, which has no P, to sleep until somebody has a P for it.
+/// Puts this M, which has no P and does not spin, to sleep until somebody has
+/// a P for it, or wants it to look for work.
 pub(crate) fn stopm(mp: &'static M) {
-    if mp.spinning.replace(false) {
-        SCHED.nmspinning.fetch_sub(1, SeqCst);
-    }
     mp.detached.store(false, Relaxed);
     let mut sched = SCHED.lock();
     mp.schedlink.set(sched.midle);
@@ -482,13 +480,10 @@ fn start_wanted() -> bool {
     while let Some(mp) = unsafe { at.as_ref() } {
         at = mp.schedlink.replace(ptr::null());
         if let Err(e) = newm1(mp) {
-            let pp = mp.nextp.get();
-            let spinning = mp.spinning.get();
-            unmake(mp);
             // SAFETY: null, or the P that newm set aside.
-            if let Some(pp) = unsafe { pp.as_ref() } {
-                no_thread(pp, spinning, e);
-            }
+            let pp = unsafe { mp.nextp.get().as_ref() };
+            unmake(mp);
+            no_thread(pp, e);
         }
     }
     any

@@ -95,6 +95,13 @@ pub(crate) fn next_timer() -> i64 {
         .unwrap_or(FOREVER)
 }
 
+/// Whether there are timers or waiters for descriptors, and nobody sleeps for
+/// them.
+pub(super) fn unkept() -> bool {
+    SCHED.lastpoll.load(SeqCst) != 0
+        && (next_timer() != FOREVER || netpoll::waited_for())
+}
+
 /// Sleeps until the next timer or a descriptor that is ready, if nobody else
 /// does. True: this M has a P again, and what was due is ready. The M has no P
 /// while it sleeps.
