@@ -32,6 +32,7 @@ use crate::{
         parkword::{Cause, Fire, Ticket, WaitKind},
         wait::WakeList,
     },
+    netpoll,
     os::{Errno, Result, clock::nanotime},
     timers::{Timer, Timers},
 };
@@ -371,8 +372,8 @@ fn yield_worth(pp: OwnedP) -> bool {
     SCHED.runqsize.load(Relaxed) != 0
         || SCHED.gcwaiting.load(Relaxed)
         || pp.timer_due.load(Relaxed)
-        || (pp.timers.next_when() != FOREVER
-            && pp.schedtick.load(Relaxed).is_multiple_of(TICK))
+        || (pp.schedtick.load(Relaxed).is_multiple_of(TICK)
+            && (pp.timers.next_when() != FOREVER || netpoll::waited_for()))
 }
 
 /// The hook of gosched: behind the others of this P, or of all.
