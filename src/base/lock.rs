@@ -103,9 +103,13 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const SLEEPERS: u32 = 2;
 
-/// How often a locker looks again before it sleeps: about a microsecond, far
-/// less than a sleep and a wake cost. A model explores one look.
-const SPINS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 100 };
+/// A locker that finds the lock held leaves it alone for so many pauses, then
+/// looks again; and each time for twice as long, up to the last, some
+/// microseconds in all, less than a sleep and a wake cost. Whoever has it
+/// meanwhile may take it again without a miss of the cache: where two Ps use a
+/// channel, one runs a while and then the other. A model looks once.
+const PAUSES: [u32; 2] =
+    if cfg!(any(loom, shuttle)) { [1, 1] } else { [16, 256] };
 
 /// Entries of the table of sleepers: one is in use now and then. In a model one
 /// is all, since addresses differ from run to run.
@@ -229,13 +233,15 @@ impl<F: Futex> RawLock<F> {
 
     #[cold]
     fn lock_slow(&self) {
-        for _ in 0..SPINS {
+        let [mut pauses, last] = PAUSES;
+        while pauses <= last {
             match self.word.load(Ordering::Relaxed) {
                 FREE if self.acquire_free() => return,
                 // Others sleep already, so waiting here gains nothing.
                 SLEEPERS => break,
-                _ => spin_loop(),
+                _ => (0..pauses).for_each(|_| spin_loop()),
             }
+            pauses *= 2;
         }
         let sleeping = self.sleeping();
         // Relaxed: the barrier orders it.
