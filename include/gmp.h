@@ -411,6 +411,9 @@ void gmp_release(struct gmp_g *g);
  * destructors of keys, and what a shield covers (gmp_shield_enter). It may be
  * done more than once.
  *
+ * It costs up to some 10 us while other threads run, so that waiting costs
+ * little; a group cancels all its goroutines for the same.
+ *
  * Returns 0; -EINVAL if `g` has ended, or for null; -EPERM for the handle of
  * a host thread. From any thread; never blocks.
  */
@@ -1537,6 +1540,8 @@ int gmp_connect_until(int fd,
  *
  * As with close(2), a call on another thread that is just about to try may
  * find the file that has the number next: let calls end before that is opened.
+ * Where dup2(2) puts another file there while a goroutine waits in gmp_read,
+ * that one may read from it once, and then get -EBADF.
  *
  * Returns 0, or a negative errno of close(2). Never waits for others.
  */

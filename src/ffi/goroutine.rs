@@ -191,6 +191,9 @@ pub extern "C" fn gmp_release(g: *mut gmp_g) {
 /// destructors of keys, and what a shield covers (gmp_shield_enter). It may be
 /// done more than once.
 ///
+/// It costs up to some 10 us while other threads run, so that waiting costs
+/// little; a group cancels all its goroutines for the same.
+///
 /// Returns 0; -EINVAL if `g` has ended, or for null; -EPERM for the handle of
 /// a host thread. From any thread; never blocks.
 #[unsafe(no_mangle)]

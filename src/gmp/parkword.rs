@@ -225,8 +225,9 @@ impl ParkWord {
         let wakers = match wakers {
             Wakers::Locked => LOCKED,
             Wakers::OneLock => {
-                // Relaxed: the store of the word releases it.
-                claim.0.store(false, Relaxed);
+                // Release: who does not find the claim of the last wait finds
+                // that wait over, too.
+                claim.0.store(false, Release);
                 LOCKED | ONE_LOCK
             }
         };

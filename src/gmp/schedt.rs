@@ -176,22 +176,25 @@ impl SchedLocked {
 
     /// Takes this very P if it is idle.
     pub(crate) fn pidletake(&mut self, pp: &'static P) -> bool {
-        let mut kept = ptr::null();
-        let mut found = false;
-        while let Some(at) = self.pidleget() {
-            if ptr::eq(at, pp) {
-                found = true;
-                break;
+        let mut before: Option<&P> = None;
+        let mut at = self.pidle;
+        // SAFETY: null or a type-stable P.
+        while let Some(idle) = unsafe { at.as_ref() } {
+            at = idle.link.get();
+            if !ptr::eq(idle, pp) {
+                before = Some(idle);
+                continue;
             }
-            at.link.set(kept);
-            kept = at;
+            match before {
+                Some(before) => before.link.set(at),
+                None => self.pidle = at,
+            }
+            pp.link.set(ptr::null());
+            SCHED.npidle.fetch_sub(1, SeqCst);
+            self.wake_sysmon();
+            return true;
         }
-        // SAFETY: null or a P that was just taken off the list.
-        while let Some(at) = unsafe { kept.as_ref() } {
-            kept = at.link.replace(ptr::null());
-            self.pidleput(at);
-        }
-        found
+        false
     }
 
     /// Wakes sysmon out of its deep sleep. It goes there under the lock.

@@ -13,7 +13,7 @@ use super::{
     deadlock,
     enter::owned_p,
     goexit, lockthread, newproc,
-    procs::{acquirep, handoffp, releasep, wakep},
+    procs::{acquirep, put_down, releasep, wakep},
     schedule,
     threads::{self, allocm, freem},
 };
@@ -207,7 +207,7 @@ unsafe extern "C" fn in_place() {
 pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
     if let Some(gp) = schedule::take_nextg(mp) {
         match owned_p(mp) {
-            // Relaxed: handoffp looks again under the lock.
+            // Relaxed: put_down looks again under the lock.
             Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
             _ => {
                 SCHED.lock().globrunqputhead(gp);
@@ -216,7 +216,7 @@ pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
         }
     }
     if owned_p(mp).is_some() {
-        handoffp(releasep(mp));
+        put_down(releasep(mp));
     }
     mp.detached.store(false, Relaxed);
     let g0 = mp.g0.get();

@@ -55,9 +55,21 @@ pub(crate) fn releasep(mp: &'static M) -> &'static P {
     pp
 }
 
-/// Finds an M for a P in the caller's hands, if there is work on it; else it
-/// goes to the idle list, and an M is woken for work that waits elsewhere.
+/// Finds an M for a P in the caller's hands, if there is work for it; else it
+/// goes to the idle list. For a caller who may want it back soon: who is woken
+/// without it might come too late again and again.
 pub(crate) fn handoffp(pp: &'static P) {
+    // Acquire: pairs with globrunqput.
+    if SCHED.runqsize.load(Acquire) != 0 {
+        startm(Some(pp));
+    } else {
+        put_down(pp);
+    }
+}
+
+/// Puts a P in the caller's hands on the idle list, unless there is work on it,
+/// and wakes an M for work that waits elsewhere.
+pub(crate) fn put_down(pp: &'static P) {
     if !pp.runqempty() {
         startm(Some(pp));
         return;
@@ -395,6 +407,11 @@ pub(crate) fn flush_idle() -> usize {
         }
         stack::flush(&pp.stacks);
         sched.pidleput(pp);
+        drop(sched);
+        // Who made work meanwhile found one idle P less.
+        if SCHED.nmspinning.put_down() && find::work_queued() {
+            wakep();
+        }
         flushed += 1;
     }
     flushed

@@ -94,7 +94,7 @@ impl Watch {
         Self { seen: Vec::new(), detached: Vec::new(), recounted: 0 }
     }
 
-    /// One look at all Ps. `trusted`: this look came in time, so it may judge.
+    /// One look at all Ps. `trusted`: this look came in time, so it may judge who is blocked.
     pub(crate) fn look(&mut self, now: i64, trusted: bool) -> Found {
         let n = gomaxprocs().min(MAXPROCS);
         self.seen.resize_with(n.max(self.seen.len()), Seen::default);
@@ -148,7 +148,8 @@ impl Watch {
         found.stuck |= !fast;
         match seen.judge(mp) {
             Verdict::Blocked if trusted => self.retake(pp, m, None),
-            Verdict::Busy if trusted => self.busy(pp, mp, m, now),
+            // A clock that has moved proves it, however late the look is.
+            Verdict::Busy => self.busy(pp, mp, m, now),
             _ => {}
         }
     }

@@ -12,7 +12,8 @@
 use super::{
     deadlock,
     enter::this_m,
-    procs::{acquire_nextp, handoffp, releasep},
+    find::work_queued,
+    procs::{acquire_nextp, handoffp, releasep, wakep},
     sysmon,
 };
 use crate::{
@@ -375,14 +376,20 @@ pub(crate) fn startm(pp: Option<&'static P>) {
 #[cold]
 fn no_thread(pp: Option<&'static P>, why: Errno) {
     match pp {
-        None => SCHED.nmspinning.stop(),
-        Some(pp) => put_down(pp),
+        None => {
+            SCHED.nmspinning.stop();
+            // One that is about to sleep may have counted on it.
+            if work_queued() && SCHED.lock().nmidle != 0 {
+                wakep();
+            }
+        }
+        Some(pp) => put_away(pp),
     }
     warn_no_thread(why);
 }
 
 /// Puts a P in the caller's hands on the idle list, or stops it.
-fn put_down(pp: &'static P) {
+fn put_away(pp: &'static P) {
     let mut sched = SCHED.lock();
     if SCHED.gcwaiting.load(Relaxed) {
         let _stopped = pp.owner.stop();

@@ -115,11 +115,14 @@ pub(super) fn keep_time(mp: &'static M) -> bool {
     let pp = SCHED.lock().pidleget();
     if let Some(pp) = pp {
         acquirep(mp, pp);
+    }
+    // Without a P they go to the global queue. Relaxed: a hint, that the world
+    // may be about to be stopped.
+    if pp.is_some() || !SCHED.gcwaiting.load(Relaxed) {
         for id in 0..gomaxprocs() {
             run_timers(allp(id));
         }
     }
-    // Without a P they go to the global queue.
     ready_all(list);
     pp.is_some()
 }
