@@ -5,9 +5,10 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_claim`
 //!
 //! What is checked: a waker and a cancel have one winner; a cancel is not lost
-//! to a commit; a claim that comes late does not reach the next wait. Without
-//! the barrier, or where a goroutine waits again before it has had the lock,
-//! each of these breaks.
+//! to a commit; a claim that comes late does not reach the next wait, and a
+//! cancel not the next goroutine; a shield keeps it for later. Without the
+//! barrier, or where a goroutine waits again before it has had the lock, the
+//! first three break.
 #![cfg(loom)]
 
 #[expect(dead_code, reason = "half of it is for the other waits")]
@@ -17,7 +18,7 @@ mod goroutine;
 use gmprt::base::sync::{Ordering::*, fence};
 use gmprt::gmp::parkword::{Cause, Fire, Ticket, WaitKind, Wakers};
 use goroutine::*;
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 use std::sync::Arc;
 
 /// How a canceller and the others wait for each other's stores.
@@ -55,15 +56,41 @@ fn send_behind(gp: &G, object: &Object, result: &Exclusive<u32>) -> bool {
     true
 }
 
+/// The same in a thread of its own.
+fn sender(
+    gp: &Arc<G>,
+    object: &Arc<Object>,
+    result: &Arc<Exclusive<u32>>,
+) -> JoinHandle<bool> {
+    let gp = Arc::clone(gp);
+    let object = Arc::clone(object);
+    let result = Arc::clone(result);
+    thread::spawn(move || send_behind(&gp, &object, &result))
+}
+
+/// Waits behind one lock for a sender that starts once somebody waits there.
+fn wait_for_sender(gp: &Arc<G>, object: &Arc<Object>) -> Cause {
+    let result = Arc::new(Exclusive::new(0));
+    let mut lock = object.lock().unwrap();
+    let kind = WaitKind::Cancellable;
+    let ticket = gp.park.arm_for(kind, Wakers::OneLock, &gp.claim);
+    *lock = Some(ticket);
+    let sender = sender(gp, object, &result);
+    let cause = gp.park(|gp| park_hook(gp, ticket, lock));
+    if cause == Cause::Cancel {
+        leave_queue(object);
+    }
+    assert_eq!(sender.join().unwrap(), cause == Cause::Wake, "two winners");
+    cause
+}
+
 /// One sender and one cancel, and a wait behind one lock.
 fn receive_behind(barrier: Barrier) {
     let gp = G::new();
     let object = Arc::new(Object::new(None));
     let result = Arc::new(Exclusive::new(0));
     let canceller = gp.canceller_with(barrier);
-    let sender = (Arc::clone(&gp), Arc::clone(&object), Arc::clone(&result));
-    let sender =
-        thread::spawn(move || send_behind(&sender.0, &sender.1, &sender.2));
+    let sender = sender(&gp, &object, &result);
     let (cause, _) = wait_behind(&gp, &object);
     if cause == Cause::Wake {
         assert_eq!(result.get(), 1, "woken without a result");
@@ -115,8 +142,7 @@ fn wait_twice(leave: Leave) {
     let first = Arc::new(Object::new(None));
     let result = Arc::new(Exclusive::new(0));
     let canceller = gp.canceller();
-    let late = (Arc::clone(&gp), Arc::clone(&first), Arc::clone(&result));
-    let late = thread::spawn(move || send_behind(&late.0, &late.1, &late.2));
+    let late = sender(&gp, &first, &result);
     if wait_behind(&gp, &first).0 == Cause::Wake {
         assert!(late.join().unwrap());
         let _fire = canceller.join().unwrap();
@@ -160,11 +186,7 @@ fn behind_two_locks_one_of_three_wins() {
         let ticket = gp.park.arm_for(kind, Wakers::Locked, &gp.claim);
         locks.iter_mut().for_each(|lock| **lock = Some(ticket));
         let canceller = gp.canceller();
-        let senders = objects.each_ref().map(|object| {
-            let sender =
-                (Arc::clone(&gp), Arc::clone(object), Arc::clone(&result));
-            thread::spawn(move || send_behind(&sender.0, &sender.1, &sender.2))
-        });
+        let senders = objects.each_ref().map(|o| sender(&gp, o, &result));
         let cause = gp.park(|gp| {
             let parked = commit(gp, ticket);
             drop(locks);
@@ -175,5 +197,61 @@ fn behind_two_locks_one_of_three_wins() {
         assert_eq!(sent[0] + sent[1], usize::from(cause == Cause::Wake));
         let won = canceller.join().unwrap() == Fire::Parked;
         assert!(!won || cause == Cause::Cancel, "two winners");
+    });
+}
+
+/// The next goroutine in a G waits behind the same lock, while whoever cancels
+/// the first one is late: only a sender ends that wait.
+#[test]
+fn a_late_cancel_spares_the_next_goroutine() {
+    check(3, || {
+        let gp = G::new();
+        let object = Arc::new(Object::new(None));
+        let canceller = gp.canceller();
+        let _either = wait_for_sender(&gp, &object);
+        gp.park.next_generation();
+        let cause = wait_for_sender(&gp, &object);
+        assert_eq!(cause, Cause::Wake, "the next one was cancelled");
+        let _fire = canceller.join().unwrap();
+    });
+}
+
+/// Behind a shield a sender ends the wait, and after it the cancel does: it is
+/// neither seen too early nor forgotten.
+#[test]
+fn a_shield_keeps_a_cancel_for_the_wait_after_it() {
+    check(4, || {
+        let gp = G::new();
+        let object = Arc::new(Object::new(None));
+        let canceller = gp.canceller();
+        gp.park.shield(true);
+        let cause = wait_for_sender(&gp, &object);
+        assert_eq!(cause, Cause::Wake, "cancelled behind a shield");
+        gp.park.shield(false);
+        assert_eq!(wait_behind(&gp, &object).0, Cause::Cancel);
+        leave_queue(&object);
+        let _fire = canceller.join().unwrap();
+    });
+}
+
+/// Two who cancel, and a sender: one of the three ends the wait.
+#[test]
+fn of_two_cancels_and_a_claim_one_wins() {
+    check(2, || {
+        let gp = G::new();
+        let object = Arc::new(Object::new(None));
+        let result = Arc::new(Exclusive::new(0));
+        let cancellers = [gp.canceller(), gp.canceller()];
+        let sender = sender(&gp, &object, &result);
+        let (cause, _) = wait_behind(&gp, &object);
+        if cause == Cause::Cancel {
+            leave_queue(&object);
+        }
+        assert_eq!(sender.join().unwrap(), cause == Cause::Wake, "two winners");
+        let won = |fire| usize::from(fire == Fire::Parked);
+        let won = cancellers.map(|c| won(c.join().unwrap()));
+        // None, if the hook has ended the wait for them.
+        let most = usize::from(cause == Cause::Cancel);
+        assert!(won[0] + won[1] <= most, "two winners");
     });
 }

@@ -94,7 +94,8 @@ impl Watch {
         Self { seen: Vec::new(), detached: Vec::new(), recounted: 0 }
     }
 
-    /// One look at all Ps. `trusted`: this look came in time, so it may judge who is blocked.
+    /// One look at all Ps. `trusted`: it came in time, so it may judge who is
+    /// blocked.
     pub(crate) fn look(&mut self, now: i64, trusted: bool) -> Found {
         let n = gomaxprocs().min(MAXPROCS);
         self.seen.resize_with(n.max(self.seen.len()), Seen::default);
