@@ -186,4 +186,22 @@ static inline void on_both(gmp_fn fn, void *arg)
     CHECK_OK(gmp_join(spawn(fn, arg)));
 }
 
+/* Goroutines that read from the same end. */
+struct crowd {
+    struct ends e;
+    atomic_int bytes, ended;
+};
+
+static inline void read_to_the_end(void *arg)
+{
+    struct crowd *c = arg;
+    char text[8];
+    ssize_t n;
+
+    while ((n = gmp_read(c->e.out, text, sizeof text)) > 0)
+        atomic_fetch_add(&c->bytes, (int)n);
+    CHECK_EQ(n, 0);
+    atomic_fetch_add(&c->ended, 1);
+}
+
 #endif

@@ -140,23 +140,6 @@ static void a_writer_waits_besides(void *arg)
     }
 }
 
-struct crowd {
-    struct ends e;
-    atomic_int bytes, ended;
-};
-
-static void read_to_the_end(void *arg)
-{
-    struct crowd *c = arg;
-    char text[8];
-    ssize_t n;
-
-    while ((n = gmp_read(c->e.out, text, sizeof text)) > 0)
-        atomic_fetch_add(&c->bytes, (int)n);
-    CHECK_EQ(n, 0);
-    atomic_fetch_add(&c->ended, 1);
-}
-
 /* Many read what a few bytes at a time come through. */
 static void a_crowd_reads_each_byte_once(void *arg)
 {

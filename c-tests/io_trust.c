@@ -423,23 +423,6 @@ static void deadlines_let_try(void *arg)
     }
 }
 
-struct crowd {
-    struct ends e;
-    atomic_int bytes, ended;
-};
-
-static void read_to_the_end(void *arg)
-{
-    struct crowd *c = arg;
-    char text[8];
-    ssize_t n;
-
-    while ((n = gmp_read(c->e.out, text, sizeof text)) > 0)
-        atomic_fetch_add(&c->bytes, (int)n);
-    CHECK_EQ(n, 0);
-    atomic_fetch_add(&c->ended, 1);
-}
-
 /* Each byte comes to one of two readers, which take turns in draining it. */
 static void two_readers_miss_nothing(void *arg)
 {
