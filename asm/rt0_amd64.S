@@ -30,20 +30,15 @@ _rt0_amd64_lib_argc:
 _rt0_amd64_lib_argv:
 	.zero	8
 
-// What CPUID says, for debuggers and for code that reads the time stamp.
-.macro fact name, size
-	.globl	\name
-	.hidden	\name
-	.type	\name, @object
-	.size	\name, \size
-	.balign	\size
-\name:
-	.zero	\size
-.endm
-	fact	runtime_isIntel, 1
-	fact	runtime_lfenceBeforeRdtsc, 1
-	fact	runtime_processorVersionInfo, 4
-	fact	runtime_processorFeatures, 4
+// What CPUID says of the time stamp counter, for cpuinit: EDX of the leaf
+// 0x80000007, or 0.
+	.globl	runtime_processorPower
+	.hidden	runtime_processorPower
+	.type	runtime_processorPower, @object
+	.size	runtime_processorPower, 4
+	.balign	4
+runtime_processorPower:
+	.zero	4
 
 	.section .data.rel.ro,"aw",@progbits
 	.balign	8
@@ -186,27 +181,16 @@ func rt0_go
 	mov	[rdi + G_STACK_LO], rax
 	mov	[rdi + G_STACK_HI], rsp
 
-	// The processor. Intel needs LFENCE to order RDTSC; for the others
-	// MFENCE is safe.
+	// The processor. A leaf past the last one would tell something else.
 	mov	r8, rbx
 	.cfi_register rbx, r8
-	xor	eax, eax
+	mov	eax, 0x80000000
 	cpuid
-	test	eax, eax
-	jz	.Lnocpuinfo
-	cmp	ebx, 0x756e6547		// "Genu"
-	jne	.Lnotintel
-	cmp	edx, 0x49656e69		// "ineI"
-	jne	.Lnotintel
-	cmp	ecx, 0x6c65746e		// "ntel"
-	jne	.Lnotintel
-	mov	byte ptr runtime_isIntel[rip], 1
-	mov	byte ptr runtime_lfenceBeforeRdtsc[rip], 1
-.Lnotintel:
-	mov	eax, 1
+	cmp	eax, 0x80000007
+	jb	.Lnocpuinfo
+	mov	eax, 0x80000007
 	cpuid
-	mov	runtime_processorVersionInfo[rip], eax
-	mov	runtime_processorFeatures[rip], edx
+	mov	runtime_processorPower[rip], edx
 .Lnocpuinfo:
 	mov	rbx, r8
 	.cfi_restore rbx

@@ -23,7 +23,13 @@ use crate::{
         DEBUG, G, M, MAXMCOUNT, MAXPROCS, NCPUALLOWED, RANDSEED, runtime_g0,
         runtime_m0,
     },
-    os::{auxv, clock::nanotime, cpu, mem, proc, signal::SigMask, thread},
+    os::{
+        auxv,
+        clock::{self, nanotime},
+        cpu, mem, proc,
+        signal::SigMask,
+        thread,
+    },
     sched::{procs, threads},
     stack,
 };
@@ -37,13 +43,13 @@ use core::{
 const MAXMCOUNT_DEFAULT: i32 = 10_000;
 /// Pages smaller than this the guards are not made for.
 const MIN_PAGE_SIZE: usize = 4096;
-/// Bits of CPUID's EDX for leaf 1: FXSAVE and SSE2. (`AT_HWCAP` should say the
-/// same, but glibc's getauxval gives a value of its own for it.)
-const CPU_NEEDED: u32 = 1 << 24 | 1 << 26;
+/// Bit of CPUID's EDX for leaf 0x80000007: the time stamp counter goes on
+/// evenly, whatever the processor's speed and sleep.
+const INVARIANT_TSC: u32 = 1 << 8;
 
 unsafe extern "C" {
-    /// CPUID's EDX for leaf 1, from `rt0_go`, or 0.
-    safe static runtime_processorFeatures: AtomicU32;
+    /// CPUID's EDX for leaf 0x80000007, from `rt0_go`, or 0.
+    safe static runtime_processorPower: AtomicU32;
 }
 
 /// The program's arguments; for debuggers too.
@@ -223,15 +229,14 @@ extern "C" fn randinit() {
     RANDSEED.store(seed, Relaxed);
 }
 
-/// The processor has the registers that the C ABI passes numbers in. 0 stands
-/// for a processor whose CPUID tells nothing.
+/// What the processor can do, as far as anything here goes by it: whether its
+/// cycles tell time.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cpuinit() {
     stage(c"cpuinit");
-    let features = runtime_processorFeatures.load(Relaxed);
-    if features != 0 && features & CPU_NEEDED != CPU_NEEDED {
-        throw("cpuinit: the processor has no SSE2");
+    if runtime_processorPower.load(Relaxed) & INVARIANT_TSC != 0 {
+        clock::trust_cycles();
     }
 }
 

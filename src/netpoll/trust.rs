@@ -197,10 +197,12 @@ impl Desc {
         d.by.store(name(goid, edges), Release);
     }
 
-    /// Whether it may be trusted, asked once for each file.
+    /// Whether it may be trusted, asked once for each file. Nothing is where
+    /// the processor's cycles do not tell time: then every read that has to
+    /// wait asks the kernel.
     #[cold]
     fn first_read(&self) -> bool {
-        let tcp = os::net::is_tcp(self.fd);
+        let tcp = os::clock::cycles_are_even() && os::net::is_tcp(self.fd);
         let found = if tcp { faith::YES } else { faith::NEVER };
         let d = &self.drained;
         // Unless an event has told otherwise.

@@ -1,22 +1,85 @@
 //! Time: the monotonic clock, the CPU time of a thread, short sleeps.
+//!
+//! Deadlines are made here and slept for by system calls, so both have to be
+//! of one clock, the kernel's: libc's `clock_gettime` and `nanosleep`, which a
+//! library may have replaced, are not asked (`vdso.rs` says by whom).
+//!
+//! Invariant: `READ_CLOCK` is `first_read` or a function of its type that
+//! reads a clock; each thread that comes to `first_read` stores the same.
 
 use super::errno::{Errno, KeepErrno, Result};
-use core::ptr;
+use super::vdso::{self, ClockGettime};
+use core::{
+    ffi::c_int,
+    mem, ptr,
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed},
+};
 
 const NS_PER_S: i64 = 1_000_000_000;
+
+/// How a clock is read: the vDSO's way once it is known, or the system call.
+static READ_CLOCK: AtomicPtr<()> = AtomicPtr::new(first_read as *mut ());
 
 /// Nanoseconds of the monotonic clock; never negative, never `i64::MAX`.
 #[inline]
 pub(crate) fn nanotime() -> i64 {
+    // Relaxed: the code that it points to was there before the program.
+    let read = READ_CLOCK.load(Relaxed);
+    // SAFETY: the module's invariant.
+    let read = unsafe { mem::transmute::<*mut (), ClockGettime>(read) };
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: now is a local variable. The call cannot fail: every kernel has
     // this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    unsafe { read(libc::CLOCK_MONOTONIC, &raw mut now) };
     nanoseconds(&now)
 }
 
+/// The first reading, on the thread that loads the library: looks how.
+#[cold]
+unsafe extern "C" fn first_read(
+    clock: libc::clockid_t,
+    now: *mut libc::timespec,
+) -> c_int {
+    let read = vdso::clock_gettime().unwrap_or(call_kernel);
+    READ_CLOCK.store(read as *mut (), Relaxed);
+    // SAFETY: as the caller promises.
+    unsafe { read(clock, now) }
+}
+
+/// Reads a clock by the system call; 0, or -1 with `errno`.
+unsafe extern "C" fn call_kernel(
+    clock: libc::clockid_t,
+    now: *mut libc::timespec,
+) -> c_int {
+    // SAFETY: as the caller promises.
+    let r = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, now) };
+    r as c_int
+}
+
+/// The counter goes on evenly, whatever the processor's speed and sleep.
+static EVEN: AtomicBool = AtomicBool::new(false);
+
+/// The processor says that [`cycles`] are even.
+pub(crate) fn trust_cycles() {
+    // Relaxed: set before the first goroutine.
+    EVEN.store(true, Relaxed);
+}
+
+/// Nobody is to go by [`cycles`].
+pub(crate) fn distrust_cycles() {
+    // Relaxed: as above.
+    EVEN.store(false, Relaxed);
+}
+
+/// Whether [`cycles`] tell how much time has passed. Who asks for them looks
+/// here first, once.
+pub(crate) fn cycles_are_even() -> bool {
+    EVEN.load(Relaxed)
+}
+
 /// The processor's counter of cycles at its nominal speed: for short spans, on
-/// one thread, and where a wrong one does no harm.
+/// one thread, and where a wrong one does no harm. No fence orders it: a span
+/// is some hundred cycles at least, and is not told to the cycle.
 #[inline]
 pub(crate) fn cycles() -> u64 {
     // SAFETY: reads a register.
@@ -34,7 +97,7 @@ pub(crate) fn thread_cputime(tid: i32) -> Result<i64> {
     let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: used is a local variable; a clock that does not exist is an
     // error.
-    let r = unsafe { libc::clock_gettime(clock, &raw mut used) };
+    let r = unsafe { call_kernel(clock, &raw mut used) };
     Errno::check(r)?;
     Ok(nanoseconds(&used))
 }
@@ -43,8 +106,9 @@ pub(crate) fn thread_cputime(tid: i32) -> Result<i64> {
 pub(crate) fn usleep(us: u32) {
     let _keep = KeepErrno::new();
     let span = timespec(i64::from(us) * 1000);
+    let rest = ptr::null_mut::<libc::timespec>();
     // SAFETY: span is a local variable; null asks for no remainder.
-    unsafe { libc::nanosleep(&raw const span, ptr::null_mut()) };
+    unsafe { libc::syscall(libc::SYS_nanosleep, &raw const span, rest) };
 }
 
 /// `ns` as the kernel takes it. A point before the clock's zero becomes zero,
@@ -69,6 +133,16 @@ mod tests {
         usleep(2_000);
         let slept = nanotime() - start;
         assert!((2_000_000..2_000_000_000).contains(&slept), "{slept}");
+    }
+
+    #[test]
+    fn the_system_call_reads_the_same_clock() {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let before = nanotime();
+        // SAFETY: now is a local variable.
+        let r = unsafe { call_kernel(libc::CLOCK_MONOTONIC, &raw mut now) };
+        assert_eq!(r, 0);
+        assert!((before..=nanotime()).contains(&nanoseconds(&now)));
     }
 
     #[test]

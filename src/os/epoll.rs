@@ -94,9 +94,11 @@ fn wait_raw(ep: i32, room: &mut [MaybeUninit<Event>], timeout: i64) -> i64 {
         // Rounded up: no timer is early.
         ns => i32::try_from((ns + 999_999) / 1_000_000).unwrap_or(i32::MAX),
     };
-    let (at, len) = (room.as_mut_ptr().cast(), room.len() as i32);
+    let (at, len) = (room.as_mut_ptr(), room.len() as i32);
+    // By number, as the finer one: libc's may have been replaced by one that
+    // counts another clock's time.
     // SAFETY: at and len are those of `room`.
-    i64::from(unsafe { libc::epoll_wait(ep, at, len, millis) })
+    unsafe { libc::syscall(libc::SYS_epoll_wait, ep, at, len, millis) }
 }
 
 fn wait_fine(ep: i32, room: &mut [MaybeUninit<Event>], timeout: i64) -> i64 {

@@ -15,6 +15,7 @@
 //! | `epoll` | which descriptors are ready |
 //! | `fd` | reading, writing and the like, without waiting |
 //! | `auxv` | what the kernel tells at the start |
+//! | `vdso` | the kernel's code for reading the clock |
 //! | `signal` | masks, signal stacks, handlers |
 //! | `proc` | the arguments of this process |
 //! | `dl` | symbols of other libraries |
@@ -39,6 +40,7 @@ pub(crate) mod proc;
 pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod thread;
+mod vdso;
 
 /// C's types that calls of the surface pass on.
 pub(crate) mod types {
