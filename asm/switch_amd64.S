@@ -189,7 +189,7 @@ endfunc g0call
 // gostart
 //
 // The first frame of every goroutine, entered by a switch into the frame that
-// gostartcall builds, past its nop: unwinders look a return address up at the
+// first_frame builds, past its nop: unwinders look a return address up at the
 // byte before it. It ends every walk of the stack. An exception that
 // nobody caught arrives at its personality, which names the goroutine.
 //

@@ -29,8 +29,9 @@
 //! 4. The thread that locks is the one that unlocks, though perhaps on another
 //!    stack: a parking goroutine's channel is unlocked on g0.
 //!
-//! parking_lot is not used here: its queue of sleepers lives in thread-local
-//! storage with a destructor, which would tie the library to host threads.
+//! parking_lot is not used here: its unlock is a read-modify-write, where ours
+//! is a plain store, and its queue of sleepers lives in thread-local storage
+//! that is allocated on demand, also where nothing may be.
 //!
 //! # Ranks
 //! Every lock has a [`Rank`]. A thread acquires locks in the order of that
@@ -80,7 +81,7 @@ pub enum Rank {
     Keys,
     /// `allgs` and the global list of dead Gs.
     Allg,
-    /// `allp`, `allm`.
+    /// The signal mask that Ms run with, and the spare Ms.
     Allp,
     /// One timer heap. Two at once while one is emptied into the other.
     Timers,

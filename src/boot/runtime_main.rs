@@ -13,7 +13,7 @@ use super::{
 use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
-    gmp::{DEBUG, G, MAIN_STARTED, runtime_m0},
+    gmp::{DEBUG, G, MAIN_STARTED, RUNTIME_INIT_TIME, runtime_m0},
     os::clock::nanotime,
     sched,
 };
@@ -40,6 +40,8 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     if !ptr::eq(gp.mp(), &runtime_m0) {
         throw("runtime_main: not on m0");
     }
+    // Relaxed: sysmon's thread is made after it.
+    RUNTIME_INIT_TIME.store(nanotime(), Relaxed);
     stage(c"sysmon");
     if let Err(e) = sched::start_sysmon() {
         gate::fail(e);

@@ -126,7 +126,7 @@ impl P {
             streak: Cell::new(0),
             waking: Waking::new(),
             timer_due: AtomicBool::new(false),
-            rng: Cell::new(id as u64 + 1),
+            rng: Cell::new(1),
             goidcache: Cell::new((0, 0)),
             gfree: GFree::new(),
             stacks: StackCache::new(),

@@ -231,8 +231,12 @@ pub(crate) static GOMAXPROCS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) static NCPUALLOWED: AtomicUsize = AtomicUsize::new(1);
 /// As many of them as its quota is worth; 0 until somebody asks.
 pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(0);
-/// `runtime_main` has begun: new goroutines may start Ms.
+/// `runtime_main` has started what it starts itself: new goroutines may start
+/// Ms from now on. (Go sets its mainStarted first of all; here a process that
+/// only loads the library is to have no thread besides m0 and sysmon.)
 pub(crate) static MAIN_STARTED: AtomicBool = AtomicBool::new(false);
+/// When `runtime_main` began to initialise, in nanoseconds of the clock.
+pub(crate) static RUNTIME_INIT_TIME: AtomicI64 = AtomicI64::new(0);
 /// Ms at most before `thread exhaustion`.
 pub(crate) static MAXMCOUNT: AtomicI32 = AtomicI32::new(0);
 /// Ms at most before handing off stops (`GMP_MAXTHREADS`).

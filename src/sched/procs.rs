@@ -12,7 +12,7 @@ use crate::{
     gmp::{
         G, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P,
         SCHED, allp, allp_push, gomaxprocs, m_of_word, m_word, nallp,
-        owner::POwner,
+        owner::POwner, seed_of_p,
     },
     os::{Errno, Result, clock::nanotime, cpu, membarrier},
     stack,
@@ -302,7 +302,9 @@ fn set_procs(n: usize) {
         throw("procresize: invalid arg");
     }
     while nallp() < n {
-        let pp = Box::leak(Box::new(P::new(nallp() as u32)));
+        let id = nallp();
+        let pp = Box::leak(Box::new(P::new(id as u32)));
+        pp.rng.set(seed_of_p(id as u64));
         allp_push(pp);
     }
     for id in n..gomaxprocs() {

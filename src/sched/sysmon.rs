@@ -24,7 +24,9 @@ use super::{
 };
 use crate::{
     base::print::SigWriter,
-    gmp::{DEBUG, MKind, SCHED, allp, gomaxprocs, sysmonwait},
+    gmp::{
+        DEBUG, MKind, RUNTIME_INIT_TIME, SCHED, allp, gomaxprocs, sysmonwait,
+    },
     netpoll,
     os::{Result, clock::nanotime, membarrier},
     stack,
@@ -196,7 +198,8 @@ fn scavenge() {
     let _nobody = ready_permit(handle);
 }
 
-/// `GMPDEBUG=schedtrace=MS`: a line, or with `scheddetail=1` the Ps too.
+/// `GMPDEBUG=schedtrace=MS`: a line, or with `scheddetail=1` the Ps too. It
+/// begins with how long the runtime has been up.
 #[derive(Default)]
 struct Trace {
     last: i64,
@@ -219,7 +222,8 @@ impl Trace {
             "SCHED {}ms: gomaxprocs={} idleprocs={} threads={ms} \
              spinningthreads={} idlethreads={idle} detached={} runqueue={} \
              goroutines={}",
-            now / 1_000_000,
+            // Relaxed: set before this thread was made.
+            (now - RUNTIME_INIT_TIME.load(Relaxed)) / 1_000_000,
             gomaxprocs(),
             SCHED.npidle.load(Relaxed),
             SCHED.nmspinning.count(),

@@ -21,7 +21,7 @@ use crate::{
     base::{print::SigWriter, throw::fatal},
     gmp::{
         G, M, MAXMCOUNT, MAXTHREADS, MKind, P, SCHED, SchedLocked, allm_push,
-        galloc, runtime_m0,
+        galloc, runtime_m0, seed_of_m,
     },
     os::{
         self, Errno, Lock, Note, Result,
@@ -82,7 +82,7 @@ pub(crate) fn mcommoninit(mp: &'static M) {
         fatal("thread exhaustion: program exceeds the thread limit");
     }
     drop(sched);
-    mp.rng.set(os::clock::nanotime() as u64 | 1);
+    mp.rng.set(seed_of_m(mp.id.get() as u64));
     allm_push(mp);
 }
 
