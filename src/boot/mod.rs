@@ -6,7 +6,7 @@
 //! | `_rt0_amd64_lib` | `asm/rt0_amd64.S`: the constructor |
 //! | `libpreinit`, `newosproc0` | `preinit.rs`; on the loading thread |
 //! | `_rt0_amd64_lib_go`, `rt0_go`, `settls` | `asm/rt0_amd64.S`; on m0 |
-//! | `check`, `args`, `osinit`, `schedinit` | `init.rs`, `env.rs` |
+//! | `check`, `args`, `osinit`, `schedinit` | `init.rs`, `env.rs`, `parse.rs` |
 //! | `newproc`, `mstart`, `mstart1`, `minit`, `schedule` | `sched` |
 //! | `runtime_main`, `runtime_inittasks`, `gcenable` | `runtime_main.rs` |
 //! | `main_main` | `exe.rs`; only in a program of the exe path |
@@ -35,6 +35,7 @@ mod gate;
 mod hooks;
 mod init;
 mod inittrace;
+mod parse;
 mod preinit;
 mod run_main;
 mod runtime_main;
