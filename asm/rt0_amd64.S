@@ -23,6 +23,11 @@
 	.balign	8
 	.quad	_rt0_amd64_lib
 
+	// The last of the destructors of such a program.
+	.section .fini_array.00101,"aw",@fini_array
+	.balign	8
+	.quad	libexit
+
 	.bss
 	.balign	8
 _rt0_amd64_lib_argc:
@@ -287,7 +292,7 @@ endfunc rt0_entry
 
 // The stages have plain names, so that a debugger finds them. A hidden
 // reference keeps the linker from exporting them.
-.irp stage, libpreinit, libstarted, newosproc0, inittrace_stage, check, args, \
+.irp stage, libpreinit, libexit, libstarted, newosproc0, inittrace_stage, check, args, \
 	osinit, schedinit, stackinit, mallocinit, randinit, cpuinit, \
 	sigsave, goargs, goenvs, parsedebugvars, procresize, newproc, mstart1, \
 	minit, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \

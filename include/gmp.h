@@ -120,6 +120,24 @@ typedef struct gmp_key gmp_key;
 typedef struct gmp_timer gmp_timer;
 
 /**
+ * What GMP_INIT makes of a function. Programs do not use it themselves.
+ */
+typedef struct gmp_init_task {
+    /**
+     * The function.
+     */
+    void (*func)(void);
+    /**
+     * Its name.
+     */
+    const char *name;
+    /**
+     * The library's.
+     */
+    void *reserved[3];
+} gmp_init_task;
+
+/**
  * A goroutine's function.
  */
 typedef void (*gmp_fn)(void *arg);
@@ -298,6 +316,44 @@ int64_t gmp_num_goroutines(void);
  * `main` may be called with `argc` and `argv`.
  */
 int gmp_run_main(int argc, char **argv, int (*main)(int, char**));
+
+/**
+ * The program's arguments, as its main gets them: what the loader or the
+ * kernel has handed over, whoever asks and when.
+ *
+ * `argv`: NULL, or where to put the array, which ends with a NULL and stays
+ * for ever; its strings are the program's own. NULL comes there if nothing is
+ * known of the arguments, which may be where there is no /proc.
+ *
+ * Returns argc, 0 if nothing is known; a negative errno if the runtime is not
+ * up. Never blocks once the runtime is up.
+ *
+ * Required:
+ * `argv` is NULL or may be written.
+ */
+int gmp_args(char ***argv);
+
+/**
+ * For GMP_INIT: lists a function that is to be called. Programs do not call it
+ * themselves.
+ *
+ * Returns 0; -EINVAL for a null `task` or function. Never blocks.
+ *
+ * Required:
+ * `task` stays until the process ends or gmp_init_unregister.
+ */
+int gmp_init_register(struct gmp_init_task *task);
+
+/**
+ * For GMP_INIT: the object of a function goes. If it was not called, it never
+ * is. Programs do not call it themselves.
+ *
+ * Returns 0; -EINVAL as gmp_init_register. Never blocks.
+ *
+ * Required:
+ * As gmp_init_register.
+ */
+int gmp_init_unregister(struct gmp_init_task *task);
 
 /**
  * What an error code means, in English: the text of a negative errno or of
@@ -1829,6 +1885,40 @@ int gmp_signal_stop(struct gmp_chan *ch, int signo);
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
+
+/* GMP_INIT(fn), at the top level of a C or C++ file and without a semicolon,
+ * has fn called once, on the main goroutine, before the library's first call
+ * returns that is made by a thread of the program's. fn is the plain name of a
+ * function void fn(void) that was declared before; it may be static, and a file
+ * may have several.
+ *
+ * - The functions of one program or library are called in the order of its
+ *   constructors (the order of the files at the link, and in a file that of
+ *   the lines), one after the other. A library's come before those of whatever
+ *   is linked with it.
+ * - Nothing is called at the load itself, nor if nobody makes a call.
+ * - fn may call the library, start goroutines and wait for them; their calls
+ *   go on. A thread that it starts and waits for may not: it would wait for
+ *   fn, and get -ETIMEDOUT after ten seconds, as does a first call for whose
+ *   sake functions run longer than that.
+ * - Functions of a plug-in that is loaded when the runtime is up are called
+ *   before the next call returns that the loading thread or goroutine makes,
+ *   on the main goroutine or, if that runs main, on one of their own. If the
+ *   plug-in is unloaded before, they are not called.
+ * - A fn that calls gmp_exit ends that goroutine, on which the other functions
+ *   are still called; a program that was entered at _rt0_amd64_linux then goes
+ *   on without its main. An exception may not leave fn.
+ * - GMPDEBUG=inittrace=1 prints a line for each. */
+#define GMP_INIT(fn)                                                       \
+    static gmp_init_task gmp_init_task_##fn = {fn, #fn, {0, 0, 0}};         \
+    __attribute__((constructor)) static void gmp_init_enter_##fn(void)      \
+    {                                                                       \
+        gmp_init_register(&gmp_init_task_##fn);                             \
+    }                                                                       \
+    __attribute__((destructor)) static void gmp_init_leave_##fn(void)       \
+    {                                                                       \
+        gmp_init_unregister(&gmp_init_task_##fn);                           \
+    }
 
 /* Hooks: a program that takes part in the start of the runtime defines one of
  * these variables, initialised with its function. They are read once. A

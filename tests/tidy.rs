@@ -27,13 +27,12 @@ const LAYERS: [&[&str]; 10] = [
 ];
 
 /// C functions that are called outside `os`: file, function, reason.
-const C_CALLS: [(&str, &str, &str); 12] = [
+const C_CALLS: [(&str, &str, &str); 11] = [
     ("base/", "__errno_location", "base lies below os"),
     ("base/print.rs", "write", "base lies below os"),
     ("base/throw.rs", "abort", "base lies below os"),
     ("base/throw.rs", "pause", "base lies below os"),
-    ("boot/env.rs", "getenv", "the environment is memory"),
-    ("boot/exe.rs", "exit", "the end of main, for a program entered at rt0"),
+    ("base/throw.rs", "poll", "base lies below os"),
     ("boot/preinit.rs", "pthread_atfork", "a registration, not a call"),
     ("", "malloc", "memory that a caller may free, not a system call"),
     ("", "calloc", "memory, not a system call"),

@@ -55,6 +55,8 @@ use core::ops::{Deref, DerefMut};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Rank {
+    /// The functions of `GMP_INIT` that are still to be called.
+    Inits,
     /// Stop-the-world and everything that changes the number of Ps.
     Stw,
     /// A P being taken from its M.

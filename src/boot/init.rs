@@ -63,7 +63,7 @@ static PHYS_PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 static STARTUP_RANDOM: AtomicU64 = AtomicU64::new(0);
 
 /// The program's arguments, as `main` gets them.
-pub(super) fn arguments() -> (c_int, *const *const c_char) {
+pub(crate) fn arguments() -> (c_int, *const *const c_char) {
     (runtime_argc.load(Relaxed), runtime_argv.load(Relaxed))
 }
 

@@ -9,6 +9,7 @@
 //! | `check`, `args`, `osinit`, `schedinit` | `init.rs`, `env.rs`, `parse.rs` |
 //! | `newproc`, `mstart`, `mstart1`, `minit`, `schedule` | `sched` |
 //! | `runtime_main`, `runtime_inittasks`, `gcenable` | `runtime_main.rs` |
+//! | what `GMP_INIT` lists | `doinit.rs`; also later, for plug-ins |
 //! | `main_main` | `exe.rs`; only in a program of the exe path |
 //!
 //! The exe path comes from `_rt0_amd64_linux` and `_rt0_amd64` in
@@ -26,9 +27,11 @@
 //! 2. Nothing here calls `dlsym` or `dl_iterate_phdr`, or uses thread-local
 //!    storage that is allocated on demand: they take the loader's lock, which
 //!    a host's thread may hold while it waits for the start.
-//! 3. After the start only `gate` and `run_main` are called.
+//! 3. After the start only `gate`, `run_main`, `arguments`, and what plug-ins
+//!    do by `GMP_INIT` are called.
 
 mod background;
+mod doinit;
 mod env;
 mod exe;
 mod gate;
@@ -40,5 +43,7 @@ mod preinit;
 mod run_main;
 mod runtime_main;
 
+pub(crate) use doinit::{Task, register, unregister};
 pub(crate) use gate::gate;
+pub(crate) use init::arguments;
 pub(crate) use run_main::run_main;

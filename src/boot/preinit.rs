@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::{
         sync::{AtomicBool, Ordering::*},
-        throw::set_throw_hook,
+        throw::{self, set_throw_hook},
     },
     diag::{dump, fault},
     os::{
@@ -18,7 +18,7 @@ use crate::{
         task,
         thread::{self, ThreadStart},
     },
-    sched::{host, threads},
+    sched::{host, leave, threads},
 };
 use core::ffi::{c_char, c_int};
 
@@ -75,6 +75,7 @@ pub(super) extern "C" fn libpreinit(
     threads::set_init_sigmask(SigMask::current());
     set_throw_hook(dump::print_goroutines);
     host::hostinit();
+    leave::watch_main_thread();
     fault::install();
     register_membarrier();
     // SAFETY: in_child may be called in any child. The error, out of memory,
@@ -112,11 +113,22 @@ fn plausible(argc: c_int, argv: *const *const c_char) -> bool {
     words > 1 && !argv.is_null() && core::ptr::eq(argv.wrapping_add(words), end)
 }
 
+/// The process exits: this is in .fini_array.
+#[unsafe(no_mangle)]
+extern "C" fn libexit() {
+    throw::before_exit();
+}
+
 /// In the child of a fork: the threads of a started runtime are not here.
 extern "C" fn in_child() {
+    throw::forget_in_child();
     if matches!(
         gate::state(),
-        State::Starting | State::Booted | State::Opening | State::Up
+        State::Starting
+            | State::Booted
+            | State::Opening
+            | State::Up
+            | State::Late
     ) {
         gate::set(State::Forked);
     }

@@ -5,6 +5,7 @@
 //! on before the goroutine that uses it has ended.
 
 use crate::{
+    base::throw::before_return_from_main,
     gmp::{SCHED, gflag},
     os::{Result, thread::main_stack_rlimit},
     sched::{
@@ -62,6 +63,7 @@ pub(crate) fn run_main(
         }
     };
     SCHED.mains.fetch_sub(1, SeqCst);
+    before_return_from_main();
     result
 }
 

@@ -14,7 +14,10 @@
 
 use super::dump;
 use crate::{
-    base::{print::SigWriter, throw::fatal_args},
+    base::{
+        print::SigWriter,
+        throw::{fatal_args, report_begins},
+    },
     os::{dl, thread},
     sched::lockthread,
 };
@@ -66,6 +69,7 @@ unsafe extern "C" fn gmprt_personality(
         fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
     }
     if actions & SEARCH_PHASE != 0 {
+        report_begins();
         // SAFETY: as the caller promises.
         let thrown = unsafe { Thrown::new(class, exception) };
         let mut w = SigWriter::stderr();

@@ -94,6 +94,89 @@ pub unsafe extern "C" fn gmp_run_main(
     }
 }
 
+/// The program's arguments, as its main gets them: what the loader or the
+/// kernel has handed over, whoever asks and when.
+///
+/// `argv`: NULL, or where to put the array, which ends with a NULL and stays
+/// for ever; its strings are the program's own. NULL comes there if nothing is
+/// known of the arguments, which may be where there is no /proc.
+///
+/// Returns argc, 0 if nothing is known; a negative errno if the runtime is not
+/// up. Never blocks once the runtime is up.
+///
+/// # Safety
+/// `argv` is NULL or may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_args(argv: *mut *mut *mut c_char) -> c_int {
+    if let Err(e) = boot::gate() {
+        return e.neg();
+    }
+    let (argc, array) = boot::arguments();
+    // SAFETY: the caller's promise.
+    if let Some(argv) = unsafe { argv.as_mut() } {
+        *argv = array.cast_mut().cast();
+    }
+    argc
+}
+
+/// What GMP_INIT makes of a function. Programs do not use it themselves.
+#[repr(C)]
+pub struct gmp_init_task {
+    /// The function.
+    pub func: Option<unsafe extern "C" fn()>,
+    /// Its name.
+    pub name: *const c_char,
+    /// The library's.
+    pub reserved: [*mut c_void; 3],
+}
+
+const _: () = assert!(size_of::<gmp_init_task>() == size_of::<boot::Task>());
+
+/// For GMP_INIT: lists a function that is to be called. Programs do not call it
+/// themselves.
+///
+/// Returns 0; -EINVAL for a null `task` or function. Never blocks.
+///
+/// # Safety
+/// `task` stays until the process ends or gmp_init_unregister.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_init_register(task: *mut gmp_init_task) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { init_task(task) } {
+        Some(task) => boot::register(task),
+        None => return Errno::EINVAL.neg(),
+    }
+    0
+}
+
+/// For GMP_INIT: the object of a function goes. If it was not called, it never
+/// is. Programs do not call it themselves.
+///
+/// Returns 0; -EINVAL as gmp_init_register. Never blocks.
+///
+/// # Safety
+/// As gmp_init_register.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_init_unregister(
+    task: *mut gmp_init_task,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { init_task(task) } {
+        Some(task) => boot::unregister(task),
+        None => return Errno::EINVAL.neg(),
+    }
+    0
+}
+
+/// # Safety
+/// `task` is null, or as gmp_init_register wants it.
+unsafe fn init_task(task: *mut gmp_init_task) -> Option<&'static boot::Task> {
+    // SAFETY: the caller's promise.
+    unsafe { task.as_ref() }?.func?;
+    // SAFETY: the same record, whose function is not null.
+    Some(unsafe { &*task.cast::<boot::Task>() })
+}
+
 /// What an error code means, in English: the text of a negative errno or of
 /// its positive value. Never blocks; the text is static.
 #[unsafe(no_mangle)]

@@ -285,6 +285,15 @@ pub(crate) fn allm_push(mp: &'static M) {
     }
 }
 
+/// All Ms, those without a thread too.
+pub(crate) fn each_m() -> impl Iterator<Item = &'static M> {
+    // SAFETY: null, or a type-stable M.
+    let at = |mp: *const M| unsafe { mp.as_ref() };
+    // Acquire: pairs with allm_push.
+    let first = at(ALLM.load(Acquire));
+    core::iter::successors(first, move |mp| at(mp.alllink.get()))
+}
+
 /// The first M, on the thread that ran `rt0_go`.
 #[unsafe(no_mangle)]
 pub(crate) static runtime_m0: M = M::new(MKind::Worker);

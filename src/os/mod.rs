@@ -17,7 +17,7 @@
 //! | `auxv` | what the kernel tells at the start |
 //! | `vdso` | the kernel's code for reading the clock |
 //! | `signal` | masks, signal stacks, handlers |
-//! | `proc` | the arguments of this process |
+//! | `proc` | number, end and arguments of this process |
 //! | `dl` | symbols of other libraries |
 //!
 //! It knows no G, M or P. No function here changes the caller's `errno`

@@ -1,7 +1,20 @@
-//! The arguments of this process, for loaders that do not hand them on.
+//! This process: its number, its end, and its arguments, for loaders that do
+//! not hand them on.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
+
+/// The number of this process, which is that of its first thread too.
+pub(crate) fn id() -> i32 {
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { libc::syscall(libc::SYS_getpid) as i32 }
+}
+
+/// Ends this process as a return from `main` does.
+pub(crate) fn exit(status: c_int) -> ! {
+    // SAFETY: runs the host's handlers, as their owners expect.
+    unsafe { libc::exit(status) }
+}
 
 /// `argc` and `argv` as `main` gets them, read from the kernel. The strings
 /// and the array, which ends with a null, stay for ever.

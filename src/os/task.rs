@@ -83,6 +83,47 @@ pub(crate) fn count_threads() -> Option<usize> {
     links.checked_sub(EMPTY).filter(|&n| n > 0)
 }
 
+/// Whether `is` holds for the number of each thread of this process; none
+/// without `/proc`. Nothing here allocates.
+pub(crate) fn all(mut is: impl FnMut(i32) -> bool) -> Option<bool> {
+    let _keep = KeepErrno::new();
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: the path ends with a NUL.
+    let fd = unsafe { libc::open(c"/proc/self/task".as_ptr(), flags) };
+    let dir = TaskStat { fd: Errno::check(fd).ok()? };
+    let mut room = Entries([0; 4096]);
+    loop {
+        let (at, len) = (room.0.as_mut_ptr(), room.0.len());
+        // SAFETY: at and len are those of room.
+        let n = unsafe { libc::syscall(libc::SYS_getdents64, dir.fd, at, len) };
+        match usize::try_from(n).ok()? {
+            0 => return Some(true),
+            n if !tids(&room.0[..n]).all(&mut is) => return Some(false),
+            _ => {}
+        }
+    }
+}
+
+/// Room for entries of a folder, as the kernel aligns them.
+#[repr(align(8))]
+struct Entries([u8; 4096]);
+
+/// The numbers among the names of such entries.
+fn tids(mut entries: &[u8]) -> impl Iterator<Item = i32> {
+    /// Where in an entry its length and its name are: behind two numbers of
+    /// eight bytes.
+    const LENGTH: usize = 16;
+    const NAME: usize = 19;
+    core::iter::from_fn(move || {
+        let length = entries.get(LENGTH..LENGTH + 2)?;
+        let length = u16::from_ne_bytes([length[0], length[1]]);
+        let (entry, rest) = entries.split_at_checked(length.into())?;
+        entries = rest;
+        Some(CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()?.to_str())
+    })
+    .filter_map(|name| name.ok()?.parse().ok())
+}
+
 /// Field `number` of a stat file, from 3 on. The second one is a name in
 /// parentheses, which may itself contain anything, so counting starts behind
 /// the last parenthesis.
@@ -140,6 +181,30 @@ mod tests {
     fn no_such_thread() {
         let open = TaskStat::open(i32::MAX).map(drop);
         assert_eq!(open, Err(Errno(libc::ENOENT)));
+    }
+
+    #[test]
+    fn threads_are_listed() {
+        let me = gettid();
+        let (tid_tx, tid_rx) = mpsc::channel();
+        let (end_tx, end_rx) = mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            tid_tx.send(gettid()).unwrap();
+            let _ = end_rx.recv();
+        });
+        let it = tid_rx.recv().unwrap();
+        let mut seen = Vec::new();
+        assert_eq!(
+            all(|tid| {
+                seen.push(tid);
+                true
+            }),
+            Some(true)
+        );
+        assert!(seen.contains(&me) && seen.contains(&it));
+        assert_eq!(all(|tid| tid != it), Some(false));
+        drop(end_tx);
+        other.join().unwrap();
     }
 
     #[test]

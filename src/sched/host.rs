@@ -12,7 +12,7 @@
 use super::{
     deadlock,
     enter::owned_p,
-    goexit, lockthread, newproc,
+    goexit, leave, lockthread, newproc,
     procs::{acquirep, put_down, releasep, wakep},
     schedule,
     threads::{self, allocm, freem},
@@ -56,6 +56,7 @@ pub(crate) fn first_call() {
 pub(crate) fn attach() -> Result<&'static G> {
     let key = KEY.load(Acquire).checked_sub(1).ok_or(Errno::ENOMEM)?;
     lockthread::find_python();
+    leave::watch_main_thread();
     let gp = newproc::gfget(None).ok_or(Errno::ENOMEM)?;
     let Some(mp) = allocm(MKind::Host) else {
         newproc::gfput(None, gp);

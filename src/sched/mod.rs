@@ -44,6 +44,7 @@
 //! | `ending`, `local` | what runs at its end: defers, destructors of keys |
 //! | `lock` | locks for the layers above |
 //! | `deadlock` | all asleep |
+//! | `leave` | the main thread has left, and nobody else is there |
 //!
 //! # Rejected
 //! - Signals to interrupt busy goroutines (Go's asyncPreempt): a guest takes
@@ -60,6 +61,7 @@ pub(crate) mod find;
 pub(crate) mod goexit;
 pub(crate) mod host;
 pub(crate) mod join;
+pub(crate) mod leave;
 pub(crate) mod local;
 pub(crate) mod lock;
 pub(crate) mod lockthread;

@@ -16,6 +16,7 @@
 
 use super::{
     deadlock,
+    leave::Leave,
     park::{FOREVER, ready_all, ready_permit},
     procs::wakep,
     retake::Watch,
@@ -54,6 +55,8 @@ const OVERSLEPT: i64 = 2_000 * US;
 pub(crate) enum Ask {
     /// Start the template thread.
     Template = 1,
+    /// Look whether the process is to end.
+    Leave = 2,
 }
 
 static ASKED: AtomicU32 = AtomicU32::new(0);
@@ -84,9 +87,10 @@ fn sysmon() {
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
     let mut trace = Trace::default();
+    let mut leave = Leave::default();
     let (mut quiet, mut settled) = (0, 0);
     loop {
-        let due = sleep(nap, quiet > 1);
+        let due = sleep(nap, quiet > 1, leave.next());
         let now = nanotime();
         serve();
         trace.print(now, &watch);
@@ -95,6 +99,7 @@ fn sysmon() {
         settle_doubts(now, &mut settled);
         wake_for_work(now);
         scavenge();
+        leave.look(now);
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
         nap = if found.stuck {
             NAP_STUCK
@@ -106,8 +111,9 @@ fn sysmon() {
     }
 }
 
-/// Naps, or sleeps until something runs. Returns when it was to end.
-fn sleep(nap: i64, quiet: bool) -> i64 {
+/// Naps, or sleeps until something runs, but not past `latest`. Returns when it
+/// was to end.
+fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     let now = nanotime();
     let mut mode = sysmonwait::NAP;
     // At least a little, for a timer that nobody can serve yet.
@@ -121,6 +127,7 @@ fn sleep(nap: i64, quiet: bool) -> i64 {
         // Once more, for whoever was on the way out at the last check.
         deadlock::checkdead(&mut sched);
     }
+    until = until.min(latest);
     SCHED.sysmonwait.store(mode, SeqCst);
     drop(sched);
     if ASKED.load(SeqCst) == 0 && SCHED.sysmonnote.sleep_until(until) {
