@@ -1157,7 +1157,8 @@ int gmp_group_cancel(struct gmp_group *gr);
 void gmp_group_free(struct gmp_group *gr);
 
 /**
- * The monotonic clock in nanoseconds; what deadlines are measured on. Never
+ * The monotonic clock in nanoseconds; what deadlines are measured on. It is
+ * the kernel's, also where another library has replaced clock_gettime. Never
  * blocks.
  */
 int64_t gmp_now(void);

@@ -122,6 +122,7 @@ extern "C" fn libexit() {
 /// In the child of a fork: the threads of a started runtime are not here.
 extern "C" fn in_child() {
     throw::forget_in_child();
+    leave::in_child();
     if matches!(
         gate::state(),
         State::Starting

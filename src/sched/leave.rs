@@ -18,7 +18,8 @@
 //! Two looks in a row have to find nobody: a thread that one of the last
 //! goroutines has made between the steps of the first is seen by the second.
 //!
-//! Invariant: `GONE` is set by the main thread only, and stays.
+//! Invariant: `GONE` is set by the main thread only, and stays but in the child
+//! of a fork.
 
 use super::{
     deadlock, newproc,
@@ -62,6 +63,12 @@ pub(crate) fn watch_main_thread() {
         // leaves the end of the process to its other threads.
         let _unwatched = thread::key_set(key, ptr::from_ref(&GONE).cast());
     }
+}
+
+/// In the child of a fork the calling thread is the main one, and lives.
+pub(crate) fn in_child() {
+    GONE.store(false, Release);
+    watch_main_thread();
 }
 
 /// The main thread leaves, by `pthread_exit`.
