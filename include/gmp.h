@@ -1322,7 +1322,7 @@ int gmp_write_all_until(int fd,
                         int64_t deadline);
 
 /**
- * gmp_read into several buffers, as readv(2).
+ * gmp_read into several buffers, as readv(2): -EINVAL for more than 1024.
  *
  * Required:
  * `iov`: `n` vectors whose buffers may be written.
@@ -1342,7 +1342,7 @@ ssize_t gmp_readv_until(int fd,
                         int64_t deadline);
 
 /**
- * gmp_write from several buffers, as writev(2).
+ * gmp_write from several buffers, as writev(2): -EINVAL for more than 1024.
  *
  * Required:
  * `iov`: `n` vectors whose buffers may be read.
@@ -1487,8 +1487,9 @@ ssize_t gmp_sendto_until(int fd,
  * is.
  *
  * Returns the descriptor; a negative errno: those of accept(2) but for EINTR,
- * EAGAIN and ECONNABORTED: of these -EMFILE and -ENFILE leave the client
- * waiting; and as gmp_read. Parks the goroutine; blocks a host thread.
+ * EAGAIN, ECONNABORTED and what the network did to a client before it was
+ * accepted: of these -EMFILE and -ENFILE leave the client waiting; and as
+ * gmp_read. Parks the goroutine; blocks a host thread.
  *
  * Required:
  * `addr`, `len`: null, or valid.
@@ -1553,9 +1554,10 @@ int gmp_close(int fd);
  *
  * `network`: "tcp", "tcp4", "tcp6" or "unix". `address`: "host:port",
  * "[::1]:port", ":port" for all addresses (with "tcp", of IPv6 and IPv4), or
- * a path.
+ * a path. A port is a decimal number up to 65535 or the name of a service.
  *
- * Returns the descriptor; -EINVAL for null, or an address without a port;
+ * Returns the descriptor; -EINVAL for null, or an address without a port or
+ * path, or with a number that is no port;
  * -EPROTONOSUPPORT for another network; -ENOENT for no such host or service;
  * a negative errno of bind(2) or listen(2); -ECANCELED. Parks the goroutine
  * while a name is looked up; blocks a host thread.
@@ -1773,15 +1775,19 @@ ssize_t gmp_splice_until(int fd_in,
                          int64_t deadline);
 
 /**
- * Waits for a child, as waitpid(2). For one child (`pid` above 0) the
- * goroutine waits, by a pidfd; for any of several a thread does, which
- * deadlines and cancels do not interrupt.
+ * Waits for a child, as waitpid(2), for any of several and for stops and
+ * continues too. The end of one child (`pid` above 0) is told at once, by a
+ * pidfd; all else, and where no pidfd is to be had, on a goroutine or with a
+ * deadline by looking again at least every 10 ms.
  *
- * `status`: NULL, or where its status goes. `options`: as of waitpid(2).
+ * `status`: NULL, or where its status goes. `options`: as of waitpid(2). With
+ * __WNOTHREAD the children are those of whatever thread the goroutine runs on;
+ * stops of a traced child are told with WUNTRACED or __WALL.
  *
- * Returns the child's number, 0 with WNOHANG if it runs still; a negative
- * errno: those of waitpid(2) but for EINTR; -ECANCELED; -EDEADLK from inside
- * an unlockf. Parks the goroutine; blocks a host thread.
+ * Returns the child's number, 0 with WNOHANG if there is nothing to tell; a
+ * negative errno: those of waitpid(2) but for EINTR, at once: -ECHILD,
+ * -EINVAL for unknown options; -ECANCELED; -EDEADLK from inside an unlockf
+ * where it would have to wait. Parks the goroutine; blocks a host thread.
  *
  * Required:
  * `status`: null or writable.

@@ -290,10 +290,27 @@ pub(crate) unsafe fn accept(
         // SAFETY: the caller's room.
         match unsafe { fd::accept(fd, addr, len) } {
             // A client that has gone already: the next one.
-            Err(Errno(libc::ECONNABORTED)) => Err(Errno(libc::EINTR)),
+            Err(e) if is_of_client(e) => Err(Errno(libc::EINTR)),
             r => r,
         }
     })
+}
+
+/// Whether accept(2) hands on what became of one client; Linux tells what the
+/// network said of it, and takes it off the queue.
+fn is_of_client(e: Errno) -> bool {
+    const OF_CLIENT: [c_int; 9] = [
+        libc::ECONNABORTED,
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::ENONET,
+        libc::ECONNRESET,
+    ];
+    OF_CLIENT.contains(&e.0)
 }
 
 /// connect(2); a socket in blocking mode is put back into it.

@@ -44,6 +44,18 @@ use std::{boxed::Box, ffi::CString, vec::Vec};
 /// RFC 8305's Connection Attempt Delay.
 const ATTEMPT_DELAY: i64 = 250_000_000;
 
+/// Hints that ask for nothing.
+const NO_HINTS: addrinfo = addrinfo {
+    ai_flags: 0,
+    ai_family: libc::AF_UNSPEC,
+    ai_socktype: 0,
+    ai_protocol: 0,
+    ai_addrlen: 0,
+    ai_addr: ptr::null_mut(),
+    ai_canonname: ptr::null_mut(),
+    ai_next: ptr::null_mut(),
+};
+
 /// A list from getaddrinfo, freed with it.
 pub(crate) struct Found(*mut addrinfo);
 
@@ -99,6 +111,9 @@ pub(crate) fn resolve(
     deadline: i64,
 ) -> Result<Found> {
     cancel::check()?;
+    if deadline <= nanotime() {
+        return resolve_at_once(node, service, hints);
+    }
     let done = WaitGroup::new();
     waitgroup::add(&done, 1)?;
     let question = Box::into_raw(Box::new(Question {
@@ -129,6 +144,38 @@ pub(crate) fn resolve(
     // SAFETY: ours, given up.
     unsafe { Question::unref(question) };
     answer
+}
+
+/// The try of a deadline in the past: what needs no name server.
+///
+/// Errors: as [`resolve`]; `ETIMEDOUT` where it takes a look at anything.
+fn resolve_at_once(
+    node: Option<&CStr>,
+    service: Option<&CStr>,
+    hints: Option<&addrinfo>,
+) -> Result<Found> {
+    // As getaddrinfo(3) says of no hints.
+    let flags = libc::AI_V4MAPPED | libc::AI_ADDRCONFIG;
+    let hints = hints.map_or((flags, NO_HINTS), |h| (h.ai_flags, *h));
+    let hints = addrinfo {
+        ai_flags: hints.0 | libc::AI_NUMERICHOST | libc::AI_NUMERICSERV,
+        ai_family: hints.1.ai_family,
+        ai_socktype: hints.1.ai_socktype,
+        ai_protocol: hints.1.ai_protocol,
+        ..NO_HINTS
+    };
+    let text = |s: Option<&CStr>| s.map_or(ptr::null(), CStr::as_ptr);
+    let mut list = ptr::null_mut();
+    let (node, service) = (text(node), text(service));
+    // SAFETY: strings or null, hints, room for a pointer.
+    let found = unsafe {
+        net::getaddrinfo(node, service, &raw const hints, &raw mut list)
+    };
+    match found {
+        Ok(()) => Ok(Found(list)),
+        Err(Errno(libc::ENOENT)) => Err(Errno(libc::ETIMEDOUT)),
+        Err(e) => Err(e),
+    }
 }
 
 /// The goroutine that asks; sysmon sees to its P.
@@ -165,6 +212,7 @@ enum Target {
 /// Errors: `EINVAL`, `ENAMETOOLONG`; `EPROTONOSUPPORT` for other networks.
 fn target(network: &CStr, address: &CStr) -> Result<Target> {
     let family = match network.to_bytes() {
+        b"unix" if address.is_empty() => return Err(Errno::EINVAL),
         b"unix" => return Ok(Target::Unix(Address::unix(address)?)),
         b"tcp" => libc::AF_UNSPEC,
         b"tcp4" => libc::AF_INET,
@@ -180,11 +228,26 @@ fn target(network: &CStr, address: &CStr) -> Result<Target> {
         plain if plain.contains(&b':') => return Err(Errno::EINVAL),
         plain => plain,
     };
-    if port.is_empty() {
+    if !is_port(port) {
         return Err(Errno::EINVAL);
     }
     let text = |s: &[u8]| CString::new(s).map_err(|_| Errno::EINVAL);
     Ok(Target::Tcp(text(host)?, text(port)?, family))
+}
+
+/// Whether `port` is a decimal number up to 65535, or may be the name of a
+/// service. getaddrinfo(3) itself cuts a number off at 16 bits, and takes signs
+/// and blanks before it.
+fn is_port(port: &[u8]) -> bool {
+    if port.iter().all(u8::is_ascii_digit) {
+        let digits = port.iter().map(|&b| u32::from(b - b'0'));
+        let value = digits.fold(0, |n: u32, d| n.saturating_mul(10) + d);
+        return !port.is_empty() && value <= u32::from(u16::MAX);
+    }
+    let hex = matches!(port, [b'0', b'x' | b'X', ..]);
+    port[0].is_ascii_alphanumeric()
+        && !hex
+        && port.iter().all(u8::is_ascii_graphic)
 }
 
 /// The addresses of a target, in the order to try them.
@@ -215,11 +278,7 @@ fn addresses(
         ai_flags: if passive { libc::AI_PASSIVE } else { libc::AI_ADDRCONFIG },
         ai_family: family,
         ai_socktype: libc::SOCK_STREAM,
-        ai_protocol: 0,
-        ai_addrlen: 0,
-        ai_addr: ptr::null_mut(),
-        ai_canonname: ptr::null_mut(),
-        ai_next: ptr::null_mut(),
+        ..NO_HINTS
     };
     let node = (!host.is_empty()).then_some(host);
     let found = resolve(node, Some(service), Some(&hints), deadline)?;
@@ -297,8 +356,23 @@ pub(crate) fn dial(
     match &all[..] {
         [] => Err(Errno(libc::ENOENT)),
         [only] => connected(only, deadline),
+        // No time for a race: a try each.
+        several if deadline <= nanotime() => one_by_one(several, deadline),
         several => race(several, deadline),
     }
+}
+
+/// Tries each address; the error of the last one.
+fn one_by_one(all: &[Address], deadline: i64) -> Result<i32> {
+    let mut why = Errno(libc::ETIMEDOUT);
+    for address in all {
+        match connected(address, deadline) {
+            Err(Errno(libc::ECANCELED)) => return Err(Errno(libc::ECANCELED)),
+            Err(e) => why = e,
+            done => return done,
+        }
+    }
+    Err(why)
 }
 
 /// A new socket, connected to `address`, in blocking mode.

@@ -44,9 +44,16 @@ pub(super) fn buffer<T>(at: *const T, n: usize) -> Result<()> {
     if at.is_null() && n > 0 { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
+/// Vectors at most, as of readv(2). On a socket, which is read by recvmsg(2),
+/// the kernel would call more of them EMSGSIZE.
+const MAX_VECTORS: c_int = 1024;
+
 /// # Safety
 /// `iov`: null, or `n` vectors.
 unsafe fn vectors<'a>(iov: *const iovec, n: c_int) -> Result<&'a [iovec]> {
+    if n > MAX_VECTORS {
+        return Err(Errno::EINVAL);
+    }
     let n = usize::try_from(n).map_err(|_| Errno::EINVAL)?;
     buffer(iov, n)?;
     if n == 0 {
@@ -262,7 +269,7 @@ pub unsafe extern "C" fn gmp_write_all_until(
     result
 }
 
-/// gmp_read into several buffers, as readv(2).
+/// gmp_read into several buffers, as readv(2): -EINVAL for more than 1024.
 ///
 /// # Safety
 /// `iov`: `n` vectors whose buffers may be written.
@@ -296,7 +303,7 @@ pub unsafe extern "C" fn gmp_readv_until(
     })
 }
 
-/// gmp_write from several buffers, as writev(2).
+/// gmp_write from several buffers, as writev(2): -EINVAL for more than 1024.
 ///
 /// # Safety
 /// `iov`: `n` vectors whose buffers may be read.
@@ -505,8 +512,9 @@ pub unsafe extern "C" fn gmp_sendto_until(
 /// is.
 ///
 /// Returns the descriptor; a negative errno: those of accept(2) but for EINTR,
-/// EAGAIN and ECONNABORTED: of these -EMFILE and -ENFILE leave the client
-/// waiting; and as gmp_read. Parks the goroutine; blocks a host thread.
+/// EAGAIN, ECONNABORTED and what the network did to a client before it was
+/// accepted: of these -EMFILE and -ENFILE leave the client waiting; and as
+/// gmp_read. Parks the goroutine; blocks a host thread.
 ///
 /// # Safety
 /// `addr`, `len`: null, or valid.

@@ -29,9 +29,10 @@ fn descriptor(f: impl FnOnce() -> Result<c_int>) -> c_int {
 ///
 /// `network`: "tcp", "tcp4", "tcp6" or "unix". `address`: "host:port",
 /// "[::1]:port", ":port" for all addresses (with "tcp", of IPv6 and IPv4), or
-/// a path.
+/// a path. A port is a decimal number up to 65535 or the name of a service.
 ///
-/// Returns the descriptor; -EINVAL for null, or an address without a port;
+/// Returns the descriptor; -EINVAL for null, or an address without a port or
+/// path, or with a number that is no port;
 /// -EPROTONOSUPPORT for another network; -ENOENT for no such host or service;
 /// a negative errno of bind(2) or listen(2); -ECANCELED. Parks the goroutine
 /// while a name is looked up; blocks a host thread.

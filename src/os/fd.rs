@@ -34,6 +34,14 @@ pub(crate) enum Kind {
     Other,
 }
 
+/// Whether the kernel, the file or a sandbox does not do what was asked for
+/// beyond a plain call. The plain one tells if the error was its own.
+fn refused(result: &Result<usize>) -> bool {
+    const REFUSALS: [c_int; 4] =
+        [libc::EOPNOTSUPP, libc::ENOSYS, libc::EPERM, libc::EACCES];
+    matches!(result, Err(Errno(e)) if REFUSALS.contains(e))
+}
+
 /// A count, or the error behind -1.
 fn count(n: isize) -> Result<usize> {
     usize::try_from(n).map_err(|_| Errno::last())
@@ -68,7 +76,7 @@ pub(crate) unsafe fn read(fd: i32, kind: Kind, iov: &[iovec]) -> Result<usize> {
     }
     // SAFETY: the caller's buffers.
     let n = count(unsafe { libc::preadv2(fd, at, len, -1, libc::RWF_NOWAIT) });
-    if n != Err(Errno(libc::EOPNOTSUPP)) {
+    if !refused(&n) {
         return n;
     }
     ready(fd, libc::POLLIN)?;
@@ -98,7 +106,7 @@ pub(crate) unsafe fn write(
         let flags = libc::RWF_NOWAIT | RWF_NOSIGNAL;
         // SAFETY: the caller's buffers.
         let n = count(unsafe { libc::pwritev2(fd, at, len, -1, flags) });
-        if n != Err(Errno(libc::EOPNOTSUPP)) {
+        if !refused(&n) {
             return n;
         }
     }
@@ -106,7 +114,7 @@ pub(crate) unsafe fn write(
         let flags = libc::RWF_NOWAIT;
         // SAFETY: the caller's buffers.
         let n = count(unsafe { libc::pwritev2(fd, at, len, -1, flags) });
-        if n != Err(Errno(libc::EOPNOTSUPP)) {
+        if !refused(&n) {
             // So it was the other flag that it did not know.
             NOSIGNAL.store(false, Relaxed);
             return n;

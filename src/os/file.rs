@@ -1,4 +1,4 @@
-//! Files on disks, bytes moved inside the kernel, children.
+//! Files on disks, bytes moved inside the kernel.
 
 use super::errno::{Errno, KeepErrno, Result};
 use core::ffi::{CStr, c_int, c_uint, c_void};
@@ -80,28 +80,4 @@ pub(crate) unsafe fn splice(
     let flags = flags | libc::SPLICE_F_NONBLOCK;
     // SAFETY: the caller's offsets.
     count(unsafe { libc::splice(from, from_offset, to, to_offset, n, flags) })
-}
-
-/// A descriptor that is readable once the child `pid` has ended.
-///
-/// `ESRCH`, `EINVAL`; `ENOSYS` before Linux 5.3.
-pub(crate) fn pidfd(pid: i32) -> Result<i32> {
-    let _keep = KeepErrno::new();
-    // SAFETY: takes numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    Errno::check(fd).map(|fd| fd as i32)
-}
-
-/// waitpid(2).
-///
-/// # Safety
-/// `status`: null or writable.
-pub(crate) unsafe fn waitpid(
-    pid: i32,
-    status: *mut c_int,
-    options: c_int,
-) -> Result<i32> {
-    let _keep = KeepErrno::new();
-    // SAFETY: the caller's room.
-    Errno::check(unsafe { libc::waitpid(pid, status, options) })
 }

@@ -16,6 +16,7 @@
 //! | `fd` | reading, writing and the like, without waiting |
 //! | `auxv` | what the kernel tells at the start |
 //! | `signal` | masks, signal stacks, handlers |
+//! | `child` | children: their ends, stops and continues |
 //! | `proc` | the arguments of this process |
 //! | `dl` | symbols of other libraries |
 //!
@@ -24,6 +25,7 @@
 //! make. Results are values: [`errno::Result`].
 
 pub(crate) mod auxv;
+pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod dl;
