@@ -149,7 +149,7 @@ endfunc libstart
 
 // _rt0_amd64_lib_go(arg: *mut c_void) -> *mut c_void
 //
-// What m0's thread runs. Never returns.
+// What m0's thread runs.
 func _rt0_amd64_lib_go
 	sub	rsp, 8
 	.cfi_adjust_cfa_offset 8
@@ -161,10 +161,10 @@ func _rt0_amd64_lib_go
 	jmp	rt0_go
 endfunc _rt0_amd64_lib_go
 
-// rt0_go(argc: c_int, argv: *const *const c_char) -> !
+// rt0_go(argc: c_int, argv: *const *const c_char) -> *mut c_void
 //
 // Makes this thread m0 and its stack g0's, initialises, and runs the
-// scheduler on it for ever.
+// scheduler on it. Returns null where m0 ends with a locked goroutine.
 //
 //     rbp -> rbp of the caller, return address
 //     rsp -> two free words, argc, argv; rsp is a multiple of 16
@@ -267,9 +267,15 @@ func rt0_go
 	xor	esi, esi
 	call	newproc			// the main goroutine
 	mark	mstart
-	call	mstart			// this M; never returns
-	call	abort@PLT
-	ud2
+	call	mstart			// this M; returns when it ends, which
+					// on the main thread it does not
+	call	m0_ended
+	xor	eax, eax		// what the thread returns
+	mov	rsp, rbp
+	pop	rbp
+	.cfi_def_cfa rsp, 8
+	.cfi_restore rbp
+	ret
 endfunc rt0_go
 
 // settls(tls: *mut usize)
@@ -306,7 +312,7 @@ endfunc rt0_entry
 .irp stage, libpreinit, libstarted, newosproc0, inittrace_stage, check, args, \
 	osinit, schedinit, stackinit, mallocinit, randinit, cpuinit, \
 	sigsave, goargs, goenvs, parsedebugvars, procresize, newproc, mstart1, \
-	minit, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
+	minit, m0_ended, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
 	runtime_m0, runtime_g0, runtime_argc, runtime_argv
 	.globl	\stage
 	.hidden	\stage

@@ -100,8 +100,11 @@ endfunc gogo
 // Suspends the running goroutine and calls f(g) on g0, from g0's base: what
 // g0 ran before is abandoned. Returns when somebody resumes the goroutine.
 //
+// What is called there of the host's is an unlockf, whose exceptions end here.
+//
 // In:  rdi = f. g is not g0.
 func mcall
+	.cfi_personality 0x1b, gmprt_personality_unlockf
 	suspend
 	get_tls	rax
 	mov	rdx, fs:[rax]
@@ -155,11 +158,44 @@ func systemstack
 	ret
 endfunc systemstack
 
+// callhost(f: extern "C" fn(*mut c_void, *mut c_void) -> c_int,
+//          a: *mut c_void, b: *mut c_void) -> c_int
+//
+// Calls f(a, b), an unlockf on a host thread's own stack: an exception that
+// leaves it ends here, as one that leaves it on g0 ends at mcall.
+func callhost
+	.cfi_personality 0x1b, gmprt_personality_unlockf
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	mov	rax, rdi
+	mov	rdi, rsi
+	mov	rsi, rdx
+	call	rax
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
+	ret
+endfunc callhost
+
+// calllast(f: extern "C" fn(*mut c_void), arg: *mut c_void)
+//
+// Calls f(arg), which was put off until the end: an exception that leaves it
+// was not caught, whoever called gmp_exit.
+func calllast
+	.cfi_personality 0x1b, gmprt_personality_last
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	mov	rax, rdi
+	mov	rdi, rsi
+	call	rax
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
+	ret
+endfunc calllast
+
 // mstart()
 //
 // Runs this M: marks g0's base and calls mstart1, which schedules until the
-// M ends; mexit then resumes the base, so that mstart returns. The M of m0
-// never ends.
+// M ends; mexit then resumes the base, so that mstart returns.
 //
 // In:  g is this M's g0.
 func mstart
@@ -252,5 +288,7 @@ endfunc gorestart
 	.hidden	gostart1
 	.hidden	goexit1
 	.hidden	gmprt_personality
+	.hidden	gmprt_personality_unlockf
+	.hidden	gmprt_personality_last
 
 	.section .note.GNU-stack,"",@progbits

@@ -320,7 +320,8 @@ int gmp_register_cxa(void *(*f)(void));
 /**
  * Calls `fn(arg)`, which may block for as long as it likes: the other
  * goroutines go on at once, where without it they would after about a
- * millisecond. On a host thread it is a plain call.
+ * millisecond. On a host thread it is a plain call. `fn` may be left by an
+ * exception, longjmp or gmp_exit.
  *
  * Returns 0; -EINVAL for a null `fn`; -ECANCELED if the caller was cancelled
  * before: then `fn` is not called, and once it is, nothing interrupts it.
@@ -457,7 +458,8 @@ void gmp_checkpoint(void);
  * Ends the calling goroutine (runtime.Goexit); does not return on one.
  * Destructors of C++ objects on its stack do not run.
  *
- * Returns -EPERM on a host thread, and where the caller may not park.
+ * Returns -EPERM on a host thread, and where the caller may not park;
+ * -ENOTSUP in the child of a fork.
  */
 int gmp_exit(void);
 
@@ -1007,12 +1009,17 @@ int gmp_waitgroup_wait_until(struct gmp_waitgroup *wg, int64_t deadline);
 
 /**
  * Calls `fn(arg)` if no call with `o` has done so before; while another does,
- * waits for its end, which a cancel does not interrupt. If `fn` ends its
- * goroutine by gmp_exit, it counts as done.
+ * waits for its end, which a cancel does not interrupt.
+ *
+ * If `fn` ends its goroutine by gmp_exit, it counts as done. If it is left by
+ * an exception, that goes on to the caller, and it is not done: the next call
+ * begins anew, one that waits already too. The same if it is left by longjmp,
+ * once the goroutine, or the thread, that did so waits for anything in a call
+ * of this library, calls a gmp_once_do, or ends.
  *
  * Returns 0; -EINVAL for null; -EDEADLK from within `fn` itself, and from
- * inside an unlockf where it is not done yet. Parks the goroutine; blocks a
- * host thread.
+ * inside an unlockf where it is not done yet; -ENOMEM. Parks the goroutine;
+ * blocks a host thread.
  *
  * Required:
  * `o`: null, or a once that stays where it is. `func` may be called with

@@ -26,12 +26,32 @@ unsafe extern "C" {
     );
     /// Makes this point g0's base and calls `f`.
     pub(crate) fn g0call(f: unsafe extern "C" fn());
+    /// Calls `f(a, b)`, which no exception may leave: fatal, in words.
+    pub(crate) fn callhost(
+        f: unsafe extern "C" fn(*mut c_void, *mut c_void) -> i32,
+        a: *mut c_void,
+        b: *mut c_void,
+    ) -> i32;
+    fn calllast(f: unsafe extern "C" fn(*mut c_void), arg: *mut c_void);
     /// Runs the M of the current g0 until it ends.
     pub(crate) fn mstart();
     /// First instruction of every goroutine, less its nop.
     pub(crate) fn gostart();
     fn goleave();
     fn gorestart();
+}
+
+/// Calls `f(arg)` where a goroutine or thread ends: for an exception that
+/// leaves it, the stack ends here.
+///
+/// # Safety
+/// As `f`'s.
+pub(crate) unsafe fn call_last(
+    f: unsafe extern "C" fn(*mut c_void),
+    arg: *mut c_void,
+) {
+    // SAFETY: as the caller promises.
+    unsafe { calllast(f, arg) }
 }
 
 /// As `gogo`, for a goroutine that ends.

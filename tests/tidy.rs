@@ -43,9 +43,10 @@ const C_CALLS: [(&str, &str, &str); 12] = [
 ];
 
 /// Who declares foreign functions: module, reason.
-const FOREIGN: [(&str, &str); 3] = [
+const FOREIGN: [(&str, &str); 4] = [
     ("arch", "the functions of asm/"),
     ("boot", "the asm of the start path, the program's environment"),
+    ("ffi", "the frames of callbacks.c, through which exceptions pass"),
     ("os", "C functions that libc does not declare"),
 ];
 

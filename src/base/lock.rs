@@ -70,6 +70,8 @@ pub enum Rank {
     Chan,
     /// Waiters on addresses: one bucket of `block::parking`.
     Parking,
+    /// Calls of the host's functions that are under way.
+    Calls,
     /// The table of descriptors.
     Netpoll,
     /// One descriptor.

@@ -18,7 +18,7 @@ use crate::{
         task,
         thread::{self, ThreadStart},
     },
-    sched::{host, threads},
+    sched::{fork, host, threads},
 };
 use core::ffi::{c_char, c_int};
 
@@ -119,6 +119,7 @@ extern "C" fn in_child() {
         State::Starting | State::Booted | State::Opening | State::Up
     ) {
         gate::set(State::Forked);
+        fork::begin_child();
     }
 }
 

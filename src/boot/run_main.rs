@@ -6,10 +6,13 @@
 
 use crate::{
     gmp::{SCHED, gflag},
-    os::{Result, thread::main_stack_rlimit},
+    os::{
+        Result,
+        thread::{self, main_stack_rlimit},
+    },
     sched::{
         cancel::Shield,
-        join,
+        fork, join,
         newproc::{NewG, newproc1},
         park,
     },
@@ -86,5 +89,9 @@ unsafe extern "C" fn main_goroutine(arg: *mut c_void) {
     let run = unsafe { &*arg.cast::<Run>() };
     // SAFETY: the host's main with the host's arguments.
     let result = unsafe { (run.main)(run.argc, run.argv) };
+    if fork::in_child() {
+        // Who waits for it is in the parent.
+        thread::exit_process(result);
+    }
     run.result.set(Some(result));
 }

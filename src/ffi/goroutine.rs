@@ -244,12 +244,13 @@ pub extern "C" fn gmp_checkpoint() {
 /// Ends the calling goroutine (runtime.Goexit); does not return on one.
 /// Destructors of C++ objects on its stack do not run.
 ///
-/// Returns -EPERM on a host thread, and where the caller may not park.
+/// Returns -EPERM on a host thread, and where the caller may not park;
+/// -ENOTSUP in the child of a fork.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_exit() -> c_int {
     match park::current_goroutine() {
-        Ok(_) => goexit::goexit1(),
-        Err(_) => Errno(libc::EPERM).neg(),
+        Ok(gp) => goexit::exit(gp),
+        Err(e) => boot::gate().err().unwrap_or(e).neg(),
     }
 }
 

@@ -6,7 +6,22 @@ use crate::{
     os::Errno,
     sched::{context, enter, newproc, park, procs},
 };
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::{
+    arch::naked_asm,
+    ffi::{CStr, c_char, c_int, c_void},
+};
+
+unsafe extern "C" {
+    fn gmprt_blocking(
+        func: super::goroutine::gmp_fn,
+        arg: *mut c_void,
+    ) -> c_int;
+    fn gmprt_blocking_until(
+        func: super::goroutine::gmp_fn,
+        arg: *mut c_void,
+        deadline: i64,
+    ) -> c_int;
+}
 
 /// The version of this library, "MAJOR.MINOR.PATCH". Never blocks.
 #[unsafe(no_mangle)]
@@ -127,7 +142,8 @@ pub unsafe extern "C" fn gmp_register_cxa(
 
 /// Calls `fn(arg)`, which may block for as long as it likes: the other
 /// goroutines go on at once, where without it they would after about a
-/// millisecond. On a host thread it is a plain call.
+/// millisecond. On a host thread it is a plain call. `fn` may be left by an
+/// exception, longjmp or gmp_exit.
 ///
 /// Returns 0; -EINVAL for a null `fn`; -ECANCELED if the caller was cancelled
 /// before: then `fn` is not called, and once it is, nothing interrupts it.
@@ -135,13 +151,18 @@ pub unsafe extern "C" fn gmp_register_cxa(
 ///
 /// # Safety
 /// `func` may be called with `arg`.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_blocking(
     func: super::goroutine::gmp_fn,
     arg: *mut c_void,
 ) -> c_int {
-    // SAFETY: the caller's promise.
-    unsafe { gmp_blocking_until(func, arg, super::time::GMP_FOREVER) }
+    naked_asm!(
+        ".cfi_startproc",
+        "jmp {}",
+        ".cfi_endproc",
+        sym gmprt_blocking
+    )
 }
 
 /// gmp_blocking, unless `deadline` (nanoseconds of gmp_now) has passed: then
@@ -149,19 +170,38 @@ pub unsafe extern "C" fn gmp_blocking(
 ///
 /// # Safety
 /// As gmp_blocking.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_blocking_until(
     func: super::goroutine::gmp_fn,
     arg: *mut c_void,
     deadline: i64,
 ) -> c_int {
+    naked_asm!(
+        ".cfi_startproc",
+        "jmp {}",
+        ".cfi_endproc",
+        sym gmprt_blocking_until
+    )
+}
+
+/// `callbacks.c` asks whether it is to call the function: 0, or what it
+/// returns to the host.
+#[unsafe(no_mangle)]
+extern "C" fn gmprt_blocking_begin(
+    func: super::goroutine::gmp_fn,
+    deadline: i64,
+) -> c_int {
     call(|| {
-        let func = func.ok_or(Errno::EINVAL)?;
+        func.ok_or(Errno::EINVAL)?;
         park::before_blocking(deadline)?;
         enter::entersyscall();
-        // SAFETY: the caller's promise.
-        unsafe { func(arg) };
-        enter::exitsyscall();
         Ok(())
     })
+}
+
+/// `callbacks.c` has called the function, or an exception leaves it.
+#[unsafe(no_mangle)]
+extern "C" fn gmprt_blocking_end() {
+    enter::exitsyscall();
 }

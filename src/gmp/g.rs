@@ -66,6 +66,8 @@ pub(crate) mod gflag {
     pub const ENDING: u16 = 64;
     /// `stack_size` says how large a stack it wants.
     pub const SIZED: u16 = 128;
+    /// It ends by `gmp_exit`, so the frames of its functions are there yet.
+    pub const EXITED: u16 = 256;
 }
 
 /// Begins what a layer above keeps for a goroutine.
@@ -208,6 +210,11 @@ impl G {
         // SAFETY: set while it runs, which is when it is asked for; Ms are
         // type-stable (invariant 1 of `gmp`).
         unsafe { &*self.m.get() }
+    }
+
+    /// Whether `at` is on the stack, by the goroutine itself.
+    pub(crate) fn on_stack(&self, at: usize) -> bool {
+        (self.stack_lo.get()..=self.stack_hi.get()).contains(&at)
     }
 
     pub(crate) fn readgstatus(&self) -> GStatus {

@@ -147,6 +147,12 @@ pub(crate) fn stop_for_ever() -> ! {
     }
 }
 
+/// Ends the process as a return from `main` does.
+pub(crate) fn exit_process(status: i32) -> ! {
+    // SAFETY: runs the host's handlers, which may be on any thread.
+    unsafe { libc::exit(status) }
+}
+
 /// Lets another thread run on this CPU.
 pub(crate) fn osyield() {
     // SAFETY: takes no argument and cannot fail.

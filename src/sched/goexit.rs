@@ -30,6 +30,14 @@ use crate::{
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
+/// `gmp_exit` of `gp`, the caller.
+pub(crate) fn exit(gp: &G) -> ! {
+    if !gp.defers.get().is_null() {
+        gp.set_flag(gflag::EXITED);
+    }
+    goexit1()
+}
+
 /// Last on a goroutine's stack: its function returned, or called `gmp_exit`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn goexit1() -> ! {

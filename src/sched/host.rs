@@ -10,9 +10,9 @@
 //! stack as g0, and is a host thread again when the goroutine parks or ends.
 
 use super::{
-    deadlock,
+    calls, deadlock, ending,
     enter::owned_p,
-    goexit, lockthread, newproc,
+    fork, goexit, lockthread, newproc,
     procs::{acquirep, put_down, releasep, wakep},
     schedule,
     threads::{self, allocm, freem},
@@ -85,9 +85,13 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     let gp = value.cast::<G>().cast_const();
     // SAFETY: attach's value, a type-stable G.
     let gp: &'static G = unsafe { &*gp };
+    // Calls that it has left by a jump.
+    ending::run_records(gp);
     super::local::destroy(gp);
     arch::setg(ptr::null());
-    free(gp);
+    if !fork::in_child() {
+        free(gp);
+    }
 }
 
 fn free(gp: &'static G) {
@@ -107,6 +111,9 @@ pub(crate) fn park(
     (hook, arg): (HookFn, usize),
 ) -> Cause {
     let mp = gp.mp();
+    if !gp.defers.get().is_null() {
+        calls::look(gp);
+    }
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
     if hook(gp, arg) == HookResult::Left {
         sleep(gp, mp, ticket, deadline);
@@ -209,6 +216,7 @@ pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
         match owned_p(mp) {
             // Relaxed: put_down looks again under the lock.
             Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
+            _ if fork::in_child() => fork::end_child(),
             _ => {
                 SCHED.lock().globrunqputhead(gp);
                 wakep();

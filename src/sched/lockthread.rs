@@ -8,6 +8,7 @@
 //! that long without being asked: the GIL's state belongs to the thread.
 
 use super::{
+    calls::{self, CARE},
     enter::{owned_p, this_m},
     park::on_goroutine,
     procs::{acquire_nextp, handoffp, releasep},
@@ -133,6 +134,8 @@ pub(crate) fn find_python() {
         let _set = stack::set_default_size(PYTHON_STACK - stack::GUARD);
     }
     PYTHON.store(f.cast(), Release);
+    // Relaxed: read again with the acquire of pin_slow.
+    CARE.fetch_or(calls::PYTHON, Relaxed);
 }
 
 /// Whether libpython is in the process, as far as was looked.
@@ -141,19 +144,24 @@ pub(crate) fn has_python() -> bool {
 }
 
 /// Locks a parking goroutine for the park, if Python frames are on its stack
-/// and it is not locked anyway. True: unpin it afterwards.
+/// and it is not locked anyway; and looks at calls that it has left by a jump.
+/// True: unpin it afterwards.
 #[inline(always)]
 pub(crate) fn pin_python(gp: &'static G, mp: &'static M) -> bool {
+    // Relaxed: what this goroutine has set itself, and a hint.
+    CARE.load(Relaxed) != 0 && pin_slow(gp, mp)
+}
+
+#[cold]
+fn pin_slow(gp: &'static G, mp: &'static M) -> bool {
+    if !gp.defers.get().is_null() {
+        calls::look(gp);
+    }
     // Acquire: pairs with find_python.
     let f = PYTHON.load(Acquire);
     if f.is_null() || !gp.lockedm.get().is_null() {
         return false;
     }
-    pin_slow(gp, mp, f)
-}
-
-#[cold]
-fn pin_slow(gp: &'static G, mp: &'static M, f: *mut ()) -> bool {
     type ThisThreadState = unsafe extern "C" fn() -> *mut c_void;
     // SAFETY: find_python looked this function up by name.
     let f = unsafe { mem::transmute::<*mut (), ThisThreadState>(f) };

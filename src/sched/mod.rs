@@ -42,6 +42,8 @@
 //! | `join` | who waits for a goroutine's end |
 //! | `cancel` | cancels, and shields against them |
 //! | `ending`, `local` | what runs at its end: defers, destructors of keys |
+//! | `calls` | calls of the host's functions that may be left by a jump |
+//! | `fork` | the child of a fork: nobody switches there |
 //! | `lock` | locks for the layers above |
 //! | `deadlock` | all asleep |
 //!
@@ -51,12 +53,14 @@
 //! - Wrapping system calls: every C function may block, known or not.
 //! - One run queue: its lock is the first thing that two CPUs fight for.
 
+pub(crate) mod calls;
 pub(crate) mod cancel;
 pub(crate) mod context;
 pub(crate) mod deadlock;
 pub(crate) mod ending;
 pub(crate) mod enter;
 pub(crate) mod find;
+pub(crate) mod fork;
 pub(crate) mod goexit;
 pub(crate) mod host;
 pub(crate) mod join;

@@ -16,9 +16,9 @@
 //! to run.
 
 use super::{
-    cancel, context,
+    calls, cancel, context,
     enter::{Inside, owned_p, this_m},
-    host, lockthread,
+    fork, host, lockthread,
     newproc::{bind_stack, lookup_live},
     procs::{wakep, wakep_for},
     schedule::{self, after_switch, alone},
@@ -463,7 +463,7 @@ pub(crate) fn park_user(
     deadline: i64,
 ) -> Result<Cause> {
     let gp = current()?;
-    let _inside = Inside::enter();
+    let inside = Inside::enter();
     gp.waitreason.store(reason.as_ptr().cast_mut(), Release);
     let wait = Wait {
         ticket: gp.park.arm(WaitKind::Park),
@@ -482,6 +482,7 @@ pub(crate) fn park_user(
     } else {
         park_user_goroutine(gp, wait, arg)
     };
+    fork::stay_inside(inside);
     // The permit that ended the wait, or that came during it, is used up; it
     // counts for more than a deadline that passed at the same time. A cancel
     // leaves it.
@@ -512,15 +513,13 @@ fn user_hook(gp: &'static G, arg: usize) -> HookResult {
     // SAFETY: on the parked one's stack, which stays until the ticket is won
     // and it is readied: after these copies.
     let UserPark { wait, unlockf } = unsafe { *user };
-    if let Some(u) = unlockf {
-        // SAFETY: the host's function, with the host's lock.
-        let keep = unsafe { (u.f)(u.handle, u.lock) };
-        if keep == 0 {
-            // Early: ours. Lost: fired meanwhile, before any commit, so the
-            // winner leaves the readying to us as well.
-            let _won = gp.park.fire(wait.ticket, Cause::Wake);
-            return HookResult::Ready;
-        }
+    if let Some(u) = unlockf
+        && !calls::unlock(gp, &u)
+    {
+        // Early: ours. Lost: fired meanwhile, before any commit, so the
+        // winner leaves the readying to us as well.
+        let _won = gp.park.fire(wait.ticket, Cause::Wake);
+        return HookResult::Ready;
     }
     if gp.park.commit(wait.ticket) {
         HookResult::Left

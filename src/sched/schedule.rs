@@ -2,7 +2,7 @@
 
 use super::{
     enter::{owned_p, this_m},
-    find, host, lockthread,
+    find, fork, host, lockthread,
     newproc::bind_stack,
     park::{self, TICK},
     procs, threads,
@@ -30,6 +30,9 @@ pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
     if let Some(hook) = hook
         && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
     {
+        if fork::in_child() {
+            fork::resume(mp, hook.gp);
+        }
         // On g0 nobody is in between: it goes on at once, if there is a P.
         resume_now(mp, hook.gp);
     }
@@ -125,6 +128,9 @@ pub(crate) extern "C" fn schedule() -> ! {
         };
         // Relaxed: gcstopm looks again under the lock.
         if SCHED.gcwaiting.load(Relaxed) {
+            if fork::in_child() {
+                fork::end_child();
+            }
             put_back_nextg(mp);
             procs::gcstopm(mp);
             continue;

@@ -20,8 +20,8 @@ use crate::{
     arch,
     base::{print::SigWriter, throw::fatal},
     gmp::{
-        G, M, MAXMCOUNT, MAXTHREADS, MKind, P, SCHED, SchedLocked, allm_push,
-        galloc, runtime_m0,
+        G, M, MAIN_STACK, MAXMCOUNT, MAXTHREADS, MKind, P, SCHED, SchedLocked,
+        allm_push, galloc, runtime_m0,
     },
     os::{
         self, Errno, Lock, Note, Result,
@@ -170,13 +170,36 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
 
 /// An M that no thread runs any more, for the next one.
 pub(crate) fn freem(mp: &'static M) {
+    forget_thread(mp);
+    if super::fork::in_child() {
+        return;
+    }
+    let mut spare = SPARE.lock();
+    mp.schedlink.set(spare.free);
+    spare.free = mp;
+}
+
+/// No thread runs `mp` any more.
+fn forget_thread(mp: &M) {
     mp.cxa.set(ptr::null_mut());
     mp.procid.store(0, Relaxed);
     mp.detached.store(false, Relaxed);
     mp.curg.store(ptr::null_mut(), Relaxed);
-    let mut spare = SPARE.lock();
-    mp.schedlink.set(spare.free);
-    spare.free = mp;
+}
+
+/// Whether `mp` runs on the process's first thread: m0, on the exe path.
+pub(super) fn is_main_thread(mp: &M) -> bool {
+    // Relaxed: set before m0 runs.
+    ptr::eq(mp, &runtime_m0) && MAIN_STACK.load(Relaxed) != 0
+}
+
+/// `rt0_go` calls it when m0's M has ended, before the thread does. The start
+/// path knows m0 by name, so it is no M for others.
+#[unsafe(no_mangle)]
+extern "C" fn m0_ended() {
+    arch::setg(ptr::null());
+    drop_sigstack(&runtime_m0);
+    forget_thread(&runtime_m0);
 }
 
 /// Starts a thread that runs `f`, then takes `pp` and schedules.
@@ -324,13 +347,14 @@ fn name_thread(mp: &M) {
     });
 }
 
-/// Ends this M: its thread, which was locked, ends with its goroutine. m0
-/// never ends (the thread may be the process's first): it is wedged.
+/// Ends this M: its thread, which was locked, ends with its goroutine. The
+/// process's first thread never ends, as the process would look dead: it is
+/// wedged.
 pub(crate) fn mexit(mp: &'static M) -> ! {
     if !mp.p.get().is_null() && super::enter::owned_p(mp).is_some() {
         handoffp(releasep(mp));
     }
-    if ptr::eq(mp, &runtime_m0) {
+    if is_main_thread(mp) {
         let mut sched = SCHED.lock();
         sched.nmsys += 1;
         deadlock::checkdead(&mut sched);
