@@ -140,6 +140,28 @@ fn escaping_exception_names_goroutine_and_type() {
     }
 }
 
+/// An exception that leaves a callback which no frame of the host's may have a
+/// handler for is fatal, in words, and never arrives at such a handler.
+#[test]
+fn exception_out_of_a_callback_is_fatal() {
+    let cases = [
+        ("unlockf", "left an unlockf"),
+        ("unlockf_worker", "left an unlockf"),
+        ("unlockf_thread", "left an unlockf"),
+        ("deferred", "uncaught exception"),
+        ("deferred_exit", "left a deferred function or a destructor"),
+        ("destructor", "left a deferred function or a destructor"),
+        ("member", "uncaught exception"),
+        ("main", "uncaught exception"),
+        ("timer", "uncaught exception"),
+    ];
+    for (case, text) in cases {
+        each_link("crash_throw.cc", case, |outcome| {
+            outcome.died_by(SIGABRT).said("runtime_error").said(text);
+        });
+    }
+}
+
 /// At the limit of threads the work goes on, with one warning.
 #[test]
 fn thread_limit_is_no_failure() {

@@ -241,7 +241,8 @@ fn target(network: &CStr, address: &CStr) -> Result<Target> {
 fn is_port(port: &[u8]) -> bool {
     if port.iter().all(u8::is_ascii_digit) {
         let digits = port.iter().map(|&b| u32::from(b - b'0'));
-        let value = digits.fold(0, |n: u32, d| n.saturating_mul(10) + d);
+        let value =
+            digits.fold(0, |n: u32, d| n.saturating_mul(10).saturating_add(d));
         return !port.is_empty() && value <= u32::from(u16::MAX);
     }
     let hex = matches!(port, [b'0', b'x' | b'X', ..]);
