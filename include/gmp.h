@@ -17,6 +17,10 @@
  *   is async-signal-safe.
  * - Any thread may call anything. On a thread that the runtime did not create,
  *   a blocking call blocks that thread only.
+ * - In the child of a fork the goroutine that forked is the only one. Calls
+ *   return -ENOTSUP, those that return nothing do nothing; when its function
+ *   returns, it runs what gmp_defer put off and destructors of keys, and its
+ *   thread ends, and with the last thread the process, with status 0.
  * - The first call waits until the runtime is up, at most ten seconds.
  *
  * Beside GNU MP, whose header bears the same name, include it as
@@ -148,7 +152,9 @@ typedef struct gmp_attr {
 
 /**
  * Runs on the scheduler's stack once the parking goroutine is Waiting; may
- * unlock `lock` and make calls that cannot block. 0 resumes at once.
+ * unlock `lock` and make calls that cannot block. 0 resumes at once. It
+ * returns: an exception that leaves it is a fatal error, and it must not be
+ * left by longjmp.
  */
 typedef int (*gmp_unlockf)(struct gmp_g *g, void *lock);
 
@@ -530,7 +536,8 @@ int gmp_ready(struct gmp_g *g);
 /**
  * Locks the calling goroutine to its thread (runtime.LockOSThread): it runs
  * on that thread only, and nothing else does. Calls nest. If it ends locked,
- * the thread ends with it. On a host thread it does nothing.
+ * the thread ends with it, unless that is the process's first. On a host
+ * thread it does nothing.
  *
  * Returns 0. Never blocks.
  */
@@ -581,7 +588,8 @@ void *gmp_getspecific(struct gmp_key *k);
 /**
  * Puts off a call of `fn(arg)` until the calling goroutine ends, by return or
  * by gmp_exit; the last one put off comes first. A cancel does not interrupt
- * what it does.
+ * what it does. An exception that leaves it is uncaught, as one that leaves
+ * the destructor of a key.
  *
  * Returns 0; -EINVAL for a null `fn`; -EPERM on a host thread and in an
  * unlockf; -ENOMEM. Never blocks.

@@ -123,6 +123,7 @@ subjects! {
     handoff: LONG,
     blocking: LONG,
     lockthread: MATRIX,
+    locked_ends: MATRIX,
     errno: MATRIX,
     fork_child: MATRIX,
     stacks: LONG,

@@ -26,7 +26,9 @@ pub type gmp_fn = Option<unsafe extern "C" fn(arg: *mut c_void)>;
 pub struct gmp_g;
 
 /// Runs on the scheduler's stack once the parking goroutine is Waiting; may
-/// unlock `lock` and make calls that cannot block. 0 resumes at once.
+/// unlock `lock` and make calls that cannot block. 0 resumes at once. It
+/// returns: an exception that leaves it is a fatal error, and it must not be
+/// left by longjmp.
 #[expect(non_camel_case_types, reason = "the C name")]
 pub type gmp_unlockf =
     Option<unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int>;
@@ -354,7 +356,8 @@ pub extern "C" fn gmp_ready(g: *mut gmp_g) -> c_int {
 
 /// Locks the calling goroutine to its thread (runtime.LockOSThread): it runs
 /// on that thread only, and nothing else does. Calls nest. If it ends locked,
-/// the thread ends with it. On a host thread it does nothing.
+/// the thread ends with it, unless that is the process's first. On a host
+/// thread it does nothing.
 ///
 /// Returns 0. Never blocks.
 #[unsafe(no_mangle)]

@@ -17,6 +17,10 @@
  *   is async-signal-safe.
  * - Any thread may call anything. On a thread that the runtime did not create,
  *   a blocking call blocks that thread only.
+ * - In the child of a fork the goroutine that forked is the only one. Calls
+ *   return -ENOTSUP, those that return nothing do nothing; when its function
+ *   returns, it runs what gmp_defer put off and destructors of keys, and its
+ *   thread ends, and with the last thread the process, with status 0.
  * - The first call waits until the runtime is up, at most ten seconds.
  *
  * Beside GNU MP, whose header bears the same name, include it as
