@@ -27,7 +27,7 @@ PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
 .PHONY: all help run examples test loom stress bench header lint install \
-        uninstall clean need-build need-http need-examples need-test FORCE
+        uninstall clean need-build need-examples need-test FORCE
 
 all: need-build $(PRODUCTS) ## build the library, shared and static
 
@@ -50,14 +50,7 @@ package_objcopy    = binutils
 need-build:
 	@:$(call need,$(CARGO) $(CC) ld objcopy ar readelf)
 
-# The parser of HTTP that the web server is built with.
-HAS_PARSER = $(shell $(CC) $(CFLAGS) -include http_parser.h -E -x c /dev/null \
-    >/dev/null 2>&1 && echo yes)
-need-http: need-build
-	@:$(if $(HAS_PARSER),,$(error http_parser.h is missing: please install \
-	    the development files of http-parser (Debian: libhttp-parser-dev)))
-
-need-examples: need-http
+need-examples: need-build
 	@:$(call need,$(CXX))
 
 need-test: need-examples
@@ -137,7 +130,7 @@ PROGRAMS = $(EXAMPLES:%=$(BIN)/%) $(EXAMPLES:%=$(BIN)/%-static) \
 
 examples: need-examples $(PROGRAMS) ## build the example programs
 
-run: need-http $(BIN)/wordfreq $(BIN)/httpd $(BIN)/fetch ## count words (DIR=PATH: yours), serve files
+run: need-build $(BIN)/wordfreq $(BIN)/httpd $(BIN)/fetch ## count words (DIR=PATH: yours), serve files
 	$(BIN)/wordfreq $(DIR)
 	$(BIN)/fetch $(BIN)/httpd examples-c
 
@@ -150,14 +143,13 @@ $(EXAMPLES:%=$(BIN)/%-static): $(BIN)/%-static: examples-c/%.c include/gmp.h \
 	@mkdir -p $(@D)
 	$(C) -o $@ $< $(STATIC)
 
-$(BIN)/httpd: $(HTTPD) examples-c/httpd.h include/gmp.h $(PRODUCTS) | need-http
+$(BIN)/httpd: $(HTTPD) examples-c/httpd.h include/gmp.h $(PRODUCTS)
 	@mkdir -p $(@D)
-	$(C) -o $@ $(HTTPD) -lhttp_parser $(SHARED)
+	$(C) -o $@ $(HTTPD) $(SHARED)
 
-$(BIN)/httpd-static: $(HTTPD) examples-c/httpd.h include/gmp.h $(PRODUCTS) | \
-                     need-http
+$(BIN)/httpd-static: $(HTTPD) examples-c/httpd.h include/gmp.h $(PRODUCTS)
 	@mkdir -p $(@D)
-	$(C) -o $@ $(HTTPD) -lhttp_parser $(STATIC)
+	$(C) -o $@ $(HTTPD) $(STATIC)
 
 $(BIN)/host: examples-c/host.cc include/gmp.h $(PRODUCTS)
 	@mkdir -p $(@D)
