@@ -8,10 +8,10 @@
 #[expect(dead_code, reason = "the crash tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Link, Outcome, Program, build, run};
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -151,6 +151,9 @@ fn source(subject: &str) -> String {
 
 /// Builds a subject and runs it in every configuration of its plan.
 fn check(source: &str, plan: &Plan) {
+    if source.ends_with(".cc") && lacks(&["g++"]) {
+        return;
+    }
     let mut failures = Vec::new();
     let mut total = 0;
     for &link in plan.links {
@@ -241,8 +244,7 @@ fn header_in_every_dialect() {
 }
 
 fn header_in(compiler: &str, dialect: &str, files: &[&str]) {
-    if Command::new(compiler).arg("--version").output().is_err() {
-        println!("skipped: {dialect} with {compiler}, which is not installed");
+    if lacks(&[compiler]) {
         return;
     }
     let path = common::scratch().join(format!("header-{compiler}-{dialect}"));
@@ -258,8 +260,7 @@ fn header_in(compiler: &str, dialect: &str, files: &[&str]) {
 
 #[test]
 fn header_beside_gnu_mp() {
-    if !has_gnu_mp() {
-        println!("skipped: GNU MP's development files are not installed");
+    if lacks(&["gmp.h"]) {
         return;
     }
     let beside = common::scratch().join("beside");
@@ -278,20 +279,10 @@ fn header_beside_gnu_mp() {
     }
 }
 
-fn has_gnu_mp() -> bool {
-    has_header("gmp.h")
-}
-
-fn has_header(name: &str) -> bool {
-    let dirs = ["/usr/include", "/usr/include/x86_64-linux-gnu"];
-    dirs.iter().any(|dir| Path::new(dir).join(name).exists())
-}
-
 /// Foreign libraries that block, on goroutines.
 #[test]
 fn libraries_that_block() {
-    if !has_header("curl/curl.h") || !has_header("sqlite3.h") {
-        println!("skipped: libcurl's or SQLite's headers are not installed");
+    if lacks(&["curl/curl.h", "sqlite3.h"]) {
         return;
     }
     let path = common::scratch().join("libraries");

@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the C tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Link, Outcome, build, build_alone, build_with, run};
 use libc::{SIGABRT, SIGSEGV};
 use std::fs;
@@ -126,6 +127,9 @@ fn waiting_is_no_deadlock() {
 
 #[test]
 fn escaping_exception_names_goroutine_and_type() {
+    if lacks(&["g++"]) {
+        return;
+    }
     let types = [
         ("plain", "runtime_error"),
         ("after_park", "runtime_error"),

@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the C tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Outcome, run};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,6 +95,9 @@ fn uninstall_leaves_nothing() {
 
 #[test]
 fn shared() {
+    if lacks(&["pkg-config"]) {
+        return;
+    }
     let dir = installed("shared");
     says(&dir, readme_line("--cflags --libs"));
     assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
@@ -103,6 +107,9 @@ fn shared() {
 
 #[test]
 fn wholly_static() {
+    if lacks(&["pkg-config"]) {
+        return;
+    }
     let dir = installed("static");
     says(&dir, readme_line("-static"));
     assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
@@ -112,6 +119,9 @@ fn wholly_static() {
 
 #[test]
 fn archive_in_a_dynamic_program() {
+    if lacks(&["pkg-config"]) {
+        return;
+    }
     let dir = installed("archive");
     says(&dir, readme_line("libgmprt.a"));
     assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
@@ -122,6 +132,9 @@ fn archive_in_a_dynamic_program() {
 /// The runtime is entered before main, also where everything is static.
 #[test]
 fn entered_at_rt0() {
+    if lacks(&["pkg-config"]) {
+        return;
+    }
     let dir = installed("rt0");
     let shared = readme_line("-lgmprt_rt0");
     let wholly_static =
@@ -138,12 +151,10 @@ fn entered_at_rt0() {
 /// GNU MP's header and ours in one unit, in either order, and both at work.
 #[test]
 fn beside_gnu_mp() {
-    let dir = installed("beside");
-    let gnu = "echo '#include <gmp.h>\n__GNU_MP__' | cc -E - >/dev/null";
-    if !shell(&dir, gnu).status.success() {
-        eprintln!("skipped: GNU MP is not installed (Debian: libgmp-dev)");
+    if lacks(&["pkg-config", "gmp.h"]) {
         return;
     }
+    let dir = installed("beside");
     let includes = ["#include <gmp.h>\n", "#include <gmprt/gmp.h>\n"];
     for [first, second] in [includes, [includes[1], includes[0]]] {
         let program = format!("{first}{second}{FACTORIAL}");

@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "other tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Link, Outcome, Program, run};
 use libc::{SIGABRT, SIGSEGV};
 use std::fs;
@@ -239,6 +240,9 @@ fn pthread_exit_on_a_goroutine_is_fatal() {
 /// way to end the process follows the list.
 #[test]
 fn an_uncaught_exception_is_told_before_the_language_ends_the_process() {
+    if lacks(&["g++"]) {
+        return;
+    }
     let program = build("throw.cc", Link::Shared);
     let run_with =
         |level| run(program.command().env("GMP_TRACEBACK", level), LIMIT);
