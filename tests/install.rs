@@ -7,6 +7,7 @@ mod common;
 use common::skip::lacks;
 use common::{Outcome, run};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -64,9 +65,15 @@ fn make(dir: &Path, target: &str) {
 fn installed(name: &str) -> PathBuf {
     let dir = empty_dir(name);
     make(&dir, "install");
-    let program = README.split("```").find_map(|b| b.strip_prefix("c\n"));
-    fs::write(dir.join("hello.c"), program.expect("a program")).expect("it");
+    fs::write(dir.join("hello.c"), readme_program("c")).expect("hello.c");
     dir
+}
+
+/// The README's program in this language.
+fn readme_program(language: &str) -> &'static str {
+    let mut blocks = README.split("```");
+    let start = format!("{language}\n");
+    blocks.find_map(|b| b.strip_prefix(&start)).expect("a program")
 }
 
 /// The README's compiler line that has `word` in it.
@@ -103,6 +110,35 @@ fn shared() {
     assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
     let needed = says(&dir, "readelf -d hello");
     assert!(needed.contains("[libgmprt.so.0]"), "{needed}");
+}
+
+#[test]
+fn cpp() {
+    if lacks(&["g++", "pkg-config"]) {
+        return;
+    }
+    let dir = installed("cpp");
+    fs::write(dir.join("hello.cc"), readme_program("cpp")).expect("hello.cc");
+    let line =
+        readme_line("--cflags --libs").replace("cc hello.c", "g++ hello.cc");
+    says(&dir, &format!("{line} -Wall -Wextra -Werror"));
+    assert_eq!(says(&dir, "./hello"), "the answer is 42\n");
+}
+
+/// All naps are one nap long, and not as long as all in a row.
+#[test]
+fn python() {
+    if lacks(&["python3"]) {
+        return;
+    }
+    let dir = empty_dir("python");
+    fs::create_dir(dir.join("build")).expect("a directory");
+    symlink(common::libdir(), dir.join("build/lib")).expect("a link");
+    fs::write(dir.join("nap.py"), readme_program("python")).expect("nap.py");
+    let said = says(&dir, "python3 nap.py");
+    let took = said.strip_prefix("50 naps of 0.1 s: ").expect(&said);
+    let took: f64 = took.trim_end_matches(" s\n").parse().expect(&said);
+    assert!((0.1..5.0).contains(&took), "{said}");
 }
 
 #[test]
