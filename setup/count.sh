@@ -64,7 +64,7 @@ fi
 verdict=ok
 if [ -s "$failures" ]; then
     verdict=FAILED
-    [ "$failed" != 0 ] || sed 's/^/failed outside of a test: /' "$failures"
+    sed 's/^/failed command: /' "$failures"
 elif [ "$skipped" != 0 ] && [ "${GMPRT_NO_SKIPS:-}" = 1 ]; then
     verdict=FAILED
 fi
