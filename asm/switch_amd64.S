@@ -4,13 +4,22 @@
 // Every suspended context, g0's base included, is this one frame, and
 // g.sched.sp points at it:
 //
-//     sp -> r15, r14, r13, r12, rbx, rbp, resume pc
+//     sp -> MXCSR (4 bytes), x87 control word (2), 2 free,
+//           r15, r14, r13, r12, rbx, rbp, resume pc
 //
-// It is what a C function's callee-saved state amounts to; MXCSR and the x87
-// control word stay the thread's, as the C ABI says. Since the frame is the
-// same on the stack that is left and on the one that is entered, one set of
-// CFI holds on both sides of "mov rsp": unwinders and gdb walk from any
-// instruction, and from a g0 into the code that called mstart.
+// It is what the C ABI calls callee-saved: six registers, the control bits of
+// MXCSR, and the x87 control word. Since the frame is the same on the stack
+// that is left and on the one that is entered, one set of CFI holds on both
+// sides of "mov rsp": unwinders and gdb walk from any instruction, and from a
+// g0 into the code that called mstart.
+//
+// The control words are the processor's, so they stay in force over a switch
+// until something loads others. To load them is dear, to read them is not: a
+// switch reads what is in force, compares it with what the frame has that it
+// enters, and loads only what differs. A goroutine begins with the ABI's own
+// values, wherever it runs. g0 and what it calls, a host's unlockf among it,
+// run with those of the goroutine that was left. The status bits of MXCSR are
+// the caller's to save: they make no difference, and follow nobody.
 //
 // g, the running goroutine, is one word of thread-local storage, gmprt_tls_g.
 // A switch writes it; nothing keeps its address over a switch.
@@ -37,10 +46,46 @@ gmprt_tls_g:
 	save	r13
 	save	r14
 	save	r15
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	stmxcsr	[rsp + FRAME_MXCSR]
+	fnstcw	[rsp + FRAME_FPUCW]
+.endm
+
+// Notes the control words in force, which suspend has put at rsp, in eax and
+// ecx.
+.macro note_control
+	mov	eax, [rsp + FRAME_MXCSR]
+	movzx	ecx, word ptr [rsp + FRAME_FPUCW]
+.endm
+
+// The same without a frame: by the red zone below rsp.
+.macro read_control
+	stmxcsr	[rsp - 8 + FRAME_MXCSR]
+	fnstcw	[rsp - 8 + FRAME_FPUCW]
+	mov	eax, [rsp - 8 + FRAME_MXCSR]
+	movzx	ecx, word ptr [rsp - 8 + FRAME_FPUCW]
+.endm
+
+// Puts the control words of the frame at rsp in force, if they are not those
+// in eax and ecx. Changes eax. No stored exception of the one that was left
+// may be raised by what the one that comes has unmasked, hence fnclex.
+.macro take_control
+	xor	eax, [rsp + FRAME_MXCSR]
+	test	eax, MXCSR_CONTROL
+	jne	8f
+	cmp	cx, [rsp + FRAME_FPUCW]
+	je	9f
+8:	ldmxcsr	[rsp + FRAME_MXCSR]
+	fnclex
+	fldcw	[rsp + FRAME_FPUCW]
+9:
 .endm
 
 // Takes the registers from the frame at rsp; the resume pc is left.
 .macro take_registers
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
 	restore	r15
 	restore	r14
 	restore	r13
@@ -57,13 +102,13 @@ gmprt_tls_g:
 
 // From here on rsp is at such a frame, from whatever it was at before.
 .macro at_frame
-	.cfi_def_cfa_offset 56
-	.cfi_rel_offset r15, 0
-	.cfi_rel_offset r14, 8
-	.cfi_rel_offset r13, 16
-	.cfi_rel_offset r12, 24
-	.cfi_rel_offset rbx, 32
-	.cfi_rel_offset rbp, 40
+	.cfi_def_cfa_offset 64
+	.cfi_rel_offset r15, 8
+	.cfi_rel_offset r14, 16
+	.cfi_rel_offset r13, 24
+	.cfi_rel_offset r12, 32
+	.cfi_rel_offset rbx, 40
+	.cfi_rel_offset rbp, 48
 .endm
 
 // gswitch(from: *mut usize, to: usize, g: *const G)
@@ -78,7 +123,9 @@ func gswitch
 	mov	[rdi], rsp
 	get_tls	rax
 	mov	fs:[rax], rdx
+	note_control
 	mov	rsp, rsi		// from here on we are on g's stack
+	take_control
 	resume
 endfunc gswitch
 
@@ -90,8 +137,10 @@ endfunc gswitch
 func gogo
 	get_tls	rax
 	mov	fs:[rax], rsi
+	read_control
 	mov	rsp, rdi		// from here on we are on g's stack
 	at_frame
+	take_control
 	resume
 endfunc gogo
 
@@ -110,11 +159,9 @@ func mcall
 	mov	rcx, [rcx + M_G0]
 	mov	fs:[rax], rcx
 	mov	rsp, [rcx + G_SCHED_SP]	// from here on we are on g0
-	sub	rsp, 8			// its base is 8 off a call's alignment
-	.cfi_adjust_cfa_offset 8
 	mov	rax, rdi
 	mov	rdi, rdx
-	call	rax
+	call	rax			// its base is aligned as for a call
 	ud2
 endfunc mcall
 
@@ -161,8 +208,11 @@ endfunc systemstack
 // M ends; mexit then resumes the base, so that mstart returns. The M of m0
 // never ends.
 //
-// In:  g is this M's g0.
+// In:  g is this M's g0, on a thread that may have inherited anybody's control
+//      words.
 func mstart
+	ldmxcsr	first_control[rip + FRAME_MXCSR]
+	fldcw	first_control[rip + FRAME_FPUCW]
 	lea	rdi, mstart1[rip]
 	jmp	g0call
 endfunc mstart
@@ -178,11 +228,9 @@ func g0call
 	get_tls	rax
 	mov	rax, fs:[rax]
 	mov	[rax + G_SCHED_SP], rsp
-	sub	rsp, 8
-	.cfi_adjust_cfa_offset 8
 	call	rdi
-	add	rsp, 8
-	.cfi_adjust_cfa_offset -8
+	read_control
+	take_control
 	resume
 endfunc g0call
 
@@ -226,9 +274,11 @@ func goleave
 	.cfi_undefined rip
 	get_tls	rax
 	mov	fs:[rax], rsi
+	read_control
 	mov	rsp, rdi		// from here on we are on g's stack
 	at_frame
-	.cfi_rel_offset rip, 48
+	.cfi_rel_offset rip, 56
+	take_control
 	take_registers
 	pop	rcx
 	.cfi_adjust_cfa_offset -8
@@ -245,8 +295,25 @@ endfunc goleave
 func gorestart
 	.cfi_undefined rip
 	mov	rsp, rdi
-	jmp	gostart
+	read_control
+	and	eax, MXCSR_CONTROL
+	cmp	eax, MXCSR_FIRST
+	jne	1f
+	cmp	ecx, FPUCW_FIRST
+	je	2f
+1:	ldmxcsr	first_control[rip + FRAME_MXCSR]
+	fnclex
+	fldcw	first_control[rip + FRAME_FPUCW]
+2:	jmp	gostart
 endfunc gorestart
+
+	.section .rodata
+	.balign	8
+first_control:
+	.long	MXCSR_FIRST
+	.short	FPUCW_FIRST
+	.short	0
+	.text
 
 	.hidden	mstart1
 	.hidden	gostart1

@@ -26,6 +26,9 @@
 #define GMPRT_GMP_H
 
 #include <errno.h>
+#ifndef GMP_KEEP_SIGMASK
+#include <signal.h>
+#endif
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -540,6 +543,25 @@ int gmp_lock_os_thread(void);
  * Returns 0; -EPERM on a goroutine that is not locked. Never blocks.
  */
 int gmp_unlock_os_thread(void);
+
+/**
+ * Changes the signals that the caller has blocked, as pthread_sigmask(3): the
+ * mask is the goroutine's own from then on, and follows it from thread to
+ * thread. A goroutine begins with the mask of the thread that made the first
+ * call of this library; while none runs on it, a thread has that too. On a
+ * host thread, and on a goroutine locked to its thread, it is the thread's
+ * mask.
+ *
+ * `set`: a sigset_t, or NULL to ask; `old`: a sigset_t for the former mask,
+ * or NULL.
+ *
+ * Returns 0; -EINVAL for a `how` that is none of SIG_BLOCK, SIG_UNBLOCK and
+ * SIG_SETMASK. Never blocks, and does not wait for the start.
+ *
+ * Required:
+ * `set` is null or a set; `old` is null or writable for one.
+ */
+int gmp_sigmask(int how, const void *set, void *old);
 
 /**
  * Makes a key under which each goroutine, and each host thread, has a value
@@ -1829,6 +1851,25 @@ int gmp_signal_stop(struct gmp_chan *ch, int signo);
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
+
+/* The mask of a goroutine, by the names that programs know: like errno, the C
+ * library's belongs to the thread. Define GMP_KEEP_SIGMASK to leave them
+ * alone. */
+#ifndef GMP_KEEP_SIGMASK
+static inline int gmp_sigprocmask_(int how, const void *set, void *old)
+{
+    int result = gmp_sigmask(how, set, old);
+
+    if (result == 0)
+        return 0;
+    errno = -result;
+    return -1;
+}
+#undef pthread_sigmask
+#undef sigprocmask
+#define pthread_sigmask(how, set, old) (-gmp_sigmask(how, set, old))
+#define sigprocmask(how, set, old) gmp_sigprocmask_(how, set, old)
+#endif
 
 /* Hooks: a program that takes part in the start of the runtime defines one of
  * these variables, initialised with its function. They are read once. A

@@ -32,6 +32,7 @@ use crate::{
         lock::{Lock, LockGuard},
         newproc::newproc_system,
         park::{self, FOREVER, ready},
+        sigmask,
     },
 };
 use core::{
@@ -126,11 +127,14 @@ fn install(signo: c_int) -> Result<()> {
     // Kept for good: a handler that has just begun may look at it.
     OLD[signo as usize].store(Box::into_raw(old), Release);
     // SAFETY: the handler is safe to run anywhere, at any time.
-    unsafe { sigaction_set(signo, &handler_action(handler)) }.map(drop)
+    unsafe { sigaction_set(signo, &handler_action(handler)) }?;
+    sigmask::sysmon_takes(signo, true);
+    Ok(())
 }
 
 /// Under the lock. Leaves alone what the host has installed meanwhile.
 fn uninstall(signo: c_int) {
+    sigmask::sysmon_takes(signo, false);
     let ours = handler as *const () as usize;
     if sigaction_get(signo).is_ok_and(|now| now.sa_sigaction == ours) {
         // SAFETY: from install.

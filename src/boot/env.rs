@@ -11,7 +11,7 @@
 //! | `GMP_STACKSIZE` | bytes, or `K`, `M`; 16K to 1024M |
 //! | `GMP_TRACEBACK` | `none`, `single`, `all`, `system` |
 //! | `GMPDEBUG` | `key=value,…` of the following |
-//! | `inittrace`, `scheddetail` | `1` |
+//! | `inittrace`, `scheddetail`, `migrate` | `1` |
 //! | `schedtrace` | milliseconds |
 //! | `handoff`, `hostrun` | `0` |
 //! | `guard` | `mprotect`: as on kernels that know no cheaper guards |
@@ -199,6 +199,7 @@ fn debug_var(item: &str, settings: &mut Settings) {
         "scheddetail" => flag(&DEBUG.scheddetail, value),
         "handoff" => flag(&DEBUG.handoff, value),
         "hostrun" => flag(&DEBUG.hostrun, value),
+        "migrate" => flag(&DEBUG.migrate, value),
         "schedtrace" => schedtrace(value),
         "guard" => {
             settings.guard_mprotect = value == "mprotect";

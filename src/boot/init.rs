@@ -23,8 +23,8 @@ use crate::{
         DEBUG, G, M, MAXMCOUNT, MAXPROCS, NCPUALLOWED, RANDSEED, runtime_g0,
         runtime_m0,
     },
-    os::{auxv, clock::nanotime, cpu, mem, proc, signal::SigMask, thread},
-    sched::{procs, threads},
+    os::{auxv, clock::nanotime, cpu, mem, proc, thread},
+    sched::{lockthread, migrate, procs, sigmask, threads},
     stack,
 };
 use core::{
@@ -165,6 +165,9 @@ extern "C" fn schedinit() {
     env::goenvs();
     let settings = env::parsedebugvars();
     set_stacks(&settings);
+    if migrate::on() {
+        lockthread::watch_parks();
+    }
     procresize(settings.maxprocs);
 }
 
@@ -236,14 +239,14 @@ extern "C" fn cpuinit() {
 }
 
 /// The signal mask that all Ms run with. A thread of our making has every
-/// signal blocked, so there it is the mask of the thread that loaded the
-/// library; a thread of the host's has the mask that the host wants.
+/// signal blocked, so it is not known yet; a thread of the host's has the mask
+/// that the host wants.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn sigsave() {
     stage(c"sigsave");
     if !preinit::own_thread() {
-        threads::set_init_sigmask(SigMask::current());
+        sigmask::of_m0(!exe::entered_at_rt0());
     }
 }
 

@@ -13,12 +13,10 @@ use crate::{
     },
     diag::{dump, fault},
     os::{
-        Errno, membarrier,
-        signal::SigMask,
-        task,
+        Errno, membarrier, task,
         thread::{self, ThreadStart},
     },
-    sched::{host, threads},
+    sched::{host, sigmask},
 };
 use core::ffi::{c_char, c_int};
 
@@ -72,7 +70,7 @@ pub(super) extern "C" fn libpreinit(
     }
     ARGS_PLAUSIBLE.store(plausible(argc, argv), Relaxed);
     env::capture();
-    threads::set_init_sigmask(SigMask::current());
+    sigmask::at_load();
     set_throw_hook(dump::print_goroutines);
     host::hostinit();
     fault::install();

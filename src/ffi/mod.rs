@@ -21,6 +21,7 @@ pub mod net;
 pub mod process;
 pub mod runtime;
 pub mod select;
+pub mod signal;
 pub mod sync;
 pub mod time;
 pub mod timer;

@@ -1,4 +1,23 @@
 
+/* The mask of a goroutine, by the names that programs know: like errno, the C
+ * library's belongs to the thread. Define GMP_KEEP_SIGMASK to leave them
+ * alone. */
+#ifndef GMP_KEEP_SIGMASK
+static inline int gmp_sigprocmask_(int how, const void *set, void *old)
+{
+    int result = gmp_sigmask(how, set, old);
+
+    if (result == 0)
+        return 0;
+    errno = -result;
+    return -1;
+}
+#undef pthread_sigmask
+#undef sigprocmask
+#define pthread_sigmask(how, set, old) (-gmp_sigmask(how, set, old))
+#define sigprocmask(how, set, old) gmp_sigprocmask_(how, set, old)
+#endif
+
 /* Hooks: a program that takes part in the start of the runtime defines one of
  * these variables, initialised with its function. They are read once. A
  * program that links the library just defines it; one that loads it by dlopen

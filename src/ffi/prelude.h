@@ -26,6 +26,9 @@
 #define GMPRT_GMP_H
 
 #include <errno.h>
+#ifndef GMP_KEEP_SIGMASK
+#include <signal.h>
+#endif
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

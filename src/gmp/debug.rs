@@ -34,6 +34,8 @@ pub(crate) struct DebugVars {
     pub handoff: AtomicBool,
     /// A host thread that joins an unstarted goroutine runs it in place.
     pub hostrun: AtomicBool,
+    /// No goroutine goes on on the thread that it left.
+    pub migrate: AtomicBool,
     /// `GMP_STACKSIZE` is set: nobody else changes the default.
     pub stack_size: AtomicBool,
     /// A [`Traceback`].
@@ -46,6 +48,7 @@ pub(crate) static DEBUG: DebugVars = DebugVars {
     scheddetail: AtomicBool::new(false),
     handoff: AtomicBool::new(true),
     hostrun: AtomicBool::new(true),
+    migrate: AtomicBool::new(false),
     stack_size: AtomicBool::new(false),
     traceback: AtomicU8::new(Traceback::Single as u8),
 };

@@ -66,6 +66,8 @@ pub(crate) mod gflag {
     pub const ENDING: u16 = 64;
     /// `stack_size` says how large a stack it wants.
     pub const SIZED: u16 = 128;
+    /// May have a signal mask of its own; see `sched::sigmask`.
+    pub const SIGMASK: u16 = 256;
 }
 
 /// Begins what a layer above keeps for a goroutine.
@@ -144,7 +146,8 @@ pub(crate) struct G {
 
     /// owner: the two words behind `__cxa_get_globals` while it does not run
     pub cxa: Cell<[usize; 2]>,
-    /// owner: the arguments, or a pointer from `malloc` to them
+    /// owner: the arguments, or a pointer from `malloc` to them; once it has
+    /// begun, its signal mask while it does not run, with `SIGMASK`
     pub args: UnsafeCell<[u8; INLINE_ARGS]>,
 }
 
@@ -197,6 +200,21 @@ impl G {
 
     pub(crate) fn set_flag(&self, flag: u16) {
         self.flags.set(self.flags.get() | flag);
+    }
+
+    pub(crate) fn clear_flag(&self, flag: u16) {
+        self.flags.set(self.flags.get() & !flag);
+    }
+
+    /// Its signal mask, with `SIGMASK`, while it does not run.
+    pub(crate) fn sigmask(&self) -> u64 {
+        // SAFETY: the owner reads, and the arguments are gone.
+        unsafe { self.args.get().cast::<u64>().read_unaligned() }
+    }
+
+    pub(crate) fn set_sigmask(&self, mask: u64) {
+        // SAFETY: the owner writes, and the arguments are gone.
+        unsafe { self.args.get().cast::<u64>().write_unaligned(mask) };
     }
 
     pub(crate) fn is_host(&self) -> bool {

@@ -92,7 +92,8 @@ pub(crate) struct P {
     pub streak: Cell<u32>,
     /// owner: how wake-ups for its work have gone
     pub waking: Waking,
-    /// sysmon: a timer of this P is due, and it has not been looked at yet.
+    /// sysmon: a timer of this P is due, and it has not been looked at yet;
+    /// always with `migrate=1`, where each switch goes by way of g0.
     pub timer_due: AtomicBool,
     /// owner
     pub rng: Cell<u64>,

@@ -15,7 +15,7 @@ use super::{
     context, ending,
     enter::{Inside, owned_p, this_m},
     join::{self, Claim},
-    lockthread,
+    lockthread, migrate,
     newproc::{bind_stack, count, drop_name, gfput, move_in},
     park::TICK,
     schedule, threads,
@@ -98,6 +98,9 @@ fn switch(
 /// Leaves the stack for g0, which looks for what is next.
 #[cold]
 fn to_g0(gp: &'static G, mp: &M, arg: usize) -> ! {
+    if migrate::on() && !lockthread::is_locked(gp) {
+        migrate::tell_astray(gp);
+    }
     mp.hook.set(Some(Hook { run: exit_hook, gp, arg }));
     // SAFETY: gp runs on its own stack, and schedule0 leaves g0 only through
     // gogo.

@@ -14,7 +14,7 @@ use super::{
     enter::owned_p,
     goexit, lockthread, newproc,
     procs::{acquirep, put_down, releasep, wakep},
-    schedule,
+    schedule, sigmask,
     threads::{self, allocm, freem},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
         casgstatus, gflag,
         parkword::{Cause, Fire, Ticket},
     },
-    os::{self, Errno, Result, signal::SigMask, thread},
+    os::{self, Errno, Result, thread},
 };
 use core::{
     ffi::c_void,
@@ -46,6 +46,7 @@ pub(crate) fn hostinit() {
 
 /// What a host's first call of the library does, once the runtime is up.
 pub(crate) fn first_call() {
+    sigmask::first_call();
     lockthread::find_python();
 }
 
@@ -63,7 +64,6 @@ pub(crate) fn attach() -> Result<&'static G> {
     };
     mp.errno.set(os::errno_location());
     mp.cxa.set(ptr::null_mut());
-    mp.sigmask.set(Some(SigMask::current()));
     mp.procid.store(thread::gettid(), Release);
     mp.in_runtime.store(false, Relaxed);
     gp.flags.set(gflag::HOST | gflag::SYSTEM);
@@ -163,6 +163,7 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     let Some(pp) = take_both(target) else { return };
     let mp = gp.mp();
     let errno = os::errno::KeepErrno::new();
+    let mask = sigmask::InPlace::enter();
     threads::give_sigstack(mp);
     mp.in_runtime.store(true, Relaxed);
     acquirep(mp, pp);
@@ -173,6 +174,7 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     arch::setg(gp);
     mp.curg.store(ptr::null_mut(), Relaxed);
     mp.in_runtime.store(false, Release);
+    drop(mask);
     drop(errno);
 }
 

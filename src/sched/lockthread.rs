@@ -9,6 +9,7 @@
 
 use super::{
     enter::{owned_p, this_m},
+    migrate,
     park::on_goroutine,
     procs::{acquire_nextp, handoffp, releasep},
     threads::stopm,
@@ -58,6 +59,11 @@ fn tie(gp: &'static G, mp: &'static M) {
 fn untie(gp: &'static G, mp: &'static M) {
     gp.lockedm.set(ptr::null());
     mp.lockedg.set(ptr::null());
+}
+
+/// Whether nothing but its own thread may run `gp`.
+pub(super) fn is_locked(gp: &G) -> bool {
+    !gp.lockedm.get().is_null() && !migrate::is_marked(gp)
 }
 
 /// Sleeps until this M's locked goroutine is to run; returns it and its P.
@@ -114,6 +120,22 @@ pub(crate) fn ended(gp: &'static G) -> bool {
 /// `PyGILState_GetThisThreadState`, where libpython is in the process.
 static PYTHON: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
+/// What parks ask whether Python frames are on the stack: the same, or
+/// [`no_python`] where they have to come this way; else null.
+static AT_PARK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+type ThisThreadState = unsafe extern "C" fn() -> *mut c_void;
+
+unsafe extern "C" fn no_python() -> *mut c_void {
+    ptr::null_mut()
+}
+
+/// Has every park come by [`pin_slow`], for `migrate`. At boot.
+pub(crate) fn watch_parks() {
+    let f: ThisThreadState = no_python;
+    AT_PARK.store(f as *mut (), Release);
+}
+
 /// Stack of a goroutine that may run Python, unless GMP_STACKSIZE says what.
 const PYTHON_STACK: usize = 1 << 20;
 
@@ -133,6 +155,7 @@ pub(crate) fn find_python() {
         let _set = stack::set_default_size(PYTHON_STACK - stack::GUARD);
     }
     PYTHON.store(f.cast(), Release);
+    AT_PARK.store(f.cast(), Release);
 }
 
 /// Whether libpython is in the process, as far as was looked.
@@ -140,12 +163,12 @@ pub(crate) fn has_python() -> bool {
     !PYTHON.load(Acquire).is_null()
 }
 
-/// Locks a parking goroutine for the park, if Python frames are on its stack
-/// and it is not locked anyway. True: unpin it afterwards.
+/// Locks a goroutine that leaves its stack for that long, if Python frames are
+/// on the stack and it is not locked anyway. True: unpin it afterwards.
 #[inline(always)]
 pub(crate) fn pin_python(gp: &'static G, mp: &'static M) -> bool {
-    // Acquire: pairs with find_python.
-    let f = PYTHON.load(Acquire);
+    // Acquire: pairs with find_python and watch_parks.
+    let f = AT_PARK.load(Acquire);
     if f.is_null() || !gp.lockedm.get().is_null() {
         return false;
     }
@@ -154,11 +177,11 @@ pub(crate) fn pin_python(gp: &'static G, mp: &'static M) -> bool {
 
 #[cold]
 fn pin_slow(gp: &'static G, mp: &'static M, f: *mut ()) -> bool {
-    type ThisThreadState = unsafe extern "C" fn() -> *mut c_void;
-    // SAFETY: find_python looked this function up by name.
+    // SAFETY: find_python looked this function up by name, or it is ours.
     let f = unsafe { mem::transmute::<*mut (), ThisThreadState>(f) };
     // SAFETY: may be called on any thread; it takes no lock.
     if unsafe { f() }.is_null() {
+        migrate::mark(gp);
         return false;
     }
     tie(gp, mp);

@@ -29,6 +29,7 @@
 //! |---|---|
 //! | `enter` | inside and outside, the P that a call still has |
 //! | `context` | what a switch keeps: errno, C++ exception state |
+//! | `sigmask` | signal masks: of threads, and of a goroutine |
 //! | `newproc`, `goexit` | G made and started; ended |
 //! | `park` | gopark, ready, yield; deadlines |
 //! | `schedule` | g0's loop: schedule, execute |
@@ -37,6 +38,7 @@
 //! | `threads` | M: newm, startm, stopm, mexit |
 //! | `procs` | P: acquire, release, hand off, stop the world, procresize |
 //! | `lockthread` | LockOSThread |
+//! | `migrate` | `GMPDEBUG=migrate=1`: no goroutine stays on its thread |
 //! | `sysmon`, `retake` | the watcher; Ps taken from goroutines outside |
 //! | `host` | threads that are not ours |
 //! | `join` | who waits for a goroutine's end |
@@ -63,11 +65,13 @@ pub(crate) mod join;
 pub(crate) mod local;
 pub(crate) mod lock;
 pub(crate) mod lockthread;
+pub(crate) mod migrate;
 pub(crate) mod newproc;
 pub(crate) mod park;
 pub(crate) mod procs;
 pub(crate) mod retake;
 pub(crate) mod schedule;
+pub(crate) mod sigmask;
 pub(crate) mod sysmon;
 pub(crate) mod threads;
 pub(crate) mod timing;

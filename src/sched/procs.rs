@@ -2,7 +2,7 @@
 
 use super::{
     enter::{Inside, current_p, owned_p, this_m},
-    find, park,
+    find, migrate, park,
     schedule::alone,
     threads::{startm, stopm},
     timing,
@@ -303,6 +303,7 @@ fn set_procs(n: usize) {
     }
     while nallp() < n {
         let pp = Box::leak(Box::new(P::new(nallp() as u32)));
+        migrate::new_p(pp);
         allp_push(pp);
     }
     for id in n..gomaxprocs() {

@@ -2,10 +2,10 @@
 
 use super::{
     enter::{owned_p, this_m},
-    find, host, lockthread,
+    find, host, lockthread, migrate,
     newproc::bind_stack,
     park::{self, TICK},
-    procs, threads,
+    procs, sigmask, threads,
 };
 use crate::{
     arch,
@@ -42,7 +42,7 @@ fn resume_now(mp: &'static M, gp: &'static G) {
         park::ready(gp, false);
         return;
     };
-    if mp.kind.get() == MKind::Host {
+    if mp.kind.get() == MKind::Host || migrate::is_marked(gp) {
         park::ready(gp, false);
         return;
     }
@@ -81,6 +81,10 @@ static NO_STACK: AtomicU32 = AtomicU32::new(0);
 
 /// Runs `gp`, which is runnable and ours, on this M; from g0.
 pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) -> ! {
+    // Whoever queued a goroutine of the host's has told the mask before.
+    if mp.kind.get() == MKind::Early {
+        sigmask::settle(mp);
+    }
     if !gp.has(gflag::STARTED) {
         if bind_stack(pp, gp).is_err() {
             no_stack(gp);
@@ -137,12 +141,20 @@ pub(crate) extern "C" fn schedule() -> ! {
         if mp.spinning.get() {
             find::resetspinning(mp);
         }
-        if !gp.lockedm.get().is_null() {
-            lockthread::startlockedm(mp, gp);
-            continue;
+        if gp.lockedm.get().is_null() || comes_here(mp, pp, gp) {
+            execute(mp, pp, gp);
         }
-        execute(mp, pp, gp);
     }
+}
+
+/// Whether this M runs `gp`, which is locked or marked; else another one does.
+#[cold]
+fn comes_here(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
+    if migrate::is_marked(gp) {
+        return migrate::comes_here(mp, pp, gp);
+    }
+    lockthread::startlockedm(mp, gp);
+    false
 }
 
 /// What the goroutine that left found for us.

@@ -19,6 +19,7 @@ use super::{
     park::{FOREVER, ready_all, ready_permit},
     procs::wakep,
     retake::Watch,
+    sigmask,
     threads::{newm, start_template},
     timing::{look_net, next_timer},
 };
@@ -52,6 +53,8 @@ const OVERSLEPT: i64 = 2_000 * US;
 pub(crate) enum Ask {
     /// Start the template thread.
     Template = 1,
+    /// Take other signals.
+    Signals = 2,
 }
 
 static ASKED: AtomicU32 = AtomicU32::new(0);
@@ -151,6 +154,9 @@ fn serve() {
     let asked = ASKED.swap(0, SeqCst);
     if asked & Ask::Template as u32 != 0 {
         start_template();
+    }
+    if asked & Ask::Signals as u32 != 0 {
+        sigmask::of_sysmon();
     }
 }
 

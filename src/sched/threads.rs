@@ -14,7 +14,7 @@ use super::{
     enter::this_m,
     find::work_queued,
     procs::{acquire_nextp, handoffp, releasep, wakep},
-    sysmon,
+    sigmask, sysmon,
 };
 use crate::{
     arch,
@@ -43,10 +43,6 @@ const THREAD_STACK: usize = 256 * 1024;
 /// The host's `_cgo_thread_start`, or null.
 pub(crate) static THREAD_START: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Signal mask of the thread that loaded the library: every M gets it.
-static INIT_SIGMASK: Lock<Option<SigMask>> =
-    Lock::new(crate::base::lock::Rank::Allp, None);
-
 /// Ms whose thread ended, by `schedlink`, and Ms to be started by the
 /// template thread.
 struct Spare {
@@ -65,11 +61,6 @@ static TEMPLATE_NOTE: Note = Note::new();
 static TEMPLATE_ASLEEP: AtomicBool = AtomicBool::new(false);
 /// It runs, or was asked for.
 static TEMPLATE_WANTED: AtomicBool = AtomicBool::new(false);
-
-/// Keeps the mask that Ms run with.
-pub(crate) fn set_init_sigmask(mask: SigMask) {
-    *INIT_SIGMASK.lock() = Some(mask);
-}
 
 /// Numbers an M and publishes it. More than `maxmcount` of them are
 /// `thread exhaustion`.
@@ -91,9 +82,6 @@ pub(crate) fn mcommoninit(mp: &'static M) {
 pub(crate) extern "C" fn minit() {
     let mp = this_m();
     mp.errno.set(os::errno_location());
-    if let Some(mask) = *INIT_SIGMASK.lock() {
-        mp.sigmask.set(Some(mask));
-    }
     minit_stack(mp);
     minit_signals(mp);
     // Release: sysmon reads it.
@@ -114,12 +102,10 @@ fn minit_stack(mp: &M) {
     }
 }
 
-/// A signal stack, then the signals that the host's threads take.
-pub(crate) fn minit_signals(mp: &M) {
+/// A signal stack, then the signals that threads with goroutines take.
+fn minit_signals(mp: &M) {
     give_sigstack(mp);
-    if let Some(mask) = mp.sigmask.get() {
-        mask.restore();
-    }
+    sigmask::minit(mp);
 }
 
 /// Gives this thread a signal stack of ours, unless it has one.
@@ -320,7 +306,7 @@ fn name_thread(mp: &M) {
     thread::set_thread_name(match mp.kind.get() {
         MKind::Sysmon => c"gmprt-sysmon",
         MKind::Template => c"gmprt-template",
-        MKind::Worker | MKind::Host => c"gmprt-m",
+        MKind::Worker | MKind::Early | MKind::Host => c"gmprt-m",
     });
 }
 
@@ -421,7 +407,7 @@ pub(crate) fn warn_no_thread(why: Errno) {
     w.flush();
 }
 
-fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
+pub(super) fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
     // SAFETY: null, or a type-stable M.
     let mp = unsafe { sched.midle.as_ref() }?;
     sched.midle = mp.schedlink.replace(ptr::null());

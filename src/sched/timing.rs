@@ -12,6 +12,7 @@
 
 use super::{
     enter::current_p,
+    migrate,
     park::{FOREVER, ready_all},
     procs::{acquirep, wakep},
 };
@@ -74,7 +75,7 @@ pub(crate) fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
 pub(crate) fn run_timers(pp: &'static P) -> usize {
     // Relaxed: a hint, and this is the look.
     if pp.timer_due.load(Relaxed) {
-        pp.timer_due.store(false, Relaxed);
+        pp.timer_due.store(migrate::on(), Relaxed);
     }
     let when = pp.timers.next_when();
     if when == FOREVER {
