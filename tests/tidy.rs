@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 10] = [
 /// C functions that are called outside `os`: file, function, reason.
 const C_CALLS: [(&str, &str, &str); 12] = [
     ("base/", "__errno_location", "base lies below os"),
-    ("base/print.rs", "write", "base lies below os"),
+    ("base/print.rs", "syscall", "base lies below os"),
     ("base/throw.rs", "abort", "base lies below os"),
     ("base/throw.rs", "pause", "base lies below os"),
     ("boot/env.rs", "getenv", "the environment is memory"),

@@ -4,6 +4,7 @@
 //! What cannot be read limits nothing.
 
 use super::errno::KeepErrno;
+use super::raw::NoCancel;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,7 @@ pub(crate) fn within_quota(n: usize) -> usize {
         return n;
     }
     let _keep = KeepErrno::new();
+    let _later = NoCancel::new();
     cgroup_quota(Path::new("/")).map_or(n, |quota| n.min(quota))
 }
 

@@ -2,6 +2,7 @@
 //! for it.
 
 use super::errno::{Errno, KeepErrno, Result};
+use super::raw;
 use core::{
     mem::MaybeUninit,
     ptr, slice,
@@ -96,7 +97,7 @@ fn wait_raw(ep: i32, room: &mut [MaybeUninit<Event>], timeout: i64) -> i64 {
     };
     let (at, len) = (room.as_mut_ptr().cast(), room.len() as i32);
     // SAFETY: at and len are those of `room`.
-    i64::from(unsafe { libc::epoll_wait(ep, at, len, millis) })
+    i64::from(unsafe { raw::epoll_wait(ep, at, len, millis) })
 }
 
 fn wait_fine(ep: i32, room: &mut [MaybeUninit<Event>], timeout: i64) -> i64 {
@@ -138,7 +139,7 @@ pub(crate) fn ring(bell: i32) {
     let _keep = KeepErrno::new();
     let one = 1u64;
     // SAFETY: eight bytes of ours. A full counter is readable all the same.
-    unsafe { libc::write(bell, (&raw const one).cast(), 8) };
+    unsafe { raw::write(bell, (&raw const one).cast(), 8) };
 }
 
 /// Takes the ringing back.
@@ -146,5 +147,5 @@ pub(crate) fn hush(bell: i32) {
     let _keep = KeepErrno::new();
     let mut count = 0u64;
     // SAFETY: room for eight bytes of ours.
-    unsafe { libc::read(bell, (&raw mut count).cast(), 8) };
+    unsafe { raw::read(bell, (&raw mut count).cast(), 8) };
 }

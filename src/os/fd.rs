@@ -13,6 +13,7 @@
 //! thread that was cancelled there would take goroutines along.
 
 use super::errno::{Errno, KeepErrno, Result};
+use super::raw::{self, NoCancel};
 use core::{
     mem::MaybeUninit,
     ptr,
@@ -64,16 +65,16 @@ pub(crate) unsafe fn read(fd: i32, kind: Kind, iov: &[iovec]) -> Result<usize> {
     let (at, len) = (iov.as_ptr(), iov.len() as c_int);
     if kind == Kind::Disk {
         // SAFETY: the caller's buffers.
-        return count(unsafe { libc::readv(fd, at, len) });
+        return count(unsafe { raw::readv(fd, at, len) });
     }
     // SAFETY: the caller's buffers.
-    let n = count(unsafe { libc::preadv2(fd, at, len, -1, libc::RWF_NOWAIT) });
+    let n = count(unsafe { raw::preadv2(fd, at, len, -1, libc::RWF_NOWAIT) });
     if n != Err(Errno(libc::EOPNOTSUPP)) {
         return n;
     }
     ready(fd, libc::POLLIN)?;
     // SAFETY: the caller's buffers.
-    count(unsafe { libc::readv(fd, at, len) })
+    count(unsafe { raw::readv(fd, at, len) })
 }
 
 /// Writes what there is room for: write(2), writev(2) on a file of `kind`, no
@@ -92,12 +93,12 @@ pub(crate) unsafe fn write(
     let (at, len) = (iov.as_ptr(), iov.len() as c_int);
     if kind == Kind::Disk {
         // SAFETY: the caller's buffers.
-        return count(unsafe { libc::writev(fd, at, len) });
+        return count(unsafe { raw::writev(fd, at, len) });
     }
     if NOSIGNAL.load(Relaxed) {
         let flags = libc::RWF_NOWAIT | RWF_NOSIGNAL;
         // SAFETY: the caller's buffers.
-        let n = count(unsafe { libc::pwritev2(fd, at, len, -1, flags) });
+        let n = count(unsafe { raw::pwritev2(fd, at, len, -1, flags) });
         if n != Err(Errno(libc::EOPNOTSUPP)) {
             return n;
         }
@@ -105,7 +106,7 @@ pub(crate) unsafe fn write(
     without_sigpipe(|| {
         let flags = libc::RWF_NOWAIT;
         // SAFETY: the caller's buffers.
-        let n = count(unsafe { libc::pwritev2(fd, at, len, -1, flags) });
+        let n = count(unsafe { raw::pwritev2(fd, at, len, -1, flags) });
         if n != Err(Errno(libc::EOPNOTSUPP)) {
             // So it was the other flag that it did not know.
             NOSIGNAL.store(false, Relaxed);
@@ -116,14 +117,14 @@ pub(crate) unsafe fn write(
         let total: usize = iov.iter().map(|part| part.iov_len).sum();
         if total <= libc::PIPE_BUF {
             // SAFETY: the caller's buffers.
-            return count(unsafe { libc::writev(fd, at, len) });
+            return count(unsafe { raw::writev(fd, at, len) });
         }
         let Some(first) = iov.iter().find(|part| part.iov_len > 0) else {
             return Ok(0);
         };
         let n = first.iov_len.min(libc::PIPE_BUF);
         // SAFETY: the caller's buffer.
-        count(unsafe { libc::write(fd, first.iov_base, n) })
+        count(unsafe { raw::write(fd, first.iov_base, n) })
     })
 }
 
@@ -148,7 +149,7 @@ fn without_sigpipe<R>(f: impl FnOnce() -> R) -> R {
     if theirs == 0 {
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: a set and a span; nobody asks about the signal.
-        unsafe { libc::sigtimedwait(set, ptr::null_mut(), &raw const now) };
+        unsafe { raw::sigtimedwait(set, ptr::null_mut(), &raw const now) };
     }
     let (how, set) = (libc::SIG_SETMASK, old.as_ptr());
     // SAFETY: filled in above.
@@ -166,7 +167,7 @@ pub(crate) fn ready(fd: i32, events: i16) -> Result<i16> {
     }
     let mut look = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one pollfd, for this call.
-    let n = unsafe { libc::poll(&raw mut look, 1, 0) };
+    let n = unsafe { raw::poll(&raw mut look, 1, 0) };
     match look.revents {
         _ if n <= 0 => Err(Errno::EAGAIN),
         bits if bits & libc::POLLNVAL != 0 => Err(Errno(libc::EBADF)),
@@ -216,7 +217,7 @@ pub(crate) unsafe fn recvmsg(
     let _keep = KeepErrno::new();
     let flags = flags | libc::MSG_DONTWAIT;
     // SAFETY: the caller's message.
-    count(unsafe { libc::recvmsg(fd, msg, flags) })
+    count(unsafe { raw::recvmsg(fd, msg, flags) })
 }
 
 /// sendmsg(2) without waiting.
@@ -231,7 +232,7 @@ pub(crate) unsafe fn sendmsg(
     let _keep = KeepErrno::new();
     let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the caller's message.
-    count(unsafe { libc::sendmsg(fd, msg, flags) })
+    count(unsafe { raw::sendmsg(fd, msg, flags) })
 }
 
 /// A message of `iov` alone.
@@ -258,7 +259,7 @@ pub(crate) unsafe fn accept(
 ) -> Result<i32> {
     let _keep = KeepErrno::new();
     // SAFETY: the caller's room.
-    let r = unsafe { libc::accept4(fd, addr, len, libc::SOCK_CLOEXEC) };
+    let r = unsafe { raw::accept4(fd, addr, len, libc::SOCK_CLOEXEC) };
     Errno::check(r)
 }
 
@@ -272,6 +273,8 @@ pub(crate) unsafe fn connect(
     len: socklen_t,
 ) -> Result<()> {
     let _keep = KeepErrno::new();
+    // Programs take the place of this one, so it is not `raw`.
+    let _later = NoCancel::new();
     // SAFETY: the caller's address.
     Errno::check(unsafe { libc::connect(fd, addr, len) }).map(drop)
 }
@@ -318,7 +321,7 @@ pub(crate) fn set_nonblocking(fd: i32, on: bool) -> Result<bool> {
 pub(crate) fn close(fd: i32) -> Result<()> {
     let _keep = KeepErrno::new();
     // SAFETY: takes a number.
-    match Errno::check(unsafe { libc::close(fd) }) {
+    match Errno::check(unsafe { raw::close(fd) }) {
         Err(Errno(libc::EINTR)) => Ok(()),
         r => r.map(drop),
     }

@@ -1,6 +1,7 @@
 //! Files on disks, bytes moved inside the kernel, children.
 
 use super::errno::{Errno, KeepErrno, Result};
+use super::raw::{self, NoCancel};
 use core::ffi::{CStr, c_int, c_uint, c_void};
 
 fn count(n: isize) -> Result<usize> {
@@ -10,6 +11,8 @@ fn count(n: isize) -> Result<usize> {
 /// open(2).
 pub(crate) fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<i32> {
     let _keep = KeepErrno::new();
+    // Programs take the place of this one, so it is not `raw`.
+    let _later = NoCancel::new();
     // SAFETY: a string and numbers.
     Errno::check(unsafe { libc::open(path.as_ptr(), flags, mode) })
 }
@@ -18,7 +21,7 @@ pub(crate) fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<i32> {
 pub(crate) fn fsync(fd: i32) -> Result<()> {
     let _keep = KeepErrno::new();
     // SAFETY: takes a number.
-    Errno::check(unsafe { libc::fsync(fd) }).map(drop)
+    Errno::check(unsafe { raw::fsync(fd) }).map(drop)
 }
 
 /// pread(2).
@@ -33,7 +36,7 @@ pub(crate) unsafe fn pread(
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
     // SAFETY: the caller's buffer.
-    count(unsafe { libc::pread(fd, buf, n, offset) })
+    count(unsafe { raw::pread(fd, buf, n, offset) })
 }
 
 /// pwrite(2).
@@ -48,7 +51,7 @@ pub(crate) unsafe fn pwrite(
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
     // SAFETY: the caller's buffer.
-    count(unsafe { libc::pwrite(fd, buf, n, offset) })
+    count(unsafe { raw::pwrite(fd, buf, n, offset) })
 }
 
 /// sendfile(2).
@@ -103,5 +106,5 @@ pub(crate) unsafe fn waitpid(
 ) -> Result<i32> {
     let _keep = KeepErrno::new();
     // SAFETY: the caller's room.
-    Errno::check(unsafe { libc::waitpid(pid, status, options) })
+    Errno::check(unsafe { raw::waitpid(pid, status, options) })
 }

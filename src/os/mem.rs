@@ -2,6 +2,7 @@
 
 use super::auxv;
 use super::errno::{Errno, KeepErrno, Result};
+use super::raw::NoCancel;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use core::ffi::{c_int, c_void};
 use core::ptr;
@@ -30,6 +31,7 @@ pub(crate) fn page_size() -> usize {
 
 /// How many mappings a process may have.
 pub(crate) fn max_map_count() -> Option<usize> {
+    let _later = NoCancel::new();
     let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?;
     text.trim().parse().ok()
 }

@@ -17,6 +17,7 @@
 //! | `auxv` | what the kernel tells at the start |
 //! | `signal` | masks, signal stacks, handlers |
 //! | `proc` | the arguments of this process |
+//! | `raw` | calls that are no points of cancellation |
 //! | `dl` | symbols of other libraries |
 //!
 //! It knows no G, M or P. No function here changes the caller's `errno`
@@ -36,6 +37,7 @@ pub(crate) mod mem;
 pub(crate) mod membarrier;
 pub(crate) mod net;
 pub(crate) mod proc;
+pub(crate) mod raw;
 pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod thread;

@@ -8,6 +8,11 @@
 //! A host thread that joins a goroutine which has not started may run it in
 //! place ([`run_in_place`]): it takes an idle P, becomes that P's M on its own
 //! stack as g0, and is a host thread again when the goroutine parks or ends.
+//! Meanwhile it is as every M: control words, signal mask, no cancel. What it
+//! had itself comes back afterwards.
+//!
+//! A thread that is cancelled while it waits goes on to wait: its record is in
+//! queues. No call is a point of cancellation (`os::raw`).
 
 use super::{
     deadlock,
@@ -24,7 +29,11 @@ use crate::{
         casgstatus, gflag,
         parkword::{Cause, Fire, Ticket},
     },
-    os::{self, Errno, Result, thread},
+    os::{
+        self, Errno, Result,
+        raw::{NoCancel, defer_cancel},
+        thread,
+    },
 };
 use core::{
     ffi::c_void,
@@ -107,6 +116,7 @@ pub(crate) fn park(
     (hook, arg): (HookFn, usize),
 ) -> Cause {
     let mp = gp.mp();
+    defer_cancel();
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
     if hook(gp, arg) == HookResult::Left {
         sleep(gp, mp, ticket, deadline);
@@ -163,6 +173,9 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     let Some(pp) = take_both(target) else { return };
     let mp = gp.mp();
     let errno = os::errno::KeepErrno::new();
+    // The goroutine is not this thread, and so not cancelled with it.
+    defer_cancel();
+    let cancel = NoCancel::new();
     let mask = sigmask::InPlace::enter();
     threads::give_sigstack(mp);
     mp.in_runtime.store(true, Relaxed);
@@ -175,6 +188,7 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     mp.curg.store(ptr::null_mut(), Relaxed);
     mp.in_runtime.store(false, Release);
     drop(mask);
+    drop(cancel);
     drop(errno);
 }
 

@@ -210,5 +210,7 @@ pub(super) fn put_back() {
 /// Whether this thread, on which `gp` runs, has another mask than it should:
 /// one that was changed behind our back.
 pub(super) fn astray(gp: &G) -> bool {
-    !gp.has(gflag::SIGMASK) && SigMask::current() != mask()
+    gp.mp().kind.get() != MKind::Early
+        && !gp.has(gflag::SIGMASK)
+        && SigMask::current() != mask()
 }

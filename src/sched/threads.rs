@@ -25,6 +25,7 @@ use crate::{
     },
     os::{
         self, Errno, Lock, Note, Result,
+        raw::NoCancel,
         signal::{self, SigMask},
         thread,
     },
@@ -81,6 +82,8 @@ pub(crate) fn mcommoninit(mp: &'static M) {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn minit() {
     let mp = this_m();
+    // Goroutines are not this thread, whoever cancels it.
+    mem::forget(NoCancel::new());
     mp.errno.set(os::errno_location());
     minit_stack(mp);
     minit_signals(mp);
