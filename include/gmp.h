@@ -14,10 +14,21 @@
  * - A call that can block returns -ECANCELED once its goroutine was cancelled
  *   (gmp_cancel), at once and from then on; the few that do not say so.
  * - A call that cannot block never moves its caller to another thread. No call
- *   is async-signal-safe.
+ *   is async-signal-safe but gmp_sigmask.
  * - Any thread may call anything. On a thread that the runtime did not create,
  *   a blocking call blocks that thread only.
- * - The first call waits until the runtime is up, at most ten seconds.
+ * - The first call waits until the runtime is up, at most ten seconds. Its
+ *   thread's signal mask is the one that goroutines begin with.
+ * - A goroutine keeps errno, its C++ exceptions, its rounding mode and its
+ *   signal mask (gmp_sigmask, which pthread_sigmask stands for below) over a
+ *   park. What else belongs to a thread it does not: recursive mutexes, the
+ *   locale, thread-local variables. docs/hazards.md lists them, with the way
+ *   out; GMPDEBUG=migrate=1 finds them.
+ * - No call is a point of cancellation: pthread_cancel of a thread that is in
+ *   one takes effect once it is back. A thread that has waited in one is of
+ *   the deferred type afterwards (pthread_setcanceltype). Threads of the
+ *   library are not cancelled at all, nor is a goroutine with a host thread
+ *   that joins it.
  *
  * Beside GNU MP, whose header bears the same name, include it as
  * <gmprt/gmp.h> (pkg-config gmprt-beside).
@@ -1856,6 +1867,11 @@ int gmp_signal_stop(struct gmp_chan *ch, int signo);
  * library's belongs to the thread. Define GMP_KEEP_SIGMASK to leave them
  * alone. */
 #ifndef GMP_KEEP_SIGMASK
+static inline int gmp_pthread_sigmask_(int how, const void *set, void *old)
+{
+    return -gmp_sigmask(how, set, old);
+}
+
 static inline int gmp_sigprocmask_(int how, const void *set, void *old)
 {
     int result = gmp_sigmask(how, set, old);
@@ -1867,7 +1883,7 @@ static inline int gmp_sigprocmask_(int how, const void *set, void *old)
 }
 #undef pthread_sigmask
 #undef sigprocmask
-#define pthread_sigmask(how, set, old) (-gmp_sigmask(how, set, old))
+#define pthread_sigmask(how, set, old) gmp_pthread_sigmask_(how, set, old)
 #define sigprocmask(how, set, old) gmp_sigprocmask_(how, set, old)
 #endif
 

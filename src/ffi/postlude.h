@@ -3,6 +3,11 @@
  * library's belongs to the thread. Define GMP_KEEP_SIGMASK to leave them
  * alone. */
 #ifndef GMP_KEEP_SIGMASK
+static inline int gmp_pthread_sigmask_(int how, const void *set, void *old)
+{
+    return -gmp_sigmask(how, set, old);
+}
+
 static inline int gmp_sigprocmask_(int how, const void *set, void *old)
 {
     int result = gmp_sigmask(how, set, old);
@@ -14,7 +19,7 @@ static inline int gmp_sigprocmask_(int how, const void *set, void *old)
 }
 #undef pthread_sigmask
 #undef sigprocmask
-#define pthread_sigmask(how, set, old) (-gmp_sigmask(how, set, old))
+#define pthread_sigmask(how, set, old) gmp_pthread_sigmask_(how, set, old)
 #define sigprocmask(how, set, old) gmp_sigprocmask_(how, set, old)
 #endif
 
