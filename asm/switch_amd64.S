@@ -67,19 +67,26 @@ gmprt_tls_g:
 	movzx	ecx, word ptr [rsp - 8 + FRAME_FPUCW]
 .endm
 
-// Puts the control words of the frame at rsp in force, if they are not those
-// in eax and ecx. Changes eax. No stored exception of the one that was left
-// may be raised by what the one that comes has unmasked, hence fnclex.
-.macro take_control
+// Goes on at 9 if the control words of the frame at rsp are those in eax and
+// ecx; else to 8. Changes eax.
+.macro compare_control
 	xor	eax, [rsp + FRAME_MXCSR]
 	test	eax, MXCSR_CONTROL
 	jne	8f
 	cmp	cx, [rsp + FRAME_FPUCW]
-	je	9f
+	jne	8f
+9:	.cfi_remember_state
+.endm
+
+// After the function's end: puts the control words of the frame at rsp in
+// force, back to 9. No stored exception of the one that was left may be raised
+// by what the one that comes has unmasked, hence fnclex.
+.macro other_control
+	.cfi_restore_state
 8:	ldmxcsr	[rsp + FRAME_MXCSR]
 	fnclex
 	fldcw	[rsp + FRAME_FPUCW]
-9:
+	jmp	9b
 .endm
 
 // Takes the registers from the frame at rsp; the resume pc is left.
@@ -125,8 +132,9 @@ func gswitch
 	mov	fs:[rax], rdx
 	note_control
 	mov	rsp, rsi		// from here on we are on g's stack
-	take_control
+	compare_control
 	resume
+	other_control
 endfunc gswitch
 
 // gogo(to: usize, g: *const G) -> !
@@ -140,8 +148,9 @@ func gogo
 	read_control
 	mov	rsp, rdi		// from here on we are on g's stack
 	at_frame
-	take_control
+	compare_control
 	resume
+	other_control
 endfunc gogo
 
 // mcall(f: extern "C" fn(*const G) -> !)
@@ -230,8 +239,9 @@ func g0call
 	mov	[rax + G_SCHED_SP], rsp
 	call	rdi
 	read_control
-	take_control
+	compare_control
 	resume
+	other_control
 endfunc g0call
 
 // gostart
@@ -278,12 +288,13 @@ func goleave
 	mov	rsp, rdi		// from here on we are on g's stack
 	at_frame
 	.cfi_rel_offset rip, 56
-	take_control
+	compare_control
 	take_registers
 	pop	rcx
 	.cfi_adjust_cfa_offset -8
 	.cfi_register rip, rcx
 	jmp	rcx
+	other_control
 endfunc goleave
 
 // gorestart(sp: usize) -> !
@@ -294,17 +305,18 @@ endfunc goleave
 // In:  rdi = sp.
 func gorestart
 	.cfi_undefined rip
-	mov	rsp, rdi
 	read_control
 	and	eax, MXCSR_CONTROL
 	cmp	eax, MXCSR_FIRST
-	jne	1f
+	jne	8f
 	cmp	ecx, FPUCW_FIRST
-	je	2f
-1:	ldmxcsr	first_control[rip + FRAME_MXCSR]
+	jne	8f
+9:	mov	rsp, rdi
+	jmp	gostart + 1		// past its nop, as all come
+8:	ldmxcsr	first_control[rip + FRAME_MXCSR]
 	fnclex
 	fldcw	first_control[rip + FRAME_FPUCW]
-2:	jmp	gostart
+	jmp	9b
 endfunc gorestart
 
 	.section .rodata
