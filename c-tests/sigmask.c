@@ -72,6 +72,18 @@ static void changes_and_ends(void *arg)
     CHECK(blocks(SIGTERM));
 }
 
+/* Its thread ends with it, or, a host's, goes on as before. */
+static void locks_and_ends(void *arg)
+{
+    sigset_t set = of(SIGUSR1);
+
+    (void)arg;
+    check_plain();
+    CHECK_OK(gmp_lock_os_thread());
+    CHECK_OK(pthread_sigmask(SIG_BLOCK, &set, NULL));
+    CHECK(blocks(SIGUSR1));
+}
+
 static void locked(void *arg)
 {
     sigset_t set = of(SIGUSR1);
@@ -142,15 +154,20 @@ static void *host(void *arg)
     (void)arg;
     host_thread = pthread_self();
     CHECK_OK(pthread_sigmask(SIG_BLOCK, &set, NULL));
-    for (int i = 0; i < 40; i++) {
-        gmp_g *g = spawn(i % 4 ? changes_and_ends : child, NULL);
+    /* The last half has the mask of all, and is asked just the same. */
+    for (int i = 0; i < 80; i++) {
+        gmp_fn what = i % 4 == 1 ? locks_and_ends : changes_and_ends;
+        gmp_g *g = spawn(i % 4 ? what : child, NULL);
 
-        if (i & 1)
+        if (i & 2)
             block_ns(MS(1));
         CHECK_OK(gmp_join(g));
-        CHECK(blocks(SIGTERM));
+        CHECK_EQ(blocks(SIGTERM), i < 40);
+        if (i == 39)
+            CHECK_OK(pthread_sigmask(SIG_UNBLOCK, &set, NULL));
         CHECK(!blocks(SIGUSR1));
     }
+    check_plain();
     return NULL;
 }
 

@@ -117,7 +117,7 @@ fn a_signal_mask_left_behind_is_named() {
 fn c_tests_pass_where_nobody_stays() {
     for subject in SUBJECTS {
         let program = build(&format!("{subject}.c"), Link::Shared);
-        for procs in PROCS {
+        for procs in ["1", "4"] {
             let (ok, report) = is_right(&program, procs, "migrate=1");
             assert!(ok, "{report}");
         }

@@ -12,6 +12,7 @@ use super::{
     migrate,
     park::on_goroutine,
     procs::{acquire_nextp, handoffp, releasep},
+    sigmask,
     threads::stopm,
 };
 use crate::{
@@ -114,7 +115,11 @@ pub(crate) fn ended(gp: &'static G) -> bool {
     let mp = this_m();
     untie(gp, mp);
     mp.lockedext.set(0);
-    mp.kind.get() != MKind::Host
+    if mp.kind.get() != MKind::Host {
+        return true;
+    }
+    sigmask::put_back();
+    false
 }
 
 /// `PyGILState_GetThisThreadState`, where libpython is in the process.
