@@ -1208,8 +1208,11 @@ struct gmp_chan *gmp_tick(int64_t period_ns);
  * Returns those of `events` that it is ready for, both after an error or the
  * end of a connection; -ETIMEDOUT; -EBADF, also if gmp_close closes it
  * meanwhile; -EINVAL for other events; -ECANCELED; -EDEADLK from inside an
- * unlockf; -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. Parks the goroutine; blocks a
- * host thread.
+ * unlockf; -EMFILE, -ENFILE, -ENOMEM, -ENOSPC; -EPERM, -EACCES, -ENOSYS in a
+ * sandbox that refuses epoll. Parks the goroutine; blocks a host thread.
+ *
+ * The library's own descriptors are above 2. A host may close them, as a
+ * daemon does with all that is open: the library makes new ones.
  */
 int gmp_wait_fd(int fd, int events, int64_t deadline);
 
@@ -1224,8 +1227,9 @@ int gmp_wait_fd(int fd, int events, int64_t deadline);
  *
  * Returns the count; 0 at the end; a negative errno: those of read(2) but for
  * EINTR and EAGAIN; -EINVAL for a null `buf`; -EBADF, also if gmp_close closes
- * it meanwhile; -ECANCELED; -EDEADLK from inside an unlockf where it would
- * have to wait. Parks the goroutine; blocks a host thread.
+ * it meanwhile; -ECANCELED; where it has to wait, -EDEADLK from inside an
+ * unlockf, and what else keeps gmp_wait_fd from waiting. Parks the goroutine;
+ * blocks a host thread.
  *
  * Required:
  * `buf`: null, or `n` bytes that may be written.
@@ -1807,7 +1811,7 @@ int gmp_waitpid_until(pid_t pid, int *status, int options, int64_t deadline);
  *
  * Returns 0; -EINVAL for null, elements of another size, or a signal that
  * cannot be caught or tells of a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL);
- * -EMFILE, -ENFILE, -ENOMEM. Never blocks.
+ * -ENOMEM; what sigaction(2) says. Never blocks.
  *
  * Required:
  * `ch`: null, or a channel to which the caller holds a reference.

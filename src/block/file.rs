@@ -155,8 +155,8 @@ pub(crate) unsafe fn waitpid(
     }
     cancel::check()?;
     let ended = match file::pidfd(pid) {
-        // Before Linux 5.3.
-        Err(Errno(libc::ENOSYS)) => {
+        // Before Linux 5.3, or in a sandbox.
+        Err(e) if e.is_absence() => {
             // SAFETY: the caller's room.
             return unsafe { waitpid_blocked(pid, status, options, deadline) };
         }

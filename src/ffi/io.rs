@@ -63,8 +63,11 @@ unsafe fn vectors<'a>(iov: *const iovec, n: c_int) -> Result<&'a [iovec]> {
 /// Returns those of `events` that it is ready for, both after an error or the
 /// end of a connection; -ETIMEDOUT; -EBADF, also if gmp_close closes it
 /// meanwhile; -EINVAL for other events; -ECANCELED; -EDEADLK from inside an
-/// unlockf; -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. Parks the goroutine; blocks a
-/// host thread.
+/// unlockf; -EMFILE, -ENFILE, -ENOMEM, -ENOSPC; -EPERM, -EACCES, -ENOSYS in a
+/// sandbox that refuses epoll. Parks the goroutine; blocks a host thread.
+///
+/// The library's own descriptors are above 2. A host may close them, as a
+/// daemon does with all that is open: the library makes new ones.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_wait_fd(
     fd: c_int,
@@ -84,8 +87,9 @@ pub extern "C" fn gmp_wait_fd(
 ///
 /// Returns the count; 0 at the end; a negative errno: those of read(2) but for
 /// EINTR and EAGAIN; -EINVAL for a null `buf`; -EBADF, also if gmp_close closes
-/// it meanwhile; -ECANCELED; -EDEADLK from inside an unlockf where it would
-/// have to wait. Parks the goroutine; blocks a host thread.
+/// it meanwhile; -ECANCELED; where it has to wait, -EDEADLK from inside an
+/// unlockf, and what else keeps gmp_wait_fd from waiting. Parks the goroutine;
+/// blocks a host thread.
 ///
 /// # Safety
 /// `buf`: null, or `n` bytes that may be written.

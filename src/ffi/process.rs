@@ -62,7 +62,7 @@ unsafe fn chan<'a>(ch: *mut gmp_chan) -> Result<&'a GmpChan> {
 ///
 /// Returns 0; -EINVAL for null, elements of another size, or a signal that
 /// cannot be caught or tells of a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL);
-/// -EMFILE, -ENFILE, -ENOMEM. Never blocks.
+/// -ENOMEM; what sigaction(2) says. Never blocks.
 ///
 /// # Safety
 /// `ch`: null, or a channel to which the caller holds a reference.

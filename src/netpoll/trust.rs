@@ -279,6 +279,7 @@ impl Desc {
         match self.watch(Side::Read, false) {
             Ok(false) => {}
             Err(Errno(libc::ENOMEM | libc::ENOSPC)) => return false,
+            Err(_) if super::lost() => return false,
             other => {
                 self.registered.set(other.is_ok());
                 self.give_up(list);

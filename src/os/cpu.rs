@@ -3,8 +3,7 @@
 //!
 //! What cannot be read limits nothing.
 
-use super::errno::KeepErrno;
-use std::fs;
+use super::{errno::KeepErrno, own::text};
 use std::path::{Path, PathBuf};
 
 /// The number of processors that this process may run on, at least 1.
@@ -48,12 +47,12 @@ pub(crate) fn within_quota(n: usize) -> usize {
 /// The least quota of the process's control groups and their ancestors, in
 /// whole processors, rounded up. `root` is where `/proc` and the rest lie.
 fn cgroup_quota(root: &Path) -> Option<usize> {
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let groups = text(&root.join("proc/self/cgroup"))?;
     let groups: Vec<_> = groups.lines().filter_map(Group::parse).collect();
     if groups.is_empty() {
         return None;
     }
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
+    let mounts = text(&root.join("proc/self/mountinfo"))?;
     let mounts: Vec<_> = mounts.lines().filter_map(Mount::parse).collect();
     groups
         .iter()
@@ -87,7 +86,7 @@ enum Version {
 impl Version {
     /// The quota of the one group whose files are in `dir`.
     fn quota(self, dir: &Path) -> Option<usize> {
-        let read = |name| fs::read_to_string(dir.join(name)).ok();
+        let read = |name| text(&dir.join(name));
         match self {
             Version::V2 => {
                 let max = read("cpu.max")?;
@@ -188,6 +187,7 @@ fn unescape(text: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// A directory that stands for `/`, removed at drop.
     struct Root(PathBuf);

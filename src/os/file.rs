@@ -1,6 +1,9 @@
 //! Files on disks, bytes moved inside the kernel, children.
 
-use super::errno::{Errno, KeepErrno, Result};
+use super::{
+    errno::{Errno, KeepErrno, Result},
+    own::Own,
+};
 use core::ffi::{CStr, c_int, c_uint, c_void};
 
 fn count(n: isize) -> Result<usize> {
@@ -84,12 +87,13 @@ pub(crate) unsafe fn splice(
 
 /// A descriptor that is readable once the child `pid` has ended.
 ///
-/// `ESRCH`, `EINVAL`; `ENOSYS` before Linux 5.3.
+/// `ESRCH`, `EINVAL`; `EMFILE`, `ENFILE`; where the kernel or a sandbox does
+/// not have it, what [`Errno::is_refusal`] knows.
 pub(crate) fn pidfd(pid: i32) -> Result<i32> {
     let _keep = KeepErrno::new();
     // SAFETY: takes numbers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    Errno::check(fd).map(|fd| fd as i32)
+    Own::new(Errno::check(fd)? as i32).map(Own::into_raw)
 }
 
 /// waitpid(2).

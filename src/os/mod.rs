@@ -13,7 +13,9 @@
 //! | `mem` | map, guard, discard and unmap memory |
 //! | `cpu` | how many processors this process may use |
 //! | `epoll` | which descriptors are ready |
+//! | `fallback` | which calls may be missing, and what is done instead |
 //! | `fd` | reading, writing and the like, without waiting |
+//! | `own` | descriptors of the library's own |
 //! | `auxv` | what the kernel tells at the start |
 //! | `signal` | masks, signal stacks, handlers |
 //! | `proc` | the arguments of this process |
@@ -29,12 +31,14 @@ pub(crate) mod cpu;
 pub(crate) mod dl;
 pub(crate) mod epoll;
 pub(crate) mod errno;
+pub(crate) mod fallback;
 pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
 pub(crate) mod net;
+pub(crate) mod own;
 pub(crate) mod proc;
 pub(crate) mod signal;
 pub(crate) mod task;

@@ -8,7 +8,7 @@ use core::ptr;
 ///
 /// None without `/proc`, or where the process has wiped its arguments out.
 pub(crate) fn args() -> Option<(c_int, *const *const c_char)> {
-    let text = std::fs::read("/proc/self/cmdline").ok()?;
+    let text = super::own::contents(c"/proc/self/cmdline").ok()?;
     let argv = split_args(text);
     // The null does not count.
     let argc = c_int::try_from(argv.len() - 1).ok()?;

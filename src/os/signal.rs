@@ -54,10 +54,12 @@ impl SigMask {
 /// gives the former mask back.
 fn change(how: c_int, set: *const libc::sigset_t) -> SigMask {
     let mut old = MaybeUninit::uninit();
-    // SAFETY: set is null or initialised, old a local variable. The call
-    // fails only for a `how` that does not exist.
+    // Nothing is blocked, as far as is known, where a sandbox refuses to tell.
+    // SAFETY: fills a local variable.
+    unsafe { libc::sigemptyset(old.as_mut_ptr()) };
+    // SAFETY: set is null or initialised, old a local variable.
     unsafe { libc::pthread_sigmask(how, set, old.as_mut_ptr()) };
-    // SAFETY: pthread_sigmask has written it.
+    // SAFETY: sigemptyset has written it.
     SigMask(unsafe { old.assume_init() })
 }
 
@@ -80,13 +82,18 @@ impl SigStack {
     }
 }
 
-/// The calling thread's signal stack.
+const NO_STACK: libc::stack_t = libc::stack_t {
+    ss_sp: ptr::null_mut(),
+    ss_flags: libc::SS_DISABLE,
+    ss_size: 0,
+};
+
+/// The calling thread's signal stack; none where a sandbox refuses to tell.
 pub(crate) fn sigaltstack_get() -> SigStack {
-    let mut old = MaybeUninit::uninit();
-    // SAFETY: null changes nothing, old is a local variable; cannot fail.
-    unsafe { libc::sigaltstack(ptr::null(), old.as_mut_ptr()) };
-    // SAFETY: sigaltstack has written it.
-    SigStack(unsafe { old.assume_init() })
+    let mut old = NO_STACK;
+    // SAFETY: null changes nothing, old is a local variable.
+    unsafe { libc::sigaltstack(ptr::null(), &raw mut old) };
+    SigStack(old)
 }
 
 /// Makes `[lo, lo + len)` the calling thread's signal stack.
@@ -121,13 +128,8 @@ pub(crate) unsafe fn sigaltstack_restore(stack: &SigStack) -> Result<()> {
 ///
 /// `EPERM` while a handler runs on it.
 pub(crate) fn sigaltstack_disable() -> Result<()> {
-    let none = libc::stack_t {
-        ss_sp: ptr::null_mut(),
-        ss_flags: libc::SS_DISABLE,
-        ss_size: 0,
-    };
     // SAFETY: a disabled stack has no memory.
-    unsafe { sigaltstack_restore(&SigStack(none)) }
+    unsafe { sigaltstack_restore(&SigStack(NO_STACK)) }
 }
 
 /// A handler with its flags and mask.

@@ -1,6 +1,9 @@
 //! What the threads of this process are doing, as the kernel sees it.
 
-use super::errno::{Errno, KeepErrno, Result};
+use super::{
+    errno::{Errno, KeepErrno, Result},
+    own::Own,
+};
 use core::{ffi::CStr, mem::MaybeUninit};
 use std::io::Write as _;
 
@@ -11,9 +14,9 @@ const STAT_LEN: usize = 1024;
 const STATE: usize = 3;
 
 /// The state of one thread, through a file that stays open, so that a look
-/// costs one system call. Nothing here allocates.
+/// costs two system calls. Nothing here allocates.
 pub(crate) struct TaskStat {
-    fd: i32,
+    file: Own,
 }
 
 impl TaskStat {
@@ -25,43 +28,19 @@ impl TaskStat {
         // The longest tid fits, and the last byte stays NUL.
         let _ = write!(&mut path[..47], "/proc/self/task/{tid}/stat");
         let path = CStr::from_bytes_until_nul(&path);
-        Self::open_path(path.map_err(|_| Errno::EINVAL)?)
-    }
-
-    fn open_path(path: &CStr) -> Result<Self> {
-        let _keep = KeepErrno::new();
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        // SAFETY: path ends with a NUL.
-        let fd = unsafe { libc::open(path.as_ptr(), flags) };
-        Ok(Self { fd: Errno::check(fd)? })
+        Ok(Self { file: Own::open(path.map_err(|_| Errno::EINVAL)?)? })
     }
 
     /// The letter of the thread's state: `R` runs or is ready to run, `S` and
     /// `D` wait, others as in proc(5).
     ///
-    /// `ESRCH` once the thread has ended.
+    /// `ESRCH` once the thread has ended; `EBADF` if the host has closed our
+    /// descriptor, whatever it has put there.
     pub(crate) fn state(&self) -> Result<u8> {
         let mut buf = [0; STAT_LEN];
-        field(self.read(&mut buf)?, STATE)
+        field(self.file.read_at_start(&mut buf)?, STATE)
             .and_then(|state| state.first().copied())
             .ok_or(Errno::EINVAL)
-    }
-
-    fn read<'a>(&self, buf: &'a mut [u8]) -> Result<&'a [u8]> {
-        let _keep = KeepErrno::new();
-        let at = buf.as_mut_ptr().cast();
-        // SAFETY: at and the length are those of buf.
-        let n = unsafe { libc::pread(self.fd, at, buf.len(), 0) };
-        let n = usize::try_from(n).map_err(|_| Errno::last())?;
-        Ok(&buf[..n])
-    }
-}
-
-impl Drop for TaskStat {
-    fn drop(&mut self) {
-        let _keep = KeepErrno::new();
-        // SAFETY: the descriptor is ours and used no more.
-        unsafe { libc::close(self.fd) };
     }
 }
 
@@ -134,6 +113,17 @@ mod tests {
         drop(end_tx);
         other.join().unwrap();
         eventually(|| stat.state() == Err(Errno(libc::ESRCH)));
+    }
+
+    #[test]
+    fn a_file_of_the_hosts_in_our_place_is_not_read() {
+        crate::base::child::returns(|| {
+            let stat = TaskStat::open(gettid()).unwrap();
+            let theirs = Own::open(c"/proc/self/stat").unwrap();
+            // SAFETY: takes numbers.
+            unsafe { libc::dup2(theirs.fd(), stat.file.fd()) };
+            assert_eq!(stat.state(), Err(Errno(libc::EBADF)));
+        });
     }
 
     #[test]

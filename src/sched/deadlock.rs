@@ -36,6 +36,8 @@ pub(crate) fn checkdead(sched: &mut SchedLocked) {
     let work = !sched.runq.is_empty()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
         || crate::netpoll::waited_for()
+        // A signal may come.
+        || !super::sysmon::RELAY.load(SeqCst).is_null()
         || super::timing::next_timer() != super::park::FOREVER;
     if work {
         return;

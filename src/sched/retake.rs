@@ -252,7 +252,12 @@ impl Seen {
             self.task = TaskStat::open(tid).ok().map(|t| (tid, t));
         }
         let task = self.task.as_ref();
-        task.and_then(|t| t.1.state().ok()).unwrap_or(0)
+        let state = task.and_then(|t| t.1.state().ok());
+        if state.is_none() {
+            // The host may have closed it: the next look opens it again.
+            self.task = None;
+        }
+        state.unwrap_or(0)
     }
 }
 

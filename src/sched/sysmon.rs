@@ -20,7 +20,7 @@ use super::{
     procs::wakep,
     retake::Watch,
     threads::{newm, start_template},
-    timing::{look_net, next_timer},
+    timing::{look_net, next_timer, renew_and_ring},
 };
 use crate::{
     base::print::SigWriter,
@@ -32,7 +32,8 @@ use crate::{
 use core::{
     ffi::c_void,
     fmt::Write,
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering::*},
+    ptr,
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
 };
 
 const US: i64 = 1_000;
@@ -52,6 +53,10 @@ const OVERSLEPT: i64 = 2_000 * US;
 pub(crate) enum Ask {
     /// Start the template thread.
     Template = 1,
+    /// Make the poller anew, if the host has closed it.
+    Poller = 2,
+    /// Wake the relay of signals.
+    Signals = 4,
 }
 
 static ASKED: AtomicU32 = AtomicU32::new(0);
@@ -60,6 +65,9 @@ static ASKED: AtomicU32 = AtomicU32::new(0);
 /// waits for some; 0 otherwise.
 pub(crate) static SCAVENGER: AtomicUsize = AtomicUsize::new(0);
 
+/// The goroutine that sends signals to channels; null before there is one.
+pub(crate) static RELAY: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
 /// Starts sysmon's thread.
 ///
 /// Errors: those of `newm`.
@@ -67,7 +75,7 @@ pub(crate) fn start_sysmon() -> Result<()> {
     newm(MKind::Sysmon, Some(sysmon), None, false)
 }
 
-/// Asks sysmon for something; from any thread.
+/// Asks sysmon for something; from any thread, async-signal-safe.
 pub(crate) fn ask(what: Ask) {
     ASKED.fetch_or(what as u32, SeqCst);
     if SCHED.sysmonwait.swap(sysmonwait::AWAKE, SeqCst) != sysmonwait::AWAKE {
@@ -151,6 +159,13 @@ fn serve() {
     let asked = ASKED.swap(0, SeqCst);
     if asked & Ask::Template as u32 != 0 {
         start_template();
+    }
+    if asked & Ask::Poller as u32 != 0 {
+        renew_and_ring();
+    }
+    if asked & Ask::Signals as u32 != 0 {
+        // Nobody before it has begun; then it looks first.
+        let _nobody = ready_permit(RELAY.load(Acquire));
     }
 }
 
