@@ -26,8 +26,8 @@ PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a
 PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
-.PHONY: all help run examples test loom stress bench header lint install \
-        uninstall clean need-build need-http need-examples need-test FORCE
+.PHONY: all help run examples test loom stress faults bench header lint \
+        install uninstall clean need-build need-http need-examples need-test FORCE
 
 all: need-build $(PRODUCTS) ## build the library, shared and static
 
@@ -208,6 +208,10 @@ stress: need-test all ## mix everything for STRESS_SECONDS
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \
 	    $(CARGO) test --test c_tests -- --ignored --nocapture \
 	    --test-threads=1 stress
+
+faults: need-build all ## refuse each system call in every way, and see
+	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --test faults -- \
+	    --include-ignored --nocapture --test-threads=1
 
 bench: need-build all ## measure it beside others, half an hour (BENCH=--quick)
 	@:$(call need,python3)

@@ -133,10 +133,14 @@ subjects! {
     cxx: MATRIX,
 }
 
-/// What else lies in `c-tests`; `crash.rs` has the `crash_` files.
-const OTHERS: [&str; 6] = [
+/// What else lies in `c-tests`; `crash.rs` has the `crash_` files, `faults.rs`
+/// those of that name.
+const OTHERS: [&str; 9] = [
+    "descriptors.c",
     "double_include_a.c",
     "double_include_b.c",
+    "faults.c",
+    "faults_inject.c",
     "gnu_mp.c",
     "header.cc",
     "host.c",
@@ -222,6 +226,23 @@ fn order_without_handoff() {
     let program = build("yield_order.c", Link::Shared);
     let mut command = program.command();
     run(command.env("GMPDEBUG", "handoff=0"), LIMIT).exited(0);
+}
+
+/// The library's own descriptors, and a host that closes them.
+#[test]
+fn descriptors_of_ours() {
+    let cases =
+        ["stdio", "closed", "early", "pending", "epoll", "full", "sysmon"];
+    let program = build("descriptors.c", Link::Shared);
+    for case in cases {
+        for procs in ["1", "2", "4", "16"] {
+            let mut command = program.command();
+            command.env("GMP_MAXPROCS", procs).arg(case);
+            run(&mut command, LIMIT).exited(0);
+        }
+        let mut command = program.command_on_one_cpu();
+        run(command.arg(case), LIMIT).exited(0);
+    }
 }
 
 /// The header in every dialect, alone, twice in a unit, and in two units.
