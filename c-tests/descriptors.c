@@ -233,6 +233,37 @@ static void epoll(void)
     finish(reader, 25, gmp_now(), cpu());
 }
 
+/* With all the rest goes the file that somebody waits for, and its number is
+ * another file's: the wait ends, and that file is not read from. */
+static void gone(void)
+{
+    int number, file, other[2];
+    char path[] = "/tmp/gmprt-descriptors-XXXXXX", c;
+    gmp_g *reader;
+
+    CHECK_OK(gmp_wait_init());
+    high_pipe(data);
+    number = data[0];
+    reader = spawn(read_all, NULL);
+    pass(5);
+    block_ns(MS(20));
+    for (int fd = 3; fd < 100; fd++)
+        close(fd);
+    file = mkstemp(path);
+    CHECK(file >= 0);
+    unlink(path);
+    CHECK_EQ(write(file, "content", 7), 7);
+    CHECK_EQ(lseek(file, 0, SEEK_SET), 0);
+    CHECK_EQ(dup2(file, number), number);
+    CHECK_OK(pipe(other));
+    CHECK_EQ(gmp_read_until(other[0], &c, 1, gmp_after_ns(MS(20))),
+             -ETIMEDOUT);
+    CHECK_OK(gmp_join_until(reader, gmp_after_ns(SEC(20))));
+    CHECK_EQ(atomic_load(&result), -EBADF);
+    CHECK_EQ(atomic_load(&got), 5);
+    CHECK_EQ(lseek(file, 0, SEEK_CUR), 0);
+}
+
 /* There is no number for a new one: the waits end with that, and work again
  * once there is. */
 static void full(void)
@@ -318,6 +349,8 @@ int test_main(int argc, char **argv)
         pending();
     else if (strcmp(name, "epoll") == 0)
         epoll();
+    else if (strcmp(name, "gone") == 0)
+        gone();
     else if (strcmp(name, "full") == 0)
         full();
     else if (strcmp(name, "sysmon") == 0)

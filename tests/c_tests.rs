@@ -231,8 +231,10 @@ fn order_without_handoff() {
 /// The library's own descriptors, and a host that closes them.
 #[test]
 fn descriptors_of_ours() {
-    let cases =
-        ["stdio", "closed", "early", "pending", "epoll", "full", "sysmon"];
+    let cases = [
+        "stdio", "closed", "early", "pending", "epoll", "gone", "full",
+        "sysmon",
+    ];
     let program = build("descriptors.c", Link::Shared);
     for case in cases {
         for procs in ["1", "2", "4", "16"] {

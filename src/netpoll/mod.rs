@@ -46,6 +46,7 @@
 //!    sleep polls if it is not 0.
 //! 5. A new poller is there before [`renew`] locks each Desc in turn to take
 //!    its waiters out: who locks one after that registers in the new one.
+//! 6. `file` names the file that was registered last, by its inode.
 
 use crate::{
     base::{
@@ -95,6 +96,8 @@ pub(crate) struct Desc {
     lock: RawLock,
     /// lock: the file of this number was seen in the epoll instance
     registered: Cell<bool>,
+    /// lock: which file that is, for [`renew`]
+    file: Cell<u32>,
     /// Grows when the number stops to be that of a file.
     generation: AtomicU32,
     /// How often `gmp_close` has closed the number.
@@ -135,6 +138,7 @@ impl Desc {
             fd,
             lock: RawLock::new(Rank::Poll),
             registered: Cell::new(false),
+            file: Cell::new(0),
             generation: AtomicU32::new(0),
             closes: AtomicU32::new(0),
             modes: Cell::new(0),
@@ -218,6 +222,9 @@ impl Desc {
                 return Err(GONE);
             }
             self.give_up(gone);
+        }
+        if new {
+            self.file.set(os::own::name(self.fd));
         }
         let edges = self.ways[side as usize].edges.load(Relaxed);
         // What is ready where the kernel looks makes an edge.
@@ -316,10 +323,15 @@ impl Desc {
         self.unlock();
     }
 
-    /// The poller is a new one, or (`again` is false) has failed for good.
+    /// The poller is a new one, or (`again` is false) has failed for good. Who
+    /// waits for a file that is gone is not let loose on the next one.
     fn restart(&self, again: bool, list: &mut WakeList) {
         self.lock();
         self.registered.set(false);
+        let waited = self.ways.iter().any(|way| !way.queue.seems_empty());
+        if again && waited && self.file.get() != os::own::name(self.fd) {
+            self.give_up(list);
+        }
         for way in &self.ways {
             way.edge();
             way.take(list, again);

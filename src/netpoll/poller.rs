@@ -5,10 +5,10 @@
 //! `os::epoll` can tell whether both are still ours. That is looked at before a
 //! number is registered that was not there and now and then before a poll
 //! ([`STALE`]), and after an error that may come of it. Then the caller has
-//! [`renew`] make new ones, wakes all who wait, and these try again and
-//! register there. An M that sleeps in the poller that is gone keeps it alive
-//! and cannot be reached: the scheduler puts another in its place
-//! (`gmp::keeper`).
+//! [`renew`] make new ones, which wakes all who wait: these try again and
+//! register there, or are told that their file is gone too. An M that sleeps in
+//! the poller that is gone keeps it alive and cannot be reached: the scheduler
+//! puts another in its place (`gmp::keeper`).
 //!
 //! A poller that fails though it is ours, [`PATIENCE`] times in a row, ends
 //! all waits with the error ([`end_waits`]), and so does one that cannot be
@@ -43,9 +43,9 @@ const EVENTS: usize = 128;
 const PATIENCE: u32 = 50;
 const PAUSE_US: u32 = 1_000;
 /// After so many cycles it is looked whether the poller's numbers are ours:
-/// some 10 ms, before a poll; some 100 µs, before a number is registered.
+/// some 10 ms, before a poll; some 300 µs, before a number is registered.
 const STALE: u64 = 30_000_000;
-pub(super) const STALE_NEW: u64 = 300_000;
+pub(super) const STALE_NEW: u64 = 1_000_000;
 /// The epoll instance and the bell in it; null before anybody waits. One that
 /// was replaced stays where it is, for who still looks at it.
 static POLLER: AtomicPtr<Poller> = AtomicPtr::new(ptr::null_mut());

@@ -282,6 +282,7 @@ impl Desc {
             Err(_) if super::lost() => return false,
             other => {
                 self.registered.set(other.is_ok());
+                self.file.set(os::own::name(self.fd));
                 self.give_up(list);
                 return true;
             }

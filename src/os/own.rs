@@ -47,6 +47,15 @@ impl FileId {
     }
 }
 
+/// A short name of the file that `fd` is: two that are open at once have
+/// different ones as a rule. 0 where there is none, or it has no inode.
+pub(crate) fn name(fd: i32) -> u32 {
+    let Ok(stat) = fd::stat(fd) else { return 0 };
+    // Those without a type share one inode.
+    let typed = stat.st_mode & libc::S_IFMT != 0;
+    if typed { (stat.st_ino as u32) ^ (stat.st_dev as u32) << 20 } else { 0 }
+}
+
 /// `fd`, or the same file under a number above stdin, stdout and stderr; then
 /// `fd` itself is left to the caller.
 pub(super) fn lifted(fd: i32) -> Result<i32> {

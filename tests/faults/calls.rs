@@ -449,4 +449,16 @@ pub const CALLS: &[Call] = &[
         Told,
         "gmp_waitpid says so",
     ),
+    call(
+        "all that is young",
+        &[
+            SYS_epoll_pwait2,
+            SYS_pidfd_open,
+            SYS_process_madvise,
+            SYS_membarrier,
+        ],
+        NEW,
+        Right,
+        "as for each of them",
+    ),
 ];
