@@ -504,7 +504,10 @@ static void *host_thread(void *arg)
     gmp_g *g = NULL;
     char c;
 
-    if (read(pipes[GO][0], &c, 1) == 1) {
+    if (read(pipes[GO][0], &c, 1) != 1) {
+        r = -EIO;                      /* it was our own call */
+        gmp_chan_send(reports, &r);
+    } else {
         for (long i = 0; i < 20 && r == 0; i++) {
             number = i;
             r = gmp_go_with(&attr, square, &number, &g);

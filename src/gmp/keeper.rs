@@ -53,6 +53,12 @@ impl Keeper {
         was.is_ok()
     }
 
+    /// Whether somebody sleeps, or is about to: a bell that was rung before
+    /// and heard by another is meant for that one, or for nobody any more.
+    pub fn asleep(&self) -> bool {
+        self.sleeper.load(Acquire) != 0
+    }
+
     /// There is a new poller. True: an M was abandoned, and the caller ends
     /// its keeping.
     #[must_use]

@@ -60,8 +60,8 @@ use crate::{
 use core::{cell::Cell, ptr};
 use poller::{GONE, STALE_NEW, poller, seems_ours};
 pub(crate) use poller::{
-    Polled, break_poll, end_waits, failure, lost, poll, polls, renew, start,
-    started,
+    KEEPER, Polled, break_poll, end_waits, failure, lost, poll, polls, renew,
+    start, started,
 };
 use trust::Drained;
 pub(crate) use trust::{Trust, doubts, settle};

@@ -27,7 +27,7 @@
 use super::{MAKING, each_desc, known, waited_for};
 use crate::{
     base::sync::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*},
-    gmp::wait::WakeList,
+    gmp::{keeper::Keeper, wait::WakeList},
     os::{
         self, Errno, Result,
         epoll::{self, Poller, Source},
@@ -49,6 +49,8 @@ pub(super) const STALE_NEW: u64 = 1_000_000;
 /// The epoll instance and the bell in it; null before anybody waits. One that
 /// was replaced stays where it is, for who still looks at it.
 static POLLER: AtomicPtr<Poller> = AtomicPtr::new(ptr::null_mut());
+/// Who sleeps in it.
+pub(crate) static KEEPER: Keeper = Keeper::new();
 /// When it was last seen to be ours, in cycles.
 static SEEN: AtomicU64 = AtomicU64::new(0);
 /// Polls that have failed in a row, and the last one's error.
@@ -193,9 +195,13 @@ pub(crate) fn poll(timeout: i64) -> Polled {
                     desc.happened(bits, &mut list);
                 }
             }
-            // It rings for who sleeps, who has heard it by this.
-            Source::Bell if timeout != 0 => {}
-            Source::Bell => drop(poller.ring()),
+            // It rings for who sleeps, who has heard it by this, or has to.
+            // Where nobody does any more, it has rung too late.
+            Source::Bell => {
+                if timeout == 0 && KEEPER.asleep() {
+                    let _ours = poller.ring();
+                }
+            }
             Source::Foreign => foreign = true,
         }
     }

@@ -18,8 +18,8 @@ use super::{
     sysmon::{self, Ask},
 };
 use crate::{
-    gmp::{M, P, SCHED, allp, gomaxprocs, keeper::Keeper, wait::WakeList},
-    netpoll::{self, Polled},
+    gmp::{M, P, SCHED, allp, gomaxprocs, wait::WakeList},
+    netpoll::{self, KEEPER, Polled},
     os::{Result, clock::nanotime},
     timers::{Timer, Timers},
 };
@@ -27,8 +27,6 @@ use core::{
     ptr,
     sync::atomic::{Ordering::*, fence},
 };
-
-static KEEPER: Keeper = Keeper::new();
 
 /// No timer is due before: `polluntil` is 0 where nobody sleeps.
 const EARLIEST: i64 = 1;

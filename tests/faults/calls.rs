@@ -457,7 +457,7 @@ pub const CALLS: &[Call] = &[
             SYS_process_madvise,
             SYS_membarrier,
         ],
-        NEW,
+        ABSENT,
         Right,
         "as for each of them",
     ),
