@@ -490,6 +490,7 @@ static int unblock(void *arg)
 }
 
 static gmp_chan *reports;
+static atomic_int early;
 
 static void square(void *arg)
 {
@@ -505,8 +506,7 @@ static void *host_thread(void *arg)
     char c;
 
     if (read(pipes[GO][0], &c, 1) != 1) {
-        r = -EIO;                      /* it was our own call */
-        gmp_chan_send(reports, &r);
+        atomic_store(&early, -EIO);    /* it was our own call, after BEGIN */
     } else {
         for (long i = 0; i < 20 && r == 0; i++) {
             number = i;
@@ -524,6 +524,10 @@ static void host_threads(void)
 {
     long r = 0;
 
+    if (atomic_load(&early) != 0) {
+        tell("hosts", atomic_load(&early));
+        return;
+    }
     for (int i = 0; i < 2; i++) {
         ssize_t n = gmp_write(pipes[GO][1], "x", 1);
 
