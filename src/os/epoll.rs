@@ -2,9 +2,9 @@
 //! for it.
 //!
 //! A [`Poller`] is an epoll instance with a bell in it. The bell is a file
-//! that is always ready (a pipe that nobody can write to), reported once for
+//! that is always ready (a pipe with a byte that stays), reported once for
 //! each time that its interest is set anew: that is what ringing it means.
-//! Nothing is ever written to it or read from it, so no file of the host's is
+//! Nothing is written to it later or read from it, so no file of the host's is
 //! hit where the host has closed our numbers and uses them again. And, unlike
 //! an epoll instance or an eventfd, a pipe has an inode of its own: as long as
 //! the bell's number is that pipe, and epoll says that the pipe is in the
@@ -233,12 +233,15 @@ unsafe fn wait_coarse(
     Errno::check(n).map(|n| n as usize)
 }
 
-/// A pipe's end to read from, whose other end is closed.
+/// A pipe's end to read from, with a byte in it that nobody reads.
 fn make_bell() -> Result<Own> {
     let mut ends = [0; 2];
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
     // SAFETY: room for two numbers.
     Errno::check(unsafe { libc::pipe2(ends.as_mut_ptr(), flags) })?;
+    // Ready for good, also where the other end cannot be closed.
+    // SAFETY: a byte of ours.
+    unsafe { libc::write(ends[1], c"!".as_ptr().cast(), 1) };
     let reader = Own::new(ends[0]);
     match FileId::of(ends[1]) {
         // Both ends are one file.
