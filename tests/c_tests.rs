@@ -77,6 +77,7 @@ subjects! {
     join: MATRIX,
     identity: MATRIX,
     yield_order: MATRIX,
+    yield_turns: MATRIX,
     park: MATRIX,
     park_until: MATRIX,
     chan: MATRIX,

@@ -60,20 +60,20 @@ pub(crate) fn findrunnable(
 fn look_local(pp: OwnedP) -> Option<&'static G> {
     run_timers(pp.get());
     // Relaxed: only we write it.
-    if pp.schedtick.load(Relaxed).is_multiple_of(TICK) {
+    let late = pp.schedtick.load(Relaxed).is_multiple_of(TICK);
+    if late {
         ready_all(look_net_late());
-        // Relaxed: a hint.
-        if SCHED.runqsize.load(Relaxed) != 0
-            && let Some(gp) = SCHED.lock().globrunqpop()
-        {
-            return Some(gp);
-        }
+    }
+    if (pp.global_first.replace(false) || late)
+        && let Some(gp) = look_global(pp)
+    {
+        return Some(gp);
     }
     runqget(pp)
 }
 
 /// Takes this P's share of the global queue; the first is the result.
-fn look_global(pp: OwnedP) -> Option<&'static G> {
+pub(super) fn look_global(pp: OwnedP) -> Option<&'static G> {
     // Acquire: pairs with globrunqput.
     if SCHED.runqsize.load(Acquire) == 0 {
         return None;
@@ -81,15 +81,17 @@ fn look_global(pp: OwnedP) -> Option<&'static G> {
     globrunqget(&mut SCHED.lock(), pp)
 }
 
+/// Takes this P's share, but no more than half of what its queue has room for;
+/// the first is the result.
 fn globrunqget(sched: &mut SchedLocked, pp: OwnedP) -> Option<&'static G> {
     let size = sched.runq.len();
     let share = size / gomaxprocs() as u32 + 1;
-    let n = share.min(size).min(RUNQ as u32 / 2);
+    let room = RUNQ as u32 - pp.runq.owner_len();
+    let n = share.min(size).min(room / 2);
     let first = sched.globrunqpop()?;
     for _ in 1..n {
         let Some(gp) = sched.globrunqpop() else { break };
-        // SAFETY: OwnedP holds the P. The queue is empty here or nearly: at
-        // most half of it comes.
+        // SAFETY: OwnedP holds the P.
         if !unsafe { pp.runq.push(ptr::from_ref(gp).cast_mut()) } {
             sched.globrunqputhead(gp);
             break;

@@ -30,7 +30,8 @@
 //! | `enter` | inside and outside, the P that a call still has |
 //! | `context` | what a switch keeps: errno, C++ exception state |
 //! | `newproc`, `goexit` | G made and started; ended |
-//! | `park` | gopark, ready, yield; deadlines |
+//! | `park` | gopark, ready; deadlines |
+//! | `yields` | gosched, checkpoint |
 //! | `schedule` | g0's loop: schedule, execute |
 //! | `find` | findrunnable and its five looks |
 //! | `timing` | timers, and who sleeps until the next |
@@ -71,6 +72,7 @@ pub(crate) mod schedule;
 pub(crate) mod sysmon;
 pub(crate) mod threads;
 pub(crate) mod timing;
+pub(crate) mod yields;
 
 pub(crate) use lockthread::{lock_os_thread, unlock_os_thread};
 pub(crate) use sysmon::start_sysmon;
