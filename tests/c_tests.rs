@@ -117,6 +117,7 @@ subjects! {
     dial: PROGRAM,
     misuse: MATRIX,
     misuse_handles: MATRIX,
+    nothread: PROGRAM,
     handoff: LONG,
     blocking: LONG,
     lockthread: MATRIX,

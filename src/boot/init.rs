@@ -20,8 +20,7 @@ use crate::{
         throw::throw,
     },
     gmp::{
-        DEBUG, G, M, MAXMCOUNT, MAXPROCS, NCPUALLOWED, RANDSEED, runtime_g0,
-        runtime_m0,
+        DEBUG, G, M, MAXPROCS, NCPUALLOWED, RANDSEED, runtime_g0, runtime_m0,
     },
     os::{auxv, clock::nanotime, cpu, mem, proc, signal::SigMask, thread},
     sched::{procs, threads},
@@ -33,8 +32,6 @@ use core::{
     ptr,
 };
 
-/// Threads at most, as in Go.
-const MAXMCOUNT_DEFAULT: i32 = 10_000;
 /// Pages smaller than this the guards are not made for.
 const MIN_PAGE_SIZE: usize = 4096;
 /// Bits of CPUID's EDX for leaf 1: FXSAVE and SSE2. (`AT_HWCAP` should say the
@@ -151,7 +148,6 @@ extern "C" fn osinit() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn schedinit() {
-    MAXMCOUNT.store(MAXMCOUNT_DEFAULT, Relaxed);
     // Release: pairs with the acquire where threads are made.
     threads::THREAD_START.store(hooks::thread_start(), Release);
     stackinit();

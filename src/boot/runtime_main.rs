@@ -43,6 +43,10 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     stage(c"sysmon");
     if let Err(e) = sched::start_sysmon() {
         gate::fail(e);
+        if exe::has_main() {
+            // The program goes on, and its calls say what is missing.
+            exe::main_main();
+        }
         return;
     }
     sched::lock_os_thread();

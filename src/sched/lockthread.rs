@@ -51,6 +51,7 @@ pub(crate) fn unlock_os_thread() -> Result<()> {
 }
 
 fn tie(gp: &'static G, mp: &'static M) {
+    count_locked(gp, mp, 1);
     gp.lockedm.set(mp);
     mp.lockedg.set(gp);
 }
@@ -58,6 +59,16 @@ fn tie(gp: &'static G, mp: &'static M) {
 fn untie(gp: &'static G, mp: &'static M) {
     gp.lockedm.set(ptr::null());
     mp.lockedg.set(ptr::null());
+    count_locked(gp, mp, -1);
+}
+
+/// Counts Ms that run one goroutine only, for the limit of threads.
+fn count_locked(gp: &G, mp: &M, change: i32) {
+    // A lock that nests changes nothing, and host threads do not count.
+    if gp.lockedm.get().is_null() && mp.kind.get() != MKind::Host {
+        // Relaxed: a measure.
+        SCHED.nmlocked.fetch_add(change, Relaxed);
+    }
 }
 
 /// Sleeps until this M's locked goroutine is to run; returns it and its P.
@@ -99,7 +110,8 @@ pub(crate) fn startlockedm(mp: &'static M, gp: &'static G) {
     stopm(mp);
 }
 
-/// A goroutine has ended. True: it was locked, and this M ends with it. A
+/// A goroutine has ended. True: it was locked, and this M ends with it. It
+/// makes no thread until then (`must_ask`), as the host may have changed it. A
 /// host's thread is only unlocked.
 pub(crate) fn ended(gp: &'static G) -> bool {
     if gp.lockedm.get().is_null() {
@@ -107,8 +119,11 @@ pub(crate) fn ended(gp: &'static G) -> bool {
     }
     let mp = this_m();
     untie(gp, mp);
-    mp.lockedext.set(0);
-    mp.kind.get() != MKind::Host
+    if mp.kind.get() == MKind::Host {
+        mp.lockedext.set(0);
+        return false;
+    }
+    true
 }
 
 /// `PyGILState_GetThisThreadState`, where libpython is in the process.

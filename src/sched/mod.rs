@@ -36,6 +36,7 @@
 //! | `find` | findrunnable and its five looks |
 //! | `timing` | timers, and who sleeps until the next |
 //! | `threads` | M: newm, startm, stopm, mexit |
+//! | `nothread` | what happens where no thread is to be had |
 //! | `procs` | P: acquire, release, hand off, stop the world, procresize |
 //! | `lockthread` | LockOSThread |
 //! | `sysmon`, `retake` | the watcher; Ps taken from goroutines outside |
@@ -65,6 +66,7 @@ pub(crate) mod local;
 pub(crate) mod lock;
 pub(crate) mod lockthread;
 pub(crate) mod newproc;
+pub(crate) mod nothread;
 pub(crate) mod park;
 pub(crate) mod procs;
 pub(crate) mod retake;

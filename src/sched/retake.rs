@@ -24,13 +24,13 @@
 
 use super::{
     find::work_waits,
+    nothread::warn_no_thread,
     procs::{handoffp, try_retake},
-    threads::warn_no_thread,
 };
 use crate::{
     gmp::{
-        DEBUG, G, M, MAXPROCS, MAXTHREADS, P, SCHED, allp, gomaxprocs,
-        m_of_word, owner::POwner,
+        DEBUG, G, M, MAXPROCS, P, SCHED, allp, gomaxprocs, m_of_word,
+        owner::POwner,
     },
     os::{Errno, clock::thread_cputime, task::TaskStat},
 };
@@ -279,11 +279,11 @@ fn request_yield(mp: &'static M) {
 }
 
 /// Whether a P that is taken would find no thread to run it, which is said
-/// once.
+/// once. The keeper of the time is one.
 fn out_of_threads() -> bool {
+    let kept = SCHED.lastpoll.load(SeqCst) == 0;
     let sched = SCHED.lock();
-    let out = sched.midle.is_null()
-        && sched.mcount() >= i64::from(MAXTHREADS.load(Relaxed));
+    let out = !kept && sched.midle.is_null() && sched.at_thread_limit();
     drop(sched);
     if out {
         warn_no_thread(Errno::EAGAIN);

@@ -3,7 +3,8 @@
 //! It naps between looks: 0.25 ms while work waits behind a goroutine that
 //! does not move, 1 ms while work waits, then twice as long each time up to
 //! 10 ms; never past the next timer. When nothing runs it sleeps until
-//! somebody takes a P.
+//! somebody takes a P; but while there is no thread for what waits
+//! (`nothread`), it looks for one at each look.
 //!
 //! | sysmonwait | sleeps | woken by |
 //! |---|---|---|
@@ -15,7 +16,7 @@
 //! itself may do so when its sleep ends, and then no wake-up comes.
 
 use super::{
-    deadlock,
+    deadlock, nothread,
     park::{FOREVER, ready_all, ready_permit},
     procs::wakep,
     retake::Watch,
@@ -113,7 +114,8 @@ fn sleep(nap: i64, quiet: bool) -> i64 {
     SCHED.sysmonnote.clear();
     let mut sched = SCHED.lock();
     let idle = SCHED.npidle.load(SeqCst) as usize == gomaxprocs();
-    if quiet && idle && !netpoll::doubts() {
+    let over = quiet && idle && !netpoll::doubts();
+    if over && !nothread::sysmon_is_needed() {
         mode = sysmonwait::DEEP;
         until = deep_until(now);
         // Once more, for whoever was on the way out at the last check.
@@ -171,7 +173,7 @@ fn settle_doubts(now: i64, settled: &mut i64) {
     }
 }
 
-/// Idle Ps for work or timers that nobody looks after.
+/// Idle Ps for work, timers or descriptors that nobody looks after.
 fn wake_for_work(now: i64) {
     // Relaxed: hints; wakep looks again.
     if SCHED.npidle.load(Relaxed) == 0 {
@@ -179,6 +181,7 @@ fn wake_for_work(now: i64) {
     }
     let waits = SCHED.runqsize.load(Relaxed) != 0
         || next_timer() <= now
+        || nothread::unpolled()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty());
     if waits {
         wakep();

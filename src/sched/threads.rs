@@ -8,21 +8,19 @@
 //!    thread and a host's may have been changed by the host (affinity,
 //!    priority, namespaces), and a new one would inherit that: they ask the
 //!    template thread, which sysmon starts when it is first needed.
+//!
+//! What happens where no thread is to be had is `nothread`'s.
 
 use super::{
     deadlock,
     enter::this_m,
-    find::work_queued,
-    procs::{acquire_nextp, handoffp, releasep, wakep},
+    nothread,
+    procs::{acquire_nextp, handoffp, releasep},
     sysmon,
 };
 use crate::{
     arch,
-    base::{print::SigWriter, throw::fatal},
-    gmp::{
-        G, M, MAXMCOUNT, MAXTHREADS, MKind, P, SCHED, SchedLocked, allm_push,
-        galloc, runtime_m0,
-    },
+    gmp::{G, M, MKind, P, SCHED, SchedLocked, allm_push, galloc, runtime_m0},
     os::{
         self, Errno, Lock, Note, Result,
         signal::{self, SigMask},
@@ -31,7 +29,6 @@ use crate::{
 };
 use core::{
     ffi::{c_int, c_void},
-    fmt::Write,
     mem, ptr,
     sync::atomic::{AtomicBool, AtomicPtr, Ordering::*},
 };
@@ -71,17 +68,18 @@ pub(crate) fn set_init_sigmask(mask: SigMask) {
     *INIT_SIGMASK.lock() = Some(mask);
 }
 
-/// Numbers an M and publishes it. More than `maxmcount` of them are
-/// `thread exhaustion`.
+/// Numbers an M and publishes it.
 pub(crate) fn mcommoninit(mp: &'static M) {
-    let mut sched = SCHED.lock();
+    number(&mut SCHED.lock(), mp);
+    publish(mp);
+}
+
+fn number(sched: &mut SchedLocked, mp: &'static M) {
     mp.id.set(sched.mnext);
     sched.mnext += 1;
-    if sched.mcount() > i64::from(MAXMCOUNT.load(Relaxed)) {
-        drop(sched);
-        fatal("thread exhaustion: program exceeds the thread limit");
-    }
-    drop(sched);
+}
+
+fn publish(mp: &'static M) {
     mp.rng.set(os::clock::nanotime() as u64 | 1);
     allm_push(mp);
 }
@@ -174,6 +172,7 @@ pub(crate) fn freem(mp: &'static M) {
     mp.procid.store(0, Relaxed);
     mp.detached.store(false, Relaxed);
     mp.curg.store(ptr::null_mut(), Relaxed);
+    mp.lockedext.set(0);
     let mut spare = SPARE.lock();
     mp.schedlink.set(spare.free);
     spare.free = mp;
@@ -188,16 +187,12 @@ pub(crate) fn newm(
     pp: Option<&'static P>,
     spinning: bool,
 ) -> Result<()> {
-    if SCHED.lock().mcount() >= i64::from(MAXTHREADS.load(Relaxed)) {
-        return Err(Errno::EAGAIN);
-    }
+    nothread::may_make(kind)?;
     let mp = allocm(kind).ok_or(Errno::ENOMEM)?;
-    if mp.alllink.get().is_null() && mp.id.get() < 0 {
-        mcommoninit(mp);
-    } else {
-        SCHED.lock().nmfreed -= 1;
+    if let Err(e) = admit(mp) {
+        freem(mp);
+        return Err(e);
     }
-    count_system(mp, 1);
     mp.mstartfn.set(f);
     mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
     mp.spinning.set(spinning);
@@ -213,19 +208,39 @@ pub(crate) fn newm(
     result
 }
 
-/// Counts threads that never run goroutines, from before they start.
-fn count_system(mp: &M, change: i32) {
-    if matches!(mp.kind.get(), MKind::Sysmon | MKind::Template) {
-        SCHED.lock().nmsys += change;
+/// Counts an M whose thread is about to be made.
+///
+/// Errors: `EAGAIN` if others have reached the limit meanwhile.
+fn admit(mp: &'static M) -> Result<()> {
+    let mut sched = SCHED.lock();
+    if sched.at_thread_limit() {
+        return Err(Errno::EAGAIN);
     }
+    sched.nmsys += i32::from(is_system(mp));
+    if mp.id.get() >= 0 {
+        // It had a thread before.
+        sched.nmfreed -= 1;
+        return Ok(());
+    }
+    number(&mut sched, mp);
+    drop(sched);
+    publish(mp);
+    Ok(())
+}
+
+/// Whether its thread never runs goroutines.
+fn is_system(mp: &M) -> bool {
+    matches!(mp.kind.get(), MKind::Sysmon | MKind::Template)
 }
 
 /// Takes back an M whose thread could not be made.
 fn unmake(mp: &'static M) {
-    count_system(mp, -1);
     mp.nextp.set(ptr::null());
     mp.spinning.set(false);
-    SCHED.lock().nmfreed += 1;
+    let mut sched = SCHED.lock();
+    sched.nmsys -= i32::from(is_system(mp));
+    sched.nmfreed += 1;
+    drop(sched);
     freem(mp);
 }
 
@@ -249,6 +264,7 @@ fn newm1(mp: &'static M) -> Result<()> {
     let arg = ptr::from_mut(&mut new).cast();
     // SAFETY: thread_start does not park, and gets what it expects.
     unsafe { arch::systemstack(thread_start, arg) };
+    nothread::tried(new.result);
     new.result
 }
 
@@ -290,7 +306,7 @@ fn call_hook(hook: *mut (), start: &ThreadStart) -> Result<()> {
     // SAFETY: as above.
     let result = unsafe { hook(start) };
     all.restore();
-    if result == 0 { Ok(()) } else { Err(Errno(result.abs())) }
+    if result == 0 { Ok(()) } else { Err(Errno(result.saturating_abs())) }
 }
 
 /// The first function of an M's thread.
@@ -327,23 +343,26 @@ fn name_thread(mp: &M) {
 /// Ends this M: its thread, which was locked, ends with its goroutine. m0
 /// never ends (the thread may be the process's first): it is wedged.
 pub(crate) fn mexit(mp: &'static M) -> ! {
+    let m0 = ptr::eq(mp, &runtime_m0);
+    let mut sched = SCHED.lock();
+    // Before the P goes: an M in the place of this one may be made now.
+    if m0 {
+        sched.nmsys += 1;
+        sched.nmwedged += 1;
+    } else {
+        sched.nmfreed += 1;
+    }
+    drop(sched);
     if !mp.p.get().is_null() && super::enter::owned_p(mp).is_some() {
         handoffp(releasep(mp));
     }
-    if ptr::eq(mp, &runtime_m0) {
-        let mut sched = SCHED.lock();
-        sched.nmsys += 1;
-        deadlock::checkdead(&mut sched);
-        drop(sched);
+    deadlock::check();
+    if m0 {
         loop {
             mp.park.sleep();
             mp.park.clear();
         }
     }
-    let mut sched = SCHED.lock();
-    sched.nmfreed += 1;
-    deadlock::checkdead(&mut sched);
-    drop(sched);
     let g0 = mp.g0.get();
     // SAFETY: this M's g0, type-stable.
     let base = unsafe { (*g0).sched_sp.get() };
@@ -356,69 +375,23 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
 /// up, if there still is work and a P. Until then a host thread may take that
 /// P and run what it joins itself.
 ///
-/// Where no thread is to be had, the P goes to the idle list; Ms that come
-/// back without a P find it there.
+/// Where no thread is to be had, the P goes to the idle list (`nothread`).
 pub(crate) fn startm(pp: Option<&'static P>) {
-    let spinning = pp.is_none();
-    let idle = mget(&mut SCHED.lock());
-    if let Some(mp) = idle {
-        mp.spinning.set(spinning);
-        mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
-        mp.park.wakeup();
+    if wake_idle(pp) {
         return;
     }
-    if let Err(e) = newm(MKind::Worker, None, pp, spinning) {
-        no_thread(pp, e);
+    if let Err(e) = newm(MKind::Worker, None, pp, pp.is_none()) {
+        nothread::refused(pp, e);
     }
 }
 
-/// No thread came for [`startm`].
-#[cold]
-fn no_thread(pp: Option<&'static P>, why: Errno) {
-    match pp {
-        None => {
-            SCHED.nmspinning.stop();
-            // One that is about to sleep may have counted on it.
-            if work_queued() && SCHED.lock().nmidle != 0 {
-                wakep();
-            }
-        }
-        Some(pp) => put_away(pp),
-    }
-    warn_no_thread(why);
-}
-
-/// Puts a P in the caller's hands on the idle list, or stops it.
-fn put_away(pp: &'static P) {
-    let mut sched = SCHED.lock();
-    if SCHED.gcwaiting.load(Relaxed) {
-        let _stopped = pp.owner.stop();
-        sched.stopwait -= 1;
-        if sched.stopwait == 0 {
-            SCHED.stopnote.wakeup();
-        }
-    } else {
-        sched.pidleput(pp);
-    }
-}
-
-/// Says once that no more threads are to be had.
-#[cold]
-pub(crate) fn warn_no_thread(why: Errno) {
-    let mut sched = SCHED.lock();
-    if mem::replace(&mut sched.thread_warned, true) {
-        return;
-    }
-    let n = sched.mcount();
-    drop(sched);
-    let mut w = SigWriter::stderr();
-    let _ = writeln!(
-        w,
-        "gmprt: no more than {n} threads to be had (error {}); goroutines \
-         that block may stall others (GMP_MAXTHREADS, RLIMIT_NPROC)",
-        why.0
-    );
-    w.flush();
+/// Wakes an idle M for what [`startm`] says; false if there is none.
+pub(super) fn wake_idle(pp: Option<&'static P>) -> bool {
+    let Some(mp) = mget(&mut SCHED.lock()) else { return false };
+    mp.spinning.set(pp.is_none());
+    mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
+    mp.park.wakeup();
+    true
 }
 
 fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
@@ -490,7 +463,7 @@ fn start_wanted() -> bool {
             // SAFETY: null, or the P that newm set aside.
             let pp = unsafe { mp.nextp.get().as_ref() };
             unmake(mp);
-            no_thread(pp, e);
+            nothread::refused(pp, e);
         }
     }
     any

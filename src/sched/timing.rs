@@ -12,6 +12,7 @@
 
 use super::{
     enter::current_p,
+    nothread,
     park::{FOREVER, ready_all},
     procs::{acquirep, wakep},
 };
@@ -24,7 +25,7 @@ use crate::{
 use core::sync::atomic::{Ordering::*, fence};
 
 /// No timer is due before: `polluntil` is 0 where nobody sleeps.
-const EARLIEST: i64 = 1;
+pub(super) const EARLIEST: i64 = 1;
 /// In nanoseconds: a P that switches looks at descriptors so often at least.
 const LATE: i64 = 500_000;
 
@@ -193,7 +194,7 @@ pub(crate) fn heed_net() {
 }
 
 /// Says until when the keeper sleeps, and makes sure that no earlier timer
-/// was added meanwhile.
+/// was added meanwhile, nor work that no other M can come for.
 fn publish_until() -> i64 {
     let mut until = next_timer();
     SCHED.polluntil.store(until, SeqCst);
@@ -202,6 +203,9 @@ fn publish_until() -> i64 {
         // what we published, or we see the timer here.
         fence(SeqCst);
         let next = next_timer();
+        if nothread::keeper_is_needed() {
+            return EARLIEST;
+        }
         if next >= until {
             return until;
         }
