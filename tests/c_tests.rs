@@ -119,6 +119,7 @@ subjects! {
     misuse_handles: MATRIX,
     nothread: PROGRAM,
     handoff: LONG,
+    faults: MATRIX,
     blocking: LONG,
     lockthread: MATRIX,
     errno: MATRIX,

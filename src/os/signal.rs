@@ -2,7 +2,7 @@
 
 use super::auxv::minsigstksz;
 use super::errno::{Errno, KeepErrno, Result};
-use super::mem::page_size;
+use super::mem::{self, page_size};
 use super::thread::gettid;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -65,6 +65,50 @@ fn change(how: c_int, set: *const libc::sigset_t) -> SigMask {
 pub(crate) fn sigstack_size() -> usize {
     let frame = minsigstksz().max(libc::MINSIGSTKSZ);
     (frame + HANDLER_SPACE).next_multiple_of(page_size())
+}
+
+/// Signal stacks for threads of ours, all of [`sigstack_size`]: cut from
+/// mappings of many, and used again, so that a thread has no mapping for it.
+pub(crate) struct SigStacks {
+    /// Stacks given back; each holds the address of the next in its first word.
+    free: usize,
+    /// What is left of the newest mapping, and its end.
+    fresh: (usize, usize),
+}
+
+impl SigStacks {
+    /// So many share a mapping.
+    const CHUNK: usize = 32;
+
+    pub(crate) const fn new() -> Self {
+        Self { free: 0, fresh: (0, 0) }
+    }
+
+    /// One of `len` bytes, the same at each call; its lowest address. None
+    /// where memory is out.
+    pub(crate) fn take(&mut self, len: usize) -> Option<usize> {
+        if self.free != 0 {
+            let at = self.free;
+            // SAFETY: give has written it, and nobody uses the stack.
+            self.free = unsafe { *(at as *const usize) };
+            return Some(at);
+        }
+        if self.fresh.0 == self.fresh.1 {
+            let all = len * Self::CHUNK;
+            let lo = mem::map_data(all).ok()? as usize;
+            self.fresh = (lo, lo + all);
+        }
+        let at = self.fresh.0;
+        self.fresh.0 += len;
+        Some(at)
+    }
+
+    /// Takes one back that is no thread's signal stack any more.
+    pub(crate) fn give(&mut self, at: usize) {
+        // SAFETY: a stack from take, which nobody uses.
+        unsafe { *(at as *mut usize) = self.free };
+        self.free = at;
+    }
 }
 
 /// A thread's signal stack, as the kernel describes it.

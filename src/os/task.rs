@@ -21,9 +21,13 @@ impl TaskStat {
     ///
     /// `ENOENT` if there is no such thread or no `/proc`; `EMFILE`, `ENFILE`.
     pub(crate) fn open(tid: i32) -> Result<Self> {
+        Self::open_as(tid, "stat")
+    }
+
+    fn open_as(tid: i32, name: &str) -> Result<Self> {
         let mut path = [0; 48];
         // The longest tid fits, and the last byte stays NUL.
-        let _ = write!(&mut path[..47], "/proc/self/task/{tid}/stat");
+        let _ = write!(&mut path[..47], "/proc/self/task/{tid}/{name}");
         let path = CStr::from_bytes_until_nul(&path);
         Self::open_path(path.map_err(|_| Errno::EINVAL)?)
     }
@@ -63,6 +67,51 @@ impl Drop for TaskStat {
         // SAFETY: the descriptor is ours and used no more.
         unsafe { libc::close(self.fd) };
     }
+}
+
+/// Where a thread sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In no system call: a page fault, as a rule.
+    Fault,
+    /// In a system call that changes the process's memory, which waits for
+    /// other threads that do so and for nothing else.
+    Memory,
+    /// In another system call.
+    Call,
+}
+
+/// The system calls of [`Place::Memory`].
+const MEMORY_CALLS: [i64; 6] = [
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+];
+
+/// Where thread `tid` of this process sleeps; none if it runs.
+///
+/// `ENOENT`, `EACCES` and others where the kernel does not tell: it was built
+/// without, `/proc` is hidden, or the host has made itself undumpable; `EMFILE`,
+/// `ENFILE`.
+pub(crate) fn place(tid: i32) -> Result<Option<Place>> {
+    let file = TaskStat::open_as(tid, "syscall")?;
+    let mut buf = [0; STAT_LEN];
+    Ok(parse_place(file.read(&mut buf)?))
+}
+
+/// What `/proc/self/task/TID/syscall` says: "running", or the number of the
+/// call, or -1.
+fn parse_place(text: &[u8]) -> Option<Place> {
+    let word = text.split(u8::is_ascii_whitespace).next()?;
+    let number = core::str::from_utf8(word).ok()?.parse().ok()?;
+    Some(match number {
+        -1 => Place::Fault,
+        n if MEMORY_CALLS.contains(&n) => Place::Memory,
+        _ => Place::Call,
+    })
 }
 
 /// How many threads this process has, the host's and ours; none without
@@ -134,6 +183,19 @@ mod tests {
         drop(end_tx);
         other.join().unwrap();
         eventually(|| stat.state() == Err(Errno(libc::ESRCH)));
+    }
+
+    #[test]
+    fn a_fault_and_a_short_call_are_told_from_others() {
+        let fault = b"-1 0x7ffc78e9a388 0x7f36a9d81503\n";
+        assert_eq!(parse_place(fault), Some(Place::Fault));
+        let call = b"230 0x0 0x0 0x7ffc 0x7ffc 0x0 0x0 0x7ffc 0x7f36\n";
+        assert_eq!(parse_place(call), Some(Place::Call));
+        let memory = format!("{} 0x0 0x0 0x0\n", libc::SYS_munmap);
+        assert_eq!(parse_place(memory.as_bytes()), Some(Place::Memory));
+        assert_eq!(parse_place(b"running\n"), None);
+        assert_eq!(parse_place(b""), None);
+        assert_eq!(place(gettid()), Ok(None));
     }
 
     #[test]

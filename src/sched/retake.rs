@@ -10,10 +10,22 @@
 //!                             run without a P: the P goes; beyond that the
 //!                             slice grows with their number
 //!     stood still, and the kernel says that the thread
-//!       sleeps    -> blocked: the P goes at once, or at the next look where
-//!                    the sleep is one that is over soon as a rule (state D)
 //!       could run -> it waits for a CPU, as another one with this P would
+//!       sleeps    -> where? (`os::task::place`)
+//!         in a page fault, or a call that changes the process's memory
+//!                 -> it waits its turn at the memory: blocked once that has
+//!                    taken 10 ms
+//!         in another call
+//!                 -> blocked: the P goes at once, or at the next look where
+//!                    the sleep is one that is over soon as a rule (state D)
+//!         unknown (no such file, no permission)
+//!                 -> as in another call
 //! ```
+//! A crowd of new goroutines touches new pages, and threads that change the
+//! memory of a process wait for one another: each would else cost a thread.
+//! A fault may also wait for a disk, a network or a userfaultfd, so in the end
+//! the P goes. A sleep is the same one as long as the clock stands still.
+//!
 //! The clock alone does not tell: on a loaded machine a busy thread's stands
 //! still in many looks. And looks before which sysmon itself overslept tell
 //! nothing.
@@ -32,7 +44,11 @@ use crate::{
         DEBUG, G, M, MAXPROCS, P, SCHED, allp, gomaxprocs, m_of_word,
         owner::POwner,
     },
-    os::{Errno, clock::thread_cputime, task::TaskStat},
+    os::{
+        Errno,
+        clock::thread_cputime,
+        task::{self, Place, TaskStat},
+    },
 };
 use core::{mem, sync::atomic::Ordering::*};
 
@@ -43,6 +59,9 @@ const FAST: u32 = 100;
 /// How often threads that lost their P are looked at again.
 const RECOUNT: i64 = 10_000_000;
 
+/// How long a sleep may last that is short by rule.
+const SHORT: i64 = 10_000_000;
+
 /// What sysmon saw of a P at the last look.
 #[derive(Default)]
 struct Seen {
@@ -51,8 +70,10 @@ struct Seen {
     tick: u32,
     since: i64,
     cpu: Option<i64>,
-    /// It slept uninterruptibly (a disk, a page fault).
+    /// It slept uninterruptibly (a disk).
     deep: bool,
+    /// Since when it has been in one sleep that is short by rule.
+    short: Option<i64>,
     asked: bool,
     /// State of the thread with this id, by a kept fd.
     task: Option<(i32, TaskStat)>,
@@ -138,7 +159,7 @@ impl Watch {
         let mp = m_of_word(m);
         if !work_waits(pp, now) {
             // If work comes, the next look can judge at once.
-            seen.cpu = cputime(mp);
+            seen.watch(cputime(mp));
             return;
         }
         found.waits = true;
@@ -147,7 +168,7 @@ impl Watch {
             return;
         }
         found.stuck |= !fast;
-        match seen.judge(mp) {
+        match seen.judge(mp, now) {
             Verdict::Blocked if trusted => self.retake(pp, m, None),
             // A clock that has moved proves it, however late the look is.
             Verdict::Busy => self.busy(pp, mp, m, now),
@@ -226,21 +247,48 @@ impl Watch {
 
 impl Seen {
     /// Blocked or busy, from two readings of the thread's CPU clock.
-    fn judge(&mut self, mp: &M) -> Verdict {
-        let Some(cpu) = cputime(mp) else { return Verdict::Unknown };
-        let Some(before) = self.cpu.replace(cpu) else {
+    fn judge(&mut self, mp: &M, now: i64) -> Verdict {
+        let before = self.cpu;
+        self.watch(cputime(mp));
+        if before.is_none() || self.cpu.is_none() {
             return Verdict::Unknown;
-        };
-        if before != cpu {
-            self.deep = false;
+        }
+        if before != self.cpu {
             return Verdict::Busy;
         }
         match self.state(mp) {
             b'R' => Verdict::Unknown,
-            // Page faults and the like are over before the next look.
-            b'D' if !mem::replace(&mut self.deep, true) => Verdict::Unknown,
-            _ => Verdict::Blocked,
+            state => self.judge_sleep(mp, state, now),
         }
+    }
+
+    /// Keeps a reading of the clock: once it has moved, a sleep is over.
+    fn watch(&mut self, cpu: Option<i64>) {
+        if self.cpu != cpu {
+            self.deep = false;
+            self.short = None;
+        }
+        self.cpu = cpu;
+    }
+
+    /// Blocked, unless the sleep is soon over by rule.
+    fn judge_sleep(&mut self, mp: &M, state: u8, now: i64) -> Verdict {
+        // Acquire: pairs with minit.
+        match task::place(mp.procid.load(Acquire)) {
+            // It has been woken meanwhile.
+            Ok(None) => return Verdict::Unknown,
+            Ok(Some(Place::Fault | Place::Memory)) => {
+                let since = *self.short.get_or_insert(now);
+                if now - since < SHORT {
+                    return Verdict::Unknown;
+                }
+            }
+            Ok(Some(Place::Call)) | Err(_) => {}
+        }
+        if state == b'D' && !mem::replace(&mut self.deep, true) {
+            return Verdict::Unknown;
+        }
+        Verdict::Blocked
     }
 
     /// The thread's state as the kernel names it; 0 where it does not tell (no

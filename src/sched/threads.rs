@@ -7,7 +7,10 @@
 //! 2. New threads are made from threads in a known state. A locked goroutine's
 //!    thread and a host's may have been changed by the host (affinity,
 //!    priority, namespaces), and a new one would inherit that: they ask the
-//!    template thread, which sysmon starts when it is first needed.
+//!    template thread, which sysmon starts when it is first needed. Workers ask
+//!    it too, once it is there: they go on with their work meanwhile, and need
+//!    no heap of their own for it, which the C library gives to each thread
+//!    that allocates (two mappings).
 //!
 //! What happens where no thread is to be had is `nothread`'s.
 
@@ -23,7 +26,7 @@ use crate::{
     gmp::{G, M, MKind, P, SCHED, SchedLocked, allm_push, galloc, runtime_m0},
     os::{
         self, Errno, Lock, Note, Result,
-        signal::{self, SigMask},
+        signal::{self, SigMask, SigStacks},
         thread,
     },
 };
@@ -52,6 +55,43 @@ struct Spare {
 }
 // SAFETY: the pointers go to type-stable Ms.
 unsafe impl Send for Spare {}
+
+/// Room for new Ms, which are never freed. Not the C library's heap, which
+/// would be another one for each thread that makes an M.
+struct MSlab {
+    next: *mut M,
+    left: usize,
+}
+// SAFETY: the pointer goes to memory that stays.
+unsafe impl Send for MSlab {}
+
+impl MSlab {
+    /// So many are mapped at a time.
+    const CHUNK: usize = 64;
+
+    /// None where memory is out.
+    fn take(&mut self) -> Option<*mut M> {
+        if self.left == 0 {
+            // Pages are aligned for anything.
+            let chunk = os::mem::map_data(Self::CHUNK * size_of::<M>());
+            self.next = chunk.ok()?.cast();
+            self.left = Self::CHUNK;
+        }
+        let at = self.next;
+        self.next = at.wrapping_add(1);
+        self.left -= 1;
+        Some(at)
+    }
+}
+
+static MSLAB: Lock<MSlab> = Lock::new(
+    crate::base::lock::Rank::Allp,
+    MSlab { next: ptr::null_mut(), left: 0 },
+);
+
+/// Signal stacks, many in one mapping.
+static SIGSTACKS: Lock<SigStacks> =
+    Lock::new(crate::base::lock::Rank::Allp, SigStacks::new());
 
 static SPARE: Lock<Spare> = Lock::new(
     crate::base::lock::Rank::Allp,
@@ -126,10 +166,11 @@ pub(crate) fn give_sigstack(mp: &M) {
         return;
     }
     let len = signal::sigstack_size();
-    let Ok(lo) = os::mem::map_data(len) else { return };
-    // SAFETY: mapped for this, and unmapped after drop_sigstack only.
-    if unsafe { signal::sigaltstack_set(lo as usize, len) }.is_ok() {
-        mp.gsignal.set((lo as usize, len));
+    let Some(lo) = SIGSTACKS.lock().take(len) else { return };
+    // SAFETY: taken for this, and given back after drop_sigstack only.
+    match unsafe { signal::sigaltstack_set(lo, len) } {
+        Ok(()) => mp.gsignal.set((lo, len)),
+        Err(_) => SIGSTACKS.lock().give(lo),
     }
 }
 
@@ -143,8 +184,7 @@ pub(crate) fn drop_sigstack(mp: &M) {
     if ours {
         let _disabled = signal::sigaltstack_disable();
     }
-    // SAFETY: mapped in give_sigstack, and no longer the signal stack.
-    unsafe { os::mem::unmap(lo as *mut u8, len) };
+    SIGSTACKS.lock().give(lo);
 }
 
 /// An M that no thread runs yet, with a g0; None where memory is out.
@@ -158,8 +198,12 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
         return Some(mp);
     }
     drop(spare);
+    let at = MSLAB.lock().take()?;
     let g0 = galloc()?;
-    let mp: &'static M = Box::leak(Box::new(M::new(kind)));
+    // SAFETY: room for an M, which nobody else uses and which stays.
+    unsafe { at.write(M::new(kind)) };
+    // SAFETY: written just now.
+    let mp: &'static M = unsafe { &*at };
     mp.g0.set(g0);
     g0.m.set(mp);
     g0.set_flag(crate::gmp::gflag::SYSTEM);
@@ -244,13 +288,21 @@ fn unmake(mp: &'static M) {
     freem(mp);
 }
 
-/// Whether a thread made here would inherit what the host did to this one.
+/// Whether the template thread makes the threads that are wanted here, where
+/// they would inherit what the host did to this one, or because it is there.
 fn must_ask() -> bool {
     let gp = arch::getg();
     // SAFETY: null, or this thread's G, which is type-stable.
     let Some(gp) = (unsafe { gp.as_ref() }) else { return true };
     let mp = gp.mp();
-    mp.kind.get() == MKind::Host || mp.lockedext.get() > 0
+    match mp.kind.get() {
+        MKind::Host => true,
+        // Relaxed: a hint; ask_template looks again.
+        MKind::Worker => {
+            mp.lockedext.get() > 0 || TEMPLATE_WANTED.load(Relaxed)
+        }
+        MKind::Sysmon | MKind::Template => false,
+    }
 }
 
 struct NewM {
