@@ -8,7 +8,7 @@
 //! | `futex` | sleep on a word, wake sleepers; the locks and notes of an M |
 //! | `clock` | monotonic time, CPU time of another thread, short sleeps |
 //! | `thread` | make, join and name threads; stack bounds and limits |
-//! | `task` | whether another thread runs, or where it waits; how many there are |
+//! | `task` | whether another thread runs, where it waits; how many there are |
 //! | `membarrier` | a barrier on all running threads of the process |
 //! | `mem` | map, guard, discard and unmap memory |
 //! | `cpu` | how many processors this process may use |

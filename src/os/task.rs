@@ -94,8 +94,8 @@ const MEMORY_CALLS: [i64; 6] = [
 /// Where thread `tid` of this process sleeps; none if it runs.
 ///
 /// `ENOENT`, `EACCES` and others where the kernel does not tell: it was built
-/// without, `/proc` is hidden, or the host has made itself undumpable; `EMFILE`,
-/// `ENFILE`.
+/// without, `/proc` is hidden, or the host has made itself undumpable;
+/// `EMFILE`, `ENFILE`.
 pub(crate) fn place(tid: i32) -> Result<Option<Place>> {
     let file = TaskStat::open_as(tid, "syscall")?;
     let mut buf = [0; STAT_LEN];
