@@ -137,7 +137,10 @@ typedef struct gmp_attr {
      */
     const char *name;
     /**
-     * Bytes of stack; 0 for the default (GMP_STACKSIZE), at most 1 GiB.
+     * Bytes of stack; 0 for the default (GMP_STACKSIZE, 192 KiB), at most
+     * 1 GiB. At least 64 KiB, and with the 64 KiB guard below rounded up to a
+     * power of two, up to 8 MiB. Code with frames of more than 64 KiB needs
+     * `-fstack-clash-protection` for an overflow to be seen.
      */
     size_t stack_size;
     /**

@@ -40,7 +40,7 @@ fn every_file_is_used() {
 /// its name, and the process aborts.
 #[test]
 fn overflow_names_the_goroutine() {
-    const CASES: [&str; 12] = [
+    const CASES: [&str; 14] = [
         "plain",
         "set_name",
         "big_stack",
@@ -49,6 +49,8 @@ fn overflow_names_the_goroutine() {
         "after_park",
         "locked",
         "probes",
+        "array_of_32_kib",
+        "array_of_64_kib",
         "others_busy",
         "blocking",
         "joined",

@@ -44,7 +44,10 @@ pub struct gmp_attr {
     pub struct_size: usize,
     /// Its name in dumps and reports, copied; NULL for none.
     pub name: *const c_char,
-    /// Bytes of stack; 0 for the default (GMP_STACKSIZE), at most 1 GiB.
+    /// Bytes of stack; 0 for the default (GMP_STACKSIZE, 192 KiB), at most
+    /// 1 GiB. At least 64 KiB, and with the 64 KiB guard below rounded up to a
+    /// power of two, up to 8 MiB. Code with frames of more than 64 KiB needs
+    /// `-fstack-clash-protection` for an overflow to be seen.
     pub stack_size: usize,
     /// GMP_LOCKED_THREAD or 0.
     pub flags: u32,

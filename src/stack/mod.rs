@@ -7,9 +7,9 @@
 //! ```
 //!
 //! A stack and the guard below it fill one *slot*. Slots are powers of two,
-//! from 32 KiB to 8 MiB, one size class each; they are carved from slabs and
+//! from 128 KiB to 8 MiB, one size class each; they are carved from slabs and
 //! pooled when free. What is larger gets a mapping of its own and gives it
-//! back when free. By default a slot has 256 KiB, of which 240 are usable.
+//! back when free. By default a slot has 256 KiB, of which 192 are usable.
 //!
 //! Not here: the goroutine's descriptor, which lives apart from its stack, and
 //! what is on the stack at its start.
@@ -47,11 +47,15 @@ use crate::base::sync::{AtomicUsize, Ordering};
 use crate::os::{Errno, Result, auxv, mem};
 use pool::Stacks;
 
-/// Bytes below a stack that fault: more than the usual frame of C code. It
-/// lies in the same page of the page table as the stack, and so costs nothing.
-pub(crate) const GUARD: usize = 16 << 10;
+/// Bytes below a stack that fault. A frame that is larger than this and whose
+/// low end is written first steps over the guard, unless it was compiled with
+/// `-fstack-clash-protection`: so the guard has room for local buffers of
+/// 64 KiB, as large as C code has them without much thought. It lies in the
+/// same page of the page table as the stack, and so takes address space only.
+pub(crate) const GUARD: usize = 64 << 10;
 
-const MIN_SLOT: usize = 32 << 10;
+/// As much stack as guard: smaller ones would be guard for the most part.
+const MIN_SLOT: usize = 2 * GUARD;
 const MAX_SLOT: usize = 8 << 20;
 const CLASSES: usize = (MAX_SLOT / MIN_SLOT).ilog2() as usize + 1;
 
