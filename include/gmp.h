@@ -267,7 +267,8 @@ int gmp_wait_init(void);
  * `n`: the new number; below 1 only asks; above 1024 counts as 1024.
  *
  * Returns the former number; a negative errno if the runtime is not up;
- * -EDEADLK from inside an unlockf, which may only ask. Waits for a moment
+ * -EDEADLK from inside an unlockf, which may only ask; -ENOMEM, and the number
+ * stays. Waits for a moment
  * until goroutines inside the runtime have let go, but never parks the
  * caller.
  */
@@ -276,6 +277,9 @@ int gmp_set_maxprocs(int n);
 /**
  * The number of CPUs that this process may use: affinity and cgroup quota.
  * Never blocks once the runtime is up.
+ *
+ * Returns it; a negative errno if the runtime is not up; -ENOMEM, if there is
+ * no memory to read the quota at the first call.
  */
 int gmp_num_cpu(void);
 

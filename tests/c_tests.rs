@@ -47,6 +47,9 @@ const SHARED: Plan = Plan { links: &[Link::Shared], ..MATRIX };
 /// For programs that take the place of functions of the C library.
 const PROGRAM: Plan = Plan { links: &[Link::Shared, Link::Static], ..MATRIX };
 
+/// For what tries each refusal of each call.
+const REFUSED: Plan = Plan { procs: &["2"], one_cpu: false, ..PROGRAM };
+
 /// For what does not depend on the processors.
 const EACH_LINK: Plan = Plan { procs: &[""], one_cpu: false, ..MATRIX };
 
@@ -121,6 +124,8 @@ subjects! {
     lockthread: MATRIX,
     errno: MATRIX,
     stacks: LONG,
+    starved: LONG,
+    enomem: REFUSED,
     hostthreads: MATRIX,
     exit_anytime: THOUSAND,
     badargs: MATRIX,
@@ -205,6 +210,43 @@ fn every_file_is_somebodys() {
             || path.is_dir(); // tests/start.rs and its like
         assert!(known, "no test runs c-tests/{name}");
     }
+}
+
+/// What `include/gmp.h` declares: every name before a parenthesis.
+fn public_functions() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let header = fs::read_to_string(root.join("include/gmp.h"));
+    let header = header.expect("no include/gmp.h");
+    let mut names = Vec::new();
+    // Declarations begin in the first column; comments and macros do not.
+    let begins = |c: char| c.is_ascii_lowercase();
+    for line in header.lines().filter(|line| line.starts_with(begins)) {
+        for (at, _) in line.match_indices("gmp_") {
+            let rest = &line[at..];
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
+            if rest[end..].starts_with('(') {
+                names.push(rest[..end].to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// A function that is new has to be called without memory, too.
+#[test]
+fn every_function_is_called_without_memory() {
+    let path = common::source_path("enomem.c");
+    let program = fs::read_to_string(path).expect("no enomem.c");
+    let (_, table) = program.split_once("OPS[] = {").expect("no OPS");
+    let (table, _) = table.split_once("};").expect("no end of OPS");
+    let quoted = table.split('"').skip(1).step_by(2);
+    let tried: Vec<_> = quoted.flat_map(str::split_whitespace).collect();
+    let functions = public_functions();
+    assert!(functions.len() > 130, "{} in gmp.h", functions.len());
+    let forgotten = functions.iter().filter(|f| !tried.contains(&&***f));
+    let forgotten: Vec<_> = forgotten.collect();
+    assert!(forgotten.is_empty(), "not in enomem.c: {forgotten:?}");
 }
 
 #[test]

@@ -56,6 +56,27 @@ const THREAD_LOCALS: [(&str, &str); 3] = [
     ("model/check.rs", "tests beside one another: the seed of each"),
 ];
 
+/// What ends the process where memory is out, as `base::alloc` says; and who
+/// may use it: word, file, reason.
+const INFALLIBLE: [&str; 12] = [
+    "Box::new(",
+    "Vec::with_capacity(",
+    "vec![",
+    "format!(",
+    ".to_owned()",
+    ".to_string()",
+    ".to_vec()",
+    ".collect()",
+    ".collect::<",
+    "CString::new(",
+    "fs::read",
+    "into_boxed_slice(",
+];
+const MAY_RUN_OUT: [(&str, &str); 2] = [
+    ("internals.rs", "measured by itself, in a program of ours"),
+    ("model/", "in tests under shuttle only"),
+];
+
 const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 60;
 const MAX_COMMENT_COLUMNS: usize = 80;
@@ -343,6 +364,24 @@ fn only_os_asks_the_operating_system() {
         }
     }
     report("C functions are called through os, by their full name:", &findings);
+}
+
+/// A host lives on without memory, and is told.
+#[test]
+fn whatever_allocates_can_fail() {
+    let mut findings = Vec::new();
+    for file in library() {
+        let may = MAY_RUN_OUT.iter().any(|(p, _)| file.path.starts_with(p));
+        if may || file.for_tests {
+            continue;
+        }
+        for what in INFALLIBLE {
+            for (at, _) in file.code.match_indices(what) {
+                findings.push(format!("{}: {what}", file.place(at)));
+            }
+        }
+    }
+    report("memory is asked for so that it may be refused:", &findings);
 }
 
 #[test]

@@ -76,6 +76,8 @@ pub enum Rank {
     Poll,
     /// The global run queue, idle Ps and idle Ms.
     Sched,
+    /// Goroutines that wait for a stack.
+    Starved,
     /// The table of keys.
     Keys,
     /// `allgs` and the global list of dead Gs.

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     base::{
+        alloc::{Text, try_box, try_list, try_push},
         lock::Rank,
         sync::{AtomicUsize, Ordering::*},
     },
@@ -39,7 +40,7 @@ use core::{
     ffi::{CStr, c_char, c_int, c_void},
     ptr,
 };
-use std::{boxed::Box, ffi::CString, vec::Vec};
+use std::{boxed::Box, vec::Vec};
 
 /// RFC 8305's Connection Attempt Delay.
 const ATTEMPT_DELAY: i64 = 250_000_000;
@@ -69,8 +70,8 @@ impl Drop for Found {
 struct Question {
     refs: AtomicUsize,
     done: WaitGroup,
-    node: Option<CString>,
-    service: Option<CString>,
+    node: Option<Text>,
+    service: Option<Text>,
     hints: Option<addrinfo>,
     /// The goroutine's until `done`, then the asker's.
     answer: UnsafeCell<Option<Result<Found>>>,
@@ -83,7 +84,7 @@ impl Question {
         // SAFETY: alive while the caller holds a reference.
         // AcqRel: all uses come before the free.
         if unsafe { &*this }.refs.fetch_sub(1, AcqRel) == 1 {
-            // SAFETY: from Box in resolve, and nobody has it any more.
+            // SAFETY: from a Box in resolve, and nobody has it any more.
             drop(unsafe { Box::from_raw(this.cast_mut()) });
         }
     }
@@ -101,11 +102,11 @@ pub(crate) fn resolve(
     cancel::check()?;
     let done = WaitGroup::new();
     waitgroup::add(&done, 1)?;
-    let question = Box::into_raw(Box::new(Question {
+    let question = try_box(Question {
         refs: AtomicUsize::new(2),
         done,
-        node: node.map(CStr::to_owned),
-        service: service.map(CStr::to_owned),
+        node: node.map(copied).transpose()?,
+        service: service.map(copied).transpose()?,
         hints: hints.map(|h| addrinfo {
             ai_addrlen: 0,
             ai_addr: ptr::null_mut(),
@@ -114,7 +115,8 @@ pub(crate) fn resolve(
             ..*h
         }),
         answer: UnsafeCell::new(None),
-    }));
+    });
+    let question = Box::into_raw(question.ok_or(Errno::ENOMEM)?);
     if let Err(e) = newproc1(&NewG::new(ask, question.cast())) {
         // SAFETY: nobody else has got it.
         drop(unsafe { Box::from_raw(question) });
@@ -131,13 +133,18 @@ pub(crate) fn resolve(
     answer
 }
 
+fn copied(text: &CStr) -> Result<Text> {
+    Text::copy(text.to_bytes()).ok_or(Errno::ENOMEM)
+}
+
 /// The goroutine that asks; sysmon sees to its P.
 unsafe extern "C" fn ask(question: *mut c_void) {
     let question = question.cast::<Question>();
     // SAFETY: resolve's second reference.
     let q = unsafe { &*question };
-    let text = |s: &Option<CString>| {
-        s.as_ref().map_or(ptr::null::<c_char>(), |s| s.as_ptr())
+    let text = |s: &Option<Text>| {
+        let s = s.as_ref().map(Text::as_c_str);
+        s.map_or(ptr::null::<c_char>(), CStr::as_ptr)
     };
     let hints = q.hints.as_ref().map_or(ptr::null(), ptr::from_ref);
     let mut list = ptr::null_mut();
@@ -157,12 +164,13 @@ unsafe extern "C" fn ask(question: *mut c_void) {
 enum Target {
     Unix(Address),
     /// Host, service, and which family.
-    Tcp(CString, CString, c_int),
+    Tcp(Text, Text, c_int),
 }
 
 /// Takes `network` and `address` apart.
 ///
-/// Errors: `EINVAL`, `ENAMETOOLONG`; `EPROTONOSUPPORT` for other networks.
+/// Errors: `EINVAL`, `ENAMETOOLONG`; `EPROTONOSUPPORT` for other networks;
+/// `ENOMEM`.
 fn target(network: &CStr, address: &CStr) -> Result<Target> {
     let family = match network.to_bytes() {
         b"unix" => return Ok(Target::Unix(Address::unix(address)?)),
@@ -183,7 +191,7 @@ fn target(network: &CStr, address: &CStr) -> Result<Target> {
     if port.is_empty() {
         return Err(Errno::EINVAL);
     }
-    let text = |s: &[u8]| CString::new(s).map_err(|_| Errno::EINVAL);
+    let text = |s: &[u8]| Text::copy(s).ok_or(Errno::ENOMEM);
     Ok(Target::Tcp(text(host)?, text(port)?, family))
 }
 
@@ -204,9 +212,9 @@ fn addresses(
             (true, false) => &[c"::1", c"127.0.0.1"],
         };
         let known = hosts.iter().filter_map(|h| Address::numeric(h, port));
-        let known: Vec<_> = known.collect();
+        let mut known = try_list(known).ok_or(Errno::ENOMEM)?;
         if !known.is_empty() {
-            let known: Vec<_> = known.into_iter().filter(fits).collect();
+            known.retain(fits);
             let none = Err(Errno(libc::EAFNOSUPPORT));
             return if known.is_empty() { none } else { Ok(known) };
         }
@@ -228,26 +236,29 @@ fn addresses(
     // SAFETY: null, or in the list.
     while let Some(info) = unsafe { at.as_ref() } {
         // SAFETY: its address, of this length.
-        all.push(unsafe { Address::copy(info.ai_addr, info.ai_addrlen) });
+        let next = unsafe { Address::copy(info.ai_addr, info.ai_addrlen) };
+        try_push(&mut all, next).ok_or(Errno::ENOMEM)?;
         at = info.ai_next;
     }
-    Ok(interlaced(all))
+    interlaced(&all).ok_or(Errno::ENOMEM)
 }
 
-/// The families in turn, the first one first (RFC 8305, 4).
-fn interlaced(all: Vec<Address>) -> Vec<Address> {
-    let Some(first) = all.first().map(Address::family) else { return all };
-    let (one, other): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|a| a.family() == first);
-    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+/// The families in turn, the first one first (RFC 8305, 4); None where memory
+/// is out.
+fn interlaced(all: &[Address]) -> Option<Vec<Address>> {
+    let first = all.first().map(Address::family);
+    let of_first = |a: &&Address| Some(a.family()) == first;
+    let mut one = all.iter().filter(of_first);
+    let mut other = all.iter().filter(|a| !of_first(a));
     let mut mixed = Vec::new();
     loop {
         let (a, b) = (one.next(), other.next());
         if a.is_none() && b.is_none() {
-            return mixed;
+            return Some(mixed);
         }
-        mixed.extend(a);
-        mixed.extend(b);
+        for next in a.into_iter().chain(b) {
+            try_push(&mut mixed, *next)?;
+        }
     }
 }
 
@@ -262,7 +273,8 @@ pub(crate) fn listen(network: &CStr, address: &CStr) -> Result<i32> {
         Target::Unix(address) => return net::listen(&address, false),
         Target::Tcp(host, service, family) => (host, service, family),
     };
-    let all = addresses(&host, &service, family, true, FOREVER)?;
+    let (host, service) = (host.as_c_str(), service.as_c_str());
+    let all = addresses(host, service, family, true, FOREVER)?;
     let both = family == libc::AF_UNSPEC && host.is_empty();
     let mut why = Errno(libc::ENOENT);
     for address in &all {
@@ -293,7 +305,8 @@ pub(crate) fn dial(
         Target::Unix(address) => return connected(&address, deadline),
         Target::Tcp(host, service, family) => (host, service, family),
     };
-    let all = addresses(&host, &service, family, false, deadline)?;
+    let (host, service) = (host.as_c_str(), service.as_c_str());
+    let all = addresses(host, service, family, false, deadline)?;
     match &all[..] {
         [] => Err(Errno(libc::ENOENT)),
         [only] => connected(only, deadline),
@@ -340,8 +353,8 @@ fn race(all: &[Address], deadline: i64) -> Result<i32> {
         ended: Sema::new(0),
         state: Lock::new(Rank::Group, standing),
     };
-    let attempts: Vec<_> =
-        all.iter().map(|address| Attempt { race: &race, address }).collect();
+    let attempts = all.iter().map(|address| Attempt { race: &race, address });
+    let attempts = try_list(attempts).ok_or(Errno::ENOMEM)?;
     let gr = group::make();
     // SAFETY: null, or just made.
     let group = unsafe { gr.as_ref() }.ok_or(Errno::ENOMEM)?;

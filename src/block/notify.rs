@@ -18,12 +18,13 @@
 use super::{chan::GmpChan, io};
 use crate::{
     base::{
+        alloc::try_box,
         lock::Rank,
         sync::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
     },
     netpoll,
     os::{
-        Errno, Result,
+        self, Errno, Result,
         clock::nanotime,
         epoll,
         signal::{SigAction, handler_action, sigaction_get, sigaction_set},
@@ -117,12 +118,18 @@ fn start() -> Result<()> {
     let bell = epoll::bell()?;
     // Release: pairs with the handler.
     BELL.store(bell, Release);
-    newproc_system(relay, ptr::null_mut(), c"signals").map(drop)
+    let relay = newproc_system(relay, ptr::null_mut(), c"signals");
+    if relay.is_err() {
+        // No handler is installed yet, so nobody rings it.
+        BELL.store(-1, Relaxed);
+        let _closed = os::fd::close(bell);
+    }
+    relay.map(drop)
 }
 
 /// Under the lock.
 fn install(signo: c_int) -> Result<()> {
-    let old = Box::new(sigaction_get(signo)?);
+    let old = try_box(sigaction_get(signo)?).ok_or(Errno::ENOMEM)?;
     // Kept for good: a handler that has just begun may look at it.
     OLD[signo as usize].store(Box::into_raw(old), Release);
     // SAFETY: the handler is safe to run anywhere, at any time.

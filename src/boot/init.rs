@@ -175,7 +175,10 @@ extern "C" fn schedinit() {
 #[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
 extern "C" fn procresize(maxprocs: Option<usize>) {
     stage(c"procresize");
-    let procs = maxprocs.unwrap_or_else(procs::num_cpu);
+    let procs = maxprocs.unwrap_or_else(|| {
+        // Without memory to read the quota.
+        procs::num_cpu().unwrap_or_else(|_| NCPUALLOWED.load(Relaxed))
+    });
     procs::procresize(procs.min(MAXPROCS));
 }
 

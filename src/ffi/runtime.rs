@@ -36,7 +36,8 @@ pub extern "C" fn gmp_wait_init() -> c_int {
 /// `n`: the new number; below 1 only asks; above 1024 counts as 1024.
 ///
 /// Returns the former number; a negative errno if the runtime is not up;
-/// -EDEADLK from inside an unlockf, which may only ask. Waits for a moment
+/// -EDEADLK from inside an unlockf, which may only ask; -ENOMEM, and the number
+/// stays. Waits for a moment
 /// until goroutines inside the runtime have let go, but never parks the
 /// caller.
 #[unsafe(no_mangle)]
@@ -49,10 +50,13 @@ pub extern "C" fn gmp_set_maxprocs(n: c_int) -> c_int {
 
 /// The number of CPUs that this process may use: affinity and cgroup quota.
 /// Never blocks once the runtime is up.
+///
+/// Returns it; a negative errno if the runtime is not up; -ENOMEM, if there is
+/// no memory to read the quota at the first call.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_num_cpu() -> c_int {
-    match boot::gate() {
-        Ok(()) => procs::num_cpu() as c_int,
+    match boot::gate().and_then(|()| procs::num_cpu()) {
+        Ok(n) => n as c_int,
         Err(e) => e.neg(),
     }
 }

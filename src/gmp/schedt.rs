@@ -261,7 +261,7 @@ pub(crate) fn nallp() -> usize {
     NALLP.load(Acquire)
 }
 
-/// Adds a P; the world is stopped.
+/// Adds a P, which is Stopped; one caller at a time.
 pub(crate) fn allp_push(pp: &'static P) {
     let n = NALLP.load(Relaxed);
     ALLP[n].store(ptr::from_ref(pp).cast_mut(), Release);

@@ -1,7 +1,10 @@
 //! Files on disks, bytes moved inside the kernel, children.
 
 use super::errno::{Errno, KeepErrno, Result};
+use crate::base::alloc::Text;
 use core::ffi::{CStr, c_int, c_uint, c_void};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 fn count(n: isize) -> Result<usize> {
     usize::try_from(n).map_err(|_| Errno::last())
@@ -12,6 +15,36 @@ pub(crate) fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<i32> {
     let _keep = KeepErrno::new();
     // SAFETY: a string and numbers.
     Errno::check(unsafe { libc::open(path.as_ptr(), flags, mode) })
+}
+
+/// All that is in a file whose length nobody knows, as in /proc.
+///
+/// `ENOMEM`; what open(2) and read(2) say.
+pub(crate) fn read_all(path: &Path) -> Result<Vec<u8>> {
+    const STEP: usize = 4096;
+    let _keep = KeepErrno::new();
+    let path = Text::copy(path.as_os_str().as_bytes()).ok_or(Errno::ENOMEM)?;
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    let fd = open(path.as_c_str(), flags, 0)?;
+    let mut text = Vec::new();
+    let result = loop {
+        let len = text.len();
+        if text.try_reserve(STEP).is_err() {
+            break Err(Errno::ENOMEM);
+        }
+        text.resize(len + STEP, 0);
+        let room = text[len..].as_mut_ptr().cast();
+        // SAFETY: STEP bytes of ours.
+        let n = count(unsafe { libc::read(fd, room, STEP) });
+        text.truncate(len + n.unwrap_or(0));
+        match n {
+            Ok(0) => break Ok(text),
+            Ok(_) | Err(Errno(libc::EINTR)) => {}
+            Err(e) => break Err(e),
+        }
+    };
+    let _closed = super::fd::close(fd);
+    result
 }
 
 /// fsync(2).

@@ -34,6 +34,7 @@ pub(crate) fn checkdead(sched: &mut SchedLocked) {
     }
     let waiting = SCHED.nhostwait.load(SeqCst);
     let work = !sched.runq.is_empty()
+        || super::starved::any()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
         || crate::netpoll::waited_for()
         || super::timing::next_timer() != super::park::FOREVER;

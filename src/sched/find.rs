@@ -13,6 +13,7 @@ use super::{
     park::{TICK, ready_all},
     procs::{acquirep, gcstopm, releasep, wakep},
     schedule::runqget,
+    starved,
     threads::stopm,
     timing::{self, keep_time, look_net, look_net_late, run_timers},
 };
@@ -59,6 +60,9 @@ pub(crate) fn findrunnable(
 /// The timers, now and then descriptors and the global queue, and this P's own.
 fn look_local(pp: OwnedP) -> Option<&'static G> {
     run_timers(pp.get());
+    if starved::any() {
+        starved::leave_stacks(pp.get());
+    }
     // Relaxed: only we write it.
     if pp.schedtick.load(Relaxed).is_multiple_of(TICK) {
         ready_all(look_net_late());

@@ -18,7 +18,7 @@ use super::{
     lockthread,
     newproc::{bind_stack, count, drop_name, gfput, move_in},
     park::TICK,
-    schedule, threads,
+    schedule, starved, threads,
 };
 use crate::{
     arch,
@@ -67,7 +67,7 @@ fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
         if detached && plain(gp) && inherits(gp, next) {
             relay(gp, mp, pp, next);
         }
-        if bind_stack(pp, next).is_err() {
+        if bind_stack(Some(pp), next).is_err() {
             mp.nextg.set(next);
             to_g0(gp, mp, arg);
         }
@@ -177,7 +177,11 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     let mp = this_m();
     let pp = owned_p(mp);
     if let Some(stack) = gp.take_stack() {
-        stack::stackfree(pp.map(|p| &p.get().stacks), stack);
+        if starved::any() {
+            starved::give(stack);
+        } else {
+            stack::stackfree(pp.map(|p| &p.get().stacks), stack);
+        }
     }
     drop_name(gp);
     forget_cxa(gp, mp);

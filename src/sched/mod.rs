@@ -30,6 +30,7 @@
 //! | `enter` | inside and outside, the P that a call still has |
 //! | `context` | what a switch keeps: errno, C++ exception state |
 //! | `newproc`, `goexit` | G made and started; ended |
+//! | `starved` | those for whose stack there is no memory |
 //! | `park` | gopark, ready, yield; deadlines |
 //! | `schedule` | g0's loop: schedule, execute |
 //! | `find` | findrunnable and its five looks |
@@ -68,6 +69,7 @@ pub(crate) mod park;
 pub(crate) mod procs;
 pub(crate) mod retake;
 pub(crate) mod schedule;
+mod starved;
 pub(crate) mod sysmon;
 pub(crate) mod threads;
 pub(crate) mod timing;

@@ -1,7 +1,8 @@
 //! Goroutines made and given their first frame.
 //!
 //! A goroutine costs a descriptor until it first runs: its stack is bound by
-//! `execute` ([`bind_stack`]), its arguments wait in the descriptor.
+//! `execute` ([`bind_stack`]), its arguments wait in the descriptor. Only a
+//! stack with a mapping of its own comes at once.
 
 use super::{
     enter::{Inside, leave, owned_p},
@@ -107,6 +108,7 @@ fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
     let pp = creator.and_then(|g| owned_p(g.mp()));
     let gp = gfget(pp).ok_or(Errno::ENOMEM)?;
     if let Err(e) = fill(gp, spec) {
+        gp.flags.set(0);
         gfput(pp, gp);
         return Err(e);
     }
@@ -176,6 +178,15 @@ fn fill(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     if let Some(args) = spec.args
         && let Err(e) = keep_args(gp, args)
     {
+        drop_name(gp);
+        return Err(e);
+    }
+    // What is mapped for this goroutine alone is mapped now, where its caller
+    // can be told that there is no memory for it.
+    if spec.stack_size > stack::POOLED_MOST
+        && let Err(e) = bind_stack(None, gp)
+    {
+        take_args(gp, None);
         drop_name(gp);
         return Err(e);
     }
@@ -322,10 +333,10 @@ pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
 ///
 /// Errors: `ENOMEM`.
 #[inline]
-pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
+pub(crate) fn bind_stack(pp: Option<OwnedP>, gp: &'static G) -> Result<()> {
     let sized = gp.has(gflag::SIZED);
     let size = if sized { gp.stack_size.get() as usize } else { 0 };
-    let stack = stack::stackalloc(Some(&pp.get().stacks), size)?;
+    let stack = stack::stackalloc(pp.map(|pp| &pp.get().stacks), size)?;
     let sp = move_in(gp, stack);
     // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
     // enough for its arguments and a frame (check_sizes).

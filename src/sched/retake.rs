@@ -28,13 +28,14 @@ use super::{
     threads::warn_no_thread,
 };
 use crate::{
+    base::alloc::try_push,
     gmp::{
         DEBUG, G, M, MAXPROCS, MAXTHREADS, P, SCHED, allp, gomaxprocs,
         m_of_word, owner::POwner,
     },
     os::{Errno, clock::thread_cputime, task::TaskStat},
 };
-use core::{mem, sync::atomic::Ordering::*};
+use core::{cell::UnsafeCell, mem, sync::atomic::Ordering::*};
 
 /// The slice that a busy goroutine has once too many run without a P.
 const SLICE: i64 = 10_000_000;
@@ -44,7 +45,6 @@ const FAST: u32 = 100;
 const RECOUNT: i64 = 10_000_000;
 
 /// What sysmon saw of a P at the last look.
-#[derive(Default)]
 struct Seen {
     /// 0: nothing
     m: u64,
@@ -58,6 +58,15 @@ struct Seen {
     task: Option<(i32, TaskStat)>,
 }
 
+/// What it saw of all Ps. Here, so that no look needs memory.
+struct SeenAll(UnsafeCell<[Seen; MAXPROCS]>);
+
+// SAFETY: touched by sysmon's thread only.
+unsafe impl Sync for SeenAll {}
+
+static SEEN: SeenAll =
+    SeenAll(UnsafeCell::new([const { Seen::nothing() }; MAXPROCS]));
+
 /// A busy thread without a P.
 struct Detached {
     m: u64,
@@ -65,8 +74,8 @@ struct Detached {
 }
 
 /// sysmon's memory.
-pub(crate) struct Watch {
-    seen: Vec<Seen>,
+pub(crate) struct Watch<'a> {
+    seen: &'a mut [Seen; MAXPROCS],
     detached: Vec<Detached>,
     recounted: i64,
 }
@@ -89,16 +98,18 @@ enum Verdict {
     Busy,
 }
 
-impl Watch {
+impl Watch<'_> {
+    /// On sysmon's thread, of which there is one.
     pub(crate) fn new() -> Self {
-        Self { seen: Vec::new(), detached: Vec::new(), recounted: 0 }
+        // SAFETY: nobody else is given it, as the caller knows.
+        let seen = unsafe { &mut *SEEN.0.get() };
+        Self { seen, detached: Vec::new(), recounted: 0 }
     }
 
     /// One look at all Ps. `trusted`: it came in time, so it may judge who is
     /// blocked.
     pub(crate) fn look(&mut self, now: i64, trusted: bool) -> Found {
         let n = gomaxprocs().min(MAXPROCS);
-        self.seen.resize_with(n.max(self.seen.len()), Seen::default);
         self.recount(now);
         let mut found = Found::default();
         for id in 0..n {
@@ -128,7 +139,7 @@ impl Watch {
             pp.waking.forget();
         }
         if seen.m != m || seen.tick != tick {
-            *seen = Seen { task: seen.task.take(), ..Seen::default() };
+            *seen = Seen { task: seen.task.take(), ..Seen::nothing() };
             (seen.m, seen.tick, seen.since) = (m, tick, now);
         }
         if pp.timers.next_when() <= now {
@@ -187,7 +198,8 @@ impl Watch {
         self.seen[pp.id as usize].m = 0;
         if let Some(cpu) = busy {
             self.detached.retain(|d| d.m != m);
-            self.detached.push(Detached { m, cpu });
+            // Without memory it does not count: slices stay short for longer.
+            let _uncounted = try_push(&mut self.detached, Detached { m, cpu });
         }
         handoffp(pp);
     }
@@ -225,6 +237,18 @@ impl Watch {
 }
 
 impl Seen {
+    const fn nothing() -> Self {
+        Self {
+            m: 0,
+            tick: 0,
+            since: 0,
+            cpu: None,
+            deep: false,
+            asked: false,
+            task: None,
+        }
+    }
+
     /// Blocked or busy, from two readings of the thread's CPU clock.
     fn judge(&mut self, mp: &M) -> Verdict {
         let Some(cpu) = cputime(mp) else { return Verdict::Unknown };

@@ -5,21 +5,17 @@ use super::{
     find, host, lockthread,
     newproc::bind_stack,
     park::{self, TICK},
-    procs, threads,
+    procs, starved, threads,
 };
 use crate::{
     arch,
-    base::throw::{fatal, throw},
+    base::throw::throw,
     gmp::{
         G, GStatus, HookResult, M, MKind, OwnedP, SCHED, casgstatus, gflag,
         gomaxprocs,
     },
-    os::clock::usleep,
 };
-use core::{
-    ptr,
-    sync::atomic::{AtomicU32, Ordering::*},
-};
+use core::{ptr, sync::atomic::Ordering::*};
 
 /// What `mcall` runs on g0: the hook of the goroutine that was left, then the
 /// loop.
@@ -76,32 +72,16 @@ pub(crate) fn come_on(mp: &'static M, pp: OwnedP, gp: &'static G) {
     mp.curg.store(ptr::from_ref(gp).cast_mut(), Release);
 }
 
-/// How many goroutines in a row found no memory for their stack.
-static NO_STACK: AtomicU32 = AtomicU32::new(0);
-
-/// Runs `gp`, which is runnable and ours, on this M; from g0.
-pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) -> ! {
-    if !gp.has(gflag::STARTED) {
-        if bind_stack(pp, gp).is_err() {
-            no_stack(gp);
-            schedule()
-        }
-        NO_STACK.store(0, Relaxed);
+/// Runs `gp`, which is runnable and ours, on this M; from g0. Returns if there
+/// is no memory for its stack: it is queued where it waits for that.
+pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
+    if !gp.has(gflag::STARTED) && bind_stack(Some(pp), gp).is_err() {
+        starved::wait_for_stack(gp);
+        return;
     }
     come_on(mp, pp, gp);
     // SAFETY: gp is Running, ours, and suspended at sched_sp.
     unsafe { arch::gogo(gp.sched_sp.get(), gp) }
-}
-
-/// There is no memory for a stack now: others may end and leave theirs.
-#[cold]
-fn no_stack(gp: &'static G) {
-    const TRIES: u32 = 1000;
-    if NO_STACK.fetch_add(1, Relaxed) > TRIES {
-        fatal("out of memory: cannot map a goroutine's stack");
-    }
-    SCHED.lock().globrunqput(gp);
-    usleep(1000);
 }
 
 /// One round of the scheduler: finds a runnable goroutine and runs it.
@@ -114,10 +94,12 @@ pub(crate) extern "C" fn schedule() -> ! {
         if mp.kind.get() == MKind::Host && mp.lockedg.get().is_null() {
             let (pp, gp) = host::come_or_leave(mp);
             execute(mp, pp, gp);
+            continue;
         }
         if !mp.lockedg.get().is_null() {
             let (pp, gp) = lockthread::stoplockedm(mp);
             execute(mp, pp, gp);
+            continue;
         }
         let Some(pp) = owned_p(mp) else {
             procs::without_p(mp);

@@ -9,7 +9,8 @@
 //! |---|---|---|
 //! | AWAKE | no | |
 //! | NAP | a look's distance | `ask` |
-//! | DEEP | until something runs | `ask`, `pidleget`, an orphan's timer |
+//! | DEEP | until something runs | `ask`, `pidleget`, an orphan's timer, want |
+//! | | | of memory for a stack |
 //!
 //! Invariant: who changes `sysmonwait` to AWAKE wakes the note, once; sysmon
 //! itself may do so when its sleep ends, and then no wake-up comes.
@@ -19,6 +20,7 @@ use super::{
     park::{FOREVER, ready_all, ready_permit},
     procs::wakep,
     retake::Watch,
+    starved,
     threads::{newm, start_template},
     timing::{look_net, next_timer},
 };
@@ -92,6 +94,7 @@ fn sysmon() {
         poll_for_the_busy(now);
         settle_doubts(now, &mut settled);
         wake_for_work(now);
+        starved::again();
         scavenge();
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
         nap = if found.stuck {
@@ -137,6 +140,9 @@ fn deep_until(now: i64) -> i64 {
     let mut until = FOREVER;
     if SCHED.lastpoll.load(SeqCst) != 0 {
         until = next_timer();
+    }
+    if starved::any() {
+        until = until.min(now + starved::AGAIN);
     }
     // Relaxed: set at boot.
     let period = DEBUG.schedtrace.load(Relaxed);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     arch,
-    base::{print::SigWriter, throw::fatal},
+    base::{alloc::try_box, print::SigWriter, throw::fatal},
     gmp::{
         G, M, MAXMCOUNT, MAXTHREADS, MKind, P, SCHED, SchedLocked, allm_push,
         galloc, runtime_m0,
@@ -160,8 +160,9 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
         return Some(mp);
     }
     drop(spare);
+    let mp = try_box(M::new(kind))?;
     let g0 = galloc()?;
-    let mp: &'static M = Box::leak(Box::new(M::new(kind)));
+    let mp: &'static M = Box::leak(mp);
     mp.g0.set(g0);
     g0.m.set(mp);
     g0.set_flag(crate::gmp::gflag::SYSTEM);

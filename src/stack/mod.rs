@@ -59,6 +59,12 @@ const MIN_SLOT: usize = 2 * GUARD;
 const MAX_SLOT: usize = 8 << 20;
 const CLASSES: usize = (MAX_SLOT / MIN_SLOT).ilog2() as usize + 1;
 
+/// Kinds of stacks, as [`kind`] numbers them.
+pub(crate) const KINDS: usize = CLASSES + 1;
+
+/// Usable bytes of the largest stack that is in a class.
+pub(crate) const POOLED_MOST: usize = MAX_SLOT - GUARD;
+
 /// What a stack has by default: the usable part of a slot of 256 KiB.
 const DEFAULT_SIZE: usize = (256 << 10) - GUARD;
 
@@ -166,6 +172,21 @@ fn stackalloc_slow(cache: Option<&StackCache>, size: usize) -> Result<Stack> {
         (Shape::Slot(class), _) => STACKS.take_one(class),
         (Shape::Own(len), _) => STACKS.map_own(len),
     }
+}
+
+/// A number for each class of stacks that [`stackalloc`] gives for `size`,
+/// and one for those in none.
+pub(crate) fn kind(size: usize) -> usize {
+    match Shape::of(if size == 0 { default_size() } else { size }) {
+        Ok(Shape::Slot(class)) => usize::from(class),
+        _ => CLASSES,
+    }
+}
+
+/// After `ENOMEM` from [`stackalloc`], which the same class then gives at once
+/// unless a stack is freed: there may be memory again.
+pub(crate) fn try_again() {
+    STACKS.try_again();
 }
 
 /// Takes a stack back that nobody runs on or points into any more. `cache` is
