@@ -18,6 +18,13 @@
  * - Any thread may call anything. On a thread that the runtime did not create,
  *   a blocking call blocks that thread only.
  * - The first call waits until the runtime is up, at most ten seconds.
+ * - Want of memory never ends the process: -ENOMEM, or NULL from what makes
+ *   something. The first call of a host's thread that waits, or that sets a
+ *   value of a key, makes a record of the thread, and so may return -ENOMEM
+ *   where its description does not say so; the next one tries again. A thread
+ *   that cannot have that calls gmp_sleep(1) before.
+ * - A goroutine whose stack finds no memory when it first runs waits until
+ *   another one leaves its own, or there is memory again.
  *
  * Beside GNU MP, whose header bears the same name, include it as
  * <gmprt/gmp.h> (pkg-config gmprt-beside).
@@ -298,8 +305,8 @@ int64_t gmp_num_goroutines(void);
  * `argc`, `argv`: handed to `main`.
  *
  * Returns main's result; a negative errno where it could not be started
- * (-EINVAL for a null `main`). Blocks the calling thread, or parks the
- * calling goroutine.
+ * (-EINVAL for a null `main`; -ENOMEM). Blocks the calling thread, or parks
+ * the calling goroutine.
  *
  * Required:
  * `main` may be called with `argc` and `argv`.
@@ -1564,8 +1571,8 @@ int gmp_close(int fd);
  *
  * Returns the descriptor; -EINVAL for null, or an address without a port;
  * -EPROTONOSUPPORT for another network; -ENOENT for no such host or service;
- * a negative errno of bind(2) or listen(2); -ECANCELED. Parks the goroutine
- * while a name is looked up; blocks a host thread.
+ * a negative errno of bind(2) or listen(2); -ENOMEM; -ECANCELED. Parks the
+ * goroutine while a name is looked up; blocks a host thread.
  *
  * Required:
  * `network`, `address`: null, or C strings.
@@ -1581,7 +1588,8 @@ int gmp_listen(const char *network, const char *address);
  *
  * Returns the descriptor; -EINVAL, -EPROTONOSUPPORT, -ENOENT as gmp_listen;
  * -EAGAIN if the name servers do not answer; what connect(2) said of the last
- * address, such as -ECONNREFUSED; -ECANCELED; -EDEADLK from inside an unlockf.
+ * address, such as -ECONNREFUSED; -ENOMEM; -ECANCELED; -EDEADLK from inside an
+ * unlockf.
  * Parks the goroutine; blocks a host thread.
  *
  * Required:

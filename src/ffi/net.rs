@@ -33,8 +33,8 @@ fn descriptor(f: impl FnOnce() -> Result<c_int>) -> c_int {
 ///
 /// Returns the descriptor; -EINVAL for null, or an address without a port;
 /// -EPROTONOSUPPORT for another network; -ENOENT for no such host or service;
-/// a negative errno of bind(2) or listen(2); -ECANCELED. Parks the goroutine
-/// while a name is looked up; blocks a host thread.
+/// a negative errno of bind(2) or listen(2); -ENOMEM; -ECANCELED. Parks the
+/// goroutine while a name is looked up; blocks a host thread.
 ///
 /// # Safety
 /// `network`, `address`: null, or C strings.
@@ -60,7 +60,8 @@ pub unsafe extern "C" fn gmp_listen(
 ///
 /// Returns the descriptor; -EINVAL, -EPROTONOSUPPORT, -ENOENT as gmp_listen;
 /// -EAGAIN if the name servers do not answer; what connect(2) said of the last
-/// address, such as -ECONNREFUSED; -ECANCELED; -EDEADLK from inside an unlockf.
+/// address, such as -ECONNREFUSED; -ENOMEM; -ECANCELED; -EDEADLK from inside an
+/// unlockf.
 /// Parks the goroutine; blocks a host thread.
 ///
 /// # Safety

@@ -18,6 +18,13 @@
  * - Any thread may call anything. On a thread that the runtime did not create,
  *   a blocking call blocks that thread only.
  * - The first call waits until the runtime is up, at most ten seconds.
+ * - Want of memory never ends the process: -ENOMEM, or NULL from what makes
+ *   something. The first call of a host's thread that waits, or that sets a
+ *   value of a key, makes a record of the thread, and so may return -ENOMEM
+ *   where its description does not say so; the next one tries again. A thread
+ *   that cannot have that calls gmp_sleep(1) before.
+ * - A goroutine whose stack finds no memory when it first runs waits until
+ *   another one leaves its own, or there is memory again.
  *
  * Beside GNU MP, whose header bears the same name, include it as
  * <gmprt/gmp.h> (pkg-config gmprt-beside).

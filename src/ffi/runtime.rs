@@ -79,8 +79,8 @@ pub extern "C" fn gmp_num_goroutines() -> i64 {
 /// `argc`, `argv`: handed to `main`.
 ///
 /// Returns main's result; a negative errno where it could not be started
-/// (-EINVAL for a null `main`). Blocks the calling thread, or parks the
-/// calling goroutine.
+/// (-EINVAL for a null `main`; -ENOMEM). Blocks the calling thread, or parks
+/// the calling goroutine.
 ///
 /// # Safety
 /// `main` may be called with `argc` and `argv`.

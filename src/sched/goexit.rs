@@ -67,7 +67,7 @@ fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
         if detached && plain(gp) && inherits(gp, next) {
             relay(gp, mp, pp, next);
         }
-        if bind_stack(Some(pp), next).is_err() {
+        if bind_stack(pp, next).is_err() {
             mp.nextg.set(next);
             to_g0(gp, mp, arg);
         }

@@ -195,7 +195,7 @@ fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
     }
     let gp = schedule::runqget(pp)?;
     let fit = gp.lockedm.get().is_null()
-        && (gp.has(gflag::STARTED) || bind_stack(Some(pp), gp).is_ok());
+        && (gp.has(gflag::STARTED) || bind_stack(pp, gp).is_ok());
     if !fit {
         // Found, but for g0 to run.
         mp.nextg.set(gp);

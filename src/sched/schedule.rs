@@ -75,7 +75,7 @@ pub(crate) fn come_on(mp: &'static M, pp: OwnedP, gp: &'static G) {
 /// Runs `gp`, which is runnable and ours, on this M; from g0. Returns if there
 /// is no memory for its stack: it is queued where it waits for that.
 pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
-    if !gp.has(gflag::STARTED) && bind_stack(Some(pp), gp).is_err() {
+    if !gp.has(gflag::STARTED) && bind_stack(pp, gp).is_err() {
         starved::wait_for_stack(gp);
         return;
     }

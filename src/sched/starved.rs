@@ -20,7 +20,7 @@
 //!    stack puts it there, under that lock, and then looks at the count. One
 //!    of them finds the other. A stack in a P's cache waits for sysmon.
 
-use super::{newproc::bind_stack, procs};
+use super::{newproc::bind_stack_now, procs};
 use crate::{
     base::{lock::Rank, print::SigWriter},
     gmp::{G, GList, SCHED, allp, gflag, gomaxprocs},
@@ -74,7 +74,7 @@ pub(super) fn wait_for_stack(gp: &'static G) {
 /// Takes a stack that nobody uses any more, for those who wait for one.
 #[cold]
 pub(super) fn give(stack: Stack) {
-    stack::stackfree(None, stack);
+    stack::stackfree_slow(stack);
     serve();
 }
 
@@ -82,7 +82,7 @@ pub(super) fn give(stack: Stack) {
 fn serve() {
     for kind in 0..stack::KINDS {
         while let Some(gp) = take(kind) {
-            if bind_stack(None, gp).is_err() {
+            if bind_stack_now(gp).is_err() {
                 let mut lists = LISTS.lock();
                 lists[kind].push_front(gp);
                 COUNT.fetch_add(1, Relaxed);

@@ -191,11 +191,20 @@ pub(crate) fn try_again() {
 
 /// Takes a stack back that nobody runs on or points into any more. `cache` is
 /// as for [`stackalloc`].
+#[inline(always)]
 pub(crate) fn stackfree(cache: Option<&StackCache>, s: Stack) {
     match cache {
-        _ if s.class == OWN => STACKS.unmap_own(s),
-        Some(cache) if cache.put(&STACKS, s) => {}
-        _ => STACKS.put(s.class, &[s.base()]),
+        Some(cache) if s.class != OWN && cache.put(&STACKS, s) => {}
+        _ => stackfree_slow(s),
+    }
+}
+
+/// Past the caches.
+#[cold]
+pub(crate) fn stackfree_slow(s: Stack) {
+    match s.class {
+        OWN => STACKS.unmap_own(s),
+        class => STACKS.put(class, &[s.base()]),
     }
 }
 

@@ -6,10 +6,7 @@
 //! touched at all. An entry is one number, so that comparing two is one step,
 //! without a branch to guess.
 
-use super::{
-    Call, NOWHERE, SPILLED, STOPPED, Timer,
-    spill::{Node, Spill},
-};
+use super::{Call, NOWHERE, SPILLED, STOPPED, Timer, spill::Spill};
 use crate::base::sync::Ordering;
 use core::ptr;
 
@@ -104,8 +101,13 @@ impl Heap {
 
     /// The earliest time, `i64::MAX` if there is none.
     pub(super) fn first(&self) -> i64 {
-        let spilled = self.spill.first().map(|(_, n)| n.key.get().when());
         let first = self.entries.first().map_or(i64::MAX, |e| e.when());
+        if self.spill.len() == 0 { first } else { self.first_of_all(first) }
+    }
+
+    #[cold]
+    fn first_of_all(&self, first: i64) -> i64 {
+        let spilled = self.spill.first().map(|(_, n)| n.key.get().when());
         spilled.map_or(first, |when| when.min(first))
     }
 
@@ -121,9 +123,9 @@ impl Heap {
         }
     }
 
-    /// Where the entry of `t` is.
-    fn place_of(&self, t: &Timer) -> usize {
-        self.places[t.slot() as usize] as usize
+    /// Where the entry of `t` is; None if it is spilled.
+    fn place_of(&self, t: &Timer) -> Option<usize> {
+        self.places.get(t.slot() as usize).map(|pos| *pos as usize)
     }
 
     /// Adds a timer whose entry comes up at `when`, and whose own time may be
@@ -165,9 +167,8 @@ impl Heap {
 
     /// Takes a spilled timer out; what to call for it.
     #[cold]
-    fn unspill(&mut self, t: *const Timer, own: i64) -> Call {
-        self.spill.remove(t);
-        self.stopped -= usize::from(own == STOPPED);
+    fn unspill(&mut self, t: *const Timer) -> Call {
+        self.stopped -= usize::from(self.spill.remove(t) == STOPPED);
         // SAFETY: pending until now, invariant 2.
         let t = unsafe { &*t };
         t.set_slot(NOWHERE);
@@ -244,19 +245,16 @@ impl Heap {
         let (key, own) = (node.key.get(), node.when.get());
         let due = own == STOPPED || key.when() <= now;
         let first = self.entries.first().is_none_or(|e| key < *e);
-        (due && first).then(|| self.unspill(t, own))
+        (due && first).then(|| self.unspill(t))
     }
 
     /// `t` is now due at `when`, with `seq`. True if it is the first one for
     /// that reason.
     pub(super) fn set(&mut self, t: &Timer, when: i64, seq: u64) -> bool {
-        if t.slot() == SPILLED {
-            let own = self.own_time(t);
-            let call = self.unspill(t, own);
-            let call = Call { seq, ..call };
+        let Some(pos) = self.place_of(t) else {
+            let call = Call { seq, ..self.unspill(t) };
             return self.spill(when, Pending { call, timer: t, when });
-        }
-        let pos = self.place_of(t);
+        };
         let entry = self.entries[pos];
         let pending = &mut self.pending[entry.slot() as usize];
         self.stopped -= usize::from(pending.when == STOPPED);
@@ -269,21 +267,13 @@ impl Heap {
         self.sift_up(pos, sooner) == 0
     }
 
-    /// The own time of a spilled timer.
-    fn own_time(&self, t: &Timer) -> i64 {
-        let node = t.node.get().cast::<Node>();
-        // SAFETY: initialised while it is spilled; under the lock.
-        unsafe { &*node }.when.get()
-    }
-
     /// `t` is not due any more, but stays for now; or it is out, and then its
     /// call is the caller's.
     pub(super) fn stop(&mut self, t: &Timer) -> Option<Call> {
-        if t.slot() == SPILLED {
-            let own = self.own_time(t);
-            return Some(self.unspill(t, own));
-        }
-        let own = &mut self.pending[t.slot() as usize].when;
+        let Some(pending) = self.pending.get_mut(t.slot() as usize) else {
+            return Some(self.unspill(t));
+        };
+        let own = &mut pending.when;
         self.stopped += usize::from(*own != STOPPED);
         *own = STOPPED;
         None
@@ -327,12 +317,12 @@ impl Heap {
 
     /// Takes `t` out.
     pub(super) fn remove(&mut self, t: &Timer) {
-        if t.slot() == SPILLED {
-            let own = self.own_time(t);
-            self.unspill(t, own);
-            return;
+        match self.place_of(t) {
+            Some(pos) => self.remove_at(pos),
+            None => {
+                self.unspill(t);
+            }
         }
-        self.remove_at(self.place_of(t));
     }
 
     fn remove_at(&mut self, pos: usize) {
@@ -360,7 +350,7 @@ impl Heap {
         }
         while let Some((timer, node)) = self.spill.first() {
             let (key, when) = (node.key.get(), node.when.get());
-            let call = self.unspill(timer, when);
+            let call = self.unspill(timer);
             each(key.when(), Pending { call, timer, when });
         }
         let (added, full) = (self.added, self.full);

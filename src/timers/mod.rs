@@ -256,13 +256,10 @@ impl Timers {
             // SAFETY: null or from `name`, which is given heaps that stay.
             let at = unsafe { at.as_ref() }?;
             let heap = at.heap.lock();
-            if heap.has(t) {
-                return Some(f(at, heap));
-            }
-            // It has run, or moved before we had the lock, which orders this
-            // load: invariant 1.
+            // Relaxed: the lock orders it. Where it has moved before, its slot
+            // says nothing about this heap.
             if t.heap.load(Ordering::Relaxed) == at.name() {
-                return None;
+                return heap.has(t).then(|| f(at, heap));
             }
         }
     }

@@ -76,14 +76,14 @@ impl Spill {
         self.root = meld(self.root, t);
     }
 
-    /// Takes `t` out.
-    pub(super) fn remove(&mut self, t: *const Timer) {
+    /// Takes `t` out; gives its own time back.
+    pub(super) fn remove(&mut self, t: *const Timer) -> i64 {
         self.len -= 1;
-        let Node { child, next, prev, .. } = node(t);
+        let Node { when, child, next, prev, .. } = node(t);
         let below = merged(child.get());
         if ptr::eq(self.root, t) {
             self.root = below;
-            return;
+            return when.get();
         }
         let before = node(prev.get());
         if ptr::eq(before.child.get(), t) {
@@ -95,6 +95,7 @@ impl Spill {
             node(next.get()).prev.set(prev.get());
         }
         self.root = meld(self.root, below);
+        when.get()
     }
 
     /// Whether no node comes up after a child of its, and the links agree.
