@@ -12,8 +12,10 @@ CFLAGS   ?= -O2 -g
 CXXFLAGS ?= -O2 -g
 
 # What `make run` counts the words of: the licences of all Debian packages,
-# but for the few that are lists of files. And how long `make stress` goes on.
-DIR            ?= $$(find /usr/share/doc -name copyright -size -400k)
+# but for the few that are lists of files; and where there are none, what this
+# is made of. And how long `make stress` goes on.
+DIR            ?= $$(find /usr/share/doc -name copyright -readable -size -400k \
+    2>/dev/null | grep . || echo src asm include examples-c tests c-tests)
 STRESS_SECONDS ?= 600
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -26,49 +28,37 @@ PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a
 PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
-.PHONY: all help run examples test loom stress bench header lint install \
-        uninstall clean need-build need-http need-examples need-test FORCE
+.PHONY: all help run examples test check loom stress faults bench header lint \
+        install uninstall clean need FORCE
 
-all: need-build $(PRODUCTS) ## build the library, shared and static
+all: need $(PRODUCTS) ## build the library, shared and static
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
 	    awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
-	@echo "  variables: PREFIX DESTDIR DIR STRESS_SECONDS CC CXX BUILD"
+	@echo "  variables: PREFIX DESTDIR DIR STRESS_SECONDS CC CXX BUILD SETUP=look"
 
 # --- What must be there -----------------------------------------------------
 
-# $(call need,TOOL…) stops with one line that names the first one missing.
-need = $(foreach t,$(1),$(if $(shell command -v $(t) 2>/dev/null),,$(error \
-    $(t) is missing: please install $(or $(package_$(t)),it))))
-package_cargo      = Rust 1.88 or newer (rustup brings it)
-package_cc         = a C compiler (Debian: gcc)
-package_g++        = a C++ compiler (Debian: g++)
-package_ld         = binutils
-package_objcopy    = binutils
+# $(call for,GOALS,THINGS): these things, if one of the goals is to be made.
+for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
+NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
+         $(call for,asan memcheck,$(CXX)) $(call for,memcheck,valgrind)
+TESTED = $(CXX) g++ clang clang++ gdb python3 pkg-config curl wrk taskset \
+         gmp.h curl/curl.h sqlite3.h
+# What goes on without these leaves out what needs them, and says so.
+WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX))
 
-need-build:
-	@:$(call need,$(CARGO) $(CC) ld objcopy ar readelf)
-
-# The parser of HTTP that the web server is built with.
-HAS_PARSER = $(shell $(CC) $(CFLAGS) -include http_parser.h -E -x c /dev/null \
-    >/dev/null 2>&1 && echo yes)
-need-http: need-build
-	@:$(if $(HAS_PARSER),,$(error http_parser.h is missing: please install \
-	    the development files of http-parser (Debian: libhttp-parser-dev)))
-
-need-examples: need-http
-	@:$(call need,$(CXX))
-
-need-test: need-examples
-	@:$(call need,python3 gdb pkg-config curl)
+# setup/need.sh knows how to tell that a thing is there, and how to get it.
+need:
+	@CC="$(CC)" setup/need.sh "$(CARGO)" "$(CC)" $(NEEDS) -- $(sort $(WISHES))
 
 # --- The library ------------------------------------------------------------
 
 # cargo knows best whether there is anything to do. Without the rlib, which is
 # for tests, whatever is not for C is known to have no callers elsewhere, and
 # is reached without the GOT.
-$(RELEASE)/libgmprt.so $(RELEASE)/libgmprt.a &: FORCE | need-build
+$(RELEASE)/libgmprt.so $(RELEASE)/libgmprt.a &: FORCE | need
 	$(CARGO) rustc --release --lib --crate-type cdylib,staticlib
 
 $(LIB)/$(SONAME): $(RELEASE)/libgmprt.so
@@ -116,7 +106,7 @@ $(LIB)/libgmprt_rt0.a: asm/entry_amd64.S asm/macros.h
 	ar rcsD $@ $(LIB)/entry_amd64.o
 	rm $(LIB)/entry_amd64.o
 
-header: need-build ## make include/gmp.h anew from src/ffi
+header: need ## make include/gmp.h anew from src/ffi
 	GMPRT_BLESS=1 $(CARGO) test --test header
 
 # --- The examples -----------------------------------------------------------
@@ -135,37 +125,43 @@ PROGRAMS = $(EXAMPLES:%=$(BIN)/%) $(EXAMPLES:%=$(BIN)/%-static) \
            $(BIN)/host $(BIN)/host-static $(BIN)/entry $(BIN)/entry-static \
            $(BIN)/plugin_host $(BIN)/plugin.so
 
-examples: need-examples $(PROGRAMS) ## build the example programs
+examples: need $(PROGRAMS) ## build the example programs
 
-run: need-http $(BIN)/wordfreq $(BIN)/httpd $(BIN)/fetch ## count words (DIR=PATH: yours), serve files
+run: need $(BIN)/wordfreq $(BIN)/httpd $(BIN)/fetch ## count words (DIR=PATH: yours), serve files
 	$(BIN)/wordfreq $(DIR)
 	$(BIN)/fetch $(BIN)/httpd examples-c
 
-$(EXAMPLES:%=$(BIN)/%): $(BIN)/%: examples-c/%.c include/gmp.h $(PRODUCTS)
+$(EXAMPLES:%=$(BIN)/%): $(BIN)/%: examples-c/%.c include/gmp.h \
+                        $(LIB)/libgmprt.so
 	@mkdir -p $(@D)
 	$(C) -o $@ $< $(SHARED)
 
 $(EXAMPLES:%=$(BIN)/%-static): $(BIN)/%-static: examples-c/%.c include/gmp.h \
-                               $(PRODUCTS)
+                               $(LIB)/libgmprt.a
 	@mkdir -p $(@D)
 	$(C) -o $@ $< $(STATIC)
 
-$(BIN)/httpd: $(HTTPD) examples-c/httpd.h include/gmp.h $(PRODUCTS) | need-http
+$(BIN)/httpd: $(HTTPD) examples-c/httpd.h include/gmp.h $(LIB)/libgmprt.so
 	@mkdir -p $(@D)
-	$(C) -o $@ $(HTTPD) -lhttp_parser $(SHARED)
+	$(C) -o $@ $(HTTPD) $(SHARED)
 
-$(BIN)/httpd-static: $(HTTPD) examples-c/httpd.h include/gmp.h $(PRODUCTS) | \
-                     need-http
+$(BIN)/httpd-static: $(HTTPD) examples-c/httpd.h include/gmp.h \
+                     $(LIB)/libgmprt.a
 	@mkdir -p $(@D)
-	$(C) -o $@ $(HTTPD) -lhttp_parser $(STATIC)
+	$(C) -o $@ $(HTTPD) $(STATIC)
+
+# Where no C++ compiler is to be had, the other programs are made all the same.
+CPP_IF_ANY = @if [ -n "$$(setup/need.sh --missing $(CXX))" ]; \
+    then echo "$@ is left out: there is no $(CXX)"; \
+    else echo $(CPP) -o $@ $< $(1); $(CPP) -o $@ $< $(1); fi
 
 $(BIN)/host: examples-c/host.cc include/gmp.h $(PRODUCTS)
 	@mkdir -p $(@D)
-	$(CPP) -o $@ $< $(SHARED)
+	$(call CPP_IF_ANY,$(SHARED))
 
 $(BIN)/host-static: examples-c/host.cc include/gmp.h $(PRODUCTS)
 	@mkdir -p $(@D)
-	$(CPP) -o $@ $< $(STATIC)
+	$(call CPP_IF_ANY,$(STATIC))
 
 # The host knows nothing of gmprt: neither its header nor its library.
 $(BIN)/plugin_host: examples-c/plugin_host.c
@@ -186,9 +182,15 @@ $(BIN)/entry-static: examples-c/entry.c include/gmp.h $(PRODUCTS)
 
 # --- Tests ------------------------------------------------------------------
 
-test: need-test all examples ## run every test but the long ones
+test: need all examples ## run every test but the long ones; so does make check
+	@setup/count.sh $(BUILD) "$(MAKE) --no-print-directory tests" \
+	    "$(MAKE) --no-print-directory loom"
+
+check: test
+
+.PHONY: tests
+tests: # without the sums
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --no-fail-fast
-	@$(MAKE) loom
 
 # Apart from the rest: the flags change every crate. What is built here is
 # never shipped, so it does without the long link. Loom tries all orders of a
@@ -196,7 +198,7 @@ test: need-test all examples ## run every test but the long ones
 # and with GMPRT_SEED=NUMBER the one that failed.
 loom: export CARGO_PROFILE_RELEASE_LTO = off
 loom: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
-loom: need-build ## check what waits, and the lock-free code, in many orders
+loom: need ## check what waits, and the lock-free code, in many orders
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --test 'loom_*' \
 	    --target-dir $(or $(CARGO_TARGET_DIR),target)/loom
 	RUSTFLAGS="--cfg shuttle" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
@@ -204,16 +206,23 @@ loom: need-build ## check what waits, and the lock-free code, in many orders
 	    $(CARGO) test --release --test 'shuttle_*' \
 	    --target-dir $(or $(CARGO_TARGET_DIR),target)/shuttle
 
-stress: need-test all ## mix everything for STRESS_SECONDS
+# Each of the library's own has a process to itself, as it uses that up.
+stress: need all ## mix everything for STRESS_SECONDS
+	for test in $$($(CARGO) test --lib -- --ignored --list | \
+	    sed -n 's/: test$$//p'); do \
+	    $(CARGO) test --lib -- --ignored --exact $$test || exit 1; done
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \
 	    $(CARGO) test --test c_tests -- --ignored --nocapture \
 	    --test-threads=1 stress
 
-bench: need-build all ## measure it beside others, half an hour (BENCH=--quick)
-	@:$(call need,python3)
+faults: need all ## refuse each system call in every way, and see
+	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --test faults -- \
+	    --include-ignored --nocapture --test-threads=1
+
+bench: need all ## measure it beside others, half an hour (BENCH=--quick)
 	python3 bench/run.py $(BENCH)
 
-lint: need-build ## check formatting and lints, warnings being errors
+lint: need ## check formatting and lints, warnings being errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
@@ -292,13 +301,12 @@ look = @for program in $(2); do for n in 1 2 4; do \
     done; done
 
 asan: export ASAN_OPTIONS = detect_leaks=0:detect_stack_use_after_return=0
-asan: need-examples $(ASAN) ## run the C tests under AddressSanitizer
+asan: need $(ASAN) ## run the C tests under AddressSanitizer
 	$(call look,,$(ASAN))
 
 # To valgrind, a leap of the stack pointer by more than that is a switch. When
 # it looks for leaks it reads all that is mapped: so guards are mappings.
 memcheck: export GMPDEBUG = guard=mprotect
-memcheck: need-examples $(MEMCHECK) ## run the C tests under valgrind
-	@:$(call need,valgrind)
+memcheck: need $(MEMCHECK) ## run the C tests under valgrind
 	$(call look,valgrind -q --error-exitcode=99 --max-stackframe=16384,\
 	    $(MEMCHECK))

@@ -17,6 +17,12 @@ fn main() {
         return;
     }
     link_unwinder();
+    println!("cargo::rerun-if-changed=src/ffi/callbacks.c");
+    cc::Build::new()
+        .file("src/ffi/callbacks.c")
+        .flag("-fexceptions")
+        .flag("-g")
+        .compile("gmprt_callbacks");
     cc::Build::new()
         .file("asm/rt0_amd64.S")
         .file("asm/switch_amd64.S")

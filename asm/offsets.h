@@ -15,6 +15,17 @@
 #define M_CURG 8
 #define M_TLS 24
 
+/* The frame of what is suspended, from its lowest address: two control words,
+ * then the registers; see switch_amd64.S. */
+#define FRAME_MXCSR 0
+#define FRAME_FPUCW 4
+
+/* MXCSR without its status bits, and what a goroutine begins with: all
+ * exceptions masked, to the nearest, 64 bits of mantissa. */
+#define MXCSR_CONTROL 0xffc0
+#define MXCSR_FIRST 0x1f80
+#define FPUCW_FIRST 0x37f
+
 /* Bytes that gostart leaves free at the top of the stack, a multiple of 16. */
 #define GOSTART_SPACE 112
 

@@ -23,6 +23,11 @@
 	.balign	8
 	.quad	_rt0_amd64_lib
 
+	// The last of the destructors of such a program.
+	.section .fini_array.00101,"aw",@fini_array
+	.balign	8
+	.quad	libexit
+
 	.bss
 	.balign	8
 _rt0_amd64_lib_argc:
@@ -30,20 +35,15 @@ _rt0_amd64_lib_argc:
 _rt0_amd64_lib_argv:
 	.zero	8
 
-// What CPUID says, for debuggers and for code that reads the time stamp.
-.macro fact name, size
-	.globl	\name
-	.hidden	\name
-	.type	\name, @object
-	.size	\name, \size
-	.balign	\size
-\name:
-	.zero	\size
-.endm
-	fact	runtime_isIntel, 1
-	fact	runtime_lfenceBeforeRdtsc, 1
-	fact	runtime_processorVersionInfo, 4
-	fact	runtime_processorFeatures, 4
+// What CPUID says of the time stamp counter, for cpuinit: EDX of the leaf
+// 0x80000007, or 0.
+	.globl	runtime_processorPower
+	.hidden	runtime_processorPower
+	.type	runtime_processorPower, @object
+	.size	runtime_processorPower, 4
+	.balign	4
+runtime_processorPower:
+	.zero	4
 
 	.section .data.rel.ro,"aw",@progbits
 	.balign	8
@@ -149,7 +149,7 @@ endfunc libstart
 
 // _rt0_amd64_lib_go(arg: *mut c_void) -> *mut c_void
 //
-// What m0's thread runs. Never returns.
+// What m0's thread runs.
 func _rt0_amd64_lib_go
 	sub	rsp, 8
 	.cfi_adjust_cfa_offset 8
@@ -161,10 +161,10 @@ func _rt0_amd64_lib_go
 	jmp	rt0_go
 endfunc _rt0_amd64_lib_go
 
-// rt0_go(argc: c_int, argv: *const *const c_char) -> !
+// rt0_go(argc: c_int, argv: *const *const c_char) -> *mut c_void
 //
 // Makes this thread m0 and its stack g0's, initialises, and runs the
-// scheduler on it for ever.
+// scheduler on it. Returns null where m0 ends with a locked goroutine.
 //
 //     rbp -> rbp of the caller, return address
 //     rsp -> two free words, argc, argv; rsp is a multiple of 16
@@ -186,27 +186,16 @@ func rt0_go
 	mov	[rdi + G_STACK_LO], rax
 	mov	[rdi + G_STACK_HI], rsp
 
-	// The processor. Intel needs LFENCE to order RDTSC; for the others
-	// MFENCE is safe.
+	// The processor. A leaf past the last one would tell something else.
 	mov	r8, rbx
 	.cfi_register rbx, r8
-	xor	eax, eax
+	mov	eax, 0x80000000
 	cpuid
-	test	eax, eax
-	jz	.Lnocpuinfo
-	cmp	ebx, 0x756e6547		// "Genu"
-	jne	.Lnotintel
-	cmp	edx, 0x49656e69		// "ineI"
-	jne	.Lnotintel
-	cmp	ecx, 0x6c65746e		// "ntel"
-	jne	.Lnotintel
-	mov	byte ptr runtime_isIntel[rip], 1
-	mov	byte ptr runtime_lfenceBeforeRdtsc[rip], 1
-.Lnotintel:
-	mov	eax, 1
+	cmp	eax, 0x80000007
+	jb	.Lnocpuinfo
+	mov	eax, 0x80000007
 	cpuid
-	mov	runtime_processorVersionInfo[rip], eax
-	mov	runtime_processorFeatures[rip], edx
+	mov	runtime_processorPower[rip], edx
 .Lnocpuinfo:
 	mov	rbx, r8
 	.cfi_restore rbx
@@ -267,9 +256,15 @@ func rt0_go
 	xor	esi, esi
 	call	newproc			// the main goroutine
 	mark	mstart
-	call	mstart			// this M; never returns
-	call	abort@PLT
-	ud2
+	call	mstart			// this M; returns when it ends, which
+					// on the main thread it does not
+	call	m0_ended
+	xor	eax, eax		// what the thread returns
+	mov	rsp, rbp
+	pop	rbp
+	.cfi_def_cfa rsp, 8
+	.cfi_restore rbp
+	ret
 endfunc rt0_go
 
 // settls(tls: *mut usize)
@@ -303,10 +298,10 @@ endfunc rt0_entry
 
 // The stages have plain names, so that a debugger finds them. A hidden
 // reference keeps the linker from exporting them.
-.irp stage, libpreinit, libstarted, newosproc0, inittrace_stage, check, args, \
+.irp stage, libpreinit, libexit, libstarted, newosproc0, inittrace_stage, check, args, \
 	osinit, schedinit, stackinit, mallocinit, randinit, cpuinit, \
 	sigsave, goargs, goenvs, parsedebugvars, procresize, newproc, mstart1, \
-	minit, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
+	minit, m0_ended, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
 	runtime_m0, runtime_g0, runtime_argc, runtime_argv
 	.globl	\stage
 	.hidden	\stage

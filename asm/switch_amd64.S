@@ -4,13 +4,22 @@
 // Every suspended context, g0's base included, is this one frame, and
 // g.sched.sp points at it:
 //
-//     sp -> r15, r14, r13, r12, rbx, rbp, resume pc
+//     sp -> MXCSR (4 bytes), x87 control word (2), 2 free,
+//           r15, r14, r13, r12, rbx, rbp, resume pc
 //
-// It is what a C function's callee-saved state amounts to; MXCSR and the x87
-// control word stay the thread's, as the C ABI says. Since the frame is the
-// same on the stack that is left and on the one that is entered, one set of
-// CFI holds on both sides of "mov rsp": unwinders and gdb walk from any
-// instruction, and from a g0 into the code that called mstart.
+// It is what the C ABI calls callee-saved: six registers, the control bits of
+// MXCSR, and the x87 control word. Since the frame is the same on the stack
+// that is left and on the one that is entered, one set of CFI holds on both
+// sides of "mov rsp": unwinders and gdb walk from any instruction, and from a
+// g0 into the code that called mstart.
+//
+// The control words are the processor's, so they stay in force over a switch
+// until something loads others. To load them is dear, to read them is not: a
+// switch reads what is in force, compares it with what the frame has that it
+// enters, and loads only what differs. A goroutine begins with the ABI's own
+// values, wherever it runs. g0 and what it calls, a host's unlockf among it,
+// run with those of the goroutine that was left. The status bits of MXCSR are
+// the caller's to save: they make no difference, and follow nobody.
 //
 // g, the running goroutine, is one word of thread-local storage, gmprt_tls_g.
 // A switch writes it; nothing keeps its address over a switch.
@@ -37,10 +46,53 @@ gmprt_tls_g:
 	save	r13
 	save	r14
 	save	r15
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	stmxcsr	[rsp + FRAME_MXCSR]
+	fnstcw	[rsp + FRAME_FPUCW]
+.endm
+
+// Notes the control words in force, which suspend has put at rsp, in eax and
+// ecx.
+.macro note_control
+	mov	eax, [rsp + FRAME_MXCSR]
+	movzx	ecx, word ptr [rsp + FRAME_FPUCW]
+.endm
+
+// The same without a frame: by the red zone below rsp.
+.macro read_control
+	stmxcsr	[rsp - 8 + FRAME_MXCSR]
+	fnstcw	[rsp - 8 + FRAME_FPUCW]
+	mov	eax, [rsp - 8 + FRAME_MXCSR]
+	movzx	ecx, word ptr [rsp - 8 + FRAME_FPUCW]
+.endm
+
+// Goes on at 9 if the control words of the frame at rsp are those in eax and
+// ecx; else to 8. Changes eax.
+.macro compare_control
+	xor	eax, [rsp + FRAME_MXCSR]
+	test	eax, MXCSR_CONTROL
+	jne	8f
+	cmp	cx, [rsp + FRAME_FPUCW]
+	jne	8f
+9:	.cfi_remember_state
+.endm
+
+// After the function's end: puts the control words of the frame at rsp in
+// force, back to 9. No stored exception of the one that was left may be raised
+// by what the one that comes has unmasked, hence fnclex.
+.macro other_control
+	.cfi_restore_state
+8:	ldmxcsr	[rsp + FRAME_MXCSR]
+	fnclex
+	fldcw	[rsp + FRAME_FPUCW]
+	jmp	9b
 .endm
 
 // Takes the registers from the frame at rsp; the resume pc is left.
 .macro take_registers
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
 	restore	r15
 	restore	r14
 	restore	r13
@@ -57,13 +109,13 @@ gmprt_tls_g:
 
 // From here on rsp is at such a frame, from whatever it was at before.
 .macro at_frame
-	.cfi_def_cfa_offset 56
-	.cfi_rel_offset r15, 0
-	.cfi_rel_offset r14, 8
-	.cfi_rel_offset r13, 16
-	.cfi_rel_offset r12, 24
-	.cfi_rel_offset rbx, 32
-	.cfi_rel_offset rbp, 40
+	.cfi_def_cfa_offset 64
+	.cfi_rel_offset r15, 8
+	.cfi_rel_offset r14, 16
+	.cfi_rel_offset r13, 24
+	.cfi_rel_offset r12, 32
+	.cfi_rel_offset rbx, 40
+	.cfi_rel_offset rbp, 48
 .endm
 
 // gswitch(from: *mut usize, to: usize, g: *const G)
@@ -78,8 +130,11 @@ func gswitch
 	mov	[rdi], rsp
 	get_tls	rax
 	mov	fs:[rax], rdx
+	note_control
 	mov	rsp, rsi		// from here on we are on g's stack
+	compare_control
 	resume
+	other_control
 endfunc gswitch
 
 // gogo(to: usize, g: *const G) -> !
@@ -90,9 +145,12 @@ endfunc gswitch
 func gogo
 	get_tls	rax
 	mov	fs:[rax], rsi
+	read_control
 	mov	rsp, rdi		// from here on we are on g's stack
 	at_frame
+	compare_control
 	resume
+	other_control
 endfunc gogo
 
 // mcall(f: extern "C" fn(*const G) -> !)
@@ -100,8 +158,11 @@ endfunc gogo
 // Suspends the running goroutine and calls f(g) on g0, from g0's base: what
 // g0 ran before is abandoned. Returns when somebody resumes the goroutine.
 //
+// What is called there of the host's is an unlockf, whose exceptions end here.
+//
 // In:  rdi = f. g is not g0.
 func mcall
+	.cfi_personality 0x1b, gmprt_personality_unlockf
 	suspend
 	get_tls	rax
 	mov	rdx, fs:[rax]
@@ -110,11 +171,9 @@ func mcall
 	mov	rcx, [rcx + M_G0]
 	mov	fs:[rax], rcx
 	mov	rsp, [rcx + G_SCHED_SP]	// from here on we are on g0
-	sub	rsp, 8			// its base is 8 off a call's alignment
-	.cfi_adjust_cfa_offset 8
 	mov	rax, rdi
 	mov	rdi, rdx
-	call	rax
+	call	rax			// its base is aligned as for a call
 	ud2
 endfunc mcall
 
@@ -155,14 +214,50 @@ func systemstack
 	ret
 endfunc systemstack
 
+// callhost(f: extern "C" fn(*mut c_void, *mut c_void) -> c_int,
+//          a: *mut c_void, b: *mut c_void) -> c_int
+//
+// Calls f(a, b), an unlockf on a host thread's own stack: an exception that
+// leaves it ends here, as one that leaves it on g0 ends at mcall.
+func callhost
+	.cfi_personality 0x1b, gmprt_personality_unlockf
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	mov	rax, rdi
+	mov	rdi, rsi
+	mov	rsi, rdx
+	call	rax
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
+	ret
+endfunc callhost
+
+// calllast(f: extern "C" fn(*mut c_void), arg: *mut c_void)
+//
+// Calls f(arg), which was put off until the end: an exception that leaves it
+// was not caught, whoever called gmp_exit.
+func calllast
+	.cfi_personality 0x1b, gmprt_personality_last
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	mov	rax, rdi
+	mov	rdi, rsi
+	call	rax
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
+	ret
+endfunc calllast
+
 // mstart()
 //
 // Runs this M: marks g0's base and calls mstart1, which schedules until the
-// M ends; mexit then resumes the base, so that mstart returns. The M of m0
-// never ends.
+// M ends; mexit then resumes the base, so that mstart returns.
 //
-// In:  g is this M's g0.
+// In:  g is this M's g0, on a thread that may have inherited anybody's control
+//      words.
 func mstart
+	ldmxcsr	first_control[rip + FRAME_MXCSR]
+	fldcw	first_control[rip + FRAME_FPUCW]
 	lea	rdi, mstart1[rip]
 	jmp	g0call
 endfunc mstart
@@ -178,18 +273,17 @@ func g0call
 	get_tls	rax
 	mov	rax, fs:[rax]
 	mov	[rax + G_SCHED_SP], rsp
-	sub	rsp, 8
-	.cfi_adjust_cfa_offset 8
 	call	rdi
-	add	rsp, 8
-	.cfi_adjust_cfa_offset -8
+	read_control
+	compare_control
 	resume
+	other_control
 endfunc g0call
 
 // gostart
 //
 // The first frame of every goroutine, entered by a switch into the frame that
-// gostartcall builds, past its nop: unwinders look a return address up at the
+// first_frame builds, past its nop: unwinders look a return address up at the
 // byte before it. It ends every walk of the stack. An exception that
 // nobody caught arrives at its personality, which names the goroutine.
 //
@@ -226,14 +320,17 @@ func goleave
 	.cfi_undefined rip
 	get_tls	rax
 	mov	fs:[rax], rsi
+	read_control
 	mov	rsp, rdi		// from here on we are on g's stack
 	at_frame
-	.cfi_rel_offset rip, 48
+	.cfi_rel_offset rip, 56
+	compare_control
 	take_registers
 	pop	rcx
 	.cfi_adjust_cfa_offset -8
 	.cfi_register rip, rcx
 	jmp	rcx
+	other_control
 endfunc goleave
 
 // gorestart(sp: usize) -> !
@@ -244,13 +341,33 @@ endfunc goleave
 // In:  rdi = sp.
 func gorestart
 	.cfi_undefined rip
-	mov	rsp, rdi
-	jmp	gostart
+	read_control
+	and	eax, MXCSR_CONTROL
+	cmp	eax, MXCSR_FIRST
+	jne	8f
+	cmp	ecx, FPUCW_FIRST
+	jne	8f
+9:	mov	rsp, rdi
+	jmp	gostart + 1		// past its nop, as all come
+8:	ldmxcsr	first_control[rip + FRAME_MXCSR]
+	fnclex
+	fldcw	first_control[rip + FRAME_FPUCW]
+	jmp	9b
 endfunc gorestart
+
+	.section .rodata
+	.balign	8
+first_control:
+	.long	MXCSR_FIRST
+	.short	FPUCW_FIRST
+	.short	0
+	.text
 
 	.hidden	mstart1
 	.hidden	gostart1
 	.hidden	goexit1
 	.hidden	gmprt_personality
+	.hidden	gmprt_personality_unlockf
+	.hidden	gmprt_personality_last
 
 	.section .note.GNU-stack,"",@progbits

@@ -348,7 +348,7 @@ static void refuse_barriers(void)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
                 SECCOMP_FILTER_FLAG_TSYNC, &filter) != 0)
-        printf("skipped: fences, as seccomp is not there\n");
+        test_skip("cancels without barriers", "seccomp is refused");
     else
         CHECK_EQ(syscall(SYS_membarrier, 0, 0, 0), -1);
 }

@@ -25,6 +25,30 @@ static void grow_frame(void)
         top[-(long)offset] = 0;
 }
 
+/* Fills the front of a large buffer, which is its low end, as one does who
+ * reads a line: only what the guard is longer than keeps it off a neighbour. */
+__attribute__((noinline)) static void read_line(size_t size)
+{
+    char line[size];
+
+    memset(line, 'x', 200);
+    __asm__ volatile("" : : "r"(line) : "memory");
+}
+
+/* Fills all but the last two KiB of the default stack, then calls it. */
+__attribute__((noinline)) static long step_over(uintptr_t top, size_t size)
+{
+    volatile char frame[200];
+    long used = (long)(top - (uintptr_t)frame);
+
+    frame[0] = 1;
+    if (used < (192 - 2) * 1024)
+        used = step_over(top, size);
+    else
+        read_line(size);
+    return used + frame[0];
+}
+
 static void say_who(void)
 {
     printf("%llu\n", (unsigned long long)gmp_goid());
@@ -48,6 +72,10 @@ static void overflow(void *arg)
     say_who();
     if (strcmp(which, "probes") == 0)
         grow_frame();
+    if (strcmp(which, "array_of_32_kib") == 0)
+        step_over((uintptr_t)&which, 32 * 1024);
+    if (strcmp(which, "array_of_64_kib") == 0)
+        step_over((uintptr_t)&which, 64 * 1024);
     dig(0);
 }
 

@@ -344,7 +344,7 @@ static void one_is_enough(void *arg)
 static void families_take_turns(void *arg)
 {
     if (doors[IPV6] < 0) {
-        printf("skipped: turns of IPv6 and IPv4: no IPv6 here\n");
+        test_skip("turns of IPv6 and IPv4", "this machine has no IPv6");
         return;
     }
     CHECK_EQ(quick_winner("127.0.1.1,127.0.0.2,::1"), IPV6);
@@ -485,7 +485,7 @@ static void this_machine(void)
     for (;;) {
         silent = open_door("::1", 0, 0);
         if (silent < 0) {
-            printf("skipped: this machine by IPv6: there is none here\n");
+            test_skip("this machine by IPv6", "it has no IPv6");
             return;
         }
         port = port_of(silent);

@@ -62,7 +62,7 @@ static void keeps_its_mode(struct talk *t)
 
 static void every_link_in_either_mode(void *arg)
 {
-    for (int i = 0; i < 2 * LINKS; i++) {
+    for (int i = 0; i < 2 * links(); i++) {
         struct talk t = {.link = (enum link)(i / 2), .nonblocking = i % 2};
 
         t.ends = make_ends(t.link, t.nonblocking);
@@ -123,7 +123,7 @@ static void check_stream(struct talk *t)
 /* Megabytes go through a buffer of kilobytes in order. */
 static void long_streams_arrive(void *arg)
 {
-    for (int i = 0; i < 4 * LINKS; i++) {
+    for (int i = 0; i < 4 * links(); i++) {
         struct talk t = {.link = (enum link)(i / 4), .nonblocking = i % 2};
         struct party writer;
 
@@ -206,7 +206,7 @@ static void zero_bytes_do_not_wait(void *arg)
 {
     char byte;
 
-    for (int i = 0; i < 2 * LINKS; i++) {
+    for (int i = 0; i < 2 * links(); i++) {
         struct ends e = make_ends((enum link)(i / 2), i % 2);
         struct iovec none = {&byte, 0};
 

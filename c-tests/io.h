@@ -104,6 +104,27 @@ static inline struct ends pty_ends(void)
     return e;
 }
 
+/* How many links there are: all, or without terminals, where the machine has
+ * none (/dev/pts). */
+static inline int links(void)
+{
+    static atomic_int known;
+    int n = atomic_load(&known), terminal;
+
+    if (n != 0)
+        return n;
+    terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    n = terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0 &&
+                access(ptsname(terminal), R_OK | W_OK) == 0
+            ? LINKS : PTY;
+    if (terminal >= 0)
+        CHECK_OK(close(terminal));
+    if (n == PTY)
+        test_skip("terminals", "this machine has no /dev/pts");
+    atomic_store(&known, n);
+    return n;
+}
+
 static inline struct ends fifo_ends(void)
 {
     static atomic_int number;

@@ -63,7 +63,7 @@ static void close_wakes_everybody(void *arg)
 {
     struct sockaddr_in address;
 
-    for (int i = 0; i < 2 * LINKS; i++) {
+    for (int i = 0; i < 2 * links(); i++) {
         struct ends e = make_ends((enum link)(i / 2), i % 2);
 
         if (i / 2 == UNIX_STREAM || i / 2 == TCP) {

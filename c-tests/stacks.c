@@ -59,7 +59,7 @@ static void run_on(size_t stack_size, gmp_fn fn, long bytes)
 
 static void default_is_deep(void)
 {
-    long size = test_env("GMP_STACKSIZE", 256 * KIB);
+    long size = test_env("GMP_STACKSIZE", 192 * KIB);
     gmp_g *gs[50];
 
     size -= size / 5; /* the rest is for the library and the C library */
@@ -94,7 +94,7 @@ static void gigabyte_is_sparse(void)
 
 static void use_up(void *arg)
 {
-    long bytes = test_env("GMP_STACKSIZE", 256 * KIB) / 5 * 3;
+    long bytes = test_env("GMP_STACKSIZE", 192 * KIB) / 5 * 3;
 
     dig_fully(&bytes);
 }
@@ -115,7 +115,7 @@ static void stacks_are_reused(void)
             before = status_value("/proc/self/status", "VmRSS:");
     }
     after = status_value("/proc/self/status", "VmRSS:");
-    CHECK(after - before < 20 * test_env("GMP_STACKSIZE", 256 * KIB) / KIB);
+    CHECK(after - before < 20 * test_env("GMP_STACKSIZE", 192 * KIB) / KIB);
 }
 
 int test_main(int argc, char **argv)

@@ -103,6 +103,14 @@ static inline void test_timed_out(int signo)
     abort();
 }
 
+/* Tells that a part of the test cannot run here, and why: such a test counts
+ * as skipped, not as passed. */
+static inline void test_skip(const char *part, const char *why)
+{
+    printf("skipped: %s: %s\n", part, why);
+    fflush(stdout);
+}
+
 /* Aborts the process after so many seconds, counted from now. */
 static inline void test_watchdog(unsigned seconds)
 {

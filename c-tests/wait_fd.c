@@ -40,7 +40,7 @@ static void ready_as_long_as_it_is(void *arg)
 {
     char byte;
 
-    for (int i = 0; i < 2 * LINKS; i++) {
+    for (int i = 0; i < 2 * links(); i++) {
         struct ends e = make_ends((enum link)(i / 2), i % 2);
         int out = get_mode(e.out), in = get_mode(e.in);
 
@@ -66,7 +66,7 @@ static void ready_as_long_as_it_is(void *arg)
 /* Who waits is told when it comes, though others look too, or take it. */
 static void waits_for_what_comes(void *arg)
 {
-    for (int i = 0; i < 2 * LINKS; i++) {
+    for (int i = 0; i < 2 * links(); i++) {
         struct ends e = make_ends((enum link)(i / 2), i % 2);
         struct waiter w[3];
         char byte;

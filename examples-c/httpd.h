@@ -3,7 +3,6 @@
 #define HTTPD_H
 
 #include <gmp.h>
-#include <http_parser.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,7 +13,15 @@ enum {
 };
 
 /* The fields of a request that matter here. */
-enum field { HOST, RANGE, IF_RANGE, IF_MODIFIED_SINCE, FIELDS, OTHER = FIELDS };
+enum field {
+    HOST,
+    RANGE,
+    IF_RANGE,
+    IF_MODIFIED_SINCE,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    FIELDS
+};
 
 /* A piece of a request, where it stands; `at` is NULL if it is not there. */
 struct span {
@@ -25,17 +32,16 @@ struct span {
 /* A request, and all the memory that goes with it. A connection has one only
  * from a request's first byte to the last of its answer. */
 struct request {
-    http_parser parser;
-    bool complete;
-    int status;          /* what is wrong with it; 0 while nothing is */
+    bool head_only;      /* the method is HEAD */
+    int minor;           /* of the version, which is 1.x */
+    bool close, keep;    /* what the client asks for by Connection */
     struct span target;  /* what follows the method */
-    struct span name;    /* of the field that comes in */
-    enum field field;    /* which it is, once its value has begun */
-    bool in_value;
+    struct span place, query; /* the target's path, and what follows its `?` */
     struct span value[FIELDS];
-    struct span place, query; /* the target's parts */
     size_t len;          /* bytes in `in`: this request and those behind it */
-    size_t used;         /* bytes of them that were parsed */
+    size_t seen;         /* bytes of them that were looked at */
+    size_t start;        /* where this request begins: after empty lines */
+    size_t used;         /* where it ends; 0 while that is not known */
     char in[HEAD_MAX];
     char path[PATH_MAX_BYTES]; /* the file's, below the root */
     char out[HEAD_MAX + 512];  /* the answer, but for a file's content */
@@ -45,6 +51,14 @@ struct request {
  * earlier read. Returns 0; the status that says what is wrong with it; or -1:
  * the client has gone. */
 int request_read(struct request *r, int fd, int64_t deadline);
+
+/* Whether the client wants the connection to go on after this request. */
+bool request_keeps(const struct request *r);
+
+/* httpd_parse.c: parses the head that stands in `in` from `start` to `used`,
+ * empty line included. Returns 0, or the status that says what is wrong. All
+ * its bytes are printable, tabs or above 127, but for the ends of lines. */
+int request_parse(struct request *r);
 
 /* httpd_file.c: answers a request, with `status` if that is not 0, and with a
  * file below `root` else. Returns whether another may follow on `fd`. */

@@ -61,29 +61,10 @@ static bool decode(char *path)
     return true;
 }
 
-static struct span part(const struct request *r,
-                        const struct http_parser_url *url, int which)
-{
-    if (!(url->field_set & 1 << which))
-        return (struct span){NULL, 0};
-    return (struct span){r->target.at + url->field_data[which].off,
-                         url->field_data[which].len};
-}
-
 /* Writes the path that the request is for to r->path, still encoded. Returns 0
- * or a status. The target may be a whole URL. */
+ * or a status. */
 static int path_of(struct request *r)
 {
-    struct http_parser_url url;
-    http_parser_url_init(&url);
-    if (http_parser_parse_url(r->target.at, r->target.len, 0, &url) != 0)
-        return 400;
-    r->place = part(r, &url, UF_PATH);
-    r->query = part(r, &url, UF_QUERY);
-    if (r->place.at == NULL)
-        r->place = (struct span){"/", 1};
-    if (r->place.at[0] != '/')
-        return 400;
     if (r->place.len >= sizeof r->path)
         return 414;
     memcpy(r->path, r->place.at, r->place.len);
@@ -204,7 +185,7 @@ static int narrow(const struct request *r, struct reply *reply)
     struct span range = r->value[RANGE], version = r->value[IF_RANGE];
     char date[DATE_LEN];
     put_date(date, reply->mtime);
-    if (range.at == NULL || r->parser.method != HTTP_GET || range.len < 6 ||
+    if (range.at == NULL || r->head_only || range.len < 6 ||
         strncasecmp(range.at, "bytes=", 6) != 0)
         return 200;
     if (version.at != NULL && (version.len != DATE_LEN - 1 ||
@@ -276,16 +257,46 @@ static size_t put_location(struct request *r, size_t n)
     for (; at.len > 1 && at.at[1] == '/'; at.at++)
         at.len--;
     n = put(r, n, "Location: %.*s/", (int)at.len, at.at);
-    if (query.at != NULL)
+    if (query.len > 0)
         n = put(r, n, "?%.*s", (int)query.len, query.at);
     return put(r, n, "\r\n");
+}
+
+static const char *phrase_of(int status)
+{
+    static const struct {
+        int status;
+        const char *phrase;
+    } phrases[] = {
+        {200, "OK"},
+        {206, "Partial Content"},
+        {301, "Moved Permanently"},
+        {304, "Not Modified"},
+        {400, "Bad Request"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {413, "Payload Too Large"},
+        {414, "URI Too Long"},
+        {416, "Range Not Satisfiable"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
+    };
+    for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++)
+        if (phrases[i].status == status)
+            return phrases[i].phrase;
+    return "Unknown";
 }
 
 /* Writes the answer but for the file's content to r->out; how long it is. */
 static size_t compose(struct request *r, const struct reply *a, bool keep)
 {
     char date[DATE_LEN];
-    const char *phrase = http_status_str((enum http_status)a->status);
+    const char *phrase = phrase_of(a->status);
     bool content = a->status == 200 || a->status == 206;
     size_t n = put(r, 0, "HTTP/1.1 %d %s\r\nDate: %s\r\n", a->status, phrase,
                    put_date(date, time(NULL)));
@@ -308,13 +319,13 @@ static size_t compose(struct request *r, const struct reply *a, bool keep)
         n = put_location(r, n);
     if (!keep)
         n = put(r, n, "Connection: close\r\n");
-    else if (r->parser.http_minor == 0)
+    else if (r->minor == 0)
         n = put(r, n, "Connection: keep-alive\r\n");
     if (content || a->status == 304)
         return put(r, n, "\r\n");
     n = put(r, n, "Content-Type: text/plain\r\nContent-Length: %zu\r\n\r\n",
             strlen("404 \n") + strlen(phrase));
-    if (r->parser.method != HTTP_HEAD)
+    if (!r->head_only)
         n = put(r, n, "%d %s\n", a->status, phrase);
     return n;
 }
@@ -356,8 +367,7 @@ bool answer(struct request *r, int status, int fd, int root,
 {
     struct reply reply = {.file = -1};
     /* Who stops this server cancels the connections. */
-    bool keep = status == 0 && http_should_keep_alive(&r->parser) &&
-                !gmp_cancelled();
+    bool keep = status == 0 && request_keeps(r) && !gmp_cancelled();
     if (status == 0)
         status = find(r, root, &reply);
     if (status == 0)
@@ -365,7 +375,7 @@ bool answer(struct request *r, int status, int fd, int root,
     reply.status = status;
     size_t n = compose(r, &reply, keep);
     bool file = (status == 200 || status == 206) && reply.length > 0 &&
-                r->parser.method == HTTP_GET;
+                !r->head_only;
     bool sent = send_out(r, n, fd, file, patience_ns) &&
                 (!file || send_file(&reply, fd, patience_ns));
     if (reply.file >= 0)

@@ -14,10 +14,32 @@
  * - A call that can block returns -ECANCELED once its goroutine was cancelled
  *   (gmp_cancel), at once and from then on; the few that do not say so.
  * - A call that cannot block never moves its caller to another thread. No call
- *   is async-signal-safe.
+ *   is async-signal-safe but gmp_sigmask.
  * - Any thread may call anything. On a thread that the runtime did not create,
  *   a blocking call blocks that thread only.
- * - The first call waits until the runtime is up, at most ten seconds.
+ * - The first call waits until the runtime is up, at most ten seconds. Its
+ *   thread's signal mask is the one that goroutines begin with.
+ * - A goroutine keeps errno, its C++ exceptions, its rounding mode and its
+ *   signal mask (gmp_sigmask, which pthread_sigmask stands for below) over a
+ *   park. What else belongs to a thread it does not: recursive mutexes, the
+ *   locale, thread-local variables. docs/hazards.md lists them, with the way
+ *   out; GMPDEBUG=migrate=1 finds them.
+ * - No call is a point of cancellation: pthread_cancel of a thread that is in
+ *   one takes effect once it is back. A thread that has waited in one is of
+ *   the deferred type afterwards (pthread_setcanceltype). Threads of the
+ *   library are not cancelled at all, nor is a goroutine with a host thread
+ *   that joins it.
+ * - Want of memory never ends the process: -ENOMEM, or NULL from what makes
+ *   something. The first call of a host's thread that waits, or that sets a
+ *   value of a key, makes a record of the thread, and so may return -ENOMEM
+ *   where its description does not say so; the next one tries again. A thread
+ *   that cannot have that calls gmp_sleep(1) before.
+ * - A goroutine whose stack finds no memory when it first runs waits until
+ *   another one leaves its own, or there is memory again.
+ * - In the child of a fork the goroutine that forked is the only one. Calls
+ *   return -ENOTSUP, those that return nothing do nothing; when its function
+ *   returns, it runs what gmp_defer put off and destructors of keys, and its
+ *   thread ends, and with the last thread the process, with status 0.
  *
  * Beside GNU MP, whose header bears the same name, include it as
  * <gmprt/gmp.h> (pkg-config gmprt-beside).
@@ -26,6 +48,9 @@
 #define GMPRT_GMP_H
 
 #include <errno.h>
+#ifndef GMP_KEEP_SIGMASK
+#include <signal.h>
+#endif
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -120,6 +145,24 @@ typedef struct gmp_key gmp_key;
 typedef struct gmp_timer gmp_timer;
 
 /**
+ * What GMP_INIT makes of a function. Programs do not use it themselves.
+ */
+typedef struct gmp_init_task {
+    /**
+     * The function.
+     */
+    void (*func)(void);
+    /**
+     * Its name.
+     */
+    const char *name;
+    /**
+     * The library's.
+     */
+    void *reserved[3];
+} gmp_init_task;
+
+/**
  * A goroutine's function.
  */
 typedef void (*gmp_fn)(void *arg);
@@ -137,7 +180,10 @@ typedef struct gmp_attr {
      */
     const char *name;
     /**
-     * Bytes of stack; 0 for the default (GMP_STACKSIZE), at most 1 GiB.
+     * Bytes of stack; 0 for the default (GMP_STACKSIZE, 192 KiB), at most
+     * 1 GiB. At least 64 KiB, and with the 64 KiB guard below rounded up to a
+     * power of two, up to 8 MiB. Code with frames of more than 64 KiB needs
+     * `-fstack-clash-protection` for an overflow to be seen.
      */
     size_t stack_size;
     /**
@@ -148,7 +194,9 @@ typedef struct gmp_attr {
 
 /**
  * Runs on the scheduler's stack once the parking goroutine is Waiting; may
- * unlock `lock` and make calls that cannot block. 0 resumes at once.
+ * unlock `lock` and make calls that cannot block. 0 resumes at once. It
+ * returns: an exception that leaves it is a fatal error, and it must not be
+ * left by longjmp.
  */
 typedef int (*gmp_unlockf)(struct gmp_g *g, void *lock);
 
@@ -264,7 +312,8 @@ int gmp_wait_init(void);
  * `n`: the new number; below 1 only asks; above 1024 counts as 1024.
  *
  * Returns the former number; a negative errno if the runtime is not up;
- * -EDEADLK from inside an unlockf, which may only ask. Waits for a moment
+ * -EDEADLK from inside an unlockf, which may only ask; -ENOMEM, and the number
+ * stays. Waits for a moment
  * until goroutines inside the runtime have let go, but never parks the
  * caller.
  */
@@ -273,6 +322,9 @@ int gmp_set_maxprocs(int n);
 /**
  * The number of CPUs that this process may use: affinity and cgroup quota.
  * Never blocks once the runtime is up.
+ *
+ * Returns it; a negative errno if the runtime is not up; -ENOMEM, if there is
+ * no memory to read the quota at the first call.
  */
 int gmp_num_cpu(void);
 
@@ -291,13 +343,51 @@ int64_t gmp_num_goroutines(void);
  * `argc`, `argv`: handed to `main`.
  *
  * Returns main's result; a negative errno where it could not be started
- * (-EINVAL for a null `main`). Blocks the calling thread, or parks the
- * calling goroutine.
+ * (-EINVAL for a null `main`; -ENOMEM). Blocks the calling thread, or parks
+ * the calling goroutine.
  *
  * Required:
  * `main` may be called with `argc` and `argv`.
  */
 int gmp_run_main(int argc, char **argv, int (*main)(int, char**));
+
+/**
+ * The program's arguments, as its main gets them: what the loader or the
+ * kernel has handed over, whoever asks and when.
+ *
+ * `argv`: NULL, or where to put the array, which ends with a NULL and stays
+ * for ever; its strings are the program's own. NULL comes there if nothing is
+ * known of the arguments, which may be where there is no /proc.
+ *
+ * Returns argc, 0 if nothing is known; a negative errno if the runtime is not
+ * up. Never blocks once the runtime is up.
+ *
+ * Required:
+ * `argv` is NULL or may be written.
+ */
+int gmp_args(char ***argv);
+
+/**
+ * For GMP_INIT: lists a function that is to be called. Programs do not call it
+ * themselves.
+ *
+ * Returns 0; -EINVAL for a null `task` or function. Never blocks.
+ *
+ * Required:
+ * `task` stays until the process ends or gmp_init_unregister.
+ */
+int gmp_init_register(struct gmp_init_task *task);
+
+/**
+ * For GMP_INIT: the object of a function goes. If it was not called, it never
+ * is. Programs do not call it themselves.
+ *
+ * Returns 0; -EINVAL as gmp_init_register. Never blocks.
+ *
+ * Required:
+ * As gmp_init_register.
+ */
+int gmp_init_unregister(struct gmp_init_task *task);
 
 /**
  * What an error code means, in English: the text of a negative errno or of
@@ -320,7 +410,8 @@ int gmp_register_cxa(void *(*f)(void));
 /**
  * Calls `fn(arg)`, which may block for as long as it likes: the other
  * goroutines go on at once, where without it they would after about a
- * millisecond. On a host thread it is a plain call.
+ * millisecond. On a host thread it is a plain call. `fn` may be left by an
+ * exception, longjmp or gmp_exit.
  *
  * Returns 0; -EINVAL for a null `fn`; -ECANCELED if the caller was cancelled
  * before: then `fn` is not called, and once it is, nothing interrupts it.
@@ -457,7 +548,8 @@ void gmp_checkpoint(void);
  * Ends the calling goroutine (runtime.Goexit); does not return on one.
  * Destructors of C++ objects on its stack do not run.
  *
- * Returns -EPERM on a host thread, and where the caller may not park.
+ * Returns -EPERM on a host thread, and where the caller may not park;
+ * -ENOTSUP in the child of a fork.
  */
 int gmp_exit(void);
 
@@ -528,7 +620,8 @@ int gmp_ready(struct gmp_g *g);
 /**
  * Locks the calling goroutine to its thread (runtime.LockOSThread): it runs
  * on that thread only, and nothing else does. Calls nest. If it ends locked,
- * the thread ends with it. On a host thread it does nothing.
+ * the thread ends with it, unless that is the process's first. On a host
+ * thread it does nothing.
  *
  * Returns 0. Never blocks.
  */
@@ -540,6 +633,25 @@ int gmp_lock_os_thread(void);
  * Returns 0; -EPERM on a goroutine that is not locked. Never blocks.
  */
 int gmp_unlock_os_thread(void);
+
+/**
+ * Changes the signals that the caller has blocked, as pthread_sigmask(3): the
+ * mask is the goroutine's own from then on, and follows it from thread to
+ * thread. A goroutine begins with the mask of the thread that made the first
+ * call of this library; while none runs on it, a thread has that too. On a
+ * host thread, and on a goroutine locked to its thread, it is the thread's
+ * mask.
+ *
+ * `set`: a sigset_t, or NULL to ask; `old`: a sigset_t for the former mask,
+ * or NULL.
+ *
+ * Returns 0; -EINVAL for a `how` that is none of SIG_BLOCK, SIG_UNBLOCK and
+ * SIG_SETMASK. Never blocks, and does not wait for the start.
+ *
+ * Required:
+ * `set` is null or a set; `old` is null or writable for one.
+ */
+int gmp_sigmask(int how, const void *set, void *old);
 
 /**
  * Makes a key under which each goroutine, and each host thread, has a value
@@ -579,7 +691,8 @@ void *gmp_getspecific(struct gmp_key *k);
 /**
  * Puts off a call of `fn(arg)` until the calling goroutine ends, by return or
  * by gmp_exit; the last one put off comes first. A cancel does not interrupt
- * what it does.
+ * what it does. An exception that leaves it is uncaught, as one that leaves
+ * the destructor of a key.
  *
  * Returns 0; -EINVAL for a null `fn`; -EPERM on a host thread and in an
  * unlockf; -ENOMEM. Never blocks.
@@ -1007,12 +1120,17 @@ int gmp_waitgroup_wait_until(struct gmp_waitgroup *wg, int64_t deadline);
 
 /**
  * Calls `fn(arg)` if no call with `o` has done so before; while another does,
- * waits for its end, which a cancel does not interrupt. If `fn` ends its
- * goroutine by gmp_exit, it counts as done.
+ * waits for its end, which a cancel does not interrupt.
+ *
+ * If `fn` ends its goroutine by gmp_exit, it counts as done. If it is left by
+ * an exception, that goes on to the caller, and it is not done: the next call
+ * begins anew, one that waits already too. The same if it is left by longjmp,
+ * once the goroutine, or the thread, that did so waits for anything in a call
+ * of this library, calls a gmp_once_do, or ends.
  *
  * Returns 0; -EINVAL for null; -EDEADLK from within `fn` itself, and from
- * inside an unlockf where it is not done yet. Parks the goroutine; blocks a
- * host thread.
+ * inside an unlockf where it is not done yet; -ENOMEM. Parks the goroutine;
+ * blocks a host thread.
  *
  * Required:
  * `o`: null, or a once that stays where it is. `func` may be called with
@@ -1101,7 +1219,8 @@ int gmp_group_cancel(struct gmp_group *gr);
 void gmp_group_free(struct gmp_group *gr);
 
 /**
- * The monotonic clock in nanoseconds; what deadlines are measured on. Never
+ * The monotonic clock in nanoseconds; what deadlines are measured on. It is
+ * the kernel's, also where another library has replaced clock_gettime. Never
  * blocks.
  */
 int64_t gmp_now(void);
@@ -1208,8 +1327,11 @@ struct gmp_chan *gmp_tick(int64_t period_ns);
  * Returns those of `events` that it is ready for, both after an error or the
  * end of a connection; -ETIMEDOUT; -EBADF, also if gmp_close closes it
  * meanwhile; -EINVAL for other events; -ECANCELED; -EDEADLK from inside an
- * unlockf; -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. Parks the goroutine; blocks a
- * host thread.
+ * unlockf; -EMFILE, -ENFILE, -ENOMEM, -ENOSPC; -EPERM, -EACCES, -ENOSYS in a
+ * sandbox that refuses epoll. Parks the goroutine; blocks a host thread.
+ *
+ * The library's own descriptors are above 2. A host may close them, as a
+ * daemon does with all that is open: the library makes new ones.
  */
 int gmp_wait_fd(int fd, int events, int64_t deadline);
 
@@ -1224,8 +1346,9 @@ int gmp_wait_fd(int fd, int events, int64_t deadline);
  *
  * Returns the count; 0 at the end; a negative errno: those of read(2) but for
  * EINTR and EAGAIN; -EINVAL for a null `buf`; -EBADF, also if gmp_close closes
- * it meanwhile; -ECANCELED; -EDEADLK from inside an unlockf where it would
- * have to wait. Parks the goroutine; blocks a host thread.
+ * it meanwhile; -ECANCELED; where it has to wait, -EDEADLK from inside an
+ * unlockf, and what else keeps gmp_wait_fd from waiting. Parks the goroutine;
+ * blocks a host thread.
  *
  * Required:
  * `buf`: null, or `n` bytes that may be written.
@@ -1322,7 +1445,7 @@ int gmp_write_all_until(int fd,
                         int64_t deadline);
 
 /**
- * gmp_read into several buffers, as readv(2).
+ * gmp_read into several buffers, as readv(2): -EINVAL for more than 1024.
  *
  * Required:
  * `iov`: `n` vectors whose buffers may be written.
@@ -1342,7 +1465,7 @@ ssize_t gmp_readv_until(int fd,
                         int64_t deadline);
 
 /**
- * gmp_write from several buffers, as writev(2).
+ * gmp_write from several buffers, as writev(2): -EINVAL for more than 1024.
  *
  * Required:
  * `iov`: `n` vectors whose buffers may be read.
@@ -1487,8 +1610,9 @@ ssize_t gmp_sendto_until(int fd,
  * is.
  *
  * Returns the descriptor; a negative errno: those of accept(2) but for EINTR,
- * EAGAIN and ECONNABORTED: of these -EMFILE and -ENFILE leave the client
- * waiting; and as gmp_read. Parks the goroutine; blocks a host thread.
+ * EAGAIN, ECONNABORTED and what the network did to a client before it was
+ * accepted: of these -EMFILE and -ENFILE leave the client waiting; and as
+ * gmp_read. Parks the goroutine; blocks a host thread.
  *
  * Required:
  * `addr`, `len`: null, or valid.
@@ -1553,12 +1677,13 @@ int gmp_close(int fd);
  *
  * `network`: "tcp", "tcp4", "tcp6" or "unix". `address`: "host:port",
  * "[::1]:port", ":port" for all addresses (with "tcp", of IPv6 and IPv4), or
- * a path.
+ * a path. A port is a decimal number up to 65535 or the name of a service.
  *
- * Returns the descriptor; -EINVAL for null, or an address without a port;
+ * Returns the descriptor; -EINVAL for null, or an address without a port or
+ * path, or with a number that is no port;
  * -EPROTONOSUPPORT for another network; -ENOENT for no such host or service;
- * a negative errno of bind(2) or listen(2); -ECANCELED. Parks the goroutine
- * while a name is looked up; blocks a host thread.
+ * a negative errno of bind(2) or listen(2); -ENOMEM; -ECANCELED. Parks the
+ * goroutine while a name is looked up; blocks a host thread.
  *
  * Required:
  * `network`, `address`: null, or C strings.
@@ -1574,7 +1699,8 @@ int gmp_listen(const char *network, const char *address);
  *
  * Returns the descriptor; -EINVAL, -EPROTONOSUPPORT, -ENOENT as gmp_listen;
  * -EAGAIN if the name servers do not answer; what connect(2) said of the last
- * address, such as -ECONNREFUSED; -ECANCELED; -EDEADLK from inside an unlockf.
+ * address, such as -ECONNREFUSED; -ENOMEM; -ECANCELED; -EDEADLK from inside an
+ * unlockf.
  * Parks the goroutine; blocks a host thread.
  *
  * Required:
@@ -1773,15 +1899,19 @@ ssize_t gmp_splice_until(int fd_in,
                          int64_t deadline);
 
 /**
- * Waits for a child, as waitpid(2). For one child (`pid` above 0) the
- * goroutine waits, by a pidfd; for any of several a thread does, which
- * deadlines and cancels do not interrupt.
+ * Waits for a child, as waitpid(2), for any of several and for stops and
+ * continues too. The end of one child (`pid` above 0) is told at once, by a
+ * pidfd; all else, and where no pidfd is to be had, on a goroutine or with a
+ * deadline by looking again at least every 10 ms.
  *
- * `status`: NULL, or where its status goes. `options`: as of waitpid(2).
+ * `status`: NULL, or where its status goes. `options`: as of waitpid(2). With
+ * __WNOTHREAD the children are those of whatever thread the goroutine runs on;
+ * stops of a traced child are told with WUNTRACED or __WALL.
  *
- * Returns the child's number, 0 with WNOHANG if it runs still; a negative
- * errno: those of waitpid(2) but for EINTR; -ECANCELED; -EDEADLK from inside
- * an unlockf. Parks the goroutine; blocks a host thread.
+ * Returns the child's number, 0 with WNOHANG if there is nothing to tell; a
+ * negative errno: those of waitpid(2) but for EINTR, at once: -ECHILD,
+ * -EINVAL for unknown options; -ECANCELED; -EDEADLK from inside an unlockf
+ * where it would have to wait. Parks the goroutine; blocks a host thread.
  *
  * Required:
  * `status`: null or writable.
@@ -1807,7 +1937,7 @@ int gmp_waitpid_until(pid_t pid, int *status, int options, int64_t deadline);
  *
  * Returns 0; -EINVAL for null, elements of another size, or a signal that
  * cannot be caught or tells of a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL);
- * -EMFILE, -ENFILE, -ENOMEM. Never blocks.
+ * -ENOMEM; what sigaction(2) says. Never blocks.
  *
  * Required:
  * `ch`: null, or a channel to which the caller holds a reference.
@@ -1829,6 +1959,63 @@ int gmp_signal_stop(struct gmp_chan *ch, int signo);
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
+
+/* The mask of a goroutine, by the names that programs know: like errno, the C
+ * library's belongs to the thread. Define GMP_KEEP_SIGMASK to leave them
+ * alone. SIG_BLOCK is there where <signal.h> has POSIX's part. */
+#if !defined(GMP_KEEP_SIGMASK) && defined(SIG_BLOCK)
+static inline int gmp_pthread_sigmask_(int how, const sigset_t *set,
+                                       sigset_t *old)
+{
+    return -gmp_sigmask(how, set, old);
+}
+static inline int gmp_sigprocmask_(int how, const sigset_t *set, sigset_t *old)
+{
+    int result = gmp_sigmask(how, set, old);
+
+    if (result == 0)
+        return 0;
+    errno = -result;
+    return -1;
+}
+#undef pthread_sigmask
+#undef sigprocmask
+#define pthread_sigmask gmp_pthread_sigmask_
+#define sigprocmask gmp_sigprocmask_
+#endif
+/* GMP_INIT(fn), at the top level of a C or C++ file and without a semicolon,
+ * has fn called once, on the main goroutine, before the library's first call
+ * returns that is made by a thread of the program's. fn is the plain name of a
+ * function void fn(void) that was declared before; it may be static, and a file
+ * may have several.
+ *
+ * - The functions of one program or library are called in the order of its
+ *   constructors (the order of the files at the link, and in a file that of
+ *   the lines), one after the other. A library's come before those of whatever
+ *   is linked with it.
+ * - Nothing is called at the load itself, nor if nobody makes a call.
+ * - fn may call the library, start goroutines and wait for them; their calls
+ *   go on. A thread that it starts and waits for may not: it would wait for
+ *   fn, and get -ETIMEDOUT after ten seconds, as does a first call for whose
+ *   sake functions run longer than that.
+ * - Functions of a plug-in that is loaded when the runtime is up are called
+ *   before the next call returns that the loading thread or goroutine makes,
+ *   on the main goroutine or, if that runs main, on one of their own. If the
+ *   plug-in is unloaded before, they are not called.
+ * - A fn that calls gmp_exit ends that goroutine, on which the other functions
+ *   are still called; a program that was entered at _rt0_amd64_linux then goes
+ *   on without its main. An exception may not leave fn.
+ * - GMPDEBUG=inittrace=1 prints a line for each. */
+#define GMP_INIT(fn)                                                       \
+    static gmp_init_task gmp_init_task_##fn = {fn, #fn, {0, 0, 0}};         \
+    __attribute__((constructor)) static void gmp_init_enter_##fn(void)      \
+    {                                                                       \
+        gmp_init_register(&gmp_init_task_##fn);                             \
+    }                                                                       \
+    __attribute__((destructor)) static void gmp_init_leave_##fn(void)       \
+    {                                                                       \
+        gmp_init_unregister(&gmp_init_task_##fn);                           \
+    }
 
 /* Hooks: a program that takes part in the start of the runtime defines one of
  * these variables, initialised with its function. They are read once. A

@@ -5,7 +5,12 @@
 //! address of a `thread_local!` in a register across a switch, after which it
 //! is another thread's.
 
-use crate::gmp::G;
+use crate::gmp::{
+    G,
+    offsets::{
+        FPUCW_FIRST, FRAME_FPUCW, FRAME_MXCSR, MXCSR_CONTROL, MXCSR_FIRST,
+    },
+};
 use core::{arch::asm, ffi::c_void};
 
 #[expect(
@@ -26,12 +31,32 @@ unsafe extern "C" {
     );
     /// Makes this point g0's base and calls `f`.
     pub(crate) fn g0call(f: unsafe extern "C" fn());
+    /// Calls `f(a, b)`, which no exception may leave: fatal, in words.
+    pub(crate) fn callhost(
+        f: unsafe extern "C" fn(*mut c_void, *mut c_void) -> i32,
+        a: *mut c_void,
+        b: *mut c_void,
+    ) -> i32;
+    fn calllast(f: unsafe extern "C" fn(*mut c_void), arg: *mut c_void);
     /// Runs the M of the current g0 until it ends.
     pub(crate) fn mstart();
     /// First instruction of every goroutine, less its nop.
     pub(crate) fn gostart();
     fn goleave();
     fn gorestart();
+}
+
+/// Calls `f(arg)` where a goroutine or thread ends: for an exception that
+/// leaves it, the stack ends here.
+///
+/// # Safety
+/// As `f`'s.
+pub(crate) unsafe fn call_last(
+    f: unsafe extern "C" fn(*mut c_void),
+    arg: *mut c_void,
+) {
+    // SAFETY: as the caller promises.
+    unsafe { calllast(f, arg) }
 }
 
 /// As `gogo`, for a goroutine that ends.
@@ -104,9 +129,14 @@ pub(crate) fn setg(g: *const G) {
     }
 }
 
-/// Words of the frame that a suspended goroutine has on its stack: six
-/// registers and the resume address.
-pub(crate) const FRAME_WORDS: usize = 7;
+/// Words of the frame that a suspended goroutine has on its stack: the control
+/// words, six registers and the resume address.
+pub(crate) const FRAME_WORDS: usize = 8;
+
+/// The control words that a goroutine begins with, as they lie in its frame.
+const FIRST_CONTROL: usize =
+    MXCSR_FIRST << (8 * FRAME_MXCSR) | FPUCW_FIRST << (8 * FRAME_FPUCW);
+const _: () = assert!(MXCSR_FIRST & !MXCSR_CONTROL == 0);
 
 /// Builds the frame of a goroutine that has not run at `sp`, where its first
 /// function will find the stack pointer; returns where it is suspended.
@@ -117,7 +147,7 @@ pub(crate) unsafe fn first_frame(sp: usize) -> usize {
     let frame = sp - FRAME_WORDS * size_of::<usize>();
     // Past the nop: unwinders look up the byte before a return address.
     let resume = gostart as *const () as usize + 1;
-    let words: [usize; FRAME_WORDS] = [0, 0, 0, 0, 0, 0, resume];
+    let words: [usize; FRAME_WORDS] = [FIRST_CONTROL, 0, 0, 0, 0, 0, 0, resume];
     // SAFETY: the caller's words, as promised.
     unsafe { (frame as *mut [usize; FRAME_WORDS]).write(words) };
     frame

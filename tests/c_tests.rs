@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "the crash tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Link, Outcome, Program, build, run};
 use std::ffi::OsStr;
 use std::fs;
@@ -47,6 +48,9 @@ const SHARED: Plan = Plan { links: &[Link::Shared], ..MATRIX };
 /// For programs that take the place of functions of the C library.
 const PROGRAM: Plan = Plan { links: &[Link::Shared, Link::Static], ..MATRIX };
 
+/// For what tries each refusal of each call.
+const REFUSED: Plan = Plan { procs: &["2"], one_cpu: false, ..PROGRAM };
+
 /// For what does not depend on the processors.
 const EACH_LINK: Plan = Plan { procs: &[""], one_cpu: false, ..MATRIX };
 
@@ -77,6 +81,7 @@ subjects! {
     join: MATRIX,
     identity: MATRIX,
     yield_order: MATRIX,
+    yield_turns: MATRIX,
     park: MATRIX,
     park_until: MATRIX,
     chan: MATRIX,
@@ -91,6 +96,7 @@ subjects! {
     cond: MATRIX,
     sema: MATRIX,
     once: MATRIX,
+    left: MATRIX,
     waitgroup: MATRIX,
     waitgroup_until: MATRIX,
     cancel: MATRIX,
@@ -112,15 +118,28 @@ subjects! {
     io_trust: MATRIX,
     io_many: SHARED,
     wait_fd: MATRIX,
+    waitpid: MATRIX,
+    ports: ONCE,
+    past: MATRIX,
     net: MATRIX,
     dial: PROGRAM,
     misuse: MATRIX,
     misuse_handles: MATRIX,
+    nothread: PROGRAM,
     handoff: LONG,
+    page_faults: MATRIX,
     blocking: LONG,
     lockthread: MATRIX,
+    locked_ends: MATRIX,
     errno: MATRIX,
+    control_words: MATRIX,
+    sigmask: MATRIX,
+    sigterm: MATRIX,
+    cancel_thread: MATRIX,
+    fork_child: MATRIX,
     stacks: LONG,
+    starved: LONG,
+    enomem: REFUSED,
     hostthreads: MATRIX,
     exit_anytime: THOUSAND,
     badargs: MATRIX,
@@ -133,10 +152,14 @@ subjects! {
     cxx: MATRIX,
 }
 
-/// What else lies in `c-tests`; `crash.rs` has the `crash_` files.
-const OTHERS: [&str; 6] = [
+/// What else lies in `c-tests`; `crash.rs` has the `crash_` files, `faults.rs`
+/// those of that name.
+const OTHERS: [&str; 9] = [
+    "descriptors.c",
     "double_include_a.c",
     "double_include_b.c",
+    "faults.c",
+    "faults_inject.c",
     "gnu_mp.c",
     "header.cc",
     "host.c",
@@ -151,6 +174,9 @@ fn source(subject: &str) -> String {
 
 /// Builds a subject and runs it in every configuration of its plan.
 fn check(source: &str, plan: &Plan) {
+    if source.ends_with(".cc") && lacks(&["g++"]) {
+        return;
+    }
     let mut failures = Vec::new();
     let mut total = 0;
     for &link in plan.links {
@@ -207,6 +233,43 @@ fn every_file_is_somebodys() {
     }
 }
 
+/// What `include/gmp.h` declares: every name before a parenthesis.
+fn public_functions() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let header = fs::read_to_string(root.join("include/gmp.h"));
+    let header = header.expect("no include/gmp.h");
+    let mut names = Vec::new();
+    // Declarations begin in the first column; comments and macros do not.
+    let begins = |c: char| c.is_ascii_lowercase();
+    for line in header.lines().filter(|line| line.starts_with(begins)) {
+        for (at, _) in line.match_indices("gmp_") {
+            let rest = &line[at..];
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
+            if rest[end..].starts_with('(') {
+                names.push(rest[..end].to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// A function that is new has to be called without memory, too.
+#[test]
+fn every_function_is_called_without_memory() {
+    let path = common::source_path("enomem.c");
+    let program = fs::read_to_string(path).expect("no enomem.c");
+    let (_, table) = program.split_once("OPS[] = {").expect("no OPS");
+    let (table, _) = table.split_once("};").expect("no end of OPS");
+    let quoted = table.split('"').skip(1).step_by(2);
+    let tried: Vec<_> = quoted.flat_map(str::split_whitespace).collect();
+    let functions = public_functions();
+    assert!(functions.len() > 130, "{} in gmp.h", functions.len());
+    let forgotten = functions.iter().filter(|f| !tried.contains(&&***f));
+    let forgotten: Vec<_> = forgotten.collect();
+    assert!(forgotten.is_empty(), "not in enomem.c: {forgotten:?}");
+}
+
 #[test]
 fn stack_size_from_environment() {
     for size in ["65536", "1048576"] {
@@ -222,6 +285,25 @@ fn order_without_handoff() {
     let program = build("yield_order.c", Link::Shared);
     let mut command = program.command();
     run(command.env("GMPDEBUG", "handoff=0"), LIMIT).exited(0);
+}
+
+/// The library's own descriptors, and a host that closes them.
+#[test]
+fn descriptors_of_ours() {
+    let cases = [
+        "stdio", "closed", "early", "pending", "epoll", "gone", "full",
+        "sysmon",
+    ];
+    let program = build("descriptors.c", Link::Shared);
+    for case in cases {
+        for procs in ["1", "2", "4", "16"] {
+            let mut command = program.command();
+            command.env("GMP_MAXPROCS", procs).arg(case);
+            run(&mut command, LIMIT).exited(0);
+        }
+        let mut command = program.command_on_one_cpu();
+        run(command.arg(case), LIMIT).exited(0);
+    }
 }
 
 /// The header in every dialect, alone, twice in a unit, and in two units.
@@ -241,8 +323,7 @@ fn header_in_every_dialect() {
 }
 
 fn header_in(compiler: &str, dialect: &str, files: &[&str]) {
-    if Command::new(compiler).arg("--version").output().is_err() {
-        println!("skipped: {dialect} with {compiler}, which is not installed");
+    if lacks(&[compiler]) {
         return;
     }
     let path = common::scratch().join(format!("header-{compiler}-{dialect}"));
@@ -258,8 +339,7 @@ fn header_in(compiler: &str, dialect: &str, files: &[&str]) {
 
 #[test]
 fn header_beside_gnu_mp() {
-    if !has_gnu_mp() {
-        println!("skipped: GNU MP's development files are not installed");
+    if lacks(&["gmp.h"]) {
         return;
     }
     let beside = common::scratch().join("beside");
@@ -278,20 +358,10 @@ fn header_beside_gnu_mp() {
     }
 }
 
-fn has_gnu_mp() -> bool {
-    has_header("gmp.h")
-}
-
-fn has_header(name: &str) -> bool {
-    let dirs = ["/usr/include", "/usr/include/x86_64-linux-gnu"];
-    dirs.iter().any(|dir| Path::new(dir).join(name).exists())
-}
-
 /// Foreign libraries that block, on goroutines.
 #[test]
 fn libraries_that_block() {
-    if !has_header("curl/curl.h") || !has_header("sqlite3.h") {
-        println!("skipped: libcurl's or SQLite's headers are not installed");
+    if lacks(&["curl/curl.h", "sqlite3.h"]) {
         return;
     }
     let path = common::scratch().join("libraries");

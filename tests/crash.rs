@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "the C tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Link, Outcome, build, build_alone, build_with, run};
 use libc::{SIGABRT, SIGSEGV};
 use std::fs;
@@ -40,7 +41,7 @@ fn every_file_is_used() {
 /// its name, and the process aborts.
 #[test]
 fn overflow_names_the_goroutine() {
-    const CASES: [&str; 12] = [
+    const CASES: [&str; 14] = [
         "plain",
         "set_name",
         "big_stack",
@@ -49,6 +50,8 @@ fn overflow_names_the_goroutine() {
         "after_park",
         "locked",
         "probes",
+        "array_of_32_kib",
+        "array_of_64_kib",
         "others_busy",
         "blocking",
         "joined",
@@ -126,6 +129,9 @@ fn waiting_is_no_deadlock() {
 
 #[test]
 fn escaping_exception_names_goroutine_and_type() {
+    if lacks(&["g++"]) {
+        return;
+    }
     let types = [
         ("plain", "runtime_error"),
         ("after_park", "runtime_error"),
@@ -136,6 +142,28 @@ fn escaping_exception_names_goroutine_and_type() {
     for (case, name) in types {
         each_link("crash_throw.cc", case, |outcome| {
             outcome.died_by(SIGABRT).said("thrower").said(name);
+        });
+    }
+}
+
+/// An exception that leaves a callback which no frame of the host's may have a
+/// handler for is fatal, in words, and never arrives at such a handler.
+#[test]
+fn exception_out_of_a_callback_is_fatal() {
+    let cases = [
+        ("unlockf", "left an unlockf"),
+        ("unlockf_worker", "left an unlockf"),
+        ("unlockf_thread", "left an unlockf"),
+        ("deferred", "uncaught exception"),
+        ("deferred_exit", "left a deferred function or a destructor"),
+        ("destructor", "left a deferred function or a destructor"),
+        ("member", "uncaught exception"),
+        ("main", "uncaught exception"),
+        ("timer", "uncaught exception"),
+    ];
+    for (case, text) in cases {
+        each_link("crash_throw.cc", case, |outcome| {
+            outcome.died_by(SIGABRT).said("runtime_error").said(text);
         });
     }
 }

@@ -1,11 +1,12 @@
 //! The start path as gdb sees it: a breakpoint on every stage by its plain
 //! name, assembly line by line, stacks that end where they should.
 //!
-//! Without gdb these tests say that they were skipped.
+//! Without gdb these tests are skipped.
 
 #[expect(dead_code, reason = "other tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Link, Outcome, Program, run};
 use std::fmt::Write as _;
 use std::fs;
@@ -52,15 +53,6 @@ const LIBRARY: [&str; 28] = [
 const ENTRY: [&str; 2] = ["_rt0_amd64_linux", "_rt0_amd64"];
 const CONSTRUCTOR: [&str; 2] = ["_rt0_amd64_lib", "libpreinit"];
 const END: [&str; 2] = ["main_main", "main"];
-
-/// False, and a line that says so, where there is no gdb.
-fn has_gdb() -> bool {
-    let found = Command::new("gdb").arg("--version").output().is_ok();
-    if !found {
-        println!("skipped: gdb is not installed");
-    }
-    found
-}
 
 /// Runs `program` under gdb with these commands.
 fn gdb(program: &Program, arguments: &[&str], commands: &str) -> Outcome {
@@ -140,7 +132,7 @@ fn stops_at(
 
 #[test]
 fn every_stage_of_a_library_is_reached_in_order() {
-    if !has_gdb() {
+    if lacks(&["gdb"]) {
         return;
     }
     for link in Link::ALL {
@@ -151,7 +143,7 @@ fn every_stage_of_a_library_is_reached_in_order() {
 
 #[test]
 fn every_stage_of_the_exe_path_is_reached_in_order() {
-    if !has_gdb() {
+    if lacks(&["gdb"]) {
         return;
     }
     let own = |stage: &&str| {
@@ -185,7 +177,7 @@ fn lines_in(outcome: &Outcome, file: &str) -> Vec<usize> {
 
 #[test]
 fn assembly_is_stepped_line_by_line() {
-    if !has_gdb() {
+    if lacks(&["gdb"]) {
         return;
     }
     let program = build("walk.c", Link::Shared);
@@ -216,7 +208,7 @@ fn frames(outcome: &Outcome) -> Vec<String> {
 
 #[test]
 fn a_goroutine_s_stack_ends_at_its_first_frame() {
-    if !has_gdb() {
+    if lacks(&["gdb"]) {
         return;
     }
     for link in Link::ALL {
@@ -235,7 +227,7 @@ fn a_goroutine_s_stack_ends_at_its_first_frame() {
 /// The scheduler's stack goes on into the thread that runs it.
 #[test]
 fn the_scheduler_s_stack_ends_with_its_thread() {
-    if !has_gdb() {
+    if lacks(&["gdb"]) {
         return;
     }
     let program = build("walk.c", Link::Shared);
@@ -248,7 +240,7 @@ fn the_scheduler_s_stack_ends_with_its_thread() {
 
 #[test]
 fn main_s_stack_ends_at_the_main_goroutine_on_the_exe_path() {
-    if !has_gdb() {
+    if lacks(&["gdb"]) {
         return;
     }
     let commands = "set backtrace past-main on\n\
@@ -268,7 +260,7 @@ fn main_s_stack_ends_at_the_main_goroutine_on_the_exe_path() {
 /// The very first frame of the program is the last one of its main thread.
 #[test]
 fn the_entry_ends_the_stack() {
-    if !has_gdb() {
+    if lacks(&["gdb"]) {
         return;
     }
     let commands = "set backtrace past-main on\n\
@@ -285,7 +277,7 @@ fn the_entry_ends_the_stack() {
 /// believed, because the host has moved its environment.
 #[test]
 fn arguments_arrive() {
-    if !has_gdb() {
+    if lacks(&["gdb"]) {
         return;
     }
     let commands = "set language c\ntbreak runtime_main\nrun\n\

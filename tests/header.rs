@@ -7,9 +7,10 @@
 use std::{env, fs, path::Path};
 
 /// The files of the C surface, in the order of the header.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "runtime.rs",
     "goroutine.rs",
+    "signal.rs",
     "local.rs",
     "chan.rs",
     "select.rs",

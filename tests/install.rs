@@ -4,8 +4,10 @@
 #[expect(dead_code, reason = "the C tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Outcome, run};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -63,9 +65,15 @@ fn make(dir: &Path, target: &str) {
 fn installed(name: &str) -> PathBuf {
     let dir = empty_dir(name);
     make(&dir, "install");
-    let program = README.split("```").find_map(|b| b.strip_prefix("c\n"));
-    fs::write(dir.join("hello.c"), program.expect("a program")).expect("it");
+    fs::write(dir.join("hello.c"), readme_program("c")).expect("hello.c");
     dir
+}
+
+/// The README's program in this language.
+fn readme_program(language: &str) -> &'static str {
+    let mut blocks = README.split("```");
+    let start = format!("{language}\n");
+    blocks.find_map(|b| b.strip_prefix(&start)).expect("a program")
 }
 
 /// The README's compiler line that has `word` in it.
@@ -94,6 +102,9 @@ fn uninstall_leaves_nothing() {
 
 #[test]
 fn shared() {
+    if lacks(&["pkg-config"]) {
+        return;
+    }
     let dir = installed("shared");
     says(&dir, readme_line("--cflags --libs"));
     assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
@@ -102,7 +113,39 @@ fn shared() {
 }
 
 #[test]
+fn cpp() {
+    if lacks(&["g++", "pkg-config"]) {
+        return;
+    }
+    let dir = installed("cpp");
+    fs::write(dir.join("hello.cc"), readme_program("cpp")).expect("hello.cc");
+    let line =
+        readme_line("--cflags --libs").replace("cc hello.c", "g++ hello.cc");
+    says(&dir, &format!("{line} -Wall -Wextra -Werror"));
+    assert_eq!(says(&dir, "./hello"), "the answer is 42\n");
+}
+
+/// All naps are one nap long, and not as long as all in a row.
+#[test]
+fn python() {
+    if lacks(&["python3"]) {
+        return;
+    }
+    let dir = empty_dir("python");
+    fs::create_dir(dir.join("build")).expect("a directory");
+    symlink(common::libdir(), dir.join("build/lib")).expect("a link");
+    fs::write(dir.join("nap.py"), readme_program("python")).expect("nap.py");
+    let said = says(&dir, "python3 nap.py");
+    let took = said.strip_prefix("50 naps of 0.1 s: ").expect(&said);
+    let took: f64 = took.trim_end_matches(" s\n").parse().expect(&said);
+    assert!((0.1..5.0).contains(&took), "{said}");
+}
+
+#[test]
 fn wholly_static() {
+    if lacks(&["pkg-config"]) {
+        return;
+    }
     let dir = installed("static");
     says(&dir, readme_line("-static"));
     assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
@@ -112,6 +155,9 @@ fn wholly_static() {
 
 #[test]
 fn archive_in_a_dynamic_program() {
+    if lacks(&["pkg-config"]) {
+        return;
+    }
     let dir = installed("archive");
     says(&dir, readme_line("libgmprt.a"));
     assert_eq!(says(&dir, "./hello"), GREETING.repeat(1000));
@@ -122,6 +168,9 @@ fn archive_in_a_dynamic_program() {
 /// The runtime is entered before main, also where everything is static.
 #[test]
 fn entered_at_rt0() {
+    if lacks(&["pkg-config"]) {
+        return;
+    }
     let dir = installed("rt0");
     let shared = readme_line("-lgmprt_rt0");
     let wholly_static =
@@ -138,12 +187,10 @@ fn entered_at_rt0() {
 /// GNU MP's header and ours in one unit, in either order, and both at work.
 #[test]
 fn beside_gnu_mp() {
-    let dir = installed("beside");
-    let gnu = "echo '#include <gmp.h>\n__GNU_MP__' | cc -E - >/dev/null";
-    if !shell(&dir, gnu).status.success() {
-        eprintln!("skipped: GNU MP is not installed (Debian: libgmp-dev)");
+    if lacks(&["pkg-config", "gmp.h"]) {
         return;
     }
+    let dir = installed("beside");
     let includes = ["#include <gmp.h>\n", "#include <gmprt/gmp.h>\n"];
     for [first, second] in [includes, [includes[1], includes[0]]] {
         let program = format!("{first}{second}{FACTORIAL}");

@@ -1,6 +1,7 @@
 //! Models of waking: loom runs every interleaving of `gmp::spinning::Spinning`
 //! between who makes work, an M that was woken without a P, a host thread that
-//! takes the P meanwhile, and an M that goes idle.
+//! takes the P meanwhile, and an M that goes idle; and where threads are
+//! refused, with the keeper of the time (`sched::nothread`).
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_spinning`
 //!
@@ -13,7 +14,7 @@
 //! panic.
 #![cfg(loom)]
 
-use gmprt::base::sync::{AtomicI32, AtomicU32, Ordering::*};
+use gmprt::base::sync::{AtomicI32, AtomicU32, Ordering::*, fence};
 use gmprt::gmp::spinning::Spinning;
 use loom::sync::Mutex;
 use loom::thread::{self, JoinHandle};
@@ -37,6 +38,14 @@ enum Mistake {
     SleepsBlindly,
     /// An M that found work does not look whether there is more.
     RunsBlindly,
+    /// Who gets no thread only stops spinning.
+    RefusedBlindly,
+    /// Who gets no thread looks at the keeper before it says so.
+    RefusedLate,
+    /// The keeper sleeps without a look.
+    KeepsBlindly,
+    /// The keeper looks before it publishes that it sleeps.
+    KeepsLate,
 }
 use Mistake::*;
 
@@ -51,6 +60,12 @@ struct Model {
     /// Idle Ps, and their number as it is looked at without the lock.
     idle: Mutex<i32>,
     npidle: AtomicI32,
+    /// No thread is to be had, nor an idle M.
+    threadless: bool,
+    /// Some thread was refused.
+    starved: AtomicU32,
+    /// The keeper sleeps (`polluntil`).
+    keeps: AtomicU32,
 }
 
 impl Model {
@@ -75,7 +90,15 @@ impl Model {
             long: false,
             idle: Mutex::new(idle),
             npidle: AtomicI32::new(idle),
+            threadless: false,
+            starved: AtomicU32::new(0),
+            keeps: AtomicU32::new(0),
         }
+    }
+
+    /// An idle P, a refused thread, and nobody but the keeper.
+    fn without_threads(mistake: Mistake) -> Arc<Self> {
+        Arc::new(Self { threadless: true, ..Self::with(mistake, 1) })
     }
 
     fn pidleget(&self) -> bool {
@@ -105,7 +128,73 @@ impl Model {
     /// As `sched::procs::wakep`.
     fn wakep(&self) {
         if self.wanted() && self.spinning.claim() {
-            self.rest(true);
+            match self.threadless {
+                true => self.refused(),
+                false => self.rest(true),
+            }
+        }
+    }
+
+    fn work_beside_idle(&self) -> bool {
+        self.npidle.load(SeqCst) != 0 && self.work_queued()
+    }
+
+    /// As `sched::nothread::refused`, of one that spins; without sysmon, which
+    /// comes in the end.
+    fn refused(&self) {
+        self.spinning.stop();
+        if self.mistake == RefusedBlindly {
+            return;
+        }
+        if self.mistake != RefusedLate {
+            self.starved.store(1, SeqCst);
+        }
+        if self.work_beside_idle() {
+            if !self.spinning.claim() {
+                return;
+            }
+            // There is no idle M.
+            self.spinning.stop();
+        }
+        if self.work_beside_idle() {
+            self.poll_break();
+        }
+        self.starved.store(1, SeqCst);
+    }
+
+    /// As `sched::timing::poll_break`.
+    fn poll_break(&self) {
+        fence(SeqCst);
+        if self.keeps.compare_exchange(1, 0, SeqCst, SeqCst).is_ok() {
+            self.keeper_runs();
+        }
+    }
+
+    /// The keeper's sleep has ended.
+    fn keeper_runs(&self) {
+        if self.pidleget() {
+            while self.take_work() {}
+            self.pidleput();
+        }
+        self.rest(false);
+    }
+
+    /// As the end of `sched::find::rest`, with `sched::timing::keep_time`.
+    fn keep(&self) {
+        self.rest(false);
+        let needed =
+            || self.starved.load(SeqCst) != 0 && self.work_beside_idle();
+        let early = needed();
+        self.keeps.store(1, SeqCst);
+        fence(SeqCst);
+        let needed = match self.mistake {
+            KeepsBlindly => false,
+            KeepsLate => early,
+            _ => needed(),
+        };
+        // Else somebody breaks the sleep just now, and goes on as the keeper.
+        if needed && self.keeps.compare_exchange(1, 0, SeqCst, SeqCst).is_ok() {
+            self.keeper_runs();
         }
     }
 
@@ -256,6 +345,55 @@ fn two_run(mistake: Mistake) {
         m.join().unwrap();
         model.check(0);
     });
+}
+
+/// A thread for one that spins is refused while another thread makes work and
+/// the keeper of the time goes to sleep.
+fn only_the_keeper(mistake: Mistake) {
+    check(move || {
+        let model = Model::without_threads(mistake);
+        let refused = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || model.refused())
+        };
+        let keeper = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || model.keep())
+        };
+        model.make();
+        refused.join().unwrap();
+        keeper.join().unwrap();
+        model.check(1);
+    });
+}
+
+#[test]
+fn work_runs_though_no_thread_comes() {
+    only_the_keeper(Nothing);
+}
+
+#[test]
+#[should_panic(expected = "work waits")]
+fn a_refusal_without_a_look_breaks() {
+    only_the_keeper(RefusedBlindly);
+}
+
+#[test]
+#[should_panic(expected = "work waits")]
+fn a_refusal_that_is_told_late_breaks() {
+    only_the_keeper(RefusedLate);
+}
+
+#[test]
+#[should_panic(expected = "work waits")]
+fn a_keeper_that_sleeps_without_a_look_breaks() {
+    only_the_keeper(KeepsBlindly);
+}
+
+#[test]
+#[should_panic(expected = "work waits")]
+fn a_keeper_that_looks_early_breaks() {
+    only_the_keeper(KeepsLate);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "other tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Link, Outcome, Program, run};
 use libc::{SIGABRT, SIGSEGV};
 use std::fs;
@@ -239,6 +240,9 @@ fn pthread_exit_on_a_goroutine_is_fatal() {
 /// way to end the process follows the list.
 #[test]
 fn an_uncaught_exception_is_told_before_the_language_ends_the_process() {
+    if lacks(&["g++"]) {
+        return;
+    }
     let program = build("throw.cc", Link::Shared);
     let run_with =
         |level| run(program.command().env("GMP_TRACEBACK", level), LIMIT);
@@ -248,4 +252,186 @@ fn an_uncaught_exception_is_told_before_the_language_ends_the_process() {
     let outcome = run_with("all");
     outcome.exited(3).said_once("[for ever] \"waiter\"");
     assert!(outcome.stderr.ends_with("the handler ran\n"));
+}
+
+/// A program with more rights than its caller goes by none of the caller's
+/// settings, and says nothing of them.
+#[test]
+fn a_program_with_more_rights_reads_no_settings() {
+    for link in [Link::Shared, Link::Static] {
+        let program = build("secure.c", link);
+        for secure in ["0", "1"] {
+            let mut command = program.command();
+            command.arg(secure).envs([
+                ("GMP_MAXPROCS", "7"),
+                ("GOMAXPROCS", "7"),
+                ("GMP_STACKSIZE", "16K"),
+                ("GMP_MAXTHREADS", "2"),
+                ("GMP_AUTOSTART", "0"),
+                ("GMP_NONSENSE", "1"),
+                ("GMPDEBUG", "inittrace=1,help"),
+            ]);
+            let outcome = run(&mut command, LIMIT);
+            let want = format!("secure {secure}\n");
+            assert_eq!(outcome.exited(0).stdout, want, "{}", outcome.report());
+            // The parent makes no call, so it never starts.
+            let told = usize::from(secure == "0");
+            let lines = |part: &str| {
+                outcome.stderr.lines().filter(|l| l.contains(part)).count()
+            };
+            assert_eq!(lines("init total"), told, "{}", outcome.report());
+            assert_eq!(lines("GMP_NONSENSE"), told, "{}", outcome.report());
+        }
+    }
+}
+
+/// Runs `settings.c` with one setting.
+fn with_setting(name: &str, value: &str) -> Outcome {
+    let program = build("settings.c", Link::Shared);
+    run(program.command().env(name, value), LIMIT)
+}
+
+#[test]
+fn autostart_understands_yes_and_no() {
+    let started = |value: &str| {
+        let outcome = with_setting("GMP_AUTOSTART", value);
+        let at_load = outcome.exited(0).stdout.contains("started at load\n");
+        (at_load, outcome)
+    };
+    for value in ["0", "no", "false", "off", "NO"] {
+        let (at_load, outcome) = started(value);
+        assert!(!at_load && outcome.stderr.is_empty(), "{}", outcome.report());
+    }
+    for value in ["1", "yes", "true", "on", "On"] {
+        let (at_load, outcome) = started(value);
+        assert!(at_load && outcome.stderr.is_empty(), "{}", outcome.report());
+    }
+    let (at_load, outcome) = started("perhaps");
+    assert!(at_load);
+    let want = "gmprt: GMP_AUTOSTART: ignoring \"perhaps\": want yes or no\n";
+    assert_eq!(outcome.stderr, want);
+}
+
+#[test]
+fn a_value_that_does_not_parse_is_told_once_and_ignored() {
+    let cases = [
+        ("GMP_MAXPROCS", "0", "GMP_MAXPROCS: ignoring \"0\": want a number"),
+        ("GMP_MAXPROCS", "+2", "GMP_MAXPROCS: ignoring \"+2\""),
+        ("GOMAXPROCS", "many", "GOMAXPROCS: ignoring \"many\""),
+        ("GMP_MAXTHREADS", "1", "GMP_MAXTHREADS: ignoring \"1\""),
+        ("GMP_STACKSIZE", "2G", "GMP_STACKSIZE: ignoring \"2G\": want 16K"),
+        ("GMP_STACKSIZE", "17179869184G", "ignoring \"17179869184G\""),
+        ("GMP_STACKSIZE", "1", "GMP_STACKSIZE: ignoring \"1\""),
+        ("GMP_TRACEBACK", "ALL", "GMP_TRACEBACK: ignoring \"ALL\""),
+        ("GMPDEBUG", "guard=no", "GMPDEBUG: ignoring \"guard=no\""),
+        ("GMPDEBUG", "handoff", "GMPDEBUG: ignoring \"handoff\": want 0 or 1"),
+        ("GMPDEBUG", "hand0ff=1", "hand0ff: ignoring it: no such key of"),
+        ("GMPDEBUG", "hand0ff=1", "; the nearest is handoff"),
+        (
+            "GMP_STACK_SIZE",
+            "1M",
+            "GMP_STACK_SIZE: ignoring it: no such setting",
+        ),
+        ("GMP_STACK_SIZE", "1M", "; the nearest is GMP_STACKSIZE"),
+        ("GMP_DEBUG", "", "; the nearest is GMPDEBUG"),
+    ];
+    for (name, value, words) in cases {
+        let outcome = with_setting(name, value);
+        outcome.exited(0).said_once(words);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.report());
+    }
+    // What is not text, and names that are somebody else's.
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = build("settings.c", Link::Shared).command();
+    command.env("GMP_MAXPROCS", std::ffi::OsStr::from_bytes(b"\xff2"));
+    command.envs([("GMPRT_X", "1"), ("GMPX", "1"), ("XGMP_Y", "1")]);
+    let outcome = run(&mut command, LIMIT);
+    outcome.exited(0).said_once("GMP_MAXPROCS: ignoring \"?\": want text");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.report());
+}
+
+#[test]
+fn sizes_of_stacks_have_units() {
+    let sizes = [
+        ("64K", 64 << 10),
+        ("64KiB", 64 << 10),
+        ("2mb", 2 << 20),
+        ("131072", 128 << 10),
+        ("1G", 1 << 30),
+        ("1GiB", 1_u64 << 30),
+    ];
+    let program = build("settings.c", Link::Shared);
+    for (value, bytes) in sizes {
+        let mut command = program.command();
+        command.env("GMP_STACKSIZE", value);
+        command.args(["stack", &bytes.to_string()]);
+        let outcome = run(&mut command, LIMIT);
+        assert_eq!(outcome.exited(0).stderr, "", "{}", outcome.report());
+    }
+}
+
+#[test]
+fn the_help_names_each_setting_once() {
+    let outcome = with_setting("GMPDEBUG", "help");
+    outcome.exited(0);
+    for name in ["GMP_AUTOSTART=", "GMP_STACKSIZE=", "GMPDEBUG=", "GOMAXPROCS="]
+    {
+        outcome.said_once(&format!("gmprt: {name}"));
+    }
+    for key in ["help", "inittrace", "schedtrace", "handoff", "guard"] {
+        outcome.said_once(&format!("gmprt:   {key}="));
+    }
+}
+
+/// Deadlines are made by the clock that they are slept for by, whatever the
+/// program or a library puts in the place of libc's.
+#[test]
+fn other_clocks_in_libcs_place_change_no_deadline() {
+    for link in [Link::Shared, Link::Static] {
+        let program = build("clock.c", link);
+        for clock in ["still", "fast", "ahead"] {
+            run(program.command().arg(clock), LIMIT).exited(0);
+        }
+    }
+}
+
+/// The same with the library that is made for it, where it is installed.
+#[test]
+fn under_libfaketime_a_sleep_is_as_long_as_without() {
+    const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+    if !fs::exists(LIBRARY).unwrap_or(false) {
+        println!("skipped: no libfaketime (Debian: libfaketime)");
+        return;
+    }
+    let source = source("clock.c");
+    let program = common::build_with(&source, Link::Shared, &["-DALIEN"]);
+    for time in ["+1000d", "-10d", "+0 x10", "+0 x0.1"] {
+        let mut command = program.command();
+        command.envs([("LD_PRELOAD", LIBRARY), ("FAKETIME", time)]);
+        run(command.arg("alien"), LIMIT).exited(0);
+    }
+}
+
+#[test]
+fn random_choices_differ_from_process_to_process() {
+    each_link("random.c", &Link::ALL, |command| {
+        let mut choices = || run(command, LIMIT).exited(0).stdout.clone();
+        assert_ne!(choices(), choices());
+    });
+}
+
+/// The scheduler's lines begin with the time that the runtime has been up.
+#[test]
+fn schedtrace_counts_from_the_start() {
+    let mut command = build("loaded.c", Link::Shared).command();
+    let outcome = run(command.env("GMPDEBUG", "schedtrace=10"), LIMIT);
+    let up: Vec<u64> = outcome
+        .exited(0)
+        .stderr
+        .lines()
+        .filter_map(|l| l.strip_prefix("SCHED ")?.split_once("ms:"))
+        .map(|(ms, _)| ms.parse().expect("no number"))
+        .collect();
+    assert!(!up.is_empty() && up.is_sorted(), "{}", outcome.report());
+    assert!(up[0] < LIMIT.as_millis() as u64, "{}", outcome.report());
 }

@@ -27,13 +27,12 @@ const LAYERS: [&[&str]; 10] = [
 ];
 
 /// C functions that are called outside `os`: file, function, reason.
-const C_CALLS: [(&str, &str, &str); 12] = [
+const C_CALLS: [(&str, &str, &str); 11] = [
     ("base/", "__errno_location", "base lies below os"),
-    ("base/print.rs", "write", "base lies below os"),
+    ("base/print.rs", "syscall", "base lies below os"),
     ("base/throw.rs", "abort", "base lies below os"),
     ("base/throw.rs", "pause", "base lies below os"),
-    ("boot/env.rs", "getenv", "the environment is memory"),
-    ("boot/exe.rs", "exit", "the end of main, for a program entered at rt0"),
+    ("base/throw.rs", "poll", "base lies below os"),
     ("boot/preinit.rs", "pthread_atfork", "a registration, not a call"),
     ("", "malloc", "memory that a caller may free, not a system call"),
     ("", "calloc", "memory, not a system call"),
@@ -43,9 +42,10 @@ const C_CALLS: [(&str, &str, &str); 12] = [
 ];
 
 /// Who declares foreign functions: module, reason.
-const FOREIGN: [(&str, &str); 3] = [
+const FOREIGN: [(&str, &str); 4] = [
     ("arch", "the functions of asm/"),
     ("boot", "the asm of the start path, the program's environment"),
+    ("ffi", "the frames of callbacks.c, through which exceptions pass"),
     ("os", "C functions that libc does not declare"),
 ];
 
@@ -54,6 +54,27 @@ const THREAD_LOCALS: [(&str, &str); 3] = [
     ("base/lock.rs", "the lock ranks that a thread holds, in debug builds"),
     ("model/arch.rs", "shuttle's: a model's threads are its goroutines"),
     ("model/check.rs", "tests beside one another: the seed of each"),
+];
+
+/// What ends the process where memory is out, as `base::alloc` says; and who
+/// may use it: word, file, reason.
+const INFALLIBLE: [&str; 12] = [
+    "Box::new(",
+    "Vec::with_capacity(",
+    "vec![",
+    "format!(",
+    ".to_owned()",
+    ".to_string()",
+    ".to_vec()",
+    ".collect()",
+    ".collect::<",
+    "CString::new(",
+    "fs::read",
+    "into_boxed_slice(",
+];
+const MAY_RUN_OUT: [(&str, &str); 2] = [
+    ("internals.rs", "measured by itself, in a program of ours"),
+    ("model/", "in tests under shuttle only"),
 ];
 
 const MAX_FILE_LINES: usize = 600;
@@ -343,6 +364,24 @@ fn only_os_asks_the_operating_system() {
         }
     }
     report("C functions are called through os, by their full name:", &findings);
+}
+
+/// A host lives on without memory, and is told.
+#[test]
+fn whatever_allocates_can_fail() {
+    let mut findings = Vec::new();
+    for file in library() {
+        let may = MAY_RUN_OUT.iter().any(|(p, _)| file.path.starts_with(p));
+        if may || file.for_tests {
+            continue;
+        }
+        for what in INFALLIBLE {
+            for (at, _) in file.code.match_indices(what) {
+                findings.push(format!("{}: {what}", file.place(at)));
+            }
+        }
+    }
+    report("memory is asked for so that it may be refused:", &findings);
 }
 
 #[test]

@@ -13,7 +13,14 @@ use gmprt::{
     },
     internals::{Cause, Counter, Fire, ParkWord, WaitKind, nobody_waits},
 };
-use std::{hint::black_box, thread, time::Duration};
+use parking_lot::{RawMutex, lock_api::RawMutex as _};
+use std::{
+    cell::UnsafeCell,
+    hint::black_box,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 pub fn words(c: &mut Criterion) {
     let mut group = c.benchmark_group("park");
@@ -33,9 +40,62 @@ pub fn words(c: &mut Criterion) {
     group.finish();
 }
 
+/// The same counter as [`Counter`], behind `parking_lot`'s lock.
+struct Parked {
+    lock: RawMutex,
+    count: UnsafeCell<u64>,
+}
+
+// SAFETY: the count is touched under the lock only.
+unsafe impl Sync for Parked {}
+
+impl Default for Parked {
+    fn default() -> Self {
+        Self { lock: RawMutex::INIT, count: UnsafeCell::new(0) }
+    }
+}
+
+impl Parked {
+    #[inline]
+    fn add(&self) -> u64 {
+        self.lock.lock();
+        // SAFETY: under the lock, as all uses of the count are.
+        let count = unsafe { &mut *self.count.get() };
+        *count += 1;
+        let now = *count;
+        // SAFETY: this thread has just locked it.
+        unsafe { self.lock.unlock() };
+        now
+    }
+}
+
+/// Measures `add`, by one thread while so many others call it all the time.
+fn contended(c: &mut Criterion, name: &str, add: impl Fn() -> u64 + Sync) {
+    let mut group = c.benchmark_group("lock");
+    for others in [0, 1, 3] {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..others {
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        black_box(add());
+                    }
+                });
+            }
+            group.bench_function(format!("{name}/{others}_others"), |b| {
+                b.iter(&add);
+            });
+            stop.store(true, Relaxed);
+        });
+    }
+    group.finish();
+}
+
+/// The lock of channels and heaps, and the one that Rust programs use most.
 pub fn locks(c: &mut Criterion) {
-    let counter = Counter::default();
-    c.bench_function("lock/add", |b| b.iter(|| counter.add()));
+    let (ours, theirs) = (Counter::default(), Parked::default());
+    contended(c, "ours", || ours.add());
+    contended(c, "parking_lot", || theirs.add());
 }
 
 /// A thousand goroutines that wait on a semaphore each.

@@ -29,8 +29,9 @@
 //! 4. The thread that locks is the one that unlocks, though perhaps on another
 //!    stack: a parking goroutine's channel is unlocked on g0.
 //!
-//! parking_lot is not used here: its queue of sleepers lives in thread-local
-//! storage with a destructor, which would tie the library to host threads.
+//! parking_lot is not used here: its unlock is a read-modify-write, where ours
+//! is a plain store, and its queue of sleepers lives in thread-local storage
+//! that is allocated on demand, also where nothing may be.
 //!
 //! # Ranks
 //! Every lock has a [`Rank`]. A thread acquires locks in the order of that
@@ -54,6 +55,8 @@ use core::ops::{Deref, DerefMut};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Rank {
+    /// The functions of `GMP_INIT` that are still to be called.
+    Inits,
     /// Stop-the-world and everything that changes the number of Ps.
     Stw,
     /// A P being taken from its M.
@@ -70,17 +73,21 @@ pub enum Rank {
     Chan,
     /// Waiters on addresses: one bucket of `block::parking`.
     Parking,
+    /// Calls of the host's functions that are under way.
+    Calls,
     /// The table of descriptors.
     Netpoll,
     /// One descriptor.
     Poll,
     /// The global run queue, idle Ps and idle Ms.
     Sched,
+    /// Goroutines that wait for a stack.
+    Starved,
     /// The table of keys.
     Keys,
     /// `allgs` and the global list of dead Gs.
     Allg,
-    /// `allp`, `allm`.
+    /// The signal mask that Ms run with, and the spare Ms.
     Allp,
     /// One timer heap. Two at once while one is emptied into the other.
     Timers,

@@ -9,6 +9,8 @@
 //! descriptor and abort through the C library, because a failure has to be
 //! told at any moment, before `os` is set up and from a signal handler too.
 
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) mod alloc;
 pub(crate) mod barrier;
 #[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) mod child;

@@ -74,7 +74,10 @@ pub fn write_all(fd: i32, mut bytes: &[u8]) {
     let saved = unsafe { *errno };
     while !bytes.is_empty() {
         // SAFETY: the pointer and the length are those of a slice.
-        let n = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+        // Not the C library's, which a thread may be cancelled in.
+        let n = unsafe {
+            libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len())
+        };
         match usize::try_from(n) {
             Ok(0) => break,
             Ok(n) => bytes = &bytes[n..],

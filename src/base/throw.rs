@@ -8,9 +8,23 @@
 //! Both work in a signal handler, on any stack with 4 KiB left, with any lock
 //! held, and never allocate.
 //!
+//! # Ends that meet
+//! A process may end in the usual way, by `exit`, while another thread writes
+//! its fatal error. `exit` then waits (Go's panicking, runningPanicDefers): a
+//! list that is cut off and a status of 0 would hide what has happened.
+//!
+//! ```text
+//!   THROWER: 0 --die--> the thread, which aborts; exit waits for that
+//!            0 --exit--> EXITING; who dies now waits for the end, a while
+//!                EXITING --die, after that while--> the thread
+//!   REPORTER: 0 --an uncaught exception--> the thread, which the language
+//!            ends the process on; exit on another one waits, a while
+//! ```
+//!
 //! Invariants:
-//! 1. `THROWER` is 0, or identifies the one thread that ends the process; it
-//!    is set once and never changes again.
+//! 1. `THROWER` is 0, EXITING, or identifies the one thread that ends the
+//!    process: then it never changes again, but in the child of a fork, where
+//!    that thread is not.
 //! 2. `HOOK` is null or a `fn()`.
 
 use super::print::SigWriter;
@@ -22,6 +36,14 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 /// The address of the throwing thread's `errno`, which no other living thread
 /// shares: an identity that costs no system call. Invariant 1.
 static THROWER: AtomicUsize = AtomicUsize::new(0);
+/// The value of `THROWER` once `exit` has come to its last part. No thread has
+/// its errno there.
+const EXITING: usize = 1;
+/// The thread that tells of an uncaught exception, in the same way, or 0.
+static REPORTER: AtomicUsize = AtomicUsize::new(0);
+/// How long one end waits for another that need not come, in milliseconds: a
+/// handler of the language's that never returns, an exit that hangs.
+const PATIENCE: u32 = 10_000;
 
 /// Dumps what is known about the goroutines. Invariant 2.
 static HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
@@ -87,18 +109,97 @@ fn die(msg: fmt::Arguments<'_>) -> ! {
 /// Returns on the first thread that comes here, once. That thread's second
 /// visit aborts, and every other thread waits for the end.
 fn become_thrower() {
-    // SAFETY: takes no argument and may be called anywhere.
-    let me = unsafe { libc::__errno_location() } as usize;
+    let me = this_thread();
     // Relaxed: the word guards no data, it only picks one thread.
-    let won =
-        THROWER.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed);
+    let take = |from| {
+        THROWER.compare_exchange(from, me, Ordering::Relaxed, Ordering::Relaxed)
+    };
+    let mut won = take(0);
+    if won == Err(EXITING) {
+        // The process ends before this is over, unless its exit hangs.
+        wait_while(|| true);
+        won = take(EXITING);
+    }
     match won {
         Ok(_) => {}
         Err(it) if it == me => abort(),
-        Err(_) => loop {
-            // SAFETY: waits for a signal; no memory is involved.
-            unsafe { libc::pause() };
-        },
+        Err(_) => wait_for_the_end(),
+    }
+}
+
+/// This thread begins to tell of an exception that nobody catches; the
+/// language ends the process on it.
+pub fn report_begins() {
+    // Relaxed, as everywhere here. The first of several is waited for.
+    let _others = REPORTER.compare_exchange(
+        0,
+        this_thread(),
+        Ordering::Relaxed,
+        Ordering::Relaxed,
+    );
+}
+
+/// The process is about to end in the usual way: waits for the end if another
+/// thread is ending it already because of an error. Otherwise no error is
+/// told any more.
+pub fn before_exit() {
+    let me = this_thread();
+    wait_while(|| {
+        let reporter = REPORTER.load(Ordering::Relaxed);
+        reporter != 0 && reporter != me
+    });
+    let exiting = THROWER.compare_exchange(
+        0,
+        EXITING,
+        Ordering::Relaxed,
+        Ordering::Relaxed,
+    );
+    match exiting {
+        Ok(_) | Err(EXITING) => {}
+        // A handler of the abort's that calls exit.
+        Err(it) if it == me => {}
+        Err(_) => wait_for_the_end(),
+    }
+}
+
+/// The same where the process need not end now: only waits.
+pub fn before_return_from_main() {
+    let me = this_thread();
+    let is_other = |word: &AtomicUsize| {
+        let it = word.load(Ordering::Relaxed);
+        it != 0 && it != EXITING && it != me
+    };
+    wait_while(|| is_other(&REPORTER));
+    if is_other(&THROWER) {
+        wait_for_the_end();
+    }
+}
+
+/// In the child of a fork: the threads that end the process are the parent's.
+pub fn forget_in_child() {
+    THROWER.store(0, Ordering::Relaxed);
+    REPORTER.store(0, Ordering::Relaxed);
+}
+
+fn this_thread() -> usize {
+    // SAFETY: takes no argument and may be called anywhere.
+    unsafe { libc::__errno_location() as usize }
+}
+
+fn wait_while(mut still: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE {
+        if !still() {
+            return;
+        }
+        // SAFETY: takes numbers only; a signal ends it early.
+        unsafe { libc::poll(ptr::null_mut(), 0, 1) };
+    }
+}
+
+fn wait_for_the_end() -> ! {
+    loop {
+        // SAFETY: waits for a signal; no memory is involved.
+        unsafe { libc::pause() };
     }
 }
 
@@ -128,6 +229,21 @@ mod tests {
             fatal_args(format_args!("{} threads", 10_000));
         });
         assert_eq!(text, "fatal error: 10000 threads\n");
+    }
+
+    #[test]
+    fn an_exit_waits_for_the_thread_that_dies() {
+        let text = child::dies(libc::SIGABRT, || {
+            set_throw_hook(|| {
+                // Longer than a process takes to exit.
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                super::super::print::write_all(2, b"dump\n");
+            });
+            std::thread::spawn(|| fatal("first"));
+            while THROWER.load(Ordering::Relaxed) == 0 {}
+            before_exit();
+        });
+        assert_eq!(text, "fatal error: first\ndump\n");
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::{
     },
     os::{Errno, Result, clock::nanotime},
     sched::{
-        cancel,
+        cancel, fork,
         lock::RawLock,
         park::{self, FOREVER, Wait, gopark, ready, ready_all},
     },
@@ -138,6 +138,8 @@ impl GmpChan {
         // AcqRel: all uses come before the free.
         match ch.refs.fetch_sub(1, AcqRel) {
             0 => fatal("gmp_chan_unref: more often than it was referenced"),
+            // Who waits on it may be a goroutine of the parent.
+            1 if fork::in_child() => return,
             1 => {}
             _ => return,
         }

@@ -62,7 +62,8 @@ impl File {
     /// the edges from before the last try.
     ///
     /// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if it is closed; `EDEADLK`
-    /// where the caller may not park; `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`.
+    /// where the caller may not park; `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`;
+    /// what a sandbox says that refuses epoll.
     #[cold]
     pub(super) fn wait<const N: usize>(
         self,
@@ -101,6 +102,15 @@ impl File {
         });
         if quiet != Ok(true) {
             desc.unlock();
+            let poller_is_gone =
+                matches!(quiet, Err(Errno(libc::EBADF | libc::EINVAL)))
+                    && netpoll::lost();
+            let quiet = if poller_is_gone {
+                // It is not the file's fault: another try, and then anew.
+                timing::renew_poller().map(|()| false)
+            } else {
+                quiet
+            };
             drop(inside);
             ready_all(gone);
             return quiet;
@@ -186,7 +196,14 @@ fn wait_locked<const N: usize>(
     }
     park::outcome(cause)?;
     // The number may be another file's by now.
-    if desc.generation() == generation { Ok(()) } else { Err(CLOSED) }
+    if desc.generation() != generation {
+        return Err(CLOSED);
+    }
+    let told = |sg: &Sudog| sg.woken.get() && !sg.success.get();
+    if records.iter().any(|(_, sg)| told(sg)) {
+        return Err(netpoll::failure());
+    }
+    Ok(())
 }
 
 /// What gopark calls once the goroutine is off its stack.

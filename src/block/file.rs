@@ -1,4 +1,4 @@
-//! Files on disks, bytes moved inside the kernel, and children.
+//! Files on disks, bytes moved inside the kernel.
 //!
 //! A disk takes as long as it takes: these calls look at deadline and cancel
 //! before they start, and sysmon gives the P to others if they are slow.
@@ -9,11 +9,7 @@ use super::{
 };
 use crate::{
     os::{Errno, Result, fd, file},
-    sched::{
-        cancel,
-        enter::{entersyscall, exitsyscall},
-        park::before_blocking,
-    },
+    sched::{cancel, park::before_blocking},
 };
 use core::ffi::{CStr, c_int, c_uint, c_void};
 
@@ -135,63 +131,4 @@ fn moved(
             done => return done,
         }
     }
-}
-
-/// waitpid(2): a child by its number waits for no thread; any child, or those
-/// of a process group, take one.
-///
-/// # Safety
-/// `status`: null or writable.
-pub(crate) unsafe fn waitpid(
-    pid: i32,
-    status: *mut c_int,
-    options: c_int,
-    deadline: i64,
-) -> Result<i32> {
-    let no_wait = options | libc::WNOHANG;
-    if pid <= 0 || options & libc::WNOHANG != 0 {
-        // SAFETY: the caller's room.
-        return unsafe { waitpid_blocked(pid, status, options, deadline) };
-    }
-    cancel::check()?;
-    let ended = match file::pidfd(pid) {
-        // Before Linux 5.3.
-        Err(Errno(libc::ENOSYS)) => {
-            // SAFETY: the caller's room.
-            return unsafe { waitpid_blocked(pid, status, options, deadline) };
-        }
-        fd => fd?,
-    };
-    let result = loop {
-        // SAFETY: the caller's room.
-        match unsafe { file::waitpid(pid, status, no_wait) } {
-            Ok(0) => {}
-            done => break done,
-        }
-        if let Err(e) = io::wait_fd(ended, READABLE, deadline) {
-            break Err(e);
-        }
-    };
-    let _closed = io::close(ended);
-    result
-}
-
-/// [`waitpid`] by a thread.
-///
-/// # Safety
-/// As that.
-unsafe fn waitpid_blocked(
-    pid: i32,
-    status: *mut c_int,
-    options: c_int,
-    deadline: i64,
-) -> Result<i32> {
-    before_blocking(deadline)?;
-    entersyscall();
-    // SAFETY: the caller's room.
-    let done = uninterrupted(deadline, || unsafe {
-        file::waitpid(pid, status, options)
-    });
-    exitsyscall();
-    done
 }

@@ -31,7 +31,7 @@ use crate::{
     gmp::{AtEnd, G, handle_of},
     os::{Errno, Result},
     sched::{
-        cancel,
+        cancel, fork,
         lock::Lock,
         newproc::{NewG, newproc1},
         park::on_goroutine,
@@ -225,7 +225,7 @@ unsafe extern "C" fn run(place: *mut c_void) {
     enter(member);
     // SAFETY: the host's function with its argument.
     let result = unsafe { (member.f)(member.arg) };
-    if result != 0 {
+    if result != 0 && !fork::in_child() {
         fail(member.group(), result);
     }
 }
@@ -334,6 +334,10 @@ pub(crate) fn wait(gr: &Group, deadline: i64) -> Result<c_int> {
 /// # Safety
 /// `this` is from [`make`], and nobody uses it any more but its members.
 pub(crate) unsafe fn free(this: *mut Group) {
+    if fork::in_child() {
+        // Its members are in the parent.
+        return;
+    }
     // SAFETY: the caller's.
     let gr = unsafe { &*this };
     if is_mine(gr) {

@@ -26,11 +26,6 @@ fn nothing(fd: i32) -> Result<usize> {
     fd::kind(fd).map(|_| 0)
 }
 
-/// Whether a failed try on a socket's call was for a file of another sort.
-fn no_socket<T: PartialEq>(result: &Result<T>) -> bool {
-    matches!(result, Err(Errno(libc::ENOTSOCK)))
-}
-
 /// read(2).
 ///
 /// # Safety
@@ -47,7 +42,7 @@ pub(crate) unsafe fn read(
     until_read(fd, n, deadline, || {
         // SAFETY: the caller's buffer.
         let done = unsafe { fd::recv(fd, buf, n) };
-        if !no_socket(&done) {
+        if !fd::no_socket(fd, &done) {
             return done;
         }
         let iov = [iovec { iov_base: buf.cast(), iov_len: n }];
@@ -69,7 +64,7 @@ pub(crate) unsafe fn write(
     until_done(fd, Side::Write, deadline, || {
         // SAFETY: the caller's buffer.
         let done = unsafe { fd::send(fd, buf, n) };
-        if !no_socket(&done) {
+        if !fd::no_socket(fd, &done) {
             return done;
         }
         let iov = [iovec { iov_base: buf.cast_mut().cast(), iov_len: n }];
@@ -138,7 +133,7 @@ pub(crate) unsafe fn readv(
         let mut msg = fd::message(iov);
         // SAFETY: the caller's buffers.
         let done = unsafe { fd::recvmsg(fd, &raw mut msg, 0) };
-        if !no_socket(&done) {
+        if !fd::no_socket(fd, &done) {
             return done;
         }
         // SAFETY: the caller's buffers.
@@ -159,7 +154,7 @@ pub(crate) unsafe fn writev(
         let msg = fd::message(iov);
         // SAFETY: the caller's buffers.
         let done = unsafe { fd::sendmsg(fd, &raw const msg, 0) };
-        if !no_socket(&done) {
+        if !fd::no_socket(fd, &done) {
             return done;
         }
         // SAFETY: the caller's buffers.
@@ -290,10 +285,27 @@ pub(crate) unsafe fn accept(
         // SAFETY: the caller's room.
         match unsafe { fd::accept(fd, addr, len) } {
             // A client that has gone already: the next one.
-            Err(Errno(libc::ECONNABORTED)) => Err(Errno(libc::EINTR)),
+            Err(e) if is_of_client(e) => Err(Errno(libc::EINTR)),
             r => r,
         }
     })
+}
+
+/// Whether accept(2) hands on what became of one client; Linux tells what the
+/// network said of it, and takes it off the queue.
+fn is_of_client(e: Errno) -> bool {
+    const OF_CLIENT: [c_int; 9] = [
+        libc::ECONNABORTED,
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::ENONET,
+        libc::ECONNRESET,
+    ];
+    OF_CLIENT.contains(&e.0)
 }
 
 /// connect(2); a socket in blocking mode is put back into it.

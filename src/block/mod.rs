@@ -11,12 +11,14 @@
 //! | `waitgroup`, `once` | the same |
 //! | `group` | its wait group |
 //! | `ticker` | nothing: it sends, or starts goroutines |
-//! | `io`, `file`, `net` | the poller's queues (`fdwait`) |
+//! | `io`, `file`, `net`, `child` | the poller's queues (`fdwait`) |
 //!
 //! Objects that hosts embed (the second and third row) are plain words without
 //! destructors.
 
 pub(crate) mod chan;
+#[cfg(not(shuttle))]
+pub(crate) mod child;
 pub(crate) mod cond;
 #[cfg(not(shuttle))]
 mod fdwait;

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     base::{
+        alloc::{Text, try_box, try_list, try_push},
         lock::Rank,
         sync::{AtomicUsize, Ordering::*},
     },
@@ -39,10 +40,22 @@ use core::{
     ffi::{CStr, c_char, c_int, c_void},
     ptr,
 };
-use std::{boxed::Box, ffi::CString, vec::Vec};
+use std::{boxed::Box, vec::Vec};
 
 /// RFC 8305's Connection Attempt Delay.
 const ATTEMPT_DELAY: i64 = 250_000_000;
+
+/// Hints that ask for nothing.
+const NO_HINTS: addrinfo = addrinfo {
+    ai_flags: 0,
+    ai_family: libc::AF_UNSPEC,
+    ai_socktype: 0,
+    ai_protocol: 0,
+    ai_addrlen: 0,
+    ai_addr: ptr::null_mut(),
+    ai_canonname: ptr::null_mut(),
+    ai_next: ptr::null_mut(),
+};
 
 /// A list from getaddrinfo, freed with it.
 pub(crate) struct Found(*mut addrinfo);
@@ -69,8 +82,8 @@ impl Drop for Found {
 struct Question {
     refs: AtomicUsize,
     done: WaitGroup,
-    node: Option<CString>,
-    service: Option<CString>,
+    node: Option<Text>,
+    service: Option<Text>,
     hints: Option<addrinfo>,
     /// The goroutine's until `done`, then the asker's.
     answer: UnsafeCell<Option<Result<Found>>>,
@@ -83,7 +96,7 @@ impl Question {
         // SAFETY: alive while the caller holds a reference.
         // AcqRel: all uses come before the free.
         if unsafe { &*this }.refs.fetch_sub(1, AcqRel) == 1 {
-            // SAFETY: from Box in resolve, and nobody has it any more.
+            // SAFETY: from a Box in resolve, and nobody has it any more.
             drop(unsafe { Box::from_raw(this.cast_mut()) });
         }
     }
@@ -99,13 +112,16 @@ pub(crate) fn resolve(
     deadline: i64,
 ) -> Result<Found> {
     cancel::check()?;
+    if deadline <= nanotime() {
+        return resolve_at_once(node, service, hints);
+    }
     let done = WaitGroup::new();
     waitgroup::add(&done, 1)?;
-    let question = Box::into_raw(Box::new(Question {
+    let question = try_box(Question {
         refs: AtomicUsize::new(2),
         done,
-        node: node.map(CStr::to_owned),
-        service: service.map(CStr::to_owned),
+        node: node.map(copied).transpose()?,
+        service: service.map(copied).transpose()?,
         hints: hints.map(|h| addrinfo {
             ai_addrlen: 0,
             ai_addr: ptr::null_mut(),
@@ -114,7 +130,8 @@ pub(crate) fn resolve(
             ..*h
         }),
         answer: UnsafeCell::new(None),
-    }));
+    });
+    let question = Box::into_raw(question.ok_or(Errno::ENOMEM)?);
     if let Err(e) = newproc1(&NewG::new(ask, question.cast())) {
         // SAFETY: nobody else has got it.
         drop(unsafe { Box::from_raw(question) });
@@ -131,13 +148,50 @@ pub(crate) fn resolve(
     answer
 }
 
+/// The try of a deadline in the past: what needs no name server.
+///
+/// Errors: as [`resolve`]; `ETIMEDOUT` where it takes a look at anything.
+fn resolve_at_once(
+    node: Option<&CStr>,
+    service: Option<&CStr>,
+    hints: Option<&addrinfo>,
+) -> Result<Found> {
+    // As getaddrinfo(3) says of no hints.
+    let flags = libc::AI_V4MAPPED | libc::AI_ADDRCONFIG;
+    let hints = hints.map_or((flags, NO_HINTS), |h| (h.ai_flags, *h));
+    let hints = addrinfo {
+        ai_flags: hints.0 | libc::AI_NUMERICHOST | libc::AI_NUMERICSERV,
+        ai_family: hints.1.ai_family,
+        ai_socktype: hints.1.ai_socktype,
+        ai_protocol: hints.1.ai_protocol,
+        ..NO_HINTS
+    };
+    let text = |s: Option<&CStr>| s.map_or(ptr::null(), CStr::as_ptr);
+    let mut list = ptr::null_mut();
+    let (node, service) = (text(node), text(service));
+    // SAFETY: strings or null, hints, room for a pointer.
+    let found = unsafe {
+        net::getaddrinfo(node, service, &raw const hints, &raw mut list)
+    };
+    match found {
+        Ok(()) => Ok(Found(list)),
+        Err(Errno(libc::ENOENT)) => Err(Errno(libc::ETIMEDOUT)),
+        Err(e) => Err(e),
+    }
+}
+
+fn copied(text: &CStr) -> Result<Text> {
+    Text::copy(text.to_bytes()).ok_or(Errno::ENOMEM)
+}
+
 /// The goroutine that asks; sysmon sees to its P.
 unsafe extern "C" fn ask(question: *mut c_void) {
     let question = question.cast::<Question>();
     // SAFETY: resolve's second reference.
     let q = unsafe { &*question };
-    let text = |s: &Option<CString>| {
-        s.as_ref().map_or(ptr::null::<c_char>(), |s| s.as_ptr())
+    let text = |s: &Option<Text>| {
+        let s = s.as_ref().map(Text::as_c_str);
+        s.map_or(ptr::null::<c_char>(), CStr::as_ptr)
     };
     let hints = q.hints.as_ref().map_or(ptr::null(), ptr::from_ref);
     let mut list = ptr::null_mut();
@@ -157,14 +211,16 @@ unsafe extern "C" fn ask(question: *mut c_void) {
 enum Target {
     Unix(Address),
     /// Host, service, and which family.
-    Tcp(CString, CString, c_int),
+    Tcp(Text, Text, c_int),
 }
 
 /// Takes `network` and `address` apart.
 ///
-/// Errors: `EINVAL`, `ENAMETOOLONG`; `EPROTONOSUPPORT` for other networks.
+/// Errors: `EINVAL`, `ENAMETOOLONG`; `EPROTONOSUPPORT` for other networks;
+/// `ENOMEM`.
 fn target(network: &CStr, address: &CStr) -> Result<Target> {
     let family = match network.to_bytes() {
+        b"unix" if address.is_empty() => return Err(Errno::EINVAL),
         b"unix" => return Ok(Target::Unix(Address::unix(address)?)),
         b"tcp" => libc::AF_UNSPEC,
         b"tcp4" => libc::AF_INET,
@@ -180,11 +236,27 @@ fn target(network: &CStr, address: &CStr) -> Result<Target> {
         plain if plain.contains(&b':') => return Err(Errno::EINVAL),
         plain => plain,
     };
-    if port.is_empty() {
+    if !is_port(port) {
         return Err(Errno::EINVAL);
     }
-    let text = |s: &[u8]| CString::new(s).map_err(|_| Errno::EINVAL);
+    let text = |s: &[u8]| Text::copy(s).ok_or(Errno::ENOMEM);
     Ok(Target::Tcp(text(host)?, text(port)?, family))
+}
+
+/// Whether `port` is a decimal number up to 65535, or may be the name of a
+/// service. getaddrinfo(3) itself cuts a number off at 16 bits, and takes signs
+/// and blanks before it.
+fn is_port(port: &[u8]) -> bool {
+    if port.iter().all(u8::is_ascii_digit) {
+        let digits = port.iter().map(|&b| u32::from(b - b'0'));
+        let value =
+            digits.fold(0, |n: u32, d| n.saturating_mul(10).saturating_add(d));
+        return !port.is_empty() && value <= u32::from(u16::MAX);
+    }
+    let hex = matches!(port, [b'0', b'x' | b'X', ..]);
+    port[0].is_ascii_alphanumeric()
+        && !hex
+        && port.iter().all(u8::is_ascii_graphic)
 }
 
 /// The addresses of a target, in the order to try them.
@@ -204,9 +276,9 @@ fn addresses(
             (true, false) => &[c"::1", c"127.0.0.1"],
         };
         let known = hosts.iter().filter_map(|h| Address::numeric(h, port));
-        let known: Vec<_> = known.collect();
+        let mut known = try_list(known).ok_or(Errno::ENOMEM)?;
         if !known.is_empty() {
-            let known: Vec<_> = known.into_iter().filter(fits).collect();
+            known.retain(fits);
             let none = Err(Errno(libc::EAFNOSUPPORT));
             return if known.is_empty() { none } else { Ok(known) };
         }
@@ -215,11 +287,7 @@ fn addresses(
         ai_flags: if passive { libc::AI_PASSIVE } else { libc::AI_ADDRCONFIG },
         ai_family: family,
         ai_socktype: libc::SOCK_STREAM,
-        ai_protocol: 0,
-        ai_addrlen: 0,
-        ai_addr: ptr::null_mut(),
-        ai_canonname: ptr::null_mut(),
-        ai_next: ptr::null_mut(),
+        ..NO_HINTS
     };
     let node = (!host.is_empty()).then_some(host);
     let found = resolve(node, Some(service), Some(&hints), deadline)?;
@@ -228,26 +296,29 @@ fn addresses(
     // SAFETY: null, or in the list.
     while let Some(info) = unsafe { at.as_ref() } {
         // SAFETY: its address, of this length.
-        all.push(unsafe { Address::copy(info.ai_addr, info.ai_addrlen) });
+        let next = unsafe { Address::copy(info.ai_addr, info.ai_addrlen) };
+        try_push(&mut all, next).ok_or(Errno::ENOMEM)?;
         at = info.ai_next;
     }
-    Ok(interlaced(all))
+    interlaced(&all).ok_or(Errno::ENOMEM)
 }
 
-/// The families in turn, the first one first (RFC 8305, 4).
-fn interlaced(all: Vec<Address>) -> Vec<Address> {
-    let Some(first) = all.first().map(Address::family) else { return all };
-    let (one, other): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|a| a.family() == first);
-    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+/// The families in turn, the first one first (RFC 8305, 4); None where memory
+/// is out.
+fn interlaced(all: &[Address]) -> Option<Vec<Address>> {
+    let first = all.first().map(Address::family);
+    let of_first = |a: &&Address| Some(a.family()) == first;
+    let mut one = all.iter().filter(of_first);
+    let mut other = all.iter().filter(|a| !of_first(a));
     let mut mixed = Vec::new();
     loop {
         let (a, b) = (one.next(), other.next());
         if a.is_none() && b.is_none() {
-            return mixed;
+            return Some(mixed);
         }
-        mixed.extend(a);
-        mixed.extend(b);
+        for next in a.into_iter().chain(b) {
+            try_push(&mut mixed, *next)?;
+        }
     }
 }
 
@@ -262,7 +333,8 @@ pub(crate) fn listen(network: &CStr, address: &CStr) -> Result<i32> {
         Target::Unix(address) => return net::listen(&address, false),
         Target::Tcp(host, service, family) => (host, service, family),
     };
-    let all = addresses(&host, &service, family, true, FOREVER)?;
+    let (host, service) = (host.as_c_str(), service.as_c_str());
+    let all = addresses(host, service, family, true, FOREVER)?;
     let both = family == libc::AF_UNSPEC && host.is_empty();
     let mut why = Errno(libc::ENOENT);
     for address in &all {
@@ -293,12 +365,28 @@ pub(crate) fn dial(
         Target::Unix(address) => return connected(&address, deadline),
         Target::Tcp(host, service, family) => (host, service, family),
     };
-    let all = addresses(&host, &service, family, false, deadline)?;
+    let (host, service) = (host.as_c_str(), service.as_c_str());
+    let all = addresses(host, service, family, false, deadline)?;
     match &all[..] {
         [] => Err(Errno(libc::ENOENT)),
         [only] => connected(only, deadline),
+        // No time for a race: a try each.
+        several if deadline <= nanotime() => one_by_one(several, deadline),
         several => race(several, deadline),
     }
+}
+
+/// Tries each address; the error of the last one.
+fn one_by_one(all: &[Address], deadline: i64) -> Result<i32> {
+    let mut why = Errno(libc::ETIMEDOUT);
+    for address in all {
+        match connected(address, deadline) {
+            Err(Errno(libc::ECANCELED)) => return Err(Errno(libc::ECANCELED)),
+            Err(e) => why = e,
+            done => return done,
+        }
+    }
+    Err(why)
 }
 
 /// A new socket, connected to `address`, in blocking mode.
@@ -340,8 +428,8 @@ fn race(all: &[Address], deadline: i64) -> Result<i32> {
         ended: Sema::new(0),
         state: Lock::new(Rank::Group, standing),
     };
-    let attempts: Vec<_> =
-        all.iter().map(|address| Attempt { race: &race, address }).collect();
+    let attempts = all.iter().map(|address| Attempt { race: &race, address });
+    let attempts = try_list(attempts).ok_or(Errno::ENOMEM)?;
     let gr = group::make();
     // SAFETY: null, or just made.
     let group = unsafe { gr.as_ref() }.ok_or(Errno::ENOMEM)?;

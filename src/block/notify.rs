@@ -1,37 +1,41 @@
 //! Signals as elements of channels: Go's `signal.Notify`.
 //!
 //! ```text
-//!   handler: PENDING[signo] += 1, ring the bell
-//!   relay (a goroutine that reads the bell): a send to each channel, dropped
-//!   where there is no room
+//!   handler: PENDING[signo] += 1, ask sysmon
+//!   sysmon: a permit for the relay
+//!   relay (a goroutine): a send to each channel, dropped where there is no
+//!   room
 //! ```
 //! A signalfd would need every thread of the host to block the signal, and the
-//! first that does not dies of it. So this is a handler, for the signals that
+//! first that does not dies of it; and a descriptor is the host's to close. So
+//! this is a handler, and a word that sysmon sleeps on, for the signals that
 //! the host asks for, from the first channel to the last. What the host has
 //! had in that place is called as before, and put back at the end.
 //!
 //! Invariants:
 //! 1. `CHANNELS` has a reference to each channel in it.
-//! 2. The handler reads only `PENDING`, `OLD` and `BELL`, and `OLD` is written
-//!    before the handler is installed and never freed.
+//! 2. The handler reads only `PENDING` and `OLD`, and `OLD` is written before
+//!    the handler is installed and never freed.
+//! 3. A permit stays until the relay has looked: a signal that comes while it
+//!    looks has it look again.
 
-use super::{chan::GmpChan, io};
+use super::chan::GmpChan;
 use crate::{
     base::{
+        alloc::try_box,
         lock::Rank,
-        sync::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
+        sync::{AtomicPtr, AtomicU32, Ordering::*},
     },
-    netpoll,
     os::{
         Errno, Result,
-        clock::nanotime,
-        epoll,
         signal::{SigAction, handler_action, sigaction_get, sigaction_set},
     },
     sched::{
         lock::{Lock, LockGuard},
         newproc::newproc_system,
         park::{self, FOREVER, ready},
+        sigmask,
+        sysmon::{self, Ask, RELAY},
     },
 };
 use core::{
@@ -40,8 +44,6 @@ use core::{
 };
 use std::{boxed::Box, vec::Vec};
 
-/// How long the relay waits that found no memory to wait with.
-const RETRY_NS: i64 = 10_000_000;
 /// Signals are numbered from 1.
 const SIGNALS: usize = 65;
 /// Those of a fault belong to whoever made it.
@@ -63,12 +65,11 @@ static CHANNELS: Lock<Wishes> = Lock::new(Rank::Signals, Vec::new());
 static PENDING: [AtomicU32; SIGNALS] = [const { AtomicU32::new(0) }; SIGNALS];
 static OLD: [AtomicPtr<SigAction>; SIGNALS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
-static BELL: AtomicI32 = AtomicI32::new(-1);
 
 /// `gmp_signal_notify`: sends `signo` to `channel` whenever it comes.
 ///
 /// Errors: `EINVAL` for a number that is no signal, one that cannot be caught,
-/// a fault's, or elements of another size; `EMFILE`, `ENFILE`, `ENOMEM`.
+/// a fault's, or elements of another size; `ENOMEM`.
 pub(crate) fn notify(channel: &GmpChan, signo: c_int) -> Result<()> {
     let known = (1..SIGNALS as c_int).contains(&signo);
     let right = channel.elem_size() == size_of::<c_int>();
@@ -76,7 +77,8 @@ pub(crate) fn notify(channel: &GmpChan, signo: c_int) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     let mut wishes = CHANNELS.lock();
-    if BELL.load(Relaxed) < 0 {
+    // Relaxed: written under the lock.
+    if RELAY.load(Relaxed).is_null() {
         start()?;
     }
     let same = |w: &Wish| w.signo == signo && ptr::eq(w.channel, channel);
@@ -110,27 +112,28 @@ pub(crate) fn stop(channel: &GmpChan, signo: c_int) -> Result<()> {
     Ok(())
 }
 
-/// Makes the bell and the goroutine that listens.
+/// Under the lock: makes the goroutine that listens.
 fn start() -> Result<()> {
-    // Now, and not when there are no more descriptors.
-    netpoll::start()?;
-    let bell = epoll::bell()?;
-    // Release: pairs with the handler.
-    BELL.store(bell, Release);
-    newproc_system(relay, ptr::null_mut(), c"signals").map(drop)
+    let relay = newproc_system(relay, ptr::null_mut(), c"signals")?;
+    // SeqCst: before the handler asks, and before who looks for a deadlock.
+    RELAY.store(relay, SeqCst);
+    Ok(())
 }
 
 /// Under the lock.
 fn install(signo: c_int) -> Result<()> {
-    let old = Box::new(sigaction_get(signo)?);
+    let old = try_box(sigaction_get(signo)?).ok_or(Errno::ENOMEM)?;
     // Kept for good: a handler that has just begun may look at it.
     OLD[signo as usize].store(Box::into_raw(old), Release);
     // SAFETY: the handler is safe to run anywhere, at any time.
-    unsafe { sigaction_set(signo, &handler_action(handler)) }.map(drop)
+    unsafe { sigaction_set(signo, &handler_action(handler)) }?;
+    sigmask::sysmon_takes(signo, true);
+    Ok(())
 }
 
 /// Under the lock. Leaves alone what the host has installed meanwhile.
 fn uninstall(signo: c_int) {
+    sigmask::sysmon_takes(signo, false);
     let ours = handler as *const () as usize;
     if sigaction_get(signo).is_ok_and(|now| now.sa_sigaction == ours) {
         // SAFETY: from install.
@@ -147,7 +150,7 @@ unsafe extern "C" fn handler(
     context: *mut c_void,
 ) {
     PENDING[signo as usize].fetch_add(1, Release);
-    epoll::ring(BELL.load(Acquire));
+    sysmon::ask(Ask::Signals);
     // SAFETY: written before this handler was installed, never freed.
     let old = unsafe { &*OLD[signo as usize].load(Acquire) };
     let f = old.sa_sigaction;
@@ -171,18 +174,9 @@ unsafe extern "C" fn handler(
     }
 }
 
-/// The goroutine that listens to the bell.
+/// The goroutine that listens.
 unsafe extern "C" fn relay(_arg: *mut c_void) {
-    let mut count = 0u64;
     loop {
-        let at = (&raw mut count).cast();
-        // SAFETY: eight bytes of ours.
-        let rung = unsafe { io::read(BELL.load(Relaxed), at, 8, FOREVER) };
-        if rung.is_err() {
-            // Out of memory: later.
-            park::park_plain(c"signals", nanotime() + RETRY_NS);
-            continue;
-        }
         for (signo, pending) in PENDING.iter().enumerate() {
             // Acquire: pairs with the handler. As in Go, signals of one kind
             // that come at once are one.
@@ -190,6 +184,7 @@ unsafe extern "C" fn relay(_arg: *mut c_void) {
                 tell(&CHANNELS.lock(), signo as c_int);
             }
         }
+        park::park_plain(c"signals", FOREVER);
     }
 }
 

@@ -1,27 +1,44 @@
-//! Once: Go's `sync.Once`.
+//! Once: Go's `sync.Once`, with the exceptions of `std::call_once`.
 //!
 //! ```text
-//!   New --CAS--> Running --its function has ended--> Done
+//!        the first caller             its function has ended
+//!   New ------------------> Running -------------------------> Done
+//!    ^                       | | ^
+//!    '--left by an exception-' '-' left by a jump: another caller takes over
 //! ```
-//! Everybody else waits for Done. It gets there however the function ends: by
-//! returning or by `gmp_exit`, so it never runs twice.
+//! Everybody else waits for Done. A function that returns, or ends its
+//! goroutine by `gmp_exit`, has run, and never does again. One that is left by
+//! an exception has not: the exception goes on to the caller of the once, and
+//! the next caller runs the function. The same if it is left by `longjmp`,
+//! which tells nobody ([`crate::sched::calls`]): the once stays Running, for a
+//! call that is no longer live, and whoever finds that out puts its own call in
+//! that one's place.
 //!
 //! Invariants:
 //! 1. QUEUED is set while anybody is in the line, under the lock of their
 //!    bucket ([`super::parking`]), and only while it is Running.
-//! 2. `runner` is the goid of who runs it, while it does.
+//! 2. `runner` is the number of the call that runs it, or 0 for a moment at
+//!    its beginning and end. Whoever changes it from the number of a call that
+//!    is not live runs the function.
+//! 3. A call is live before its number is in `runner`, and until the state has
+//!    changed. After a call is lost, all who wait look again.
+//! 4. With Done, or New again, the runner touches the once no more. A waiter
+//!    that is woken by Done does not either.
 
 use super::parking::{Bucket, End, How, Place, waiter};
 use crate::{
     base::sync::{AtomicU32, AtomicU64, Ordering::*},
-    gmp::{GmpFn, wait::WakeList},
+    gmp::{G, wait::WakeList},
     os::{Errno, Result},
     sched::{
-        cancel, ending,
+        calls::{self, Call, Frame, Owner},
+        cancel, fork,
         park::{self, ready_all},
     },
 };
-use core::{ffi::c_void, ptr};
+use core::ptr;
+#[cfg(shuttle)]
+use {crate::gmp::GmpFn, core::ffi::c_void};
 
 const NEW: u32 = 0;
 const RUNNING: u32 = 1;
@@ -37,79 +54,164 @@ pub struct Once {
     runner: AtomicU64,
 }
 
-/// Calls `f(arg)` unless that has been done; waits while another does.
+/// What a caller has to do.
+#[must_use]
+pub(crate) enum Begun {
+    /// Nothing: it is done.
+    Done,
+    /// To call its function, and [`end`].
+    Run(&'static Call),
+}
+
+/// What `calls` tells.
+static OWNER: Owner = Owner { exited, lost };
+
+/// The caller, whose frame is `frame`, comes; waits while another runs it.
 ///
 /// Errors: `EDEADLK` from inside its own function, or where the caller may
-/// not park.
-pub(crate) fn call(o: &Once, f: GmpFn, arg: *mut c_void) -> Result<()> {
+/// not park; `ENOMEM`.
+#[inline]
+pub(crate) fn begin(o: &Once, frame: Frame) -> Result<Begun> {
     // Acquire: pairs with complete.
     if o.state.load(Acquire) == DONE {
-        return Ok(());
+        return Ok(Begun::Done);
     }
-    call_slow(o, (f, arg), How::uninterrupted(c"once"))
+    begin_slow(o, How::uninterrupted(c"once"), frame)
 }
 
 /// The same, unless the deadline passes or the caller is cancelled before it
 /// is done or begun here.
 ///
-/// Errors: as [`call`]; `ETIMEDOUT`, `ECANCELED`.
-pub(crate) fn call_until(
+/// Errors: as [`begin`]; `ETIMEDOUT`, `ECANCELED`.
+pub(crate) fn begin_until(
     o: &Once,
-    f: GmpFn,
-    arg: *mut c_void,
     deadline: i64,
-) -> Result<()> {
+    frame: Frame,
+) -> Result<Begun> {
     cancel::check()?;
     if o.state.load(Acquire) == DONE {
-        return Ok(());
+        return Ok(Begun::Done);
     }
-    call_slow(o, (f, arg), How::until(deadline, c"once"))
+    begin_slow(o, How::until(deadline, c"once"), frame)
 }
 
 #[cold]
-fn call_slow(o: &Once, call: (GmpFn, *mut c_void), how: How) -> Result<()> {
+fn begin_slow(o: &Once, how: How, frame: Frame) -> Result<Begun> {
     let gp = park::current()?;
-    let first = o.state.compare_exchange(NEW, RUNNING, Acquire, Acquire);
-    if first.is_ok() {
-        o.runner.store(gp.goid.get(), Relaxed);
-        run(o, call);
-        return Ok(());
+    calls::settle(gp, frame);
+    loop {
+        // Acquire: pairs with complete and abandon.
+        let state = o.state.load(Acquire);
+        if state == DONE {
+            return Ok(Begun::Done);
+        }
+        if state == NEW {
+            if let Some(call) = start(o, gp, frame)? {
+                return Ok(Begun::Run(call));
+            }
+            continue;
+        }
+        let runner = o.runner.load(Acquire);
+        match who(runner) {
+            None => {
+                if let Some(call) = take_over(o, runner, gp, frame)? {
+                    return Ok(Begun::Run(call));
+                }
+            }
+            Some(goid) if goid == gp.goid.get() => {
+                return Err(Errno(libc::EDEADLK));
+            }
+            Some(_) => {
+                if wait(o, gp, how)? {
+                    return Ok(Begun::Done);
+                }
+            }
+        }
     }
-    // Relaxed: if it is ours, we wrote it.
-    let runner = o.runner.load(Relaxed);
-    if runner == gp.goid.get() && o.state.load(Relaxed) & RUNNING != 0 {
-        return Err(Errno(libc::EDEADLK));
+}
+
+/// The goid of whoever runs it, 0 for somebody at the beginning or the end;
+/// None if that call is not live.
+fn who(runner: u64) -> Option<u64> {
+    if runner == 0 { Some(0) } else { calls::who_is_in(runner) }
+}
+
+fn enter(o: &Once, gp: &'static G, frame: Frame) -> Result<&'static Call> {
+    calls::enter(gp, frame, &OWNER, ptr::from_ref(o).addr())
+}
+
+/// New -> Running, by this caller; None: another was faster.
+fn start(
+    o: &Once,
+    gp: &'static G,
+    frame: Frame,
+) -> Result<Option<&'static Call>> {
+    let call = enter(o, gp, frame)?;
+    let first = o.state.compare_exchange(NEW, RUNNING, Acquire, Relaxed);
+    if first.is_err() {
+        calls::leave(call);
+        return Ok(None);
     }
+    // Release: pairs with who looks whether it is live.
+    o.runner.store(call.number(), Release);
+    Ok(Some(call))
+}
+
+/// Runs it in the place of a call that is not live (invariant 2).
+#[cold]
+fn take_over(
+    o: &Once,
+    runner: u64,
+    gp: &'static G,
+    frame: Frame,
+) -> Result<Option<&'static Call>> {
+    let call = enter(o, gp, frame)?;
+    let mine = call.number();
+    let first = o.runner.compare_exchange(runner, mine, AcqRel, Relaxed);
+    if first.is_err() {
+        calls::leave(call);
+        return Ok(None);
+    }
+    Ok(Some(call))
+}
+
+/// Waits while another runs it. True: it is done; false: look again.
+fn wait(o: &Once, gp: &'static G, how: How) -> Result<bool> {
     waiter(&how)?;
     let bucket = Bucket::of(o);
     // Acquire: pairs with complete.
     let queued = o.state.fetch_update(Acquire, Acquire, |old| {
         (old & RUNNING != 0).then_some(old | QUEUED)
     });
-    if queued.is_err() {
-        return Ok(());
+    // Also under the lock: whoever is lost from now on wakes us.
+    if queued.is_err() || who(o.runner.load(Acquire)).is_none() {
+        return Ok(false);
     }
     match bucket.wait(gp, how, Place::LAST, None) {
-        End::Woken { .. } => Ok(()),
+        End::Woken { handed } => Ok(handed),
         // QUEUED may stay: complete finds nobody then.
         End::Left(e, _bucket) => Err(e),
     }
 }
 
-/// Runs it, and marks it done however it ends.
-fn run(o: &Once, (f, arg): (GmpFn, *mut c_void)) {
-    let place = ptr::from_ref(o).cast_mut().cast();
-    // SAFETY: the host's function with its argument.
-    ending::with_cleanup(complete, place, || unsafe { f(arg) });
-    // SAFETY: the same.
-    unsafe { complete(place) };
+/// The function of `call` has returned, or was left by an exception.
+pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
+    if fork::in_child() {
+        // Locks of threads that are not here.
+        o.state.store(if returned { DONE } else { NEW }, Release);
+        return;
+    }
+    if returned {
+        complete(o);
+    } else {
+        abandon(o);
+    }
+    calls::leave(call);
 }
 
 /// It is done: lets the others go on. The change of the state is the last
 /// touch.
-unsafe extern "C" fn complete(o: *mut c_void) {
-    // SAFETY: run's, whose caller keeps it.
-    let o = unsafe { &*o.cast::<Once>() };
+fn complete(o: &Once) {
     o.runner.store(0, Relaxed);
     // Release: pairs with everybody's acquire.
     if o.state.compare_exchange(RUNNING, DONE, Release, Relaxed).is_ok() {
@@ -121,4 +223,77 @@ unsafe extern "C" fn complete(o: *mut c_void) {
     bucket.hand_to_all(&mut list, |_| true);
     drop(bucket);
     ready_all(list);
+}
+
+/// It has not been done: one of those who wait begins anew. Likewise.
+#[cold]
+fn abandon(o: &Once) {
+    o.runner.store(0, Relaxed);
+    // Release: as in complete.
+    if o.state.compare_exchange(RUNNING, NEW, Release, Relaxed).is_ok() {
+        return;
+    }
+    let bucket = Bucket::of(o);
+    o.state.store(NEW, Release);
+    wake_to_look(bucket);
+}
+
+/// Wakes all who wait, without what they wait for.
+fn wake_to_look(bucket: Bucket<'static>) {
+    let mut list = WakeList::new();
+    while let Some(waiter) = bucket.pop() {
+        waiter.wake_later(&mut list);
+    }
+    drop(bucket);
+    ready_all(list);
+}
+
+/// The goroutine of a call ends inside its function.
+fn exited(place: usize) {
+    let o = place as *const Once;
+    // SAFETY: its caller keeps it, whose frame is there yet.
+    complete(unsafe { &*o });
+}
+
+/// A call is lost. The once may be gone with it, unless somebody waits.
+fn lost(place: usize) {
+    wake_to_look(Bucket::at(place));
+}
+
+/// Both at once, for models: there are no exceptions there.
+///
+/// Errors: as [`begin`].
+#[cfg(shuttle)]
+pub(crate) fn call(o: &Once, f: GmpFn, arg: *mut c_void) -> Result<()> {
+    let begun = begin(o, NO_FRAME)?;
+    run(o, begun, f, arg);
+    Ok(())
+}
+
+/// The same with a deadline.
+///
+/// Errors: as [`begin_until`].
+#[cfg(shuttle)]
+pub(crate) fn call_until(
+    o: &Once,
+    f: GmpFn,
+    arg: *mut c_void,
+    deadline: i64,
+) -> Result<()> {
+    let begun = begin_until(o, deadline, NO_FRAME)?;
+    run(o, begun, f, arg);
+    Ok(())
+}
+
+/// A frame that is nowhere.
+#[cfg(shuttle)]
+const NO_FRAME: Frame = Frame { cfa: 0, ret: 0 };
+
+#[cfg(shuttle)]
+fn run(o: &Once, begun: Begun, f: GmpFn, arg: *mut c_void) {
+    if let Begun::Run(call) = begun {
+        // SAFETY: the model's function with its argument.
+        unsafe { f(arg) };
+        end(o, call, true);
+    }
 }

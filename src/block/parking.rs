@@ -179,9 +179,13 @@ impl Drop for Bucket<'_> {
 impl Bucket<'static> {
     /// Locks the bucket of an object.
     pub(crate) fn of<T>(object: &T) -> Self {
+        Self::at(ptr::from_ref(object).addr())
+    }
+
+    /// The same of an object that may not exist any more.
+    pub(crate) fn at(addr: usize) -> Self {
         // Fibonacci hashing: addresses that are near one another get far. An
         // odd factor makes no two of them equal.
-        let addr = ptr::from_ref(object).addr();
         #[cfg(shuttle)]
         let addr = crate::os::memory::number(addr);
         let key = addr.wrapping_mul(0x9E37_79B9_7F4A_7C15);

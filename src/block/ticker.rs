@@ -40,6 +40,7 @@ use crate::{
     sched::{
         ending,
         enter::Inside,
+        fork,
         lock::{Lock, LockGuard},
         newproc::{NewG, newproc1},
         park::ready,
@@ -175,6 +176,10 @@ impl Ticker {
     /// # Safety
     /// `this` is not used by the caller any more.
     pub(crate) unsafe fn free(this: *const Self) {
+        if fork::in_child() {
+            // Its heap is the parent's.
+            return;
+        }
         let _inside = Inside::enter();
         // SAFETY: the caller's reference.
         let t = unsafe { &*this };
@@ -325,6 +330,9 @@ unsafe extern "C" fn run(arg: *mut c_void) {
 
 /// A timer's function is over, by return or by `gmp_exit`.
 unsafe extern "C" fn over(arg: *mut c_void) {
+    if fork::in_child() {
+        return;
+    }
     let place = arg.cast::<Ticker>();
     // SAFETY: launch's reference.
     let t = unsafe { &*place };

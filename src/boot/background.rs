@@ -22,7 +22,7 @@ use crate::{
     arch,
     base::{
         sync::{AtomicPtr, AtomicU32, Ordering::*},
-        throw::throw,
+        throw::{fatal, throw},
     },
     gmp::{G, GmpFn, handle_of},
     os::clock::nanotime,
@@ -64,7 +64,7 @@ pub(super) extern "C" fn gcenable() {
 
 fn start(f: GmpFn, name: &'static CStr) {
     if newproc_system(f, ptr::null_mut(), name).is_err() {
-        throw("gcenable: no memory for a goroutine");
+        fatal("out of memory: the start has no goroutine");
     }
 }
 

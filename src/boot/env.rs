@@ -1,28 +1,27 @@
 //! The settings of the environment: copied on the loading thread, where
 //! nobody changes the environment meanwhile, and parsed on m0.
 //!
-//! A value that does not parse is reported once, with its key, and ignored.
+//! [`VARS`] and [`KEYS`] are all that there is, and `GMPDEBUG=help` prints
+//! them. A value that does not parse, and a name that begins as ours do and is
+//! none, are reported once and ignored.
 //!
-//! | key | value |
-//! |---|---|
-//! | `GMP_AUTOSTART` | `0`: start at the first call, not at load |
-//! | `GMP_MAXPROCS`, else `GOMAXPROCS` | number of Ps, from 1 |
-//! | `GMP_MAXTHREADS` | threads at most, from 2 (m0 and sysmon) |
-//! | `GMP_STACKSIZE` | bytes, or `K`, `M`; 16K to 1024M |
-//! | `GMP_TRACEBACK` | `none`, `single`, `all`, `system` |
-//! | `GMPDEBUG` | `key=value,…` of the following |
-//! | `inittrace`, `scheddetail` | `1` |
-//! | `schedtrace` | milliseconds |
-//! | `handoff`, `hostrun` | `0` |
-//! | `guard` | `mprotect`: as on kernels that know no cheaper guards |
+//! A program that has more rights than its caller (`AT_SECURE`: set-uid, file
+//! capabilities) reads none of them: they would let the caller choose how far
+//! stacks reach and how many threads there are.
+//!
+//! Invariant: [`capture`] alone reads the environment, and once.
 
-use super::inittrace::stage;
+use super::{
+    inittrace::stage,
+    parse::{nearest, number, size, truth},
+};
 use crate::{
     base::{
         print::SigWriter,
         sync::{AtomicBool, AtomicPtr, Ordering::*},
     },
     gmp::{DEBUG, MAXTHREADS, Traceback},
+    os::{auxv, clock},
 };
 use core::{
     ffi::{CStr, c_char},
@@ -30,6 +29,18 @@ use core::{
     ops::RangeInclusive,
     ptr,
 };
+
+unsafe extern "C" {
+    /// Where the program keeps its environment.
+    static environ: *const *const c_char;
+}
+
+/// What all names of ours begin with, but for those of [`VARS`].
+const PREFIX: &str = "GMP_";
+/// Names of no meaning that are told of, at most.
+const MAX_UNKNOWN: usize = 8;
+/// Sizes of stack that make sense, in bytes.
+const STACK_SIZES: RangeInclusive<usize> = 16 << 10..=1 << 30;
 
 /// A variable of the environment.
 #[derive(Clone, Copy)]
@@ -43,24 +54,134 @@ enum Var {
     Gmpdebug,
 }
 
-/// Their names, in the order of [`Var`].
-const NAMES: [&CStr; 7] = [
-    c"GMP_AUTOSTART",
-    c"GMP_MAXPROCS",
-    c"GOMAXPROCS",
-    c"GMP_MAXTHREADS",
-    c"GMP_STACKSIZE",
-    c"GMP_TRACEBACK",
-    c"GMPDEBUG",
+/// One line of the help.
+struct Entry {
+    name: &'static str,
+    /// The values that it takes.
+    values: &'static str,
+    about: &'static str,
+}
+
+/// The variables, in the order of [`Var`].
+const VARS: [Entry; 7] = [
+    Entry {
+        name: "GMP_AUTOSTART",
+        values: "yes or no",
+        about: "start when loaded, or at the first call",
+    },
+    Entry {
+        name: "GMP_MAXPROCS",
+        values: "a number from 1",
+        about: "goroutines that run at once",
+    },
+    Entry {
+        name: "GOMAXPROCS",
+        values: "a number from 1",
+        about: "the same, where GMP_MAXPROCS says nothing",
+    },
+    Entry {
+        name: "GMP_MAXTHREADS",
+        values: "a number from 2",
+        about: "threads at most, sysmon and m0 among them",
+    },
+    Entry {
+        name: "GMP_STACKSIZE",
+        values: "16K to 1G",
+        about: "bytes of a goroutine's stack; K, M, G or KiB, MiB, GiB",
+    },
+    Entry {
+        name: "GMP_TRACEBACK",
+        values: "none, single, all or system",
+        about: "goroutines that a fatal error lists",
+    },
+    Entry {
+        name: "GMPDEBUG",
+        values: "key=value,...",
+        about: "any of the following keys",
+    },
 ];
 
-/// Copies of their values, from `strdup`, or null. `capture` writes, then
-/// `goenvs`.
-static COPIES: [AtomicPtr<c_char>; NAMES.len()] =
-    [const { AtomicPtr::new(ptr::null_mut()) }; NAMES.len()];
+/// A key of `GMPDEBUG`.
+struct Key {
+    entry: Entry,
+    /// Takes the value; false if it makes no sense.
+    set: fn(&str, &mut Settings) -> bool,
+}
 
-/// Sizes of stack that make sense, in bytes.
-const STACK_SIZES: RangeInclusive<usize> = 16 << 10..=1 << 30;
+const fn key(
+    name: &'static str,
+    values: &'static str,
+    about: &'static str,
+    set: fn(&str, &mut Settings) -> bool,
+) -> Key {
+    Key { entry: Entry { name, values, about }, set }
+}
+
+const KEYS: [Key; 9] = [
+    key("help", "no value", "print these lines", |value, settings| {
+        settings.help = value.is_empty();
+        settings.help
+    }),
+    key("inittrace", "0 or 1", "print the stages of the start", |value, _| {
+        flag(&DEBUG.inittrace, value)
+    }),
+    key(
+        "schedtrace",
+        "milliseconds",
+        "print the scheduler's state so often; 0: never",
+        |value, _| {
+            let ms = number(value, 0..=u32::MAX);
+            ms.inspect(|&ms| DEBUG.schedtrace.store(ms, Relaxed)).is_some()
+        },
+    ),
+    key("scheddetail", "0 or 1", "and that of each P", |value, _| {
+        flag(&DEBUG.scheddetail, value)
+    }),
+    key("handoff", "0 or 1", "0: no goroutine loses its P", |value, _| {
+        flag(&DEBUG.handoff, value)
+    }),
+    key(
+        "hostrun",
+        "0 or 1",
+        "0: no goroutine runs on a thread of the host's",
+        |value, _| flag(&DEBUG.hostrun, value),
+    ),
+    key(
+        "migrate",
+        "0 or 1",
+        "1: a goroutine that waits goes on on another thread",
+        |value, _| flag(&DEBUG.migrate, value),
+    ),
+    key(
+        "guard",
+        "mprotect",
+        "guards of stacks as on an older kernel",
+        |value, settings| {
+            settings.guard_mprotect = value == "mprotect";
+            settings.guard_mprotect
+        },
+    ),
+    key(
+        "tsc",
+        "0 or 1",
+        "0: as if the processor's counter of cycles were uneven",
+        |value, _| {
+            let even = truth(value);
+            if even == Some(false) {
+                clock::distrust_cycles();
+            }
+            even.is_some()
+        },
+    ),
+];
+
+/// Copies of the values of [`VARS`], from `strdup`, or null. `capture`
+/// writes, then `goenvs`.
+static COPIES: [AtomicPtr<c_char>; VARS.len()] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; VARS.len()];
+/// Copies of names that mean nothing, with their values; or null.
+static UNKNOWN: [AtomicPtr<c_char>; MAX_UNKNOWN] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; MAX_UNKNOWN];
 
 /// What `schedinit` is told; the rest goes to [`DEBUG`] and [`MAXTHREADS`].
 #[derive(Default)]
@@ -71,51 +192,88 @@ pub(super) struct Settings {
     pub stack_size: Option<usize>,
     /// Guards as on old kernels.
     pub guard_mprotect: bool,
+    /// Somebody wants to know what there is.
+    help: bool,
 }
 
 /// Copies what concerns us. Part of `libpreinit`: once, on the loading thread.
 pub(super) fn capture() {
-    for (name, copy) in NAMES.iter().zip(&COPIES) {
-        // SAFETY: the name ends with a NUL; no other thread changes the
-        // environment, unless it races with the loader as well.
-        let value = unsafe { libc::getenv(name.as_ptr()) };
-        if !value.is_null() {
-            // SAFETY: a C string of the environment. Null where memory is out.
-            copy.store(unsafe { libc::strdup(value) }, Release);
+    if auxv::secure() {
+        return;
+    }
+    let mut unknown = UNKNOWN.iter();
+    // SAFETY: the C library's variable; no other thread changes the
+    // environment, unless it races with the loader as well.
+    let mut at = unsafe { environ };
+    if at.is_null() {
+        return;
+    }
+    loop {
+        // SAFETY: within the array, which ends with a null.
+        let text = unsafe { *at };
+        if text.is_null() {
+            return;
+        }
+        at = at.wrapping_add(1);
+        // SAFETY: a C string of the environment.
+        let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
+        let Some(equals) = bytes.iter().position(|b| *b == b'=') else {
+            continue;
+        };
+        let name = &bytes[..equals];
+        match VARS.iter().position(|v| v.name.as_bytes() == name) {
+            // The first of two of one name, as getenv.
+            Some(var) if COPIES[var].load(Relaxed).is_null() => {
+                keep(&COPIES[var], text.wrapping_add(equals + 1));
+            }
+            None if name.starts_with(PREFIX.as_bytes()) => {
+                if let Some(place) = unknown.next() {
+                    keep(place, text);
+                }
+            }
+            _ => {}
         }
     }
 }
 
-/// Whether the library starts the runtime when it is loaded.
+/// Leaves a copy of a C string of the environment in `place`.
+fn keep(place: &AtomicPtr<c_char>, text: *const c_char) {
+    // SAFETY: a C string, as the caller says. Null where memory is out.
+    place.store(unsafe { libc::strdup(text) }, Release);
+}
+
+/// Whether the library starts the runtime when it is loaded. What is neither
+/// yes nor no is told of later, by `parsedebugvars`.
 pub(super) fn autostart() -> bool {
-    bytes(Var::Autostart) != Some(b"0")
+    text(Var::Autostart).and_then(truth).unwrap_or(true)
 }
 
-fn bytes(var: Var) -> Option<&'static [u8]> {
-    let copy = COPIES[var as usize].load(Acquire);
-    // SAFETY: from strdup, never freed or written.
-    (!copy.is_null()).then(|| unsafe { CStr::from_ptr(copy) }.to_bytes())
-}
-
-/// The value of a variable, once `goenvs` has seen it.
+/// The value of a variable that is set and is text.
 fn text(var: Var) -> Option<&'static str> {
-    bytes(var).and_then(|b| str::from_utf8(b).ok())
+    copied(&COPIES[var as usize])?.to_str().ok()
 }
 
-/// Drops what is not text.
+fn copied(place: &AtomicPtr<c_char>) -> Option<&'static CStr> {
+    let copy = place.load(Acquire);
+    // SAFETY: from strdup, never freed or written.
+    (!copy.is_null()).then(|| unsafe { CStr::from_ptr(copy) })
+}
+
+/// Drops what is not text, and tells of names that mean nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn goenvs() {
     stage(c"goenvs");
-    for (name, copy) in NAMES.iter().zip(&COPIES) {
-        let value = copy.load(Relaxed);
-        // SAFETY: null, or from strdup, never freed or written.
-        let value =
-            (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) });
-        if value.is_some_and(|v| v.to_str().is_err()) {
-            ignored(&name.to_string_lossy(), "?", "text");
+    for (var, copy) in VARS.iter().zip(&COPIES) {
+        if copied(copy).is_some_and(|v| v.to_str().is_err()) {
+            ignored(var.name, "?", "text");
             copy.store(ptr::null_mut(), Relaxed);
         }
+    }
+    for entry in UNKNOWN.iter().filter_map(copied) {
+        let text = String::from_utf8_lossy(entry.to_bytes());
+        let name = text.split('=').next().unwrap_or_default();
+        no_such(name, "setting", nearest(name, VARS.iter().map(|v| v.name)));
     }
 }
 
@@ -125,22 +283,18 @@ pub(super) extern "C" fn goenvs() {
 #[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
 pub(super) extern "C" fn parsedebugvars() -> Settings {
     stage(c"parsedebugvars");
+    let _known_since_the_load = parsed(Var::Autostart, truth);
     let mut settings = Settings {
         maxprocs: maxprocs(),
-        stack_size: parsed(Var::Stacksize, "16K to 1024M", |v| {
+        stack_size: parsed(Var::Stacksize, |v| {
             size(v).filter(|n| STACK_SIZES.contains(n))
         }),
-        guard_mprotect: false,
+        ..Settings::default()
     };
-    let threads = parsed(Var::Maxthreads, "a number from 2", |v| {
-        v.parse().ok().filter(|&n| n >= 2)
-    });
-    if let Some(n) = threads {
+    if let Some(n) = parsed(Var::Maxthreads, |v| number(v, 2..=i32::MAX)) {
         MAXTHREADS.store(n, Relaxed);
     }
-    let level =
-        parsed(Var::Traceback, "none, single, all or system", traceback);
-    if let Some(level) = level {
+    if let Some(level) = parsed(Var::Traceback, traceback) {
         DEBUG.set_traceback(level);
     }
     if let Some(list) = text(Var::Gmpdebug) {
@@ -148,37 +302,27 @@ pub(super) extern "C" fn parsedebugvars() -> Settings {
             debug_var(item, &mut settings);
         }
     }
+    if settings.help {
+        help();
+    }
     settings
 }
 
 fn maxprocs() -> Option<usize> {
-    let number = |v: &str| v.parse().ok().filter(|&n: &usize| n >= 1);
-    let ours = parsed(Var::Maxprocs, "a number from 1", number);
-    ours.or_else(|| parsed(Var::Gomaxprocs, "a number from 1", number))
+    let procs = |v: &str| number(v, 1..=usize::MAX);
+    let ours = parsed(Var::Maxprocs, procs);
+    ours.or_else(|| parsed(Var::Gomaxprocs, procs))
 }
 
 /// The variable's value, if it is set and parses.
-fn parsed<T>(
-    var: Var,
-    want: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Option<T> {
+fn parsed<T>(var: Var, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     let value = text(var)?;
     let result = parse(value);
     if result.is_none() {
-        ignored(&NAMES[var as usize].to_string_lossy(), value, want);
+        let entry = &VARS[var as usize];
+        ignored(entry.name, value, entry.values);
     }
     result
-}
-
-/// A number of bytes: `65536`, `64K`, `1M`.
-fn size(text: &str) -> Option<usize> {
-    let (digits, shift) = match text.as_bytes().last()? {
-        b'k' | b'K' => (&text[..text.len() - 1], 10),
-        b'm' | b'M' => (&text[..text.len() - 1], 20),
-        _ => (text, 0),
-    };
-    digits.parse::<usize>().ok()?.checked_mul(1 << shift)
 }
 
 fn traceback(text: &str) -> Option<Traceback> {
@@ -193,38 +337,24 @@ fn traceback(text: &str) -> Option<Traceback> {
 
 /// One `key=value` of `GMPDEBUG`.
 fn debug_var(item: &str, settings: &mut Settings) {
-    let (key, value) = item.split_once('=').unwrap_or((item, ""));
-    let want = match key {
-        "inittrace" => flag(&DEBUG.inittrace, value),
-        "scheddetail" => flag(&DEBUG.scheddetail, value),
-        "handoff" => flag(&DEBUG.handoff, value),
-        "hostrun" => flag(&DEBUG.hostrun, value),
-        "schedtrace" => schedtrace(value),
-        "guard" => {
-            settings.guard_mprotect = value == "mprotect";
-            (!settings.guard_mprotect).then_some("mprotect")
+    let (name, value) = item.split_once('=').unwrap_or((item, ""));
+    match KEYS.iter().find(|key| key.entry.name == name) {
+        Some(key) => {
+            if !(key.set)(value, settings) {
+                ignored("GMPDEBUG", item, key.entry.values);
+            }
         }
-        _ => Some("a key that exists"),
-    };
-    if let Some(want) = want {
-        ignored("GMPDEBUG", item, want);
+        None => {
+            let names = KEYS.iter().map(|key| key.entry.name);
+            no_such(name, "key of GMPDEBUG", nearest(name, names));
+        }
     }
 }
 
-/// Sets a flag; what it wants if the value is something else.
-fn flag(to: &AtomicBool, value: &str) -> Option<&'static str> {
-    match value {
-        "0" => to.store(false, Relaxed),
-        "1" => to.store(true, Relaxed),
-        _ => return Some("0 or 1"),
-    }
-    None
-}
-
-fn schedtrace(value: &str) -> Option<&'static str> {
-    let Ok(ms) = value.parse() else { return Some("milliseconds") };
-    DEBUG.schedtrace.store(ms, Relaxed);
-    None
+/// Sets a flag; false if the value is no flag's.
+fn flag(to: &AtomicBool, value: &str) -> bool {
+    let value = truth(value);
+    value.inspect(|&value| to.store(value, Relaxed)).is_some()
 }
 
 fn ignored(key: &str, value: &str, want: &str) {
@@ -233,22 +363,31 @@ fn ignored(key: &str, value: &str, want: &str) {
     let _ = writeln!(w, "gmprt: {key}: ignoring \"{value}\": want {want}");
 }
 
+fn no_such(name: &str, what: &str, nearest: Option<&str>) {
+    let mut w = SigWriter::stderr();
+    // A SigWriter reports no errors.
+    let _ = write!(w, "gmprt: {name}: ignoring it: no such {what}");
+    if let Some(nearest) = nearest {
+        let _ = write!(w, "; the nearest is {nearest}");
+    }
+    let _ = writeln!(w);
+}
+
+/// `GMPDEBUG=help`: prints what there is.
+fn help() {
+    let mut w = SigWriter::stderr();
+    let mut line = |indent: &str, entry: &Entry| {
+        let Entry { name, values, about } = entry;
+        // A SigWriter reports no errors.
+        let _ = writeln!(w, "gmprt: {indent}{name}={values}: {about}");
+    };
+    VARS.iter().for_each(|var| line("", var));
+    KEYS.iter().for_each(|key| line("  ", &key.entry));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_suffixes() {
-        assert_eq!(size("65536"), Some(65536));
-        assert_eq!(size("64k"), Some(65536));
-        assert_eq!(size("64K"), Some(65536));
-        assert_eq!(size("2M"), Some(2 << 20));
-        for bad in
-            ["", "K", "-1", "1G", "64KK", "0x10", " 1", "99999999999999M"]
-        {
-            assert_eq!(size(bad), None, "{bad:?}");
-        }
-    }
 
     #[test]
     fn a_key_that_does_not_parse_changes_nothing() {
@@ -257,10 +396,14 @@ mod tests {
         assert!(!settings.guard_mprotect);
         debug_var("guard=mprotect", &mut settings);
         assert!(settings.guard_mprotect);
+        debug_var("help=1", &mut settings);
+        assert!(!settings.help);
+        debug_var("help", &mut settings);
+        assert!(settings.help);
         let flagged = AtomicBool::new(true);
-        assert_eq!(flag(&flagged, "no"), Some("0 or 1"));
+        assert!(!flag(&flagged, "never"));
         assert!(flagged.load(Relaxed));
-        assert_eq!(flag(&flagged, "0"), None);
+        assert!(flag(&flagged, "0"));
         assert!(!flagged.load(Relaxed));
     }
 
@@ -270,5 +413,18 @@ mod tests {
         assert!(levels.is_sorted());
         assert!(levels.iter().all(Option::is_some));
         assert_eq!(traceback("ALL"), None);
+    }
+
+    /// The order of the enum is that of the table.
+    #[test]
+    fn variables_stand_where_they_are_looked_for() {
+        let at = |var: Var| VARS[var as usize].name;
+        assert_eq!(at(Var::Autostart), "GMP_AUTOSTART");
+        assert_eq!(at(Var::Maxprocs), "GMP_MAXPROCS");
+        assert_eq!(at(Var::Gomaxprocs), "GOMAXPROCS");
+        assert_eq!(at(Var::Maxthreads), "GMP_MAXTHREADS");
+        assert_eq!(at(Var::Stacksize), "GMP_STACKSIZE");
+        assert_eq!(at(Var::Traceback), "GMP_TRACEBACK");
+        assert_eq!(at(Var::Gmpdebug), "GMPDEBUG");
     }
 }

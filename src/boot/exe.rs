@@ -16,7 +16,7 @@ use crate::{
         throw::throw,
     },
     gmp::{MAIN_STACK, SCHED},
-    os::auxv,
+    os::{auxv, proc},
 };
 use core::{
     ffi::{c_char, c_int},
@@ -85,6 +85,5 @@ pub(super) extern "C" fn main_main() -> ! {
     let envp = unsafe { environ };
     // SAFETY: the program's main, with its arguments.
     let result = unsafe { main(argc, argv, envp) };
-    // SAFETY: as a return from main does.
-    unsafe { libc::exit(result) }
+    proc::exit(result)
 }

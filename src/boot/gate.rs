@@ -7,26 +7,31 @@
 //!     |                                              v    v
 //!     +--the constructor, or a call before it----> Starting --> Failed
 //!                                                     |
-//!        Up <--first_call done-- Opening <--a call-- Booted
+//!        Up <-----all done----- Opening <--a call-- Booted
+//!         \--a plug-in's GMP_INIT--> Late --a call--> Opening
 //!
-//!   fork, in the child: Starting, Booted, Opening, Up -> Forked
+//!   fork, in the child: Starting, Booted, Opening, Up, Late -> Forked
 //! ```
 //!
 //! Invariants:
-//! 1. `STATE` changes by compare-and-swap out of Fresh, NotStarted and Booted,
-//!    which several threads may leave; out of the others one thread stores.
+//! 1. `STATE` changes by compare-and-swap out of Fresh, NotStarted, Booted, Up
+//!    and Late, which several threads may leave; out of the others one thread
+//!    stores.
 //! 2. Whoever changes it wakes all who sleep on it.
 //! 3. `ERROR` is written before Failed and never again.
 //! 4. Failed and Forked are for good.
 
-use super::preinit::{Start, libpreinit, libstart};
+use super::{
+    doinit,
+    preinit::{Start, libpreinit, libstart},
+};
 use crate::{
     base::{
         Futex,
         sync::{AtomicI32, AtomicU32, Ordering::*},
     },
     os::{Errno, Result, clock::nanotime, futex::OsFutex},
-    sched::host,
+    sched::{enter, host},
 };
 
 /// How long a call waits for the start, in nanoseconds.
@@ -46,7 +51,8 @@ pub(super) enum State {
     Starting = 3,
     /// `runtime_main` has done its work.
     Booted = 4,
-    /// The first call of a host does what has to wait for it.
+    /// The first call of a host does what has to wait for it, and functions
+    /// of GMP_INIT run.
     Opening = 5,
     /// Calls go straight on.
     Up = 6,
@@ -54,6 +60,8 @@ pub(super) enum State {
     Failed = 7,
     /// The child of a fork: the runtime's threads are the parent's.
     Forked = 8,
+    /// As Up, but a plug-in has come with functions of GMP_INIT.
+    Late = 9,
 }
 
 static STATE: AtomicU32 = AtomicU32::new(State::Fresh as u32);
@@ -71,6 +79,7 @@ pub(super) fn state() -> State {
         5 => State::Opening,
         6 => State::Up,
         7 => State::Failed,
+        9 => State::Late,
         _ => State::Forked,
     }
 }
@@ -103,7 +112,8 @@ pub(super) fn fail(why: Errno) {
 /// runtime. Waits for the start where it must, at most ten seconds.
 ///
 /// Errors: `ETIMEDOUT`; `EAGAIN` before `main` of a program whose entry is the
-/// runtime's; `ENOTSUP` in the child of a fork; why no thread was to be had.
+/// runtime's; `ENOMEM` where functions of a plug-in need a goroutine; `ENOTSUP`
+/// in the child of a fork; why no thread was to be had.
 #[inline]
 pub(crate) fn gate() -> Result<()> {
     // Acquire: pairs with set; what the start did comes before the call.
@@ -130,19 +140,29 @@ fn gate_slow() -> Result<()> {
                     libstart();
                 }
             }
-            State::Booted => {
-                if change(State::Booted, State::Opening) {
+            State::Booted | State::Late => {
+                if change(seen, State::Opening) {
                     host::first_call();
-                    set(State::Up);
+                    doinit::open(seen)?;
                 }
             }
+            State::Opening if doinit::passes() => return Ok(()),
             State::Starting | State::Opening => {
-                if !OsFutex::wait(&STATE, seen as u32, deadline) {
+                if !wait(seen, deadline) {
                     return Err(Errno(libc::ETIMEDOUT));
                 }
             }
         }
     }
+}
+
+/// Waits for another state than `seen`. A goroutine lends its P meanwhile: what
+/// it waits for may need one.
+fn wait(seen: State, deadline: i64) -> bool {
+    enter::entersyscall();
+    let changed = OsFutex::wait(&STATE, seen as u32, deadline);
+    enter::exitsyscall();
+    changed
 }
 
 /// A constructor of the program that runs before ours has made a call.

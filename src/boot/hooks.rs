@@ -81,6 +81,11 @@ pub(super) fn thread_start() -> *mut () {
     in_process!(_cgo_thread_start).load(Relaxed) as *mut ()
 }
 
+/// Whether the host has a `_cgo_notify_runtime_init_done`.
+pub(super) fn wants_notice() -> bool {
+    in_process!(_cgo_notify_runtime_init_done).load(Relaxed) != 0
+}
+
 /// Calls the host's `_cgo_notify_runtime_init_done`, if there is one.
 pub(super) fn notify_runtime_init_done() {
     let hook = in_process!(_cgo_notify_runtime_init_done).load(Relaxed);

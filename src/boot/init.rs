@@ -20,11 +20,14 @@ use crate::{
         throw::throw,
     },
     gmp::{
-        DEBUG, G, M, MAXMCOUNT, MAXPROCS, NCPUALLOWED, RANDSEED, runtime_g0,
-        runtime_m0,
+        DEBUG, G, M, MAXPROCS, NCPUALLOWED, RANDSEED, runtime_g0, runtime_m0,
     },
-    os::{auxv, clock::nanotime, cpu, mem, proc, signal::SigMask, thread},
-    sched::{procs, threads},
+    os::{
+        auxv,
+        clock::{self, nanotime},
+        cpu, mem, proc, thread,
+    },
+    sched::{lockthread, migrate, procs, sigmask, threads},
     stack,
 };
 use core::{
@@ -33,17 +36,15 @@ use core::{
     ptr,
 };
 
-/// Threads at most, as in Go.
-const MAXMCOUNT_DEFAULT: i32 = 10_000;
 /// Pages smaller than this the guards are not made for.
 const MIN_PAGE_SIZE: usize = 4096;
-/// Bits of CPUID's EDX for leaf 1: FXSAVE and SSE2. (`AT_HWCAP` should say the
-/// same, but glibc's getauxval gives a value of its own for it.)
-const CPU_NEEDED: u32 = 1 << 24 | 1 << 26;
+/// Bit of CPUID's EDX for leaf 0x80000007: the time stamp counter goes on
+/// evenly, whatever the processor's speed and sleep.
+const INVARIANT_TSC: u32 = 1 << 8;
 
 unsafe extern "C" {
-    /// CPUID's EDX for leaf 1, from `rt0_go`, or 0.
-    safe static runtime_processorFeatures: AtomicU32;
+    /// CPUID's EDX for leaf 0x80000007, from `rt0_go`, or 0.
+    safe static runtime_processorPower: AtomicU32;
 }
 
 /// The program's arguments; for debuggers too.
@@ -57,7 +58,7 @@ static PHYS_PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 static STARTUP_RANDOM: AtomicU64 = AtomicU64::new(0);
 
 /// The program's arguments, as `main` gets them.
-pub(super) fn arguments() -> (c_int, *const *const c_char) {
+pub(crate) fn arguments() -> (c_int, *const *const c_char) {
     (runtime_argc.load(Relaxed), runtime_argv.load(Relaxed))
 }
 
@@ -151,7 +152,6 @@ extern "C" fn osinit() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn schedinit() {
-    MAXMCOUNT.store(MAXMCOUNT_DEFAULT, Relaxed);
     // Release: pairs with the acquire where threads are made.
     threads::THREAD_START.store(hooks::thread_start(), Release);
     stackinit();
@@ -165,6 +165,9 @@ extern "C" fn schedinit() {
     env::goenvs();
     let settings = env::parsedebugvars();
     set_stacks(&settings);
+    if migrate::on() {
+        lockthread::watch_parks();
+    }
     procresize(settings.maxprocs);
 }
 
@@ -175,7 +178,10 @@ extern "C" fn schedinit() {
 #[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
 extern "C" fn procresize(maxprocs: Option<usize>) {
     stage(c"procresize");
-    let procs = maxprocs.unwrap_or_else(procs::num_cpu);
+    let procs = maxprocs.unwrap_or_else(|| {
+        // Without memory to read the quota.
+        procs::num_cpu().unwrap_or_else(|_| NCPUALLOWED.load(Relaxed))
+    });
     procs::procresize(procs.min(MAXPROCS));
 }
 
@@ -223,27 +229,26 @@ extern "C" fn randinit() {
     RANDSEED.store(seed, Relaxed);
 }
 
-/// The processor has the registers that the C ABI passes numbers in. 0 stands
-/// for a processor whose CPUID tells nothing.
+/// What the processor can do, as far as anything here goes by it: whether its
+/// cycles tell time.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cpuinit() {
     stage(c"cpuinit");
-    let features = runtime_processorFeatures.load(Relaxed);
-    if features != 0 && features & CPU_NEEDED != CPU_NEEDED {
-        throw("cpuinit: the processor has no SSE2");
+    if runtime_processorPower.load(Relaxed) & INVARIANT_TSC != 0 {
+        clock::trust_cycles();
     }
 }
 
 /// The signal mask that all Ms run with. A thread of our making has every
-/// signal blocked, so there it is the mask of the thread that loaded the
-/// library; a thread of the host's has the mask that the host wants.
+/// signal blocked, so it is not known yet; a thread of the host's has the mask
+/// that the host wants.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn sigsave() {
     stage(c"sigsave");
     if !preinit::own_thread() {
-        threads::set_init_sigmask(SigMask::current());
+        sigmask::of_m0(!exe::entered_at_rt0());
     }
 }
 

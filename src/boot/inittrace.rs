@@ -11,6 +11,8 @@
 //! init rt0_go 1254 ns @41230 ns
 //! init total 241007 ns
 //! ```
+//!
+//! The functions of `GMP_INIT` have a line each when they return.
 
 use crate::{
     base::{
@@ -54,6 +56,17 @@ extern "C" fn inittrace_stage(name: *const c_char) {
     let Some(slot) = STAGES.get(at) else { return };
     slot.name.store(name.cast_mut(), Relaxed);
     slot.start.store(nanotime(), Relaxed);
+}
+
+/// Prints that a function of the host's, called at `start`, has returned.
+pub(super) fn print_task(name: &CStr, start: i64) {
+    let span = nanotime() - start;
+    let since = start - STAGES[0].start.load(Relaxed);
+    let mut w = SigWriter::stderr();
+    w.bytes(b"init ");
+    w.bytes(name.to_bytes());
+    // A SigWriter reports no errors.
+    let _ = writeln!(w, " {span} ns @{since} ns");
 }
 
 /// Prints what was noted; the start is over.

@@ -6,9 +6,10 @@
 //! | `_rt0_amd64_lib` | `asm/rt0_amd64.S`: the constructor |
 //! | `libpreinit`, `newosproc0` | `preinit.rs`; on the loading thread |
 //! | `_rt0_amd64_lib_go`, `rt0_go`, `settls` | `asm/rt0_amd64.S`; on m0 |
-//! | `check`, `args`, `osinit`, `schedinit` | `init.rs`, `env.rs` |
+//! | `check`, `args`, `osinit`, `schedinit` | `init.rs`, `env.rs`, `parse.rs` |
 //! | `newproc`, `mstart`, `mstart1`, `minit`, `schedule` | `sched` |
 //! | `runtime_main`, `runtime_inittasks`, `gcenable` | `runtime_main.rs` |
+//! | what `GMP_INIT` lists | `doinit.rs`; also later, for plug-ins |
 //! | `main_main` | `exe.rs`; only in a program of the exe path |
 //!
 //! The exe path comes from `_rt0_amd64_linux` and `_rt0_amd64` in
@@ -26,18 +27,23 @@
 //! 2. Nothing here calls `dlsym` or `dl_iterate_phdr`, or uses thread-local
 //!    storage that is allocated on demand: they take the loader's lock, which
 //!    a host's thread may hold while it waits for the start.
-//! 3. After the start only `gate` and `run_main` are called.
+//! 3. After the start only `gate`, `run_main`, `arguments`, and what plug-ins
+//!    do by `GMP_INIT` are called.
 
 mod background;
+mod doinit;
 mod env;
 mod exe;
 mod gate;
 mod hooks;
 mod init;
 mod inittrace;
+mod parse;
 mod preinit;
 mod run_main;
 mod runtime_main;
 
+pub(crate) use doinit::{Task, register, unregister};
 pub(crate) use gate::gate;
+pub(crate) use init::arguments;
 pub(crate) use run_main::run_main;

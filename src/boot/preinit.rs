@@ -9,16 +9,14 @@ use super::{
 use crate::{
     base::{
         sync::{AtomicBool, Ordering::*},
-        throw::set_throw_hook,
+        throw::{self, set_throw_hook},
     },
     diag::{dump, fault},
     os::{
-        Errno, membarrier,
-        signal::SigMask,
-        task,
+        Errno, membarrier, task,
         thread::{self, ThreadStart},
     },
-    sched::{host, threads},
+    sched::{fork, host, leave, sigmask},
 };
 use core::ffi::{c_char, c_int};
 
@@ -72,9 +70,10 @@ pub(super) extern "C" fn libpreinit(
     }
     ARGS_PLAUSIBLE.store(plausible(argc, argv), Relaxed);
     env::capture();
-    threads::set_init_sigmask(SigMask::current());
+    sigmask::at_load();
     set_throw_hook(dump::print_goroutines);
     host::hostinit();
+    leave::watch_main_thread();
     fault::install();
     register_membarrier();
     // SAFETY: in_child may be called in any child. The error, out of memory,
@@ -112,13 +111,26 @@ fn plausible(argc: c_int, argv: *const *const c_char) -> bool {
     words > 1 && !argv.is_null() && core::ptr::eq(argv.wrapping_add(words), end)
 }
 
+/// The process exits: this is in .fini_array.
+#[unsafe(no_mangle)]
+extern "C" fn libexit() {
+    throw::before_exit();
+}
+
 /// In the child of a fork: the threads of a started runtime are not here.
 extern "C" fn in_child() {
+    throw::forget_in_child();
+    leave::in_child();
     if matches!(
         gate::state(),
-        State::Starting | State::Booted | State::Opening | State::Up
+        State::Starting
+            | State::Booted
+            | State::Opening
+            | State::Up
+            | State::Late
     ) {
         gate::set(State::Forked);
+        fork::begin_child();
     }
 }
 

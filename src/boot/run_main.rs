@@ -5,11 +5,15 @@
 //! on before the goroutine that uses it has ended.
 
 use crate::{
+    base::throw::before_return_from_main,
     gmp::{SCHED, gflag},
-    os::{Result, thread::main_stack_rlimit},
+    os::{
+        Result,
+        thread::{self, main_stack_rlimit},
+    },
     sched::{
         cancel::Shield,
-        join,
+        fork, join,
         newproc::{NewG, newproc1},
         park,
     },
@@ -62,6 +66,7 @@ pub(crate) fn run_main(
         }
     };
     SCHED.mains.fetch_sub(1, SeqCst);
+    before_return_from_main();
     result
 }
 
@@ -86,5 +91,9 @@ unsafe extern "C" fn main_goroutine(arg: *mut c_void) {
     let run = unsafe { &*arg.cast::<Run>() };
     // SAFETY: the host's main with the host's arguments.
     let result = unsafe { (run.main)(run.argc, run.argv) };
+    if fork::in_child() {
+        // Who waits for it is in the parent.
+        thread::exit_process(result);
+    }
     run.result.set(Some(result));
 }

@@ -1,11 +1,12 @@
 //! The main goroutine: what is left of the start once goroutines can run.
 //!
-//! It is locked to m0 for that time. In a library it ends then; on the exe
-//! path it goes on to the program's `main`.
+//! It is locked to m0 for that time. In a library it then calls what `GMP_INIT`
+//! lists, whenever there is something; on the exe path it does so once, and
+//! goes on to the program's `main`.
 
 use super::{
     background::gcenable,
-    exe,
+    doinit, exe,
     gate::{self, State},
     hooks,
     inittrace::{self, stage},
@@ -13,9 +14,9 @@ use super::{
 use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
-    gmp::{DEBUG, G, MAIN_STARTED, runtime_m0},
+    gmp::{DEBUG, G, MAIN_STARTED, RUNTIME_INIT_TIME, runtime_m0},
     os::clock::nanotime,
-    sched,
+    sched::{self, ending::with_cleanup},
 };
 use core::{
     ffi::{CStr, c_void},
@@ -40,27 +41,63 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     if !ptr::eq(gp.mp(), &runtime_m0) {
         throw("runtime_main: not on m0");
     }
+    // Relaxed: sysmon's thread is made after it.
+    RUNTIME_INIT_TIME.store(nanotime(), Relaxed);
     stage(c"sysmon");
     if let Err(e) = sched::start_sysmon() {
         gate::fail(e);
+        if exe::has_main() {
+            // The program goes on, and its calls say what is missing.
+            exe::main_main();
+        }
         return;
     }
     sched::lock_os_thread();
+    // Also if the host's part of it ends this goroutine (Go's needUnlock):
+    // else m0 would wait for it for ever.
+    with_cleanup(unlock, ptr::null_mut(), initialise);
+    // SAFETY: unlock takes no argument.
+    unsafe { unlock(ptr::null_mut()) };
+    if exe::has_main() {
+        exe::main_main();
+    }
+    doinit::serve();
+}
+
+/// What is done while locked to m0.
+fn initialise() {
     runtime_inittasks();
     gcenable();
+    // Release: pairs with the acquire in newproc1.
+    MAIN_STARTED.store(true, Release);
+    if exe::has_main() {
+        stage(c"main_init");
+        doinit::before_main();
+    }
     stage(c"main_init_done");
     if DEBUG.inittrace.load(Relaxed) {
         inittrace::print();
     }
-    // Release: pairs with the acquire in newproc1.
-    MAIN_STARTED.store(true, Release);
+    if exe::has_main() {
+        hooks::notify_runtime_init_done();
+        return;
+    }
+    // A goroutine that the hook waits for may be the first to make a call, and
+    // must not wait for this one.
+    let hooked = hooks::wants_notice();
+    if !hooked {
+        doinit::may_serve();
+    }
     gate::set(State::Booted);
-    hooks::notify_runtime_init_done();
+    if hooked {
+        hooks::notify_runtime_init_done();
+        doinit::may_serve();
+    }
+}
+
+unsafe extern "C" fn unlock(_arg: *mut c_void) {
     if sched::unlock_os_thread().is_err() {
         throw("runtime_main: not locked to its thread");
-    }
-    if exe::has_main() {
-        exe::main_main();
     }
 }
 

@@ -14,9 +14,12 @@
 
 use super::dump;
 use crate::{
-    base::{print::SigWriter, throw::fatal_args},
+    base::{
+        print::SigWriter,
+        throw::{fatal_args, report_begins},
+    },
     os::{dl, thread},
-    sched::lockthread,
+    sched::{lockthread, park::on_goroutine},
 };
 use core::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -26,6 +29,8 @@ use core::{
 
 /// `_URC_CONTINUE_UNWIND`: not handled here.
 const CONTINUE_UNWIND: c_int = 8;
+/// `_URC_FATAL_PHASE1_ERROR`: the search for a handler ends here.
+const FATAL_PHASE1_ERROR: c_int = 3;
 /// `_UA_SEARCH_PHASE`, `_UA_FORCE_UNWIND`.
 const SEARCH_PHASE: c_int = 1;
 const FORCE_UNWIND: c_int = 8;
@@ -66,15 +71,72 @@ unsafe extern "C" fn gmprt_personality(
         fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
     }
     if actions & SEARCH_PHASE != 0 {
+        report_begins();
         // SAFETY: as the caller promises.
         let thrown = unsafe { Thrown::new(class, exception) };
-        let mut w = SigWriter::stderr();
-        // A SigWriter reports no errors.
-        let _ = writeln!(w, "fatal error: {Who}uncaught {thrown}");
-        drop(w);
-        dump::print_goroutines();
+        report(format_args!("{Who}uncaught {thrown}"));
     }
     CONTINUE_UNWIND
+}
+
+/// What `throw` says, without the end of the process.
+fn report(what: fmt::Arguments<'_>) {
+    let mut w = SigWriter::stderr();
+    // A SigWriter reports no errors.
+    let _ = writeln!(w, "fatal error: {what}");
+    drop(w);
+    dump::print_goroutines();
+}
+
+/// Called where an exception leaves an `unlockf`: the goroutine is neither
+/// parked nor not, and the stack is the scheduler's.
+///
+/// # Safety
+/// The arguments are what the ABI says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gmprt_personality_unlockf(
+    _version: c_int,
+    actions: c_int,
+    class: u64,
+    exception: *const c_void,
+    _context: *mut c_void,
+) -> c_int {
+    if actions & FORCE_UNWIND != 0 {
+        fatal_args(format_args!("{Who}pthread_exit in an unlockf"));
+    }
+    // SAFETY: as the caller promises.
+    let thrown = unsafe { Thrown::new(class, exception) };
+    fatal_args(format_args!("{Who}{thrown} left an unlockf"));
+}
+
+/// Called where an exception leaves what `gmp_defer` put off, or the destructor
+/// of a key. The frames below belong to a goroutine that ends, and may have
+/// handlers, which are none for this one: the search is over, and the language
+/// does what it does about an uncaught exception.
+///
+/// # Safety
+/// The arguments are what the ABI says.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gmprt_personality_last(
+    _version: c_int,
+    actions: c_int,
+    class: u64,
+    exception: *const c_void,
+    _context: *mut c_void,
+) -> c_int {
+    if actions & FORCE_UNWIND != 0 {
+        if on_goroutine().is_none() {
+            // The host's thread, which goes on ending.
+            return CONTINUE_UNWIND;
+        }
+        fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
+    }
+    // SAFETY: as the caller promises.
+    let thrown = unsafe { Thrown::new(class, exception) };
+    report(format_args!(
+        "{Who}uncaught {thrown} left a deferred function or a destructor"
+    ));
+    FATAL_PHASE1_ERROR
 }
 
 /// `goroutine 7 "name": `, if there is one.

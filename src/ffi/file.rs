@@ -1,9 +1,6 @@
 //! Files on disks, bytes moved inside the kernel.
 
-use super::{
-    call,
-    io::{buffer, counted, numbered},
-};
+use super::{buffer, call, counted, numbered};
 use crate::{
     block::file,
     os::types::{mode_t, ssize_t},

@@ -26,7 +26,9 @@ pub type gmp_fn = Option<unsafe extern "C" fn(arg: *mut c_void)>;
 pub struct gmp_g;
 
 /// Runs on the scheduler's stack once the parking goroutine is Waiting; may
-/// unlock `lock` and make calls that cannot block. 0 resumes at once.
+/// unlock `lock` and make calls that cannot block. 0 resumes at once. It
+/// returns: an exception that leaves it is a fatal error, and it must not be
+/// left by longjmp.
 #[expect(non_camel_case_types, reason = "the C name")]
 pub type gmp_unlockf =
     Option<unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int>;
@@ -44,7 +46,10 @@ pub struct gmp_attr {
     pub struct_size: usize,
     /// Its name in dumps and reports, copied; NULL for none.
     pub name: *const c_char,
-    /// Bytes of stack; 0 for the default (GMP_STACKSIZE), at most 1 GiB.
+    /// Bytes of stack; 0 for the default (GMP_STACKSIZE, 192 KiB), at most
+    /// 1 GiB. At least 64 KiB, and with the 64 KiB guard below rounded up to a
+    /// power of two, up to 8 MiB. Code with frames of more than 64 KiB needs
+    /// `-fstack-clash-protection` for an overflow to be seen.
     pub stack_size: usize,
     /// GMP_LOCKED_THREAD or 0.
     pub flags: u32,
@@ -244,12 +249,13 @@ pub extern "C" fn gmp_checkpoint() {
 /// Ends the calling goroutine (runtime.Goexit); does not return on one.
 /// Destructors of C++ objects on its stack do not run.
 ///
-/// Returns -EPERM on a host thread, and where the caller may not park.
+/// Returns -EPERM on a host thread, and where the caller may not park;
+/// -ENOTSUP in the child of a fork.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_exit() -> c_int {
     match park::current_goroutine() {
-        Ok(_) => goexit::goexit1(),
-        Err(_) => Errno(libc::EPERM).neg(),
+        Ok(gp) => goexit::exit(gp),
+        Err(e) => boot::gate().err().unwrap_or(e).neg(),
     }
 }
 
@@ -353,7 +359,8 @@ pub extern "C" fn gmp_ready(g: *mut gmp_g) -> c_int {
 
 /// Locks the calling goroutine to its thread (runtime.LockOSThread): it runs
 /// on that thread only, and nothing else does. Calls nest. If it ends locked,
-/// the thread ends with it. On a host thread it does nothing.
+/// the thread ends with it, unless that is the process's first. On a host
+/// thread it does nothing.
 ///
 /// Returns 0. Never blocks.
 #[unsafe(no_mangle)]

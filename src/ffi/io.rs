@@ -1,9 +1,8 @@
 //! Reading, writing, connections: on any descriptor, in either mode.
 
-use super::{call, code};
+use super::{buffer, call, counted, numbered};
 use crate::{
     block::io,
-    boot,
     os::{
         Errno, Result,
         types::{iovec, msghdr, sockaddr, socklen_t, ssize_t},
@@ -23,30 +22,16 @@ pub const GMP_WRITABLE: c_int = 2;
 const _: () = assert!(GMP_READABLE == io::READABLE);
 const _: () = assert!(GMP_WRITABLE == io::WRITABLE);
 
-/// A count, or a negative errno.
-pub(super) fn counted(f: impl FnOnce() -> Result<usize>) -> ssize_t {
-    match boot::gate().and_then(|()| f()) {
-        Ok(n) => n as ssize_t,
-        Err(e) => e.neg() as ssize_t,
-    }
-}
-
-/// A descriptor or other number from 0 on, or a negative errno.
-pub(super) fn numbered(f: impl FnOnce() -> Result<c_int>) -> c_int {
-    match boot::gate().and_then(|()| f()) {
-        Ok(n) => n,
-        Err(e) => e.neg(),
-    }
-}
-
-/// Refuses a null buffer that has a size.
-pub(super) fn buffer<T>(at: *const T, n: usize) -> Result<()> {
-    if at.is_null() && n > 0 { Err(Errno::EINVAL) } else { Ok(()) }
-}
+/// Vectors at most, as of readv(2). On a socket, which is read by recvmsg(2),
+/// the kernel would call more of them EMSGSIZE.
+const MAX_VECTORS: c_int = 1024;
 
 /// # Safety
 /// `iov`: null, or `n` vectors.
 unsafe fn vectors<'a>(iov: *const iovec, n: c_int) -> Result<&'a [iovec]> {
+    if n > MAX_VECTORS {
+        return Err(Errno::EINVAL);
+    }
     let n = usize::try_from(n).map_err(|_| Errno::EINVAL)?;
     buffer(iov, n)?;
     if n == 0 {
@@ -63,8 +48,11 @@ unsafe fn vectors<'a>(iov: *const iovec, n: c_int) -> Result<&'a [iovec]> {
 /// Returns those of `events` that it is ready for, both after an error or the
 /// end of a connection; -ETIMEDOUT; -EBADF, also if gmp_close closes it
 /// meanwhile; -EINVAL for other events; -ECANCELED; -EDEADLK from inside an
-/// unlockf; -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. Parks the goroutine; blocks a
-/// host thread.
+/// unlockf; -EMFILE, -ENFILE, -ENOMEM, -ENOSPC; -EPERM, -EACCES, -ENOSYS in a
+/// sandbox that refuses epoll. Parks the goroutine; blocks a host thread.
+///
+/// The library's own descriptors are above 2. A host may close them, as a
+/// daemon does with all that is open: the library makes new ones.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_wait_fd(
     fd: c_int,
@@ -84,8 +72,9 @@ pub extern "C" fn gmp_wait_fd(
 ///
 /// Returns the count; 0 at the end; a negative errno: those of read(2) but for
 /// EINTR and EAGAIN; -EINVAL for a null `buf`; -EBADF, also if gmp_close closes
-/// it meanwhile; -ECANCELED; -EDEADLK from inside an unlockf where it would
-/// have to wait. Parks the goroutine; blocks a host thread.
+/// it meanwhile; -ECANCELED; where it has to wait, -EDEADLK from inside an
+/// unlockf, and what else keeps gmp_wait_fd from waiting. Parks the goroutine;
+/// blocks a host thread.
 ///
 /// # Safety
 /// `buf`: null, or `n` bytes that may be written.
@@ -262,7 +251,7 @@ pub unsafe extern "C" fn gmp_write_all_until(
     result
 }
 
-/// gmp_read into several buffers, as readv(2).
+/// gmp_read into several buffers, as readv(2): -EINVAL for more than 1024.
 ///
 /// # Safety
 /// `iov`: `n` vectors whose buffers may be written.
@@ -296,7 +285,7 @@ pub unsafe extern "C" fn gmp_readv_until(
     })
 }
 
-/// gmp_write from several buffers, as writev(2).
+/// gmp_write from several buffers, as writev(2): -EINVAL for more than 1024.
 ///
 /// # Safety
 /// `iov`: `n` vectors whose buffers may be read.
@@ -505,8 +494,9 @@ pub unsafe extern "C" fn gmp_sendto_until(
 /// is.
 ///
 /// Returns the descriptor; a negative errno: those of accept(2) but for EINTR,
-/// EAGAIN and ECONNABORTED: of these -EMFILE and -ENFILE leave the client
-/// waiting; and as gmp_read. Parks the goroutine; blocks a host thread.
+/// EAGAIN, ECONNABORTED and what the network did to a client before it was
+/// accepted: of these -EMFILE and -ENFILE leave the client waiting; and as
+/// gmp_read. Parks the goroutine; blocks a host thread.
 ///
 /// # Safety
 /// `addr`, `len`: null, or valid.
@@ -587,5 +577,5 @@ pub unsafe extern "C" fn gmp_connect_until(
 /// Returns 0, or a negative errno of close(2). Never waits for others.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_close(fd: c_int) -> c_int {
-    code(boot::gate().and_then(|()| io::close(fd)))
+    call(|| io::close(fd))
 }

@@ -58,7 +58,8 @@ pub extern "C" fn gmp_getspecific(k: *mut gmp_key) -> *mut c_void {
 
 /// Puts off a call of `fn(arg)` until the calling goroutine ends, by return or
 /// by gmp_exit; the last one put off comes first. A cancel does not interrupt
-/// what it does.
+/// what it does. An exception that leaves it is uncaught, as one that leaves
+/// the destructor of a key.
 ///
 /// Returns 0; -EINVAL for a null `fn`; -EPERM on a host thread and in an
 /// unlockf; -ENOMEM. Never blocks.

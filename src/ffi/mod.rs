@@ -21,11 +21,15 @@ pub mod net;
 pub mod process;
 pub mod runtime;
 pub mod select;
+pub mod signal;
 pub mod sync;
 pub mod time;
 pub mod timer;
 
-use crate::{boot, os::Result};
+use crate::{
+    boot,
+    os::{Errno, Result, types::ssize_t},
+};
 use core::ffi::c_int;
 
 /// `f`'s result as the host sees it, once the runtime is up.
@@ -41,4 +45,25 @@ fn code(result: Result<()>) -> c_int {
         Ok(()) => 0,
         Err(e) => e.neg(),
     }
+}
+
+/// A count, or a negative errno.
+fn counted(f: impl FnOnce() -> Result<usize>) -> ssize_t {
+    match boot::gate().and_then(|()| f()) {
+        Ok(n) => n as ssize_t,
+        Err(e) => e.neg() as ssize_t,
+    }
+}
+
+/// A descriptor or other number from 0 on, or a negative errno.
+fn numbered(f: impl FnOnce() -> Result<c_int>) -> c_int {
+    match boot::gate().and_then(|()| f()) {
+        Ok(n) => n,
+        Err(e) => e.neg(),
+    }
+}
+
+/// Refuses a null buffer that has a size.
+fn buffer<T>(at: *const T, n: usize) -> Result<()> {
+    if at.is_null() && n > 0 { Err(Errno::EINVAL) } else { Ok(()) }
 }

@@ -29,12 +29,13 @@ fn descriptor(f: impl FnOnce() -> Result<c_int>) -> c_int {
 ///
 /// `network`: "tcp", "tcp4", "tcp6" or "unix". `address`: "host:port",
 /// "[::1]:port", ":port" for all addresses (with "tcp", of IPv6 and IPv4), or
-/// a path.
+/// a path. A port is a decimal number up to 65535 or the name of a service.
 ///
-/// Returns the descriptor; -EINVAL for null, or an address without a port;
+/// Returns the descriptor; -EINVAL for null, or an address without a port or
+/// path, or with a number that is no port;
 /// -EPROTONOSUPPORT for another network; -ENOENT for no such host or service;
-/// a negative errno of bind(2) or listen(2); -ECANCELED. Parks the goroutine
-/// while a name is looked up; blocks a host thread.
+/// a negative errno of bind(2) or listen(2); -ENOMEM; -ECANCELED. Parks the
+/// goroutine while a name is looked up; blocks a host thread.
 ///
 /// # Safety
 /// `network`, `address`: null, or C strings.
@@ -60,7 +61,8 @@ pub unsafe extern "C" fn gmp_listen(
 ///
 /// Returns the descriptor; -EINVAL, -EPROTONOSUPPORT, -ENOENT as gmp_listen;
 /// -EAGAIN if the name servers do not answer; what connect(2) said of the last
-/// address, such as -ECONNREFUSED; -ECANCELED; -EDEADLK from inside an unlockf.
+/// address, such as -ECONNREFUSED; -ENOMEM; -ECANCELED; -EDEADLK from inside an
+/// unlockf.
 /// Parks the goroutine; blocks a host thread.
 ///
 /// # Safety

@@ -1,22 +1,26 @@
 //! Children and signals.
 
-use super::{call, chan::gmp_chan, io::numbered};
+use super::{call, chan::gmp_chan, numbered};
 use crate::{
-    block::{chan::GmpChan, file, notify},
+    block::{chan::GmpChan, child, notify},
     os::{Errno, Result, types::pid_t},
     sched::park::FOREVER,
 };
 use core::ffi::c_int;
 
-/// Waits for a child, as waitpid(2). For one child (`pid` above 0) the
-/// goroutine waits, by a pidfd; for any of several a thread does, which
-/// deadlines and cancels do not interrupt.
+/// Waits for a child, as waitpid(2), for any of several and for stops and
+/// continues too. The end of one child (`pid` above 0) is told at once, by a
+/// pidfd; all else, and where no pidfd is to be had, on a goroutine or with a
+/// deadline by looking again at least every 10 ms.
 ///
-/// `status`: NULL, or where its status goes. `options`: as of waitpid(2).
+/// `status`: NULL, or where its status goes. `options`: as of waitpid(2). With
+/// __WNOTHREAD the children are those of whatever thread the goroutine runs on;
+/// stops of a traced child are told with WUNTRACED or __WALL.
 ///
-/// Returns the child's number, 0 with WNOHANG if it runs still; a negative
-/// errno: those of waitpid(2) but for EINTR; -ECANCELED; -EDEADLK from inside
-/// an unlockf. Parks the goroutine; blocks a host thread.
+/// Returns the child's number, 0 with WNOHANG if there is nothing to tell; a
+/// negative errno: those of waitpid(2) but for EINTR, at once: -ECHILD,
+/// -EINVAL for unknown options; -ECANCELED; -EDEADLK from inside an unlockf
+/// where it would have to wait. Parks the goroutine; blocks a host thread.
 ///
 /// # Safety
 /// `status`: null or writable.
@@ -43,7 +47,7 @@ pub unsafe extern "C" fn gmp_waitpid_until(
     deadline: i64,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    numbered(|| unsafe { file::waitpid(pid, status, options, deadline) })
+    numbered(|| unsafe { child::waitpid(pid, status, options, deadline) })
 }
 
 /// # Safety
@@ -62,7 +66,7 @@ unsafe fn chan<'a>(ch: *mut gmp_chan) -> Result<&'a GmpChan> {
 ///
 /// Returns 0; -EINVAL for null, elements of another size, or a signal that
 /// cannot be caught or tells of a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL);
-/// -EMFILE, -ENFILE, -ENOMEM. Never blocks.
+/// -ENOMEM; what sigaction(2) says. Never blocks.
 ///
 /// # Safety
 /// `ch`: null, or a channel to which the caller holds a reference.

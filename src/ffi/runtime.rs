@@ -6,7 +6,22 @@ use crate::{
     os::Errno,
     sched::{context, enter, newproc, park, procs},
 };
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::{
+    arch::naked_asm,
+    ffi::{CStr, c_char, c_int, c_void},
+};
+
+unsafe extern "C" {
+    fn gmprt_blocking(
+        func: super::goroutine::gmp_fn,
+        arg: *mut c_void,
+    ) -> c_int;
+    fn gmprt_blocking_until(
+        func: super::goroutine::gmp_fn,
+        arg: *mut c_void,
+        deadline: i64,
+    ) -> c_int;
+}
 
 /// The version of this library, "MAJOR.MINOR.PATCH". Never blocks.
 #[unsafe(no_mangle)]
@@ -36,7 +51,8 @@ pub extern "C" fn gmp_wait_init() -> c_int {
 /// `n`: the new number; below 1 only asks; above 1024 counts as 1024.
 ///
 /// Returns the former number; a negative errno if the runtime is not up;
-/// -EDEADLK from inside an unlockf, which may only ask. Waits for a moment
+/// -EDEADLK from inside an unlockf, which may only ask; -ENOMEM, and the number
+/// stays. Waits for a moment
 /// until goroutines inside the runtime have let go, but never parks the
 /// caller.
 #[unsafe(no_mangle)]
@@ -49,10 +65,13 @@ pub extern "C" fn gmp_set_maxprocs(n: c_int) -> c_int {
 
 /// The number of CPUs that this process may use: affinity and cgroup quota.
 /// Never blocks once the runtime is up.
+///
+/// Returns it; a negative errno if the runtime is not up; -ENOMEM, if there is
+/// no memory to read the quota at the first call.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_num_cpu() -> c_int {
-    match boot::gate() {
-        Ok(()) => procs::num_cpu() as c_int,
+    match boot::gate().and_then(|()| procs::num_cpu()) {
+        Ok(n) => n as c_int,
         Err(e) => e.neg(),
     }
 }
@@ -75,8 +94,8 @@ pub extern "C" fn gmp_num_goroutines() -> i64 {
 /// `argc`, `argv`: handed to `main`.
 ///
 /// Returns main's result; a negative errno where it could not be started
-/// (-EINVAL for a null `main`). Blocks the calling thread, or parks the
-/// calling goroutine.
+/// (-EINVAL for a null `main`; -ENOMEM). Blocks the calling thread, or parks
+/// the calling goroutine.
 ///
 /// # Safety
 /// `main` may be called with `argc` and `argv`.
@@ -92,6 +111,89 @@ pub unsafe extern "C" fn gmp_run_main(
         Ok(result) => result,
         Err(e) => e.neg(),
     }
+}
+
+/// The program's arguments, as its main gets them: what the loader or the
+/// kernel has handed over, whoever asks and when.
+///
+/// `argv`: NULL, or where to put the array, which ends with a NULL and stays
+/// for ever; its strings are the program's own. NULL comes there if nothing is
+/// known of the arguments, which may be where there is no /proc.
+///
+/// Returns argc, 0 if nothing is known; a negative errno if the runtime is not
+/// up. Never blocks once the runtime is up.
+///
+/// # Safety
+/// `argv` is NULL or may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_args(argv: *mut *mut *mut c_char) -> c_int {
+    if let Err(e) = boot::gate() {
+        return e.neg();
+    }
+    let (argc, array) = boot::arguments();
+    // SAFETY: the caller's promise.
+    if let Some(argv) = unsafe { argv.as_mut() } {
+        *argv = array.cast_mut().cast();
+    }
+    argc
+}
+
+/// What GMP_INIT makes of a function. Programs do not use it themselves.
+#[repr(C)]
+pub struct gmp_init_task {
+    /// The function.
+    pub func: Option<unsafe extern "C" fn()>,
+    /// Its name.
+    pub name: *const c_char,
+    /// The library's.
+    pub reserved: [*mut c_void; 3],
+}
+
+const _: () = assert!(size_of::<gmp_init_task>() == size_of::<boot::Task>());
+
+/// For GMP_INIT: lists a function that is to be called. Programs do not call it
+/// themselves.
+///
+/// Returns 0; -EINVAL for a null `task` or function. Never blocks.
+///
+/// # Safety
+/// `task` stays until the process ends or gmp_init_unregister.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_init_register(task: *mut gmp_init_task) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { init_task(task) } {
+        Some(task) => boot::register(task),
+        None => return Errno::EINVAL.neg(),
+    }
+    0
+}
+
+/// For GMP_INIT: the object of a function goes. If it was not called, it never
+/// is. Programs do not call it themselves.
+///
+/// Returns 0; -EINVAL as gmp_init_register. Never blocks.
+///
+/// # Safety
+/// As gmp_init_register.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_init_unregister(
+    task: *mut gmp_init_task,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { init_task(task) } {
+        Some(task) => boot::unregister(task),
+        None => return Errno::EINVAL.neg(),
+    }
+    0
+}
+
+/// # Safety
+/// `task` is null, or as gmp_init_register wants it.
+unsafe fn init_task(task: *mut gmp_init_task) -> Option<&'static boot::Task> {
+    // SAFETY: the caller's promise.
+    unsafe { task.as_ref() }?.func?;
+    // SAFETY: the same record, whose function is not null.
+    Some(unsafe { &*task.cast::<boot::Task>() })
 }
 
 /// What an error code means, in English: the text of a negative errno or of
@@ -127,7 +229,8 @@ pub unsafe extern "C" fn gmp_register_cxa(
 
 /// Calls `fn(arg)`, which may block for as long as it likes: the other
 /// goroutines go on at once, where without it they would after about a
-/// millisecond. On a host thread it is a plain call.
+/// millisecond. On a host thread it is a plain call. `fn` may be left by an
+/// exception, longjmp or gmp_exit.
 ///
 /// Returns 0; -EINVAL for a null `fn`; -ECANCELED if the caller was cancelled
 /// before: then `fn` is not called, and once it is, nothing interrupts it.
@@ -135,13 +238,18 @@ pub unsafe extern "C" fn gmp_register_cxa(
 ///
 /// # Safety
 /// `func` may be called with `arg`.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_blocking(
     func: super::goroutine::gmp_fn,
     arg: *mut c_void,
 ) -> c_int {
-    // SAFETY: the caller's promise.
-    unsafe { gmp_blocking_until(func, arg, super::time::GMP_FOREVER) }
+    naked_asm!(
+        ".cfi_startproc",
+        "jmp {}",
+        ".cfi_endproc",
+        sym gmprt_blocking
+    )
 }
 
 /// gmp_blocking, unless `deadline` (nanoseconds of gmp_now) has passed: then
@@ -149,19 +257,38 @@ pub unsafe extern "C" fn gmp_blocking(
 ///
 /// # Safety
 /// As gmp_blocking.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_blocking_until(
     func: super::goroutine::gmp_fn,
     arg: *mut c_void,
     deadline: i64,
 ) -> c_int {
+    naked_asm!(
+        ".cfi_startproc",
+        "jmp {}",
+        ".cfi_endproc",
+        sym gmprt_blocking_until
+    )
+}
+
+/// `callbacks.c` asks whether it is to call the function: 0, or what it
+/// returns to the host.
+#[unsafe(no_mangle)]
+extern "C" fn gmprt_blocking_begin(
+    func: super::goroutine::gmp_fn,
+    deadline: i64,
+) -> c_int {
     call(|| {
-        let func = func.ok_or(Errno::EINVAL)?;
+        func.ok_or(Errno::EINVAL)?;
         park::before_blocking(deadline)?;
         enter::entersyscall();
-        // SAFETY: the caller's promise.
-        unsafe { func(arg) };
-        enter::exitsyscall();
         Ok(())
     })
+}
+
+/// `callbacks.c` has called the function, or an exception leaves it.
+#[unsafe(no_mangle)]
+extern "C" fn gmprt_blocking_end() {
+    enter::exitsyscall();
 }

@@ -5,15 +5,33 @@ use crate::{
     block::{
         cond::{self, Cond},
         mutex::{self, Mutex},
-        once::{self, Once},
+        once::{self, Begun, Once},
         rwmutex::{self, RwMutex},
         sema::{self, Sema},
         waitgroup::{self, WaitGroup},
     },
+    boot,
     os::{Errno, Result},
-    sched::park::FOREVER,
+    sched::{
+        calls::{Call, Frame},
+        park::FOREVER,
+    },
 };
-use core::ffi::{c_int, c_void};
+use core::{
+    arch::naked_asm,
+    ffi::{c_int, c_void},
+};
+
+unsafe extern "C" {
+    fn gmprt_once_do(o: *mut gmp_once, func: gmp_fn, arg: *mut c_void)
+    -> c_int;
+    fn gmprt_once_do_until(
+        o: *mut gmp_once,
+        func: gmp_fn,
+        arg: *mut c_void,
+        deadline: i64,
+    ) -> c_int;
+}
 
 /// A mutex that goroutines and host threads share; begin with GMP_MUTEX_INIT,
 /// or all zero. It needs no destructor. It belongs to nobody: one may lock it
@@ -474,27 +492,34 @@ pub unsafe extern "C" fn gmp_waitgroup_wait_until(
 }
 
 /// Calls `fn(arg)` if no call with `o` has done so before; while another does,
-/// waits for its end, which a cancel does not interrupt. If `fn` ends its
-/// goroutine by gmp_exit, it counts as done.
+/// waits for its end, which a cancel does not interrupt.
+///
+/// If `fn` ends its goroutine by gmp_exit, it counts as done. If it is left by
+/// an exception, that goes on to the caller, and it is not done: the next call
+/// begins anew, one that waits already too. The same if it is left by longjmp,
+/// once the goroutine, or the thread, that did so waits for anything in a call
+/// of this library, calls a gmp_once_do, or ends.
 ///
 /// Returns 0; -EINVAL for null; -EDEADLK from within `fn` itself, and from
-/// inside an unlockf where it is not done yet. Parks the goroutine; blocks a
-/// host thread.
+/// inside an unlockf where it is not done yet; -ENOMEM. Parks the goroutine;
+/// blocks a host thread.
 ///
 /// # Safety
 /// `o`: null, or a once that stays where it is. `func` may be called with
 /// `arg`.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_once_do(
     o: *mut gmp_once,
     func: gmp_fn,
     arg: *mut c_void,
 ) -> c_int {
-    call(|| {
-        // SAFETY: the caller's promise.
-        let o = unsafe { once(o) }?;
-        once::call(o, func.ok_or(Errno::EINVAL)?, arg)
-    })
+    naked_asm!(
+        ".cfi_startproc",
+        "jmp {}",
+        ".cfi_endproc",
+        sym gmprt_once_do
+    )
 }
 
 /// gmp_once_do that waits for another's call until `deadline` (nanoseconds of
@@ -503,6 +528,7 @@ pub unsafe extern "C" fn gmp_once_do(
 ///
 /// # Safety
 /// As gmp_once_do.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_once_do_until(
     o: *mut gmp_once,
@@ -510,9 +536,62 @@ pub unsafe extern "C" fn gmp_once_do_until(
     arg: *mut c_void,
     deadline: i64,
 ) -> c_int {
-    call(|| {
+    naked_asm!(
+        ".cfi_startproc",
+        "jmp {}",
+        ".cfi_endproc",
+        sym gmprt_once_do_until
+    )
+}
+
+/// What `callbacks.c` returns to the host, or 1: the function is to be called.
+///
+/// # Safety
+/// As gmp_once_do; `out`: writable; `cfa` and `ret` are those of the frame
+/// that calls `func`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gmprt_once_begin(
+    o: *mut gmp_once,
+    func: gmp_fn,
+    deadline: i64,
+    until: bool,
+    cfa: usize,
+    ret: usize,
+    out: *mut *const Call,
+) -> c_int {
+    let begun = boot::gate().and_then(|()| {
         // SAFETY: the caller's promise.
         let o = unsafe { once(o) }?;
-        once::call_until(o, func.ok_or(Errno::EINVAL)?, arg, deadline)
-    })
+        func.ok_or(Errno::EINVAL)?;
+        let frame = Frame { cfa, ret };
+        match until {
+            true => once::begin_until(o, deadline, frame),
+            false => once::begin(o, frame),
+        }
+    });
+    match begun {
+        Ok(Begun::Done) => 0,
+        Ok(Begun::Run(call)) => {
+            // SAFETY: writable, as promised.
+            unsafe { out.write(call) };
+            1
+        }
+        Err(e) => e.neg(),
+    }
+}
+
+/// `callbacks.c` has called the function.
+///
+/// # Safety
+/// `o` and `call` are as gmprt_once_begin had and gave them.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gmprt_once_end(
+    o: *mut gmp_once,
+    call: &'static Call,
+    returned: bool,
+) {
+    // SAFETY: not null, gmprt_once_begin has looked.
+    if let Ok(o) = unsafe { once(o) } {
+        once::end(o, call, returned);
+    }
 }

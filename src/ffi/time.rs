@@ -7,7 +7,8 @@ use core::ffi::c_int;
 /// A deadline that never comes.
 pub const GMP_FOREVER: i64 = i64::MAX;
 
-/// The monotonic clock in nanoseconds; what deadlines are measured on. Never
+/// The monotonic clock in nanoseconds; what deadlines are measured on. It is
+/// the kernel's, also where another library has replaced clock_gettime. Never
 /// blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_now() -> i64 {

@@ -66,6 +66,10 @@ pub(crate) mod gflag {
     pub const ENDING: u16 = 64;
     /// `stack_size` says how large a stack it wants.
     pub const SIZED: u16 = 128;
+    /// May have a signal mask of its own; see `sched::sigmask`.
+    pub const SIGMASK: u16 = 256;
+    /// It ends by `gmp_exit`, so the frames of its functions are there yet.
+    pub const EXITED: u16 = 512;
 }
 
 /// Begins what a layer above keeps for a goroutine.
@@ -144,7 +148,8 @@ pub(crate) struct G {
 
     /// owner: the two words behind `__cxa_get_globals` while it does not run
     pub cxa: Cell<[usize; 2]>,
-    /// owner: the arguments, or a pointer from `malloc` to them
+    /// owner: the arguments, or a pointer from `malloc` to them; once it has
+    /// begun, its signal mask while it does not run, with `SIGMASK`
     pub args: UnsafeCell<[u8; INLINE_ARGS]>,
 }
 
@@ -199,6 +204,21 @@ impl G {
         self.flags.set(self.flags.get() | flag);
     }
 
+    pub(crate) fn clear_flag(&self, flag: u16) {
+        self.flags.set(self.flags.get() & !flag);
+    }
+
+    /// Its signal mask, with `SIGMASK`, while it does not run.
+    pub(crate) fn sigmask(&self) -> u64 {
+        // SAFETY: the owner reads, and the arguments are gone.
+        unsafe { self.args.get().cast::<u64>().read_unaligned() }
+    }
+
+    pub(crate) fn set_sigmask(&self, mask: u64) {
+        // SAFETY: the owner writes, and the arguments are gone.
+        unsafe { self.args.get().cast::<u64>().write_unaligned(mask) };
+    }
+
     pub(crate) fn is_host(&self) -> bool {
         self.has(gflag::HOST)
     }
@@ -208,6 +228,11 @@ impl G {
         // SAFETY: set while it runs, which is when it is asked for; Ms are
         // type-stable (invariant 1 of `gmp`).
         unsafe { &*self.m.get() }
+    }
+
+    /// Whether `at` is on the stack, by the goroutine itself.
+    pub(crate) fn on_stack(&self, at: usize) -> bool {
+        (self.stack_lo.get()..=self.stack_hi.get()).contains(&at)
     }
 
     pub(crate) fn readgstatus(&self) -> GStatus {

@@ -3,13 +3,14 @@
 //! | kind | thread | g0 | P |
 //! |---|---|---|---|
 //! | Worker | ours; m0 too | its own | takes and leaves them |
+//! | Early | a Worker's, with all signals blocked | its own | likewise |
 //! | Sysmon, Template | ours | its own | never |
 //! | Host | the host's | while it runs a goroutine in place | only then |
 //!
 //! The M's thread owns all fields but those marked otherwise.
 
 use super::{G, P};
-use crate::os::{Note, signal::SigMask};
+use crate::os::Note;
 use core::{
     cell::Cell,
     ptr,
@@ -20,6 +21,9 @@ use core::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MKind {
     Worker,
+    /// Becomes a Worker before it runs a goroutine of the host's; see
+    /// `sched::sigmask`.
+    Early,
     Sysmon,
     Template,
     Host,
@@ -93,8 +97,6 @@ pub(crate) struct M {
     pub schedlink: Cell<*const M>,
     /// Written once, before it is published in `allm`.
     pub alllink: Cell<*const M>,
-    /// Signal mask that it runs with.
-    pub sigmask: Cell<Option<SigMask>>,
     /// The signal stack's low end and size; 0 where it has none.
     pub gsignal: Cell<(usize, usize)>,
     pub rng: Cell<u64>,
@@ -132,7 +134,6 @@ impl M {
             mstartfn: Cell::new(None),
             schedlink: Cell::new(ptr::null()),
             alllink: Cell::new(ptr::null()),
-            sigmask: Cell::new(None),
             gsignal: Cell::new((0, 0)),
             rng: Cell::new(1),
         }

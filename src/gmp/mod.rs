@@ -7,6 +7,7 @@
 //!
 //! | file | what | protocol |
 //! |---|---|---|
+//! | `keeper` | who sleeps in the poller | taken out by one of two |
 //! | `owner` | which M holds a P | handoff, by membarrier |
 //! | `joinword` | who frees what has ended | by the waiter, or one CAS |
 //! | `parkword` | who wakes a waiter | one winner per wait |
@@ -38,6 +39,7 @@ mod p;
 mod schedt;
 
 pub mod joinword;
+pub mod keeper;
 pub mod owner;
 pub mod parkword;
 pub mod runq;

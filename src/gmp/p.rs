@@ -90,9 +90,15 @@ pub(crate) struct P {
     pub id: u32,
     /// owner: how many times in a row `runnext` came before the queue
     pub streak: Cell<u32>,
+    /// owner: the last yield that found others here and in the global queue ran
+    /// one of the latter
+    pub global_turn: Cell<bool>,
+    /// owner: the next look for work begins with the global queue
+    pub global_first: Cell<bool>,
     /// owner: how wake-ups for its work have gone
     pub waking: Waking,
-    /// sysmon: a timer of this P is due, and it has not been looked at yet.
+    /// sysmon: a timer of this P is due, and it has not been looked at yet;
+    /// always with `migrate=1`, where each switch goes by way of g0.
     pub timer_due: AtomicBool,
     /// owner
     pub rng: Cell<u64>,
@@ -124,9 +130,11 @@ impl P {
             schedtick: AtomicU32::new(0),
             id,
             streak: Cell::new(0),
+            global_turn: Cell::new(false),
+            global_first: Cell::new(false),
             waking: Waking::new(),
             timer_due: AtomicBool::new(false),
-            rng: Cell::new(id as u64 + 1),
+            rng: Cell::new(1),
             goidcache: Cell::new((0, 0)),
             gfree: GFree::new(),
             stacks: StackCache::new(),
@@ -167,6 +175,13 @@ impl OwnedP {
     /// The list of dead Gs.
     pub(crate) fn gfree(self) -> &'static GFree {
         &self.0.gfree
+    }
+
+    /// Whether it has no runnable goroutine, or a thief is taking the last.
+    #[inline(always)]
+    pub(crate) fn owner_sees_empty(self) -> bool {
+        // Relaxed: only the owner, who asks, puts one there.
+        self.runnext.load(Relaxed).is_null() && self.runq.owner_sees_empty()
     }
 
     /// Counts goroutines that start (+1) or end (-1) here.

@@ -84,6 +84,13 @@ impl<T, const N: usize> RunQueue<T, N> {
         self.head.load(Relaxed) == self.tail.load(Relaxed)
     }
 
+    /// How many the owner, who asks, would find at most.
+    #[inline]
+    pub fn owner_len(&self) -> u32 {
+        // Relaxed: as above.
+        self.tail.load(Relaxed).wrapping_sub(self.head.load(Relaxed))
+    }
+
     /// Appends `item`. A full ring takes nothing and returns false.
     ///
     /// # Safety

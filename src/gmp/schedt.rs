@@ -29,8 +29,11 @@ pub(crate) struct SchedLocked {
     /// Ms ever numbered, and those that ended.
     pub mnext: i64,
     pub nmfreed: i64,
-    /// Ms that never count as running: sysmon, template thread.
+    /// Ms that never count as running: sysmon, the template thread, a wedged
+    /// m0.
     pub nmsys: i32,
+    /// 1 once m0 is wedged: its goroutine has ended locked to it.
+    pub nmwedged: i32,
     /// Idle Ps, by `link`.
     pub pidle: *const P,
     /// Dead Gs that no P holds.
@@ -53,6 +56,8 @@ pub(crate) struct Sched {
     pub npidle: AtomicI32,
     /// Ms that look for work.
     pub nmspinning: Spinning,
+    /// Ms of ours that a goroutine is locked to; a measure.
+    pub nmlocked: AtomicI32,
     /// Somebody wants the world stopped.
     pub gcwaiting: AtomicBool,
     pub stopnote: Note,
@@ -91,6 +96,7 @@ pub(crate) static SCHED: Sched = Sched {
             mnext: 0,
             nmfreed: 0,
             nmsys: 0,
+            nmwedged: 0,
             pidle: ptr::null(),
             gfree: GDepot::new(),
             stopwait: 0,
@@ -100,6 +106,7 @@ pub(crate) static SCHED: Sched = Sched {
     runqsize: AtomicU32::new(0),
     npidle: AtomicI32::new(0),
     nmspinning: Spinning::new(),
+    nmlocked: AtomicI32::new(0),
     gcwaiting: AtomicBool::new(false),
     stopnote: Note::new(),
     sysmonwait: AtomicU32::new(sysmonwait::AWAKE),
@@ -231,12 +238,16 @@ pub(crate) static GOMAXPROCS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) static NCPUALLOWED: AtomicUsize = AtomicUsize::new(1);
 /// As many of them as its quota is worth; 0 until somebody asks.
 pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(0);
-/// `runtime_main` has begun: new goroutines may start Ms.
+/// `runtime_main` has started what it starts itself: new goroutines may start
+/// Ms from now on. (Go sets its mainStarted first of all; here a process that
+/// only loads the library is to have no thread besides m0 and sysmon.)
 pub(crate) static MAIN_STARTED: AtomicBool = AtomicBool::new(false);
-/// Ms at most before `thread exhaustion`.
-pub(crate) static MAXMCOUNT: AtomicI32 = AtomicI32::new(0);
-/// Ms at most before handing off stops (`GMP_MAXTHREADS`).
-pub(crate) static MAXTHREADS: AtomicI32 = AtomicI32::new(i32::MAX);
+/// When `runtime_main` began to initialise, in nanoseconds of the clock.
+pub(crate) static RUNTIME_INIT_TIME: AtomicI64 = AtomicI64::new(0);
+/// Ms at most where nobody says otherwise (Go's `maxmcount`).
+const MAXMCOUNT: i32 = 10_000;
+/// Ms at most (`GMP_MAXTHREADS`): work that needs one more waits.
+pub(crate) static MAXTHREADS: AtomicI32 = AtomicI32::new(MAXMCOUNT);
 
 static ALLP: [AtomicPtr<P>; MAXPROCS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; MAXPROCS];
@@ -261,7 +272,7 @@ pub(crate) fn nallp() -> usize {
     NALLP.load(Acquire)
 }
 
-/// Adds a P; the world is stopped.
+/// Adds a P, which is Stopped; one caller at a time.
 pub(crate) fn allp_push(pp: &'static P) {
     let n = NALLP.load(Relaxed);
     ALLP[n].store(ptr::from_ref(pp).cast_mut(), Release);
@@ -279,6 +290,15 @@ pub(crate) fn allm_push(mp: &'static M) {
             Err(now) => head = now,
         }
     }
+}
+
+/// All Ms, those without a thread too.
+pub(crate) fn each_m() -> impl Iterator<Item = &'static M> {
+    // SAFETY: null, or a type-stable M.
+    let at = |mp: *const M| unsafe { mp.as_ref() };
+    // Acquire: pairs with allm_push.
+    let first = at(ALLM.load(Acquire));
+    core::iter::successors(first, move |mp| at(mp.alllink.get()))
 }
 
 /// The first M, on the thread that ran `rt0_go`.

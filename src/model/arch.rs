@@ -17,3 +17,15 @@ pub(crate) fn getg() -> *const G {
 pub(crate) fn setg(gp: *const G) {
     CURRENT.with(|current| current.set(gp));
 }
+
+/// As the real one, without a frame.
+///
+/// # Safety
+/// As `f`'s.
+pub(crate) unsafe fn call_last(
+    f: unsafe extern "C" fn(*mut core::ffi::c_void),
+    arg: *mut core::ffi::c_void,
+) {
+    // SAFETY: as the caller promises.
+    unsafe { f(arg) }
+}

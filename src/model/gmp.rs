@@ -32,6 +32,7 @@ pub(crate) enum GStatus {
 pub(crate) mod gflag {
     pub const HOST: u16 = 1;
     pub const ENDING: u16 = 64;
+    pub const EXITED: u16 = 256;
 }
 
 /// As the real one.
@@ -83,6 +84,11 @@ impl G {
 
     pub(crate) fn is_host(&self) -> bool {
         self.has(gflag::HOST)
+    }
+
+    /// A model knows no addresses of stacks.
+    pub(crate) fn on_stack(&self, _at: usize) -> bool {
+        false
     }
 
     pub(crate) fn readgstatus(&self) -> GStatus {

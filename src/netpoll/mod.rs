@@ -44,24 +44,31 @@
 //!    those of the sides that have a queue.
 //! 4. `WAITERS` counts those who wait, until they run again: whoever goes to
 //!    sleep polls if it is not 0.
+//! 5. A new poller is there before [`renew`] locks each Desc in turn to take
+//!    its waiters out: who locks one after that registers in the new one.
+//! 6. `file` names the file that was registered last, by its inode.
 
 use crate::{
     base::{
         self,
         lock::Rank,
-        sync::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
+        sync::{AtomicPtr, AtomicU32, Ordering::*},
     },
     gmp::wait::{Sudog, WaitQ, WakeList},
     os::{self, Errno, Lock, Result, epoll, futex::OsFutex},
 };
-use core::{cell::Cell, mem::MaybeUninit, ptr};
+use core::{cell::Cell, ptr};
+use poller::{GONE, STALE_NEW, poller, seems_ours};
+pub(crate) use poller::{
+    KEEPER, Polled, break_poll, end_waits, failure, lost, poll, polls, renew,
+    start, started,
+};
 use trust::Drained;
 pub(crate) use trust::{Trust, doubts, settle};
 
+mod poller;
 mod trust;
 
-/// Events taken at a time.
-const EVENTS: usize = 128;
 const _: () = assert!(size_of::<Desc>() == 128);
 /// Descs in a slab, and slabs: a million numbers, far beyond `RLIMIT_NOFILE`
 /// as it is set up anywhere.
@@ -89,6 +96,8 @@ pub(crate) struct Desc {
     lock: RawLock,
     /// lock: the file of this number was seen in the epoll instance
     registered: Cell<bool>,
+    /// lock: which file that is, for [`renew`]
+    file: Cell<u32>,
     /// Grows when the number stops to be that of a file.
     generation: AtomicU32,
     /// How often `gmp_close` has closed the number.
@@ -119,9 +128,6 @@ type RawLock = base::lock::RawLock<OsFutex>;
 static TABLE: [AtomicPtr<Desc>; SLABS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SLABS];
 static MAKING: Lock<()> = Lock::new(Rank::Netpoll, ());
-/// The epoll instance and the bell in it; -1 before anybody waits.
-static EPOLL: AtomicI32 = AtomicI32::new(-1);
-static BELL: AtomicI32 = AtomicI32::new(-1);
 /// Invariant 4.
 static WAITERS: AtomicU32 = AtomicU32::new(0);
 
@@ -132,6 +138,7 @@ impl Desc {
             fd,
             lock: RawLock::new(Rank::Poll),
             registered: Cell::new(false),
+            file: Cell::new(0),
             generation: AtomicU32::new(0),
             closes: AtomicU32::new(0),
             modes: Cell::new(0),
@@ -197,8 +204,8 @@ impl Desc {
     /// `seen`: the edges before the caller's try; None if it noted none. With
     /// `trust` there was no such try: they are from before it drained the file.
     ///
-    /// Errors: `EPERM` for a file that is always ready, `EBADF`, `ENOMEM`,
-    /// `ENOSPC`.
+    /// Errors: `EPERM` for a file that is always ready, `ENOMEM`, `ENOSPC`;
+    /// `EBADF` and `EINVAL`, also where it is the poller that is [`lost`].
     pub(crate) fn may_wait(
         &'static self,
         side: Side,
@@ -209,7 +216,15 @@ impl Desc {
         let looked = side == Side::Write || seen.is_none();
         let new = trust != Trust::Same && self.watch(side, looked)?;
         if new && self.registered.replace(true) {
+            if let Some(poller) = poller().filter(|p| !p.has_bell()) {
+                // It is another file's poller that did not know the number.
+                let _added = poller.remove(self.fd);
+                return Err(GONE);
+            }
             self.give_up(gone);
+        }
+        if new {
+            self.file.set(os::own::name(self.fd));
         }
         let edges = self.ways[side as usize].edges.load(Relaxed);
         // What is ready where the kernel looks makes an edge.
@@ -226,16 +241,18 @@ impl Desc {
         let writing = side == Side::Write
             || !self.ways[Side::Write as usize].queue.first().is_null();
         let bits = epoll::READ | if writing { epoll::WRITE } else { 0 };
-        // Relaxed: who waits has started it.
-        let ep = EPOLL.load(Relaxed);
+        let poller = poller().ok_or(GONE)?;
+        if !self.registered.get() && !seems_ours(poller, STALE_NEW) {
+            return Err(GONE);
+        }
         loop {
             if look {
-                match epoll::modify(ep, self.fd, bits) {
+                match poller.modify(self.fd, bits) {
                     Err(Errno(libc::ENOENT)) => {}
                     done => return done.map(|()| false),
                 }
             }
-            let new = epoll::add(ep, self.fd, bits)?;
+            let new = poller.add(self.fd, bits)?;
             if new || !look {
                 return Ok(new);
             }
@@ -271,7 +288,9 @@ impl Desc {
         self.modes.set(0);
         if self.registered.replace(false) {
             // It is not there where another file took the number meanwhile.
-            let _not_there = epoll::remove(EPOLL.load(Relaxed), self.fd);
+            if let Some(ours) = poller().filter(|p| seems_ours(p, STALE_NEW)) {
+                let _not_there = ours.remove(self.fd);
+            }
         }
         self.give_up(gone);
     }
@@ -300,6 +319,22 @@ impl Desc {
                 way.edge();
                 way.take(list, true);
             }
+        }
+        self.unlock();
+    }
+
+    /// The poller is a new one, or (`again` is false) has failed for good. Who
+    /// waits for a file that is gone is not let loose on the next one.
+    fn restart(&self, again: bool, list: &mut WakeList) {
+        self.lock();
+        self.registered.set(false);
+        let waited = self.ways.iter().any(|way| !way.queue.seems_empty());
+        if again && waited && self.file.get() != os::own::name(self.fd) {
+            self.give_up(list);
+        }
+        for way in &self.ways {
+            way.edge();
+            way.take(list, again);
         }
         self.unlock();
     }
@@ -382,67 +417,17 @@ fn make(fd: i32) -> Result<()> {
     Ok(())
 }
 
-/// Makes the epoll instance unless there is one.
-///
-/// Errors: `EMFILE`, `ENFILE`, `ENOMEM`.
-pub(crate) fn start() -> Result<()> {
-    if started() { Ok(()) } else { create() }
-}
-
-#[cold]
-fn create() -> Result<()> {
-    let _making = MAKING.lock();
-    if EPOLL.load(Relaxed) >= 0 {
-        return Ok(());
+fn each_desc(mut f: impl FnMut(&'static Desc)) {
+    for number in (0..SLABS * SLAB).step_by(SLAB) {
+        if known(number as i32).is_some() {
+            (number..number + SLAB)
+                .filter_map(|number| known(number as i32))
+                .for_each(&mut f);
+        }
     }
-    let bell = epoll::bell()?;
-    let close = |fd| {
-        let _closed = os::fd::close(fd);
-    };
-    let ep = epoll::create().inspect_err(|_| close(bell))?;
-    if let Err(e) = epoll::add_bell(ep, bell) {
-        close(ep);
-        close(bell);
-        return Err(e);
-    }
-    BELL.store(bell, Relaxed);
-    // Release: pairs with started.
-    EPOLL.store(ep, Release);
-    Ok(())
-}
-
-/// Whether there is an epoll instance.
-pub(crate) fn started() -> bool {
-    // Acquire: pairs with start.
-    EPOLL.load(Acquire) >= 0
 }
 
 /// Whether anybody waits for a descriptor.
 pub(crate) fn waited_for() -> bool {
     WAITERS.load(SeqCst) != 0
-}
-
-/// Takes what has become ready, waiting at most `timeout` nanoseconds
-/// (`i64::MAX`: for ever; 0: not at all) or until [`break_poll`]. The caller
-/// readies those in the list.
-pub(crate) fn poll(timeout: i64) -> WakeList {
-    let mut list = WakeList::new();
-    let mut events = [const { MaybeUninit::uninit() }; EVENTS];
-    for event in epoll::wait(EPOLL.load(Acquire), &mut events, timeout) {
-        let fd = event.u64 as i32;
-        if fd == BELL.load(Relaxed) {
-            // It rings for who waits, until that one has heard it.
-            if timeout != 0 {
-                epoll::hush(fd);
-            }
-        } else if let Some(desc) = known(fd) {
-            desc.happened(event.events, &mut list);
-        }
-    }
-    list
-}
-
-/// Ends a [`poll`] that waits, or the next one that would.
-pub(crate) fn break_poll() {
-    epoll::ring(BELL.load(Relaxed));
 }

@@ -197,10 +197,12 @@ impl Desc {
         d.by.store(name(goid, edges), Release);
     }
 
-    /// Whether it may be trusted, asked once for each file.
+    /// Whether it may be trusted, asked once for each file. Nothing is where
+    /// the processor's cycles do not tell time: then every read that has to
+    /// wait asks the kernel.
     #[cold]
     fn first_read(&self) -> bool {
-        let tcp = os::net::is_tcp(self.fd);
+        let tcp = os::clock::cycles_are_even() && os::net::is_tcp(self.fd);
         let found = if tcp { faith::YES } else { faith::NEVER };
         let d = &self.drained;
         // Unless an event has told otherwise.
@@ -279,8 +281,10 @@ impl Desc {
         match self.watch(Side::Read, false) {
             Ok(false) => {}
             Err(Errno(libc::ENOMEM | libc::ENOSPC)) => return false,
+            Err(_) if super::lost() => return false,
             other => {
                 self.registered.set(other.is_ok());
+                self.file.set(os::own::name(self.fd));
                 self.give_up(list);
                 return true;
             }

@@ -20,6 +20,16 @@ pub(crate) fn minsigstksz() -> usize {
     get(libc::AT_MINSIGSTKSZ)
 }
 
+/// Whether this program has more rights than whoever started it.
+pub(crate) fn secure() -> bool {
+    get(libc::AT_SECURE) != 0
+}
+
+/// Where the kernel has mapped its vDSO, an ELF image; 0 if it has not.
+pub(super) fn sysinfo_ehdr() -> usize {
+    get(libc::AT_SYSINFO_EHDR)
+}
+
 /// Where the program was entered.
 pub(crate) fn entry() -> usize {
     get(libc::AT_ENTRY)
@@ -41,5 +51,6 @@ mod tests {
         assert_ne!(random(), Some([0; 16]));
         assert!((0..1 << 20).contains(&minsigstksz()));
         assert_ne!(entry(), 0);
+        assert!(!secure());
     }
 }

@@ -1,22 +1,106 @@
 //! Time: the monotonic clock, the CPU time of a thread, short sleeps.
+//!
+//! Deadlines are made here and slept for by system calls, so both have to be
+//! of one clock, the kernel's: libc's `clock_gettime` and `nanosleep`, which a
+//! library may have replaced, are not asked (`vdso.rs` says by whom).
+//!
+//! Invariant: `READ_CLOCK` is `first_read` or a function of its type that
+//! reads a clock; each thread that comes to `first_read` stores the same.
 
-use super::errno::{Errno, KeepErrno, Result};
-use core::ptr;
+use super::{
+    errno::{Errno, KeepErrno, Result},
+    fallback::Newer,
+    own::Own,
+    vdso::{self, ClockGettime},
+};
+use core::{
+    arch::asm,
+    ffi::{CStr, c_int},
+    mem, ptr,
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed},
+};
+use std::io::Write as _;
 
 const NS_PER_S: i64 = 1_000_000_000;
+
+/// How a clock is read: the vDSO's way once it is known, or the system call.
+static READ_CLOCK: AtomicPtr<()> = AtomicPtr::new(first_read as *mut ());
 
 /// Nanoseconds of the monotonic clock; never negative, never `i64::MAX`.
 #[inline]
 pub(crate) fn nanotime() -> i64 {
+    // Relaxed: the code that it points to was there before the program.
+    let read = READ_CLOCK.load(Relaxed);
+    // SAFETY: the module's invariant.
+    let read = unsafe { mem::transmute::<*mut (), ClockGettime>(read) };
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: now is a local variable. The call cannot fail: every kernel has
     // this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    unsafe { read(libc::CLOCK_MONOTONIC, &raw mut now) };
     nanoseconds(&now)
 }
 
+/// The first reading, on the thread that loads the library: looks how.
+#[cold]
+unsafe extern "C" fn first_read(
+    clock: libc::clockid_t,
+    now: *mut libc::timespec,
+) -> c_int {
+    let read = vdso::clock_gettime().unwrap_or(call_clock_gettime);
+    READ_CLOCK.store(read as *mut (), Relaxed);
+    // SAFETY: as the caller promises.
+    unsafe { read(clock, now) }
+}
+
+/// Reads a clock by the system call, as the vDSO's function does.
+///
+/// # Safety
+/// `now` may be written.
+#[inline(never)]
+unsafe extern "C" fn call_clock_gettime(
+    clock: libc::clockid_t,
+    now: *mut libc::timespec,
+) -> c_int {
+    let result: i64;
+    // SAFETY: the kernel writes to `now`, and changes these registers.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") libc::SYS_clock_gettime => result,
+            in("rdi") i64::from(clock),
+            in("rsi") now,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result as c_int
+}
+
+/// The counter goes on evenly, whatever the processor's speed and sleep.
+static EVEN: AtomicBool = AtomicBool::new(false);
+
+/// The processor says that [`cycles`] are even.
+pub(crate) fn trust_cycles() {
+    // Relaxed: set before the first goroutine.
+    EVEN.store(true, Relaxed);
+}
+
+/// Nobody is to go by [`cycles`].
+pub(crate) fn distrust_cycles() {
+    // Relaxed: as above.
+    EVEN.store(false, Relaxed);
+}
+
+/// Whether [`cycles`] tell how much time has passed. Who asks for them looks
+/// here first, once.
+pub(crate) fn cycles_are_even() -> bool {
+    EVEN.load(Relaxed)
+}
+
 /// The processor's counter of cycles at its nominal speed: for short spans, on
-/// one thread, and where a wrong one does no harm.
+/// one thread, and where a wrong one does no harm. No fence orders it: a span
+/// is some hundred cycles at least, and is not told to the cycle.
 #[inline]
 pub(crate) fn cycles() -> u64 {
     // SAFETY: reads a register.
@@ -25,8 +109,18 @@ pub(crate) fn cycles() -> u64 {
 
 /// The CPU time that thread `tid` of this process has used, in nanoseconds.
 ///
-/// About 0.2 µs. An error (`EINVAL`) if there is no such thread any more.
+/// About 0.2 µs; more where a sandbox refuses the clock and `/proc` has to
+/// tell. Where that does not either, all clocks stand still.
+///
+/// An error (`EINVAL`, `ENOENT`) if there is no such thread any more.
 pub(crate) fn thread_cputime(tid: i32) -> Result<i64> {
+    /// An error may be about one thread that has ended.
+    static CLOCK: Newer = Newer::by_file();
+    let used = CLOCK.or(|| cpu_clock(tid), || schedstat(tid));
+    if used.is_err() && CLOCK.is_refused() { Ok(0) } else { used }
+}
+
+fn cpu_clock(tid: i32) -> Result<i64> {
     let _keep = KeepErrno::new();
     // The kernel's way to name a clock after a thread: the complement of the
     // tid, then 4 for "of one thread" and 2 for "as the scheduler counts".
@@ -34,17 +128,32 @@ pub(crate) fn thread_cputime(tid: i32) -> Result<i64> {
     let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: used is a local variable; a clock that does not exist is an
     // error.
-    let r = unsafe { libc::clock_gettime(clock, &raw mut used) };
-    Errno::check(r)?;
+    let r = unsafe { call_clock_gettime(clock, &raw mut used) };
+    Errno::from_pthread(-r)?;
     Ok(nanoseconds(&used))
+}
+
+/// The same as `/proc` has it: the first number in the file.
+fn schedstat(tid: i32) -> Result<i64> {
+    let mut path = [0; 56];
+    // The longest tid fits, and the last byte stays NUL.
+    let _ = write!(&mut path[..55], "/proc/self/task/{tid}/schedstat");
+    let path = CStr::from_bytes_until_nul(&path);
+    let file = Own::open(path.map_err(|_| Errno::EINVAL)?)?;
+    let mut text = [0; 64];
+    let text = file.read_at_start(&mut text)?;
+    let number = text.split(|byte| !byte.is_ascii_digit()).next();
+    let number = number.and_then(|digits| str::from_utf8(digits).ok());
+    number.and_then(|digits| digits.parse().ok()).ok_or(Errno::EINVAL)
 }
 
 /// Sleeps for `us` microseconds, less if a signal handler runs.
 pub(crate) fn usleep(us: u32) {
     let _keep = KeepErrno::new();
     let span = timespec(i64::from(us) * 1000);
+    let rest = ptr::null_mut::<libc::timespec>();
     // SAFETY: span is a local variable; null asks for no remainder.
-    unsafe { libc::nanosleep(&raw const span, ptr::null_mut()) };
+    unsafe { libc::syscall(libc::SYS_nanosleep, &raw const span, rest) };
 }
 
 /// `ns` as the kernel takes it. A point before the clock's zero becomes zero,
@@ -72,6 +181,17 @@ mod tests {
     }
 
     #[test]
+    fn the_system_call_reads_the_same_clock() {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let before = nanotime();
+        let clock = libc::CLOCK_MONOTONIC;
+        // SAFETY: now is a local variable.
+        let r = unsafe { call_clock_gettime(clock, &raw mut now) };
+        assert_eq!(r, 0);
+        assert!((before..=nanotime()).contains(&nanoseconds(&now)));
+    }
+
+    #[test]
     fn cputime_counts_work_and_not_sleep() {
         let tid = gettid();
         let start = thread_cputime(tid).unwrap();
@@ -82,6 +202,18 @@ mod tests {
         while nanotime() < end {}
         let worked = thread_cputime(tid).unwrap() - start;
         assert!(worked > slept + 1_000_000, "{worked}");
+    }
+
+    #[test]
+    fn proc_tells_what_the_clock_tells() {
+        let tid = gettid();
+        let end = nanotime() + 5_000_000;
+        while nanotime() < end {}
+        let (before, told) = (cpu_clock(tid).unwrap(), schedstat(tid).unwrap());
+        let after = cpu_clock(tid).unwrap();
+        // It is brought up to date now and then.
+        assert!(told > 0 && told < after + 1_000_000, "{before} {told}");
+        assert_eq!(schedstat(i32::MAX), Err(Errno(libc::ENOENT)));
     }
 
     #[test]

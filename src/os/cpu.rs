@@ -1,10 +1,10 @@
 //! How many processors this process may use: its affinity mask, and the quota
 //! of its control groups, version 1 and 2.
 //!
-//! What cannot be read limits nothing.
+//! What cannot be read limits nothing, but want of memory is an error.
 
-use super::errno::KeepErrno;
-use std::fs;
+use super::errno::{Errno, KeepErrno, Result};
+use super::own::read_all;
 use std::path::{Path, PathBuf};
 
 /// The number of processors that this process may run on, at least 1.
@@ -14,7 +14,10 @@ pub(crate) fn getproccount() -> usize {
     let mut mask = [0; 16];
     let count = affinity_count(&mut mask).or_else(|| {
         // This one knows more, and may have that many.
-        affinity_count(&mut vec![0; LARGEST / 64])
+        let mut mask = Vec::new();
+        mask.try_reserve_exact(LARGEST / 64).ok()?;
+        mask.resize(LARGEST / 64, 0);
+        affinity_count(&mut mask)
     });
     count.unwrap_or(1).max(1)
 }
@@ -37,45 +40,85 @@ fn affinity_count(mask: &mut [u64]) -> Option<usize> {
 }
 
 /// As many of `n` processors as the quota of this process is worth.
-pub(crate) fn within_quota(n: usize) -> usize {
+///
+/// `ENOMEM`.
+pub(crate) fn within_quota(n: usize) -> Result<usize> {
     if n == 1 {
-        return n;
+        return Ok(n);
     }
     let _keep = KeepErrno::new();
-    cgroup_quota(Path::new("/")).map_or(n, |quota| n.min(quota))
+    let quota = cgroup_quota(Path::new("/"))?;
+    Ok(quota.map_or(n, |quota| n.min(quota)))
+}
+
+/// What is in a file, if it can be read.
+fn read(path: &Path) -> Result<Option<String>> {
+    match read_all(path) {
+        Ok(text) => Ok(String::from_utf8(text).ok()),
+        Err(Errno::ENOMEM) => Err(Errno::ENOMEM),
+        Err(_) => Ok(None),
+    }
+}
+
+fn join(dir: &Path, file: impl AsRef<Path>) -> Result<PathBuf> {
+    let file = file.as_ref();
+    let mut path = PathBuf::new();
+    let len = dir.as_os_str().len() + 1 + file.as_os_str().len();
+    path.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    path.push(dir);
+    path.push(file);
+    Ok(path)
+}
+
+/// The least of what is known.
+fn least(
+    quotas: impl Iterator<Item = Result<Option<usize>>>,
+) -> Result<Option<usize>> {
+    let mut least = None;
+    for quota in quotas {
+        least = match (least, quota?) {
+            (Some(a), Some(b)) => Some(b.min(a)),
+            (a, b) => a.or(b),
+        };
+    }
+    Ok(least)
 }
 
 /// The least quota of the process's control groups and their ancestors, in
 /// whole processors, rounded up. `root` is where `/proc` and the rest lie.
-fn cgroup_quota(root: &Path) -> Option<usize> {
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let groups: Vec<_> = groups.lines().filter_map(Group::parse).collect();
-    if groups.is_empty() {
-        return None;
+fn cgroup_quota(root: &Path) -> Result<Option<usize>> {
+    let groups = read(&join(root, "proc/self/cgroup")?)?;
+    let groups = groups.as_deref().unwrap_or("").lines();
+    let mut groups = groups.filter_map(Group::parse).peekable();
+    if groups.peek().is_none() {
+        return Ok(None);
     }
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
-    let mounts: Vec<_> = mounts.lines().filter_map(Mount::parse).collect();
-    groups
-        .iter()
-        .filter_map(|group| {
-            let mount = mounts.iter().find(|m| m.version == group.version)?;
-            least_quota(root, mount, group)
-        })
-        .min()
+    let mounts = read(&join(root, "proc/self/mountinfo")?)?;
+    let mounts = mounts.as_deref().unwrap_or("");
+    least(groups.map(|group| {
+        let mut mounts = mounts.lines().filter_map(Mount::parse);
+        match mounts.find(|m| m.version == group.version) {
+            Some(mount) => least_quota(root, &mount, &group),
+            None => Ok(None),
+        }
+    }))
 }
 
 /// The least quota from `group` up to the top of `mount`.
-fn least_quota(root: &Path, mount: &Mount, group: &Group) -> Option<usize> {
-    let top = root.join(mount.point.strip_prefix("/").ok()?);
+fn least_quota(
+    root: &Path,
+    mount: &Mount,
+    group: &Group,
+) -> Result<Option<usize>> {
+    let (point, mounted) = (unescape(mount.point)?, unescape(mount.root)?);
+    let Ok(point) = point.strip_prefix("/") else { return Ok(None) };
+    let top = join(root, point)?;
     // A container may see the hierarchy from its own group down: the part of
     // the path above the mount's root is not there. A group outside of what is
     // mounted has limits that cannot be seen, but for those of the top.
-    let below = group.path.strip_prefix(&mount.root);
+    let below = group.path.strip_prefix(&mounted);
     let below = below.unwrap_or(Path::new(""));
-    below
-        .ancestors()
-        .filter_map(|dir| group.version.quota(&top.join(dir)))
-        .min()
+    least(below.ancestors().map(|dir| group.version.quota(&join(&top, dir)?)))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,19 +129,20 @@ enum Version {
 
 impl Version {
     /// The quota of the one group whose files are in `dir`.
-    fn quota(self, dir: &Path) -> Option<usize> {
-        let read = |name| fs::read_to_string(dir.join(name)).ok();
-        match self {
-            Version::V2 => {
-                let max = read("cpu.max")?;
+    fn quota(self, dir: &Path) -> Result<Option<usize>> {
+        let read = |name: &str| read(&join(dir, name)?);
+        Ok(match self {
+            Version::V2 => read("cpu.max")?.and_then(|max| {
                 let (quota, period) = max.trim().split_once(' ')?;
                 processors(quota, period)
+            }),
+            Version::V1 => {
+                let quota = read("cpu.cfs_quota_us")?;
+                let period = read("cpu.cfs_period_us")?;
+                let both = quota.zip(period);
+                both.and_then(|(q, p)| processors(q.trim(), p.trim()))
             }
-            Version::V1 => processors(
-                read("cpu.cfs_quota_us")?.trim(),
-                read("cpu.cfs_period_us")?.trim(),
-            ),
-        }
+        })
     }
 }
 
@@ -135,17 +179,17 @@ impl<'a> Group<'a> {
 
 /// Where a hierarchy of groups is mounted.
 #[derive(PartialEq, Eq, Debug)]
-struct Mount {
+struct Mount<'a> {
     version: Version,
-    /// The group that is seen at `point`.
-    root: PathBuf,
-    point: PathBuf,
+    /// The group that is seen at `point`; escaped, as `point`.
+    root: &'a str,
+    point: &'a str,
 }
 
-impl Mount {
+impl<'a> Mount<'a> {
     /// From a line of `/proc/self/mountinfo`: `id parent dev root point
     /// options [tags] - type source superoptions`.
-    fn parse(line: &str) -> Option<Self> {
+    fn parse(line: &'a str) -> Option<Self> {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut filesystem = filesystem.split(' ');
         let version = match filesystem.next()? {
@@ -156,19 +200,18 @@ impl Mount {
             _ => return None,
         };
         let mut mount = mount.split(' ').skip(3);
-        Some(Self {
-            version,
-            root: unescape(mount.next()?),
-            point: unescape(mount.next()?),
-        })
+        Some(Self { version, root: mount.next()?, point: mount.next()? })
     }
 }
 
 /// A path as mountinfo writes it: blanks and backslashes as three octal digits
 /// behind a backslash.
-fn unescape(text: &str) -> PathBuf {
+fn unescape(text: &str) -> Result<PathBuf> {
     let mut parts = text.split('\\');
-    let mut path = parts.next().unwrap_or_default().to_owned();
+    let mut path = String::new();
+    // Two bytes at most for each one here.
+    path.try_reserve_exact(2 * text.len()).map_err(|_| Errno::ENOMEM)?;
+    path.push_str(parts.next().unwrap_or_default());
     for part in parts {
         let octal = part.get(..3);
         match octal.and_then(|o| u8::from_str_radix(o, 8).ok()) {
@@ -182,12 +225,13 @@ fn unescape(text: &str) -> PathBuf {
             }
         }
     }
-    path.into()
+    Ok(path.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// A directory that stands for `/`, removed at drop.
     struct Root(PathBuf);
@@ -208,7 +252,7 @@ mod tests {
         }
 
         fn quota(&self) -> Option<usize> {
-            cgroup_quota(&self.0)
+            cgroup_quota(&self.0).unwrap()
         }
     }
 
@@ -282,19 +326,19 @@ mod tests {
         bad.file("proc/self/mountinfo", V2_MOUNT);
         bad.file("sys/fs/cgroup/cpu.max", "many\n");
         assert_eq!(bad.quota(), None);
-        assert_eq!(cgroup_quota(Path::new("/nonexistent")), None);
+        assert_eq!(cgroup_quota(Path::new("/nonexistent")), Ok(None));
     }
 
     #[test]
     fn octal_escapes_are_undone() {
         let path = unescape("/a\\040b\\134\\x\\0");
-        assert_eq!(path, Path::new("/a b\\\\x\\0"));
+        assert_eq!(path.unwrap(), Path::new("/a b\\\\x\\0"));
     }
 
     #[test]
     fn this_machine_has_processors() {
         let n = getproccount();
-        assert!((1..=n).contains(&within_quota(n)));
+        assert!((1..=n).contains(&within_quota(n).unwrap()));
         assert_eq!(affinity_count(&mut vec![0; LARGEST / 64]), Some(n));
         assert_eq!(affinity_count(&mut []), None);
     }

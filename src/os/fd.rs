@@ -12,18 +12,24 @@
 //! points of cancellation those pay for two locked instructions each, and a
 //! thread that was cancelled there would take goroutines along.
 
-use super::errno::{Errno, KeepErrno, Result};
-use core::{
-    mem::MaybeUninit,
-    ptr,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+use super::{
+    errno::{Errno, KeepErrno, Result},
+    fallback::Newer,
+    raw::{self, NoCancel},
 };
+use core::{mem::MaybeUninit, ptr};
 use libc::{c_int, iovec, msghdr, sockaddr, socklen_t};
 
 /// Linux 6.18's flag of pwritev2: no `SIGPIPE`.
 const RWF_NOSIGNAL: c_int = 0x100;
-/// The kernel knows it, as far as we know.
-static NOSIGNAL: AtomicBool = AtomicBool::new(true);
+/// pwritev2 with that flag.
+static NOSIGNAL: Newer = Newer::call();
+/// preadv2 and pwritev2 without waiting.
+static READ_NOWAIT: Newer = Newer::by_file();
+static WRITE_NOWAIT: Newer = Newer::by_file();
+static ACCEPT4: Newer = Newer::call();
+/// The call fstat(3) may have made of itself, and the older one.
+static FSTAT: Newer = Newer::call();
 
 /// What a file is to those who would rather not wait for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,18 +45,46 @@ fn count(n: isize) -> Result<usize> {
     usize::try_from(n).map_err(|_| Errno::last())
 }
 
+/// fstat(2).
+///
+/// `EBADF`.
+pub(super) fn stat(fd: i32) -> Result<libc::stat> {
+    let _keep = KeepErrno::new();
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    let room = stat.as_mut_ptr();
+    // libc's function asks by a path that is empty, which takes longer and is
+    // what sandboxes refuse. SAFETY: room for a stat.
+    let by_number = || unsafe { libc::syscall(libc::SYS_fstat, fd, room) };
+    // SAFETY: as above.
+    let by_path = || i64::from(unsafe { libc::fstat(fd, room) });
+    FSTAT.or(|| Errno::check(by_number()), || Errno::check(by_path()))?;
+    // SAFETY: filled in.
+    Ok(unsafe { stat.assume_init() })
+}
+
 /// What `fd` is.
 ///
 /// `EBADF`.
 pub(crate) fn kind(fd: i32) -> Result<Kind> {
-    let _keep = KeepErrno::new();
-    let mut stat = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: room for a stat.
-    Errno::check(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
-    // SAFETY: filled in.
-    let mode = unsafe { stat.assume_init() }.st_mode & libc::S_IFMT;
+    let mode = stat(fd)?.st_mode & libc::S_IFMT;
     let disk = [libc::S_IFREG, libc::S_IFBLK, libc::S_IFDIR];
     Ok(if disk.contains(&mode) { Kind::Disk } else { Kind::Other })
+}
+
+/// Whether a failed try with a socket's call was for a file of another sort,
+/// or would be but for a sandbox that refuses whatever is for sockets.
+#[inline]
+pub(crate) fn no_socket<T>(fd: i32, done: &Result<T>) -> bool {
+    match done {
+        Ok(_) => false,
+        Err(Errno(libc::ENOTSOCK)) => true,
+        Err(e) => e.is_absence() && is_no_socket(fd),
+    }
+}
+
+#[cold]
+fn is_no_socket(fd: i32) -> bool {
+    stat(fd).is_ok_and(|s| s.st_mode & libc::S_IFMT != libc::S_IFSOCK)
 }
 
 /// Reads what there is: read(2), readv(2) on a file of `kind`, no socket.
@@ -64,16 +98,17 @@ pub(crate) unsafe fn read(fd: i32, kind: Kind, iov: &[iovec]) -> Result<usize> {
     let (at, len) = (iov.as_ptr(), iov.len() as c_int);
     if kind == Kind::Disk {
         // SAFETY: the caller's buffers.
-        return count(unsafe { libc::readv(fd, at, len) });
+        return count(unsafe { raw::readv(fd, at, len) });
     }
-    // SAFETY: the caller's buffers.
-    let n = count(unsafe { libc::preadv2(fd, at, len, -1, libc::RWF_NOWAIT) });
-    if n != Err(Errno(libc::EOPNOTSUPP)) {
-        return n;
-    }
-    ready(fd, libc::POLLIN)?;
-    // SAFETY: the caller's buffers.
-    count(unsafe { libc::readv(fd, at, len) })
+    READ_NOWAIT.or(
+        // SAFETY: the caller's buffers.
+        || unsafe { count(raw::preadv2(fd, at, len, -1, libc::RWF_NOWAIT)) },
+        || {
+            ready(fd, libc::POLLIN)?;
+            // SAFETY: the caller's buffers.
+            count(unsafe { raw::readv(fd, at, len) })
+        },
+    )
 }
 
 /// Writes what there is room for: write(2), writev(2) on a file of `kind`, no
@@ -92,39 +127,42 @@ pub(crate) unsafe fn write(
     let (at, len) = (iov.as_ptr(), iov.len() as c_int);
     if kind == Kind::Disk {
         // SAFETY: the caller's buffers.
-        return count(unsafe { libc::writev(fd, at, len) });
+        return count(unsafe { raw::writev(fd, at, len) });
     }
-    if NOSIGNAL.load(Relaxed) {
-        let flags = libc::RWF_NOWAIT | RWF_NOSIGNAL;
+    let attempt = |flags| {
+        let flags = flags | libc::RWF_NOWAIT;
         // SAFETY: the caller's buffers.
-        let n = count(unsafe { libc::pwritev2(fd, at, len, -1, flags) });
-        if n != Err(Errno(libc::EOPNOTSUPP)) {
-            return n;
-        }
+        count(unsafe { raw::pwritev2(fd, at, len, -1, flags) })
+    };
+    WRITE_NOWAIT.or(
+        || {
+            NOSIGNAL
+                .or(|| attempt(RWF_NOSIGNAL), || without_sigpipe(|| attempt(0)))
+        },
+        // SAFETY: the caller's buffers.
+        || without_sigpipe(|| unsafe { write_after_look(fd, iov) }),
+    )
+}
+
+/// [`write`] where the kernel is not told to not wait.
+///
+/// # Safety
+/// As there.
+unsafe fn write_after_look(fd: i32, iov: &[iovec]) -> Result<usize> {
+    ready(fd, libc::POLLOUT)?;
+    // So much goes into a FIFO that says so, and more might wait.
+    let total: usize = iov.iter().map(|part| part.iov_len).sum();
+    if total <= libc::PIPE_BUF {
+        let (at, len) = (iov.as_ptr(), iov.len() as c_int);
+        // SAFETY: the caller's buffers.
+        return count(unsafe { raw::writev(fd, at, len) });
     }
-    without_sigpipe(|| {
-        let flags = libc::RWF_NOWAIT;
-        // SAFETY: the caller's buffers.
-        let n = count(unsafe { libc::pwritev2(fd, at, len, -1, flags) });
-        if n != Err(Errno(libc::EOPNOTSUPP)) {
-            // So it was the other flag that it did not know.
-            NOSIGNAL.store(false, Relaxed);
-            return n;
-        }
-        ready(fd, libc::POLLOUT)?;
-        // So much goes into a FIFO that says so, and more might wait.
-        let total: usize = iov.iter().map(|part| part.iov_len).sum();
-        if total <= libc::PIPE_BUF {
-            // SAFETY: the caller's buffers.
-            return count(unsafe { libc::writev(fd, at, len) });
-        }
-        let Some(first) = iov.iter().find(|part| part.iov_len > 0) else {
-            return Ok(0);
-        };
-        let n = first.iov_len.min(libc::PIPE_BUF);
-        // SAFETY: the caller's buffer.
-        count(unsafe { libc::write(fd, first.iov_base, n) })
-    })
+    let Some(first) = iov.iter().find(|part| part.iov_len > 0) else {
+        return Ok(0);
+    };
+    let n = first.iov_len.min(libc::PIPE_BUF);
+    // SAFETY: the caller's buffer.
+    count(unsafe { raw::write(fd, first.iov_base, n) })
 }
 
 /// Calls `f` on this thread with `SIGPIPE` blocked, and drops the one that it
@@ -148,7 +186,7 @@ fn without_sigpipe<R>(f: impl FnOnce() -> R) -> R {
     if theirs == 0 {
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: a set and a span; nobody asks about the signal.
-        unsafe { libc::sigtimedwait(set, ptr::null_mut(), &raw const now) };
+        unsafe { raw::sigtimedwait(set, ptr::null_mut(), &raw const now) };
     }
     let (how, set) = (libc::SIG_SETMASK, old.as_ptr());
     // SAFETY: filled in above.
@@ -158,7 +196,7 @@ fn without_sigpipe<R>(f: impl FnOnce() -> R) -> R {
 
 /// What of `events` (`POLL…`) is ready now.
 ///
-/// `EAGAIN`: nothing; `EBADF`.
+/// `EAGAIN`: nothing; `EBADF`; what poll(2) says.
 pub(crate) fn ready(fd: i32, events: i16) -> Result<i16> {
     let _keep = KeepErrno::new();
     if fd < 0 {
@@ -166,8 +204,9 @@ pub(crate) fn ready(fd: i32, events: i16) -> Result<i16> {
     }
     let mut look = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one pollfd, for this call.
-    let n = unsafe { libc::poll(&raw mut look, 1, 0) };
+    let n = unsafe { raw::poll(&raw mut look, 1, 0) };
     match look.revents {
+        _ if n < 0 && Errno::last() != Errno(libc::EINTR) => Err(Errno::last()),
         _ if n <= 0 => Err(Errno::EAGAIN),
         bits if bits & libc::POLLNVAL != 0 => Err(Errno(libc::EBADF)),
         bits => Ok(bits),
@@ -216,7 +255,7 @@ pub(crate) unsafe fn recvmsg(
     let _keep = KeepErrno::new();
     let flags = flags | libc::MSG_DONTWAIT;
     // SAFETY: the caller's message.
-    count(unsafe { libc::recvmsg(fd, msg, flags) })
+    count(unsafe { raw::recvmsg(fd, msg, flags) })
 }
 
 /// sendmsg(2) without waiting.
@@ -231,7 +270,7 @@ pub(crate) unsafe fn sendmsg(
     let _keep = KeepErrno::new();
     let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the caller's message.
-    count(unsafe { libc::sendmsg(fd, msg, flags) })
+    count(unsafe { raw::sendmsg(fd, msg, flags) })
 }
 
 /// A message of `iov` alone.
@@ -257,9 +296,20 @@ pub(crate) unsafe fn accept(
     len: *mut socklen_t,
 ) -> Result<i32> {
     let _keep = KeepErrno::new();
-    // SAFETY: the caller's room.
-    let r = unsafe { libc::accept4(fd, addr, len, libc::SOCK_CLOEXEC) };
-    Errno::check(r)
+    ACCEPT4.or(
+        // SAFETY: the caller's room.
+        || unsafe {
+            Errno::check(raw::accept4(fd, addr, len, libc::SOCK_CLOEXEC))
+        },
+        || {
+            // SAFETY: the caller's room.
+            let new = Errno::check(unsafe { libc::accept(fd, addr, len) })?;
+            // A moment late for an exec on another thread.
+            // SAFETY: takes numbers.
+            unsafe { libc::fcntl(new, libc::F_SETFD, libc::FD_CLOEXEC) };
+            Ok(new)
+        },
+    )
 }
 
 /// connect(2).
@@ -272,6 +322,8 @@ pub(crate) unsafe fn connect(
     len: socklen_t,
 ) -> Result<()> {
     let _keep = KeepErrno::new();
+    // Programs take the place of this one, so it is not `raw`.
+    let _later = NoCancel::new();
     // SAFETY: the caller's address.
     Errno::check(unsafe { libc::connect(fd, addr, len) }).map(drop)
 }
@@ -318,7 +370,7 @@ pub(crate) fn set_nonblocking(fd: i32, on: bool) -> Result<bool> {
 pub(crate) fn close(fd: i32) -> Result<()> {
     let _keep = KeepErrno::new();
     // SAFETY: takes a number.
-    match Errno::check(unsafe { libc::close(fd) }) {
+    match Errno::check(unsafe { raw::close(fd) }) {
         Err(Errno(libc::EINTR)) => Ok(()),
         r => r.map(drop),
     }

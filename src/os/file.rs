@@ -1,6 +1,9 @@
-//! Files on disks, bytes moved inside the kernel, children.
+//! Files on disks, bytes moved inside the kernel.
 
-use super::errno::{Errno, KeepErrno, Result};
+use super::{
+    errno::{Errno, KeepErrno, Result},
+    raw::{self, NoCancel},
+};
 use core::ffi::{CStr, c_int, c_uint, c_void};
 
 fn count(n: isize) -> Result<usize> {
@@ -10,6 +13,8 @@ fn count(n: isize) -> Result<usize> {
 /// open(2).
 pub(crate) fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<i32> {
     let _keep = KeepErrno::new();
+    // Programs take the place of this one, so it is not `raw`.
+    let _later = NoCancel::new();
     // SAFETY: a string and numbers.
     Errno::check(unsafe { libc::open(path.as_ptr(), flags, mode) })
 }
@@ -18,7 +23,7 @@ pub(crate) fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<i32> {
 pub(crate) fn fsync(fd: i32) -> Result<()> {
     let _keep = KeepErrno::new();
     // SAFETY: takes a number.
-    Errno::check(unsafe { libc::fsync(fd) }).map(drop)
+    Errno::check(unsafe { raw::fsync(fd) }).map(drop)
 }
 
 /// pread(2).
@@ -33,7 +38,7 @@ pub(crate) unsafe fn pread(
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
     // SAFETY: the caller's buffer.
-    count(unsafe { libc::pread(fd, buf, n, offset) })
+    count(unsafe { raw::pread(fd, buf, n, offset) })
 }
 
 /// pwrite(2).
@@ -48,7 +53,7 @@ pub(crate) unsafe fn pwrite(
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
     // SAFETY: the caller's buffer.
-    count(unsafe { libc::pwrite(fd, buf, n, offset) })
+    count(unsafe { raw::pwrite(fd, buf, n, offset) })
 }
 
 /// sendfile(2).
@@ -80,28 +85,4 @@ pub(crate) unsafe fn splice(
     let flags = flags | libc::SPLICE_F_NONBLOCK;
     // SAFETY: the caller's offsets.
     count(unsafe { libc::splice(from, from_offset, to, to_offset, n, flags) })
-}
-
-/// A descriptor that is readable once the child `pid` has ended.
-///
-/// `ESRCH`, `EINVAL`; `ENOSYS` before Linux 5.3.
-pub(crate) fn pidfd(pid: i32) -> Result<i32> {
-    let _keep = KeepErrno::new();
-    // SAFETY: takes numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    Errno::check(fd).map(|fd| fd as i32)
-}
-
-/// waitpid(2).
-///
-/// # Safety
-/// `status`: null or writable.
-pub(crate) unsafe fn waitpid(
-    pid: i32,
-    status: *mut c_int,
-    options: c_int,
-) -> Result<i32> {
-    let _keep = KeepErrno::new();
-    // SAFETY: the caller's room.
-    Errno::check(unsafe { libc::waitpid(pid, status, options) })
 }

@@ -5,7 +5,7 @@ use super::errno::{Errno, KeepErrno};
 use super::membarrier;
 use crate::base::Futex;
 use crate::base::sync::AtomicU32;
-use crate::base::throw::throw;
+use crate::base::throw::fatal_args;
 use core::ptr;
 
 /// A lock that blocks the M, around what it guards.
@@ -17,6 +17,16 @@ pub(crate) type Note = crate::base::note::Note<OsFutex>;
 
 /// The kernel's futex, private to this process. Keeps `errno`.
 pub(crate) struct OsFutex;
+
+/// Without futex(2) nothing sleeps and nobody is woken: no lock of the C
+/// library works either.
+#[cold]
+fn refused(errno: i32) -> ! {
+    fatal_args(format_args!(
+        "gmprt cannot run here: the kernel or a sandbox refuses futex \
+         (errno {errno})"
+    ))
+}
 
 impl Futex for OsFutex {
     fn wait(word: &AtomicU32, expected: u32, deadline: i64) -> bool {
@@ -45,7 +55,7 @@ impl Futex for OsFutex {
                 Err(libc::ETIMEDOUT) => return false,
                 // A signal handler ran. The deadline is absolute.
                 Err(libc::EINTR) => {}
-                Err(_) => throw("futexsleep: unexpected error"),
+                Err(errno) => refused(errno),
             }
         }
     }
@@ -63,7 +73,7 @@ impl Futex for OsFutex {
             )
         };
         if r < 0 {
-            throw("futexwakeup: unexpected error");
+            refused(Errno::last().0);
         }
     }
 

@@ -2,9 +2,11 @@
 
 use super::auxv;
 use super::errno::{Errno, KeepErrno, Result};
+use super::own::read_all;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use core::ffi::{c_int, c_void};
 use core::ptr;
+use std::path::Path;
 
 /// Marks pages as guards without a mapping of their own (Linux 6.13).
 const MADV_GUARD_INSTALL: c_int = 102;
@@ -30,8 +32,8 @@ pub(crate) fn page_size() -> usize {
 
 /// How many mappings a process may have.
 pub(crate) fn max_map_count() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?;
-    text.trim().parse().ok()
+    let text = read_all(Path::new("/proc/sys/vm/max_map_count")).ok()?;
+    str::from_utf8(&text).ok()?.trim().parse().ok()
 }
 
 /// Maps `len` bytes for stacks: readable and writable, committed page by page
@@ -200,7 +202,10 @@ unsafe fn advise_all(bases: &[usize], len: usize, advice: c_int) -> bool {
             )
         };
         if done != (part.len() * len) as i64 {
-            REFUSED.store(done < 0, Ordering::Relaxed);
+            // Want of memory passes; all else does not.
+            let why = Errno::last();
+            let refused = why.is_refusal() || why == Errno(libc::EBADF);
+            REFUSED.store(done < 0 && refused, Ordering::Relaxed);
             return false;
         }
     }

@@ -1,5 +1,6 @@
 //! Sockets and addresses.
 
+use super::raw::NoCancel;
 use super::{
     errno::{Errno, KeepErrno, Result},
     fd,
@@ -217,6 +218,7 @@ pub(crate) unsafe fn getaddrinfo(
     }
     // SAFETY: the C library's function of this type.
     let f = unsafe { mem::transmute::<usize, GetAddrInfo>(f) };
+    let _later = NoCancel::new();
     // SAFETY: the caller's promise.
     let code = unsafe { f(node, service, hints, result) };
     Err(match code {

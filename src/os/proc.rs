@@ -1,33 +1,50 @@
-//! The arguments of this process, for loaders that do not hand them on.
+//! This process: its number, its end, and its arguments, for loaders that do
+//! not hand them on.
 
+use super::own::read_all;
+use crate::base::alloc::try_push;
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
+use std::path::Path;
+
+/// The number of this process, which is that of its first thread too.
+pub(crate) fn id() -> i32 {
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { libc::syscall(libc::SYS_getpid) as i32 }
+}
+
+/// Ends this process as a return from `main` does.
+pub(crate) fn exit(status: c_int) -> ! {
+    // SAFETY: runs the host's handlers, as their owners expect.
+    unsafe { libc::exit(status) }
+}
 
 /// `argc` and `argv` as `main` gets them, read from the kernel. The strings
 /// and the array, which ends with a null, stay for ever.
 ///
 /// None without `/proc`, or where the process has wiped its arguments out.
 pub(crate) fn args() -> Option<(c_int, *const *const c_char)> {
-    let text = std::fs::read("/proc/self/cmdline").ok()?;
-    let argv = split_args(text);
+    let text = read_all(Path::new("/proc/self/cmdline")).ok()?;
+    let argv = split_args(text)?;
     // The null does not count.
     let argc = c_int::try_from(argv.len() - 1).ok()?;
-    (argc > 0).then(|| (argc, Box::leak(argv).as_ptr()))
+    (argc > 0).then(|| (argc, argv.leak().as_ptr()))
 }
 
-/// The NUL-terminated strings in `text`, which is leaked, and a null.
-fn split_args(mut text: Vec<u8>) -> Box<[*const c_char]> {
+/// The NUL-terminated strings in `text`, which is leaked, and a null; None
+/// where memory is out.
+fn split_args(mut text: Vec<u8>) -> Option<Vec<*const c_char>> {
     if text.last().is_some_and(|b| *b != 0) {
-        text.push(0);
+        try_push(&mut text, 0)?;
     }
     let mut argv = Vec::new();
     let mut rest: &[u8] = text.leak();
     while let Ok(arg) = CStr::from_bytes_until_nul(rest) {
-        argv.push(arg.as_ptr());
+        try_push(&mut argv, arg.as_ptr())?;
         rest = &rest[arg.count_bytes() + 1..];
     }
-    argv.push(ptr::null());
-    argv.into_boxed_slice()
+    try_push(&mut argv, ptr::null())?;
+    Some(argv)
 }
 
 #[cfg(test)]
@@ -43,12 +60,12 @@ mod tests {
 
     #[test]
     fn arguments_are_split_empty_ones_too() {
-        let argv = split_args(b"prog\0\0-x\0".to_vec());
+        let argv = split_args(b"prog\0\0-x\0".to_vec()).unwrap();
         assert_eq!(strings(&argv), [c"prog", c"", c"-x"]);
         // What a process that sets its title leaves.
-        let argv = split_args(b"nginx: worker".to_vec());
+        let argv = split_args(b"nginx: worker".to_vec()).unwrap();
         assert_eq!(strings(&argv), [c"nginx: worker"]);
-        assert!(strings(&split_args(Vec::new())).is_empty());
+        assert!(strings(&split_args(Vec::new()).unwrap()).is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::auxv::minsigstksz;
 use super::errno::{Errno, KeepErrno, Result};
-use super::mem::page_size;
+use super::mem::{self, page_size};
 use super::thread::gettid;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -12,59 +12,157 @@ use core::ptr;
 /// are chained on it.
 const HANDLER_SPACE: usize = 32 << 10;
 
-/// A set of signals: those that a thread blocks.
-#[derive(Clone, Copy)]
-pub(crate) struct SigMask(libc::sigset_t);
+/// Signals that an instruction raises on its own thread. Blocked, they end the
+/// process without a word.
+const SYNCHRONOUS: [c_int; 6] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+/// Two signals that the C library has for itself, and never blocks: for
+/// cancellation, and for setuid of all threads.
+const LIBC: [c_int; 2] = [32, 33];
+
+/// Bytes of a set of signals, as the kernel has it.
+const SET: usize = size_of::<u64>();
+
+/// A set of signals, those that a thread blocks, as the kernel has it: one bit
+/// for each, from signal 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SigMask(pub(crate) u64);
 
 impl SigMask {
     /// The calling thread's mask.
     pub(crate) fn current() -> Self {
-        change(libc::SIG_BLOCK, ptr::null())
+        change(libc::SIG_BLOCK, None)
     }
 
-    /// Blocks every signal on the calling thread; gives the mask back that it
-    /// had.
+    /// Blocks every signal on the calling thread that does not come from its
+    /// own instructions; gives the mask back that it had.
     pub(crate) fn block_all() -> Self {
-        let mut all = MaybeUninit::uninit();
-        // SAFETY: fills a local variable.
-        unsafe { libc::sigfillset(all.as_mut_ptr()) };
-        change(libc::SIG_SETMASK, all.as_ptr())
+        Self::all().swap()
+    }
+
+    /// All signals but those that instructions raise.
+    pub(crate) fn all() -> Self {
+        Self(u64::MAX).without_faults()
+    }
+
+    /// This, but for the signals that instructions raise.
+    pub(crate) fn without_faults(mut self) -> Self {
+        SYNCHRONOUS.iter().for_each(|&sig| self.remove(sig));
+        self
     }
 
     /// Makes this the calling thread's mask.
     pub(crate) fn restore(&self) {
-        change(libc::SIG_SETMASK, &raw const self.0);
+        self.swap();
+    }
+
+    /// The same; gives the former one back.
+    pub(crate) fn swap(&self) -> Self {
+        change(libc::SIG_SETMASK, Some(*self))
+    }
+
+    /// Puts `sig` into the set.
+    pub(crate) fn add(&mut self, sig: c_int) {
+        self.0 |= bit(sig);
     }
 
     /// Whether `sig` is in the set.
     #[cfg(test)]
     pub(crate) fn contains(&self, sig: c_int) -> bool {
-        // SAFETY: the set is initialised.
-        unsafe { libc::sigismember(&raw const self.0, sig) == 1 }
+        self.0 & bit(sig) != 0
     }
 
     /// Takes `sig` out of the set.
     pub(crate) fn remove(&mut self, sig: c_int) {
-        // SAFETY: the set is initialised.
-        unsafe { libc::sigdelset(&raw mut self.0, sig) };
+        self.0 &= !bit(sig);
     }
 }
 
-/// Applies `set`, which is null or initialised, to the calling thread's mask;
-/// gives the former mask back.
-fn change(how: c_int, set: *const libc::sigset_t) -> SigMask {
-    let mut old = MaybeUninit::uninit();
-    // SAFETY: set is null or initialised, old a local variable. The call
-    // fails only for a `how` that does not exist.
-    unsafe { libc::pthread_sigmask(how, set, old.as_mut_ptr()) };
-    // SAFETY: pthread_sigmask has written it.
-    SigMask(unsafe { old.assume_init() })
+fn bit(sig: c_int) -> u64 {
+    1 << (sig - 1)
+}
+
+/// Applies `set`, if there is one, to the calling thread's mask; gives the
+/// former mask back.
+fn change(how: c_int, set: Option<SigMask>) -> SigMask {
+    sigmask(how, set).unwrap_or(SigMask(0))
+}
+
+/// The same for any `how`, as pthread_sigmask(3) but for the type of the sets.
+///
+/// `EINVAL` for a `how` that does not exist.
+pub(crate) fn sigmask(how: c_int, set: Option<SigMask>) -> Result<SigMask> {
+    let _keep = KeepErrno::new();
+    let new = set.map(|mut set| {
+        LIBC.iter().for_each(|&sig| set.remove(sig));
+        set.0
+    });
+    let new = new.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let mut old = 0u64;
+    // The C library's function may be one that leads here.
+    // SAFETY: new is null or a set, old a local variable.
+    let r = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, how, new, &raw mut old, SET)
+    };
+    Errno::check(r)?;
+    Ok(SigMask(old))
 }
 
 /// The size in bytes of a signal stack on this processor, whole pages.
 pub(crate) fn sigstack_size() -> usize {
     let frame = minsigstksz().max(libc::MINSIGSTKSZ);
     (frame + HANDLER_SPACE).next_multiple_of(page_size())
+}
+
+/// Signal stacks for threads of ours, all of [`sigstack_size`]: cut from
+/// mappings of many, and used again, so that a thread has no mapping for it.
+pub(crate) struct SigStacks {
+    /// Stacks given back; each holds the address of the next in its first word.
+    free: usize,
+    /// What is left of the newest mapping, and its end.
+    fresh: (usize, usize),
+}
+
+impl SigStacks {
+    /// So many share a mapping.
+    const CHUNK: usize = 32;
+
+    pub(crate) const fn new() -> Self {
+        Self { free: 0, fresh: (0, 0) }
+    }
+
+    /// One of `len` bytes, the same at each call; its lowest address. None
+    /// where memory is out.
+    pub(crate) fn take(&mut self, len: usize) -> Option<usize> {
+        if self.free != 0 {
+            let at = self.free;
+            // SAFETY: give has written it, and nobody uses the stack.
+            self.free = unsafe { *(at as *const usize) };
+            return Some(at);
+        }
+        if self.fresh.0 == self.fresh.1 {
+            let all = len * Self::CHUNK;
+            let lo = mem::map_data(all).ok()? as usize;
+            self.fresh = (lo, lo + all);
+        }
+        let at = self.fresh.0;
+        self.fresh.0 += len;
+        Some(at)
+    }
+
+    /// Takes one back that is no thread's signal stack any more.
+    pub(crate) fn give(&mut self, at: usize) {
+        // SAFETY: a stack from take, which nobody uses.
+        unsafe { *(at as *mut usize) = self.free };
+        self.free = at;
+    }
 }
 
 /// A thread's signal stack, as the kernel describes it.
@@ -80,13 +178,18 @@ impl SigStack {
     }
 }
 
-/// The calling thread's signal stack.
+const NO_STACK: libc::stack_t = libc::stack_t {
+    ss_sp: ptr::null_mut(),
+    ss_flags: libc::SS_DISABLE,
+    ss_size: 0,
+};
+
+/// The calling thread's signal stack; none where a sandbox refuses to tell.
 pub(crate) fn sigaltstack_get() -> SigStack {
-    let mut old = MaybeUninit::uninit();
-    // SAFETY: null changes nothing, old is a local variable; cannot fail.
-    unsafe { libc::sigaltstack(ptr::null(), old.as_mut_ptr()) };
-    // SAFETY: sigaltstack has written it.
-    SigStack(unsafe { old.assume_init() })
+    let mut old = NO_STACK;
+    // SAFETY: null changes nothing, old is a local variable.
+    unsafe { libc::sigaltstack(ptr::null(), &raw mut old) };
+    SigStack(old)
 }
 
 /// Makes `[lo, lo + len)` the calling thread's signal stack.
@@ -121,13 +224,8 @@ pub(crate) unsafe fn sigaltstack_restore(stack: &SigStack) -> Result<()> {
 ///
 /// `EPERM` while a handler runs on it.
 pub(crate) fn sigaltstack_disable() -> Result<()> {
-    let none = libc::stack_t {
-        ss_sp: ptr::null_mut(),
-        ss_flags: libc::SS_DISABLE,
-        ss_size: 0,
-    };
     // SAFETY: a disabled stack has no memory.
-    unsafe { sigaltstack_restore(&SigStack(none)) }
+    unsafe { sigaltstack_restore(&SigStack(NO_STACK)) }
 }
 
 /// A handler with its flags and mask.

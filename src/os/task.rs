@@ -1,6 +1,9 @@
 //! What the threads of this process are doing, as the kernel sees it.
 
-use super::errno::{Errno, KeepErrno, Result};
+use super::{
+    errno::{Errno, KeepErrno, Result},
+    own::Own,
+};
 use core::{ffi::CStr, mem::MaybeUninit};
 use std::io::Write as _;
 
@@ -11,9 +14,9 @@ const STAT_LEN: usize = 1024;
 const STATE: usize = 3;
 
 /// The state of one thread, through a file that stays open, so that a look
-/// costs one system call. Nothing here allocates.
+/// costs two system calls. Nothing here allocates.
 pub(crate) struct TaskStat {
-    fd: i32,
+    file: Own,
 }
 
 impl TaskStat {
@@ -21,48 +24,73 @@ impl TaskStat {
     ///
     /// `ENOENT` if there is no such thread or no `/proc`; `EMFILE`, `ENFILE`.
     pub(crate) fn open(tid: i32) -> Result<Self> {
-        let mut path = [0; 48];
-        // The longest tid fits, and the last byte stays NUL.
-        let _ = write!(&mut path[..47], "/proc/self/task/{tid}/stat");
-        let path = CStr::from_bytes_until_nul(&path);
-        Self::open_path(path.map_err(|_| Errno::EINVAL)?)
+        Self::open_as(tid, "stat")
     }
 
-    fn open_path(path: &CStr) -> Result<Self> {
-        let _keep = KeepErrno::new();
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        // SAFETY: path ends with a NUL.
-        let fd = unsafe { libc::open(path.as_ptr(), flags) };
-        Ok(Self { fd: Errno::check(fd)? })
+    fn open_as(tid: i32, name: &str) -> Result<Self> {
+        let mut path = [0; 48];
+        // The longest tid fits, and the last byte stays NUL.
+        let _ = write!(&mut path[..47], "/proc/self/task/{tid}/{name}");
+        let path = CStr::from_bytes_until_nul(&path);
+        Ok(Self { file: Own::open(path.map_err(|_| Errno::EINVAL)?)? })
     }
 
     /// The letter of the thread's state: `R` runs or is ready to run, `S` and
     /// `D` wait, others as in proc(5).
     ///
-    /// `ESRCH` once the thread has ended.
+    /// `ESRCH` once the thread has ended; `EBADF` if the host has closed our
+    /// descriptor, whatever it has put there.
     pub(crate) fn state(&self) -> Result<u8> {
         let mut buf = [0; STAT_LEN];
-        field(self.read(&mut buf)?, STATE)
+        field(self.file.read_at_start(&mut buf)?, STATE)
             .and_then(|state| state.first().copied())
             .ok_or(Errno::EINVAL)
     }
-
-    fn read<'a>(&self, buf: &'a mut [u8]) -> Result<&'a [u8]> {
-        let _keep = KeepErrno::new();
-        let at = buf.as_mut_ptr().cast();
-        // SAFETY: at and the length are those of buf.
-        let n = unsafe { libc::pread(self.fd, at, buf.len(), 0) };
-        let n = usize::try_from(n).map_err(|_| Errno::last())?;
-        Ok(&buf[..n])
-    }
 }
 
-impl Drop for TaskStat {
-    fn drop(&mut self) {
-        let _keep = KeepErrno::new();
-        // SAFETY: the descriptor is ours and used no more.
-        unsafe { libc::close(self.fd) };
-    }
+/// Where a thread sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In no system call: a page fault, as a rule.
+    Fault,
+    /// In a system call that changes the process's memory, which waits for
+    /// other threads that do so and for nothing else.
+    Memory,
+    /// In another system call.
+    Call,
+}
+
+/// The system calls of [`Place::Memory`].
+const MEMORY_CALLS: [i64; 6] = [
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+];
+
+/// Where thread `tid` of this process sleeps; none if it runs.
+///
+/// `ENOENT`, `EACCES` and others where the kernel does not tell: it was built
+/// without, `/proc` is hidden, or the host has made itself undumpable;
+/// `EMFILE`, `ENFILE`.
+pub(crate) fn place(tid: i32) -> Result<Option<Place>> {
+    let file = TaskStat::open_as(tid, "syscall")?;
+    let mut buf = [0; STAT_LEN];
+    Ok(parse_place(file.file.read_at_start(&mut buf)?))
+}
+
+/// What `/proc/self/task/TID/syscall` says: "running", or the number of the
+/// call, or -1.
+fn parse_place(text: &[u8]) -> Option<Place> {
+    let word = text.split(u8::is_ascii_whitespace).next()?;
+    let number = core::str::from_utf8(word).ok()?.parse().ok()?;
+    Some(match number {
+        -1 => Place::Fault,
+        n if MEMORY_CALLS.contains(&n) => Place::Memory,
+        _ => Place::Call,
+    })
 }
 
 /// How many threads this process has, the host's and ours; none without
@@ -81,6 +109,45 @@ pub(crate) fn count_threads() -> Option<usize> {
     // SAFETY: stat has written it.
     let links = unsafe { stat.assume_init() }.st_nlink as usize;
     links.checked_sub(EMPTY).filter(|&n| n > 0)
+}
+
+/// Whether `is` holds for the number of each thread of this process; none
+/// without `/proc`. Nothing here allocates.
+pub(crate) fn all(mut is: impl FnMut(i32) -> bool) -> Option<bool> {
+    let dir = Own::open(c"/proc/self/task").ok()?;
+    let _keep = KeepErrno::new();
+    let mut room = Entries([0; 4096]);
+    loop {
+        let (at, len) = (room.0.as_mut_ptr(), room.0.len());
+        // SAFETY: at and len are those of room.
+        let n =
+            unsafe { libc::syscall(libc::SYS_getdents64, dir.fd(), at, len) };
+        match usize::try_from(n).ok()? {
+            0 => return Some(true),
+            n if !tids(&room.0[..n]).all(&mut is) => return Some(false),
+            _ => {}
+        }
+    }
+}
+
+/// Room for entries of a folder, as the kernel aligns them.
+#[repr(align(8))]
+struct Entries([u8; 4096]);
+
+/// The numbers among the names of such entries.
+fn tids(mut entries: &[u8]) -> impl Iterator<Item = i32> {
+    /// Where in an entry its length and its name are: behind two numbers of
+    /// eight bytes.
+    const LENGTH: usize = 16;
+    const NAME: usize = 19;
+    core::iter::from_fn(move || {
+        let length = entries.get(LENGTH..LENGTH + 2)?;
+        let length = u16::from_ne_bytes([length[0], length[1]]);
+        let (entry, rest) = entries.split_at_checked(length.into())?;
+        entries = rest;
+        Some(CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()?.to_str())
+    })
+    .filter_map(|name| name.ok()?.parse().ok())
 }
 
 /// Field `number` of a stat file, from 3 on. The second one is a name in
@@ -137,9 +204,57 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_hosts_in_our_place_is_not_read() {
+        crate::base::child::returns(|| {
+            let stat = TaskStat::open(gettid()).unwrap();
+            let theirs = Own::open(c"/proc/self/stat").unwrap();
+            // SAFETY: takes numbers.
+            unsafe { libc::dup2(theirs.fd(), stat.file.fd()) };
+            assert_eq!(stat.state(), Err(Errno(libc::EBADF)));
+        });
+    }
+
+    #[test]
+    fn a_fault_and_a_short_call_are_told_from_others() {
+        let fault = b"-1 0x7ffc78e9a388 0x7f36a9d81503\n";
+        assert_eq!(parse_place(fault), Some(Place::Fault));
+        let call = b"230 0x0 0x0 0x7ffc 0x7ffc 0x0 0x0 0x7ffc 0x7f36\n";
+        assert_eq!(parse_place(call), Some(Place::Call));
+        let memory = format!("{} 0x0 0x0 0x0\n", libc::SYS_munmap);
+        assert_eq!(parse_place(memory.as_bytes()), Some(Place::Memory));
+        assert_eq!(parse_place(b"running\n"), None);
+        assert_eq!(parse_place(b""), None);
+        assert_eq!(place(gettid()), Ok(None));
+    }
+
+    #[test]
     fn no_such_thread() {
         let open = TaskStat::open(i32::MAX).map(drop);
         assert_eq!(open, Err(Errno(libc::ENOENT)));
+    }
+
+    #[test]
+    fn threads_are_listed() {
+        let me = gettid();
+        let (tid_tx, tid_rx) = mpsc::channel();
+        let (end_tx, end_rx) = mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            tid_tx.send(gettid()).unwrap();
+            let _ = end_rx.recv();
+        });
+        let it = tid_rx.recv().unwrap();
+        let mut seen = Vec::new();
+        assert_eq!(
+            all(|tid| {
+                seen.push(tid);
+                true
+            }),
+            Some(true)
+        );
+        assert!(seen.contains(&me) && seen.contains(&it));
+        assert_eq!(all(|tid| tid != it), Some(false));
+        drop(end_tx);
+        other.join().unwrap();
     }
 
     #[test]

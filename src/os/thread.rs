@@ -132,6 +132,11 @@ pub(crate) fn gettid() -> i32 {
     unsafe { libc::syscall(libc::SYS_gettid) as i32 }
 }
 
+/// Whether the calling thread is the one that the process began with.
+pub(crate) fn is_main() -> bool {
+    gettid() == super::proc::id()
+}
+
 /// Names the calling thread for debuggers; the kernel keeps 15 bytes.
 pub(crate) fn set_thread_name(name: &CStr) {
     let _keep = KeepErrno::new();
@@ -145,6 +150,12 @@ pub(crate) fn stop_for_ever() -> ! {
         // SAFETY: takes no argument; returns when a handler has run.
         unsafe { libc::pause() };
     }
+}
+
+/// Ends the process as a return from `main` does.
+pub(crate) fn exit_process(status: i32) -> ! {
+    // SAFETY: runs the host's handlers, which may be on any thread.
+    unsafe { libc::exit(status) }
 }
 
 /// Lets another thread run on this CPU.

@@ -1,4 +1,5 @@
-/* The functions of libgcc_s that Rust's standard library asks for, each handed
+/* The functions of libgcc_s that Rust's standard library asks for, and those
+ * of our own C that an exception may pass through, each handed
  * on to libgcc_s itself once it is called: then the process unwinds its stack,
  * and mostly has that library. So loading gmprt does not load it, which would
  * take a quarter of the whole start.
@@ -41,6 +42,16 @@ OF_CONTEXT(_Unwind_GetIP)
 OF_CONTEXT(_Unwind_GetLanguageSpecificData)
 OF_CONTEXT(_Unwind_GetRegionStart)
 OF_CONTEXT(_Unwind_GetTextRelBase)
+
+/* What the frames of callbacks.c have for a personality. */
+int __gcc_personality_v0(int version, int actions, uint64_t class,
+                         void *exception, void *context);
+int __gcc_personality_v0(int version, int actions, uint64_t class,
+                         void *exception, void *context)
+{
+    int (*f)(int, int, uint64_t, void *, void *) = need("__gcc_personality_v0");
+    return f(version, actions, class, exception, context);
+}
 
 uintptr_t _Unwind_GetIPInfo(void *context, int *before);
 uintptr_t _Unwind_GetIPInfo(void *context, int *before)

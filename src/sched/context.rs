@@ -1,12 +1,15 @@
-//! What a switch keeps besides registers: `errno`, and the two words behind
-//! `__cxa_get_globals` where C++ is in the process.
+//! What a switch keeps besides the processor's state: `errno`, the two words
+//! behind `__cxa_get_globals` where C++ is in the process, and the signal mask
+//! of a goroutine that has one.
 //!
-//! Both belong to the thread, so the goroutine that leaves takes its own along
+//! All belong to the thread, so the goroutine that leaves takes its own along
 //! and the one that comes brings its own. The exception words are copied only
 //! where one of them is not zero, which is while somebody handles an
-//! exception.
+//! exception. The mask is `sigmask`'s; registers, MXCSR and the x87 control
+//! word are those of `asm/switch_amd64.S`.
 
-use crate::gmp::{CxaGlobals, G, M};
+use super::sigmask;
+use crate::gmp::{CxaGlobals, G, M, gflag};
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 
 /// `__cxa_get_globals`, once a C++ unit has told us.
@@ -30,6 +33,9 @@ pub(crate) fn save(gp: &G, mp: &M) {
     if let Some(cxa) = cxa_of(mp) {
         swap_cxa(gp, cxa);
     }
+    if gp.has(gflag::SIGMASK) {
+        sigmask::leave(gp);
+    }
 }
 
 /// Gives the thread the state of the goroutine that comes.
@@ -39,6 +45,9 @@ pub(crate) fn restore(gp: &G, mp: &M) {
     unsafe { *mp.errno.get() = gp.errno.get() };
     if let Some(cxa) = cxa_of(mp) {
         swap_cxa(gp, cxa);
+    }
+    if gp.has(gflag::SIGMASK) {
+        sigmask::come(gp);
     }
 }
 

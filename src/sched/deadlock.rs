@@ -6,12 +6,15 @@
 //! without a deadline. One thread that we know nothing about, and nothing is
 //! said.
 
+use super::{leave, newproc};
 use crate::{
     base::throw::fatal,
     gmp::{SCHED, SchedLocked, allp, gomaxprocs},
     os::task::count_threads,
 };
 use core::sync::atomic::Ordering::*;
+
+const MESSAGE: &str = "all goroutines are asleep - deadlock!";
 
 /// Reports a deadlock if there is one.
 pub(crate) fn check() {
@@ -21,28 +24,42 @@ pub(crate) fn check() {
 /// The same, under the lock: somebody just went to sleep.
 pub(crate) fn checkdead(sched: &mut SchedLocked) {
     // Relaxed: set before main runs.
-    if SCHED.mains.load(Relaxed) == 0 {
-        return;
+    if SCHED.mains.load(Relaxed) != 0 && all_asleep(sched) {
+        fatal(MESSAGE);
     }
+}
+
+/// Reports a deadlock of goroutines that are alone in the process, as sysmon
+/// has found; none if there are no goroutines.
+pub(super) fn check_alone() {
+    // While all are asleep, no goroutine comes or goes.
+    if all_asleep(&SCHED.lock()) && newproc::gcount() != 0 {
+        fatal(MESSAGE);
+    }
+}
+
+/// Whether nothing in this process can go on.
+fn all_asleep(sched: &SchedLocked) -> bool {
     // Who keeps the time may sleep in the poller for nobody any more. If it
     // has just woken, there is a timer or a waiter that it woke for.
     let keeper = i32::from(SCHED.lastpoll.load(SeqCst) == 0);
     let asleep = sched.nmidle + sched.nmidlelocked + sched.nmsys + keeper;
     let asleep = i64::from(asleep);
     if sched.mcount() > asleep {
-        return;
+        return false;
     }
     let waiting = SCHED.nhostwait.load(SeqCst);
     let work = !sched.runq.is_empty()
+        || super::starved::any()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
         || crate::netpoll::waited_for()
+        // A signal may come.
+        || !super::sysmon::RELAY.load(SeqCst).is_null()
         || super::timing::next_timer() != super::park::FOREVER;
     if work {
-        return;
+        return false;
     }
-    let ours = sched.mcount() + i64::from(waiting);
-    if count_threads().is_none_or(|n| n as i64 > ours) {
-        return;
-    }
-    fatal("all goroutines are asleep - deadlock!");
+    let left = i64::from(leave::main_has_left());
+    let ours = sched.mcount() + i64::from(waiting) + left;
+    count_threads().is_some_and(|n| n as i64 <= ours)
 }

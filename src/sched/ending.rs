@@ -5,35 +5,71 @@
 //!   G::defers --> newest --> ... --> oldest
 //! ```
 //! Invariants:
-//! 1. Only the goroutine itself touches its list.
+//! 1. Only the goroutine itself touches its list, or its host thread.
 //! 2. A record is taken off before its function is called, so one that ends
 //!    the goroutine again (`gmp_exit`) goes on with the rest.
-//! 3. A [`Cleanup`] is on the stack below whoever may run the list, and leaves
-//!    the list before it goes.
+//! 3. A record of [`with_cleanup`] is on the goroutine's stack above all
+//!    frames of the host, so nothing but the goroutine's end passes it by.
+//!    What is called below frames of the host is in `super::calls`.
 
 use super::{cancel, local, park::current_goroutine};
 use crate::{
+    arch,
     gmp::{G, GmpFn},
     os::{Errno, Result},
 };
 use core::{cell::Cell, ffi::c_void, ptr};
 
-/// One function to call.
-#[repr(C)]
-struct Defer {
-    next: Cell<*mut Defer>,
-    f: GmpFn,
-    arg: *mut c_void,
-    /// From `malloc`.
-    owned: bool,
+/// What a record is, which says who owns its memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// What `gmp_defer` put off; from `malloc`, freed before it is called.
+    Deferred,
+    /// On the stack.
+    Cleanup,
+    /// A call's (`super::calls`).
+    Call,
 }
 
-fn head(gp: &G) -> *mut Defer {
+/// One function to call.
+#[repr(C)]
+pub(super) struct Defer {
+    next: Cell<*const Defer>,
+    f: GmpFn,
+    arg: *mut c_void,
+    kind: Kind,
+}
+
+impl Defer {
+    /// A record in no list.
+    pub(super) const fn new(f: GmpFn, arg: *mut c_void, kind: Kind) -> Self {
+        Self { next: Cell::new(ptr::null()), f, arg, kind }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+fn head(gp: &G) -> *const Defer {
     gp.defers.get().cast()
 }
 
-fn set_head(gp: &G, to: *mut Defer) {
-    gp.defers.set(to.cast());
+fn set_head(gp: &G, to: *const Defer) {
+    gp.defers.set(to.cast_mut().cast());
+}
+
+/// Puts a record before the others.
+pub(super) fn push(gp: &G, record: &Defer) {
+    record.next.set(head(gp));
+    set_head(gp, record);
+}
+
+/// The records of `gp`, the newest first.
+pub(super) fn records(gp: &G) -> impl Iterator<Item = &Defer> {
+    // SAFETY: null, or in the list, so alive.
+    let record = |at: *const Defer| unsafe { at.as_ref() };
+    core::iter::successors(record(head(gp)), move |r| record(r.next.get()))
 }
 
 /// `gmp_defer`: calls `f(arg)` when this goroutine ends.
@@ -46,72 +82,85 @@ pub(crate) fn defer(f: GmpFn, arg: *mut c_void) -> Result<()> {
     if place.is_null() {
         return Err(Errno::ENOMEM);
     }
-    let next = Cell::new(head(gp));
     // SAFETY: fresh memory of this size; malloc aligns it.
-    unsafe { place.write(Defer { next, f, arg, owned: true }) };
-    set_head(gp, place);
+    unsafe { place.write(Defer::new(f, arg, Kind::Deferred)) };
+    // SAFETY: just written.
+    push(gp, unsafe { &*place });
     Ok(())
 }
 
 /// Runs what was put off: the defers, then the destructors of keys. On the
-/// goroutine's stack, outside the runtime; nothing there is cancelled.
+/// goroutine's stack, outside the runtime; nothing there is cancelled. In the
+/// child of a fork the thread ends here.
 #[cold]
 pub(super) fn run(gp: &G) {
     cancel::shield_for_good(gp);
     while !gp.defers.get().is_null() || !gp.locals.get().is_null() {
-        run_defers(gp);
+        run_records(gp);
         // These may put off more.
         local::destroy(gp);
     }
+    #[cfg(not(shuttle))]
+    if super::fork::in_child() {
+        super::fork::end_child();
+    }
 }
 
-fn run_defers(gp: &G) {
+/// Calls the functions of all records.
+pub(super) fn run_records(gp: &G) {
     // SAFETY: null, or a record that lives while it is in the list.
     while let Some(first) = unsafe { head(gp).as_ref() } {
-        let (f, arg, owned) = (first.f, first.arg, first.owned);
+        let Defer { f, arg, kind, .. } = *first;
         let place = ptr::from_ref(first).cast_mut();
         set_head(gp, first.next.get());
-        if owned {
+        if kind == Kind::Deferred {
             // SAFETY: from malloc in defer, and out of the list.
             unsafe { libc::free(place.cast()) };
         }
         // SAFETY: as its owner promised when it was put off.
-        unsafe { f(arg) };
+        unsafe { arch::call_last(f, arg) };
     }
 }
 
+/// In the child of a fork: has [`run`] called at the end of `gp`, whatever it
+/// has put off.
+#[cfg(not(shuttle))]
+pub(super) fn see_to_end(gp: &G) {
+    unsafe extern "C" fn nothing(_arg: *mut c_void) {}
+    /// In one list at most: there is one goroutine in a child.
+    struct Last(Defer);
+    // SAFETY: used in the child, on its only thread.
+    unsafe impl Sync for Last {}
+    static LAST: Last =
+        Last(Defer::new(nothing, ptr::null_mut(), Kind::Cleanup));
+    push(gp, &LAST.0);
+}
+
 /// Calls `f(arg)` if the goroutine ends while `body` runs, which calls the
-/// host's code; on a host thread it just runs `body`.
+/// host's code, first thing on its stack.
 pub(crate) fn with_cleanup<R>(
     f: GmpFn,
     arg: *mut c_void,
     body: impl FnOnce() -> R,
 ) -> R {
     let Ok(gp) = current_goroutine() else { return body() };
-    let record = Defer { next: Cell::new(head(gp)), f, arg, owned: false };
-    let place = ptr::from_ref(&record).cast_mut();
-    set_head(gp, place);
+    let record = Defer::new(f, arg, Kind::Cleanup);
+    push(gp, &record);
     let result = body();
-    remove(gp, place);
+    remove(gp, &record);
     result
 }
 
-/// Takes a record out; what `body` has put off meanwhile lies above it.
-fn remove(gp: &G, record: *mut Defer) {
-    // SAFETY: in the list, so alive.
-    let next = unsafe { (*record).next.get() };
-    if head(gp) == record {
+/// Takes a record out; what was put off meanwhile lies above it.
+pub(super) fn remove(gp: &G, record: &Defer) {
+    let next = record.next.get();
+    if ptr::eq(head(gp), record) {
         set_head(gp, next);
         return;
     }
-    let mut at = head(gp);
-    // SAFETY: null, or in the list, so alive.
-    while let Some(above) = unsafe { at.as_ref() } {
-        if above.next.get() == record {
-            above.next.set(next);
-            return;
-        }
-        at = above.next.get();
-    }
-    crate::base::throw::throw("ending: a record is not in its list");
+    let above = records(gp).find(|r| ptr::eq(r.next.get(), record));
+    let Some(above) = above else {
+        crate::base::throw::throw("ending: a record is not in its list");
+    };
+    above.next.set(next);
 }

@@ -13,12 +13,15 @@ use super::{
     park::{TICK, ready_all},
     procs::{acquirep, gcstopm, releasep, wakep},
     schedule::runqget,
+    starved,
     threads::stopm,
     timing::{self, keep_time, look_net, look_net_late, run_timers},
 };
 use crate::{
     arch,
-    gmp::{G, M, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs},
+    gmp::{
+        G, M, OwnedP, P, RANDSEED, RUNQ, SCHED, SchedLocked, allp, gomaxprocs,
+    },
     os::clock::usleep,
 };
 use core::{
@@ -59,21 +62,24 @@ pub(crate) fn findrunnable(
 /// The timers, now and then descriptors and the global queue, and this P's own.
 fn look_local(pp: OwnedP) -> Option<&'static G> {
     run_timers(pp.get());
+    if starved::any() {
+        starved::leave_stacks(pp.get());
+    }
     // Relaxed: only we write it.
-    if pp.schedtick.load(Relaxed).is_multiple_of(TICK) {
+    let late = pp.schedtick.load(Relaxed).is_multiple_of(TICK);
+    if late {
         ready_all(look_net_late());
-        // Relaxed: a hint.
-        if SCHED.runqsize.load(Relaxed) != 0
-            && let Some(gp) = SCHED.lock().globrunqpop()
-        {
-            return Some(gp);
-        }
+    }
+    if (pp.global_first.replace(false) || late)
+        && let Some(gp) = look_global(pp)
+    {
+        return Some(gp);
     }
     runqget(pp)
 }
 
 /// Takes this P's share of the global queue; the first is the result.
-fn look_global(pp: OwnedP) -> Option<&'static G> {
+pub(super) fn look_global(pp: OwnedP) -> Option<&'static G> {
     // Acquire: pairs with globrunqput.
     if SCHED.runqsize.load(Acquire) == 0 {
         return None;
@@ -81,15 +87,17 @@ fn look_global(pp: OwnedP) -> Option<&'static G> {
     globrunqget(&mut SCHED.lock(), pp)
 }
 
+/// Takes this P's share, but no more than half of what its queue has room for;
+/// the first is the result.
 fn globrunqget(sched: &mut SchedLocked, pp: OwnedP) -> Option<&'static G> {
     let size = sched.runq.len();
     let share = size / gomaxprocs() as u32 + 1;
-    let n = share.min(size).min(RUNQ as u32 / 2);
+    let room = RUNQ as u32 - pp.runq.owner_len();
+    let n = share.min(size).min(room / 2);
     let first = sched.globrunqpop()?;
     for _ in 1..n {
         let Some(gp) = sched.globrunqpop() else { break };
-        // SAFETY: OwnedP holds the P. The queue is empty here or nearly: at
-        // most half of it comes.
+        // SAFETY: OwnedP holds the P.
         if !unsafe { pp.runq.push(ptr::from_ref(gp).cast_mut()) } {
             sched.globrunqputhead(gp);
             break;
@@ -112,19 +120,18 @@ fn may_spin(mp: &M) -> bool {
     true
 }
 
-/// Takes half of another P's queue, in random order of Ps; due timers and
-/// `runnext` in the last round only.
+/// Takes half of another P's queue, looking at each P in an order of its own;
+/// due timers and `runnext` in the last round only.
 fn steal(pp: OwnedP) -> Option<&'static G> {
     let n = gomaxprocs();
     for round in 0..STEAL_ROUNDS {
         let last = round == STEAL_ROUNDS - 1;
-        let offset = random(pp) as usize % n;
-        for i in 0..n {
+        for id in steal_order(n, random(pp)) {
             // Relaxed: a hint; schedule looks again.
             if SCHED.gcwaiting.load(Relaxed) {
                 return None;
             }
-            let victim = allp((offset + i) % n);
+            let victim = allp(id);
             if ptr::eq(victim, pp.get()) {
                 continue;
             }
@@ -140,6 +147,31 @@ fn steal(pp: OwnedP) -> Option<&'static G> {
         }
     }
     None
+}
+
+/// Steps of [`steal_order`]: one, and primes, which most numbers are not
+/// multiples of.
+const STEPS: [u8; 8] = [1, 3, 5, 7, 11, 13, 17, 19];
+
+/// All numbers below `n`, from a random one on in steps of a random length
+/// that has no factor in common with `n` (Go's stealOrder): thieves that meet
+/// at one P part again.
+fn steal_order(n: usize, random: u64) -> impl Iterator<Item = usize> {
+    let mut at = (random as u32) as usize % n;
+    let wanted = (random >> 32) as usize;
+    let mut step = usize::from(STEPS[wanted % STEPS.len()]);
+    if n.is_multiple_of(step) {
+        step = 1;
+    }
+    step %= n;
+    (0..n).map(move |_| {
+        let this = at;
+        at += step;
+        if at >= n {
+            at -= n;
+        }
+        this
+    })
 }
 
 fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
@@ -196,7 +228,8 @@ pub(crate) fn cheaprand() -> u32 {
             rng.set(rng.get().wrapping_add(STEP));
             rng.get()
         }
-        None => SEED.fetch_add(STEP, Relaxed),
+        // Relaxed: written long before.
+        None => SEED.fetch_add(STEP, Relaxed) ^ RANDSEED.load(Relaxed),
     };
     // The finaliser of MurmurHash3, as in splitmix64.
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -276,4 +309,25 @@ pub(crate) fn work_waits(pp: &P, now: i64) -> bool {
     !pp.runqempty()
         || SCHED.runqsize.load(Relaxed) != 0
         || pp.timers.next_when() <= now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stealing_looks_at_each_p_once_in_many_orders() {
+        for n in 1..=1024 {
+            let mut orders = std::collections::HashSet::new();
+            for i in 0..64_u64 {
+                let random = i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let order: Vec<_> = steal_order(n, random).collect();
+                let mut all = order.clone();
+                all.sort_unstable();
+                assert!(all.into_iter().eq(0..n), "{n}: {order:?}");
+                orders.insert(order);
+            }
+            assert!(orders.len() >= n.min(24), "{n}: {}", orders.len());
+        }
+    }
 }

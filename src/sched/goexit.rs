@@ -15,10 +15,10 @@ use super::{
     context, ending,
     enter::{Inside, owned_p, this_m},
     join::{self, Claim},
-    lockthread,
+    lockthread, migrate,
     newproc::{bind_stack, count, drop_name, gfput, move_in},
     park::TICK,
-    schedule, threads,
+    schedule, starved, threads,
 };
 use crate::{
     arch,
@@ -29,6 +29,14 @@ use crate::{
     stack,
 };
 use core::{ptr, sync::atomic::Ordering::*};
+
+/// `gmp_exit` of `gp`, the caller.
+pub(crate) fn exit(gp: &G) -> ! {
+    if !gp.defers.get().is_null() {
+        gp.set_flag(gflag::EXITED);
+    }
+    goexit1()
+}
 
 /// Last on a goroutine's stack: its function returned, or called `gmp_exit`.
 #[unsafe(no_mangle)]
@@ -98,6 +106,9 @@ fn switch(
 /// Leaves the stack for g0, which looks for what is next.
 #[cold]
 fn to_g0(gp: &'static G, mp: &M, arg: usize) -> ! {
+    if migrate::on() && !lockthread::is_locked(gp) {
+        migrate::tell_astray(gp);
+    }
     mp.hook.set(Some(Hook { run: exit_hook, gp, arg }));
     // SAFETY: gp runs on its own stack, and schedule0 leaves g0 only through
     // gogo.
@@ -177,7 +188,11 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     let mp = this_m();
     let pp = owned_p(mp);
     if let Some(stack) = gp.take_stack() {
-        stack::stackfree(pp.map(|p| &p.get().stacks), stack);
+        if starved::any() {
+            starved::give(stack);
+        } else {
+            stack::stackfree(pp.map(|p| &p.get().stacks), stack);
+        }
     }
     drop_name(gp);
     forget_cxa(gp, mp);

@@ -8,13 +8,18 @@
 //! A host thread that joins a goroutine which has not started may run it in
 //! place ([`run_in_place`]): it takes an idle P, becomes that P's M on its own
 //! stack as g0, and is a host thread again when the goroutine parks or ends.
+//! Meanwhile it is as every M: control words, signal mask, no cancel. What it
+//! had itself comes back afterwards.
+//!
+//! A thread that is cancelled while it waits goes on to wait: its record is in
+//! queues. No call is a point of cancellation (`os::raw`).
 
 use super::{
-    deadlock,
+    calls, deadlock, ending,
     enter::owned_p,
-    goexit, lockthread, newproc,
+    fork, goexit, leave, lockthread, newproc,
     procs::{acquirep, put_down, releasep, wakep},
-    schedule,
+    schedule, sigmask,
     threads::{self, allocm, freem},
 };
 use crate::{
@@ -24,7 +29,11 @@ use crate::{
         casgstatus, gflag,
         parkword::{Cause, Fire, Ticket},
     },
-    os::{self, Errno, Result, signal::SigMask, thread},
+    os::{
+        self, Errno, Result,
+        raw::{NoCancel, defer_cancel},
+        thread,
+    },
 };
 use core::{
     ffi::c_void,
@@ -46,6 +55,7 @@ pub(crate) fn hostinit() {
 
 /// What a host's first call of the library does, once the runtime is up.
 pub(crate) fn first_call() {
+    sigmask::first_call();
     lockthread::find_python();
 }
 
@@ -56,6 +66,7 @@ pub(crate) fn first_call() {
 pub(crate) fn attach() -> Result<&'static G> {
     let key = KEY.load(Acquire).checked_sub(1).ok_or(Errno::ENOMEM)?;
     lockthread::find_python();
+    leave::watch_main_thread();
     let gp = newproc::gfget(None).ok_or(Errno::ENOMEM)?;
     let Some(mp) = allocm(MKind::Host) else {
         newproc::gfput(None, gp);
@@ -63,7 +74,6 @@ pub(crate) fn attach() -> Result<&'static G> {
     };
     mp.errno.set(os::errno_location());
     mp.cxa.set(ptr::null_mut());
-    mp.sigmask.set(Some(SigMask::current()));
     mp.procid.store(thread::gettid(), Release);
     mp.in_runtime.store(false, Relaxed);
     gp.flags.set(gflag::HOST | gflag::SYSTEM);
@@ -85,9 +95,13 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     let gp = value.cast::<G>().cast_const();
     // SAFETY: attach's value, a type-stable G.
     let gp: &'static G = unsafe { &*gp };
+    // Calls that it has left by a jump.
+    ending::run_records(gp);
     super::local::destroy(gp);
     arch::setg(ptr::null());
-    free(gp);
+    if !fork::in_child() {
+        free(gp);
+    }
 }
 
 fn free(gp: &'static G) {
@@ -107,6 +121,10 @@ pub(crate) fn park(
     (hook, arg): (HookFn, usize),
 ) -> Cause {
     let mp = gp.mp();
+    defer_cancel();
+    if !gp.defers.get().is_null() {
+        calls::look(gp);
+    }
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
     if hook(gp, arg) == HookResult::Left {
         sleep(gp, mp, ticket, deadline);
@@ -163,6 +181,10 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     let Some(pp) = take_both(target) else { return };
     let mp = gp.mp();
     let errno = os::errno::KeepErrno::new();
+    // The goroutine is not this thread, and so not cancelled with it.
+    defer_cancel();
+    let cancel = NoCancel::new();
+    let mask = sigmask::InPlace::enter();
     threads::give_sigstack(mp);
     mp.in_runtime.store(true, Relaxed);
     acquirep(mp, pp);
@@ -173,6 +195,8 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     arch::setg(gp);
     mp.curg.store(ptr::null_mut(), Relaxed);
     mp.in_runtime.store(false, Release);
+    drop(mask);
+    drop(cancel);
     drop(errno);
 }
 
@@ -209,6 +233,7 @@ pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
         match owned_p(mp) {
             // Relaxed: put_down looks again under the lock.
             Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
+            _ if fork::in_child() => fork::end_child(),
             _ => {
                 SCHED.lock().globrunqputhead(gp);
                 wakep();

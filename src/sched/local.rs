@@ -14,7 +14,7 @@
 //!
 //! A handle is not an address, so a stale one is found out.
 
-use super::{lock::Lock, park::current};
+use super::{fork, lock::Lock, park::current};
 use crate::{
     arch,
     base::{
@@ -64,6 +64,9 @@ struct Locals {
 
 /// `gmp_key_create`: a handle, or null where all keys are taken.
 pub(crate) fn create(destructor: Option<GmpFn>) -> *mut c_void {
+    if fork::in_child() {
+        return ptr::null_mut();
+    }
     let mut first = MAKING.lock();
     let Some(slot) = (0..KEYS)
         .map(|i| (*first + i) % KEYS)
@@ -185,7 +188,7 @@ pub(super) fn destroy(gp: &G) {
         while let Some((Value { number, value }, slot)) = next(gp) {
             if let Some(f) = destructor(slot, number) {
                 // SAFETY: the host's function for the host's value.
-                unsafe { f(value) };
+                unsafe { arch::call_last(f, value) };
             }
         }
         gp.rounds.set(gp.rounds.get() + 1);

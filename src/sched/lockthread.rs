@@ -8,9 +8,12 @@
 //! that long without being asked: the GIL's state belongs to the thread.
 
 use super::{
+    calls::{self, CARE},
     enter::{owned_p, this_m},
+    migrate,
     park::on_goroutine,
     procs::{acquire_nextp, handoffp, releasep},
+    sigmask,
     threads::stopm,
 };
 use crate::{
@@ -51,6 +54,7 @@ pub(crate) fn unlock_os_thread() -> Result<()> {
 }
 
 fn tie(gp: &'static G, mp: &'static M) {
+    count_locked(gp, mp, 1);
     gp.lockedm.set(mp);
     mp.lockedg.set(gp);
 }
@@ -58,6 +62,21 @@ fn tie(gp: &'static G, mp: &'static M) {
 fn untie(gp: &'static G, mp: &'static M) {
     gp.lockedm.set(ptr::null());
     mp.lockedg.set(ptr::null());
+    count_locked(gp, mp, -1);
+}
+
+/// Counts Ms that run one goroutine only, for the limit of threads.
+fn count_locked(gp: &G, mp: &M, change: i32) {
+    // A lock that nests changes nothing, and host threads do not count.
+    if gp.lockedm.get().is_null() && mp.kind.get() != MKind::Host {
+        // Relaxed: a measure.
+        SCHED.nmlocked.fetch_add(change, Relaxed);
+    }
+}
+
+/// Whether nothing but its own thread may run `gp`.
+pub(super) fn is_locked(gp: &G) -> bool {
+    !gp.lockedm.get().is_null() && !migrate::is_marked(gp)
 }
 
 /// Sleeps until this M's locked goroutine is to run; returns it and its P.
@@ -99,7 +118,8 @@ pub(crate) fn startlockedm(mp: &'static M, gp: &'static G) {
     stopm(mp);
 }
 
-/// A goroutine has ended. True: it was locked, and this M ends with it. A
+/// A goroutine has ended. True: it was locked, and this M ends with it. It
+/// makes no thread until then (`must_ask`), as the host may have changed it. A
 /// host's thread is only unlocked.
 pub(crate) fn ended(gp: &'static G) -> bool {
     if gp.lockedm.get().is_null() {
@@ -108,11 +128,21 @@ pub(crate) fn ended(gp: &'static G) -> bool {
     let mp = this_m();
     untie(gp, mp);
     mp.lockedext.set(0);
-    mp.kind.get() != MKind::Host
+    if mp.kind.get() != MKind::Host {
+        return true;
+    }
+    sigmask::put_back();
+    false
 }
 
 /// `PyGILState_GetThisThreadState`, where libpython is in the process.
 static PYTHON: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Has every park come by [`pin_slow`], for `migrate`. At boot.
+pub(crate) fn watch_parks() {
+    // Relaxed: before the first goroutine.
+    CARE.fetch_or(calls::PYTHON, Relaxed);
+}
 
 /// Stack of a goroutine that may run Python, unless GMP_STACKSIZE says what.
 const PYTHON_STACK: usize = 1 << 20;
@@ -133,6 +163,8 @@ pub(crate) fn find_python() {
         let _set = stack::set_default_size(PYTHON_STACK - stack::GUARD);
     }
     PYTHON.store(f.cast(), Release);
+    // Relaxed: read again with the acquire of pin_slow.
+    CARE.fetch_or(calls::PYTHON, Relaxed);
 }
 
 /// Whether libpython is in the process, as far as was looked.
@@ -141,28 +173,42 @@ pub(crate) fn has_python() -> bool {
 }
 
 /// Locks a parking goroutine for the park, if Python frames are on its stack
-/// and it is not locked anyway. True: unpin it afterwards.
+/// and it is not locked anyway; and looks at calls that it has left by a jump.
+/// True: unpin it afterwards.
 #[inline(always)]
 pub(crate) fn pin_python(gp: &'static G, mp: &'static M) -> bool {
-    // Acquire: pairs with find_python.
-    let f = PYTHON.load(Acquire);
-    if f.is_null() || !gp.lockedm.get().is_null() {
-        return false;
-    }
-    pin_slow(gp, mp, f)
+    // Relaxed: what this goroutine has set itself, and a hint.
+    CARE.load(Relaxed) != 0 && pin_slow(gp, mp)
 }
 
 #[cold]
-fn pin_slow(gp: &'static G, mp: &'static M, f: *mut ()) -> bool {
-    type ThisThreadState = unsafe extern "C" fn() -> *mut c_void;
-    // SAFETY: find_python looked this function up by name.
-    let f = unsafe { mem::transmute::<*mut (), ThisThreadState>(f) };
-    // SAFETY: may be called on any thread; it takes no lock.
-    if unsafe { f() }.is_null() {
+fn pin_slow(gp: &'static G, mp: &'static M) -> bool {
+    if !gp.defers.get().is_null() {
+        calls::look(gp);
+    }
+    if !gp.lockedm.get().is_null() {
+        return false;
+    }
+    if !has_python_frames() {
+        migrate::mark(gp);
         return false;
     }
     tie(gp, mp);
     true
+}
+
+/// Whether Python frames are on this thread, as far as its interpreter tells.
+fn has_python_frames() -> bool {
+    type ThisThreadState = unsafe extern "C" fn() -> *mut c_void;
+    // Acquire: pairs with find_python.
+    let f = PYTHON.load(Acquire);
+    if f.is_null() {
+        return false;
+    }
+    // SAFETY: find_python looked this function up by name.
+    let f = unsafe { mem::transmute::<*mut (), ThisThreadState>(f) };
+    // SAFETY: may be called on any thread; it takes no lock.
+    !unsafe { f() }.is_null()
 }
 
 /// The park of a pinned goroutine is over.

@@ -1,7 +1,8 @@
 //! Goroutines made and given their first frame.
 //!
 //! A goroutine costs a descriptor until it first runs: its stack is bound by
-//! `execute` ([`bind_stack`]), its arguments wait in the descriptor.
+//! `execute` ([`bind_stack`]), its arguments wait in the descriptor. Only a
+//! stack with a mapping of its own comes at once.
 
 use super::{
     enter::{Inside, leave, owned_p},
@@ -11,13 +12,14 @@ use super::{
 };
 use crate::{
     arch,
+    base::throw::fatal,
     gmp::{
         BATCH, G, GOIDCACHE, GStatus, GmpFn, INLINE_ARGS, MAIN_STACK, OwnedP,
         SCHED, casgstatus, g_from_handle, galloc, galloc_many, gflag,
         handle_of,
     },
     os::{Errno, Result},
-    stack::{self, Stack},
+    stack::{self, Stack, StackCache},
 };
 use core::{
     ffi::{CStr, c_void},
@@ -67,7 +69,7 @@ pub(crate) extern "C" fn newproc(func: GmpFn, arg: *mut c_void) {
     let flags = if stack_size == 0 { gflag::SYSTEM } else { gflag::MAIN };
     let spec = NewG { stack_size, flags, ..NewG::new(func, arg) };
     if newproc1(&spec).is_err() {
-        crate::base::throw::throw("newproc: no memory for the main goroutine");
+        fatal("out of memory: the start has no main goroutine");
     }
 }
 
@@ -107,6 +109,7 @@ fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
     let pp = creator.and_then(|g| owned_p(g.mp()));
     let gp = gfget(pp).ok_or(Errno::ENOMEM)?;
     if let Err(e) = fill(gp, spec) {
+        gp.flags.set(0);
         gfput(pp, gp);
         return Err(e);
     }
@@ -169,7 +172,26 @@ fn fill(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     if spec.stack_size != 0 {
         gp.stack_size.set(spec.stack_size as u32);
         gp.set_flag(gflag::SIZED);
+        if spec.stack_size > stack::POOLED_MOST {
+            return fill_and_bind(gp, spec);
+        }
     }
+    fill_rest(gp, spec)
+}
+
+/// What is mapped for this goroutine alone is mapped now, where its caller can
+/// be told that there is no memory for it.
+#[cold]
+fn fill_and_bind(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
+    fill_rest(gp, spec)?;
+    bind_stack_now(gp).inspect_err(|_| {
+        take_args(gp, None);
+        drop_name(gp);
+    })
+}
+
+#[inline(always)]
+fn fill_rest(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     if let Some(name) = spec.name {
         set_name(gp, name)?;
     }
@@ -323,9 +345,20 @@ pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
 /// Errors: `ENOMEM`.
 #[inline]
 pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
+    bind(Some(&pp.get().stacks), gp)
+}
+
+/// The same without a P, on any thread.
+#[cold]
+pub(super) fn bind_stack_now(gp: &'static G) -> Result<()> {
+    bind(None, gp)
+}
+
+#[inline(always)]
+fn bind(cache: Option<&StackCache>, gp: &'static G) -> Result<()> {
     let sized = gp.has(gflag::SIZED);
     let size = if sized { gp.stack_size.get() as usize } else { 0 };
-    let stack = stack::stackalloc(Some(&pp.get().stacks), size)?;
+    let stack = stack::stackalloc(cache, size)?;
     let sp = move_in(gp, stack);
     // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
     // enough for its arguments and a frame (check_sizes).

@@ -1,4 +1,5 @@
-//! Parking, readying, yielding: every way off a goroutine's stack.
+//! Parking and readying: how a goroutine leaves its stack to wait, and how it
+//! comes back. A yield, which waits for nothing, is in `yields`.
 //!
 //! A wait, from the side of whoever blocks:
 //! 1. `let gp = current()?` (a host thread gets its G here);
@@ -16,9 +17,9 @@
 //! to run.
 
 use super::{
-    cancel, context,
-    enter::{Inside, owned_p, this_m},
-    host, lockthread,
+    calls, cancel, context,
+    enter::{Inside, owned_p},
+    fork, host, lockthread,
     newproc::{bind_stack, lookup_live},
     procs::{wakep, wakep_for},
     schedule::{self, after_switch, alone},
@@ -27,12 +28,11 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, Hook, HookFn, HookResult, M, OwnedP, RUNQ, SCHED,
-        casgstatus, generation_of, gflag,
+        G, GStatus, Hook, HookFn, HookResult, M, OwnedP, SCHED, casgstatus,
+        generation_of, gflag,
         parkword::{Cause, Fire, Ticket, WaitKind},
         wait::WakeList,
     },
-    netpoll,
     os::{Errno, Result, clock::nanotime},
     timers::{Timer, Timers},
 };
@@ -43,13 +43,12 @@ use core::{
     sync::atomic::Ordering::*,
 };
 
+pub(crate) use super::yields::{checkpoint, gosched};
+
 /// A deadline that never comes.
 pub(crate) const FOREVER: i64 = i64::MAX;
 /// Every so often the scheduler looks at the global queue and the timers.
 pub(crate) const TICK: u32 = 61;
-
-/// A global queue longer than this is not served well enough by the way.
-const LONG: u32 = 4 * RUNQ as u32;
 
 /// How a goroutine waits.
 #[derive(Clone, Copy)]
@@ -325,84 +324,6 @@ fn runqputslow(pp: OwnedP, item: *mut G) -> bool {
     spilled
 }
 
-/// Lets others run (Gosched). Does nothing on a host thread, or inside a
-/// callback.
-pub(crate) fn gosched() {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(gp) = (unsafe { gp.as_ref() }) else {
-        crate::os::thread::osyield();
-        return;
-    };
-    if gp.is_host() {
-        if !in_callback() {
-            crate::os::thread::osyield();
-        }
-        return;
-    }
-    let mp = gp.mp();
-    let inside = Inside::enter_on(mp);
-    if inside.nested() {
-        return;
-    }
-    let pp = owned_p(mp);
-    if let Some(pp) = pp
-        && pp.runqempty()
-        && !yield_worth(pp)
-    {
-        pp.tick();
-        gp.reset_stackguard();
-        return inside.leave_on(mp);
-    }
-    let pinned = lockthread::pin_python(gp, mp);
-    context::save(gp, mp);
-    casgstatus(gp, GStatus::Running, GStatus::Runnable);
-    switch_off(gp, mp, pp, Off { hook: yield_hook, arg: 0, to_g0: false });
-    let mp = after_switch();
-    context::restore(gp, mp);
-    if pinned {
-        lockthread::unpin_python(gp);
-    }
-    inside.leave_on(mp);
-}
-
-/// Whether a yield with an empty queue may still find something to run.
-fn yield_worth(pp: OwnedP) -> bool {
-    // Relaxed: hints; the scheduler looks again.
-    SCHED.runqsize.load(Relaxed) != 0
-        || SCHED.gcwaiting.load(Relaxed)
-        || pp.timer_due.load(Relaxed)
-        || (pp.schedtick.load(Relaxed).is_multiple_of(TICK)
-            && (pp.timers.next_when() != FOREVER || netpoll::waited_for()))
-}
-
-/// The hook of gosched: behind the others of this P, or of all.
-fn yield_hook(gp: &'static G, _arg: usize) -> HookResult {
-    match owned_p(this_m()) {
-        // Relaxed: a hint. Where many wait for all Ps, behind them: else it
-        // would pass them each time.
-        Some(pp) if SCHED.runqsize.load(Relaxed) <= LONG => {
-            runqput(pp, gp, false);
-        }
-        _ => {
-            SCHED.lock().globrunqput(gp);
-            // This M may go away without a look at it.
-            wakep();
-        }
-    }
-    HookResult::Left
-}
-
-/// A goroutine in a long loop asks whether it should let others run.
-#[inline]
-pub(crate) fn checkpoint() {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    if unsafe { gp.as_ref() }.is_some_and(G::yield_requested) {
-        gosched();
-    }
-}
-
 /// Sleeps until `deadline`.
 ///
 /// Errors: `ECANCELED`; as [`current`].
@@ -463,7 +384,7 @@ pub(crate) fn park_user(
     deadline: i64,
 ) -> Result<Cause> {
     let gp = current()?;
-    let _inside = Inside::enter();
+    let inside = Inside::enter();
     gp.waitreason.store(reason.as_ptr().cast_mut(), Release);
     let wait = Wait {
         ticket: gp.park.arm(WaitKind::Park),
@@ -482,6 +403,7 @@ pub(crate) fn park_user(
     } else {
         park_user_goroutine(gp, wait, arg)
     };
+    fork::stay_inside(inside);
     // The permit that ended the wait, or that came during it, is used up; it
     // counts for more than a deadline that passed at the same time. A cancel
     // leaves it.
@@ -512,15 +434,13 @@ fn user_hook(gp: &'static G, arg: usize) -> HookResult {
     // SAFETY: on the parked one's stack, which stays until the ticket is won
     // and it is readied: after these copies.
     let UserPark { wait, unlockf } = unsafe { *user };
-    if let Some(u) = unlockf {
-        // SAFETY: the host's function, with the host's lock.
-        let keep = unsafe { (u.f)(u.handle, u.lock) };
-        if keep == 0 {
-            // Early: ours. Lost: fired meanwhile, before any commit, so the
-            // winner leaves the readying to us as well.
-            let _won = gp.park.fire(wait.ticket, Cause::Wake);
-            return HookResult::Ready;
-        }
+    if let Some(u) = unlockf
+        && !calls::unlock(gp, &u)
+    {
+        // Early: ours. Lost: fired meanwhile, before any commit, so the
+        // winner leaves the readying to us as well.
+        let _won = gp.park.fire(wait.ticket, Cause::Wake);
+        return HookResult::Ready;
     }
     if gp.park.commit(wait.ticket) {
         HookResult::Left

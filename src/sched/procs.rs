@@ -2,17 +2,20 @@
 
 use super::{
     enter::{Inside, current_p, owned_p, this_m},
-    find, park,
+    find, migrate, park,
     schedule::alone,
     threads::{startm, stopm},
     timing,
 };
 use crate::{
-    base::throw::throw,
+    base::{
+        alloc::try_box,
+        throw::{fatal, throw},
+    },
     gmp::{
         G, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P,
         SCHED, allp, allp_push, gomaxprocs, m_of_word, m_word, nallp,
-        owner::POwner,
+        owner::POwner, seed_of_p,
     },
     os::{Errno, Result, clock::nanotime, cpu, membarrier},
     stack,
@@ -296,14 +299,26 @@ fn start_the_world() {
     wakep();
 }
 
-/// Makes `n` the number of Ps. The world is stopped; all Ps are Stopped.
-fn set_procs(n: usize) {
-    if n == 0 || n > MAXPROCS {
-        throw("procresize: invalid arg");
-    }
+/// Makes Ps until there are `n`, which are Stopped and not yet in use. The
+/// caller holds `SCHED.resize`, or nobody else is there.
+///
+/// Errors: `ENOMEM`.
+fn make_procs(n: usize) -> Result<()> {
     while nallp() < n {
-        let pp = Box::leak(Box::new(P::new(nallp() as u32)));
-        allp_push(pp);
+        let id = nallp();
+        let pp = try_box(P::new(id as u32)).ok_or(Errno::ENOMEM)?;
+        pp.rng.set(seed_of_p(id as u64));
+        migrate::new_p(&pp);
+        allp_push(Box::leak(pp));
+    }
+    Ok(())
+}
+
+/// Makes `n` the number of Ps, which are there. The world is stopped; all Ps
+/// are Stopped.
+fn set_procs(n: usize) {
+    if n == 0 || n > nallp() {
+        throw("procresize: invalid arg");
     }
     for id in n..gomaxprocs() {
         empty_p(allp(id));
@@ -338,6 +353,9 @@ fn empty_p(pp: &'static P) {
 
 /// `schedinit`'s part: the first Ps; m0 takes P0, the others go idle.
 pub(crate) fn procresize(n: usize) {
+    if make_procs(n).is_err() {
+        fatal("out of memory: the processors cannot be made");
+    }
     set_procs(n);
     let mut sched = SCHED.lock();
     for id in (0..n).rev() {
@@ -355,7 +373,8 @@ pub(crate) fn procresize(n: usize) {
 /// [`MAXPROCS`] counts as that. Never blocks for long, never moves the caller;
 /// a goroutine has no P afterwards.
 ///
-/// Errors: `EDEADLK` from inside a callback: the world would wait for it.
+/// Errors: `EDEADLK` from inside a callback: the world would wait for it;
+/// `ENOMEM`.
 pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     let n = (n.max(0) as usize).min(MAXPROCS);
     if n < 1 {
@@ -369,6 +388,7 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     if n == old {
         return Ok(old as i32);
     }
+    make_procs(n)?;
     let inside = Inside::enter();
     stop_the_world();
     set_procs(n);
@@ -379,15 +399,17 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
 
 /// CPUs that this process may use. Whoever sets the number of Ps does not need
 /// it, so the quota, in several files, is read when it is asked for first.
-pub(crate) fn num_cpu() -> usize {
+///
+/// Errors: `ENOMEM`.
+pub(crate) fn num_cpu() -> Result<usize> {
     // Relaxed: nothing comes with it; two that ask at once find the same.
     match NCPU.load(Relaxed) {
         0 => {
-            let n = cpu::within_quota(NCPUALLOWED.load(Relaxed));
+            let n = cpu::within_quota(NCPUALLOWED.load(Relaxed))?;
             NCPU.store(n, Relaxed);
-            n
+            Ok(n)
         }
-        n => n,
+        n => Ok(n),
     }
 }
 

@@ -10,10 +10,22 @@
 //!                             run without a P: the P goes; beyond that the
 //!                             slice grows with their number
 //!     stood still, and the kernel says that the thread
-//!       sleeps    -> blocked: the P goes at once, or at the next look where
-//!                    the sleep is one that is over soon as a rule (state D)
 //!       could run -> it waits for a CPU, as another one with this P would
+//!       sleeps    -> where? (`os::task::place`)
+//!         in a page fault, or a call that changes the process's memory
+//!                 -> it waits its turn at the memory: blocked once that has
+//!                    taken 10 ms
+//!         in another call
+//!                 -> blocked: the P goes at once, or at the next look where
+//!                    the sleep is one that is over soon as a rule (state D)
+//!         unknown (no such file, no permission)
+//!                 -> as in another call
 //! ```
+//! A crowd of new goroutines touches new pages, and threads that change the
+//! memory of a process wait for one another: each would else cost a thread.
+//! A fault may also wait for a disk, a network or a userfaultfd, so in the end
+//! the P goes. A sleep is the same one as long as the clock stands still.
+//!
 //! The clock alone does not tell: on a loaded machine a busy thread's stands
 //! still in many looks. And looks before which sysmon itself overslept tell
 //! nothing.
@@ -24,17 +36,22 @@
 
 use super::{
     find::work_waits,
+    nothread::warn_no_thread,
     procs::{handoffp, try_retake},
-    threads::warn_no_thread,
 };
 use crate::{
+    base::alloc::try_push,
     gmp::{
-        DEBUG, G, M, MAXPROCS, MAXTHREADS, P, SCHED, allp, gomaxprocs,
-        m_of_word, owner::POwner,
+        DEBUG, G, M, MAXPROCS, P, SCHED, allp, gomaxprocs, m_of_word,
+        owner::POwner,
     },
-    os::{Errno, clock::thread_cputime, task::TaskStat},
+    os::{
+        Errno,
+        clock::thread_cputime,
+        task::{self, Place, TaskStat},
+    },
 };
-use core::{mem, sync::atomic::Ordering::*};
+use core::{cell::UnsafeCell, mem, sync::atomic::Ordering::*};
 
 /// The slice that a busy goroutine has once too many run without a P.
 const SLICE: i64 = 10_000_000;
@@ -43,20 +60,33 @@ const FAST: u32 = 100;
 /// How often threads that lost their P are looked at again.
 const RECOUNT: i64 = 10_000_000;
 
+/// How long a sleep may last that is short by rule.
+const SHORT: i64 = 10_000_000;
+
 /// What sysmon saw of a P at the last look.
-#[derive(Default)]
 struct Seen {
     /// 0: nothing
     m: u64,
     tick: u32,
     since: i64,
     cpu: Option<i64>,
-    /// It slept uninterruptibly (a disk, a page fault).
+    /// It slept uninterruptibly (a disk).
     deep: bool,
+    /// Since when it has been in one sleep that is short by rule.
+    short: Option<i64>,
     asked: bool,
     /// State of the thread with this id, by a kept fd.
     task: Option<(i32, TaskStat)>,
 }
+
+/// What it saw of all Ps. Here, so that no look needs memory.
+struct SeenAll(UnsafeCell<[Seen; MAXPROCS]>);
+
+// SAFETY: touched by sysmon's thread only.
+unsafe impl Sync for SeenAll {}
+
+static SEEN: SeenAll =
+    SeenAll(UnsafeCell::new([const { Seen::nothing() }; MAXPROCS]));
 
 /// A busy thread without a P.
 struct Detached {
@@ -65,8 +95,8 @@ struct Detached {
 }
 
 /// sysmon's memory.
-pub(crate) struct Watch {
-    seen: Vec<Seen>,
+pub(crate) struct Watch<'a> {
+    seen: &'a mut [Seen; MAXPROCS],
     detached: Vec<Detached>,
     recounted: i64,
 }
@@ -89,16 +119,18 @@ enum Verdict {
     Busy,
 }
 
-impl Watch {
+impl Watch<'_> {
+    /// On sysmon's thread, of which there is one.
     pub(crate) fn new() -> Self {
-        Self { seen: Vec::new(), detached: Vec::new(), recounted: 0 }
+        // SAFETY: nobody else is given it, as the caller knows.
+        let seen = unsafe { &mut *SEEN.0.get() };
+        Self { seen, detached: Vec::new(), recounted: 0 }
     }
 
     /// One look at all Ps. `trusted`: it came in time, so it may judge who is
     /// blocked.
     pub(crate) fn look(&mut self, now: i64, trusted: bool) -> Found {
         let n = gomaxprocs().min(MAXPROCS);
-        self.seen.resize_with(n.max(self.seen.len()), Seen::default);
         self.recount(now);
         let mut found = Found::default();
         for id in 0..n {
@@ -128,7 +160,7 @@ impl Watch {
             pp.waking.forget();
         }
         if seen.m != m || seen.tick != tick {
-            *seen = Seen { task: seen.task.take(), ..Seen::default() };
+            *seen = Seen { task: seen.task.take(), ..Seen::nothing() };
             (seen.m, seen.tick, seen.since) = (m, tick, now);
         }
         if pp.timers.next_when() <= now {
@@ -138,7 +170,7 @@ impl Watch {
         let mp = m_of_word(m);
         if !work_waits(pp, now) {
             // If work comes, the next look can judge at once.
-            seen.cpu = cputime(mp);
+            seen.watch(cputime(mp));
             return;
         }
         found.waits = true;
@@ -147,7 +179,7 @@ impl Watch {
             return;
         }
         found.stuck |= !fast;
-        match seen.judge(mp) {
+        match seen.judge(mp, now) {
             Verdict::Blocked if trusted => self.retake(pp, m, None),
             // A clock that has moved proves it, however late the look is.
             Verdict::Busy => self.busy(pp, mp, m, now),
@@ -187,7 +219,8 @@ impl Watch {
         self.seen[pp.id as usize].m = 0;
         if let Some(cpu) = busy {
             self.detached.retain(|d| d.m != m);
-            self.detached.push(Detached { m, cpu });
+            // Without memory it does not count: slices stay short for longer.
+            let _uncounted = try_push(&mut self.detached, Detached { m, cpu });
         }
         handoffp(pp);
     }
@@ -225,22 +258,62 @@ impl Watch {
 }
 
 impl Seen {
+    const fn nothing() -> Self {
+        Self {
+            m: 0,
+            tick: 0,
+            since: 0,
+            cpu: None,
+            deep: false,
+            short: None,
+            asked: false,
+            task: None,
+        }
+    }
+
     /// Blocked or busy, from two readings of the thread's CPU clock.
-    fn judge(&mut self, mp: &M) -> Verdict {
-        let Some(cpu) = cputime(mp) else { return Verdict::Unknown };
-        let Some(before) = self.cpu.replace(cpu) else {
+    fn judge(&mut self, mp: &M, now: i64) -> Verdict {
+        let before = self.cpu;
+        self.watch(cputime(mp));
+        if before.is_none() || self.cpu.is_none() {
             return Verdict::Unknown;
-        };
-        if before != cpu {
-            self.deep = false;
+        }
+        if before != self.cpu {
             return Verdict::Busy;
         }
         match self.state(mp) {
             b'R' => Verdict::Unknown,
-            // Page faults and the like are over before the next look.
-            b'D' if !mem::replace(&mut self.deep, true) => Verdict::Unknown,
-            _ => Verdict::Blocked,
+            state => self.judge_sleep(mp, state, now),
         }
+    }
+
+    /// Keeps a reading of the clock: once it has moved, a sleep is over.
+    fn watch(&mut self, cpu: Option<i64>) {
+        if self.cpu != cpu {
+            self.deep = false;
+            self.short = None;
+        }
+        self.cpu = cpu;
+    }
+
+    /// Blocked, unless the sleep is soon over by rule.
+    fn judge_sleep(&mut self, mp: &M, state: u8, now: i64) -> Verdict {
+        // Acquire: pairs with minit.
+        match task::place(mp.procid.load(Acquire)) {
+            // It has been woken meanwhile.
+            Ok(None) => return Verdict::Unknown,
+            Ok(Some(Place::Fault | Place::Memory)) => {
+                let since = *self.short.get_or_insert(now);
+                if now - since < SHORT {
+                    return Verdict::Unknown;
+                }
+            }
+            Ok(Some(Place::Call)) | Err(_) => {}
+        }
+        if state == b'D' && !mem::replace(&mut self.deep, true) {
+            return Verdict::Unknown;
+        }
+        Verdict::Blocked
     }
 
     /// The thread's state as the kernel names it; 0 where it does not tell (no
@@ -252,7 +325,12 @@ impl Seen {
             self.task = TaskStat::open(tid).ok().map(|t| (tid, t));
         }
         let task = self.task.as_ref();
-        task.and_then(|t| t.1.state().ok()).unwrap_or(0)
+        let state = task.and_then(|t| t.1.state().ok());
+        if state.is_none() {
+            // The host may have closed it: the next look opens it again.
+            self.task = None;
+        }
+        state.unwrap_or(0)
     }
 }
 
@@ -279,11 +357,11 @@ fn request_yield(mp: &'static M) {
 }
 
 /// Whether a P that is taken would find no thread to run it, which is said
-/// once.
+/// once. The keeper of the time is one.
 fn out_of_threads() -> bool {
+    let kept = SCHED.lastpoll.load(SeqCst) == 0;
     let sched = SCHED.lock();
-    let out = sched.midle.is_null()
-        && sched.mcount() >= i64::from(MAXTHREADS.load(Relaxed));
+    let out = !kept && sched.midle.is_null() && sched.at_thread_limit();
     drop(sched);
     if out {
         warn_no_thread(Errno::EAGAIN);

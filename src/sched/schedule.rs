@@ -2,24 +2,20 @@
 
 use super::{
     enter::{owned_p, this_m},
-    find, host, lockthread,
+    find, fork, host, lockthread, migrate,
     newproc::bind_stack,
     park::{self, TICK},
-    procs, threads,
+    procs, sigmask, starved, threads,
 };
 use crate::{
     arch,
-    base::throw::{fatal, throw},
+    base::throw::throw,
     gmp::{
         G, GStatus, HookResult, M, MKind, OwnedP, SCHED, casgstatus, gflag,
         gomaxprocs,
     },
-    os::clock::usleep,
 };
-use core::{
-    ptr,
-    sync::atomic::{AtomicU32, Ordering::*},
-};
+use core::{ptr, sync::atomic::Ordering::*};
 
 /// What `mcall` runs on g0: the hook of the goroutine that was left, then the
 /// loop.
@@ -30,6 +26,9 @@ pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
     if let Some(hook) = hook
         && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
     {
+        if fork::in_child() {
+            fork::resume(mp, hook.gp);
+        }
         // On g0 nobody is in between: it goes on at once, if there is a P.
         resume_now(mp, hook.gp);
     }
@@ -42,7 +41,7 @@ fn resume_now(mp: &'static M, gp: &'static G) {
         park::ready(gp, false);
         return;
     };
-    if mp.kind.get() == MKind::Host {
+    if mp.kind.get() == MKind::Host || migrate::is_marked(gp) {
         park::ready(gp, false);
         return;
     }
@@ -76,32 +75,20 @@ pub(crate) fn come_on(mp: &'static M, pp: OwnedP, gp: &'static G) {
     mp.curg.store(ptr::from_ref(gp).cast_mut(), Release);
 }
 
-/// How many goroutines in a row found no memory for their stack.
-static NO_STACK: AtomicU32 = AtomicU32::new(0);
-
-/// Runs `gp`, which is runnable and ours, on this M; from g0.
-pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) -> ! {
-    if !gp.has(gflag::STARTED) {
-        if bind_stack(pp, gp).is_err() {
-            no_stack(gp);
-            schedule()
-        }
-        NO_STACK.store(0, Relaxed);
+/// Runs `gp`, which is runnable and ours, on this M; from g0. Returns if there
+/// is no memory for its stack: it is queued where it waits for that.
+pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
+    // Whoever queued a goroutine of the host's has told the mask before.
+    if mp.kind.get() == MKind::Early {
+        sigmask::settle(mp);
+    }
+    if !gp.has(gflag::STARTED) && bind_stack(pp, gp).is_err() {
+        starved::wait_for_stack(gp);
+        return;
     }
     come_on(mp, pp, gp);
     // SAFETY: gp is Running, ours, and suspended at sched_sp.
     unsafe { arch::gogo(gp.sched_sp.get(), gp) }
-}
-
-/// There is no memory for a stack now: others may end and leave theirs.
-#[cold]
-fn no_stack(gp: &'static G) {
-    const TRIES: u32 = 1000;
-    if NO_STACK.fetch_add(1, Relaxed) > TRIES {
-        fatal("out of memory: cannot map a goroutine's stack");
-    }
-    SCHED.lock().globrunqput(gp);
-    usleep(1000);
 }
 
 /// One round of the scheduler: finds a runnable goroutine and runs it.
@@ -114,10 +101,12 @@ pub(crate) extern "C" fn schedule() -> ! {
         if mp.kind.get() == MKind::Host && mp.lockedg.get().is_null() {
             let (pp, gp) = host::come_or_leave(mp);
             execute(mp, pp, gp);
+            continue;
         }
         if !mp.lockedg.get().is_null() {
             let (pp, gp) = lockthread::stoplockedm(mp);
             execute(mp, pp, gp);
+            continue;
         }
         let Some(pp) = owned_p(mp) else {
             procs::without_p(mp);
@@ -125,6 +114,9 @@ pub(crate) extern "C" fn schedule() -> ! {
         };
         // Relaxed: gcstopm looks again under the lock.
         if SCHED.gcwaiting.load(Relaxed) {
+            if fork::in_child() {
+                fork::end_child();
+            }
             put_back_nextg(mp);
             procs::gcstopm(mp);
             continue;
@@ -137,12 +129,20 @@ pub(crate) extern "C" fn schedule() -> ! {
         if mp.spinning.get() {
             find::resetspinning(mp);
         }
-        if !gp.lockedm.get().is_null() {
-            lockthread::startlockedm(mp, gp);
-            continue;
+        if gp.lockedm.get().is_null() || comes_here(mp, pp, gp) {
+            execute(mp, pp, gp);
         }
-        execute(mp, pp, gp);
     }
+}
+
+/// Whether this M runs `gp`, which is locked or marked; else another one does.
+#[cold]
+fn comes_here(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
+    if migrate::is_marked(gp) {
+        return migrate::comes_here(mp, pp, gp);
+    }
+    lockthread::startlockedm(mp, gp);
+    false
 }
 
 /// What the goroutine that left found for us.

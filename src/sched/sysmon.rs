@@ -3,28 +3,35 @@
 //! It naps between looks: 0.25 ms while work waits behind a goroutine that
 //! does not move, 1 ms while work waits, then twice as long each time up to
 //! 10 ms; never past the next timer. When nothing runs it sleeps until
-//! somebody takes a P.
+//! somebody takes a P; but while there is no thread for what waits
+//! (`nothread`), it looks for one at each look.
 //!
 //! | sysmonwait | sleeps | woken by |
 //! |---|---|---|
 //! | AWAKE | no | |
 //! | NAP | a look's distance | `ask` |
-//! | DEEP | until something runs | `ask`, `pidleget`, an orphan's timer |
+//! | DEEP | until something runs | `ask`, `pidleget`, an orphan's timer, want |
+//! | | | of memory for a stack |
 //!
 //! Invariant: who changes `sysmonwait` to AWAKE wakes the note, once; sysmon
 //! itself may do so when its sleep ends, and then no wake-up comes.
 
 use super::{
     deadlock,
+    leave::Leave,
+    nothread,
     park::{FOREVER, ready_all, ready_permit},
     procs::wakep,
     retake::Watch,
+    sigmask, starved,
     threads::{newm, start_template},
-    timing::{look_net, next_timer},
+    timing::{look_net, next_timer, renew_and_ring},
 };
 use crate::{
     base::print::SigWriter,
-    gmp::{DEBUG, MKind, SCHED, allp, gomaxprocs, sysmonwait},
+    gmp::{
+        DEBUG, MKind, RUNTIME_INIT_TIME, SCHED, allp, gomaxprocs, sysmonwait,
+    },
     netpoll,
     os::{Result, clock::nanotime, membarrier},
     stack,
@@ -32,7 +39,8 @@ use crate::{
 use core::{
     ffi::c_void,
     fmt::Write,
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering::*},
+    ptr,
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
 };
 
 const US: i64 = 1_000;
@@ -52,6 +60,14 @@ const OVERSLEPT: i64 = 2_000 * US;
 pub(crate) enum Ask {
     /// Start the template thread.
     Template = 1,
+    /// Make the poller anew, if the host has closed it.
+    Poller = 2,
+    /// Wake the relay of signals.
+    Signals = 4,
+    /// Take other signals itself.
+    Mask = 8,
+    /// Look whether the process is to end.
+    Leave = 16,
 }
 
 static ASKED: AtomicU32 = AtomicU32::new(0);
@@ -60,6 +76,9 @@ static ASKED: AtomicU32 = AtomicU32::new(0);
 /// waits for some; 0 otherwise.
 pub(crate) static SCAVENGER: AtomicUsize = AtomicUsize::new(0);
 
+/// The goroutine that sends signals to channels; null before there is one.
+pub(crate) static RELAY: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
 /// Starts sysmon's thread.
 ///
 /// Errors: those of `newm`.
@@ -67,7 +86,7 @@ pub(crate) fn start_sysmon() -> Result<()> {
     newm(MKind::Sysmon, Some(sysmon), None, false)
 }
 
-/// Asks sysmon for something; from any thread.
+/// Asks sysmon for something; from any thread, async-signal-safe.
 pub(crate) fn ask(what: Ask) {
     ASKED.fetch_or(what as u32, SeqCst);
     if SCHED.sysmonwait.swap(sysmonwait::AWAKE, SeqCst) != sysmonwait::AWAKE {
@@ -82,9 +101,10 @@ fn sysmon() {
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
     let mut trace = Trace::default();
+    let mut leave = Leave::default();
     let (mut quiet, mut settled) = (0, 0);
     loop {
-        let due = sleep(nap, quiet > 1);
+        let due = sleep(nap, quiet > 1, leave.next());
         let now = nanotime();
         serve();
         trace.print(now, &watch);
@@ -92,7 +112,9 @@ fn sysmon() {
         poll_for_the_busy(now);
         settle_doubts(now, &mut settled);
         wake_for_work(now);
+        starved::again();
         scavenge();
+        leave.look(now);
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
         nap = if found.stuck {
             NAP_STUCK
@@ -104,8 +126,9 @@ fn sysmon() {
     }
 }
 
-/// Naps, or sleeps until something runs. Returns when it was to end.
-fn sleep(nap: i64, quiet: bool) -> i64 {
+/// Naps, or sleeps until something runs, but not past `latest`. Returns when it
+/// was to end.
+fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     let now = nanotime();
     let mut mode = sysmonwait::NAP;
     // At least a little, for a timer that nobody can serve yet.
@@ -113,12 +136,14 @@ fn sleep(nap: i64, quiet: bool) -> i64 {
     SCHED.sysmonnote.clear();
     let mut sched = SCHED.lock();
     let idle = SCHED.npidle.load(SeqCst) as usize == gomaxprocs();
-    if quiet && idle && !netpoll::doubts() {
+    let over = quiet && idle && !netpoll::doubts();
+    if over && !nothread::sysmon_is_needed() {
         mode = sysmonwait::DEEP;
         until = deep_until(now);
         // Once more, for whoever was on the way out at the last check.
         deadlock::checkdead(&mut sched);
     }
+    until = until.min(latest);
     SCHED.sysmonwait.store(mode, SeqCst);
     drop(sched);
     if ASKED.load(SeqCst) == 0 && SCHED.sysmonnote.sleep_until(until) {
@@ -138,6 +163,9 @@ fn deep_until(now: i64) -> i64 {
     if SCHED.lastpoll.load(SeqCst) != 0 {
         until = next_timer();
     }
+    if starved::any() {
+        until = until.min(now + starved::AGAIN);
+    }
     // Relaxed: set at boot.
     let period = DEBUG.schedtrace.load(Relaxed);
     if period > 0 {
@@ -151,6 +179,16 @@ fn serve() {
     let asked = ASKED.swap(0, SeqCst);
     if asked & Ask::Template as u32 != 0 {
         start_template();
+    }
+    if asked & Ask::Mask as u32 != 0 {
+        sigmask::of_sysmon();
+    }
+    if asked & Ask::Poller as u32 != 0 {
+        renew_and_ring();
+    }
+    if asked & Ask::Signals as u32 != 0 {
+        // Nobody before it has begun; then it looks first.
+        let _nobody = ready_permit(RELAY.load(Acquire));
     }
 }
 
@@ -171,7 +209,7 @@ fn settle_doubts(now: i64, settled: &mut i64) {
     }
 }
 
-/// Idle Ps for work or timers that nobody looks after.
+/// Idle Ps for work, timers or descriptors that nobody looks after.
 fn wake_for_work(now: i64) {
     // Relaxed: hints; wakep looks again.
     if SCHED.npidle.load(Relaxed) == 0 {
@@ -179,6 +217,7 @@ fn wake_for_work(now: i64) {
     }
     let waits = SCHED.runqsize.load(Relaxed) != 0
         || next_timer() <= now
+        || nothread::unpolled()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty());
     if waits {
         wakep();
@@ -196,7 +235,8 @@ fn scavenge() {
     let _nobody = ready_permit(handle);
 }
 
-/// `GMPDEBUG=schedtrace=MS`: a line, or with `scheddetail=1` the Ps too.
+/// `GMPDEBUG=schedtrace=MS`: a line, or with `scheddetail=1` the Ps too. It
+/// begins with how long the runtime has been up.
 #[derive(Default)]
 struct Trace {
     last: i64,
@@ -219,7 +259,8 @@ impl Trace {
             "SCHED {}ms: gomaxprocs={} idleprocs={} threads={ms} \
              spinningthreads={} idlethreads={idle} detached={} runqueue={} \
              goroutines={}",
-            now / 1_000_000,
+            // Relaxed: set before this thread was made.
+            (now - RUNTIME_INIT_TIME.load(Relaxed)) / 1_000_000,
             gomaxprocs(),
             SCHED.npidle.load(Relaxed),
             SCHED.nmspinning.count(),

@@ -7,31 +7,35 @@
 //! 2. New threads are made from threads in a known state. A locked goroutine's
 //!    thread and a host's may have been changed by the host (affinity,
 //!    priority, namespaces), and a new one would inherit that: they ask the
-//!    template thread, which sysmon starts when it is first needed.
+//!    template thread, which sysmon starts when it is first needed. Workers ask
+//!    it too, once it is there: they go on with their work meanwhile, and need
+//!    no heap of their own for it, which the C library gives to each thread
+//!    that allocates (two mappings).
+//!
+//! What happens where no thread is to be had is `nothread`'s.
 
 use super::{
     deadlock,
     enter::this_m,
-    find::work_queued,
-    procs::{acquire_nextp, handoffp, releasep, wakep},
-    sysmon,
+    nothread,
+    procs::{acquire_nextp, handoffp, releasep},
+    sigmask, sysmon,
 };
 use crate::{
     arch,
-    base::{print::SigWriter, throw::fatal},
     gmp::{
-        G, M, MAXMCOUNT, MAXTHREADS, MKind, P, SCHED, SchedLocked, allm_push,
-        galloc, runtime_m0,
+        G, M, MAIN_STACK, MKind, P, SCHED, SchedLocked, allm_push, galloc,
+        runtime_m0, seed_of_m,
     },
     os::{
         self, Errno, Lock, Note, Result,
-        signal::{self, SigMask},
+        raw::NoCancel,
+        signal::{self, SigMask, SigStacks},
         thread,
     },
 };
 use core::{
     ffi::{c_int, c_void},
-    fmt::Write,
     mem, ptr,
     sync::atomic::{AtomicBool, AtomicPtr, Ordering::*},
 };
@@ -43,10 +47,6 @@ const THREAD_STACK: usize = 256 * 1024;
 /// The host's `_cgo_thread_start`, or null.
 pub(crate) static THREAD_START: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Signal mask of the thread that loaded the library: every M gets it.
-static INIT_SIGMASK: Lock<Option<SigMask>> =
-    Lock::new(crate::base::lock::Rank::Allp, None);
-
 /// Ms whose thread ended, by `schedlink`, and Ms to be started by the
 /// template thread.
 struct Spare {
@@ -55,6 +55,52 @@ struct Spare {
 }
 // SAFETY: the pointers go to type-stable Ms.
 unsafe impl Send for Spare {}
+
+/// Room for new Ms, which are never freed. Not the C library's heap, which
+/// would be another one for each thread that makes an M.
+struct MSlab {
+    next: *mut M,
+    left: usize,
+}
+// SAFETY: the pointer goes to memory that stays.
+unsafe impl Send for MSlab {}
+
+impl MSlab {
+    /// So many are mapped at a time.
+    const CHUNK: usize = 64;
+
+    /// None where memory is out.
+    fn take(&mut self) -> Option<*mut M> {
+        if self.left == 0 {
+            // Pages are aligned for anything.
+            let chunk = os::mem::map_data(Self::CHUNK * size_of::<M>());
+            self.next = chunk.ok()?.cast();
+            self.left = Self::CHUNK;
+        }
+        let at = self.next;
+        self.next = at.wrapping_add(1);
+        self.left -= 1;
+        Some(at)
+    }
+
+    /// Takes room back that has not been used. What others have taken since
+    /// lies behind it: then it is lost.
+    fn give_back(&mut self, at: *mut M) {
+        if self.next == at.wrapping_add(1) {
+            self.next = at;
+            self.left += 1;
+        }
+    }
+}
+
+static MSLAB: Lock<MSlab> = Lock::new(
+    crate::base::lock::Rank::Allp,
+    MSlab { next: ptr::null_mut(), left: 0 },
+);
+
+/// Signal stacks, many in one mapping.
+static SIGSTACKS: Lock<SigStacks> =
+    Lock::new(crate::base::lock::Rank::Allp, SigStacks::new());
 
 static SPARE: Lock<Spare> = Lock::new(
     crate::base::lock::Rank::Allp,
@@ -66,23 +112,19 @@ static TEMPLATE_ASLEEP: AtomicBool = AtomicBool::new(false);
 /// It runs, or was asked for.
 static TEMPLATE_WANTED: AtomicBool = AtomicBool::new(false);
 
-/// Keeps the mask that Ms run with.
-pub(crate) fn set_init_sigmask(mask: SigMask) {
-    *INIT_SIGMASK.lock() = Some(mask);
+/// Numbers an M and publishes it.
+pub(crate) fn mcommoninit(mp: &'static M) {
+    number(&mut SCHED.lock(), mp);
+    publish(mp);
 }
 
-/// Numbers an M and publishes it. More than `maxmcount` of them are
-/// `thread exhaustion`.
-pub(crate) fn mcommoninit(mp: &'static M) {
-    let mut sched = SCHED.lock();
+fn number(sched: &mut SchedLocked, mp: &'static M) {
     mp.id.set(sched.mnext);
     sched.mnext += 1;
-    if sched.mcount() > i64::from(MAXMCOUNT.load(Relaxed)) {
-        drop(sched);
-        fatal("thread exhaustion: program exceeds the thread limit");
-    }
-    drop(sched);
-    mp.rng.set(os::clock::nanotime() as u64 | 1);
+}
+
+fn publish(mp: &'static M) {
+    mp.rng.set(seed_of_m(mp.id.get() as u64));
     allm_push(mp);
 }
 
@@ -90,10 +132,9 @@ pub(crate) fn mcommoninit(mp: &'static M) {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn minit() {
     let mp = this_m();
+    // Goroutines are not this thread, whoever cancels it.
+    mem::forget(NoCancel::new());
     mp.errno.set(os::errno_location());
-    if let Some(mask) = *INIT_SIGMASK.lock() {
-        mp.sigmask.set(Some(mask));
-    }
     minit_stack(mp);
     minit_signals(mp);
     // Release: sysmon reads it.
@@ -114,12 +155,10 @@ fn minit_stack(mp: &M) {
     }
 }
 
-/// A signal stack, then the signals that the host's threads take.
-pub(crate) fn minit_signals(mp: &M) {
+/// A signal stack, then the signals that threads with goroutines take.
+fn minit_signals(mp: &M) {
     give_sigstack(mp);
-    if let Some(mask) = mp.sigmask.get() {
-        mask.restore();
-    }
+    sigmask::minit(mp);
 }
 
 /// Gives this thread a signal stack of ours, unless it has one.
@@ -128,10 +167,11 @@ pub(crate) fn give_sigstack(mp: &M) {
         return;
     }
     let len = signal::sigstack_size();
-    let Ok(lo) = os::mem::map_data(len) else { return };
-    // SAFETY: mapped for this, and unmapped after drop_sigstack only.
-    if unsafe { signal::sigaltstack_set(lo as usize, len) }.is_ok() {
-        mp.gsignal.set((lo as usize, len));
+    let Some(lo) = SIGSTACKS.lock().take(len) else { return };
+    // SAFETY: taken for this, and given back after drop_sigstack only.
+    match unsafe { signal::sigaltstack_set(lo, len) } {
+        Ok(()) => mp.gsignal.set((lo, len)),
+        Err(_) => SIGSTACKS.lock().give(lo),
     }
 }
 
@@ -145,8 +185,7 @@ pub(crate) fn drop_sigstack(mp: &M) {
     if ours {
         let _disabled = signal::sigaltstack_disable();
     }
-    // SAFETY: mapped in give_sigstack, and no longer the signal stack.
-    unsafe { os::mem::unmap(lo as *mut u8, len) };
+    SIGSTACKS.lock().give(lo);
 }
 
 /// An M that no thread runs yet, with a g0; None where memory is out.
@@ -160,8 +199,15 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
         return Some(mp);
     }
     drop(spare);
-    let g0 = galloc()?;
-    let mp: &'static M = Box::leak(Box::new(M::new(kind)));
+    let at = MSLAB.lock().take()?;
+    let Some(g0) = galloc() else {
+        MSLAB.lock().give_back(at);
+        return None;
+    };
+    // SAFETY: room for an M, which nobody else uses and which stays.
+    unsafe { at.write(M::new(kind)) };
+    // SAFETY: written just now.
+    let mp: &'static M = unsafe { &*at };
     mp.g0.set(g0);
     g0.m.set(mp);
     g0.set_flag(crate::gmp::gflag::SYSTEM);
@@ -170,13 +216,37 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
 
 /// An M that no thread runs any more, for the next one.
 pub(crate) fn freem(mp: &'static M) {
+    forget_thread(mp);
+    if super::fork::in_child() {
+        return;
+    }
+    let mut spare = SPARE.lock();
+    mp.schedlink.set(spare.free);
+    spare.free = mp;
+}
+
+/// No thread runs `mp` any more.
+fn forget_thread(mp: &M) {
     mp.cxa.set(ptr::null_mut());
     mp.procid.store(0, Relaxed);
     mp.detached.store(false, Relaxed);
     mp.curg.store(ptr::null_mut(), Relaxed);
-    let mut spare = SPARE.lock();
-    mp.schedlink.set(spare.free);
-    spare.free = mp;
+    mp.lockedext.set(0);
+}
+
+/// Whether `mp` runs on the process's first thread: m0, on the exe path.
+pub(super) fn is_main_thread(mp: &M) -> bool {
+    // Relaxed: set before m0 runs.
+    ptr::eq(mp, &runtime_m0) && MAIN_STACK.load(Relaxed) != 0
+}
+
+/// `rt0_go` calls it when m0's M has ended, before the thread does. The start
+/// path knows m0 by name, so it is no M for others.
+#[unsafe(no_mangle)]
+extern "C" fn m0_ended() {
+    arch::setg(ptr::null());
+    drop_sigstack(&runtime_m0);
+    forget_thread(&runtime_m0);
 }
 
 /// Starts a thread that runs `f`, then takes `pp` and schedules.
@@ -188,16 +258,12 @@ pub(crate) fn newm(
     pp: Option<&'static P>,
     spinning: bool,
 ) -> Result<()> {
-    if SCHED.lock().mcount() >= i64::from(MAXTHREADS.load(Relaxed)) {
-        return Err(Errno::EAGAIN);
-    }
+    nothread::may_make(kind)?;
     let mp = allocm(kind).ok_or(Errno::ENOMEM)?;
-    if mp.alllink.get().is_null() && mp.id.get() < 0 {
-        mcommoninit(mp);
-    } else {
-        SCHED.lock().nmfreed -= 1;
+    if let Err(e) = admit(mp) {
+        freem(mp);
+        return Err(e);
     }
-    count_system(mp, 1);
     mp.mstartfn.set(f);
     mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
     mp.spinning.set(spinning);
@@ -213,29 +279,57 @@ pub(crate) fn newm(
     result
 }
 
-/// Counts threads that never run goroutines, from before they start.
-fn count_system(mp: &M, change: i32) {
-    if matches!(mp.kind.get(), MKind::Sysmon | MKind::Template) {
-        SCHED.lock().nmsys += change;
+/// Counts an M whose thread is about to be made.
+///
+/// Errors: `EAGAIN` if others have reached the limit meanwhile.
+fn admit(mp: &'static M) -> Result<()> {
+    let mut sched = SCHED.lock();
+    if sched.at_thread_limit() {
+        return Err(Errno::EAGAIN);
     }
+    sched.nmsys += i32::from(is_system(mp));
+    if mp.id.get() >= 0 {
+        // It had a thread before.
+        sched.nmfreed -= 1;
+        return Ok(());
+    }
+    number(&mut sched, mp);
+    drop(sched);
+    publish(mp);
+    Ok(())
+}
+
+/// Whether its thread never runs goroutines.
+fn is_system(mp: &M) -> bool {
+    matches!(mp.kind.get(), MKind::Sysmon | MKind::Template)
 }
 
 /// Takes back an M whose thread could not be made.
 fn unmake(mp: &'static M) {
-    count_system(mp, -1);
     mp.nextp.set(ptr::null());
     mp.spinning.set(false);
-    SCHED.lock().nmfreed += 1;
+    let mut sched = SCHED.lock();
+    sched.nmsys -= i32::from(is_system(mp));
+    sched.nmfreed += 1;
+    drop(sched);
     freem(mp);
 }
 
-/// Whether a thread made here would inherit what the host did to this one.
+/// Whether the template thread makes the threads that are wanted here, where
+/// they would inherit what the host did to this one, or because it is there.
 fn must_ask() -> bool {
     let gp = arch::getg();
     // SAFETY: null, or this thread's G, which is type-stable.
     let Some(gp) = (unsafe { gp.as_ref() }) else { return true };
     let mp = gp.mp();
-    mp.kind.get() == MKind::Host || mp.lockedext.get() > 0
+    match mp.kind.get() {
+        MKind::Host => true,
+        // Relaxed: a hint; ask_template looks again.
+        MKind::Worker | MKind::Early => {
+            mp.lockedext.get() > 0 || TEMPLATE_WANTED.load(Relaxed)
+        }
+        MKind::Sysmon | MKind::Template => false,
+    }
 }
 
 struct NewM {
@@ -249,6 +343,7 @@ fn newm1(mp: &'static M) -> Result<()> {
     let arg = ptr::from_mut(&mut new).cast();
     // SAFETY: thread_start does not park, and gets what it expects.
     unsafe { arch::systemstack(thread_start, arg) };
+    nothread::tried(new.result);
     new.result
 }
 
@@ -290,7 +385,7 @@ fn call_hook(hook: *mut (), start: &ThreadStart) -> Result<()> {
     // SAFETY: as above.
     let result = unsafe { hook(start) };
     all.restore();
-    if result == 0 { Ok(()) } else { Err(Errno(result.abs())) }
+    if result == 0 { Ok(()) } else { Err(Errno(result.saturating_abs())) }
 }
 
 /// The first function of an M's thread.
@@ -320,30 +415,34 @@ fn name_thread(mp: &M) {
     thread::set_thread_name(match mp.kind.get() {
         MKind::Sysmon => c"gmprt-sysmon",
         MKind::Template => c"gmprt-template",
-        MKind::Worker | MKind::Host => c"gmprt-m",
+        MKind::Worker | MKind::Early | MKind::Host => c"gmprt-m",
     });
 }
 
-/// Ends this M: its thread, which was locked, ends with its goroutine. m0
-/// never ends (the thread may be the process's first): it is wedged.
+/// Ends this M: its thread, which was locked, ends with its goroutine. The
+/// process's first thread never ends, as the process would look dead: it is
+/// wedged.
 pub(crate) fn mexit(mp: &'static M) -> ! {
+    let wedged = is_main_thread(mp);
+    let mut sched = SCHED.lock();
+    // Before the P goes: an M in the place of this one may be made now.
+    if wedged {
+        sched.nmsys += 1;
+        sched.nmwedged += 1;
+    } else {
+        sched.nmfreed += 1;
+    }
+    drop(sched);
     if !mp.p.get().is_null() && super::enter::owned_p(mp).is_some() {
         handoffp(releasep(mp));
     }
-    if ptr::eq(mp, &runtime_m0) {
-        let mut sched = SCHED.lock();
-        sched.nmsys += 1;
-        deadlock::checkdead(&mut sched);
-        drop(sched);
+    deadlock::check();
+    if wedged {
         loop {
             mp.park.sleep();
             mp.park.clear();
         }
     }
-    let mut sched = SCHED.lock();
-    sched.nmfreed += 1;
-    deadlock::checkdead(&mut sched);
-    drop(sched);
     let g0 = mp.g0.get();
     // SAFETY: this M's g0, type-stable.
     let base = unsafe { (*g0).sched_sp.get() };
@@ -356,72 +455,26 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
 /// up, if there still is work and a P. Until then a host thread may take that
 /// P and run what it joins itself.
 ///
-/// Where no thread is to be had, the P goes to the idle list; Ms that come
-/// back without a P find it there.
+/// Where no thread is to be had, the P goes to the idle list (`nothread`).
 pub(crate) fn startm(pp: Option<&'static P>) {
-    let spinning = pp.is_none();
-    let idle = mget(&mut SCHED.lock());
-    if let Some(mp) = idle {
-        mp.spinning.set(spinning);
-        mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
-        mp.park.wakeup();
+    if wake_idle(pp) {
         return;
     }
-    if let Err(e) = newm(MKind::Worker, None, pp, spinning) {
-        no_thread(pp, e);
+    if let Err(e) = newm(MKind::Worker, None, pp, pp.is_none()) {
+        nothread::refused(pp, e);
     }
 }
 
-/// No thread came for [`startm`].
-#[cold]
-fn no_thread(pp: Option<&'static P>, why: Errno) {
-    match pp {
-        None => {
-            SCHED.nmspinning.stop();
-            // One that is about to sleep may have counted on it.
-            if work_queued() && SCHED.lock().nmidle != 0 {
-                wakep();
-            }
-        }
-        Some(pp) => put_away(pp),
-    }
-    warn_no_thread(why);
+/// Wakes an idle M for what [`startm`] says; false if there is none.
+pub(super) fn wake_idle(pp: Option<&'static P>) -> bool {
+    let Some(mp) = mget(&mut SCHED.lock()) else { return false };
+    mp.spinning.set(pp.is_none());
+    mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
+    mp.park.wakeup();
+    true
 }
 
-/// Puts a P in the caller's hands on the idle list, or stops it.
-fn put_away(pp: &'static P) {
-    let mut sched = SCHED.lock();
-    if SCHED.gcwaiting.load(Relaxed) {
-        let _stopped = pp.owner.stop();
-        sched.stopwait -= 1;
-        if sched.stopwait == 0 {
-            SCHED.stopnote.wakeup();
-        }
-    } else {
-        sched.pidleput(pp);
-    }
-}
-
-/// Says once that no more threads are to be had.
-#[cold]
-pub(crate) fn warn_no_thread(why: Errno) {
-    let mut sched = SCHED.lock();
-    if mem::replace(&mut sched.thread_warned, true) {
-        return;
-    }
-    let n = sched.mcount();
-    drop(sched);
-    let mut w = SigWriter::stderr();
-    let _ = writeln!(
-        w,
-        "gmprt: no more than {n} threads to be had (error {}); goroutines \
-         that block may stall others (GMP_MAXTHREADS, RLIMIT_NPROC)",
-        why.0
-    );
-    w.flush();
-}
-
-fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
+pub(super) fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
     // SAFETY: null, or a type-stable M.
     let mp = unsafe { sched.midle.as_ref() }?;
     sched.midle = mp.schedlink.replace(ptr::null());
@@ -490,7 +543,7 @@ fn start_wanted() -> bool {
             // SAFETY: null, or the P that newm set aside.
             let pp = unsafe { mp.nextp.get().as_ref() };
             unmake(mp);
-            no_thread(pp, e);
+            nothread::refused(pp, e);
         }
     }
     any

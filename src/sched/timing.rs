@@ -8,23 +8,29 @@
 //! timer looks at what the keeper published afterwards.
 //!
 //! It sleeps on a note, or, once anybody has waited for a descriptor, in the
-//! poller (`pollnet` says which, written before `polluntil`).
+//! poller (`pollnet` says which, written before `polluntil`). Where the host
+//! closes the poller under it, it is abandoned, and another keeps the time.
 
 use super::{
     enter::current_p,
+    migrate, nothread,
     park::{FOREVER, ready_all},
     procs::{acquirep, wakep},
+    sysmon::{self, Ask},
 };
 use crate::{
     gmp::{M, P, SCHED, allp, gomaxprocs, wait::WakeList},
-    netpoll,
-    os::clock::nanotime,
+    netpoll::{self, KEEPER, Polled},
+    os::{Result, clock::nanotime},
     timers::{Timer, Timers},
 };
-use core::sync::atomic::{Ordering::*, fence};
+use core::{
+    ptr,
+    sync::atomic::{Ordering::*, fence},
+};
 
 /// No timer is due before: `polluntil` is 0 where nobody sleeps.
-const EARLIEST: i64 = 1;
+pub(super) const EARLIEST: i64 = 1;
 /// In nanoseconds: a P that switches looks at descriptors so often at least.
 const LATE: i64 = 500_000;
 
@@ -74,7 +80,7 @@ pub(crate) fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
 pub(crate) fn run_timers(pp: &'static P) -> usize {
     // Relaxed: a hint, and this is the look.
     if pp.timer_due.load(Relaxed) {
-        pp.timer_due.store(false, Relaxed);
+        pp.timer_due.store(migrate::on(), Relaxed);
     }
     let when = pp.timers.next_when();
     if when == FOREVER {
@@ -110,8 +116,7 @@ pub(super) fn keep_time(mp: &'static M) -> bool {
     if !wanted || SCHED.lastpoll.swap(0, SeqCst) == 0 {
         return false;
     }
-    let list = if netpoll::started() { sleep_in_poll() } else { sleep() };
-    SCHED.lastpoll.store(nanotime(), SeqCst);
+    let polled = if netpoll::polls() { sleep_in_poll(mp) } else { sleep() };
     let pp = SCHED.lock().pidleget();
     if let Some(pp) = pp {
         acquirep(mp, pp);
@@ -123,16 +128,16 @@ pub(super) fn keep_time(mp: &'static M) -> bool {
             run_timers(allp(id));
         }
     }
-    ready_all(list);
+    ready_all(renewed(polled));
     pp.is_some()
 }
 
-/// Nobody has waited for a descriptor yet.
-fn sleep() -> WakeList {
+/// Nobody waits for a descriptor, or nobody has yet.
+fn sleep() -> Polled {
     SCHED.pollnote.clear();
     SCHED.pollnet.store(false, SeqCst);
     let mut until = publish_until();
-    if netpoll::started() {
+    if netpoll::polls() {
         // Just now, and heed_net may have come before we published.
         until = EARLIEST;
     }
@@ -141,19 +146,80 @@ fn sleep() -> WakeList {
         // A break is under way: it belongs to this sleep.
         SCHED.pollnote.sleep();
     }
-    WakeList::new()
+    SCHED.lastpoll.store(nanotime(), SeqCst);
+    Polled::Ready(WakeList::new())
 }
 
-fn sleep_in_poll() -> WakeList {
+fn sleep_in_poll(mp: &'static M) -> Polled {
     SCHED.pollnet.store(true, SeqCst);
+    let m = ptr::from_ref(mp).addr();
+    KEEPER.sleeps(m);
     let timeout = match publish_until() {
         FOREVER => FOREVER,
         until => (until - nanotime()).max(0),
     };
-    let list = netpoll::poll(timeout);
-    // A break that comes late makes the next sleep short, and no harm.
+    let polled = netpoll::poll(timeout);
+    if KEEPER.woke(m) {
+        // A break that comes late makes the next sleep short, and no harm.
+        kept();
+    } else {
+        // It may have been meant for the keeper.
+        break_poll();
+    }
+    polled
+}
+
+/// The keeper sleeps in the poller no longer.
+fn kept() {
     SCHED.polluntil.store(0, SeqCst);
-    list
+    SCHED.lastpoll.store(nanotime(), SeqCst);
+}
+
+/// Wakes who sleeps in the poller; from any thread, whatever it holds.
+fn break_poll() {
+    if !netpoll::break_poll() {
+        // Which takes locks, and sysmon holds none.
+        sysmon::ask(Ask::Poller);
+    }
+}
+
+/// What a poll has brought, and a new poller where there is need of one.
+fn renewed(polled: Polled) -> WakeList {
+    match polled {
+        Polled::Ready(list) => list,
+        Polled::Lost(list) => {
+            // Who waits has been told if it fails.
+            let _told = renew_poller();
+            list
+        }
+    }
+}
+
+/// Makes the poller anew if the host has closed it: all who wait try again.
+/// Where that fails, their waits end with the error. The caller is inside.
+///
+/// Errors: those of [`netpoll::start`].
+#[cold]
+pub(crate) fn renew_poller() -> Result<()> {
+    let (list, result) = match netpoll::renew() {
+        Ok(None) => return Ok(()),
+        Ok(Some(list)) => (list, Ok(())),
+        Err(why) => (netpoll::end_waits(why), Err(why)),
+    };
+    if KEEPER.abandon() {
+        kept();
+    }
+    ready_all(list);
+    wakep();
+    result
+}
+
+/// What sysmon does where a bell could not be rung.
+pub(super) fn renew_and_ring() {
+    if renew_poller().is_ok() {
+        // Or else it is lost once more, and the next one asks.
+        let _rung = netpoll::break_poll();
+    }
 }
 
 /// Takes what is ready, if nobody sleeps in the poller; on an M that found no
@@ -170,7 +236,7 @@ pub(super) fn look_net() -> WakeList {
     // Not over the 0 of a keeper.
     let ours = last != 0
         && SCHED.lastpoll.compare_exchange(last, now, SeqCst, SeqCst).is_ok();
-    if ours { netpoll::poll(0) } else { WakeList::new() }
+    if ours { renewed(netpoll::poll(0)) } else { WakeList::new() }
 }
 
 /// The same on a P that has found other work for so long that it is late.
@@ -193,7 +259,7 @@ pub(crate) fn heed_net() {
 }
 
 /// Says until when the keeper sleeps, and makes sure that no earlier timer
-/// was added meanwhile.
+/// was added meanwhile, nor work that no other M can come for.
 fn publish_until() -> i64 {
     let mut until = next_timer();
     SCHED.polluntil.store(until, SeqCst);
@@ -202,6 +268,9 @@ fn publish_until() -> i64 {
         // what we published, or we see the timer here.
         fence(SeqCst);
         let next = next_timer();
+        if nothread::keeper_is_needed() {
+            return EARLIEST;
+        }
         if next >= until {
             return until;
         }
@@ -226,7 +295,7 @@ pub(crate) fn poll_break(when: i64) {
     // Who takes the value away wakes, once.
     if SCHED.polluntil.compare_exchange(until, 0, SeqCst, SeqCst).is_ok() {
         match SCHED.pollnet.load(SeqCst) {
-            true => netpoll::break_poll(),
+            true => break_poll(),
             false => SCHED.pollnote.wakeup(),
         }
     }

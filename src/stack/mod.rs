@@ -7,9 +7,9 @@
 //! ```
 //!
 //! A stack and the guard below it fill one *slot*. Slots are powers of two,
-//! from 32 KiB to 8 MiB, one size class each; they are carved from slabs and
+//! from 128 KiB to 8 MiB, one size class each; they are carved from slabs and
 //! pooled when free. What is larger gets a mapping of its own and gives it
-//! back when free. By default a slot has 256 KiB, of which 240 are usable.
+//! back when free. By default a slot has 256 KiB, of which 192 are usable.
 //!
 //! Not here: the goroutine's descriptor, which lives apart from its stack, and
 //! what is on the stack at its start.
@@ -47,13 +47,23 @@ use crate::base::sync::{AtomicUsize, Ordering};
 use crate::os::{Errno, Result, auxv, mem};
 use pool::Stacks;
 
-/// Bytes below a stack that fault: more than the usual frame of C code. It
-/// lies in the same page of the page table as the stack, and so costs nothing.
-pub(crate) const GUARD: usize = 16 << 10;
+/// Bytes below a stack that fault. A frame that is larger than this and whose
+/// low end is written first steps over the guard, unless it was compiled with
+/// `-fstack-clash-protection`: so the guard has room for local buffers of
+/// 64 KiB, as large as C code has them without much thought. It lies in the
+/// same page of the page table as the stack, and so takes address space only.
+pub(crate) const GUARD: usize = 64 << 10;
 
-const MIN_SLOT: usize = 32 << 10;
+/// As much stack as guard: smaller ones would be guard for the most part.
+const MIN_SLOT: usize = 2 * GUARD;
 const MAX_SLOT: usize = 8 << 20;
 const CLASSES: usize = (MAX_SLOT / MIN_SLOT).ilog2() as usize + 1;
+
+/// Kinds of stacks, as [`kind`] numbers them.
+pub(crate) const KINDS: usize = CLASSES + 1;
+
+/// Usable bytes of the largest stack that is in a class.
+pub(crate) const POOLED_MOST: usize = MAX_SLOT - GUARD;
 
 /// What a stack has by default: the usable part of a slot of 256 KiB.
 const DEFAULT_SIZE: usize = (256 << 10) - GUARD;
@@ -164,13 +174,37 @@ fn stackalloc_slow(cache: Option<&StackCache>, size: usize) -> Result<Stack> {
     }
 }
 
+/// A number for each class of stacks that [`stackalloc`] gives for `size`,
+/// and one for those in none.
+pub(crate) fn kind(size: usize) -> usize {
+    match Shape::of(if size == 0 { default_size() } else { size }) {
+        Ok(Shape::Slot(class)) => usize::from(class),
+        _ => CLASSES,
+    }
+}
+
+/// After `ENOMEM` from [`stackalloc`], which the same class then gives at once
+/// unless a stack is freed: there may be memory again.
+pub(crate) fn try_again() {
+    STACKS.try_again();
+}
+
 /// Takes a stack back that nobody runs on or points into any more. `cache` is
 /// as for [`stackalloc`].
+#[inline(always)]
 pub(crate) fn stackfree(cache: Option<&StackCache>, s: Stack) {
     match cache {
-        _ if s.class == OWN => STACKS.unmap_own(s),
-        Some(cache) if cache.put(&STACKS, s) => {}
-        _ => STACKS.put(s.class, &[s.base()]),
+        Some(cache) if s.class != OWN && cache.put(&STACKS, s) => {}
+        _ => stackfree_slow(s),
+    }
+}
+
+/// Past the caches.
+#[cold]
+pub(crate) fn stackfree_slow(s: Stack) {
+    match s.class {
+        OWN => STACKS.unmap_own(s),
+        class => STACKS.put(class, &[s.base()]),
     }
 }
 

@@ -12,7 +12,10 @@
 //!    `scavenge`.
 //! 2. `warm` and `cold` have room for every slot there is, so that `put` never
 //!    allocates and never fails.
-//! 3. `owed <= low <= warm.len()`. The first `low` of `warm` were not needed in
+//! 3. A `dry` pool has no stack, and the kernel had no memory for one when it
+//!    was asked last: until `try_again`, which whoever waits for a stack sees
+//!    to, each `take` says so without asking.
+//! 4. `owed <= low <= warm.len()`. The first `low` of `warm` were not needed in
 //!    this period: it was never shorter. The first `owed` were not needed in
 //!    the one before, and are being scavenged.
 //!
@@ -24,7 +27,8 @@ use super::guard::Guards;
 use super::{CLASSES, OWN, Stack, slot_len};
 use crate::base::lock::Rank;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
-use crate::os::{Errno, Lock, Result, mem};
+use crate::os::mem::{self, map_reserve};
+use crate::os::{Errno, Lock, Result};
 use core::ops::Range;
 use std::collections::VecDeque;
 
@@ -99,8 +103,10 @@ struct Pool {
     /// How many slots all slabs have.
     slots: usize,
     /// Invariant 3.
+    dry: bool,
+    /// Invariant 4.
     low: usize,
-    /// Invariant 3.
+    /// Invariant 4.
     owed: usize,
     /// When the period ends.
     period_end: i64,
@@ -137,7 +143,9 @@ impl Stacks {
             return Ok(n);
         }
         if pool.fresh.is_empty() {
-            self.mapped.fetch_add(pool.grow(class)?, Ordering::Relaxed);
+            let grown = pool.grow(class);
+            pool.dry = grown.is_err();
+            self.mapped.fetch_add(grown?, Ordering::Relaxed);
         }
         let n = pool.carve(class, out);
         let many = pool.carved > FEW;
@@ -154,6 +162,7 @@ impl Stacks {
     pub(super) fn put(&self, class: u8, bases: &[usize]) {
         let mut pool = self.pool(class).lock();
         pool.warm.extend(bases);
+        pool.dry = false;
         // Stored under the lock, for the reason given in scavenge. Looked at
         // first, so that the line stays shared.
         if !self.wanted.load(Ordering::Relaxed) {
@@ -161,9 +170,16 @@ impl Stacks {
         }
     }
 
+    /// Lets pools that are dry ask for memory again.
+    pub(super) fn try_again(&self) {
+        for pool in &self.pools {
+            pool.lock().dry = false;
+        }
+    }
+
     /// A stack with a mapping of `len` bytes, guard included.
     pub(super) fn map_own(&self, len: usize) -> Result<Stack> {
-        let base = mem::map_reserve(len)? as usize;
+        let base = map_reserve(len)? as usize;
         // SAFETY: mapped above and used by nobody.
         unsafe { self.guards.install(base) };
         self.mapped.fetch_add(len, Ordering::Relaxed);
@@ -178,6 +194,7 @@ impl Stacks {
         unsafe { mem::unmap(s.base() as *mut u8, len) };
         self.mapped.fetch_sub(len, Ordering::Relaxed);
         self.own.fetch_sub(1, Ordering::Relaxed);
+        self.try_again();
     }
 
     pub(super) fn scavenge_wanted(&self) -> bool {
@@ -235,6 +252,7 @@ impl Pool {
             fresh: 0..0,
             carved: 0,
             slots: 0,
+            dry: false,
             low: 0,
             owed: 0,
             period_end: 0,
@@ -275,34 +293,42 @@ impl Pool {
     }
 
     /// Maps a slab, `fresh` being empty; gives its length back.
+    ///
+    /// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
     fn grow(&mut self, class: u8) -> Result<usize> {
+        if self.dry {
+            return Err(Errno::ENOMEM);
+        }
         let slot = slot_len(class);
         let mut len = SLAB;
-        let base = loop {
-            match mem::map_reserve(len) {
-                Ok(base) => break base,
+        loop {
+            // Room first: a slab could take all the memory that there is.
+            let slots = self.slots + len / slot;
+            let room = self.make_room(slots);
+            match room.ok_or(Errno::ENOMEM).and_then(|()| map_reserve(len)) {
+                Ok(base) => {
+                    self.slots = slots;
+                    self.fresh = base as usize..base as usize + len;
+                    return Ok(len);
+                }
                 Err(_) if len > slot => len /= 2,
                 Err(e) => return Err(e),
             }
-        };
-        let slots = self.slots + len / slot;
-        if !self.make_room(slots) {
-            // SAFETY: mapped above and used by nobody.
-            unsafe { mem::unmap(base, len) };
-            return Err(Errno::ENOMEM);
         }
-        self.slots = slots;
-        self.fresh = base as usize..base as usize + len;
-        Ok(len)
     }
 
-    /// Keeps invariant 2 for `slots` slots; false if there is no memory.
-    fn make_room(&mut self, slots: usize) -> bool {
-        let slots = slots.max(ROOM);
-        let warm = slots - self.warm.len();
-        let cold = slots - self.cold.len();
-        self.warm.try_reserve(warm).is_ok()
-            && self.cold.try_reserve(cold).is_ok()
+    /// Makes room for `slots` slots in both lists (invariant 2), and for more
+    /// where that can be had; None if there is no memory.
+    fn make_room(&mut self, slots: usize) -> Option<()> {
+        let more = slots.max(ROOM);
+        let (warm, cold) = (self.warm.len(), self.cold.len());
+        let roomy = self.warm.try_reserve(more - warm).is_ok()
+            && self.cold.try_reserve(more - cold).is_ok();
+        if !roomy {
+            self.warm.try_reserve_exact(slots - warm).ok()?;
+            self.cold.try_reserve_exact(slots - cold).ok()?;
+        }
+        Some(())
     }
 
     /// Takes slots that were not needed lately into the front of `out`; gives

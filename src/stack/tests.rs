@@ -269,7 +269,8 @@ fn slabs_shrink_with_the_address_space_and_then_there_is_an_error() {
             n += 1;
         };
         assert_eq!(error, Errno::ENOMEM);
-        assert!((64..=80).contains(&n), "{n}");
+        // 80, less two lists of 2 MiB and some pages.
+        assert!((60..64).contains(&n), "{n}");
         assert_eq!(pool.stats().mapped, n << 18);
         assert_eq!(pool.map_own(64 << 20), Err(Errno::ENOMEM));
     });

@@ -6,8 +6,8 @@
 //! touched at all. An entry is one number, so that comparing two is one step,
 //! without a branch to guess.
 
-use super::{Call, STOPPED, Timer};
-use crate::base::throw::fatal;
+use super::{Call, NOWHERE, SPILLED, STOPPED, Timer, spill::Spill};
+use crate::base::sync::Ordering;
 use core::ptr;
 
 /// Children of a node.
@@ -26,16 +26,20 @@ pub(super) struct Heap {
     pending: Vec<Pending>,
     /// The first free slot, or [`NONE`].
     free: u32,
+    /// Those for which there was no memory in these tables.
+    spill: Spill,
     /// How many of them are stopped (invariant 6).
     stopped: usize,
     /// The order of the next one among those of equal time.
     added: u32,
+    /// A test wants no more slots, as if memory were out.
+    full: bool,
 }
 
 /// When a timer is due, or at least not before (invariant 6); in what order
 /// among equals; and the slot that it has. From high bits to low: 64, 32, 32.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry(i128);
+pub(super) struct Entry(i128);
 
 /// A pending timer.
 #[derive(Clone, Copy)]
@@ -54,12 +58,12 @@ const NONE: u32 = u32::MAX;
 unsafe impl Send for Heap {}
 
 impl Entry {
-    fn new(when: i64, order: u32, slot: u32) -> Self {
+    pub(super) fn new(when: i64, order: u32, slot: u32) -> Self {
         let rest = u64::from(order) << 32 | u64::from(slot);
         Self(i128::from(when) << 64 | i128::from(rest))
     }
 
-    fn when(self) -> i64 {
+    pub(super) fn when(self) -> i64 {
         (self.0 >> 64) as i64
     }
 
@@ -79,13 +83,15 @@ impl Heap {
             places: Vec::new(),
             pending: Vec::new(),
             free: NONE,
+            spill: Spill::new(),
             stopped: 0,
             added: 0,
+            full: false,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.spill.len()
     }
 
     /// How many are stopped.
@@ -95,7 +101,14 @@ impl Heap {
 
     /// The earliest time, `i64::MAX` if there is none.
     pub(super) fn first(&self) -> i64 {
-        self.entries.first().map_or(i64::MAX, |e| e.when())
+        let first = self.entries.first().map_or(i64::MAX, |e| e.when());
+        if self.spill.len() == 0 { first } else { self.first_of_all(first) }
+    }
+
+    #[cold]
+    fn first_of_all(&self, first: i64) -> i64 {
+        let spilled = self.spill.first().map(|(_, n)| n.key.get().when());
+        spilled.map_or(first, |when| when.min(first))
     }
 
     fn pending(&self, e: Entry) -> Pending {
@@ -104,13 +117,15 @@ impl Heap {
 
     /// Whether `t`, which was last added or moved to this heap, is in it.
     pub(super) fn has(&self, t: &Timer) -> bool {
-        let slot = self.pending.get(t.slot() as usize);
-        slot.is_some_and(|p| ptr::eq(p.timer, t))
+        match self.pending.get(t.slot() as usize) {
+            Some(slot) => ptr::eq(slot.timer, t),
+            None => t.slot() == SPILLED,
+        }
     }
 
-    /// Where the entry of `t` is.
-    fn place_of(&self, t: &Timer) -> usize {
-        self.places[t.slot() as usize] as usize
+    /// Where the entry of `t` is; None if it is spilled.
+    fn place_of(&self, t: &Timer) -> Option<usize> {
+        self.places.get(t.slot() as usize).map(|pos| *pos as usize)
     }
 
     /// Adds a timer whose entry comes up at `when`, and whose own time may be
@@ -119,7 +134,9 @@ impl Heap {
         if self.added == u32::MAX {
             self.renumber();
         }
-        let slot = self.take_slot(new);
+        let Some(slot) = self.take_slot(new) else {
+            return self.spill(when, new);
+        };
         // SAFETY: pending from now on, invariant 2.
         unsafe { &*new.timer }.set_slot(slot);
         let entry = Entry::new(when, self.added, slot);
@@ -129,25 +146,55 @@ impl Heap {
         self.sift_up(self.entries.len() - 1, entry) == 0
     }
 
-    /// A slot for `new`, and room for its entry.
-    fn take_slot(&mut self, new: Pending) -> u32 {
+    /// [`Self::push`] where memory is out.
+    #[cold]
+    fn spill(&mut self, when: i64, new: Pending) -> bool {
+        // SAFETY: pending from now on, invariant 2.
+        let t = unsafe { &*new.timer };
+        t.set_slot(SPILLED);
+        // Relaxed: it is pending, so this is the heap's, and under the lock.
+        t.seq.store(new.call.seq, Ordering::Relaxed);
+        self.stopped += usize::from(new.when == STOPPED);
+        if self.added == u32::MAX {
+            self.renumber();
+        }
+        let when = if new.when == STOPPED { when } else { new.when };
+        let first = when < self.first();
+        self.spill.add(t, Entry::new(when, self.added, 0), new.when);
+        self.added += 1;
+        first
+    }
+
+    /// Takes a spilled timer out; what to call for it.
+    #[cold]
+    fn unspill(&mut self, t: *const Timer) -> Call {
+        self.stopped -= usize::from(self.spill.remove(t) == STOPPED);
+        // SAFETY: pending until now, invariant 2.
+        let t = unsafe { &*t };
+        t.set_slot(NOWHERE);
+        t.call()
+    }
+
+    /// A slot for `new`, and room for its entry; None where memory is out.
+    fn take_slot(&mut self, new: Pending) -> Option<u32> {
         let slot = self.free;
         if let Some(next) = self.places.get(slot as usize) {
             self.free = *next;
             self.pending[slot as usize] = new;
-            return slot;
+            return Some(slot);
         }
-        let room = self.entries.try_reserve(1).is_ok()
+        let room = !self.full
+            && self.entries.try_reserve(1).is_ok()
             && self.places.try_reserve(1).is_ok()
             && self.pending.try_reserve(1).is_ok()
-            && self.places.len() < NONE as usize;
+            && self.places.len() < SPILLED as usize;
         if !room {
-            fatal("out of memory for timers");
+            return None;
         }
         let slot = self.places.len() as u32;
         self.places.push(NONE);
         self.pending.push(new);
-        slot
+        Some(slot)
     }
 
     fn give_slot(&mut self, e: Entry) {
@@ -171,6 +218,11 @@ impl Heap {
 
     /// Takes the first timer if it is due at `now`, or stopped.
     pub(super) fn pop(&mut self, now: i64) -> Option<Call> {
+        if self.spill.len() != 0
+            && let Some(call) = self.pop_spilled(now)
+        {
+            return Some(call);
+        }
         loop {
             let first = *self.entries.first()?;
             let timer = self.pending(first);
@@ -186,10 +238,23 @@ impl Heap {
         }
     }
 
+    /// The same of the first spilled one, if it comes up first.
+    #[cold]
+    fn pop_spilled(&mut self, now: i64) -> Option<Call> {
+        let (t, node) = self.spill.first()?;
+        let (key, own) = (node.key.get(), node.when.get());
+        let due = own == STOPPED || key.when() <= now;
+        let first = self.entries.first().is_none_or(|e| key < *e);
+        (due && first).then(|| self.unspill(t))
+    }
+
     /// `t` is now due at `when`, with `seq`. True if it is the first one for
     /// that reason.
     pub(super) fn set(&mut self, t: &Timer, when: i64, seq: u64) -> bool {
-        let pos = self.place_of(t);
+        let Some(pos) = self.place_of(t) else {
+            let call = Call { seq, ..self.unspill(t) };
+            return self.spill(when, Pending { call, timer: t, when });
+        };
         let entry = self.entries[pos];
         let pending = &mut self.pending[entry.slot() as usize];
         self.stopped -= usize::from(pending.when == STOPPED);
@@ -202,18 +267,30 @@ impl Heap {
         self.sift_up(pos, sooner) == 0
     }
 
-    /// `t` is not due any more, but stays for now. True: there are so many of
-    /// these that they should be swept.
-    pub(super) fn stop(&mut self, t: &Timer) -> bool {
-        let own = &mut self.pending[t.slot() as usize].when;
+    /// `t` is not due any more, but stays for now; or it is out, and then its
+    /// call is the caller's.
+    pub(super) fn stop(&mut self, t: &Timer) -> Option<Call> {
+        let Some(pending) = self.pending.get_mut(t.slot() as usize) else {
+            return Some(self.unspill(t));
+        };
+        let own = &mut pending.when;
         self.stopped += usize::from(*own != STOPPED);
         *own = STOPPED;
-        self.stopped > SWEEP_MIN.max(self.entries.len() / SWEEP_PART)
+        None
     }
 
-    /// Takes all stopped timers out, unless memory is out: what to call.
+    /// Takes all stopped timers out if there are many, unless memory is out:
+    /// what to call.
+    pub(super) fn sweep_if_many(&mut self) -> Vec<Call> {
+        if self.stopped > SWEEP_MIN.max(self.entries.len() / SWEEP_PART) {
+            self.sweep()
+        } else {
+            Vec::new()
+        }
+    }
+
     #[cold]
-    pub(super) fn sweep(&mut self) -> Vec<Call> {
+    fn sweep(&mut self) -> Vec<Call> {
         let mut calls = Vec::new();
         if calls.try_reserve_exact(self.stopped).is_err() {
             return calls;
@@ -231,7 +308,7 @@ impl Heap {
             }
         }
         self.entries.truncate(stay);
-        self.stopped = 0;
+        self.stopped -= calls.len();
         for pos in (0..stay).rev() {
             self.sift_down(pos, self.entries[pos]);
         }
@@ -240,7 +317,12 @@ impl Heap {
 
     /// Takes `t` out.
     pub(super) fn remove(&mut self, t: &Timer) {
-        self.remove_at(self.place_of(t));
+        match self.place_of(t) {
+            Some(pos) => self.remove_at(pos),
+            None => {
+                self.unspill(t);
+            }
+        }
     }
 
     fn remove_at(&mut self, pos: usize) {
@@ -266,7 +348,13 @@ impl Heap {
         for &e in &self.entries {
             each(e.when(), self.pending(e));
         }
-        *self = Self { added: self.added, ..Self::new() };
+        while let Some((timer, node)) = self.spill.first() {
+            let (key, when) = (node.key.get(), node.when.get());
+            let call = self.unspill(timer);
+            each(key.when(), Pending { call, timer, when });
+        }
+        let (added, full) = (self.added, self.full);
+        *self = Self { added, full, ..Self::new() };
     }
 
     /// Puts `entry` at `pos` or above, where its parent is before it; there
@@ -320,7 +408,8 @@ impl Heap {
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
         let stopped = self.pending.len() - self.count_free();
-        stopped == self.len()
+        stopped == self.entries.len()
+            && self.spill.is_sound()
             && self.entries.iter().enumerate().all(|(i, &e)| {
                 let parent = self.entries[i.saturating_sub(1) / ARITY];
                 let Pending { timer, when, .. } = self.pending(e);
@@ -339,6 +428,12 @@ impl Heap {
             slot = self.places[slot as usize];
         }
         n
+    }
+
+    /// As if memory were out, or not.
+    #[cfg(test)]
+    pub(super) fn set_full(&mut self, full: bool) {
+        self.full = full;
     }
 
     /// As if so many had been added.

@@ -23,6 +23,8 @@
 //! 2. A pending timer is where it was when it was added, and lives: `add`'s
 //!    caller promises it. Nobody here touches one that is not pending: what
 //!    to call is in its slot, and it is taken out by a change of the slot.
+//!    Where memory is out a timer has no slot, but [`SPILLED`], and no entry
+//!    in the tables: it is in the tree of `spill`, and is touched.
 //! 3. `places` says for each slot in use where its entry is.
 //! 4. `next` is the first entry's time, or `i64::MAX` where all are stopped;
 //!    stored under the lock.
@@ -41,6 +43,7 @@
 //! nothing for timers that are started and stopped all the time.
 
 mod heap;
+mod spill;
 #[cfg(test)]
 mod tests;
 
@@ -48,8 +51,9 @@ use crate::base::lock::Rank;
 use crate::base::sync::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::base::throw::throw;
 use crate::os::{Lock, LockGuard};
-use core::ptr;
+use core::{cell::UnsafeCell, mem::MaybeUninit, ptr};
 use heap::{Heap, Pending};
+use spill::Node;
 
 /// What a timer calls, with the `arg` and `seq` that it was made with.
 ///
@@ -75,7 +79,20 @@ pub(crate) struct Timer {
     arg: usize,
     /// Its user's, while it is not pending; then the heap keeps it.
     seq: AtomicU64,
+    /// lock: the heap's; initialised while the slot is [`SPILLED`]
+    node: UnsafeCell<MaybeUninit<Node>>,
 }
+
+// SAFETY: `node` is touched under the heap's lock only, the rest is atomic or
+// constant.
+unsafe impl Sync for Timer {}
+// SAFETY: nothing in it belongs to a thread.
+unsafe impl Send for Timer {}
+
+/// The slot of a timer that is pending without one.
+const SPILLED: u32 = u32::MAX - 1;
+/// The slot of one that was.
+const NOWHERE: u32 = u32::MAX;
 
 /// The time of a timer that is not due any more, but still in its heap.
 pub(crate) const STOPPED: i64 = i64::MAX;
@@ -97,6 +114,7 @@ impl Timer {
             f,
             arg,
             seq: AtomicU64::new(seq),
+            node: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 
@@ -135,12 +153,15 @@ impl Timer {
 /// are in no heap any more.
 #[must_use]
 #[derive(Default)]
-pub(crate) struct Stopped(Vec<Call>);
+pub(crate) struct Stopped {
+    one: Option<Call>,
+    swept: Vec<Call>,
+}
 
 impl Stopped {
     /// Calls their functions.
     pub(crate) fn call(self) {
-        for Call { f, arg, seq } in self.0 {
+        for Call { f, arg, seq } in self.one.into_iter().chain(self.swept) {
             f(arg, seq);
         }
     }
@@ -216,10 +237,10 @@ impl Timers {
     /// are stopped.
     pub(crate) fn stop(t: &Timer) -> Stopped {
         let stopped = Self::pending(t, |at, mut heap| {
-            let many = heap.stop(t);
-            let stopped = if many { heap.sweep() } else { Vec::new() };
+            let one = heap.stop(t);
+            let swept = heap.sweep_if_many();
             at.publish(&heap);
-            Stopped(stopped)
+            Stopped { one, swept }
         });
         stopped.unwrap_or_default()
     }
@@ -235,13 +256,10 @@ impl Timers {
             // SAFETY: null or from `name`, which is given heaps that stay.
             let at = unsafe { at.as_ref() }?;
             let heap = at.heap.lock();
-            if heap.has(t) {
-                return Some(f(at, heap));
-            }
-            // It has run, or moved before we had the lock, which orders this
-            // load: invariant 1.
+            // Relaxed: the lock orders it. Where it has moved before, its slot
+            // says nothing about this heap.
             if t.heap.load(Ordering::Relaxed) == at.name() {
-                return None;
+                return heap.has(t).then(|| f(at, heap));
             }
         }
     }

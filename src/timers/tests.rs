@@ -24,6 +24,18 @@ fn timers() -> &'static Timers {
     Box::leak(Box::new(Timers::new()))
 }
 
+/// Heaps to try: one with memory, one without, and one that runs out of it.
+fn heaps() -> impl Iterator<Item = (&'static Timers, usize)> {
+    [usize::MAX, 0, 40].into_iter().map(|room| (timers(), room))
+}
+
+/// The heap has room for so many at most, from now on.
+fn limit(heap: &'static Timers, room: usize) {
+    let mut heap = heap.heap.lock();
+    let full = heap.len() >= room;
+    heap.set_full(full);
+}
+
 /// Adds a timer that the test keeps in place.
 fn add(heap: &'static Timers, t: &Timer, when: i64) -> bool {
     // SAFETY: the tests keep their timers in place until they are removed or
@@ -45,9 +57,14 @@ impl Random {
 
 #[test]
 fn timers_run_in_order_and_equal_ones_as_added() {
-    let (heap, log) = (timers(), Log::default());
+    heaps().for_each(|(heap, room)| in_order(heap, room));
+}
+
+fn in_order(heap: &'static Timers, room: usize) {
+    let log = Log::default();
     let all: Vec<_> = (0..50).map(|i| timer(&log, i)).collect();
     for (i, t) in all.iter().enumerate() {
+        limit(heap, room);
         add(heap, t, 10 * (i as i64 % 5));
     }
     assert_eq!(heap.len(), 50);
@@ -108,7 +125,15 @@ fn a_removed_timer_does_not_run_and_can_be_added_again() {
 
 #[test]
 fn a_moved_timer_is_removed_where_it_is() {
+    moved_and_removed(usize::MAX, usize::MAX);
+    moved_and_removed(usize::MAX, 0);
+    moved_and_removed(0, usize::MAX);
+}
+
+fn moved_and_removed(room_a: usize, room_b: usize) {
     let (a, b, log) = (timers(), timers(), Log::default());
+    limit(a, room_a);
+    limit(b, room_b);
     let all: Vec<_> = (0..6).map(|i| timer(&log, i)).collect();
     add(b, &all[0], 3);
     assert_eq!(all[1..].iter().filter(|t| add(a, t, 3)).count(), 1);
@@ -155,14 +180,19 @@ fn a_function_may_add_and_remove_and_free_its_timer() {
 /// Adds and removes at random, and compares with a sorted list.
 #[test]
 fn a_hundred_thousand_timers_behave_as_a_sorted_list() {
+    heaps().for_each(|(heap, room)| as_a_sorted_list(heap, room));
+}
+
+fn as_a_sorted_list(heap: &'static Timers, room: usize) {
     const N: usize = 100_000;
-    let (heap, log) = (timers(), Log::default());
+    let log = Log::default();
     let all: Vec<_> = (0..N as u64).map(|i| timer(&log, i)).collect();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut when = vec![None; N];
     // Far fewer times than timers, so that many are equal.
     for (i, t) in all.iter().enumerate() {
         let at = random.below(5_000) as i64;
+        limit(heap, room);
         add(heap, t, at);
         when[i] = Some(at);
         let victim = random.below(3 * N);
@@ -216,8 +246,12 @@ impl Armed {
 
 #[test]
 fn timers_that_are_set_and_stopped_run_as_last_set() {
+    heaps().for_each(|(heap, room)| as_last_set(heap, room));
+}
+
+fn as_last_set(heap: &'static Timers, room: usize) {
     const N: usize = 200;
-    let (heap, log) = (timers(), Log::default());
+    let log = Log::default();
     let all: Vec<_> = (0..N).map(|_| timer(&log, 0)).collect();
     let mut model = [Armed::default(); N];
     let mut random = Random(11);
@@ -225,6 +259,7 @@ fn timers_that_are_set_and_stopped_run_as_last_set() {
     for step in 1..50_000u64 {
         let i = random.below(N);
         let seq = step << 8 | i as u64;
+        limit(heap, room);
         match random.below(8) {
             0..4 => {
                 let when = now + random.below(1000) as i64;
@@ -292,8 +327,14 @@ fn stopped_timers_do_not_pile_up() {
 
 #[test]
 fn threads_add_remove_run_and_move_at_once() {
+    at_once([timers(), timers()]);
+    let full = timers();
+    limit(full, 0);
+    at_once([timers(), full]);
+}
+
+fn at_once(heaps: [&'static Timers; 2]) {
     const EACH: usize = 20_000;
-    let heaps = [timers(), timers()];
     let log: &'static Log = Box::leak(Box::default());
     let stop = Arc::new(crate::base::sync::AtomicBool::new(false));
     let mover = {

@@ -4,6 +4,8 @@
 //! A run ([`run`]) ends when its body and all goroutines have ended; if one
 //! waits for ever, shuttle reports a deadlock.
 
+#[path = "../../sched/calls.rs"]
+pub(crate) mod calls;
 #[path = "../../sched/cancel.rs"]
 pub(crate) mod cancel;
 #[path = "../../sched/ending.rs"]
@@ -79,6 +81,13 @@ pub(crate) mod enter {
 /// Locks of what lies above.
 pub(crate) mod lock {
     pub(crate) use crate::os::{Lock, LockGuard, RawLock};
+}
+
+/// Nobody forks.
+pub(crate) mod fork {
+    pub(crate) fn in_child() -> bool {
+        false
+    }
 }
 
 pub(crate) mod find {

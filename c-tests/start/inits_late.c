@@ -1,0 +1,130 @@
+/* GMP_INIT in a plug-in that is loaded when the runtime is up. The plug-in is
+ * this very file, with PLUGIN defined; the program gets its path.
+ *
+ * Arguments: the path, and where to load it: "thread", "goroutine", "busy" (on
+ * a goroutine while others make calls), "unused" (no call before it goes). */
+#ifdef PLUGIN
+
+#include <gmp.h>
+#include <stdlib.h>
+
+static int calls[2];
+
+static void again(void *arg)
+{
+    ++*(int *)arg;
+}
+
+static void first(void)
+{
+    gmp_g *g;
+
+    if (calls[1] || gmp_goid() == 0 || gmp_sleep(20 * 1000000))
+        abort();
+    if (gmp_go_with(NULL, again, &calls[0], &g) || gmp_join(g))
+        abort();
+}
+GMP_INIT(first)
+
+static void second(void)
+{
+    if (calls[0] != 1)
+        abort();
+    calls[1]++;
+}
+GMP_INIT(second)
+
+__attribute__((visibility("default"))) int plugin_calls(void);
+int plugin_calls(void)
+{
+    return calls[0] + 10 * calls[1];
+}
+
+#else
+
+#include "../test.h"
+#include <dlfcn.h>
+
+static const char *path;
+static atomic_bool stop;
+
+static void *load(void)
+{
+    void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+
+    if (!plugin)
+        fprintf(stderr, "%s\n", dlerror());
+    CHECK(plugin != NULL);
+    return plugin;
+}
+
+static int calls_in(void *plugin)
+{
+    void *symbol = dlsym(plugin, "plugin_calls");
+    int (*calls)(void);
+
+    CHECK(symbol != NULL);
+    *(void **)&calls = symbol;
+    return calls();
+}
+
+static void use(void *arg)
+{
+    void *plugin = load();
+
+    CHECK_EQ(calls_in(plugin), 0);
+    CHECK(gmp_num_goroutines() >= 0);
+    CHECK_EQ(calls_in(plugin), 11);
+    CHECK_OK(gmp_sleep(MS(2)));
+    CHECK_EQ(calls_in(plugin), 11);
+    CHECK_OK(dlclose(plugin));
+}
+
+static void call_on(void *arg)
+{
+    while (!atomic_load(&stop))
+        CHECK_OK(gmp_sleep(US(10)));
+}
+
+static void use_while_others_call(void *arg)
+{
+    void *plugin = load();
+
+    CHECK(gmp_num_goroutines() >= 0);
+    CHECK_EQ(calls_in(plugin), 11);
+    atomic_store(&stop, true);
+}
+
+static void go_and_join(gmp_fn fn)
+{
+    gmp_attr attr = GMP_ATTR_INIT;
+    gmp_g *g;
+
+    attr.stack_size = 1 << 20; /* dlopen takes much */
+    CHECK_OK(gmp_go_with(&attr, fn, NULL, &g));
+    CHECK_OK(gmp_join(g));
+}
+
+int test_main(int argc, char **argv)
+{
+    CHECK(argc > 2);
+    path = argv[1];
+    CHECK_OK(gmp_wait_init());
+    if (strcmp(argv[2], "thread") == 0) {
+        use(NULL);
+    } else if (strcmp(argv[2], "goroutine") == 0) {
+        go_and_join(use);
+    } else if (strcmp(argv[2], "busy") == 0) {
+        for (int i = 0; i < 4; i++)
+            CHECK_OK(gmp_go(call_on, NULL));
+        go_and_join(use_while_others_call);
+    } else {
+        CHECK_OK(dlclose(load()));
+        CHECK_OK(gmp_sleep(MS(2)));
+    }
+    /* All goes on as if nothing had been. */
+    CHECK_OK(gmp_sleep(MS(2)));
+    return 0;
+}
+
+#endif

@@ -1,0 +1,159 @@
+#!/bin/sh
+# What must be on a machine, and how it gets there: for the Makefile, the CI
+# and the tests.
+#
+#     setup/need.sh THING... [-- WISH...]  makes sure of them
+#     setup/need.sh --missing THING...     names those that are not here
+#     setup/need.sh --line THING...        prints the line that installs them
+#
+# A thing is a command, or a header that the C compiler finds. On Debian, root
+# has what is missing installed. Anybody else is told the one line to paste, and
+# so is root where that fails. The first form fails if a THING is missing then;
+# what needs a WISH does without it, and says so.
+#
+# SETUP=look installs nothing, for root too.
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+# The Debian packages, and the things that each brings.
+table='
+gcc                     cc gcc
+binutils                ar ld nm objcopy readelf
+libc6-dev               stdio.h
+g++                     c++ g++
+clang                   clang clang++
+curl                    curl
+gdb                     gdb
+libcurl4-openssl-dev    curl/curl.h
+libgmp-dev              gmp.h
+libsqlite3-dev          sqlite3.h
+pkg-config              pkg-config
+python3                 python3
+util-linux              taskset
+valgrind                valgrind
+wrk                     wrk
+'
+
+# The package that brings $1; nothing for what no package of Debian's brings.
+package_of() {
+    printf '%s' "$table" | while read -r package things; do
+        case " $things " in *" $1 "*) echo "$package" ;; esac
+    done
+}
+
+# The Rust that this needs, and whether $1 is a cargo of that or a later one.
+rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+has_rust() {
+    version=$("$1" --version 2>/dev/null | awk '{ print $2 }')
+    [ -n "$version" ] && [ "$rust" = "$(
+        printf '%s\n' "$rust" "$version" | sort -V | head -n 1)" ]
+}
+
+has() {
+    case $1 in
+    *.h) echo "#include <$1>" | ${CC:-cc} -E -x c - >/dev/null 2>&1 ;;
+    *cargo) has_rust "$1" ;;
+    python3) python3 -c 'import ctypes' 2>/dev/null ;; # not in the smallest
+    *) command -v "${1%% *}" >/dev/null 2>&1 ;;
+    esac
+}
+
+missing() {
+    for thing; do
+        has "$thing" || printf '%s\n' "${thing%% *}"
+    done
+}
+
+packages() {
+    for thing; do
+        package_of "$thing"
+    done | sort -u
+}
+
+# The line to paste, and one more for each thing that is in no package.
+line() {
+    packages=$(packages "$@" | tr '\n' ' ')
+    command="apt-get update && apt-get install -y ${packages% }"
+    if [ -z "$packages" ]; then
+        :
+    elif ! command -v apt-get >/dev/null; then
+        echo "    # what Debian calls ${packages% }"
+    elif [ "$(id -u)" = 0 ]; then
+        echo "    $command"
+    elif command -v sudo >/dev/null; then
+        echo "    sudo sh -c '$command'"
+    else
+        echo "    su -c '$command'"
+    fi
+    for thing; do
+        case $thing in
+        *cargo) echo "    # Rust $rust or newer, which comes with rustup" ;;
+        *) [ -n "$(package_of "$thing")" ] || echo "    # $thing" ;;
+        esac
+    done
+}
+
+# --- Installing ---------------------------------------------------------------
+
+apt() {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends \
+        -o Acquire::Retries=1 -o Acquire::http::Timeout=20 \
+        -o DPkg::Lock::Timeout=120 "$@" \
+        </dev/null >>"$log" 2>&1
+}
+
+# The lists of packages are fetched only if they are needed. Where all together
+# cannot be had, as many as possible are.
+install() {
+    [ -n "$*" ] || return
+    log=$(mktemp)
+    echo "setup: installing $*"
+    if ! apt install "$@"; then
+        fresh=yes
+        apt -o APT::Update::Error-Mode=any update || fresh=
+        if ! apt install "$@" && [ -n "$fresh" ]; then
+            for package; do
+                apt install "$package"
+            done
+        fi
+    fi
+    [ -z "$(missing $lacking)" ] || grep '^E:' "$log" | sort -u | head -n 3 >&2
+    rm -f "$log"
+}
+
+make_sure() {
+    needs= wishes= wished=
+    for thing; do
+        if [ "$thing" = -- ]; then
+            wished=yes
+        elif ! has "$thing" && [ -n "$wished" ]; then
+            wishes="$wishes ${thing%% *}"
+        elif ! has "$thing"; then
+            needs="$needs ${thing%% *}"
+        fi
+    done
+    lacking="$needs $wishes"
+    [ -n "${lacking# }" ] || return 0
+    if [ "$(id -u)" = 0 ] && [ "${SETUP:-}" != look ] &&
+        command -v apt-get >/dev/null; then
+        install $(packages $lacking)
+        needs=$(missing $needs)
+        lacking=$(missing $lacking)
+    fi
+    [ -n "$lacking" ] || return 0
+    {
+        echo "setup: not here:" $lacking
+        echo "setup: to install it, paste this line:"
+        line $lacking
+        if [ -z "${needs# }" ]; then
+            echo "setup: going on without; what needs it is left out"
+        fi
+    } >&2
+    [ -z "${needs# }" ]
+}
+
+case ${1:-} in
+--missing) shift && missing "$@" ;;
+--line) shift && line "$@" ;;
+*) make_sure "$@" ;;
+esac

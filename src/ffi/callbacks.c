@@ -1,0 +1,106 @@
+/* The frames that call a function of the host's on the caller's own stack:
+ * gmp_once_do and gmp_blocking.
+ *
+ * Such a function may be left by an exception of C++ or another language, or by
+ * a forced unwinding (pthread_exit, pthread_cancel on a host thread): both go
+ * through the frames here, which are C because nothing may unwind through
+ * Rust, and run their clean-up on the way. The exported functions, in
+ * sync.rs and runtime.rs, jump here, so there is no frame of Rust between the
+ * host and the host's function. longjmp passes by without a word; sched::calls
+ * finds out later, by what identifies a frame: where its caller's frame begins
+ * (cfa) and where it returns to (ret).
+ *
+ * No thread and no lock is known here; each function asks Rust before and
+ * after. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma GCC visibility push(hidden)
+
+typedef void function(void *arg);
+
+struct once;
+struct call;
+
+/* What gmprt_once_begin returns where the caller has to run the function. */
+enum { RUN = 1 };
+
+int gmprt_once_begin(struct once *o, function *f, int64_t deadline, bool until,
+                     void *cfa, void *ret, struct call **call);
+void gmprt_once_end(struct once *o, struct call *call, bool returned);
+int gmprt_blocking_begin(function *f, int64_t deadline);
+void gmprt_blocking_end(void);
+
+int gmprt_once_do(struct once *o, function *f, void *arg);
+int gmprt_once_do_until(struct once *o, function *f, void *arg,
+                        int64_t deadline);
+int gmprt_blocking(function *f, void *arg);
+int gmprt_blocking_until(function *f, void *arg, int64_t deadline);
+
+#pragma GCC visibility pop
+
+struct run {
+    struct once *o;
+    struct call *call;
+    bool returned;
+};
+
+static void end_run(struct run *run)
+{
+    gmprt_once_end(run->o, run->call, run->returned);
+}
+
+static int run_once(struct once *o, struct call *call, function *f, void *arg)
+{
+    __attribute__((cleanup(end_run))) struct run run = { o, call, false };
+
+    f(arg);
+    run.returned = true;
+    return 0;
+}
+
+int gmprt_once_do(struct once *o, function *f, void *arg)
+{
+    struct call *call = NULL;
+    int code = gmprt_once_begin(o, f, INT64_MAX, false,
+                                __builtin_dwarf_cfa(),
+                                __builtin_return_address(0), &call);
+
+    return code == RUN ? run_once(o, call, f, arg) : code;
+}
+
+int gmprt_once_do_until(struct once *o, function *f, void *arg,
+                        int64_t deadline)
+{
+    struct call *call = NULL;
+    int code = gmprt_once_begin(o, f, deadline, true,
+                                __builtin_dwarf_cfa(),
+                                __builtin_return_address(0), &call);
+
+    return code == RUN ? run_once(o, call, f, arg) : code;
+}
+
+static void end_blocking(const int *unused)
+{
+    (void)unused;
+    gmprt_blocking_end();
+}
+
+int gmprt_blocking_until(function *f, void *arg, int64_t deadline)
+{
+    int code = gmprt_blocking_begin(f, deadline);
+
+    if (code == 0) {
+        __attribute__((cleanup(end_blocking))) int inside = 0;
+
+        f(arg);
+        (void)inside;
+    }
+    return code;
+}
+
+int gmprt_blocking(function *f, void *arg)
+{
+    return gmprt_blocking_until(f, arg, INT64_MAX);
+}

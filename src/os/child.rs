@@ -1,0 +1,38 @@
+//! Children of this process.
+//!
+//! All go past libc's functions, for the reason that `raw` gives.
+
+use super::{
+    errno::{Errno, KeepErrno, Result},
+    own::Own,
+    raw,
+};
+use core::ffi::c_int;
+
+/// A descriptor that is readable once the child `pid` has ended, closed on
+/// exec.
+///
+/// `ESRCH`, `EMFILE`, `ENFILE`, `ENOMEM`; `EINVAL` for a child that is a
+/// thread; `ENOSYS` before Linux 5.3; whatever a sandbox answers.
+pub(crate) fn pidfd(pid: i32) -> Result<i32> {
+    let _keep = KeepErrno::new();
+    // SAFETY: takes numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    Own::new(Errno::check(fd)? as c_int).map(Own::into_raw)
+}
+
+/// waitpid(2).
+///
+/// `ECHILD`, `EINVAL`, `ESRCH`; `EINTR`.
+///
+/// # Safety
+/// `status`: null or writable.
+pub(crate) unsafe fn waitpid(
+    pid: i32,
+    status: *mut c_int,
+    options: c_int,
+) -> Result<i32> {
+    let _keep = KeepErrno::new();
+    // SAFETY: the caller's room.
+    Errno::check(unsafe { raw::waitpid(pid, status, options) })
+}

@@ -1,0 +1,243 @@
+//! The library's own descriptors: never numbers that the host reckons with,
+//! and never another file's.
+//!
+//! A host may start with 0, 1 or 2 closed, and later put its own files there;
+//! and it may close whatever is open (a daemon's start), after which our
+//! numbers are the next files'. So a descriptor of ours is lifted above
+//! [`STDIO`], and what must not hit a foreign file (a read, a close) first
+//! looks whether the number is still that of our file: by device and inode,
+//! which no other file has while ours is open. Files without an inode of their
+//! own (epoll instances, eventfds) cannot be told apart like this.
+//!
+//! The host may close a number between such a look and the call after it. No
+//! call of the kernel does both; the look leaves some 100 ns of a day.
+
+use super::{
+    errno::{Errno, KeepErrno, Result},
+    fd,
+    raw::{self, NoCancel},
+};
+use crate::base::alloc::Text;
+use core::{ffi::CStr, ffi::c_int};
+use std::{os::unix::ffi::OsStrExt as _, path::Path};
+
+/// The least number that is not one of stdin, stdout and stderr.
+const STDIO: c_int = 3;
+
+/// Which file a number stands for. None where the system does not tell: then
+/// any is taken for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FileId(Option<(u64, u64)>);
+
+impl FileId {
+    /// That of `fd`.
+    pub(crate) fn of(fd: i32) -> Result<Self> {
+        match fd::stat(fd) {
+            Ok(stat) => Ok(Self(Some((stat.st_dev, stat.st_ino)))),
+            Err(e) if e.is_absence() => Ok(Self(None)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether `fd` is this file.
+    pub(crate) fn is(self, fd: i32) -> bool {
+        Self::of(fd)
+            .is_ok_and(|now| now == self || now.0.is_none() || self.0.is_none())
+    }
+}
+
+/// A short name of the file that `fd` is: two that are open at once have
+/// different ones as a rule. 0 where there is none, or it has no inode.
+pub(crate) fn name(fd: i32) -> u32 {
+    let Ok(stat) = fd::stat(fd) else { return 0 };
+    // Those without a type share one inode.
+    let typed = stat.st_mode & libc::S_IFMT != 0;
+    if typed { (stat.st_ino as u32) ^ (stat.st_dev as u32) << 20 } else { 0 }
+}
+
+/// `fd`, or the same file under a number above stdin, stdout and stderr; then
+/// `fd` itself is left to the caller.
+pub(super) fn lifted(fd: i32) -> Result<i32> {
+    if fd >= STDIO {
+        return Ok(fd);
+    }
+    let _keep = KeepErrno::new();
+    // SAFETY: takes numbers.
+    Errno::check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, STDIO) })
+}
+
+/// An open file of ours, closed at drop.
+#[derive(Debug)]
+pub(crate) struct Own {
+    fd: i32,
+    id: FileId,
+}
+
+impl Own {
+    /// Takes over `fd`, which has just been made, under a number of ours.
+    ///
+    /// `EMFILE` where it has to have another one and there is none.
+    pub(super) fn new(fd: i32) -> Result<Self> {
+        let id = FileId::of(fd).inspect_err(|_| {
+            let _closed = fd::close(fd);
+        })?;
+        // Closes the low number, unless the host has put a file there.
+        let low = Self { fd, id };
+        let high = lifted(fd)?;
+        if high == fd {
+            return Ok(low);
+        }
+        Ok(Self { fd: high, id })
+    }
+
+    /// Opens a file to read it.
+    ///
+    /// Errors: those of open(2), but `EINTR`.
+    pub(super) fn open(path: &CStr) -> Result<Self> {
+        let _keep = KeepErrno::new();
+        let _later = NoCancel::new();
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        loop {
+            // SAFETY: path ends with a NUL.
+            match Errno::check(unsafe { libc::open(path.as_ptr(), flags) }) {
+                Err(Errno(libc::EINTR)) => {}
+                fd => return Self::new(fd?),
+            }
+        }
+    }
+
+    /// Its number.
+    pub(super) fn fd(&self) -> i32 {
+        self.fd
+    }
+
+    /// Whether the number is still this file's.
+    pub(super) fn is_ours(&self) -> bool {
+        self.id.is(self.fd)
+    }
+
+    /// What is at the start of the file, as far as there is room.
+    ///
+    /// Errors: those of pread(2); `EBADF` if the host has closed our
+    /// descriptor, whatever it has put there.
+    pub(super) fn read_at_start<'a>(
+        &self,
+        room: &'a mut [u8],
+    ) -> Result<&'a [u8]> {
+        if !self.is_ours() {
+            return Err(Errno(libc::EBADF));
+        }
+        let _keep = KeepErrno::new();
+        let at = room.as_mut_ptr().cast();
+        // SAFETY: at and the length are those of room.
+        let n = unsafe { raw::pread(self.fd, at, room.len(), 0) };
+        let n = usize::try_from(n).map_err(|_| Errno::last())?;
+        Ok(&room[..n])
+    }
+
+    /// Which file it is.
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// The number, which the caller closes.
+    pub(super) fn into_raw(self) -> i32 {
+        let fd = self.fd;
+        core::mem::forget(self);
+        fd
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        close(self.fd, self.id);
+    }
+}
+
+/// Closes `fd` if it is still this file.
+pub(super) fn close(fd: i32, id: FileId) {
+    if id.is(fd) {
+        let _closed = fd::close(fd);
+    }
+}
+
+/// What is in the file at `path`, one of the kernel's small ones.
+///
+/// Errors: those of open(2) and read(2).
+pub(super) fn contents(path: &CStr) -> Result<Vec<u8>> {
+    const PART: usize = 4096;
+    let file = Own::open(path)?;
+    let _keep = KeepErrno::new();
+    let mut all = Vec::new();
+    loop {
+        let begun = all.len();
+        all.try_reserve(PART).map_err(|_| Errno::ENOMEM)?;
+        all.resize(begun + PART, 0);
+        let room = &mut all[begun..];
+        // SAFETY: at and the length are those of `room`.
+        let n = unsafe {
+            raw::read(file.fd(), room.as_mut_ptr().cast(), room.len())
+        };
+        let n = match Errno::check(n as i64) {
+            Err(Errno(libc::EINTR)) => 0,
+            Ok(0) => {
+                all.truncate(begun);
+                return Ok(all);
+            }
+            n => n? as usize,
+        };
+        all.truncate(begun + n);
+    }
+}
+
+/// The same, at a path that is put together.
+///
+/// Errors: as there; `ENOMEM`.
+pub(super) fn read_all(path: &Path) -> Result<Vec<u8>> {
+    let path = Text::copy(path.as_os_str().as_bytes()).ok_or(Errno::ENOMEM)?;
+    contents(path.as_c_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::child;
+
+    #[test]
+    fn a_file_of_ours_is_above_stderr_though_these_are_closed() {
+        child::returns(|| {
+            for fd in 0..STDIO {
+                // SAFETY: takes a number; this child needs none of them.
+                unsafe { libc::close(fd) };
+            }
+            let file = Own::open(c"/proc/self/stat").unwrap();
+            assert!(file.fd() >= STDIO);
+            for fd in 0..STDIO {
+                assert!(fd::stat(fd).is_err());
+            }
+            assert!(!contents(c"/proc/self/stat").unwrap().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_number_that_the_host_has_taken_is_left_alone() {
+        child::returns(|| {
+            let file = Own::open(c"/proc/self/stat").unwrap();
+            let number = file.fd();
+            assert!(file.is_ours());
+            let theirs = Own::open(c"/dev/null").unwrap();
+            // SAFETY: takes numbers.
+            unsafe { libc::dup2(theirs.fd(), number) };
+            assert!(!file.is_ours());
+            drop(file);
+            assert!(fd::stat(number).is_ok());
+        });
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_end() {
+        let all = contents(c"/proc/self/status").unwrap();
+        assert!(all.starts_with(b"Name:") && all.ends_with(b"\n"));
+        assert_eq!(contents(c"/proc/none"), Err(Errno(libc::ENOENT)));
+    }
+}

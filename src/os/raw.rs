@@ -1,0 +1,151 @@
+//! System calls that the C library would make points of cancellation.
+//!
+//! A thread of the host's may be cancelled (`pthread_cancel`) while it is in a
+//! call of ours. Ended in the middle, it would leave locks taken and records
+//! queued. So no call of the library is such a point, the thread's end waits
+//! until it is back in the host's code, and what the C library offers for these
+//! calls is not used. Where something larger has such points inside, or the
+//! thread sleeps, [`NoCancel`] holds a cancel off.
+//!
+//! Each is the system call of its name, with the result of C: -1 and `errno`.
+
+use super::errno::{Errno, errno_location};
+use core::{
+    ffi::{c_int, c_long, c_void},
+    ptr,
+};
+use libc::{
+    epoll_event, iovec, msghdr, off_t, pid_t, pollfd, sigset_t, sockaddr,
+    socklen_t, ssize_t, syscall, timespec,
+};
+
+unsafe extern "C" {
+    fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+
+const CANCEL_DISABLE: c_int = 1;
+const CANCEL_DEFERRED: c_int = 0;
+
+/// From now on the calling thread is cancelled at points of cancellation only,
+/// whatever the host has said before: it is about to wait.
+pub(crate) fn defer_cancel() {
+    // SAFETY: a type that exists; null asks for nothing.
+    unsafe { pthread_setcanceltype(CANCEL_DEFERRED, ptr::null_mut()) };
+}
+
+/// The calling thread is not cancelled while this lives.
+#[must_use]
+pub(crate) struct NoCancel {
+    before: c_int,
+}
+
+impl NoCancel {
+    pub(crate) fn new() -> Self {
+        let mut before = 0;
+        // SAFETY: a state that exists, and a local variable.
+        unsafe { pthread_setcancelstate(CANCEL_DISABLE, &raw mut before) };
+        Self { before }
+    }
+}
+
+impl Drop for NoCancel {
+    fn drop(&mut self) {
+        // SAFETY: the state from before.
+        unsafe { pthread_setcancelstate(self.before, ptr::null_mut()) };
+    }
+}
+
+/// Defines functions that are one system call each, whose arguments are as the
+/// kernel has them.
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $result:ty
+        = $number:ident($($pass:expr),*);)*) => {
+        $($(#[$doc])*
+        /// # Safety
+        /// As for the system call.
+        pub(super) unsafe fn $name($($arg: $type),*) -> $result {
+            // SAFETY: as the caller promises.
+            unsafe { syscall(libc::$number, $($pass),*) as $result }
+        })*
+    };
+}
+
+/// Bytes of a set of signals, as the kernel has it.
+const SET: usize = 8;
+const NO_SET: *const sigset_t = ptr::null();
+
+calls! {
+    close(fd: c_int) -> c_int = SYS_close(fd);
+    read(fd: c_int, buf: *mut c_void, n: usize) -> ssize_t
+        = SYS_read(fd, buf, n);
+    write(fd: c_int, buf: *const c_void, n: usize) -> ssize_t
+        = SYS_write(fd, buf, n);
+    readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t
+        = SYS_readv(fd, iov, n);
+    writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t
+        = SYS_writev(fd, iov, n);
+    pread(fd: c_int, buf: *mut c_void, n: usize, at: off_t) -> ssize_t
+        = SYS_pread64(fd, buf, n, at);
+    pwrite(fd: c_int, buf: *const c_void, n: usize, at: off_t) -> ssize_t
+        = SYS_pwrite64(fd, buf, n, at);
+    fsync(fd: c_int) -> c_int = SYS_fsync(fd);
+    poll(fds: *mut pollfd, n: usize, ms: c_int) -> c_int
+        = SYS_poll(fds, n, ms);
+    recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t
+        = SYS_recvmsg(fd, msg, flags);
+    sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t
+        = SYS_sendmsg(fd, msg, flags);
+    accept4(fd: c_int, to: *mut sockaddr, len: *mut socklen_t, flags: c_int)
+        -> c_int = SYS_accept4(fd, to, len, flags);
+    waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t
+        = SYS_wait4(pid, status, options, ptr::null_mut::<c_void>());
+    epoll_wait(ep: c_int, to: *mut epoll_event, n: c_int, ms: c_int) -> c_int
+        = SYS_epoll_pwait(ep, to, n, ms, NO_SET, SET);
+    sigtimedwait(
+        set: *const sigset_t,
+        info: *mut libc::siginfo_t,
+        span: *const timespec
+    ) -> c_int = SYS_rt_sigtimedwait(set, info, span, SET);
+}
+
+/// preadv2(2). `EOPNOTSUPP` from a kernel that does not have it too, as from
+/// the C library.
+///
+/// # Safety
+/// As for the system call.
+pub(super) unsafe fn preadv2(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    at: off_t,
+    flags: c_int,
+) -> ssize_t {
+    // The offset has two halves, of which the second is for other machines.
+    // SAFETY: as the caller promises.
+    known(unsafe { syscall(libc::SYS_preadv2, fd, iov, n, at, 0usize, flags) })
+}
+
+/// pwritev2(2), likewise.
+///
+/// # Safety
+/// As for the system call.
+pub(super) unsafe fn pwritev2(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    at: off_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: as the caller promises.
+    known(unsafe { syscall(libc::SYS_pwritev2, fd, iov, n, at, 0usize, flags) })
+}
+
+#[inline]
+fn known(result: c_long) -> ssize_t {
+    if result == -1 && Errno::last().0 == libc::ENOSYS {
+        // SAFETY: this thread's errno.
+        unsafe { *errno_location() = libc::EOPNOTSUPP };
+    }
+    result as ssize_t
+}

@@ -1,0 +1,325 @@
+//! Calls of the host's functions from the caller's stack, for callers who have
+//! to know how such a function ended.
+//!
+//! ```text
+//!   enter --> live --returned, or unwound by an exception--> leave
+//!               |----gmp_exit----------------------------> `exited`
+//!               '----longjmp-----------------------------> `lost`
+//! ```
+//! An exception passes through `ffi/callbacks.c`, which calls [`leave`]. A
+//! `longjmp` tells nobody. So a call has its record outside the stack, and
+//! whether its frame is still there is found out afterwards ([`gone`]): when
+//! the goroutine begins another such call, waits for anything, or ends. An
+//! owner is told `lost` without a promise that its object still exists.
+//!
+//! # Is the frame there?
+//! A frame has its caller's stack pointer (`cfa`) and its return address, in
+//! the word below. Deeper calls leave both alone. So a frame is gone
+//! - if its word holds another address: some other call has been there;
+//! - if the stack pointer is above it, where both are on a goroutine's own
+//!   stack. A host that switches stacks of its own may be anywhere else.
+//!
+//! Invariants:
+//! 1. A live call is in the list of its G ([`super::ending`]), which only that
+//!    G touches, and in `LIVE`, under its lock.
+//! 2. Numbers of calls are never used twice, and none is 0.
+//! 3. `exited` is called before a call leaves `LIVE`, `lost` after that.
+
+use super::{
+    ending::{self, Defer, Kind},
+    lock::Lock,
+};
+use crate::{
+    base::{lock::Rank, sync::static_of_a_run},
+    gmp::{G, gflag},
+    os::{Errno, Result},
+};
+use core::{cell::Cell, ffi::c_void, ptr};
+
+/// Where a frame is, and where it returns to.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
+    pub cfa: usize,
+    pub ret: usize,
+}
+
+/// Who is told of an end that it did not see; both get the place of `enter`.
+pub(crate) struct Owner {
+    /// The goroutine ends, by `gmp_exit`, inside the function.
+    pub exited: fn(place: usize),
+    /// The frame is gone.
+    pub lost: fn(place: usize),
+}
+
+/// A call that has begun; from `malloc`. Its record in the list of its G comes
+/// first.
+#[repr(C)]
+pub(crate) struct Call {
+    record: Defer,
+    /// lock: `LIVE`
+    next: Cell<*const Call>,
+    number: Cell<u64>,
+    /// Whose call it is.
+    gp: &'static G,
+    frame: Frame,
+    owner: &'static Owner,
+    place: usize,
+}
+
+/// The calls that are live.
+struct Live {
+    first: *const Call,
+    /// The last number given.
+    number: u64,
+}
+
+// SAFETY: the records stay while they are in the list, and are used under
+// the lock.
+unsafe impl Send for Live {}
+
+static_of_a_run! {
+    static LIVE: Lock<Live> =
+        Lock::new(Rank::Calls, Live { first: ptr::null(), number: 0 });
+}
+
+impl Call {
+    pub(crate) fn number(&self) -> u64 {
+        self.number.get()
+    }
+
+    /// Enters `LIVE`.
+    fn publish(&self) {
+        let mut live = LIVE.lock();
+        live.number += 1;
+        self.number.set(live.number);
+        self.next.set(live.first);
+        live.first = self;
+        care::begin();
+    }
+
+    /// Leaves `LIVE`.
+    fn withdraw(&self) {
+        let mut live = LIVE.lock();
+        let next = self.next.get();
+        if ptr::eq(live.first, self) {
+            live.first = next;
+        } else {
+            let before =
+                calls(live.first).find(|c| ptr::eq(c.next.get(), self));
+            let Some(before) = before else {
+                crate::base::throw::throw("calls: a call is not live");
+            };
+            before.next.set(next);
+        }
+        care::end();
+    }
+}
+
+/// The calls from `first` on; under the lock.
+fn calls<'a>(first: *const Call) -> impl Iterator<Item = &'a Call> {
+    // SAFETY: null, or in the list, so alive (invariant 1).
+    let call = |at: *const Call| unsafe { at.as_ref() };
+    core::iter::successors(call(first), move |c| call(c.next.get()))
+}
+
+/// Begins a call at `frame` by `gp`, the caller.
+///
+/// Errors: `ENOMEM`.
+pub(crate) fn enter(
+    gp: &'static G,
+    frame: Frame,
+    owner: &'static Owner,
+    place: usize,
+) -> Result<&'static Call> {
+    // SAFETY: malloc may be called with any size.
+    let at = unsafe { libc::malloc(size_of::<Call>()) }.cast::<Call>();
+    if at.is_null() {
+        return Err(Errno::ENOMEM);
+    }
+    let call = Call {
+        record: Defer::new(at_end, at.cast(), Kind::Call),
+        next: Cell::new(ptr::null()),
+        number: Cell::new(0),
+        gp,
+        frame,
+        owner,
+        place,
+    };
+    // SAFETY: fresh memory of this size; malloc aligns it.
+    unsafe { at.write(call) };
+    // SAFETY: just written; freed by `free` only.
+    let call: &'static Call = unsafe { &*at };
+    call.publish();
+    ending::push(gp, &call.record);
+    Ok(call)
+}
+
+/// The call has ended, and its owner knows.
+pub(crate) fn leave(call: &'static Call) {
+    ending::remove(call.gp, &call.record);
+    call.withdraw();
+    free(call);
+}
+
+fn free(call: &'static Call) {
+    // SAFETY: from malloc in enter, and out of all lists.
+    unsafe { libc::free(ptr::from_ref(call).cast_mut().cast()) };
+}
+
+/// The goid of whoever is in the call with this number, if that is live: a G
+/// does not end before its calls have.
+pub(crate) fn who_is_in(number: u64) -> Option<u64> {
+    let live = LIVE.lock();
+    let mut all = calls(live.first);
+    all.find(|c| c.number.get() == number).map(|c| c.gp.goid.get())
+}
+
+/// A call out of the list of its G, and out of `LIVE`, is lost.
+fn tell_lost(call: &'static Call) {
+    let Call { owner, place, .. } = *call;
+    free(call);
+    (owner.lost)(place);
+}
+
+/// A call of a G whose frame is gone, seen from `sp`.
+fn next_gone(gp: &G, sp: usize) -> Option<&'static Call> {
+    ending::records(gp)
+        .filter(|record| record.kind() == Kind::Call)
+        .map(|record| {
+            let call = ptr::from_ref(record).cast::<Call>();
+            // SAFETY: the first field of a call in the list, so alive.
+            unsafe { &*call }
+        })
+        .find(|call| gone(gp, call.frame, sp))
+}
+
+/// Ends the calls of `gp`, the caller, that were left by a jump, before a new
+/// one at `frame`. Outside all locks.
+pub(crate) fn settle(gp: &G, frame: Frame) {
+    while let Some(call) = next_gone(gp, frame.cfa) {
+        ending::remove(gp, &call.record);
+        call.withdraw();
+        tell_lost(call);
+    }
+}
+
+/// Whether a frame is gone, as `gp` sees it whose stack pointer is `sp`, or
+/// who begins a frame there.
+fn gone(gp: &G, Frame { cfa, ret }: Frame, sp: usize) -> bool {
+    if cfg!(shuttle) {
+        // A model has no frames.
+        return false;
+    }
+    if cfa == sp {
+        return true;
+    }
+    if !gp.is_host() {
+        let own = |at| gp.on_stack(at);
+        if !own(cfa) {
+            return false;
+        }
+        if own(sp) && cfa < sp {
+            return true;
+        }
+    }
+    let word = (cfa - size_of::<usize>()) as *const usize;
+    // SAFETY: on the goroutine's stack, which it still has, or on the stack
+    // of the caller's thread; a plain word.
+    unsafe { word.read_volatile() != ret }
+}
+
+/// At the end of the goroutine: the function of a call's record.
+unsafe extern "C" fn at_end(call: *mut c_void) {
+    // SAFETY: enter's, out of the list of its G since just now.
+    let call: &'static Call = unsafe { &*call.cast::<Call>().cast_const() };
+    if super::fork::in_child() {
+        return;
+    }
+    let here = 0u8;
+    let inside = super::park::on_goroutine().is_some_and(|gp| {
+        gp.has(gflag::EXITED)
+            && !gone(gp, call.frame, ptr::from_ref(&here).addr())
+    });
+    if inside {
+        (call.owner.exited)(call.place);
+        call.withdraw();
+        free(call);
+    } else {
+        call.withdraw();
+        tell_lost(call);
+    }
+}
+
+#[cfg(not(shuttle))]
+pub(super) use care::{CARE, PYTHON};
+
+/// Whether waits have more to look at than usual; the one word that they read.
+#[cfg(not(shuttle))]
+mod care {
+    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// 0, or [`PYTHON`], and [`CALL`] for each live call.
+    pub(in crate::sched) static CARE: AtomicUsize = AtomicUsize::new(0);
+    /// An interpreter is in the process, or `migrate` is on (`lockthread`).
+    pub(in crate::sched) const PYTHON: usize = 1;
+    const CALL: usize = 2;
+
+    /// Relaxed, both: the G that begins a call sees it itself.
+    pub(super) fn begin() {
+        CARE.fetch_add(CALL, Relaxed);
+    }
+
+    pub(super) fn end() {
+        CARE.fetch_sub(CALL, Relaxed);
+    }
+}
+
+/// A model has no frames, and nobody jumps.
+#[cfg(shuttle)]
+mod care {
+    pub(super) fn begin() {}
+    pub(super) fn end() {}
+}
+
+/// `gp`, the caller, is about to wait, perhaps with a lock of what it waits
+/// for: others tell the owners of what it has left by a jump.
+#[cfg(not(shuttle))]
+#[cold]
+pub(super) fn look(gp: &'static G) {
+    let here = 0u8;
+    while let Some(call) = next_gone(gp, ptr::from_ref(&here).addr()) {
+        ending::remove(gp, &call.record);
+        call.withdraw();
+        let arg = ptr::from_ref(call).cast_mut().cast();
+        let teller = super::newproc::newproc_system(tell, arg, c"lost calls");
+        if teller.is_err() {
+            // For want of memory: at its next wait.
+            call.publish();
+            ending::push(gp, &call.record);
+            return;
+        }
+    }
+}
+
+/// Calls the host's `unlockf` for `gp`, which parks; false: not at all. On
+/// g0 an exception ends at `mcall`, on a host thread here.
+#[cfg(not(shuttle))]
+#[inline(always)]
+pub(super) fn unlock(gp: &G, u: &super::park::Unlockf) -> bool {
+    let keep = if gp.is_host() {
+        // SAFETY: the host's function, with the host's lock.
+        unsafe { crate::arch::callhost(u.f, u.handle, u.lock) }
+    } else {
+        // SAFETY: as above.
+        unsafe { (u.f)(u.handle, u.lock) }
+    };
+    // Nobody wakes anybody in the child of a fork.
+    keep != 0 && !super::fork::in_child()
+}
+
+/// The goroutine that tells.
+#[cfg(not(shuttle))]
+unsafe extern "C" fn tell(call: *mut c_void) {
+    // SAFETY: look's, out of all lists.
+    tell_lost(unsafe { &*call.cast::<Call>().cast_const() });
+}

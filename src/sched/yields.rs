@@ -1,0 +1,178 @@
+//! Yielding (Gosched): a goroutine that could go on lets others run first.
+//!
+//! Whoever waits on this P runs before the yielder, which queues behind them.
+//! Whoever waits in the global queue, which no P serves of itself but every
+//! 61st time, runs at the next yield or the one after it:
+//!
+//! | this P's queue | global queue | a yield |
+//! |---|---|---|
+//! | empty | empty | goes on at once |
+//! | any | empty | runs the next one here |
+//! | empty | any | takes this P's share of the global queue |
+//! | few or many | few | in turns: the next one here; the share |
+//! | few | many | likewise |
+//! | many | many | runs the next one here |
+//!
+//! In turns, because threads that ready goroutines all the time would else keep
+//! those from running that wait here. Many on both sides are in all likelihood
+//! yielders that did not fit the P's queue; a look at the global queue each
+//! time would cost them more than the switch. The 61st switch takes as many as
+//! there is room for, and beyond [`LONG`] the yielder queues behind all.
+
+use super::{
+    context,
+    enter::{Inside, owned_p, this_m},
+    find, lockthread,
+    park::{FOREVER, Off, TICK, in_callback, runqput, switch_off},
+    procs::wakep,
+    schedule::after_switch,
+};
+use crate::{
+    arch,
+    gmp::{G, GStatus, HookResult, M, MKind, OwnedP, RUNQ, SCHED, casgstatus},
+    netpoll,
+};
+use core::sync::atomic::Ordering::*;
+
+/// So many, in the global queue or in a P's, are many.
+const MANY: u32 = 16;
+/// A global queue longer than this is not served well enough by the way.
+const LONG: u32 = 4 * RUNQ as u32;
+
+/// How a yielder leaves that queues on its P.
+const BEHIND_OURS: Off = Off { hook: yield_hook, arg: 0, to_g0: false };
+/// How one leaves that queues in the global queue.
+const BEHIND_ALL: Off = Off { hook: behind_all, arg: 0, to_g0: true };
+
+/// Lets others run (Gosched). Does nothing on a host thread, or inside a
+/// callback.
+pub(crate) fn gosched() {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let Some(gp) = (unsafe { gp.as_ref() }) else {
+        crate::os::thread::osyield();
+        return;
+    };
+    if gp.is_host() {
+        if !in_callback() {
+            crate::os::thread::osyield();
+        }
+        return;
+    }
+    let mp = gp.mp();
+    let inside = Inside::enter_on(mp);
+    if inside.nested() {
+        return;
+    }
+    let pp = owned_p(mp);
+    // Relaxed: a hint.
+    let waiting = SCHED.runqsize.load(Relaxed);
+    if waiting != 0 {
+        if pp.is_none_or(|pp| serves_global(pp, waiting)) {
+            let mp = leave_for_all(gp, mp, pp);
+            return inside.leave_on(mp);
+        }
+    } else if let Some(pp) = pp
+        && pp.owner_sees_empty()
+        && !yield_worth(pp)
+    {
+        pp.tick();
+        gp.reset_stackguard();
+        return inside.leave_on(mp);
+    }
+    inside.leave_on(leave_by(gp, mp, pp, |_| BEHIND_OURS));
+}
+
+/// Goes off the stack, as `way` says, and comes back, perhaps on another M.
+#[inline(always)]
+fn leave_by(
+    gp: &'static G,
+    mp: &'static M,
+    pp: Option<OwnedP>,
+    way: impl FnOnce(&M) -> Off,
+) -> &'static M {
+    let pinned = lockthread::pin_python(gp, mp);
+    context::save(gp, mp);
+    casgstatus(gp, GStatus::Running, GStatus::Runnable);
+    switch_off(gp, mp, pp, way(mp));
+    let mp = after_switch();
+    context::restore(gp, mp);
+    if pinned {
+        lockthread::unpin_python(gp);
+    }
+    mp
+}
+
+/// Whether a yield looks at the global queue, in which `waiting` are.
+#[inline(always)]
+fn serves_global(pp: OwnedP, waiting: u32) -> bool {
+    waiting <= MANY || pp.runq.owner_len() <= MANY
+}
+
+/// A yield that does so.
+#[cold]
+fn leave_for_all(
+    gp: &'static G,
+    mp: &'static M,
+    pp: Option<OwnedP>,
+) -> &'static M {
+    leave_by(gp, mp, pp, |mp| give_way(mp, pp))
+}
+
+/// Whether a yield with empty queues may still find something to run.
+fn yield_worth(pp: OwnedP) -> bool {
+    // Relaxed: hints; the scheduler looks again.
+    SCHED.gcwaiting.load(Relaxed)
+        || pp.timer_due.load(Relaxed)
+        || (pp.schedtick.load(Relaxed).is_multiple_of(TICK)
+            && (pp.timers.next_when() != FOREVER || netpoll::waited_for()))
+}
+
+/// Takes what runs next; how the yielder leaves for it.
+fn give_way(mp: &M, pp: Option<OwnedP>) -> Off {
+    let Some(pp) = pp else { return BEHIND_ALL };
+    let turn = pp.owner_sees_empty() || !pp.global_turn.get();
+    pp.global_turn.set(turn);
+    if mp.kind.get() != MKind::Worker || !mp.lockedg.get().is_null() {
+        // A thread that runs one goroutine only hands its P on.
+        pp.global_first.set(turn);
+        return BEHIND_ALL;
+    }
+    let next = if turn { find::look_global(pp) } else { None };
+    let Some(next) = next else { return BEHIND_OURS };
+    // g0 runs it, after the yielder is queued.
+    mp.nextg.set(next);
+    Off { to_g0: true, ..BEHIND_OURS }
+}
+
+/// The hook of gosched: behind the others of this P, or of all.
+fn yield_hook(gp: &'static G, arg: usize) -> HookResult {
+    match owned_p(this_m()) {
+        // Relaxed: a hint. Where many wait for all Ps, behind them: else it
+        // would pass them each time.
+        Some(pp) if SCHED.runqsize.load(Relaxed) <= LONG => {
+            runqput(pp, gp, false);
+            HookResult::Left
+        }
+        _ => behind_all(gp, arg),
+    }
+}
+
+/// The hook of a yielder that goes behind all.
+#[cold]
+fn behind_all(gp: &'static G, _arg: usize) -> HookResult {
+    SCHED.lock().globrunqput(gp);
+    // This M may go away without a look at it.
+    wakep();
+    HookResult::Left
+}
+
+/// A goroutine in a long loop asks whether it should let others run.
+#[inline]
+pub(crate) fn checkpoint() {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    if unsafe { gp.as_ref() }.is_some_and(G::yield_requested) {
+        gosched();
+    }
+}

@@ -1,0 +1,169 @@
+//! Timers that have no place in the heap's tables, because these could not
+//! grow: a heap of links in the timers themselves, so that no wait fails for
+//! want of memory.
+//!
+//! A pairing heap: a tree whose nodes come up before their children. Adding
+//! costs a comparison, taking out a logarithm on average. It touches timers
+//! all over the memory, which is why it is not the usual one.
+//!
+//! ```text
+//!   root          prev: the node to the left, or, of the first child,
+//!    |child             the parent; null at the root
+//!    a --next--> b --next--> c
+//!    |child
+//!    d
+//! ```
+//! Invariant 1: the timers in the tree are pending in the heap that has it, so
+//! they live (invariant 2 of `timers`), and their nodes are initialised and
+//! touched under its lock only.
+
+use super::{Timer, heap::Entry};
+use core::{cell::Cell, ptr};
+
+/// What a timer in a tree has of it.
+pub(super) struct Node {
+    /// When it comes up, and in what order among equals.
+    pub key: Cell<Entry>,
+    /// Its own time (invariant 6 of `timers`).
+    pub when: Cell<i64>,
+    child: Cell<*const Timer>,
+    next: Cell<*const Timer>,
+    prev: Cell<*const Timer>,
+}
+
+/// A tree of timers, the earliest on top.
+pub(super) struct Spill {
+    root: *const Timer,
+    len: usize,
+}
+
+/// The node of `t`, which is in a tree or gets in.
+fn node<'a>(t: *const Timer) -> &'a Node {
+    // SAFETY: pending, so it lives (invariant 1).
+    let place = unsafe { &*t }.node.get().cast::<Node>();
+    // SAFETY: initialised by add (invariant 1); Cells, under the lock.
+    unsafe { &*place }
+}
+
+impl Spill {
+    pub(super) const fn new() -> Self {
+        Self { root: ptr::null(), len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The first one and its node.
+    pub(super) fn first(&self) -> Option<(*const Timer, &Node)> {
+        (!self.root.is_null()).then(|| (self.root, node(self.root)))
+    }
+
+    /// Adds `t`, which comes up at `key` and has a time of its own.
+    pub(super) fn add(&mut self, t: *const Timer, key: Entry, when: i64) {
+        let new = Node {
+            key: Cell::new(key),
+            when: Cell::new(when),
+            child: Cell::new(ptr::null()),
+            next: Cell::new(ptr::null()),
+            prev: Cell::new(ptr::null()),
+        };
+        // SAFETY: the caller's, pending from now on.
+        let place = unsafe { &*t }.node.get().cast::<Node>();
+        // SAFETY: nobody else looks at it: the heap is locked.
+        unsafe { place.write(new) };
+        self.len += 1;
+        self.root = meld(self.root, t);
+    }
+
+    /// Takes `t` out; gives its own time back.
+    pub(super) fn remove(&mut self, t: *const Timer) -> i64 {
+        self.len -= 1;
+        let Node { when, child, next, prev, .. } = node(t);
+        let below = merged(child.get());
+        if ptr::eq(self.root, t) {
+            self.root = below;
+            return when.get();
+        }
+        let before = node(prev.get());
+        if ptr::eq(before.child.get(), t) {
+            before.child.set(next.get());
+        } else {
+            before.next.set(next.get());
+        }
+        if !next.get().is_null() {
+            node(next.get()).prev.set(prev.get());
+        }
+        self.root = meld(self.root, below);
+        when.get()
+    }
+
+    /// Whether no node comes up after a child of its, and the links agree.
+    #[cfg(test)]
+    pub(super) fn is_sound(&self) -> bool {
+        let mut left = std::vec![self.root];
+        let mut n = 0;
+        while let Some(t) = left.pop() {
+            if t.is_null() {
+                continue;
+            }
+            n += 1;
+            let mut before = t;
+            let mut at = node(t).child.get();
+            while !at.is_null() {
+                let placed = ptr::eq(node(at).prev.get(), before);
+                if !placed || node(at).key.get() < node(t).key.get() {
+                    return false;
+                }
+                left.push(at);
+                before = at;
+                at = node(at).next.get();
+            }
+        }
+        n == self.len
+    }
+}
+
+/// One tree of two, each without neighbours; either may be empty.
+fn meld(a: *const Timer, b: *const Timer) -> *const Timer {
+    if a.is_null() || b.is_null() {
+        return if a.is_null() { b } else { a };
+    }
+    let a_first = node(a).key.get() <= node(b).key.get();
+    let (top, low) = if a_first { (a, b) } else { (b, a) };
+    let child = &node(top).child;
+    if !child.get().is_null() {
+        node(child.get()).prev.set(low);
+    }
+    node(low).next.set(child.get());
+    node(low).prev.set(top);
+    child.set(low);
+    top
+}
+
+/// One tree of `first` and its neighbours to the right: by twos, and then all
+/// of these.
+fn merged(first: *const Timer) -> *const Timer {
+    let (mut at, mut pairs) = (first, ptr::null());
+    while let Some((a, b)) = cut(&mut at).map(|a| (a, cut(&mut at))) {
+        let pair = meld(a, b.unwrap_or(ptr::null()));
+        node(pair).next.set(pairs);
+        pairs = pair;
+    }
+    let mut root = ptr::null();
+    while let Some(pair) = cut(&mut pairs) {
+        root = meld(root, pair);
+    }
+    root
+}
+
+/// Takes the first one off a row of neighbours.
+fn cut(row: &mut *const Timer) -> Option<*const Timer> {
+    let first = *row;
+    if first.is_null() {
+        return None;
+    }
+    *row = node(first).next.replace(ptr::null());
+    node(first).prev.set(ptr::null());
+    Some(first)
+}
