@@ -248,10 +248,31 @@ static long tells(void)
     gmp_self();
     gmp_goid();
     CHECK(gmp_num_goroutines() > 0);
+    CHECK(gmp_args(NULL) > 0);
     return !gmp_cancelled() && gmp_rt_version() && gmp_strerror(-ENOMEM) &&
                    gmp_now() < soon()
                ? 0
                : -EIO;
+}
+
+static long mask(void)
+{
+    sigset_t before, now;
+    int r = gmp_sigmask(SIG_BLOCK, NULL, &before);
+
+    if (r == 0)
+        r = gmp_sigmask(SIG_SETMASK, &before, &now);
+    return r;
+}
+
+static void nothing(void) {}
+
+static long task(void)
+{
+    static gmp_init_task one = {nothing, "nothing", {NULL}};
+    int r = gmp_init_register(&one), gone = gmp_init_unregister(&one);
+
+    return r != 0 ? r : gone;
 }
 
 static void *no_cxa(void)
@@ -369,10 +390,12 @@ RUN(cxa, gmp_register_cxa(no_cxa))
 /* What a function is named in stands for it. */
 static const struct op OPS[] = {
     {"gmp_rt_version gmp_strerror gmp_now gmp_after_ns gmp_self gmp_goid "
-     "gmp_num_goroutines gmp_cancelled gmp_errno_address", tells, NULL},
+     "gmp_num_goroutines gmp_cancelled gmp_errno_address gmp_args", tells, NULL},
     {"gmp_wait_init", run_wait_init, NULL},
     {"gmp_set_maxprocs", procs, NULL},
     {"gmp_num_cpu", run_num_cpu, NULL},
+    {"gmp_sigmask", mask, NULL},
+    {"gmp_init_register gmp_init_unregister", task, NULL},
     {"gmp_run_main", run_main, NULL},
     {"gmp_register_cxa", run_cxa, NULL},
     {"gmp_blocking", run_blocking, NULL},

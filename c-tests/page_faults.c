@@ -152,7 +152,7 @@ int test_main(int argc, char **argv)
     pthread_t giver;
 
     if (!have_faults()) {
-        printf("skipped: no userfaultfd here (%s)\n", strerror(errno));
+        test_skip("page faults", "userfaultfd is refused");
         return 0;
     }
     CHECK_OK(gmp_wait_init());

@@ -23,6 +23,7 @@ libc6-dev               stdio.h
 g++                     c++ g++
 clang                   clang clang++
 curl                    curl
+faketime                faketime
 gdb                     gdb
 libcurl4-openssl-dev    curl/curl.h
 libgmp-dev              gmp.h

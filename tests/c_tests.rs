@@ -239,9 +239,12 @@ fn public_functions() -> Vec<String> {
     let header = fs::read_to_string(root.join("include/gmp.h"));
     let header = header.expect("no include/gmp.h");
     let mut names = Vec::new();
-    // Declarations begin in the first column; comments and macros do not.
+    // Declarations begin in the first column; comments and macros do not, and
+    // what macros stand for is static.
     let begins = |c: char| c.is_ascii_lowercase();
-    for line in header.lines().filter(|line| line.starts_with(begins)) {
+    let declares =
+        |line: &&str| line.starts_with(begins) && !line.starts_with("static ");
+    for line in header.lines().filter(declares) {
         for (at, _) in line.match_indices("gmp_") {
             let rest = &line[at..];
             let word = |c: char| c.is_ascii_alphanumeric() || c == '_';

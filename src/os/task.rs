@@ -164,6 +164,7 @@ fn field(stat: &[u8], number: usize) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::sync::{AtomicBool, Ordering::Relaxed};
     use crate::os::clock::{nanotime, usleep};
     use crate::os::thread::gettid;
     use std::sync::mpsc;
@@ -224,7 +225,23 @@ mod tests {
         assert_eq!(parse_place(memory.as_bytes()), Some(Place::Memory));
         assert_eq!(parse_place(b"running\n"), None);
         assert_eq!(parse_place(b""), None);
-        assert_eq!(place(gettid()), Ok(None));
+    }
+
+    #[test]
+    fn a_thread_that_computes_is_in_no_place() {
+        let (tid_tx, tid_rx) = mpsc::channel();
+        let stop = std::sync::Arc::new(AtomicBool::new(false));
+        let end = stop.clone();
+        let busy = std::thread::spawn(move || {
+            tid_tx.send(gettid()).unwrap();
+            while !end.load(Relaxed) {
+                core::hint::spin_loop();
+            }
+        });
+        let tid = tid_rx.recv().unwrap();
+        eventually(|| place(tid) == Ok(None));
+        stop.store(true, Relaxed);
+        busy.join().unwrap();
     }
 
     #[test]
