@@ -146,7 +146,7 @@ subjects! {
     idle: ONCE,
     idle_timers: ONCE,
     runmain: MATRIX,
-    many: EACH_LINK,
+    many: MATRIX,
     stress: LONG,
     stress_cancel: LONG,
     cxx: MATRIX,

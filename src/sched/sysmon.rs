@@ -24,7 +24,7 @@ use super::{
     procs::wakep,
     retake::Watch,
     sigmask, starved,
-    threads::{newm, start_template},
+    threads::{newm, start_template, start_wanted},
     timing::{look_net, next_timer, renew_and_ring},
 };
 use crate::{
@@ -68,6 +68,8 @@ pub(crate) enum Ask {
     Mask = 8,
     /// Look whether the process is to end.
     Leave = 16,
+    /// Make threads for workers.
+    Threads = 32,
 }
 
 static ASKED: AtomicU32 = AtomicU32::new(0);
@@ -179,6 +181,10 @@ fn serve() {
     let asked = ASKED.swap(0, SeqCst);
     if asked & Ask::Template as u32 != 0 {
         start_template();
+    }
+    if asked & Ask::Threads as u32 != 0 {
+        // Nobody: the template thread has made them.
+        let _any = start_wanted();
     }
     if asked & Ask::Mask as u32 != 0 {
         sigmask::of_sysmon();

@@ -8,9 +8,10 @@
 //!    thread and a host's may have been changed by the host (affinity,
 //!    priority, namespaces), and a new one would inherit that: they ask the
 //!    template thread, which sysmon starts when it is first needed. Workers ask
-//!    it too, once it is there: they go on with their work meanwhile, and need
-//!    no heap of their own for it, which the C library gives to each thread
-//!    that allocates (two mappings).
+//!    it too once it is there, and sysmon before: they go on with their work
+//!    meanwhile, and need no heap of their own for it, which the C library
+//!    gives to each thread that allocates, as it does to make one (two
+//!    mappings). m0 has such a heap since the start, and asks nobody.
 //!
 //! What happens where no thread is to be had is `nothread`'s.
 
@@ -48,7 +49,7 @@ const THREAD_STACK: usize = 256 * 1024;
 pub(crate) static THREAD_START: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// Ms whose thread ended, by `schedlink`, and Ms to be started by the
-/// template thread.
+/// template thread or sysmon.
 struct Spare {
     free: *const M,
     wanted: *const M,
@@ -268,8 +269,8 @@ pub(crate) fn newm(
     mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
     mp.spinning.set(spinning);
     mp.in_runtime.store(true, Relaxed);
-    if must_ask() {
-        ask_template(mp);
+    if let Some(maker) = maker() {
+        ask(maker, mp);
         return Ok(());
     }
     let result = newm1(mp);
@@ -315,20 +316,32 @@ fn unmake(mp: &'static M) {
     freem(mp);
 }
 
-/// Whether the template thread makes the threads that are wanted here, where
-/// they would inherit what the host did to this one, or because it is there.
-fn must_ask() -> bool {
+/// Who makes threads for those that do not do it themselves: invariant 2.
+enum Maker {
+    Template,
+    Sysmon,
+}
+
+/// Who makes the threads that are wanted here; None: this thread itself.
+fn maker() -> Option<Maker> {
     let gp = arch::getg();
     // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(gp) = (unsafe { gp.as_ref() }) else { return true };
+    let Some(gp) = (unsafe { gp.as_ref() }) else {
+        return Some(Maker::Template);
+    };
     let mp = gp.mp();
     match mp.kind.get() {
-        MKind::Host => true,
-        // Relaxed: a hint; ask_template looks again.
-        MKind::Worker | MKind::Early => {
-            mp.lockedext.get() > 0 || TEMPLATE_WANTED.load(Relaxed)
+        MKind::Sysmon | MKind::Template => None,
+        MKind::Host => Some(Maker::Template),
+        // Relaxed: a hint; ask looks again.
+        MKind::Worker | MKind::Early
+            if mp.lockedext.get() > 0 || TEMPLATE_WANTED.load(Relaxed) =>
+        {
+            Some(Maker::Template)
         }
-        MKind::Sysmon | MKind::Template => false,
+        MKind::Worker | MKind::Early => {
+            (!ptr::eq(mp, &runtime_m0)).then_some(Maker::Sysmon)
+        }
     }
 }
 
@@ -497,13 +510,15 @@ pub(crate) fn stopm(mp: &'static M) {
     acquire_nextp(mp);
 }
 
-/// Has the template thread start `mp`.
-fn ask_template(mp: &'static M) {
+/// Has another thread start `mp`.
+fn ask(maker: Maker, mp: &'static M) {
     let mut spare = SPARE.lock();
     mp.schedlink.set(spare.wanted);
     spare.wanted = mp;
     drop(spare);
-    if !TEMPLATE_WANTED.swap(true, SeqCst) {
+    if matches!(maker, Maker::Sysmon) {
+        sysmon::ask(sysmon::Ask::Threads);
+    } else if !TEMPLATE_WANTED.swap(true, SeqCst) {
         sysmon::ask(sysmon::Ask::Template);
     } else if TEMPLATE_ASLEEP.swap(false, SeqCst) {
         TEMPLATE_NOTE.wakeup();
@@ -532,8 +547,9 @@ fn template_thread() {
     }
 }
 
-/// Starts every M that waits for a thread; whether there was one.
-fn start_wanted() -> bool {
+/// Starts every M that waits for a thread; whether there was one. On the
+/// template thread or sysmon.
+pub(super) fn start_wanted() -> bool {
     let mut at = mem::replace(&mut SPARE.lock().wanted, ptr::null());
     let any = !at.is_null();
     // SAFETY: null, or a type-stable M that ask_template chained.
