@@ -97,7 +97,7 @@ fn functions_of_a_later_plugin_are_called_before_its_next_call_returns() {
     let plugin = plugin.display().to_string();
     for link in [Link::Shared, Link::Plugin] {
         let program = build_with(&name, link, &["-ldl"]);
-        for place in ["thread", "goroutine", "busy", "unused"] {
+        for place in ["thread", "goroutine", "busy", "ended", "unused"] {
             runs_well(&program, &[&plugin, place]);
         }
     }

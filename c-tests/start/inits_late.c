@@ -2,11 +2,14 @@
  * this very file, with PLUGIN defined; the program gets its path.
  *
  * Arguments: the path, and where to load it: "thread", "goroutine", "busy" (on
- * a goroutine while others make calls), "unused" (no call before it goes). */
+ * a goroutine while others make calls), "ended" (on a goroutine that ends
+ * without another call), "unused" (no call before it goes). */
 #ifdef PLUGIN
 
 #include <gmp.h>
 #include <stdlib.h>
+
+enum { MANY = 64 };
 
 static int calls[2];
 
@@ -15,14 +18,27 @@ static void again(void *arg)
     ++*(int *)arg;
 }
 
+/* One of these may be in the place of the goroutine that has loaded us. */
+static void sleeps(void *arg)
+{
+    if (gmp_sleep(1000))
+        abort();
+}
+
 static void first(void)
 {
-    gmp_g *g;
+    gmp_g *g, *many[MANY];
 
     if (calls[1] || gmp_goid() == 0 || gmp_sleep(20 * 1000000))
         abort();
     if (gmp_go_with(NULL, again, &calls[0], &g) || gmp_join(g))
         abort();
+    for (int i = 0; i < MANY; i++)
+        if (gmp_go_with(NULL, sleeps, NULL, &many[i]))
+            abort();
+    for (int i = 0; i < MANY; i++)
+        if (gmp_join(many[i]))
+            abort();
 }
 GMP_INIT(first)
 
@@ -80,6 +96,13 @@ static void use(void *arg)
     CHECK_OK(dlclose(plugin));
 }
 
+static _Atomic(void *) loaded;
+
+static void load_only(void *arg)
+{
+    atomic_store(&loaded, load());
+}
+
 static void call_on(void *arg)
 {
     while (!atomic_load(&stop))
@@ -95,13 +118,19 @@ static void use_while_others_call(void *arg)
     atomic_store(&stop, true);
 }
 
-static void go_and_join(gmp_fn fn)
+static void go_with(gmp_fn fn, gmp_g **g)
 {
     gmp_attr attr = GMP_ATTR_INIT;
-    gmp_g *g;
 
     attr.stack_size = 1 << 20; /* dlopen takes much */
-    CHECK_OK(gmp_go_with(&attr, fn, NULL, &g));
+    CHECK_OK(gmp_go_with(&attr, fn, NULL, g));
+}
+
+static void go_and_join(gmp_fn fn)
+{
+    gmp_g *g;
+
+    go_with(fn, &g);
     CHECK_OK(gmp_join(g));
 }
 
@@ -118,6 +147,14 @@ int test_main(int argc, char **argv)
         for (int i = 0; i < 4; i++)
             CHECK_OK(gmp_go(call_on, NULL));
         go_and_join(use_while_others_call);
+    } else if (strcmp(argv[2], "ended") == 0) {
+        go_with(load_only, NULL);
+        /* Without a call, which would have the functions called. */
+        while (!atomic_load(&loaded))
+            usleep(1000);
+        usleep(10000);
+        CHECK(gmp_num_goroutines() >= 0);
+        CHECK_EQ(calls_in(loaded), 11);
     } else {
         CHECK_OK(dlclose(load()));
         CHECK_OK(gmp_sleep(MS(2)));

@@ -44,7 +44,7 @@ use crate::{
         lock::Rank,
         sync::{AtomicBool, AtomicPtr, Ordering::*},
     },
-    gmp::{DEBUG, G, handle_of},
+    gmp::{DEBUG, handle_of},
     os::{Lock, Result, clock::nanotime, dl},
     sched::{
         ending::with_cleanup,
@@ -65,8 +65,10 @@ pub(crate) struct Task {
     name: *const c_char,
     /// lock: TASKS
     next: Cell<*const Task>,
-    /// lock: TASKS; the goroutine that has loaded the object, or null.
-    by: Cell<*const G>,
+    /// lock: TASKS; the goroutine that has loaded the object, by its goid: its
+    /// G may be another's before the function is called. 0: a host's thread
+    /// without a G.
+    by: Cell<u64>,
     /// lock: TASKS
     state: Cell<usize>,
 }
@@ -80,28 +82,31 @@ mod state {
 struct Tasks {
     first: *const Task,
     last: *const Task,
-    /// The goroutine in `run_listed`, and who has loaded what it runs.
-    runner: *const G,
-    running_for: *const G,
+    /// The goroutine in `run_listed`, and who has loaded what it runs; by
+    /// their goids, or 0.
+    runner: u64,
+    running_for: u64,
 }
 
-// SAFETY: records are static, invariant 3, and Gs are type-stable.
+// SAFETY: records are static, invariant 3.
 unsafe impl Send for Tasks {}
 
 static TASKS: Lock<Tasks> = Lock::new(
     Rank::Inits,
-    Tasks {
-        first: ptr::null(),
-        last: ptr::null(),
-        runner: ptr::null(),
-        running_for: ptr::null(),
-    },
+    Tasks { first: ptr::null(), last: ptr::null(), runner: 0, running_for: 0 },
 );
 
 /// The handle of the main goroutine while it serves, or null.
 static SERVER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 /// It is to run what is listed.
 static WANTED: AtomicBool = AtomicBool::new(false);
+
+/// The goid of this thread's G, or 0.
+fn goid() -> u64 {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    unsafe { gp.as_ref() }.map_or(0, |gp| gp.goid.get())
+}
 
 /// A constructor lists its function; waits for nothing. One that was listed
 /// before stays as it is.
@@ -112,7 +117,7 @@ pub(crate) fn register(task: &'static Task) {
     }
     task.state.set(state::LISTED);
     task.next.set(ptr::null());
-    task.by.set(arch::getg());
+    task.by.set(goid());
     // SAFETY: null, or in the list, so alive.
     match unsafe { tasks.last.as_ref() } {
         Some(last) => last.next.set(task),
@@ -181,29 +186,25 @@ fn finish(to: State) -> bool {
     if !tasks.first.is_null() {
         return false;
     }
-    tasks.runner = ptr::null();
-    tasks.running_for = ptr::null();
+    tasks.runner = 0;
+    tasks.running_for = 0;
     gate::set(to);
     true
 }
 
 /// Whether a call on this thread goes on although the state is Opening.
 pub(super) fn passes() -> bool {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(g) = (unsafe { gp.as_ref() }) else { return false };
-    if g.is_host() {
-        return false;
-    }
+    let Some(gp) = on_goroutine() else { return false };
+    let me = gp.goid.get();
     let tasks = TASKS.lock();
-    if ptr::eq(tasks.runner, gp) {
+    if tasks.runner == me {
         return true;
     }
     let mut at = tasks.first;
-    let mut waits = ptr::eq(tasks.running_for, gp);
+    let mut waits = tasks.running_for == me;
     // SAFETY: null, or in the list, so alive.
     while let Some(task) = unsafe { at.as_ref() } {
-        waits |= ptr::eq(task.by.get(), gp);
+        waits |= task.by.get() == me;
         at = task.next.get();
     }
     !waits
@@ -283,7 +284,7 @@ fn take() -> Option<&'static Task> {
         tasks.last = ptr::null();
     }
     task.state.set(state::STARTED);
-    tasks.runner = arch::getg();
+    tasks.runner = goid();
     tasks.running_for = task.by.get();
     Some(task)
 }
