@@ -63,7 +63,7 @@ pub(crate) fn findrunnable(
 fn look_local(pp: OwnedP) -> Option<&'static G> {
     run_timers(pp.get());
     if starved::any() {
-        starved::leave_stacks(pp.get());
+        starved::freed(Some(pp.get()));
     }
     // Relaxed: only we write it.
     let late = pp.schedtick.load(Relaxed).is_multiple_of(TICK);

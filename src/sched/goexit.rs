@@ -188,10 +188,10 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     let mp = this_m();
     let pp = owned_p(mp);
     if let Some(stack) = gp.take_stack() {
+        stack::stackfree(pp.map(|p| &p.get().stacks), stack);
+        // After that: `starved`, invariant 2.
         if starved::any() {
-            starved::give(stack);
-        } else {
-            stack::stackfree(pp.map(|p| &p.get().stacks), stack);
+            starved::freed(pp.map(|p| p.get()));
         }
     }
     drop_name(gp);

@@ -18,14 +18,20 @@
 //! 2. No stack that goes to a pool is overlooked: the goroutine is counted,
 //!    and then `serve` looks into the pool, under its lock; whoever frees a
 //!    stack puts it there, under that lock, and then looks at the count. One
-//!    of them finds the other. A stack in a P's cache waits for sysmon.
+//!    of them finds the other: if `serve` looked first, the freer sees the
+//!    count, and waits for the lock of the lists, under which `serve` has the
+//!    goroutine in its hands, until that is back in its list. A stack in a P's
+//!    cache is found when the P's M comes by (`find`), or waits for sysmon.
+//! 3. A goroutine is counted until it is in the global queue, so whoever looks
+//!    at that queue under its lock and then at the count sees it in one of
+//!    them: it is no deadlock, and sysmon does not sleep for long.
 
 use super::{newproc::bind_stack_now, procs};
 use crate::{
     base::{lock::Rank, print::SigWriter},
-    gmp::{G, GList, SCHED, allp, gflag, gomaxprocs},
+    gmp::{G, GList, P, SCHED, allp, gflag, gomaxprocs},
     os::Lock,
-    stack::{self, Stack},
+    stack,
 };
 use core::{
     fmt::Write,
@@ -46,7 +52,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// Whether anybody waits for a stack.
 #[inline(always)]
 pub(super) fn any() -> bool {
-    // Relaxed: invariant 2 is about the lock of the pool.
+    // Relaxed: invariants 2 and 3 are about locks.
     COUNT.load(Relaxed) != 0
 }
 
@@ -71,10 +77,12 @@ pub(super) fn wait_for_stack(gp: &'static G) {
     }
 }
 
-/// Takes a stack that nobody uses any more, for those who wait for one.
+/// A stack was freed just now, into the cache of `pp`, if any.
 #[cold]
-pub(super) fn give(stack: Stack) {
-    stack::stackfree_slow(stack);
+pub(super) fn freed(pp: Option<&P>) {
+    if let Some(pp) = pp {
+        stack::flush(&pp.stacks);
+    }
     serve();
 }
 
@@ -82,23 +90,24 @@ pub(super) fn give(stack: Stack) {
 fn serve() {
     for kind in 0..stack::KINDS {
         while let Some(gp) = take(kind) {
-            if bind_stack_now(gp).is_err() {
-                let mut lists = LISTS.lock();
-                lists[kind].push_front(gp);
-                COUNT.fetch_add(1, Relaxed);
-                break;
-            }
             SCHED.lock().globrunqput(gp);
+            // Relaxed: invariant 3 is about the lock of the queue.
+            COUNT.fetch_sub(1, Relaxed);
             procs::wakep();
         }
     }
 }
 
+/// Takes the first of its list that can have a stack, and has it now. Under
+/// the lock: who comes with a stack meanwhile tries after us (invariant 2).
 fn take(kind: usize) -> Option<&'static G> {
     let mut lists = LISTS.lock();
     let gp = lists[kind].pop_front()?;
-    COUNT.fetch_sub(1, Relaxed);
-    Some(gp)
+    if bind_stack_now(gp).is_ok() {
+        return Some(gp);
+    }
+    lists[kind].push_front(gp);
+    None
 }
 
 /// sysmon: there may be memory again. Where there is none, stacks may lie in
@@ -116,13 +125,6 @@ pub(super) fn again() {
             allp(id).timer_due.store(true, Relaxed);
         }
     }
-}
-
-/// A P's M comes by, and leaves what stacks the P has kept.
-#[cold]
-pub(super) fn leave_stacks(pp: &crate::gmp::P) {
-    stack::flush(&pp.stacks);
-    serve();
 }
 
 /// Says once that goroutines wait for memory.
