@@ -38,7 +38,13 @@ use crate::{
 };
 use core::ptr;
 #[cfg(shuttle)]
-use {crate::gmp::GmpFn, core::ffi::c_void};
+use {
+    crate::{
+        gmp::{GmpFn, gflag},
+        sched::{Mistake, mistakes},
+    },
+    core::ffi::c_void,
+};
 
 const NEW: u32 = 0;
 const RUNNING: u32 = 1;
@@ -296,4 +302,60 @@ fn run(o: &Once, begun: Begun, f: GmpFn, arg: *mut c_void) {
         unsafe { f(arg) };
         end(o, call, true);
     }
+}
+
+/// How the function of a model's call ends.
+#[cfg(shuttle)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It returns.
+    Returns,
+    /// By an exception.
+    Throws,
+    /// By a jump, of which the next call of the same goroutine knows, or its
+    /// end.
+    Jumps,
+    /// By `gmp_exit`: the goroutine has to end at once.
+    Exits,
+}
+
+/// The frame of all calls of [`call_left`]: one that was left by a jump is
+/// gone for the next call at the same place.
+#[cfg(shuttle)]
+const FRAME: Frame = Frame { cfa: 1, ret: 0 };
+
+/// Calls `f`, which tells how it ends, for models. None: it was done already.
+///
+/// Errors: as [`begin`]; with a deadline as [`begin_until`].
+#[cfg(shuttle)]
+pub(crate) fn call_left(
+    o: &Once,
+    f: impl FnOnce() -> Left,
+    deadline: Option<i64>,
+) -> Result<Option<Left>> {
+    let begun = match deadline {
+        None => begin(o, FRAME)?,
+        Some(deadline) => begin_until(o, deadline, FRAME)?,
+    };
+    let Begun::Run(call) = begun else { return Ok(None) };
+    let how = f();
+    match how {
+        Left::Returns => end(o, call, true),
+        Left::Throws if mistakes(Mistake::AbandonsInSilence) => {
+            o.runner.store(0, Relaxed);
+            o.state.store(NEW, Release);
+            calls::leave(call);
+        }
+        Left::Throws => end(o, call, false),
+        Left::Jumps if mistakes(Mistake::LosesInSilence) => {
+            calls::leave(call);
+        }
+        Left::Jumps if mistakes(Mistake::TellsTooEarly) => {
+            lost(ptr::from_ref(o).addr());
+            calls::leave(call);
+        }
+        Left::Jumps => {}
+        Left::Exits => park::current()?.set_flag(gflag::EXITED),
+    }
+    Ok(Some(how))
 }

@@ -176,4 +176,14 @@ impl Once {
         }));
         number(once::call_until(&self.0, call, arg, deadline))
     }
+
+    /// Calls `f`, which tells how it ends, with a deadline or none; whether it
+    /// was called here, and how it ended.
+    pub fn call_left(
+        &self,
+        f: impl FnOnce() -> once::Left,
+        deadline: Option<i64>,
+    ) -> Result<Option<once::Left>> {
+        number(once::call_left(&self.0, f, deadline))
+    }
 }

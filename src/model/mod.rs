@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `block`, but for what asks the network; `timers`, `base::lock` | |
 //! | `gmp::parkword`, `gmp::wait` | |
-//! | `sched::cancel`, `sched::ending`, `os::errno` | |
+//! | `sched::{calls, cancel, ending}`, `os::errno` | |
 //! | | `os`: sleeping, time, memory |
 //! | | `gmp`: a G without a stack |
 //! | | `arch`, `sched`: a goroutine is a thread of shuttle's |
@@ -13,8 +13,8 @@
 //! A model stands in the layer of what it stands for. Shuttle takes every
 //! access to an atomic for one in the order SeqCst; weaker ones are loom's.
 //!
-//! Nobody calls `gmp_exit` here, and no host thread has a deadline of its own:
-//! it waits as a goroutine does.
+//! Nobody calls `gmp_exit` here but in a once. No host thread has a deadline of
+//! its own: it waits as a goroutine does.
 //!
 //! Errors are numbers as in `errno.h`, deadlines absolute, in nanoseconds.
 
@@ -24,7 +24,7 @@ mod line;
 mod locks;
 mod start;
 
-pub use crate::sched::Mistake;
+pub use crate::{block::once::Left, sched::Mistake};
 pub use chan::{Chan, Do, Done, select, try_select};
 pub use check::{Ends, Room, check, check_some, join, until};
 pub use line::{Ended, Line, Woken};

@@ -207,8 +207,8 @@ pub(crate) fn settle(gp: &G, frame: Frame) {
 /// who begins a frame there.
 fn gone(gp: &G, Frame { cfa, ret }: Frame, sp: usize) -> bool {
     if cfg!(shuttle) {
-        // A model has no frames.
-        return false;
+        // A model's frames are numbers; 0 is nowhere.
+        return cfa != 0 && cfa == sp;
     }
     if cfa == sp {
         return true;

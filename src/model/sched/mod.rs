@@ -24,6 +24,12 @@ pub enum Mistake {
     UnlocksFirst,
     /// A deadline readies its goroutine even if it lost the race for it.
     LoserReadies,
+    /// A once that an exception leaves is new again, and nobody is woken.
+    AbandonsInSilence,
+    /// The owner of a call that is left by a jump is not told.
+    LosesInSilence,
+    /// It is told while the call is still live.
+    TellsTooEarly,
 }
 
 /// What concerns all of a run.
@@ -58,7 +64,7 @@ pub(crate) fn make_mistake(mistake: Mistake) {
     WORLD.0.mistake.set(Some(mistake));
 }
 
-fn mistakes(mistake: Mistake) -> bool {
+pub(crate) fn mistakes(mistake: Mistake) -> bool {
     WORLD.0.mistake.get() == Some(mistake)
 }
 
