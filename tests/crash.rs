@@ -178,6 +178,17 @@ fn thread_limit_is_no_failure() {
     }
 }
 
+/// One thread for all goroutines that are not locked, which never rests: the
+/// timers of the locked ones lie on Ps that are idle, and are served.
+#[test]
+fn the_only_thread_serves_the_timers_of_all() {
+    let program = build("lockthread.c", Link::Shared);
+    for procs in ["1", "2", "4", "2"] {
+        let env = [("GMP_MAXTHREADS", "2"), ("GMP_MAXPROCS", procs)];
+        child(program.command(), "", &env).exited(0);
+    }
+}
+
 #[test]
 fn failing_start_is_an_error() {
     let late = [("GMP_AUTOSTART", "0")];

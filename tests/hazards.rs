@@ -124,3 +124,15 @@ fn c_tests_pass_where_nobody_stays() {
         }
     }
 }
+
+/// One thread for all goroutines, which so stay, and a host thread that runs
+/// some: those that are to go elsewhere are no goroutines locked to a thread.
+#[test]
+fn without_another_thread_nobody_is_lost() {
+    let program = build("control_words.c", Link::Shared);
+    for procs in ["1", "2", "2", "2", "4"] {
+        let mut command = program.command();
+        command.env("GMP_MAXPROCS", procs).env("GMP_MAXTHREADS", "2");
+        run(command.env("GMPDEBUG", "migrate=1"), LIMIT).exited(0);
+    }
+}

@@ -28,6 +28,8 @@
 //! 4. While work waits beside an idle P, or somebody waits for a descriptor and
 //!    nobody polls, sysmon naps, and tries again at each look: after 10 ms at
 //!    most. An idle process has neither, and sysmon sleeps.
+//!    Where timers of an idle P are due, it has each busy M come by the
+//!    scheduler, and run them there: no busy M would otherwise look at them.
 //! 5. The limit counts neither the Ms of locked goroutines, nor m0 once it
 //!    is wedged, nor host threads; and it never refuses the only M that could
 //!    run goroutines which are not locked.
@@ -54,6 +56,7 @@
 
 use super::{
     find::work_queued,
+    lockthread,
     threads::wake_idle,
     timing::{self, EARLIEST},
 };
@@ -184,6 +187,12 @@ pub(super) fn sysmon_is_needed() -> bool {
     work_queued() || unpolled()
 }
 
+/// Whether a thread was refused lately: then busy Ms do for idle Ps, too.
+pub(super) fn is_short() -> bool {
+    // Relaxed: a hint.
+    STARVED.load(Relaxed)
+}
+
 /// Whether somebody waits for a descriptor and nobody polls.
 pub(super) fn unpolled() -> bool {
     SCHED.lastpoll.load(SeqCst) != 0 && netpoll::waited_for()
@@ -206,10 +215,11 @@ fn bring_locked() {
             return;
         }
         let Some(gp) = sched.globrunqpop() else { return };
-        // SAFETY: null, or a type-stable M.
-        match unsafe { gp.lockedm.get().as_ref() } {
-            None => sched.globrunqput(gp),
-            Some(mp) => bring(&mut sched, mp),
+        if lockthread::is_locked(gp) {
+            // SAFETY: not null, as it is locked; type-stable.
+            bring(&mut sched, unsafe { &*gp.lockedm.get() });
+        } else {
+            sched.globrunqput(gp);
         }
     }
 }

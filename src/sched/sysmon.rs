@@ -25,7 +25,7 @@ use super::{
     retake::Watch,
     sigmask, starved,
     threads::{newm, start_template, start_wanted},
-    timing::{look_net, next_timer, renew_and_ring},
+    timing::{self, look_net, next_timer, renew_and_ring},
 };
 use crate::{
     base::print::SigWriter,
@@ -227,6 +227,9 @@ fn wake_for_work(now: i64) {
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty());
     if waits {
         wakep();
+        if nothread::is_short() {
+            timing::heed_timers();
+        }
     }
 }
 

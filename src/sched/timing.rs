@@ -81,6 +81,9 @@ pub(crate) fn run_timers(pp: &'static P) -> usize {
     // Relaxed: a hint, and this is the look.
     if pp.timer_due.load(Relaxed) {
         pp.timer_due.store(migrate::on(), Relaxed);
+        if nothread::is_short() {
+            run_others();
+        }
     }
     let when = pp.timers.next_when();
     if when == FOREVER {
@@ -91,6 +94,26 @@ pub(crate) fn run_timers(pp: &'static P) -> usize {
         return 0;
     }
     pp.timers.run(now)
+}
+
+/// Each M that is busy looks at the timers at its next switch.
+#[cold]
+pub(super) fn heed_timers() {
+    for id in 0..gomaxprocs() {
+        // Relaxed: a hint.
+        allp(id).timer_due.store(true, Relaxed);
+    }
+}
+
+/// Runs what is due on any P: an idle one may have no M that comes for it.
+#[cold]
+fn run_others() {
+    let now = nanotime();
+    for timers in (0..gomaxprocs()).map(|id| &allp(id).timers) {
+        if timers.next_when() <= now {
+            timers.run(now);
+        }
+    }
 }
 
 /// The earliest timer of all Ps.
