@@ -151,7 +151,8 @@ pub const CALLS: &[Call] = &[
             &[SYS_mmap],
             &[ENOMEM, EPERM, EAGAIN, EACCES],
             Message,
-            "-ENOMEM, or a message",
+            "-ENOMEM, or a message; not ENOMEM: libc may assert in \
+             pthread_create",
         ),
     ),
     call(
