@@ -250,14 +250,23 @@ func rt0_go
 	call	osinit
 	mark	schedinit
 	call	schedinit
+	test	eax, eax
+	jne	.Lfailed
 
 	mark	newproc
 	mov	rdi, runtime_mainPC[rip]
 	xor	esi, esi
 	call	newproc			// the main goroutine
+	test	eax, eax
+	jne	.Lfailed
 	mark	mstart
 	call	mstart			// this M; returns when it ends, which
 					// on the main thread it does not
+	jmp	.Lended
+.Lfailed:				// for want of memory
+	mov	edi, eax
+	call	start_failed		// on the main thread it does not return
+.Lended:
 	call	m0_ended
 	xor	eax, eax		// what the thread returns
 	mov	rsp, rbp
@@ -301,7 +310,7 @@ endfunc rt0_entry
 .irp stage, libpreinit, libexit, libstarted, newosproc0, inittrace_stage, check, args, \
 	osinit, schedinit, stackinit, mallocinit, randinit, cpuinit, \
 	sigsave, goargs, goenvs, parsedebugvars, procresize, newproc, mstart1, \
-	minit, m0_ended, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
+	minit, start_failed, m0_ended, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
 	runtime_m0, runtime_g0, runtime_argc, runtime_argv
 	.globl	\stage
 	.hidden	\stage

@@ -145,6 +145,17 @@ fn too_few_threads_are_an_error_of_every_call() {
 }
 
 #[test]
+fn too_little_memory_is_an_error_of_every_call() {
+    for link in [Link::Shared, Link::Static] {
+        for procs in ["1", "16"] {
+            let mut command = build("no_memory.c", link).command();
+            command.env("GMP_AUTOSTART", "0").env("GMP_MAXPROCS", procs);
+            run(&mut command, LIMIT).exited(0);
+        }
+    }
+}
+
+#[test]
 fn each_hook_works_alone() {
     for name in ["hook_init.c", "hook_threads.c", "hook_done.c"] {
         each_link(name, &[Link::Shared, Link::Static], |command| {

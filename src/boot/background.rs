@@ -22,10 +22,10 @@ use crate::{
     arch,
     base::{
         sync::{AtomicPtr, AtomicU32, Ordering::*},
-        throw::{fatal, throw},
+        throw::throw,
     },
     gmp::{G, GmpFn, handle_of},
-    os::clock::nanotime,
+    os::{Result, clock::nanotime},
     sched::{
         self,
         newproc::newproc_system,
@@ -45,12 +45,15 @@ static SWEEPER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static BEGUN: AtomicU32 = AtomicU32::new(0);
 
 /// Starts both, and waits until they have begun.
+///
+/// Errors: `ENOMEM`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn gcenable() {
+#[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
+pub(super) extern "C" fn gcenable() -> Result<()> {
     stage(c"gcenable");
-    start(bgsweep, c"bgsweep");
-    start(bgscavenge, c"bgscavenge");
+    start(bgsweep, c"bgsweep")?;
+    start(bgscavenge, c"bgscavenge")?;
     // Not while locked to m0: another thread would have to run them.
     if sched::unlock_os_thread().is_err() {
         throw("gcenable: not locked to a thread");
@@ -60,12 +63,11 @@ pub(super) extern "C" fn gcenable() {
         gosched();
     }
     sched::lock_os_thread();
+    Ok(())
 }
 
-fn start(f: GmpFn, name: &'static CStr) {
-    if newproc_system(f, ptr::null_mut(), name).is_err() {
-        fatal("out of memory: the start has no goroutine");
-    }
+fn start(f: GmpFn, name: &'static CStr) -> Result<()> {
+    newproc_system(f, ptr::null_mut(), name).map(drop)
 }
 
 /// The goroutine that calls this has begun; returns it.

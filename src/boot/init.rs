@@ -148,10 +148,10 @@ extern "C" fn osinit() {
     }
 }
 
-/// Everything that the scheduler needs, up to the first Ps.
+/// Everything that the scheduler needs, up to the first Ps. 0 or an errno.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn schedinit() {
+extern "C" fn schedinit() -> c_int {
     // Release: pairs with the acquire where threads are made.
     threads::THREAD_START.store(hooks::thread_start(), Release);
     stackinit();
@@ -168,21 +168,22 @@ extern "C" fn schedinit() {
     if migrate::on() {
         lockthread::watch_parks();
     }
-    procresize(settings.maxprocs);
+    procresize(settings.maxprocs)
 }
 
 /// Makes the first Ps, as many as asked for, else as there are processors. m0
-/// takes the first one, the others are idle; with that the world is started.
+/// takes the first one, the others are idle; with that the world is started. 0
+/// or an errno.
 #[unsafe(no_mangle)]
 #[inline(never)]
 #[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
-extern "C" fn procresize(maxprocs: Option<usize>) {
+extern "C" fn procresize(maxprocs: Option<usize>) -> c_int {
     stage(c"procresize");
     let procs = maxprocs.unwrap_or_else(|| {
         // Without memory to read the quota.
         procs::num_cpu().unwrap_or_else(|_| NCPUALLOWED.load(Relaxed))
     });
-    procs::procresize(procs.min(MAXPROCS));
+    procs::procresize(procs.min(MAXPROCS)).map_or_else(|e| e.0, |()| 0)
 }
 
 /// The stacks of goroutines, with the sizes that are built in.

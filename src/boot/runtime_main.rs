@@ -14,12 +14,12 @@ use super::{
 use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
-    gmp::{DEBUG, G, MAIN_STARTED, RUNTIME_INIT_TIME, runtime_m0},
-    os::clock::nanotime,
+    gmp::{DEBUG, G, MAIN_STARTED, RUNTIME_INIT_TIME, runtime_g0, runtime_m0},
+    os::{Errno, clock::nanotime},
     sched::{self, ending::with_cleanup},
 };
 use core::{
-    ffi::{CStr, c_void},
+    ffi::{CStr, c_int, c_void},
     ptr,
 };
 
@@ -45,11 +45,7 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     RUNTIME_INIT_TIME.store(nanotime(), Relaxed);
     stage(c"sysmon");
     if let Err(e) = sched::start_sysmon() {
-        gate::fail(e);
-        if exe::has_main() {
-            // The program goes on, and its calls say what is missing.
-            exe::main_main();
-        }
+        start_failed(e.0);
         return;
     }
     sched::lock_os_thread();
@@ -61,13 +57,35 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     if exe::has_main() {
         exe::main_main();
     }
-    doinit::serve();
+    if gate::state() != State::Failed {
+        doinit::serve();
+    }
+}
+
+/// There is no runtime, as this errno says: so will each call. A program that
+/// was entered at `_rt0_amd64_linux` goes on without, on whatever stack this is
+/// called on; elsewhere this returns, and m0's thread ends. `rt0_go` calls it
+/// too, on g0.
+#[unsafe(no_mangle)]
+extern "C" fn start_failed(why: c_int) {
+    gate::fail(Errno(why));
+    if !exe::has_main() {
+        return;
+    }
+    if ptr::eq(arch::getg(), &runtime_g0) {
+        // It is a thread like any other from now on.
+        arch::setg(ptr::null());
+    }
+    exe::main_main()
 }
 
 /// What is done while locked to m0.
 fn initialise() {
     runtime_inittasks();
-    gcenable();
+    if let Err(e) = gcenable() {
+        gate::fail(e);
+        return;
+    }
     // Release: pairs with the acquire in newproc1.
     MAIN_STARTED.store(true, Release);
     if exe::has_main() {

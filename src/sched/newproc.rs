@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     arch,
-    base::throw::fatal,
     gmp::{
         BATCH, G, GOIDCACHE, GStatus, GmpFn, INLINE_ARGS, MAIN_STACK, OwnedP,
         SCHED, casgstatus, g_from_handle, galloc, galloc_many, gflag,
@@ -22,7 +21,7 @@ use crate::{
     stack::{self, Stack, StackCache},
 };
 use core::{
-    ffi::{CStr, c_void},
+    ffi::{CStr, c_int, c_void},
     ptr,
     sync::atomic::Ordering::*,
 };
@@ -61,16 +60,29 @@ impl NewG<'_> {
 }
 
 /// `newproc(fn)` of the start path: from rt0_go, on g0. Makes the main
-/// goroutine; on the exe path that runs the program's `main`.
+/// goroutine; on the exe path that runs the program's `main`. 0 or an errno.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn newproc(func: GmpFn, arg: *mut c_void) {
+pub(crate) extern "C" fn newproc(func: GmpFn, arg: *mut c_void) -> c_int {
     // Relaxed: set earlier on this thread.
     let stack_size = MAIN_STACK.load(Relaxed);
     let flags = if stack_size == 0 { gflag::SYSTEM } else { gflag::MAIN };
     let spec = NewG { stack_size, flags, ..NewG::new(func, arg) };
-    if newproc1(&spec).is_err() {
-        fatal("out of memory: the start has no main goroutine");
+    let made = reserve_stacks().and_then(|()| newproc1(&spec).map(drop));
+    made.map_or_else(|e| e.0, |()| 0)
+}
+
+/// Has the pool keep a stack for each goroutine of the start, the main one and
+/// the library's two: until these run, nobody looks after who waits for one.
+fn reserve_stacks() -> Result<()> {
+    let mut kept = [None; 3];
+    let all = kept.iter_mut().try_for_each(|room| {
+        *room = Some(stack::stackalloc(None, 0)?);
+        Ok(())
+    });
+    for kept in kept.into_iter().flatten() {
+        stack::stackfree(None, kept);
     }
+    all
 }
 
 /// Starts a goroutine of the library itself.

@@ -8,10 +8,7 @@ use super::{
     timing,
 };
 use crate::{
-    base::{
-        alloc::try_box,
-        throw::{fatal, throw},
-    },
+    base::{alloc::try_box, throw::throw},
     gmp::{
         G, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P,
         SCHED, allp, allp_push, gomaxprocs, m_of_word, m_word, nallp,
@@ -352,10 +349,10 @@ fn empty_p(pp: &'static P) {
 }
 
 /// `schedinit`'s part: the first Ps; m0 takes P0, the others go idle.
-pub(crate) fn procresize(n: usize) {
-    if make_procs(n).is_err() {
-        fatal("out of memory: the processors cannot be made");
-    }
+///
+/// Errors: `ENOMEM`.
+pub(crate) fn procresize(n: usize) -> Result<()> {
+    make_procs(n)?;
     set_procs(n);
     let mut sched = SCHED.lock();
     for id in (0..n).rev() {
@@ -367,6 +364,7 @@ pub(crate) fn procresize(n: usize) {
     }
     drop(sched);
     acquirep(&crate::gmp::runtime_m0, allp(0));
+    Ok(())
 }
 
 /// `gmp_set_maxprocs`: the former number; `n < 1` only asks. More than
