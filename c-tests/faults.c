@@ -643,8 +643,12 @@ static void prepare(pthread_t *hosts)
         if (children[i] == 0) {
             char c;
 
+            bool let_go;
+
             close(leashes[i][1]);
-            _exit(read(leashes[i][0], &c, 1) == 1 ? 7 : 8);
+            let_go = read(leashes[i][0], &c, 1) == 1;
+            block_ns(MS(30));           /* until somebody waits for its end */
+            _exit(let_go ? 7 : 8);
         }
     }
     for (int i = 0; i < PIPES; i++)
