@@ -22,7 +22,7 @@
 //! of a fork.
 
 use super::{
-    deadlock, newproc,
+    deadlock, fork, newproc,
     park::FOREVER,
     sysmon::{self, Ask},
 };
@@ -75,7 +75,9 @@ pub(crate) fn in_child() {
 unsafe extern "C" fn leaves(_value: *mut c_void) {
     // Release: pairs with sysmon's acquire.
     GONE.store(true, Release);
-    sysmon::ask(Ask::Leave);
+    if !fork::in_child() {
+        sysmon::ask(Ask::Leave);
+    }
 }
 
 /// Whether the main thread has left: one of the threads of the process is then

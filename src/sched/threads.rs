@@ -186,6 +186,10 @@ pub(crate) fn drop_sigstack(mp: &M) {
     if ours {
         let _disabled = signal::sigaltstack_disable();
     }
+    if super::fork::in_child() {
+        // Another thread of the parent's may hold the lock, for ever.
+        return;
+    }
     SIGSTACKS.lock().give(lo);
 }
 
