@@ -125,7 +125,7 @@ impl Model {
         self.work.fetch_update(AcqRel, Acquire, one_less).is_ok()
     }
 
-    /// As `sched::procs::wakep`.
+    /// As `sched::handoff::wakep`.
     fn wakep(&self) {
         if self.wanted() && self.spinning.claim() {
             match self.threadless {
@@ -162,7 +162,7 @@ impl Model {
         self.starved.store(1, SeqCst);
     }
 
-    /// As `sched::timing::poll_break`.
+    /// As `sched::keeper::poll_break`.
     fn poll_break(&self) {
         fence(SeqCst);
         if self.keeps.compare_exchange(1, 0, SeqCst, SeqCst).is_ok() {
@@ -258,7 +258,7 @@ impl Model {
         }
     }
 
-    /// As `sched::procs::handoffp` of a P without work.
+    /// As `sched::handoff::handoffp` of a P without work.
     fn put_down(&self) {
         let early = self.work_queued();
         self.pidleput();

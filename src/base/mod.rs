@@ -17,6 +17,8 @@ pub(crate) mod child;
 pub mod lock;
 pub mod note;
 pub mod print;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) mod random;
 pub mod sync;
 pub mod throw;
 

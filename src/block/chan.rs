@@ -18,9 +18,6 @@
 //! The memory comes from `malloc` and is counted: one reference a maker, one
 //! more for each `ref`. The last `unref` frees it.
 
-#[cfg(shuttle)]
-use crate::os::memory as libc;
-
 use super::ticker::Ticker;
 use crate::{
     base::{
@@ -35,10 +32,12 @@ use crate::{
     },
     os::{Errno, Result, clock::nanotime},
     sched::{
-        cancel, fork,
+        cancel, child, current, host,
         lock::RawLock,
-        park::{self, FOREVER, Wait, gopark, ready, ready_all},
+        park::{self, Wait, gopark},
+        ready::{ready, ready_all},
     },
+    timers::FOREVER,
 };
 use core::{
     alloc::Layout,
@@ -46,6 +45,9 @@ use core::{
     ffi::CStr,
     ptr::{self, NonNull},
 };
+
+#[cfg(shuttle)]
+use crate::os::memory as libc;
 
 /// A channel.
 pub struct GmpChan {
@@ -139,7 +141,7 @@ impl GmpChan {
         match ch.refs.fetch_sub(1, AcqRel) {
             0 => fatal("gmp_chan_unref: more often than it was referenced"),
             // Who waits on it may be a goroutine of the parent.
-            1 if fork::in_child() => return,
+            1 if child::in_child() => return,
             1 => {}
             _ => return,
         }
@@ -405,7 +407,7 @@ fn one(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
                 ch.unlock();
                 return Err(Errno(libc::EPIPE));
             }
-            Now::Wait if park::has_g() => {
+            Now::Wait if current::has_g() => {
                 return park_on(ch, op, elem, block);
             }
             // A host thread that has no G yet, which nobody makes under a
@@ -414,7 +416,7 @@ fn one(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
                 ch.unlock();
                 match block {
                     Block::Never => return Err(Errno::EAGAIN),
-                    Block::Until(_) => park::current().map(drop)?,
+                    Block::Until(_) => host::current().map(drop)?,
                 }
             }
         }
@@ -476,10 +478,10 @@ fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
 
 /// Whether the caller, which has a G, may wait now, and until when.
 ///
-/// Errors: `EAGAIN`, `ETIMEDOUT`; as [`park::current`].
+/// Errors: `EAGAIN`, `ETIMEDOUT`; as [`current`].
 pub(super) fn may_park(block: Block) -> Result<(&'static G, i64)> {
     let Block::Until(deadline) = block else { return Err(Errno::EAGAIN) };
-    let gp = park::current()?;
+    let gp = host::current()?;
     if deadline != FOREVER && deadline <= nanotime() {
         return Err(Errno(libc::ETIMEDOUT));
     }
@@ -499,7 +501,7 @@ pub(super) fn wait_for_ever(block: Block, reason: &'static CStr) -> Result<()> {
     if let Block::Until(_) = block {
         cancel::check()?;
         // A host thread gets its G.
-        park::current()?;
+        host::current()?;
     }
     let (gp, deadline) = may_park(block)?;
     park::outcome(park::wait_for_nothing(gp, reason, deadline))

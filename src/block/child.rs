@@ -28,9 +28,10 @@ use super::{
 use crate::{
     os::{Errno, Result, child, clock::nanotime},
     sched::{
-        cancel,
-        park::{self, FOREVER, before_blocking},
+        cancel, host,
+        park::{self, before_blocking},
     },
+    timers::FOREVER,
 };
 use core::ffi::c_int;
 
@@ -98,7 +99,7 @@ pub(crate) unsafe fn waitpid(
     if options & libc::WNOHANG != 0 {
         return Ok(0);
     }
-    let host = park::current()?.is_host();
+    let host = host::current()?.is_host();
     if host && deadline == FOREVER {
         // SAFETY: the caller's room.
         return unsafe { wanted.wait(0) };

@@ -17,7 +17,7 @@ use crate::{
     base::sync::{AtomicU32, Ordering::*},
     gmp::wait::WakeList,
     os::{Errno, Result},
-    sched::park::ready_all,
+    sched::ready::ready_all,
 };
 use core::ptr;
 

@@ -15,10 +15,14 @@ use crate::{
     os::{Errno, Result, clock::nanotime, fd, net},
     sched::{
         cancel,
+        current::on_goroutine,
         enter::{Inside, current_p},
-        park::{self, FOREVER, Wait, gopark, on_goroutine, ready_all},
+        host,
+        park::{self, Wait, gopark},
+        ready::ready_all,
         timing,
     },
+    timers::FOREVER,
 };
 use core::ptr;
 
@@ -81,7 +85,7 @@ impl File {
         sides: [(Side, Option<u32>); N],
         deadline: i64,
     ) -> Result<bool> {
-        let gp = park::current()?;
+        let gp = host::current()?;
         if deadline != FOREVER && deadline <= nanotime() {
             return Err(Errno(libc::ETIMEDOUT));
         }

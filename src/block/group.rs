@@ -19,9 +19,6 @@
 //! 4. A group that is freed leaves the tree first; groups nested in it that
 //!    still exist are on their own then.
 
-#[cfg(shuttle)]
-use crate::os::memory as libc;
-
 use super::waitgroup::{self, WaitGroup};
 use crate::{
     base::{
@@ -31,10 +28,10 @@ use crate::{
     gmp::{AtEnd, G, handle_of},
     os::{Errno, Result},
     sched::{
-        cancel, fork,
+        cancel, child,
+        current::on_goroutine,
         lock::Lock,
         newproc::{NewG, newproc1},
-        park::on_goroutine,
     },
 };
 use core::{
@@ -42,6 +39,9 @@ use core::{
     ffi::{c_int, c_void},
     iter, ptr,
 };
+
+#[cfg(shuttle)]
+use crate::os::memory as libc;
 
 /// A member's function.
 pub(crate) type MemberFn = unsafe extern "C" fn(*mut c_void) -> c_int;
@@ -225,7 +225,7 @@ unsafe extern "C" fn run(place: *mut c_void) {
     enter(member);
     // SAFETY: the host's function with its argument.
     let result = unsafe { (member.f)(member.arg) };
-    if result != 0 && !fork::in_child() {
+    if result != 0 && !child::in_child() {
         fail(member.group(), result);
     }
 }
@@ -334,7 +334,7 @@ pub(crate) fn wait(gr: &Group, deadline: i64) -> Result<c_int> {
 /// # Safety
 /// `this` is from [`make`], and nobody uses it any more but its members.
 pub(crate) unsafe fn free(this: *mut Group) {
-    if fork::in_child() {
+    if child::in_child() {
         // Its members are in the parent.
         return;
     }

@@ -31,7 +31,7 @@ use super::parking::{Bucket, End, How, Place, waiter};
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
     os::{Errno, Result, clock::nanotime},
-    sched::{cancel, park::gosched},
+    sched::{cancel, yields::gosched},
 };
 
 const LOCKED: u32 = 1;

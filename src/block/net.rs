@@ -32,8 +32,8 @@ use crate::{
         cancel,
         lock::Lock,
         newproc::{NewG, newproc1},
-        park::FOREVER,
     },
+    timers::FOREVER,
 };
 use core::{
     cell::UnsafeCell,

@@ -26,6 +26,7 @@ use crate::{
         lock::Rank,
         sync::{AtomicPtr, AtomicU32, Ordering::*},
     },
+    gmp::{Ask, RELAY, ask},
     os::{
         Errno, Result,
         signal::{SigAction, handler_action, sigaction_get, sigaction_set},
@@ -33,10 +34,11 @@ use crate::{
     sched::{
         lock::{Lock, LockGuard},
         newproc::newproc_system,
-        park::{self, FOREVER, ready},
+        park,
+        ready::ready,
         sigmask,
-        sysmon::{self, Ask, RELAY},
     },
+    timers::FOREVER,
 };
 use core::{
     ffi::{c_int, c_void},
@@ -150,7 +152,7 @@ unsafe extern "C" fn handler(
     context: *mut c_void,
 ) {
     PENDING[signo as usize].fetch_add(1, Release);
-    sysmon::ask(Ask::Signals);
+    ask(Ask::Signals);
     // SAFETY: written before this handler was installed, never freed.
     let old = unsafe { &*OLD[signo as usize].load(Acquire) };
     let f = old.sa_sigaction;

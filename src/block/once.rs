@@ -32,11 +32,12 @@ use crate::{
     os::{Errno, Result},
     sched::{
         calls::{self, Call, Frame, Owner},
-        cancel, fork,
-        park::{self, ready_all},
+        cancel, child, host,
+        ready::ready_all,
     },
 };
 use core::ptr;
+
 #[cfg(shuttle)]
 use {
     crate::{
@@ -103,7 +104,7 @@ pub(crate) fn begin_until(
 
 #[cold]
 fn begin_slow(o: &Once, how: How, frame: Frame) -> Result<Begun> {
-    let gp = park::current()?;
+    let gp = host::current()?;
     calls::settle(gp, frame);
     loop {
         // Acquire: pairs with complete and abandon.
@@ -202,7 +203,7 @@ fn wait(o: &Once, gp: &'static G, how: How) -> Result<bool> {
 
 /// The function of `call` has returned, or was left by an exception.
 pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
-    if fork::in_child() {
+    if child::in_child() {
         // Locks of threads that are not here.
         o.state.store(if returned { DONE } else { NEW }, Release);
         return;
@@ -355,7 +356,7 @@ pub(crate) fn call_left(
             calls::leave(call);
         }
         Left::Jumps => {}
-        Left::Exits => park::current()?.set_flag(gflag::EXITED),
+        Left::Exits => host::current()?.set_flag(gflag::EXITED),
     }
     Ok(Some(how))
 }

@@ -37,10 +37,12 @@ use crate::{
     },
     os::{Errno, Result, clock::nanotime},
     sched::{
-        cancel,
+        cancel, host,
         lock::RawLock,
-        park::{self, FOREVER, Wait, gopark, ready},
+        park::{self, Wait, gopark},
+        ready::ready,
     },
+    timers::FOREVER,
 };
 use core::{cell::Cell, cmp::Ordering, ffi::CStr, mem, ptr};
 
@@ -390,9 +392,9 @@ fn unlink(link: &Link, holder: &Waiter) {
 /// The calling goroutine, for a wait, which has tried without.
 ///
 /// Errors: `ETIMEDOUT`; `ECANCELED` where `how` lets cancels end it; as
-/// [`park::current`].
+/// [`current`].
 pub(crate) fn waiter(how: &How) -> Result<&'static G> {
-    let gp = park::current()?;
+    let gp = host::current()?;
     if how.kind != WaitKind::Plain {
         cancel::check()?;
     }

@@ -22,7 +22,7 @@ use crate::{
     base::sync::{AtomicU32, Ordering::*},
     gmp::wait::WakeList,
     os::{Errno, Result},
-    sched::{cancel, park::ready_all},
+    sched::{cancel, ready::ready_all},
 };
 
 const WRITER: u32 = 1;

@@ -23,9 +23,6 @@
 //!    in lock order.
 //! 3. All cases of one select share a ticket, so one of them runs.
 
-#[cfg(shuttle)]
-use crate::os::memory as libc;
-
 use super::chan::{Block, GmpChan, Now, Op, may_park, wait_for_ever};
 use crate::{
     gmp::{
@@ -35,15 +32,20 @@ use crate::{
     },
     os::{Errno, Result},
     sched::{
-        cancel,
-        find::cheaprand,
-        park::{self, FOREVER, Wait, gopark, ready},
+        cancel, host,
+        park::{self, Wait, gopark},
+        random::cheaprand,
+        ready::ready,
     },
+    timers::FOREVER,
 };
 use core::{
     mem::{MaybeUninit, offset_of},
     ptr, slice,
 };
+
+#[cfg(shuttle)]
+use crate::os::memory as libc;
 
 /// One case, as `gmp_case`.
 #[repr(C)]
@@ -192,7 +194,7 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
     }
     if let Block::Until(_) = block {
         // A host thread gets its G, which nobody makes under a lock.
-        park::current()?;
+        host::current()?;
     }
     lock_order(cases, poll, lock);
     let all = All { order: lock };

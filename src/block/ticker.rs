@@ -26,9 +26,6 @@
 //!    it is freed it stops the timer, and under the lock an armed timer whose
 //!    `seq` is right may look at it.
 
-#[cfg(shuttle)]
-use crate::os::memory as libc;
-
 use super::chan::GmpChan;
 use crate::{
     base::{
@@ -38,17 +35,19 @@ use crate::{
     gmp::{G, GmpFn},
     os::clock::nanotime,
     sched::{
-        ending,
+        child, ending,
         enter::Inside,
-        fork,
         lock::{Lock, LockGuard},
         newproc::{NewG, newproc1},
-        park::ready,
+        ready::ready,
         timing,
     },
     timers::{STOPPED, Timer, Timers},
 };
 use core::{ffi::c_void, ptr};
+
+#[cfg(shuttle)]
+use crate::os::memory as libc;
 
 /// How long a timer waits that found no memory for its goroutine.
 const RETRY_NS: i64 = 1_000_000;
@@ -176,7 +175,7 @@ impl Ticker {
     /// # Safety
     /// `this` is not used by the caller any more.
     pub(crate) unsafe fn free(this: *const Self) {
-        if fork::in_child() {
+        if child::in_child() {
             // Its heap is the parent's.
             return;
         }
@@ -330,7 +329,7 @@ unsafe extern "C" fn run(arg: *mut c_void) {
 
 /// A timer's function is over, by return or by `gmp_exit`.
 unsafe extern "C" fn over(arg: *mut c_void) {
-    if fork::in_child() {
+    if child::in_child() {
         return;
     }
     let place = arg.cast::<Ticker>();

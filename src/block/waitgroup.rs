@@ -21,7 +21,7 @@ use crate::{
     base::sync::{AtomicU64, Ordering::*},
     gmp::wait::WakeList,
     os::{Errno, Result},
-    sched::{cancel, park::ready_all},
+    sched::{cancel, ready::ready_all},
 };
 
 /// The word of a `gmp_waitgroup`; zero is an empty group.

@@ -47,10 +47,10 @@ use crate::{
     gmp::{DEBUG, handle_of},
     os::{Lock, Result, clock::nanotime, dl},
     sched::{
-        ending::with_cleanup,
-        newproc::newproc_system,
-        park::{FOREVER, on_goroutine, park_plain, ready_permit},
+        current::on_goroutine, ending::with_cleanup, newproc::newproc_system,
+        park::park_plain, ready::ready_permit,
     },
+    timers::FOREVER,
 };
 use core::{
     cell::Cell,

@@ -31,7 +31,7 @@ use crate::{
         sync::{AtomicI32, AtomicU32, Ordering::*},
     },
     os::{Errno, Result, clock::nanotime, futex::OsFutex},
-    sched::{enter, host},
+    sched::{handoff, host},
 };
 
 /// How long a call waits for the start, in nanoseconds.
@@ -159,9 +159,9 @@ fn gate_slow() -> Result<()> {
 /// Waits for another state than `seen`. A goroutine lends its P meanwhile: what
 /// it waits for may need one.
 fn wait(seen: State, deadline: i64) -> bool {
-    enter::entersyscall();
+    handoff::entersyscall();
     let changed = OsFutex::wait(&STATE, seen as u32, deadline);
-    enter::exitsyscall();
+    handoff::exitsyscall();
     changed
 }
 

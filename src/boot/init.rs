@@ -13,21 +13,20 @@ use super::{
 use crate::{
     arch,
     base::{
+        random::RANDSEED,
         sync::{
             AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
             Ordering::*,
         },
         throw::throw,
     },
-    gmp::{
-        DEBUG, G, M, MAXPROCS, NCPUALLOWED, RANDSEED, runtime_g0, runtime_m0,
-    },
+    gmp::{DEBUG, G, M, MAXPROCS, NCPUALLOWED, runtime_g0, runtime_m0},
     os::{
         auxv,
         clock::{self, nanotime},
         cpu, mem, proc, thread,
     },
-    sched::{lockthread, migrate, procs, sigmask, threads},
+    sched::{migrate, python, sigmask, stw, threads},
     stack,
 };
 use core::{
@@ -166,7 +165,7 @@ extern "C" fn schedinit() -> c_int {
     let settings = env::parsedebugvars();
     set_stacks(&settings);
     if migrate::on() {
-        lockthread::watch_parks();
+        python::watch_parks();
     }
     procresize(settings.maxprocs)
 }
@@ -181,9 +180,9 @@ extern "C" fn procresize(maxprocs: Option<usize>) -> c_int {
     stage(c"procresize");
     let procs = maxprocs.unwrap_or_else(|| {
         // Without memory to read the quota.
-        procs::num_cpu().unwrap_or_else(|_| NCPUALLOWED.load(Relaxed))
+        stw::num_cpu().unwrap_or_else(|_| NCPUALLOWED.load(Relaxed))
     });
-    procs::procresize(procs.min(MAXPROCS)).map_or_else(|e| e.0, |()| 0)
+    stw::procresize(procs.min(MAXPROCS)).map_or_else(|e| e.0, |()| 0)
 }
 
 /// The stacks of goroutines, with the sizes that are built in.

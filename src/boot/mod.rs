@@ -30,7 +30,6 @@
 //! 3. After the start only `gate`, `run_main`, `arguments`, and what plug-ins
 //!    do by `GMP_INIT` are called.
 
-mod background;
 mod doinit;
 mod env;
 mod exe;

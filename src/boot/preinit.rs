@@ -16,7 +16,7 @@ use crate::{
         Errno, membarrier, task,
         thread::{self, ThreadStart},
     },
-    sched::{fork, host, leave, sigmask},
+    sched::{fork, host, mainthread, sigmask},
 };
 use core::ffi::{c_char, c_int};
 
@@ -73,7 +73,7 @@ pub(super) extern "C" fn libpreinit(
     sigmask::at_load();
     set_throw_hook(dump::print_goroutines);
     host::hostinit();
-    leave::watch_main_thread();
+    mainthread::watch_main_thread();
     fault::install();
     register_membarrier();
     // SAFETY: in_child may be called in any child. The error, out of memory,
@@ -120,7 +120,7 @@ extern "C" fn libexit() {
 /// In the child of a fork: the threads of a started runtime are not here.
 extern "C" fn in_child() {
     throw::forget_in_child();
-    leave::in_child();
+    mainthread::in_child();
     if matches!(
         gate::state(),
         State::Starting

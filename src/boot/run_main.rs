@@ -13,11 +13,12 @@ use crate::{
     },
     sched::{
         cancel::Shield,
-        fork, join,
+        child, host, join,
         newproc::{NewG, newproc1},
         park,
     },
     stack::MAX_SIZE,
+    timers,
 };
 use core::{
     cell::Cell,
@@ -52,16 +53,16 @@ pub(crate) fn run_main(
     main: Main,
 ) -> Result<c_int> {
     // Before anything is started: whether this thread can wait for it.
-    park::current()?;
+    host::current()?;
     let run = Run { argc, argv, main, result: Cell::new(None) };
     // First: a deadlock may come before newproc1 has returned.
     SCHED.mains.fetch_add(1, SeqCst);
     let _shield = Shield::enter();
-    let ended = start_main(&run).and_then(|g| join::join(g, park::FOREVER));
+    let ended = start_main(&run).and_then(|g| join::join(g, timers::FOREVER));
     let result = loop {
         match (ended, run.result.get()) {
             (Ok(()), Some(result)) => break Ok(result),
-            (Ok(()), None) => park::park_plain(c"main exited", park::FOREVER),
+            (Ok(()), None) => park::park_plain(c"main exited", timers::FOREVER),
             (Err(e), _) => break Err(e),
         }
     };
@@ -91,7 +92,7 @@ unsafe extern "C" fn main_goroutine(arg: *mut c_void) {
     let run = unsafe { &*arg.cast::<Run>() };
     // SAFETY: the host's main with the host's arguments.
     let result = unsafe { (run.main)(run.argc, run.argv) };
-    if fork::in_child() {
+    if child::in_child() {
         // Who waits for it is in the parent.
         thread::exit_process(result);
     }

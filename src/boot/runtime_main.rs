@@ -5,7 +5,6 @@
 //! goes on to the program's `main`.
 
 use super::{
-    background::gcenable,
     doinit, exe,
     gate::{self, State},
     hooks,
@@ -15,8 +14,8 @@ use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
     gmp::{DEBUG, G, MAIN_STARTED, RUNTIME_INIT_TIME, runtime_g0, runtime_m0},
-    os::{Errno, clock::nanotime},
-    sched::{self, ending::with_cleanup},
+    os::{Errno, Result, clock::nanotime},
+    sched::{self, background, ending::with_cleanup, yields::gosched},
 };
 use core::{
     ffi::{CStr, c_int, c_void},
@@ -111,6 +110,27 @@ fn initialise() {
         hooks::notify_runtime_init_done();
         doinit::may_serve();
     }
+}
+
+/// Starts the goroutines that look after memory, and waits until they have
+/// begun.
+///
+/// Errors: `ENOMEM`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
+extern "C" fn gcenable() -> Result<()> {
+    stage(c"gcenable");
+    background::start_both()?;
+    // Not while locked to m0: another thread would have to run them.
+    if sched::unlock_os_thread().is_err() {
+        throw("gcenable: not locked to a thread");
+    }
+    while !background::have_begun() {
+        gosched();
+    }
+    sched::lock_os_thread();
+    Ok(())
 }
 
 unsafe extern "C" fn unlock(_arg: *mut c_void) {

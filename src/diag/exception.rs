@@ -19,7 +19,7 @@ use crate::{
         throw::{fatal_args, report_begins},
     },
     os::{dl, thread},
-    sched::{lockthread, park::on_goroutine},
+    sched::{current::on_goroutine, python},
 };
 use core::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -63,7 +63,7 @@ unsafe extern "C" fn gmprt_personality(
         dump::told(gp);
     }
     if actions & FORCE_UNWIND != 0 {
-        if lockthread::has_python() {
+        if python::has_python() {
             // An interpreter that ends does this to threads that come for its
             // lock. Their goroutines go no further; the process ends anyhow.
             thread::stop_for_ever();

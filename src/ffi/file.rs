@@ -4,7 +4,7 @@ use super::{buffer, call, counted, numbered};
 use crate::{
     block::file,
     os::types::{mode_t, ssize_t},
-    sched::park::FOREVER,
+    timers::FOREVER,
 };
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 

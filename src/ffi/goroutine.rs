@@ -3,13 +3,16 @@
 use super::{call, code};
 use crate::{
     boot,
-    gmp::{gflag, handle_of},
+    gmp::{gflag, handle_of, set_name},
     os::{Errno, Result},
     sched::{
-        self, cancel, goexit, join,
+        self,
+        calls::{UnlockFn, Unlockf},
+        cancel, current, goexit, join,
         newproc::{self, NewG},
-        park::{self, FOREVER, UnlockFn, Unlockf},
+        park, ready, yields,
     },
+    timers::FOREVER,
 };
 use core::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -236,14 +239,14 @@ pub extern "C" fn gmp_shield_leave() -> c_int {
 /// threads. May resume on another thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_yield() {
-    park::gosched();
+    yields::gosched();
 }
 
 /// For long loops: yields if the scheduler has asked for it, and costs a few
 /// instructions otherwise. May resume on another thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_checkpoint() {
-    park::checkpoint();
+    yields::checkpoint();
 }
 
 /// Ends the calling goroutine (runtime.Goexit); does not return on one.
@@ -253,7 +256,7 @@ pub extern "C" fn gmp_checkpoint() {
 /// -ENOTSUP in the child of a fork.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_exit() -> c_int {
-    match park::current_goroutine() {
+    match current::current_goroutine() {
         Ok(gp) => goexit::exit(gp),
         Err(e) => boot::gate().err().unwrap_or(e).neg(),
     }
@@ -263,14 +266,14 @@ pub extern "C" fn gmp_exit() -> c_int {
 /// thread that has never blocked in a call of this library. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_self() -> *mut gmp_g {
-    park::self_g().map_or(core::ptr::null_mut(), |gp| handle_of(gp).cast())
+    current::self_g().map_or(core::ptr::null_mut(), |gp| handle_of(gp).cast())
 }
 
 /// The number of the calling goroutine, never used twice; 0 on a host thread
 /// that has never blocked in a call of this library. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_goid() -> u64 {
-    park::self_g().map_or(0, |gp| gp.goid.get())
+    current::self_g().map_or(0, |gp| gp.goid.get())
 }
 
 /// Names the calling goroutine in dumps and reports; the name is copied.
@@ -286,9 +289,9 @@ pub unsafe extern "C" fn gmp_set_name(name: *const c_char) -> c_int {
         if name.is_null() {
             return Err(Errno::EINVAL);
         }
-        let gp = park::on_goroutine().ok_or(Errno(libc::EPERM))?;
+        let gp = current::on_goroutine().ok_or(Errno(libc::EPERM))?;
         // SAFETY: a C string, as the caller promises.
-        newproc::set_name(gp, unsafe { CStr::from_ptr(name) })
+        set_name(gp, unsafe { CStr::from_ptr(name) })
     })
 }
 
@@ -354,7 +357,7 @@ pub unsafe extern "C" fn gmp_park_until(
 /// blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_ready(g: *mut gmp_g) -> c_int {
-    call(|| park::ready_permit(g.cast()))
+    call(|| ready::ready_permit(g.cast()))
 }
 
 /// Locks the calling goroutine to its thread (runtime.LockOSThread): it runs

@@ -5,7 +5,7 @@ use crate::{
     block::group::{self, Group},
     boot,
     os::{Errno, Result},
-    sched::park::FOREVER,
+    timers::FOREVER,
 };
 use core::{
     ffi::{c_int, c_void},

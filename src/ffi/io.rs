@@ -7,7 +7,7 @@ use crate::{
         Errno, Result,
         types::{iovec, msghdr, sockaddr, socklen_t, ssize_t},
     },
-    sched::park::FOREVER,
+    timers::FOREVER,
 };
 use core::{
     ffi::{c_int, c_void},

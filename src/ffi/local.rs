@@ -3,7 +3,7 @@
 use super::{call, goroutine::gmp_fn};
 use crate::{
     os::Errno,
-    sched::{ending, local},
+    sched::{ending, host, local},
 };
 use core::ffi::{c_int, c_void};
 
@@ -46,7 +46,10 @@ pub extern "C" fn gmp_setspecific(
     k: *mut gmp_key,
     value: *mut c_void,
 ) -> c_int {
-    call(|| local::set(k.cast(), value))
+    call(|| {
+        let key = local::find(k.cast())?;
+        local::set(host::current()?, key, value)
+    })
 }
 
 /// The caller's value of `k`: NULL where none was set, and for a stale key.

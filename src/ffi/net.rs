@@ -5,7 +5,7 @@ use crate::{
     block::net,
     boot,
     os::{Errno, Result, types::addrinfo},
-    sched::park::FOREVER,
+    timers::FOREVER,
 };
 use core::ffi::{CStr, c_char, c_int};
 

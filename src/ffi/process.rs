@@ -4,7 +4,7 @@ use super::{call, chan::gmp_chan, numbered};
 use crate::{
     block::{chan::GmpChan, child, notify},
     os::{Errno, Result, types::pid_t},
-    sched::park::FOREVER,
+    timers::FOREVER,
 };
 use core::ffi::c_int;
 

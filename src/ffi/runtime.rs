@@ -3,8 +3,9 @@
 use super::{call, code};
 use crate::{
     boot,
+    gmp::gcount,
     os::Errno,
-    sched::{context, enter, newproc, park, procs},
+    sched::{context, handoff, park, stw},
 };
 use core::{
     arch::naked_asm,
@@ -57,7 +58,7 @@ pub extern "C" fn gmp_wait_init() -> c_int {
 /// caller.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_set_maxprocs(n: c_int) -> c_int {
-    match boot::gate().and_then(|()| procs::set_maxprocs(n)) {
+    match boot::gate().and_then(|()| stw::set_maxprocs(n)) {
         Ok(before) => before,
         Err(e) => e.neg(),
     }
@@ -70,7 +71,7 @@ pub extern "C" fn gmp_set_maxprocs(n: c_int) -> c_int {
 /// no memory to read the quota at the first call.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_num_cpu() -> c_int {
-    match boot::gate().and_then(|()| procs::num_cpu()) {
+    match boot::gate().and_then(|()| stw::num_cpu()) {
         Ok(n) => n as c_int,
         Err(e) => e.neg(),
     }
@@ -81,7 +82,7 @@ pub extern "C" fn gmp_num_cpu() -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_num_goroutines() -> i64 {
     match boot::gate() {
-        Ok(()) => newproc::gcount(),
+        Ok(()) => gcount(),
         Err(e) => i64::from(e.neg()),
     }
 }
@@ -282,7 +283,7 @@ extern "C" fn gmprt_blocking_begin(
     call(|| {
         func.ok_or(Errno::EINVAL)?;
         park::before_blocking(deadline)?;
-        enter::entersyscall();
+        handoff::entersyscall();
         Ok(())
     })
 }
@@ -290,5 +291,5 @@ extern "C" fn gmprt_blocking_begin(
 /// `callbacks.c` has called the function, or an exception leaves it.
 #[unsafe(no_mangle)]
 extern "C" fn gmprt_blocking_end() {
-    enter::exitsyscall();
+    handoff::exitsyscall();
 }

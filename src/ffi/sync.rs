@@ -12,10 +12,8 @@ use crate::{
     },
     boot,
     os::{Errno, Result},
-    sched::{
-        calls::{Call, Frame},
-        park::FOREVER,
-    },
+    sched::calls::{Call, Frame},
+    timers::FOREVER,
 };
 use core::{
     arch::naked_asm,

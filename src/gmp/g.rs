@@ -16,8 +16,8 @@
 //! Running or Waiting, and its park is a sleep of that thread.
 
 use super::{
-    M,
-    joinword::JoinWord,
+    ELSEWHERE, M,
+    joinword::{JoinWord, Words},
     parkword::{Claim, ParkWord},
 };
 use crate::{base::throw::throw, stack::Stack};
@@ -217,6 +217,28 @@ impl G {
     pub(crate) fn set_sigmask(&self, mask: u64) {
         // SAFETY: the owner writes, and the arguments are gone.
         unsafe { self.args.get().cast::<u64>().write_unaligned(mask) };
+    }
+
+    /// The words of its join. The caller owns it or holds it alive.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> Words {
+        Words::of(self.park.generation())
+    }
+
+    /// Begins the join of a new goroutine.
+    #[inline(always)]
+    pub(crate) fn start_join(&self, joinable: bool) {
+        self.joiner.start(joinable.then(|| self.words()));
+    }
+
+    /// Whether nothing but its own thread may run it.
+    pub(crate) fn is_locked(&self) -> bool {
+        !self.lockedm.get().is_null() && !self.is_marked()
+    }
+
+    /// Whether any M but its last one may run it ([`ELSEWHERE`]).
+    pub(crate) fn is_marked(&self) -> bool {
+        ptr::eq(self.lockedm.get(), &ELSEWHERE)
     }
 
     pub(crate) fn is_host(&self) -> bool {

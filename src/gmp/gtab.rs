@@ -13,10 +13,10 @@
 //!    once that is initialised; readers need no lock.
 //! 2. A G's generation changes when it dies, before it goes to a free list.
 
-use super::G;
+use super::{G, GStatus};
 use crate::{
     base::lock::Rank,
-    os::{self, Lock},
+    os::{self, Errno, Lock, Result},
 };
 use core::{
     ffi::c_void,
@@ -134,4 +134,17 @@ pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
 /// Every G ever made, dead ones included; takes no lock.
 pub(crate) fn each_g() -> impl Iterator<Item = &'static G> {
     (0..COUNT.load(Acquire)).filter_map(g_at)
+}
+
+/// The goroutine behind a handle of the host.
+///
+/// Errors: `EINVAL` for null, a stale or an invented handle.
+pub(crate) fn lookup(handle: *mut c_void) -> Result<&'static G> {
+    g_from_handle(handle).ok_or(Errno::EINVAL)
+}
+
+/// The same, for what needs a goroutine that has not ended.
+pub(crate) fn lookup_live(handle: *mut c_void) -> Result<&'static G> {
+    let gp = lookup(handle)?;
+    if gp.readgstatus() == GStatus::Dead { Err(Errno::EINVAL) } else { Ok(gp) }
 }

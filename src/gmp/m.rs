@@ -139,3 +139,7 @@ impl M {
         }
     }
 }
+
+/// No M: a goroutine that is locked to it runs on any but its last one
+/// (`sched::migrate`).
+pub(crate) static ELSEWHERE: M = M::new(MKind::Worker);

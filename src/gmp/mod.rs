@@ -24,11 +24,13 @@
 //! 3. A G is in at most one queue or list, chained by `schedlink`.
 
 #[cfg(not(loom))]
-mod debug;
+mod ask;
 #[cfg(not(loom))]
 mod g;
 #[cfg(not(loom))]
 mod gfree;
+#[cfg(not(loom))]
+mod glife;
 #[cfg(not(loom))]
 mod gtab;
 #[cfg(not(loom))]
@@ -37,6 +39,8 @@ mod m;
 mod p;
 #[cfg(not(loom))]
 mod schedt;
+#[cfg(not(loom))]
+mod settings;
 
 pub mod joinword;
 pub mod keeper;
@@ -49,15 +53,18 @@ pub(crate) mod wait;
 
 #[cfg(not(loom))]
 pub(crate) use self::{
-    debug::*,
+    ask::*,
     g::*,
     gfree::*,
+    glife::*,
     gtab::{
-        each_g, g_from_handle, galloc, galloc_many, generation_of, handle_of,
+        each_g, galloc, galloc_many, generation_of, handle_of, lookup,
+        lookup_live,
     },
     m::*,
     p::*,
     schedt::*,
+    settings::*,
 };
 
 /// The numbers of `asm/offsets.h`.

@@ -1,7 +1,7 @@
 //! The scheduler's globals: Go's `sched`, `allp`, `allm`, and what the start
 //! finds out about the machine.
 
-use super::{G, GDepot, GList, M, MKind, P, spinning::Spinning};
+use super::{G, GDepot, GList, M, MAIN_STACK, MKind, P, spinning::Spinning};
 use crate::{
     base::lock::Rank,
     os::{Lock, LockGuard, Note},
@@ -77,6 +77,8 @@ pub(crate) struct Sched {
     pub ngoroutines: AtomicI64,
     /// Host threads that wait in a call without a deadline.
     pub nhostwait: AtomicI32,
+    /// Goroutines that wait for a stack (`sched::starved`, invariant 1).
+    pub nstarved: AtomicU32,
     /// Number of `gmp_run_main` under way: deadlocks are reported.
     pub mains: AtomicI32,
     /// Changes to the set of Ps, one at a time.
@@ -118,12 +120,20 @@ pub(crate) static SCHED: Sched = Sched {
     pollnet: AtomicBool::new(false),
     ngoroutines: AtomicI64::new(0),
     nhostwait: AtomicI32::new(0),
+    nstarved: AtomicU32::new(0),
     mains: AtomicI32::new(0),
     resize: Lock::new(Rank::Stw, ()),
     retaking: Lock::new(Rank::Retake, ()),
 };
 
 impl Sched {
+    /// Whether anybody waits for a stack.
+    #[inline(always)]
+    pub(crate) fn any_starved(&self) -> bool {
+        // Relaxed: invariants 2 and 3 of `sched::starved` are about locks.
+        self.nstarved.load(Relaxed) != 0
+    }
+
     pub(crate) fn lock(&self) -> LockGuard<'_, SchedLocked> {
         self.locked.lock()
     }
@@ -307,3 +317,9 @@ pub(crate) static runtime_m0: M = M::new(MKind::Worker);
 /// m0's g0.
 #[unsafe(no_mangle)]
 pub(crate) static runtime_g0: G = G::new(u32::MAX);
+
+/// Whether `mp` runs on the process's first thread: m0, on the exe path.
+pub(crate) fn is_main_thread(mp: &M) -> bool {
+    // Relaxed: set before m0 runs.
+    ptr::eq(mp, &runtime_m0) && MAIN_STACK.load(Relaxed) != 0
+}

@@ -166,5 +166,5 @@ pub fn try_select(cases: &[Do<'_>]) -> Result<Done> {
 }
 
 // As the caller sees them.
-const _: () = assert!(FOREVER == crate::sched::park::FOREVER);
+const _: () = assert!(FOREVER == crate::timers::FOREVER);
 const _: () = assert!(Errno::EAGAIN.0 == libc::EAGAIN);

@@ -8,7 +8,10 @@ pub mod parkword;
 #[path = "../gmp/wait.rs"]
 pub(crate) mod wait;
 
-use crate::{base::throw::throw, os::Shared};
+use crate::{
+    base::throw::throw,
+    os::{Errno, Result, Shared},
+};
 use core::{
     cell::{Cell, RefCell},
     ffi::c_void,
@@ -156,4 +159,13 @@ pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
     let index = (handle as u64 as u32).checked_sub(1)?;
     let gp = g_at(index as usize)?;
     (gp.park.generation() == generation_of(handle)).then_some(gp)
+}
+
+pub(crate) fn lookup(handle: *mut c_void) -> Result<&'static G> {
+    g_from_handle(handle).ok_or(Errno::EINVAL)
+}
+
+pub(crate) fn lookup_live(handle: *mut c_void) -> Result<&'static G> {
+    let gp = lookup(handle)?;
+    if gp.readgstatus() == GStatus::Dead { Err(Errno::EINVAL) } else { Ok(gp) }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     block::parking::{self, Bucket, End, How, Place},
-    sched::park,
+    sched::host,
 };
 
 /// The line of an object, locked.
@@ -30,7 +30,7 @@ impl Line {
     /// Waits in it, unless the deadline or a cancel comes first.
     pub fn wait(self, deadline: i64) -> Ended {
         let how = How::until(deadline, c"model");
-        let gp = park::current().expect("it may park");
+        let gp = host::current().expect("it may park");
         match self.0.wait(gp, how, Place::LAST, None) {
             End::Woken { .. } => Ended::Woken,
             End::Left(e, bucket) => Ended::Left(e.0, Self(bucket)),

@@ -18,6 +18,15 @@
 //!
 //! Errors are numbers as in `errno.h`, deadlines absolute, in nanoseconds.
 
+use crate::{
+    arch,
+    gmp::{G, GStatus, g_from_handle},
+    os::{self, memory},
+    sched::{self, cancel, current, newproc},
+};
+use core::{cell::RefCell, ffi::c_void, ops::Deref};
+use shuttle::thread::JoinHandle;
+
 mod chan;
 mod check;
 mod line;
@@ -30,15 +39,6 @@ pub use check::{Ends, Room, check, check_some, join, until};
 pub use line::{Ended, Line, Woken};
 pub use locks::{Cond, Mutex, Once, RwMutex, Sema, WaitGroup};
 pub use start::{Group, Ticker};
-
-use crate::{
-    arch,
-    gmp::{G, GStatus, g_from_handle},
-    os::{self, memory},
-    sched::{self, cancel, newproc},
-};
-use core::{cell::RefCell, ffi::c_void, ops::Deref};
-use shuttle::thread::JoinHandle;
 
 /// What a call gives that may fail.
 pub type Result<T> = core::result::Result<T, i32>;
@@ -128,7 +128,7 @@ impl Goroutine {
 impl Handle {
     /// Of the goroutine that calls this.
     pub fn mine() -> Self {
-        let gp = sched::park::on_goroutine().expect("no goroutine");
+        let gp = current::on_goroutine().expect("no goroutine");
         Self(crate::gmp::handle_of(gp))
     }
 

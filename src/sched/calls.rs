@@ -232,11 +232,11 @@ fn gone(gp: &G, Frame { cfa, ret }: Frame, sp: usize) -> bool {
 unsafe extern "C" fn at_end(call: *mut c_void) {
     // SAFETY: enter's, out of the list of its G since just now.
     let call: &'static Call = unsafe { &*call.cast::<Call>().cast_const() };
-    if super::fork::in_child() {
+    if super::child::in_child() {
         return;
     }
     let here = 0u8;
-    let inside = super::park::on_goroutine().is_some_and(|gp| {
+    let inside = super::current::on_goroutine().is_some_and(|gp| {
         gp.has(gflag::EXITED)
             && !gone(gp, call.frame, ptr::from_ref(&here).addr())
     });
@@ -260,7 +260,7 @@ mod care {
 
     /// 0, or [`PYTHON`], and [`CALL`] for each live call.
     pub(in crate::sched) static CARE: AtomicUsize = AtomicUsize::new(0);
-    /// An interpreter is in the process, or `migrate` is on (`lockthread`).
+    /// An interpreter is in the process, or `migrate` is on (`python`).
     pub(in crate::sched) const PYTHON: usize = 1;
     const CALL: usize = 2;
 
@@ -305,7 +305,7 @@ pub(super) fn look(gp: &'static G) {
 /// g0 an exception ends at `mcall`, on a host thread here.
 #[cfg(not(shuttle))]
 #[inline(always)]
-pub(super) fn unlock(gp: &G, u: &super::park::Unlockf) -> bool {
+pub(super) fn unlock(gp: &G, u: &Unlockf) -> bool {
     let keep = if gp.is_host() {
         // SAFETY: the host's function, with the host's lock.
         unsafe { crate::arch::callhost(u.f, u.handle, u.lock) }
@@ -314,7 +314,7 @@ pub(super) fn unlock(gp: &G, u: &super::park::Unlockf) -> bool {
         unsafe { (u.f)(u.handle, u.lock) }
     };
     // Nobody wakes anybody in the child of a fork.
-    keep != 0 && !super::fork::in_child()
+    keep != 0 && !super::child::in_child()
 }
 
 /// The goroutine that tells.
@@ -322,4 +322,16 @@ pub(super) fn unlock(gp: &G, u: &super::park::Unlockf) -> bool {
 unsafe extern "C" fn tell(call: *mut c_void) {
     // SAFETY: look's, out of all lists.
     tell_lost(unsafe { &*call.cast::<Call>().cast_const() });
+}
+
+/// The type of the host's `unlockf`.
+pub(crate) type UnlockFn =
+    unsafe extern "C" fn(handle: *mut c_void, lock: *mut c_void) -> i32;
+
+/// The host's `unlockf` and its lock.
+#[derive(Clone, Copy)]
+pub(crate) struct Unlockf {
+    pub f: UnlockFn,
+    pub handle: *mut c_void,
+    pub lock: *mut c_void,
 }

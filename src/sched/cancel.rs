@@ -6,13 +6,10 @@
 //! before it does anything ([`check`]). Behind a shield the goroutine does not
 //! see it: waits are armed as if it could not come, and `check` is content.
 
-use super::{
-    newproc::lookup_live,
-    park::{on_goroutine, ready},
-};
+use super::{current::on_goroutine, ready::ready};
 use crate::{
     arch,
-    gmp::{G, generation_of, gflag, parkword::Fire},
+    gmp::{G, generation_of, gflag, lookup_live, parkword::Fire},
     os::{Errno, Result, membarrier},
 };
 use core::{ffi::c_void, marker::PhantomData, ptr};

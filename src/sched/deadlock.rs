@@ -6,10 +6,10 @@
 //! without a deadline. One thread that we know nothing about, and nothing is
 //! said.
 
-use super::{leave, newproc};
+use super::mainthread;
 use crate::{
     base::throw::fatal,
-    gmp::{SCHED, SchedLocked, allp, gomaxprocs},
+    gmp::{RELAY, SCHED, SchedLocked, allp, gcount, gomaxprocs},
     os::task::count_threads,
 };
 use core::sync::atomic::Ordering::*;
@@ -33,7 +33,7 @@ pub(crate) fn checkdead(sched: &mut SchedLocked) {
 /// has found; none if there are no goroutines.
 pub(super) fn check_alone() {
     // While all are asleep, no goroutine comes or goes.
-    if all_asleep(&SCHED.lock()) && newproc::gcount() != 0 {
+    if all_asleep(&SCHED.lock()) && gcount() != 0 {
         fatal(MESSAGE);
     }
 }
@@ -50,16 +50,16 @@ fn all_asleep(sched: &SchedLocked) -> bool {
     }
     let waiting = SCHED.nhostwait.load(SeqCst);
     let work = !sched.runq.is_empty()
-        || super::starved::any()
+        || SCHED.any_starved()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
         || crate::netpoll::waited_for()
         // A signal may come.
-        || !super::sysmon::RELAY.load(SeqCst).is_null()
-        || super::timing::next_timer() != super::park::FOREVER;
+        || !RELAY.load(SeqCst).is_null()
+        || super::keeper::next_timer() != crate::timers::FOREVER;
     if work {
         return false;
     }
-    let left = i64::from(leave::main_has_left());
+    let left = i64::from(mainthread::main_has_left());
     let ours = sched.mcount() + i64::from(waiting) + left;
     count_threads().is_some_and(|n| n as i64 <= ours)
 }

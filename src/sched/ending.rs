@@ -12,7 +12,7 @@
 //!    frames of the host, so nothing but the goroutine's end passes it by.
 //!    What is called below frames of the host is in `super::calls`.
 
-use super::{cancel, local, park::current_goroutine};
+use super::{cancel, current::current_goroutine, local};
 use crate::{
     arch,
     gmp::{G, GmpFn},
@@ -101,8 +101,8 @@ pub(super) fn run(gp: &G) {
         local::destroy(gp);
     }
     #[cfg(not(shuttle))]
-    if super::fork::in_child() {
-        super::fork::end_child();
+    if super::child::in_child() {
+        super::child::end_child();
     }
 }
 

@@ -9,7 +9,6 @@
 //! 2. While a value of [`Inside`] lives, the flag of the M that runs the
 //!    goroutine is set. The M may be another at the end than at the start.
 
-use super::{park, procs};
 use crate::{
     arch,
     base::barrier::light,
@@ -117,31 +116,4 @@ pub(crate) fn current_p() -> Option<OwnedP> {
     // SAFETY: null, or this thread's G, which is type-stable.
     let gp: &G = unsafe { gp.as_ref() }?;
     owned_p(gp.mp())
-}
-
-/// This thread's M; the thread is ours or has a G.
-#[inline(always)]
-pub(crate) fn this_m() -> &'static M {
-    let gp = arch::getg();
-    // SAFETY: not null, as the caller knows; type-stable.
-    let gp: &G = unsafe { &*gp };
-    gp.mp()
-}
-
-/// A goroutine is about to block in a call that is not ours: gives its P to
-/// whoever has work for it, at once.
-pub(crate) fn entersyscall() {
-    let inside = Inside::enter();
-    if !inside.nested() && park::on_goroutine().is_some() {
-        procs::give_up_p(this_m());
-    }
-}
-
-/// It is back from such a call: takes its old P again if that is still idle,
-/// and goes on without one if not. Never blocks, never changes the thread.
-pub(crate) fn exitsyscall() {
-    let inside = Inside::enter();
-    if !inside.nested() && park::on_goroutine().is_some() {
-        procs::regain_p(this_m());
-    }
 }

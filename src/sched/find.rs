@@ -10,24 +10,23 @@
 //! back to sleep.
 
 use super::{
-    park::{TICK, ready_all},
-    procs::{acquirep, gcstopm, releasep, wakep},
-    schedule::runqget,
+    find,
+    handoff::wakep,
+    idle::stopm,
+    keeper,
+    procs::{acquirep, releasep},
+    queue::{TICK, globrunqget, look_global, runqget, work_queued},
+    ready::ready_all,
     starved,
-    threads::stopm,
-    timing::{self, keep_time, look_net, look_net_late, run_timers},
+    stw::gcstopm,
+    timing::{keep_time, look_net, look_net_late, run_timers},
 };
 use crate::{
-    arch,
-    gmp::{
-        G, M, OwnedP, P, RANDSEED, RUNQ, SCHED, SchedLocked, allp, gomaxprocs,
-    },
+    base::random::xorshift,
+    gmp::{G, M, OwnedP, P, SCHED, allp, gomaxprocs},
     os::clock::usleep,
 };
-use core::{
-    ptr,
-    sync::atomic::{AtomicU64, Ordering::*},
-};
+use core::{ptr, sync::atomic::Ordering::*};
 
 /// Rounds over the other Ps before an M gives up.
 const STEAL_ROUNDS: u32 = 4;
@@ -62,7 +61,7 @@ pub(crate) fn findrunnable(
 /// The timers, now and then descriptors and the global queue, and this P's own.
 fn look_local(pp: OwnedP) -> Option<&'static G> {
     run_timers(pp.get());
-    if starved::any() {
+    if SCHED.any_starved() {
         starved::freed(Some(pp.get()));
     }
     // Relaxed: only we write it.
@@ -76,34 +75,6 @@ fn look_local(pp: OwnedP) -> Option<&'static G> {
         return Some(gp);
     }
     runqget(pp)
-}
-
-/// Takes this P's share of the global queue; the first is the result.
-pub(super) fn look_global(pp: OwnedP) -> Option<&'static G> {
-    // Acquire: pairs with globrunqput.
-    if SCHED.runqsize.load(Acquire) == 0 {
-        return None;
-    }
-    globrunqget(&mut SCHED.lock(), pp)
-}
-
-/// Takes this P's share, but no more than half of what its queue has room for;
-/// the first is the result.
-fn globrunqget(sched: &mut SchedLocked, pp: OwnedP) -> Option<&'static G> {
-    let size = sched.runq.len();
-    let share = size / gomaxprocs() as u32 + 1;
-    let room = RUNQ as u32 - pp.runq.owner_len();
-    let n = share.min(size).min(room / 2);
-    let first = sched.globrunqpop()?;
-    for _ in 1..n {
-        let Some(gp) = sched.globrunqpop() else { break };
-        // SAFETY: OwnedP holds the P.
-        if !unsafe { pp.runq.push(ptr::from_ref(gp).cast_mut()) } {
-            sched.globrunqputhead(gp);
-            break;
-        }
-    }
-    Some(first)
 }
 
 /// Whether this M may look at other Ps: it spins, or few enough do.
@@ -126,7 +97,7 @@ fn steal(pp: OwnedP) -> Option<&'static G> {
     let n = gomaxprocs();
     for round in 0..STEAL_ROUNDS {
         let last = round == STEAL_ROUNDS - 1;
-        for id in steal_order(n, random(pp)) {
+        for id in steal_order(n, xorshift(&pp.rng)) {
             // Relaxed: a hint; schedule looks again.
             if SCHED.gcwaiting.load(Relaxed) {
                 return None;
@@ -206,37 +177,6 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
         })
 }
 
-/// A number that differs from P to P and from call to call (xorshift).
-fn random(pp: OwnedP) -> u64 {
-    let mut x = pp.rng.get();
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    pp.rng.set(x);
-    x
-}
-
-/// A number for choices that have to be fair and not more (Go's cheaprand).
-pub(crate) fn cheaprand() -> u32 {
-    static SEED: AtomicU64 = AtomicU64::new(0);
-    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let x = match unsafe { gp.as_ref() } {
-        Some(gp) => {
-            let rng = &gp.mp().rng;
-            rng.set(rng.get().wrapping_add(STEP));
-            rng.get()
-        }
-        // Relaxed: written long before.
-        None => SEED.fetch_add(STEP, Relaxed) ^ RANDSEED.load(Relaxed),
-    };
-    // The finaliser of MurmurHash3, as in splitmix64.
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (x >> 32) as u32
-}
-
 /// Gives the P back, stops spinning, looks everywhere once more, and sleeps:
 /// as the keeper of the time, or until woken.
 fn last_look(mp: &'static M, pp: OwnedP) -> Option<(OwnedP, &'static G)> {
@@ -269,12 +209,6 @@ pub(super) fn rest(mp: &'static M) {
     }
 }
 
-/// Whether a goroutine waits in any queue.
-pub(super) fn work_queued() -> bool {
-    SCHED.runqsize.load(Acquire) != 0
-        || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
-}
-
 /// Takes an idle P for work that waits, if there are both.
 fn take_for_work(mp: &'static M) -> bool {
     if !work_queued() {
@@ -297,18 +231,29 @@ pub(crate) fn resetspinning(mp: &M) {
     // What came while this M spun has woken nobody. And another one may look
     // out for what comes next, though no thread is made for that alone.
     if work_queued()
-        || timing::unkept()
+        || keeper::unkept()
         || SCHED.npidle.load(Relaxed) != 0 && SCHED.lock().nmidle != 0
     {
         wakep();
     }
 }
 
-/// Whether work waits that this P or an idle one could do; hints.
-pub(crate) fn work_waits(pp: &P, now: i64) -> bool {
-    !pp.runqempty()
-        || SCHED.runqsize.load(Relaxed) != 0
-        || pp.timers.next_when() <= now
+/// This M comes to the scheduler without a P: takes an idle one, or sleeps.
+pub(crate) fn without_p(mp: &'static M) {
+    if mp.spinning.get() {
+        find::rest(mp);
+        return;
+    }
+    let mut sched = SCHED.lock();
+    if !SCHED.gcwaiting.load(Relaxed)
+        && let Some(pp) = sched.pidleget()
+    {
+        drop(sched);
+        acquirep(mp, pp);
+        return;
+    }
+    drop(sched);
+    stopm(mp);
 }
 
 #[cfg(test)]

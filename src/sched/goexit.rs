@@ -12,19 +12,24 @@
 //! goroutine that ends: there the next one gets its arguments.
 
 use super::{
-    context, ending,
-    enter::{Inside, owned_p, this_m},
+    context,
+    current::this_m,
+    deadlock, ending,
+    enter::{Inside, owned_p},
+    frame::{bind_stack, move_in},
+    handoff::handoffp,
     join::{self, Claim},
     lockthread, migrate,
-    newproc::{bind_stack, count, drop_name, gfput, move_in},
-    park::TICK,
-    schedule, starved, threads,
+    procs::releasep,
+    queue::{self, TICK},
+    schedule, starved,
 };
 use crate::{
     arch,
     gmp::{
-        G, GStatus, Hook, HookResult, INLINE_ARGS, M, OwnedP, casgstatus,
-        gflag, offsets::GOSTART_SPACE,
+        G, GStatus, Hook, HookResult, INLINE_ARGS, M, OwnedP, SCHED,
+        casgstatus, count, drop_name, gdestroy, gflag, is_main_thread,
+        offsets::GOSTART_SPACE,
     },
     stack,
 };
@@ -66,7 +71,7 @@ fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
         Join::Woken => WOKEN,
         Join::Ready(waiter) => ptr::from_ref(waiter) as usize,
     };
-    let Some(next) = schedule::runqget(pp) else { to_g0(gp, mp, arg) };
+    let Some(next) = queue::runqget(pp) else { to_g0(gp, mp, arg) };
     if !next.lockedm.get().is_null() {
         mp.nextg.set(next);
         to_g0(gp, mp, arg);
@@ -106,7 +111,7 @@ fn switch(
 /// Leaves the stack for g0, which looks for what is next.
 #[cold]
 fn to_g0(gp: &'static G, mp: &M, arg: usize) -> ! {
-    if migrate::on() && !lockthread::is_locked(gp) {
+    if migrate::on() && !gp.is_locked() {
         migrate::tell_astray(gp);
     }
     mp.hook.set(Some(Hook { run: exit_hook, gp, arg }));
@@ -190,7 +195,7 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     if let Some(stack) = gp.take_stack() {
         stack::stackfree(pp.map(|p| &p.get().stacks), stack);
         // After that: `starved`, invariant 2.
-        if starved::any() {
+        if SCHED.any_starved() {
             starved::freed(pp.map(|p| p.get()));
         }
     }
@@ -213,7 +218,7 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
         }
     }
     if locked {
-        threads::mexit(mp);
+        mexit(mp);
     }
     HookResult::Left
 }
@@ -227,15 +232,33 @@ fn forget_cxa(gp: &G, mp: &M) {
     }
 }
 
-/// Frees the descriptor of an ended goroutine: handles to it go stale.
-#[inline(always)]
-pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
-    // Invariant 2 of the table. The generation has its 32 bits of a handle to
-    // itself and skips nothing.
-    gp.park.next_generation();
-    gp.shields.set(0);
-    gp.rounds.set(0);
-    gp.flags.set(0);
-    gp.waitreason.store(ptr::null_mut(), Relaxed);
-    gfput(pp, gp);
+/// Ends this M: its thread, which was locked, ends with its goroutine. The
+/// process's first thread never ends, as the process would look dead: it is
+/// wedged.
+pub(crate) fn mexit(mp: &'static M) -> ! {
+    let wedged = is_main_thread(mp);
+    let mut sched = SCHED.lock();
+    // Before the P goes: an M in the place of this one may be made now.
+    if wedged {
+        sched.nmsys += 1;
+        sched.nmwedged += 1;
+    } else {
+        sched.nmfreed += 1;
+    }
+    drop(sched);
+    if !mp.p.get().is_null() && super::enter::owned_p(mp).is_some() {
+        handoffp(releasep(mp));
+    }
+    deadlock::check();
+    if wedged {
+        loop {
+            mp.park.sleep();
+            mp.park.clear();
+        }
+    }
+    let g0 = mp.g0.get();
+    // SAFETY: this M's g0, type-stable.
+    let base = unsafe { (*g0).sched_sp.get() };
+    // SAFETY: mstart's base of this g0, which is live below us.
+    unsafe { arch::gogo(base, g0) }
 }

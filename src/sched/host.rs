@@ -5,35 +5,21 @@
 //! a goroutine, so that a waiter is always a G. Both go when the thread ends
 //! (a pthread key's destructor; a thread-local's would pin the library).
 //!
-//! A host thread that joins a goroutine which has not started may run it in
-//! place ([`run_in_place`]): it takes an idle P, becomes that P's M on its own
-//! stack as g0, and is a host thread again when the goroutine parks or ends.
-//! Meanwhile it is as every M: control words, signal mask, no cancel. What it
-//! had itself comes back afterwards.
-//!
 //! A thread that is cancelled while it waits goes on to wait: its record is in
 //! queues. No call is a point of cancellation (`os::raw`).
 
 use super::{
-    calls, deadlock, ending,
-    enter::owned_p,
-    fork, goexit, leave, lockthread, newproc,
-    procs::{acquirep, put_down, releasep, wakep},
-    schedule, sigmask,
+    calls, child, deadlock, ending, host, mainthread, python, sigmask,
     threads::{self, allocm, freem},
 };
 use crate::{
     arch,
     gmp::{
-        DEBUG, G, GStatus, HookFn, HookResult, M, MKind, OwnedP, P, SCHED,
-        casgstatus, gflag,
+        G, GStatus, HookFn, HookResult, M, MKind, SCHED, casgstatus, gdestroy,
+        gfget, gflag, gfput,
         parkword::{Cause, Fire, Ticket},
     },
-    os::{
-        self, Errno, Result,
-        raw::{NoCancel, defer_cancel},
-        thread,
-    },
+    os::{self, Errno, Result, raw::defer_cancel, thread},
 };
 use core::{
     ffi::c_void,
@@ -56,7 +42,7 @@ pub(crate) fn hostinit() {
 /// What a host's first call of the library does, once the runtime is up.
 pub(crate) fn first_call() {
     sigmask::first_call();
-    lockthread::find_python();
+    python::find_python();
 }
 
 /// Gives this host thread its G.
@@ -65,11 +51,11 @@ pub(crate) fn first_call() {
 #[cold]
 pub(crate) fn attach() -> Result<&'static G> {
     let key = KEY.load(Acquire).checked_sub(1).ok_or(Errno::ENOMEM)?;
-    lockthread::find_python();
-    leave::watch_main_thread();
-    let gp = newproc::gfget(None).ok_or(Errno::ENOMEM)?;
+    python::find_python();
+    mainthread::watch_main_thread();
+    let gp = gfget(None).ok_or(Errno::ENOMEM)?;
     let Some(mp) = allocm(MKind::Host) else {
-        newproc::gfput(None, gp);
+        gfput(None, gp);
         return Err(Errno::ENOMEM);
     };
     mp.errno.set(os::errno_location());
@@ -99,7 +85,7 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     ending::run_records(gp);
     super::local::destroy(gp);
     arch::setg(ptr::null());
-    if !fork::in_child() {
+    if !child::in_child() {
         free(gp);
     }
 }
@@ -109,7 +95,7 @@ fn free(gp: &'static G) {
     threads::drop_sigstack(mp);
     freem(mp);
     casgstatus(gp, GStatus::Running, GStatus::Dead);
-    goexit::gdestroy(gp, None);
+    gdestroy(gp, None);
 }
 
 /// Blocks this thread until `ticket` is fired or the deadline passes. `hook`
@@ -134,7 +120,7 @@ pub(crate) fn park(
 }
 
 fn sleep(gp: &'static G, mp: &'static M, ticket: Ticket, deadline: i64) {
-    if deadline == super::park::FOREVER {
+    if deadline == crate::timers::FOREVER {
         count_asleep(gp, mp);
         deadlock::check();
         mp.park.sleep();
@@ -159,94 +145,16 @@ fn count_asleep(gp: &G, mp: &M) {
     }
 }
 
-/// Wakes the host thread of `gp`, whose ticket the caller won. From then on
-/// it does not count as asleep: it is about to run.
-pub(crate) fn wake(gp: &'static G) {
-    let mp = gp.mp();
-    if mp.hostwait.swap(false, SeqCst) {
-        SCHED.nhostwait.fetch_sub(1, SeqCst);
+/// The G of this thread, made for a host thread that had none.
+///
+/// Errors: `EDEADLK` inside a callback that may not park; `ENOMEM`.
+pub(crate) fn current() -> Result<&'static G> {
+    let gp = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let Some(gp) = (unsafe { gp.as_ref() }) else { return host::attach() };
+    // Relaxed: this thread writes it.
+    if gp.mp().in_runtime.load(Relaxed) {
+        return Err(Errno(libc::EDEADLK));
     }
-    mp.park.wakeup();
-}
-
-/// This host thread, which has a G and wants `target` to end, runs it here
-/// until it first parks, if that is cheap: it has not started, is the newest
-/// in the global queue, needs no thread of its own, and a P is idle, besides
-/// one for what was queued before it.
-pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
-    // Relaxed: hints, checked again under the lock.
-    if !DEBUG.hostrun.load(Relaxed) || SCHED.npidle.load(Relaxed) == 0 {
-        return;
-    }
-    let Some(pp) = take_both(target) else { return };
-    let mp = gp.mp();
-    let errno = os::errno::KeepErrno::new();
-    // The goroutine is not this thread, and so not cancelled with it.
-    defer_cancel();
-    let cancel = NoCancel::new();
-    let mask = sigmask::InPlace::enter();
-    threads::give_sigstack(mp);
-    mp.in_runtime.store(true, Relaxed);
-    acquirep(mp, pp);
-    mp.nextg.set(target);
-    arch::setg(mp.g0.get());
-    // SAFETY: g is this M's g0, whose base is here.
-    unsafe { arch::g0call(in_place) };
-    arch::setg(gp);
-    mp.curg.store(ptr::null_mut(), Relaxed);
-    mp.in_runtime.store(false, Release);
-    drop(mask);
-    drop(cancel);
-    drop(errno);
-}
-
-/// Takes `target` out of the global queue and an idle P off its list, both or
-/// neither.
-fn take_both(target: &'static G) -> Option<&'static P> {
-    let mut sched = SCHED.lock();
-    if SCHED.gcwaiting.load(Relaxed)
-        || sched.pidle.is_null()
-        // What was queued before has woken an M, which takes a P when it
-        // comes up: one is left for it.
-        || sched.runq.len() > 1 && SCHED.npidle.load(Relaxed) < 2
-        || !sched.globrunqtake_newest(target)
-    {
-        return None;
-    }
-    // In our hands now, so its fields are ours to read.
-    if target.has(gflag::LOCK_AT_START) || target.has(gflag::STARTED) {
-        sched.globrunqput(target);
-        return None;
-    }
-    sched.pidleget()
-}
-
-unsafe extern "C" fn in_place() {
-    schedule::schedule()
-}
-
-/// On g0 of a host thread: the goroutine that came to run in place, and the P
-/// for it; or, when that is off, back to where the host called us. The P is
-/// somebody else's then.
-pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
-    if let Some(gp) = schedule::take_nextg(mp) {
-        match owned_p(mp) {
-            // Relaxed: put_down looks again under the lock.
-            Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
-            _ if fork::in_child() => fork::end_child(),
-            _ => {
-                SCHED.lock().globrunqputhead(gp);
-                wakep();
-            }
-        }
-    }
-    if owned_p(mp).is_some() {
-        put_down(releasep(mp));
-    }
-    mp.detached.store(false, Relaxed);
-    let g0 = mp.g0.get();
-    // SAFETY: this M's g0, type-stable.
-    let base = unsafe { (*g0).sched_sp.get() };
-    // SAFETY: the base is in run_in_place, live below us.
-    unsafe { arch::gogo(base, g0) }
+    Ok(gp)
 }

@@ -7,19 +7,20 @@
 use super::{
     cancel,
     enter::{Inside, current_p},
-    goexit::gdestroy,
-    host,
-    newproc::lookup,
-    park::{self, Wait, gopark, ready},
+    host, inplace,
+    park::{self, Wait, gopark},
+    ready::ready,
 };
 use crate::{
     arch,
     gmp::{
-        G, GStatus, OwnedP, generation_of,
+        G, GStatus, OwnedP, gdestroy, generation_of,
         joinword::{End, Seen, Words},
+        lookup,
         parkword::{Cause, Fire, Ticket, WaitKind},
     },
     os::{Errno, Result, clock::nanotime, thread::osyield},
+    timers,
 };
 use core::{ffi::c_void, ptr};
 
@@ -27,18 +28,6 @@ use core::{ffi::c_void, ptr};
 struct Joiner {
     gp: &'static G,
     ticket: Ticket,
-}
-
-/// The words of `gp`, which its caller owns or holds alive.
-#[inline(always)]
-fn words_of(gp: &G) -> Words {
-    Words::of(gp.park.generation())
-}
-
-/// Of a new goroutine.
-#[inline(always)]
-pub(crate) fn start(gp: &G, joinable: bool) {
-    gp.joiner.start(joinable.then(|| words_of(gp)));
 }
 
 /// What [`claim`] found.
@@ -55,7 +44,7 @@ pub(crate) enum Claim {
 /// Ends the wait of who joins `gp`, which is about to leave its stack.
 #[inline(always)]
 pub(crate) fn claim(gp: &G) -> Claim {
-    match gp.joiner.claim(words_of(gp)) {
+    match gp.joiner.claim(gp.words()) {
         None => Claim::Nothing,
         Some(record) => wake(record),
     }
@@ -83,7 +72,7 @@ pub(crate) fn ended(gp: &'static G, pp: Option<OwnedP>) {
 }
 
 fn ended_slow(gp: &'static G, pp: Option<OwnedP>) {
-    match gp.joiner.end(words_of(gp)) {
+    match gp.joiner.end(gp.words()) {
         End::Detached => gdestroy(gp, pp),
         End::Exited => {}
         End::Record(record) => {
@@ -113,9 +102,9 @@ pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
     if ptr::eq(arch::getg(), target) {
         return Err(Errno(libc::EDEADLK));
     }
-    let gp = park::current()?;
-    if gp.is_host() && deadline == park::FOREVER && unstarted(target) {
-        host::run_in_place(gp, target);
+    let gp = host::current()?;
+    if gp.is_host() && deadline == timers::FOREVER && unstarted(target) {
+        inplace::run_in_place(gp, target);
     }
     loop {
         match settled(target, words) {
@@ -161,7 +150,7 @@ fn wait(
     words: Words,
     deadline: i64,
 ) -> Option<Result<()>> {
-    if deadline != park::FOREVER && deadline <= nanotime() {
+    if deadline != timers::FOREVER && deadline <= nanotime() {
         return Some(Err(Errno(libc::ETIMEDOUT)));
     }
     let ticket = gp.park.arm(WaitKind::Cancellable);

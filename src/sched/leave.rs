@@ -17,74 +17,19 @@
 //!
 //! Two looks in a row have to find nobody: a thread that one of the last
 //! goroutines has made between the steps of the first is seen by the second.
-//!
-//! Invariant: `GONE` is set by the main thread only, and stays but in the child
-//! of a fork.
 
-use super::{
-    deadlock, fork, newproc,
-    park::FOREVER,
-    sysmon::{self, Ask},
-};
+use super::{deadlock, mainthread::main_has_left};
 use crate::{
-    gmp::{MKind, each_m},
+    gmp::{MKind, each_m, gcount},
     os::{proc, task, thread},
+    timers::FOREVER,
 };
-use core::{
-    ffi::c_void,
-    ptr,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::*},
-};
+use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
 
 /// From one look to the next, in nanoseconds.
 const PERIOD: i64 = 50_000_000;
 /// Stack of the thread that ends the process: it runs the host's handlers.
 const EXIT_STACK: usize = 1 << 20;
-
-/// The pthread key of the main thread, plus 1; 0 until it is made.
-static KEY: AtomicU32 = AtomicU32::new(0);
-/// The main thread has left.
-static GONE: AtomicBool = AtomicBool::new(false);
-
-/// Called on any thread, at the load and when it gets a G: if it is the main
-/// thread, the runtime will know when it leaves.
-pub(crate) fn watch_main_thread() {
-    if !thread::is_main() {
-        return;
-    }
-    // Relaxed: this thread alone comes here.
-    if KEY.load(Relaxed) == 0
-        && let Ok(key) = thread::key_create(leaves)
-    {
-        KEY.store(key + 1, Relaxed);
-    }
-    if let Some(key) = KEY.load(Relaxed).checked_sub(1) {
-        // Any value but null has the destructor run. An error, out of memory,
-        // leaves the end of the process to its other threads.
-        let _unwatched = thread::key_set(key, ptr::from_ref(&GONE).cast());
-    }
-}
-
-/// In the child of a fork the calling thread is the main one, and lives.
-pub(crate) fn in_child() {
-    GONE.store(false, Release);
-    watch_main_thread();
-}
-
-/// The main thread leaves, by `pthread_exit`.
-unsafe extern "C" fn leaves(_value: *mut c_void) {
-    // Release: pairs with sysmon's acquire.
-    GONE.store(true, Release);
-    if !fork::in_child() {
-        sysmon::ask(Ask::Leave);
-    }
-}
-
-/// Whether the main thread has left: one of the threads of the process is then
-/// what the kernel keeps of it.
-pub(super) fn main_has_left() -> bool {
-    GONE.load(Acquire)
-}
 
 /// What sysmon keeps from look to look.
 #[derive(Default)]
@@ -112,7 +57,7 @@ impl Leave {
         if !before || !self.alone {
             return;
         }
-        if newproc::gcount() == 0 {
+        if gcount() == 0 {
             self.ending = end();
         } else {
             deadlock::check_alone();

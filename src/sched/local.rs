@@ -14,7 +14,7 @@
 //!
 //! A handle is not an address, so a stale one is found out.
 
-use super::{fork, lock::Lock, park::current};
+use super::{child, lock::Lock};
 use crate::{
     arch,
     base::{
@@ -48,6 +48,13 @@ static TABLE: [Key; KEYS] = [const {
 /// Where the search for a free slot begins.
 static MAKING: Lock<usize> = Lock::new(Rank::Keys, 0);
 
+/// A key that was live when its handle was looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct LiveKey {
+    slot: usize,
+    number: u64,
+}
+
 /// One value of one goroutine.
 #[derive(Clone, Copy)]
 struct Value {
@@ -64,7 +71,7 @@ struct Locals {
 
 /// `gmp_key_create`: a handle, or null where all keys are taken.
 pub(crate) fn create(destructor: Option<GmpFn>) -> *mut c_void {
-    if fork::in_child() {
+    if child::in_child() {
         return ptr::null_mut();
     }
     let mut first = MAKING.lock();
@@ -88,22 +95,22 @@ pub(crate) fn create(destructor: Option<GmpFn>) -> *mut c_void {
 /// Errors: `EINVAL`.
 pub(crate) fn delete(handle: *mut c_void) -> Result<()> {
     let _first = MAKING.lock();
-    let (slot, number) = find(handle)?;
+    let LiveKey { slot, number } = find(handle)?;
     TABLE[slot].number.store(number + 1, Release);
     Ok(())
 }
 
-/// The slot and number of a handle.
+/// The key of a handle.
 ///
 /// Errors: `EINVAL` for null, a stale or an invented one.
-fn find(handle: *mut c_void) -> Result<(usize, u64)> {
+pub(crate) fn find(handle: *mut c_void) -> Result<LiveKey> {
     let bits = handle as u64;
     let slot = (bits & ((1 << SLOT_BITS) - 1)).wrapping_sub(1) as usize;
     let number = bits >> SLOT_BITS;
     let key = TABLE.get(slot).ok_or(Errno::EINVAL)?;
     // Acquire: pairs with create.
     let live = number & 1 == 1 && key.number.load(Acquire) == number;
-    live.then_some((slot, number)).ok_or(Errno::EINVAL)
+    live.then_some(LiveKey { slot, number }).ok_or(Errno::EINVAL)
 }
 
 /// The array of `gp`.
@@ -127,19 +134,20 @@ pub(crate) fn get(handle: *mut c_void) -> *mut c_void {
     let gp = arch::getg();
     // SAFETY: null, or this thread's G, which is type-stable.
     let Some(gp) = (unsafe { gp.as_ref() }) else { return ptr::null_mut() };
-    let Ok((slot, number)) = find(handle) else { return ptr::null_mut() };
+    let Ok(LiveKey { slot, number }) = find(handle) else {
+        return ptr::null_mut();
+    };
     match values(gp).get(slot).map(Cell::get) {
         Some(v) if v.number == number => v.value,
         _ => ptr::null_mut(),
     }
 }
 
-/// `gmp_setspecific`; a host thread gets its G here.
+/// `gmp_setspecific` of `gp`, the caller.
 ///
-/// Errors: `EINVAL` for a stale key; `ENOMEM`; as [`current`].
-pub(crate) fn set(handle: *mut c_void, value: *mut c_void) -> Result<()> {
-    let (slot, number) = find(handle)?;
-    let gp = current()?;
+/// Errors: `ENOMEM`.
+pub(crate) fn set(gp: &G, key: LiveKey, value: *mut c_void) -> Result<()> {
+    let LiveKey { slot, number } = key;
     if values(gp).len() <= slot {
         if value.is_null() {
             return Ok(());

@@ -15,7 +15,7 @@
 //!
 //! All ways on look at `lockedm`, and come to g0 where there is one; so off, it
 //! costs nothing: the mark is set behind a test that parks make for Python
-//! (`lockthread::pin_python`), and a yield leaves its goroutine's stack because
+//! (`python::pin_python`), and a yield leaves its goroutine's stack because
 //! `timer_due` of each P is always set. A goroutine that is locked to its
 //! thread, or has Python frames, stays there.
 //!
@@ -23,15 +23,15 @@
 //! until an M is about to run it, and never while it runs.
 
 use super::{
-    park::runqput,
+    idle::{mget, stopm},
     procs::{acquirep, releasep},
-    schedule::runqget,
+    queue::{runqget, runqput},
     sigmask,
-    threads::{mget, newm, stopm},
+    threads::newm,
 };
 use crate::{
     base::print::SigWriter,
-    gmp::{DEBUG, G, M, MKind, OwnedP, P, SCHED},
+    gmp::{DEBUG, ELSEWHERE, G, M, MKind, OwnedP, P, SCHED},
 };
 use core::{
     ffi::CStr,
@@ -39,9 +39,6 @@ use core::{
     ptr,
     sync::atomic::{AtomicBool, Ordering::*},
 };
-
-/// No M: any but the last one.
-static ELSEWHERE: M = M::new(MKind::Worker);
 
 /// Whether this is on.
 pub(crate) fn on() -> bool {
@@ -60,10 +57,6 @@ pub(super) fn mark(gp: &G) {
         tell_astray(gp);
         gp.lockedm.set(&raw const ELSEWHERE);
     }
-}
-
-pub(super) fn is_marked(gp: &G) -> bool {
-    ptr::eq(gp.lockedm.get(), &ELSEWHERE)
 }
 
 /// Whether `mp`, on its g0, runs the marked `gp`. Else somebody else does, and
@@ -98,7 +91,7 @@ fn pass_on(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     }
     acquirep(mp, old);
     if let Some(next) = runqget(pp) {
-        if is_marked(next) {
+        if next.is_marked() {
             next.lockedm.set(ptr::null());
         }
         mp.nextg.set(next);

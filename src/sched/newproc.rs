@@ -1,28 +1,28 @@
 //! Goroutines made and given their first frame.
 //!
 //! A goroutine costs a descriptor until it first runs: its stack is bound by
-//! `execute` ([`bind_stack`]), its arguments wait in the descriptor. Only a
-//! stack with a mapping of its own comes at once.
+//! `execute` (`frame::bind_stack`), its arguments wait in the descriptor. Only
+//! a stack with a mapping of its own comes at once.
 
 use super::{
     enter::{Inside, leave, owned_p},
-    join, lockthread, park,
-    procs::{wakep, wakep_for},
+    frame::{bind_stack_now, keep_args, take_args},
+    handoff::{wakep, wakep_for},
+    lockthread,
+    queue::queue_new,
     schedule,
 };
 use crate::{
     arch,
     gmp::{
-        BATCH, G, GOIDCACHE, GStatus, GmpFn, INLINE_ARGS, MAIN_STACK, OwnedP,
-        SCHED, casgstatus, g_from_handle, galloc, galloc_many, gflag,
-        handle_of,
+        G, GStatus, GmpFn, MAIN_STACK, SCHED, casgstatus, count, drop_name,
+        gfget, gflag, gfput, handle_of, next_goid, set_name,
     },
     os::{Errno, Result},
-    stack::{self, Stack, StackCache},
+    stack,
 };
 use core::{
     ffi::{CStr, c_int, c_void},
-    ptr,
     sync::atomic::Ordering::*,
 };
 
@@ -127,7 +127,7 @@ fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
     }
     gp.parent.set(creator.map_or(0, |g| g.goid.get()));
     gp.goid.set(next_goid(pp));
-    join::start(gp, spec.joinable);
+    gp.start_join(spec.joinable);
     count(pp, gp, 1);
     let handle = handle_of(gp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
@@ -142,20 +142,6 @@ fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
         }
     }
     Ok(handle)
-}
-
-/// Queues a new goroutine: to run next, or behind the others where somebody
-/// is next already. So several that start together run in the order in which
-/// they were started, and the usual one costs no read-modify-write.
-#[inline(always)]
-fn queue_new(pp: OwnedP, gp: &'static G) {
-    // Relaxed: only the owner puts somebody there; a thief takes whom it saw.
-    if pp.runnext.load(Relaxed).is_null() {
-        // Release: publishes the goroutine to a thief.
-        pp.runnext.store(ptr::from_ref(gp).cast_mut(), Release);
-    } else {
-        park::runqput(pp, gp, false);
-    }
 }
 
 #[inline(always)]
@@ -216,183 +202,6 @@ fn fill_rest(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Keeps a copy of `args` until the stack is bound.
-fn keep_args(gp: &'static G, args: &[u8]) -> Result<()> {
-    let mut place = gp.args.get().cast::<u8>();
-    if args.len() > INLINE_ARGS {
-        // SAFETY: malloc may be called with any size.
-        let heap = unsafe { libc::malloc(args.len()) };
-        if heap.is_null() {
-            return Err(Errno::ENOMEM);
-        }
-        // SAFETY: INLINE_ARGS holds a pointer, and gp is ours.
-        unsafe { place.cast::<*mut c_void>().write_unaligned(heap) };
-        place = heap.cast();
-    }
-    // SAFETY: place has room for args.len() bytes of ours.
-    unsafe { ptr::copy_nonoverlapping(args.as_ptr(), place, args.len()) };
-    gp.args_len.set(args.len() as u32);
-    gp.set_flag(gflag::ARGS);
-    Ok(())
-}
-
-/// Moves the kept arguments to `to`, or just drops them.
-fn take_args(gp: &'static G, to: Option<*mut u8>) {
-    let len = gp.args_len.replace(0) as usize;
-    gp.flags.set(gp.flags.get() & !gflag::ARGS);
-    let mut place = gp.args.get().cast::<u8>();
-    let mut heap = ptr::null_mut::<c_void>();
-    if len > INLINE_ARGS {
-        // SAFETY: keep_args wrote a pointer there.
-        heap = unsafe { place.cast::<*mut c_void>().read_unaligned() };
-        place = heap.cast();
-    }
-    if let Some(to) = to {
-        // SAFETY: the caller's room for args_len bytes on the new stack.
-        unsafe { ptr::copy_nonoverlapping(place, to, len) };
-    }
-    // SAFETY: null, or from malloc in keep_args.
-    unsafe { libc::free(heap) };
-}
-
-/// Names a goroutine; the name is copied.
-pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
-    // SAFETY: a C string.
-    let copy = unsafe { libc::strdup(name.as_ptr()) };
-    if copy.is_null() {
-        return Err(Errno::ENOMEM);
-    }
-    let old = gp.name.swap(copy, AcqRel);
-    // SAFETY: null, or from strdup. A dump that reads names runs when the
-    // process dies, or takes care of itself.
-    unsafe { libc::free(old.cast()) };
-    Ok(())
-}
-
-/// Of a G that nobody else names.
-#[inline(always)]
-pub(super) fn drop_name(gp: &G) {
-    if !gp.name.load(Relaxed).is_null() {
-        drop_name_slow(gp);
-    }
-}
-
-#[cold]
-fn drop_name_slow(gp: &G) {
-    let name = gp.name.swap(ptr::null_mut(), AcqRel);
-    // SAFETY: from strdup in set_name, and taken out just now.
-    unsafe { libc::free(name.cast()) };
-}
-
-fn next_goid(pp: Option<OwnedP>) -> u64 {
-    let Some(pp) = pp else {
-        return SCHED.goidgen.fetch_add(1, Relaxed) + 1;
-    };
-    let (mut next, mut end) = pp.goidcache.get();
-    if next == end {
-        next = SCHED.goidgen.fetch_add(GOIDCACHE, Relaxed) + 1;
-        end = next + GOIDCACHE;
-    }
-    pp.goidcache.set((next + 1, end));
-    next
-}
-
-/// Counts goroutines of the host for `gmp_num_goroutines`.
-pub(super) fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
-    if gp.has(gflag::SYSTEM) {
-        return;
-    }
-    match pp {
-        Some(pp) => pp.count(change),
-        None => {
-            SCHED.ngoroutines.fetch_add(change, Relaxed);
-        }
-    }
-}
-
-/// A dead G, from this P's list, the global one, or new.
-#[inline(always)]
-pub(crate) fn gfget(pp: Option<OwnedP>) -> Option<&'static G> {
-    match pp.and_then(|pp| pp.gfree().pop_front()) {
-        Some(gp) => Some(gp),
-        None => gfget_slow(pp),
-    }
-}
-
-#[cold]
-fn gfget_slow(pp: Option<OwnedP>) -> Option<&'static G> {
-    let Some(pp) = pp else {
-        let cached = SCHED.lock().gfree.pop_front();
-        return cached.or_else(|| {
-            let gp = galloc()?;
-            casgstatus(gp, GStatus::Idle, GStatus::Dead);
-            Some(gp)
-        });
-    };
-    let batch = SCHED.lock().gfree.take();
-    match batch {
-        Some(batch) => pp.gfree().refill(batch),
-        None => galloc_many(BATCH, |gp| {
-            casgstatus(gp, GStatus::Idle, GStatus::Dead);
-            gfput(Some(pp), gp);
-        }),
-    }
-    pp.gfree().pop_front()
-}
-
-/// Puts a dead G where the next one is found.
-#[inline(always)]
-pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
-    let Some(pp) = pp else {
-        SCHED.lock().gfree.push_front(gp);
-        return;
-    };
-    if let Some(batch) = pp.gfree().push_front(gp) {
-        SCHED.lock().gfree.put(batch);
-    }
-}
-
-/// Gives `gp`, which has not run, a stack and its first frame.
-///
-/// Errors: `ENOMEM`.
-#[inline]
-pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
-    bind(Some(&pp.get().stacks), gp)
-}
-
-/// The same without a P, on any thread.
-#[cold]
-pub(super) fn bind_stack_now(gp: &'static G) -> Result<()> {
-    bind(None, gp)
-}
-
-#[inline(always)]
-fn bind(cache: Option<&StackCache>, gp: &'static G) -> Result<()> {
-    let sized = gp.has(gflag::SIZED);
-    let size = if sized { gp.stack_size.get() as usize } else { 0 };
-    let stack = stack::stackalloc(cache, size)?;
-    let sp = move_in(gp, stack);
-    // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
-    // enough for its arguments and a frame (check_sizes).
-    gp.sched_sp.set(unsafe { arch::first_frame(sp) });
-    Ok(())
-}
-
-/// Binds `stack` to `gp`, which has not run, and moves its arguments there.
-/// Returns where its first function finds the stack pointer.
-#[inline(always)]
-pub(super) fn move_in(gp: &'static G, stack: Stack) -> usize {
-    gp.set_stack(stack);
-    let mut sp = stack.hi;
-    if gp.has(gflag::ARGS) {
-        sp = (sp - gp.args_len.get() as usize) & !15;
-        take_args(gp, Some(sp as *mut u8));
-        gp.arg.set(sp as *mut c_void);
-    }
-    gp.set_flag(gflag::STARTED);
-    sp
-}
-
 /// What `gostart` calls.
 #[repr(C)]
 pub(crate) struct Entry {
@@ -414,26 +223,4 @@ extern "C" fn gostart1() -> Entry {
     let entry = Entry { func: gp.func.get(), arg: gp.arg.get() };
     leave();
     entry
-}
-
-/// The goroutine behind a handle of the host.
-///
-/// Errors: `EINVAL` for null, a stale or an invented handle.
-pub(crate) fn lookup(handle: *mut c_void) -> Result<&'static G> {
-    g_from_handle(handle).ok_or(Errno::EINVAL)
-}
-
-/// The same, for what needs a goroutine that has not ended.
-pub(crate) fn lookup_live(handle: *mut c_void) -> Result<&'static G> {
-    let gp = lookup(handle)?;
-    if gp.readgstatus() == GStatus::Dead { Err(Errno::EINVAL) } else { Ok(gp) }
-}
-
-/// Live goroutines of the host.
-pub(crate) fn gcount() -> i64 {
-    let mut n = SCHED.ngoroutines.load(Relaxed);
-    for id in 0..crate::gmp::nallp() {
-        n += crate::gmp::allp(id).live.load(Relaxed);
-    }
-    n.max(0)
 }

@@ -55,15 +55,13 @@
 //! later (an M that returns from C could not take it).
 
 use super::{
-    find::work_queued,
-    lockthread,
-    threads::wake_idle,
-    timing::{self, EARLIEST},
+    idle::wake_idle,
+    keeper::{self, EARLIEST, unpolled},
+    queue::work_queued,
 };
 use crate::{
     base::print::SigWriter,
     gmp::{G, M, MAXTHREADS, MKind, P, SCHED, SchedLocked},
-    netpoll,
     os::{Errno, Result, clock::nanotime},
 };
 use core::{
@@ -166,13 +164,13 @@ fn rescue() {
         return;
     }
     bring_locked();
-    timing::poll_break(EARLIEST);
+    keeper::poll_break(EARLIEST);
     SCHED.lock().wake_sysmon();
 }
 
 /// Whether something waits that an idle P could do.
 fn work_beside_idle() -> bool {
-    SCHED.npidle.load(SeqCst) != 0 && (work_queued() || timing::unkept())
+    SCHED.npidle.load(SeqCst) != 0 && (work_queued() || keeper::unkept())
 }
 
 /// Whether the keeper of the time, which has published until when it sleeps,
@@ -193,11 +191,6 @@ pub(super) fn is_short() -> bool {
     STARVED.load(Relaxed)
 }
 
-/// Whether somebody waits for a descriptor and nobody polls.
-pub(super) fn unpolled() -> bool {
-    SCHED.lastpoll.load(SeqCst) != 0 && netpoll::waited_for()
-}
-
 /// How many goroutines of the global queue one look for locked ones passes.
 const LOOK: u32 = 256;
 
@@ -215,7 +208,7 @@ fn bring_locked() {
             return;
         }
         let Some(gp) = sched.globrunqpop() else { return };
-        if lockthread::is_locked(gp) {
+        if gp.is_locked() {
             // SAFETY: not null, as it is locked; type-stable.
             bring(&mut sched, unsafe { &*gp.lockedm.get() });
         } else {

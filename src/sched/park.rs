@@ -11,44 +11,28 @@
 //! And of whoever wakes: take `(gp, t)` out under the lock, `fire`, and on
 //! [`Fire::Parked`] call [`ready`].
 //!
-//! Off the stack, `switch_off` runs what is next on this P directly, without
-//! a visit to g0, unless something there wants the scheduler: a locked thread,
-//! the world to be stopped, a timer that is due, every 61st time, or nothing
-//! to run.
+//! The way off the stack is `schedule::switch_off`.
 
 use super::{
-    calls, cancel, context,
+    calls::{self, Unlockf},
+    cancel, child, context,
     enter::{Inside, owned_p},
-    fork, host, lockthread,
-    newproc::{bind_stack, lookup_live},
-    procs::{wakep, wakep_for},
-    schedule::{self, after_switch, alone},
+    host::{self, current},
+    python,
+    ready::ready,
+    schedule::{Off, after_switch, switch_off},
     timing::add_timer,
+    yields::gosched,
 };
 use crate::{
-    arch,
     gmp::{
-        G, GStatus, Hook, HookFn, HookResult, M, OwnedP, SCHED, casgstatus,
-        generation_of, gflag,
+        G, GStatus, HookResult, M, casgstatus,
         parkword::{Cause, Fire, Ticket, WaitKind},
-        wait::WakeList,
     },
     os::{Errno, Result, clock::nanotime},
-    timers::{Timer, Timers},
+    timers::{FOREVER, Timer, Timers},
 };
-use core::{
-    ffi::{CStr, c_void},
-    pin::pin,
-    ptr,
-    sync::atomic::Ordering::*,
-};
-
-pub(crate) use super::yields::{checkpoint, gosched};
-
-/// A deadline that never comes.
-pub(crate) const FOREVER: i64 = i64::MAX;
-/// Every so often the scheduler looks at the global queue and the timers.
-pub(crate) const TICK: u32 = 61;
+use core::{ffi::CStr, pin::pin, ptr, sync::atomic::Ordering::*};
 
 /// How a goroutine waits.
 #[derive(Clone, Copy)]
@@ -63,34 +47,6 @@ pub(crate) struct Wait {
     pub reason: &'static CStr,
     /// Absolute nanoseconds, or [`FOREVER`].
     pub deadline: i64,
-}
-
-/// The G of this thread, made for a host thread that had none.
-///
-/// Errors: `EDEADLK` inside a callback that may not park; `ENOMEM`.
-pub(crate) fn current() -> Result<&'static G> {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(gp) = (unsafe { gp.as_ref() }) else { return host::attach() };
-    // Relaxed: this thread writes it.
-    if gp.mp().in_runtime.load(Relaxed) {
-        return Err(Errno(libc::EDEADLK));
-    }
-    Ok(gp)
-}
-
-/// Whether this thread has a G already, so that [`current`] neither allocates
-/// nor looks anything up and may be called under a lock.
-pub(crate) fn has_g() -> bool {
-    !arch::getg().is_null()
-}
-
-/// Whether the caller is inside a callback of ours, which may not wait.
-pub(crate) fn in_callback() -> bool {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    // Relaxed: this thread writes it.
-    unsafe { gp.as_ref() }.is_some_and(|gp| gp.mp().in_runtime.load(Relaxed))
 }
 
 /// Nothing to unlock.
@@ -146,25 +102,16 @@ fn timed_out(arg: usize, ticket: u64) {
 #[inline(always)]
 fn park_now(gp: &'static G, off: Off) -> &'static M {
     let mp = gp.mp();
-    let pinned = lockthread::pin_python(gp, mp);
+    let pinned = python::pin_python(gp, mp);
     context::save(gp, mp);
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
     switch_off(gp, mp, owned_p(mp), off);
     let mp = after_switch();
     context::restore(gp, mp);
     if pinned {
-        lockthread::unpin_python(gp);
+        python::unpin_python(gp);
     }
     mp
-}
-
-/// How a goroutine leaves its stack.
-#[derive(Clone, Copy)]
-pub(crate) struct Off {
-    pub hook: HookFn,
-    pub arg: usize,
-    /// The hook has to run on g0.
-    pub to_g0: bool,
 }
 
 impl Off {
@@ -184,144 +131,6 @@ fn park_hook(gp: &'static G, arg: usize) -> HookResult {
     let parked = gp.park.commit(wait.ticket);
     (wait.unlock)(wait.arg);
     if parked { HookResult::Left } else { HookResult::Ready }
-}
-
-/// What runs next on this P, if it can be switched to right here.
-#[inline(always)]
-fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
-    if !schedule::may_go_on(mp, pp) {
-        return None;
-    }
-    let gp = schedule::runqget(pp)?;
-    let fit = gp.lockedm.get().is_null()
-        && (gp.has(gflag::STARTED) || bind_stack(pp, gp).is_ok());
-    if !fit {
-        // Found, but for g0 to run.
-        mp.nextg.set(gp);
-        return None;
-    }
-    Some(gp)
-}
-
-/// Leaves the stack of `gp`, whose status says why, for what is next; the
-/// next context runs the hook. Returns when `gp` runs again; the caller then
-/// calls [`after_switch`].
-#[inline(always)]
-pub(crate) fn switch_off(
-    gp: &'static G,
-    mp: &'static M,
-    pp: Option<OwnedP>,
-    off: Off,
-) {
-    mp.hook.set(Some(Hook { run: off.hook, gp, arg: off.arg }));
-    let next = match pp {
-        Some(pp) if !off.to_g0 => next_here(mp, pp).map(|g| (pp, g)),
-        _ => None,
-    };
-    let Some((pp, next)) = next else {
-        // SAFETY: gp runs on its own stack, and schedule0 leaves g0 only
-        // through gogo.
-        unsafe { arch::mcall(schedule::schedule0) };
-        return;
-    };
-    if ptr::eq(next, gp) {
-        crate::base::throw::throw("switch_off: queued while it ran");
-    }
-    schedule::come_on(mp, pp, next);
-    // SAFETY: next is Running, ours, and suspended at sched_sp.
-    unsafe { arch::gswitch(gp.sched_sp.as_ptr(), next.sched_sp.get(), next) };
-}
-
-/// Makes a parked goroutine runnable: whoever won its ticket calls this, once.
-///
-/// `next`: it runs next on this P. On a thread without a P it goes to the
-/// global queue.
-pub(crate) fn ready(gp: &'static G, next: bool) {
-    if gp.is_host() {
-        return ready_host(gp);
-    }
-    casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
-    let me = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(me) = (unsafe { me.as_ref() }) else {
-        return ready_without_p(gp);
-    };
-    let mp = me.mp();
-    let inside = Inside::enter_on(mp);
-    match owned_p(mp) {
-        Some(pp) => {
-            runqput(pp, gp, next);
-            wakep_for(pp);
-        }
-        None => ready_without_p(gp),
-    }
-    inside.leave_on(mp);
-}
-
-#[cold]
-fn ready_host(gp: &'static G) {
-    host::wake(gp);
-}
-
-#[cold]
-fn ready_without_p(gp: &'static G) {
-    SCHED.lock().globrunqput(gp);
-    wakep();
-}
-
-/// Makes all of these runnable. A single one runs next; several queue up
-/// behind what is there, first come first.
-pub(crate) fn ready_all(mut list: WakeList) {
-    let next = list.is_single();
-    while let Some(gp) = list.pop() {
-        ready(gp, next);
-    }
-}
-
-/// Queues a runnable goroutine on this P; `next` puts it before the others,
-/// and what was there behind them.
-pub(crate) fn runqput(pp: OwnedP, gp: &'static G, next: bool) {
-    let mut item = ptr::from_ref(gp).cast_mut();
-    if next {
-        // Relaxed: only the owner puts somebody there; a thief takes whom it
-        // saw.
-        let before = pp.runnext.load(Relaxed);
-        if before.is_null() || alone() {
-            // Release: publishes the goroutine to a thief.
-            pp.runnext.store(item, Release);
-            item = before;
-        } else {
-            // AcqRel: a thief takes it by the same word; Release publishes
-            // the goroutine, Acquire the one that comes back.
-            item = pp.runnext.swap(item, AcqRel);
-        }
-        if item.is_null() {
-            return;
-        }
-    }
-    // SAFETY: OwnedP holds the P.
-    while !unsafe { pp.runq.push(item) } {
-        if runqputslow(pp, item) {
-            return;
-        }
-        // A thief took some while we looked, so there is room now.
-    }
-}
-
-/// A full queue: its older half goes to the global one, `item` behind it.
-#[cold]
-fn runqputslow(pp: OwnedP, item: *mut G) -> bool {
-    let mut sched = SCHED.lock();
-    let mut put = |gp: *mut G| {
-        // SAFETY: queues hold type-stable Gs.
-        sched.globrunqput(unsafe { &*gp });
-    };
-    // SAFETY: OwnedP holds the P.
-    let spilled = unsafe { pp.runq.spill(&mut put) };
-    if spilled {
-        put(item);
-    }
-    spilled
 }
 
 /// Sleeps until `deadline`.
@@ -354,18 +163,6 @@ pub(crate) fn wait_for_nothing(
         deadline,
     };
     gopark(gp, wait)
-}
-
-/// The type of the host's `unlockf`.
-pub(crate) type UnlockFn =
-    unsafe extern "C" fn(handle: *mut c_void, lock: *mut c_void) -> i32;
-
-/// The host's `unlockf` and its lock.
-#[derive(Clone, Copy)]
-pub(crate) struct Unlockf {
-    pub f: UnlockFn,
-    pub handle: *mut c_void,
-    pub lock: *mut c_void,
 }
 
 #[derive(Clone, Copy)]
@@ -403,7 +200,7 @@ pub(crate) fn park_user(
     } else {
         park_user_goroutine(gp, wait, arg)
     };
-    fork::stay_inside(inside);
+    child::stay_inside(inside);
     // The permit that ended the wait, or that came during it, is used up; it
     // counts for more than a deadline that passed at the same time. A cancel
     // leaves it.
@@ -449,53 +246,12 @@ fn user_hook(gp: &'static G, arg: usize) -> HookResult {
     }
 }
 
-/// Parks a goroutine of the library until [`ready_permit`] or the deadline;
+/// Parks a goroutine of the library until `ready_permit` or the deadline;
 /// may return early.
 pub(crate) fn park_plain(reason: &'static CStr, deadline: i64) {
     if park_user(None, reason, deadline).is_err() {
         crate::base::throw::throw("park_plain: not on a goroutine");
     }
-}
-
-/// `gmp_ready`: leaves one permit, and ends a `gmp_park` that waits for it.
-///
-/// Errors: `EINVAL` for null, or a goroutine that has ended.
-pub(crate) fn ready_permit(handle: *mut c_void) -> Result<()> {
-    let gp = lookup_live(handle)?;
-    let fire = gp.park.give_permit(generation_of(handle));
-    if fire.ok_or(Errno::EINVAL)? == Fire::Parked {
-        ready(gp, true);
-    }
-    Ok(())
-}
-
-/// Whether the caller runs on a goroutine of ours.
-pub(crate) fn on_goroutine() -> Option<&'static G> {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let gp: &'static G = unsafe { gp.as_ref() }?;
-    (!gp.is_host() && !ptr::eq(gp.mp().g0.get(), gp)).then_some(gp)
-}
-
-/// The same, for what may not be done from inside a callback.
-///
-/// Errors: `EPERM`.
-pub(crate) fn current_goroutine() -> Result<&'static G> {
-    let gp = on_goroutine().ok_or(Errno(libc::EPERM))?;
-    // Relaxed: this thread writes it.
-    if gp.mp().in_runtime.load(Relaxed) {
-        return Err(Errno(libc::EPERM));
-    }
-    Ok(gp)
-}
-
-/// The caller's G: a goroutine, or the stand-in of a host thread; none on a
-/// host thread that has none, and on g0.
-pub(crate) fn self_g() -> Option<&'static G> {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let gp: &'static G = unsafe { gp.as_ref() }?;
-    (!ptr::eq(gp.mp().g0.get(), gp)).then_some(gp)
 }
 
 /// A wait's end as the caller sees it.

@@ -35,9 +35,8 @@
 //! slice: a thousand busy goroutines do not become a thousand threads.
 
 use super::{
-    find::work_waits,
-    nothread::warn_no_thread,
-    procs::{handoffp, try_retake},
+    handoff::handoffp, nothread::warn_no_thread, procs::try_retake,
+    queue::work_waits,
 };
 use crate::{
     base::alloc::try_push,

@@ -1,18 +1,28 @@
 //! g0's loop: what runs next on this M, and the switch into it.
+//!
+//! A goroutine that leaves its stack runs what is next on its P directly
+//! ([`switch_off`]), without a visit to g0, unless something there wants the
+//! scheduler: a locked thread, the world to be stopped, a timer that is due,
+//! every 61st time, or nothing to run.
 
 use super::{
-    enter::{owned_p, this_m},
-    find, fork, host, lockthread, migrate,
-    newproc::bind_stack,
-    park::{self, TICK},
-    procs, sigmask, starved, threads,
+    child,
+    current::this_m,
+    enter::owned_p,
+    find, fork,
+    frame::bind_stack,
+    handoff::{self, put_down, wakep},
+    lockthread, migrate,
+    procs::{self, releasep},
+    queue::{TICK, runqget},
+    ready, schedule, sigmask, starved, stw, threads,
 };
 use crate::{
     arch,
     base::throw::throw,
     gmp::{
-        G, GStatus, HookResult, M, MKind, OwnedP, SCHED, casgstatus, gflag,
-        gomaxprocs,
+        G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED,
+        casgstatus, gflag,
     },
 };
 use core::{ptr, sync::atomic::Ordering::*};
@@ -26,7 +36,7 @@ pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
     if let Some(hook) = hook
         && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
     {
-        if fork::in_child() {
+        if child::in_child() {
             fork::resume(mp, hook.gp);
         }
         // On g0 nobody is in between: it goes on at once, if there is a P.
@@ -38,11 +48,11 @@ pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
 /// A park was over before it began.
 fn resume_now(mp: &'static M, gp: &'static G) {
     let Some(pp) = owned_p(mp) else {
-        park::ready(gp, false);
+        ready::ready(gp, false);
         return;
     };
-    if mp.kind.get() == MKind::Host || migrate::is_marked(gp) {
-        park::ready(gp, false);
+    if mp.kind.get() == MKind::Host || gp.is_marked() {
+        ready::ready(gp, false);
         return;
     }
     // next_here may have found another one, which has to wait then.
@@ -59,7 +69,7 @@ pub(crate) fn after_switch() -> &'static M {
     if let Some(hook) = mp.hook.take()
         && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
     {
-        park::ready(hook.gp, true);
+        ready::ready(hook.gp, true);
     }
     mp
 }
@@ -99,7 +109,7 @@ pub(crate) extern "C" fn schedule() -> ! {
     let mp = this_m();
     loop {
         if mp.kind.get() == MKind::Host && mp.lockedg.get().is_null() {
-            let (pp, gp) = host::come_or_leave(mp);
+            let (pp, gp) = come_or_leave(mp);
             execute(mp, pp, gp);
             continue;
         }
@@ -109,16 +119,16 @@ pub(crate) extern "C" fn schedule() -> ! {
             continue;
         }
         let Some(pp) = owned_p(mp) else {
-            procs::without_p(mp);
+            find::without_p(mp);
             continue;
         };
         // Relaxed: gcstopm looks again under the lock.
         if SCHED.gcwaiting.load(Relaxed) {
-            if fork::in_child() {
-                fork::end_child();
+            if child::in_child() {
+                child::end_child();
             }
             put_back_nextg(mp);
-            procs::gcstopm(mp);
+            stw::gcstopm(mp);
             continue;
         }
         let found = match take_nextg(mp) {
@@ -138,7 +148,7 @@ pub(crate) extern "C" fn schedule() -> ! {
 /// Whether this M runs `gp`, which is locked or marked; else another one does.
 #[cold]
 fn comes_here(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
-    if migrate::is_marked(gp) {
+    if gp.is_marked() {
         return migrate::comes_here(mp, pp, gp);
     }
     lockthread::startlockedm(mp, gp);
@@ -156,7 +166,7 @@ pub(super) fn take_nextg(mp: &M) -> Option<&'static G> {
 fn put_back_nextg(mp: &M) {
     if let Some(gp) = take_nextg(mp) {
         SCHED.lock().globrunqputhead(gp);
-        procs::wakep();
+        handoff::wakep();
     }
 }
 
@@ -170,58 +180,6 @@ pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
         && !SCHED.gcwaiting.load(Relaxed)
         && !pp.timer_due.load(Relaxed)
         && !pp.schedtick.load(Relaxed).is_multiple_of(TICK)
-}
-
-/// Takes what runs next on this P: `runnext`, unless it came first too often
-/// in a row while others wait, else the oldest of the queue.
-#[inline(always)]
-pub(crate) fn runqget(pp: OwnedP) -> Option<&'static G> {
-    let alone = alone();
-    // Relaxed: only the owner sets it to something.
-    let next = pp.runnext.load(Relaxed);
-    if !next.is_null() && pp.streak.get() < TICK {
-        let taken = take_runnext(pp, next, alone);
-        if !taken.is_null() {
-            pp.streak.set(pp.streak.get() + 1);
-            // SAFETY: queues hold type-stable Gs.
-            return Some(unsafe { &*taken });
-        }
-    }
-    pp.streak.set(0);
-    let oldest = match alone {
-        // SAFETY: OwnedP holds the P, the only one.
-        true => unsafe { pp.runq.pop_alone() },
-        // SAFETY: OwnedP holds the P.
-        false => unsafe { pp.runq.pop() },
-    };
-    if let Some(gp) = oldest {
-        // SAFETY: queues hold type-stable Gs.
-        return Some(unsafe { &*gp });
-    }
-    if next.is_null() {
-        return None;
-    }
-    let taken = take_runnext(pp, next, alone);
-    // SAFETY: null, or a type-stable G.
-    unsafe { taken.as_ref() }
-}
-
-/// Takes `next` out of `runnext`, or null where a thief came first.
-#[inline(always)]
-fn take_runnext(pp: OwnedP, next: *mut G, alone: bool) -> *mut G {
-    if alone {
-        pp.runnext.store(ptr::null_mut(), Relaxed);
-        return next;
-    }
-    // AcqRel: as in runqput.
-    pp.runnext.swap(ptr::null_mut(), AcqRel)
-}
-
-/// Whether there is one P only: nobody takes anything from its queue, nor
-/// could do its work. That changes while the world is stopped.
-#[inline(always)]
-pub(crate) fn alone() -> bool {
-    gomaxprocs() == 1
 }
 
 /// `mstart` calls it on a new M, on g0; returns when the M ends.
@@ -238,4 +196,85 @@ extern "C" fn mstart1() {
     }
     procs::acquire_nextp(mp);
     schedule()
+}
+
+/// How a goroutine leaves its stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Off {
+    pub hook: HookFn,
+    pub arg: usize,
+    /// The hook has to run on g0.
+    pub to_g0: bool,
+}
+
+/// What runs next on this P, if it can be switched to right here.
+#[inline(always)]
+fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
+    if !schedule::may_go_on(mp, pp) {
+        return None;
+    }
+    let gp = schedule::runqget(pp)?;
+    let fit = gp.lockedm.get().is_null()
+        && (gp.has(gflag::STARTED) || bind_stack(pp, gp).is_ok());
+    if !fit {
+        // Found, but for g0 to run.
+        mp.nextg.set(gp);
+        return None;
+    }
+    Some(gp)
+}
+
+/// Leaves the stack of `gp`, whose status says why, for what is next; the
+/// next context runs the hook. Returns when `gp` runs again; the caller then
+/// calls [`after_switch`].
+#[inline(always)]
+pub(crate) fn switch_off(
+    gp: &'static G,
+    mp: &'static M,
+    pp: Option<OwnedP>,
+    off: Off,
+) {
+    mp.hook.set(Some(Hook { run: off.hook, gp, arg: off.arg }));
+    let next = match pp {
+        Some(pp) if !off.to_g0 => next_here(mp, pp).map(|g| (pp, g)),
+        _ => None,
+    };
+    let Some((pp, next)) = next else {
+        // SAFETY: gp runs on its own stack, and schedule0 leaves g0 only
+        // through gogo.
+        unsafe { arch::mcall(schedule::schedule0) };
+        return;
+    };
+    if ptr::eq(next, gp) {
+        crate::base::throw::throw("switch_off: queued while it ran");
+    }
+    schedule::come_on(mp, pp, next);
+    // SAFETY: next is Running, ours, and suspended at sched_sp.
+    unsafe { arch::gswitch(gp.sched_sp.as_ptr(), next.sched_sp.get(), next) };
+}
+
+/// On g0 of a host thread: the goroutine that came to run in place, and the P
+/// for it; or, when that is off, back to where the host called us. The P is
+/// somebody else's then.
+pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
+    if let Some(gp) = schedule::take_nextg(mp) {
+        match owned_p(mp) {
+            // Relaxed: put_down looks again under the lock.
+            Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
+            _ if child::in_child() => child::end_child(),
+            _ => {
+                SCHED.lock().globrunqputhead(gp);
+                wakep();
+            }
+        }
+    }
+    if owned_p(mp).is_some() {
+        put_down(releasep(mp));
+    }
+    mp.detached.store(false, Relaxed);
+    let g0 = mp.g0.get();
+    // SAFETY: this M's g0, type-stable.
+    let base = unsafe { (*g0).sched_sp.get() };
+    // SAFETY: the base is in run_in_place, live below us.
+    unsafe { arch::gogo(base, g0) }
 }

@@ -46,13 +46,10 @@
 //! it); to keep the mask of a locked goroutine too (its thread waits for it,
 //! and takes signals meanwhile as it said).
 
-use super::{
-    lockthread, park,
-    sysmon::{self, Ask},
-};
+use super::current;
 use crate::{
     arch,
-    gmp::{G, M, MKind, gflag},
+    gmp::{Ask, G, M, MKind, ask, gflag},
     os::{
         Result,
         signal::{self, SigMask},
@@ -154,7 +151,7 @@ impl Drop for InPlace {
 /// Errors: `EINVAL` for a `how` that does not exist.
 pub(crate) fn change(how: i32, set: Option<SigMask>) -> Result<SigMask> {
     if set.is_some()
-        && let Some(gp) = park::on_goroutine()
+        && let Some(gp) = current::on_goroutine()
     {
         // Invariant 3.
         gp.set_flag(gflag::SIGMASK);
@@ -172,7 +169,7 @@ pub(crate) fn sysmon_takes(sig: i32, takes: bool) {
     } else {
         SYSMON_TAKES.fetch_and(!one.0, SeqCst);
     }
-    sysmon::ask(Ask::Mask);
+    ask(Ask::Mask);
 }
 
 /// sysmon: takes what it is to take.
@@ -183,7 +180,7 @@ pub(super) fn of_sysmon() {
 /// A goroutine with the flag leaves its thread.
 #[cold]
 pub(super) fn leave(gp: &G) {
-    if lockthread::is_locked(gp) {
+    if gp.is_locked() {
         return;
     }
     let its = mask().swap();
@@ -197,7 +194,7 @@ pub(super) fn leave(gp: &G) {
 /// A goroutine with the flag comes onto a thread.
 #[cold]
 pub(super) fn come(gp: &G) {
-    if !lockthread::is_locked(gp) {
+    if !gp.is_locked() {
         SigMask(gp.sigmask()).restore();
     }
 }

@@ -14,7 +14,7 @@
 //!
 //! Invariants:
 //! 1. A goroutine in a list is Runnable, has no stack, is in no other queue,
-//!    and is counted in `COUNT`.
+//!    and is counted in `SCHED.nstarved`.
 //! 2. No stack that goes to a pool is overlooked: the goroutine is counted,
 //!    and then `serve` looks into the pool, under its lock; whoever frees a
 //!    stack puts it there, under that lock, and then looks at the count. One
@@ -26,7 +26,7 @@
 //!    at that queue under its lock and then at the count sees it in one of
 //!    them: it is no deadlock, and sysmon does not sleep for long.
 
-use super::{newproc::bind_stack_now, procs};
+use super::{frame::bind_stack_now, handoff};
 use crate::{
     base::{lock::Rank, print::SigWriter},
     gmp::{G, GList, P, SCHED, allp, gflag, gomaxprocs},
@@ -35,7 +35,7 @@ use crate::{
 };
 use core::{
     fmt::Write,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::*},
+    sync::atomic::{AtomicBool, Ordering::*},
 };
 
 /// In nanoseconds: memory that comes back is found after so long.
@@ -46,15 +46,6 @@ type Lists = [GList; stack::KINDS];
 
 static LISTS: Lock<Lists> =
     Lock::new(Rank::Starved, [const { GList::new() }; stack::KINDS]);
-/// Invariant 1.
-static COUNT: AtomicU32 = AtomicU32::new(0);
-
-/// Whether anybody waits for a stack.
-#[inline(always)]
-pub(super) fn any() -> bool {
-    // Relaxed: invariants 2 and 3 are about locks.
-    COUNT.load(Relaxed) != 0
-}
 
 fn kind(gp: &G) -> usize {
     let sized = gp.has(gflag::SIZED);
@@ -67,11 +58,11 @@ fn kind(gp: &G) -> usize {
 pub(super) fn wait_for_stack(gp: &'static G) {
     let mut lists = LISTS.lock();
     lists[kind(gp)].push_back(gp);
-    COUNT.fetch_add(1, Relaxed);
+    SCHED.nstarved.fetch_add(1, Relaxed);
     drop(lists);
     warn();
     serve();
-    if any() {
+    if SCHED.any_starved() {
         // It may be in its deep sleep.
         SCHED.lock().wake_sysmon();
     }
@@ -92,8 +83,8 @@ fn serve() {
         while let Some(gp) = take(kind) {
             SCHED.lock().globrunqput(gp);
             // Relaxed: invariant 3 is about the lock of the queue.
-            COUNT.fetch_sub(1, Relaxed);
-            procs::wakep();
+            SCHED.nstarved.fetch_sub(1, Relaxed);
+            handoff::wakep();
         }
     }
 }
@@ -113,13 +104,13 @@ fn take(kind: usize) -> Option<&'static G> {
 /// sysmon: there may be memory again. Where there is none, stacks may lie in
 /// the caches of Ps.
 pub(super) fn again() {
-    if !any() {
+    if !SCHED.any_starved() {
         return;
     }
     stack::try_again();
-    procs::flush_idle();
+    handoff::flush_idle();
     serve();
-    if any() {
+    if SCHED.any_starved() {
         for id in 0..gomaxprocs() {
             // Relaxed: a hint for its next switch, which leads to find.
             allp(id).timer_due.store(true, Relaxed);

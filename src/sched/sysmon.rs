@@ -17,31 +17,31 @@
 //! itself may do so when its sleep ends, and then no wake-up comes.
 
 use super::{
+    background::SCAVENGER,
     deadlock,
+    handoff::wakep,
+    keeper::{self, next_timer},
     leave::Leave,
     nothread,
-    park::{FOREVER, ready_all, ready_permit},
-    procs::wakep,
+    ready::{ready_all, ready_permit},
     retake::Watch,
     sigmask, starved,
-    threads::{newm, start_template, start_wanted},
-    timing::{self, look_net, next_timer, renew_and_ring},
+    template::{start_template, start_wanted},
+    threads::newm,
+    timing::{self, look_net, renew_and_ring},
 };
 use crate::{
     base::print::SigWriter,
     gmp::{
-        DEBUG, MKind, RUNTIME_INIT_TIME, SCHED, allp, gomaxprocs, sysmonwait,
+        ASKED, Ask, DEBUG, MKind, RELAY, RUNTIME_INIT_TIME, SCHED, allp,
+        gomaxprocs, sysmonwait,
     },
     netpoll,
     os::{Result, clock::nanotime, membarrier},
     stack,
+    timers::FOREVER,
 };
-use core::{
-    ffi::c_void,
-    fmt::Write,
-    ptr,
-    sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
-};
+use core::{ffi::c_void, fmt::Write, sync::atomic::Ordering::*};
 
 const US: i64 = 1_000;
 /// Nap while work is stuck behind a goroutine.
@@ -55,45 +55,11 @@ const POLL_AFTER: i64 = 10_000 * US;
 /// A look that comes later than this past its time tells nothing.
 const OVERSLEPT: i64 = 2_000 * US;
 
-/// What sysmon may be asked to do.
-#[repr(u32)]
-pub(crate) enum Ask {
-    /// Start the template thread.
-    Template = 1,
-    /// Make the poller anew, if the host has closed it.
-    Poller = 2,
-    /// Wake the relay of signals.
-    Signals = 4,
-    /// Take other signals itself.
-    Mask = 8,
-    /// Look whether the process is to end.
-    Leave = 16,
-    /// Make threads for workers.
-    Threads = 32,
-}
-
-static ASKED: AtomicU32 = AtomicU32::new(0);
-
-/// The handle of the goroutine that gives idle stacks' pages back, while it
-/// waits for some; 0 otherwise.
-pub(crate) static SCAVENGER: AtomicUsize = AtomicUsize::new(0);
-
-/// The goroutine that sends signals to channels; null before there is one.
-pub(crate) static RELAY: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-
 /// Starts sysmon's thread.
 ///
 /// Errors: those of `newm`.
 pub(crate) fn start_sysmon() -> Result<()> {
     newm(MKind::Sysmon, Some(sysmon), None, false)
-}
-
-/// Asks sysmon for something; from any thread, async-signal-safe.
-pub(crate) fn ask(what: Ask) {
-    ASKED.fetch_or(what as u32, SeqCst);
-    if SCHED.sysmonwait.swap(sysmonwait::AWAKE, SeqCst) != sysmonwait::AWAKE {
-        SCHED.sysmonnote.wakeup();
-    }
 }
 
 /// sysmon's thread. Never returns.
@@ -165,7 +131,7 @@ fn deep_until(now: i64) -> i64 {
     if SCHED.lastpoll.load(SeqCst) != 0 {
         until = next_timer();
     }
-    if starved::any() {
+    if SCHED.any_starved() {
         until = until.min(now + starved::AGAIN);
     }
     // Relaxed: set at boot.
@@ -223,7 +189,7 @@ fn wake_for_work(now: i64) {
     }
     let waits = SCHED.runqsize.load(Relaxed) != 0
         || next_timer() <= now
-        || nothread::unpolled()
+        || keeper::unpolled()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty());
     if waits {
         wakep();
@@ -275,7 +241,7 @@ impl Trace {
             SCHED.nmspinning.count(),
             watch.detached(),
             SCHED.runqsize.load(Relaxed),
-            super::newproc::gcount(),
+            crate::gmp::gcount(),
         );
         if DEBUG.scheddetail.load(Relaxed) {
             detail(&mut w);

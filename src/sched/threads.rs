@@ -1,32 +1,23 @@
-//! M: threads made, put to sleep, woken, ended.
+//! M: threads made and given back. How Ms sleep is in `idle`.
 //!
-//! Invariants:
-//! 1. An M sleeps on its own note only, in `stopm` or `stoplockedm`, without a
-//!    P; who wakes it has taken it off the list, or knows that it is locked,
-//!    and has set `nextp`. So there is one wake for each sleep.
-//! 2. New threads are made from threads in a known state. A locked goroutine's
-//!    thread and a host's may have been changed by the host (affinity,
-//!    priority, namespaces), and a new one would inherit that: they ask the
-//!    template thread, which sysmon starts when it is first needed. Workers ask
-//!    it too once it is there, and sysmon before: they go on with their work
-//!    meanwhile, and need no heap of their own for it, which the C library
-//!    gives to each thread that allocates, as it does to make one (two
-//!    mappings). m0 has such a heap since the start, and asks nobody.
+//! Invariant: new threads are made from threads in a known state. The thread of
+//! a locked goroutine and a host's may have been changed by the host (affinity,
+//! priority, namespaces), and a new one would inherit that: they ask the
+//! template thread, which sysmon starts when it is first needed. Workers ask it
+//! too once it is there, and sysmon before: they go on with their work
+//! meanwhile, and need no heap of their own for it, which the C library gives
+//! to each thread that allocates, as it does to make one (two mappings). m0 has
+//! such a heap since the start, and asks nobody.
 //!
 //! What happens where no thread is to be had is `nothread`'s.
 
-use super::{
-    deadlock,
-    enter::this_m,
-    nothread,
-    procs::{acquire_nextp, handoffp, releasep},
-    sigmask, sysmon,
-};
+use super::{current::this_m, nothread, sigmask};
 use crate::{
     arch,
+    base::random::seed_of_m,
     gmp::{
-        G, M, MAIN_STACK, MKind, P, SCHED, SchedLocked, allm_push, galloc,
-        runtime_m0, seed_of_m,
+        Ask, G, M, MKind, P, SCHED, SchedLocked, allm_push, ask, galloc,
+        runtime_m0,
     },
     os::{
         self, Errno, Lock, Note, Result,
@@ -50,9 +41,9 @@ pub(crate) static THREAD_START: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// Ms whose thread ended, by `schedlink`, and Ms to be started by the
 /// template thread or sysmon.
-struct Spare {
+pub(super) struct Spare {
     free: *const M,
-    wanted: *const M,
+    pub(super) wanted: *const M,
 }
 // SAFETY: the pointers go to type-stable Ms.
 unsafe impl Send for Spare {}
@@ -103,15 +94,15 @@ static MSLAB: Lock<MSlab> = Lock::new(
 static SIGSTACKS: Lock<SigStacks> =
     Lock::new(crate::base::lock::Rank::Allp, SigStacks::new());
 
-static SPARE: Lock<Spare> = Lock::new(
+pub(super) static SPARE: Lock<Spare> = Lock::new(
     crate::base::lock::Rank::Allp,
     Spare { free: ptr::null(), wanted: ptr::null() },
 );
-static TEMPLATE_NOTE: Note = Note::new();
+pub(super) static TEMPLATE_NOTE: Note = Note::new();
 /// The template thread sleeps; who clears this wakes it.
-static TEMPLATE_ASLEEP: AtomicBool = AtomicBool::new(false);
+pub(super) static TEMPLATE_ASLEEP: AtomicBool = AtomicBool::new(false);
 /// It runs, or was asked for.
-static TEMPLATE_WANTED: AtomicBool = AtomicBool::new(false);
+pub(super) static TEMPLATE_WANTED: AtomicBool = AtomicBool::new(false);
 
 /// Numbers an M and publishes it.
 pub(crate) fn mcommoninit(mp: &'static M) {
@@ -186,7 +177,7 @@ pub(crate) fn drop_sigstack(mp: &M) {
     if ours {
         let _disabled = signal::sigaltstack_disable();
     }
-    if super::fork::in_child() {
+    if super::child::in_child() {
         // Another thread of the parent's may hold the lock, for ever.
         return;
     }
@@ -222,7 +213,7 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
 /// An M that no thread runs any more, for the next one.
 pub(crate) fn freem(mp: &'static M) {
     forget_thread(mp);
-    if super::fork::in_child() {
+    if super::child::in_child() {
         return;
     }
     let mut spare = SPARE.lock();
@@ -237,12 +228,6 @@ fn forget_thread(mp: &M) {
     mp.detached.store(false, Relaxed);
     mp.curg.store(ptr::null_mut(), Relaxed);
     mp.lockedext.set(0);
-}
-
-/// Whether `mp` runs on the process's first thread: m0, on the exe path.
-pub(super) fn is_main_thread(mp: &M) -> bool {
-    // Relaxed: set before m0 runs.
-    ptr::eq(mp, &runtime_m0) && MAIN_STACK.load(Relaxed) != 0
 }
 
 /// `rt0_go` calls it when m0's M has ended, before the thread does. The start
@@ -274,7 +259,7 @@ pub(crate) fn newm(
     mp.spinning.set(spinning);
     mp.in_runtime.store(true, Relaxed);
     if let Some(maker) = maker() {
-        ask(maker, mp);
+        have_started(maker, mp);
         return Ok(());
     }
     let result = newm1(mp);
@@ -310,7 +295,7 @@ fn is_system(mp: &M) -> bool {
 }
 
 /// Takes back an M whose thread could not be made.
-fn unmake(mp: &'static M) {
+pub(super) fn unmake(mp: &'static M) {
     mp.nextp.set(ptr::null());
     mp.spinning.set(false);
     let mut sched = SCHED.lock();
@@ -320,7 +305,7 @@ fn unmake(mp: &'static M) {
     freem(mp);
 }
 
-/// Who makes threads for those that do not do it themselves: invariant 2.
+/// Who makes threads for those that do not do it themselves: the invariant.
 enum Maker {
     Template,
     Sysmon,
@@ -355,7 +340,7 @@ struct NewM {
 }
 
 /// Makes the thread; on g0, since that takes stack.
-fn newm1(mp: &'static M) -> Result<()> {
+pub(super) fn newm1(mp: &'static M) -> Result<()> {
     let mut new = NewM { mp, result: Ok(()) };
     let arg = ptr::from_mut(&mut new).cast();
     // SAFETY: thread_start does not park, and gets what it expects.
@@ -436,135 +421,17 @@ fn name_thread(mp: &M) {
     });
 }
 
-/// Ends this M: its thread, which was locked, ends with its goroutine. The
-/// process's first thread never ends, as the process would look dead: it is
-/// wedged.
-pub(crate) fn mexit(mp: &'static M) -> ! {
-    let wedged = is_main_thread(mp);
-    let mut sched = SCHED.lock();
-    // Before the P goes: an M in the place of this one may be made now.
-    if wedged {
-        sched.nmsys += 1;
-        sched.nmwedged += 1;
-    } else {
-        sched.nmfreed += 1;
-    }
-    drop(sched);
-    if !mp.p.get().is_null() && super::enter::owned_p(mp).is_some() {
-        handoffp(releasep(mp));
-    }
-    deadlock::check();
-    if wedged {
-        loop {
-            mp.park.sleep();
-            mp.park.clear();
-        }
-    }
-    let g0 = mp.g0.get();
-    // SAFETY: this M's g0, type-stable.
-    let base = unsafe { (*g0).sched_sp.get() };
-    // SAFETY: mstart's base of this g0, which is live below us.
-    unsafe { arch::gogo(base, g0) }
-}
-
-/// Has some M run `pp`, which is in the caller's hands; or, without one, look
-/// for work: it counts as spinning already, and takes an idle P when it comes
-/// up, if there still is work and a P. Until then a host thread may take that
-/// P and run what it joins itself.
-///
-/// Where no thread is to be had, the P goes to the idle list (`nothread`).
-pub(crate) fn startm(pp: Option<&'static P>) {
-    if wake_idle(pp) {
-        return;
-    }
-    if let Err(e) = newm(MKind::Worker, None, pp, pp.is_none()) {
-        nothread::refused(pp, e);
-    }
-}
-
-/// Wakes an idle M for what [`startm`] says; false if there is none.
-pub(super) fn wake_idle(pp: Option<&'static P>) -> bool {
-    let Some(mp) = mget(&mut SCHED.lock()) else { return false };
-    mp.spinning.set(pp.is_none());
-    mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
-    mp.park.wakeup();
-    true
-}
-
-pub(super) fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
-    // SAFETY: null, or a type-stable M.
-    let mp = unsafe { sched.midle.as_ref() }?;
-    sched.midle = mp.schedlink.replace(ptr::null());
-    sched.nmidle -= 1;
-    Some(mp)
-}
-
-/// Puts this M, which has no P and does not spin, to sleep until somebody has
-/// a P for it, or wants it to look for work.
-pub(crate) fn stopm(mp: &'static M) {
-    mp.detached.store(false, Relaxed);
-    let mut sched = SCHED.lock();
-    mp.schedlink.set(sched.midle);
-    sched.midle = mp;
-    sched.nmidle += 1;
-    deadlock::checkdead(&mut sched);
-    drop(sched);
-    mp.park.sleep();
-    mp.park.clear();
-    acquire_nextp(mp);
-}
-
 /// Has another thread start `mp`.
-fn ask(maker: Maker, mp: &'static M) {
+fn have_started(maker: Maker, mp: &'static M) {
     let mut spare = SPARE.lock();
     mp.schedlink.set(spare.wanted);
     spare.wanted = mp;
     drop(spare);
     if matches!(maker, Maker::Sysmon) {
-        sysmon::ask(sysmon::Ask::Threads);
+        ask(Ask::Threads);
     } else if !TEMPLATE_WANTED.swap(true, SeqCst) {
-        sysmon::ask(sysmon::Ask::Template);
+        ask(Ask::Template);
     } else if TEMPLATE_ASLEEP.swap(false, SeqCst) {
         TEMPLATE_NOTE.wakeup();
     }
-}
-
-/// sysmon: starts the template thread.
-pub(crate) fn start_template() {
-    if newm(MKind::Template, Some(template_thread), None, false).is_err() {
-        // The Ms that were asked for start from here, a known state too.
-        TEMPLATE_WANTED.store(false, SeqCst);
-        start_wanted();
-    }
-}
-
-/// Starts threads on behalf of those that must not.
-fn template_thread() {
-    loop {
-        TEMPLATE_NOTE.clear();
-        TEMPLATE_ASLEEP.store(true, SeqCst);
-        // Who put an M on the list before it saw us asleep counts on us.
-        if start_wanted() && TEMPLATE_ASLEEP.swap(false, SeqCst) {
-            continue;
-        }
-        TEMPLATE_NOTE.sleep();
-    }
-}
-
-/// Starts every M that waits for a thread; whether there was one. On the
-/// template thread or sysmon.
-pub(super) fn start_wanted() -> bool {
-    let mut at = mem::replace(&mut SPARE.lock().wanted, ptr::null());
-    let any = !at.is_null();
-    // SAFETY: null, or a type-stable M that ask_template chained.
-    while let Some(mp) = unsafe { at.as_ref() } {
-        at = mp.schedlink.replace(ptr::null());
-        if let Err(e) = newm1(mp) {
-            // SAFETY: null, or the P that newm set aside.
-            let pp = unsafe { mp.nextp.get().as_ref() };
-            unmake(mp);
-            nothread::refused(pp, e);
-        }
-    }
-    any
 }

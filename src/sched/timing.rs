@@ -13,24 +13,23 @@
 
 use super::{
     enter::current_p,
+    handoff::wakep,
+    keeper::{EARLIEST, break_poll, next_timer, poll_break},
     migrate, nothread,
-    park::{FOREVER, ready_all},
-    procs::{acquirep, wakep},
-    sysmon::{self, Ask},
+    procs::acquirep,
+    ready::ready_all,
 };
 use crate::{
     gmp::{M, P, SCHED, allp, gomaxprocs, wait::WakeList},
     netpoll::{self, KEEPER, Polled},
     os::{Result, clock::nanotime},
-    timers::{Timer, Timers},
+    timers::{FOREVER, Timer, Timers},
 };
 use core::{
     ptr,
     sync::atomic::{Ordering::*, fence},
 };
 
-/// No timer is due before: `polluntil` is 0 where nobody sleeps.
-pub(super) const EARLIEST: i64 = 1;
 /// In nanoseconds: a P that switches looks at descriptors so often at least.
 const LATE: i64 = 500_000;
 
@@ -116,21 +115,6 @@ fn run_others() {
     }
 }
 
-/// The earliest timer of all Ps.
-pub(crate) fn next_timer() -> i64 {
-    (0..gomaxprocs())
-        .map(|id| allp(id).timers.next_when())
-        .min()
-        .unwrap_or(FOREVER)
-}
-
-/// Whether there are timers or waiters for descriptors, and nobody sleeps for
-/// them.
-pub(super) fn unkept() -> bool {
-    SCHED.lastpoll.load(SeqCst) != 0
-        && (next_timer() != FOREVER || netpoll::waited_for())
-}
-
 /// Sleeps until the next timer or a descriptor that is ready, if nobody else
 /// does. True: this M has a P again, and what was due is ready. The M has no P
 /// while it sleeps.
@@ -196,14 +180,6 @@ fn sleep_in_poll(mp: &'static M) -> Polled {
 fn kept() {
     SCHED.polluntil.store(0, SeqCst);
     SCHED.lastpoll.store(nanotime(), SeqCst);
-}
-
-/// Wakes who sleeps in the poller; from any thread, whatever it holds.
-fn break_poll() {
-    if !netpoll::break_poll() {
-        // Which takes locks, and sysmon holds none.
-        sysmon::ask(Ask::Poller);
-    }
 }
 
 /// What a poll has brought, and a new poller where there is need of one.
@@ -304,22 +280,5 @@ fn publish_until() -> i64 {
             return until;
         }
         until = next;
-    }
-}
-
-/// Wakes the keeper of the time if it sleeps past `when`; from any thread.
-pub(crate) fn poll_break(when: i64) {
-    fence(SeqCst);
-    let until = SCHED.polluntil.load(SeqCst);
-    // 0: nobody keeps the time, or it is being woken.
-    if until == 0 || until <= when {
-        return;
-    }
-    // Who takes the value away wakes, once.
-    if SCHED.polluntil.compare_exchange(until, 0, SeqCst, SeqCst).is_ok() {
-        match SCHED.pollnet.load(SeqCst) {
-            true => break_poll(),
-            false => SCHED.pollnote.wakeup(),
-        }
     }
 }

@@ -21,16 +21,18 @@
 
 use super::{
     context,
-    enter::{Inside, owned_p, this_m},
-    find, lockthread,
-    park::{FOREVER, Off, TICK, in_callback, runqput, switch_off},
-    procs::wakep,
-    schedule::after_switch,
+    current::{in_callback, this_m},
+    enter::{Inside, owned_p},
+    handoff::wakep,
+    python,
+    queue::{self, TICK, runqput},
+    schedule::{Off, after_switch, switch_off},
 };
 use crate::{
     arch,
     gmp::{G, GStatus, HookResult, M, MKind, OwnedP, RUNQ, SCHED, casgstatus},
     netpoll,
+    timers::FOREVER,
 };
 use core::sync::atomic::Ordering::*;
 
@@ -91,14 +93,14 @@ fn leave_by(
     pp: Option<OwnedP>,
     way: impl FnOnce(&M) -> Off,
 ) -> &'static M {
-    let pinned = lockthread::pin_python(gp, mp);
+    let pinned = python::pin_python(gp, mp);
     context::save(gp, mp);
     casgstatus(gp, GStatus::Running, GStatus::Runnable);
     switch_off(gp, mp, pp, way(mp));
     let mp = after_switch();
     context::restore(gp, mp);
     if pinned {
-        lockthread::unpin_python(gp);
+        python::unpin_python(gp);
     }
     mp
 }
@@ -138,7 +140,7 @@ fn give_way(mp: &M, pp: Option<OwnedP>) -> Off {
         pp.global_first.set(turn);
         return BEHIND_ALL;
     }
-    let next = if turn { find::look_global(pp) } else { None };
+    let next = if turn { queue::look_global(pp) } else { None };
     let Some(next) = next else { return BEHIND_OURS };
     // g0 runs it, after the yielder is queued.
     mp.nextg.set(next);

@@ -44,6 +44,10 @@
 
 mod heap;
 mod spill;
+
+/// A deadline that never comes.
+pub(crate) const FOREVER: i64 = i64::MAX;
+
 #[cfg(test)]
 mod tests;
 

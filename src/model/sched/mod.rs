@@ -84,19 +84,33 @@ pub(crate) mod enter {
     }
 }
 
+/// What the model has in one room.
+pub(crate) mod current {
+    pub(crate) use super::park::{current_goroutine, has_g, on_goroutine};
+}
+pub(crate) mod host {
+    pub(crate) use super::park::current;
+}
+pub(crate) mod ready {
+    pub(crate) use super::park::{ready, ready_all};
+}
+pub(crate) mod yields {
+    pub(crate) use super::park::gosched;
+}
+
 /// Locks of what lies above.
 pub(crate) mod lock {
     pub(crate) use crate::os::{Lock, LockGuard, RawLock};
 }
 
 /// Nobody forks.
-pub(crate) mod fork {
+pub(crate) mod child {
     pub(crate) fn in_child() -> bool {
         false
     }
 }
 
-pub(crate) mod find {
+pub(crate) mod random {
     pub(crate) fn cheaprand() -> u32 {
         crate::os::random(1 << 32) as u32
     }

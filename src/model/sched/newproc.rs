@@ -3,10 +3,7 @@
 use super::{WORLD, ending, timing};
 use crate::{
     arch,
-    gmp::{
-        G, GStatus, GmpFn, casgstatus, g_from_handle, gdestroy, gfget,
-        handle_of,
-    },
+    gmp::{G, GStatus, GmpFn, casgstatus, gdestroy, gfget, handle_of},
     os::{Errno, Result},
 };
 use core::{ffi::c_void, ptr};
@@ -87,13 +84,4 @@ fn goexit() {
     gdestroy(gp);
     WORLD.0.live.set(WORLD.0.live.get() - 1);
     timing::look_again();
-}
-
-pub(crate) fn lookup(handle: *mut c_void) -> Result<&'static G> {
-    g_from_handle(handle).ok_or(Errno::EINVAL)
-}
-
-pub(crate) fn lookup_live(handle: *mut c_void) -> Result<&'static G> {
-    let gp = lookup(handle)?;
-    if gp.readgstatus() == GStatus::Dead { Err(Errno::EINVAL) } else { Ok(gp) }
 }

@@ -10,12 +10,10 @@ use crate::{
         wait::WakeList,
     },
     os::{Errno, Result, random},
-    timers::{Timer, Timers},
+    timers::{FOREVER, Timer, Timers},
 };
 use core::{ffi::CStr, pin::pin, ptr};
 use shuttle::thread;
-
-pub(crate) const FOREVER: i64 = i64::MAX;
 
 /// How a goroutine waits, as the real one.
 #[derive(Clone, Copy)]

@@ -1,11 +1,10 @@
-//! What the start finds out for the layers below it: the settings of the
-//! environment, and the seed of all random numbers.
+//! The settings of the environment.
 //!
 //! `boot` parses and writes, before the first goroutine runs; everybody reads,
 //! relaxed, for creating a thread or queueing a goroutine orders the rest.
 
 use crate::base::sync::{
-    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*,
+    AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::*,
 };
 
 /// How much a fatal error tells about goroutines (`GMP_TRACEBACK`).
@@ -53,28 +52,6 @@ pub(crate) static DEBUG: DebugVars = DebugVars {
     traceback: AtomicU8::new(Traceback::Single as u8),
 };
 
-/// Where all random numbers start: those of Ms, of Ps, and of threads that
-/// have no G. Another one in each process; `randinit` writes.
-pub(crate) static RANDSEED: AtomicU64 = AtomicU64::new(0);
-
-/// Where the random numbers of the P with this number start; never 0.
-pub(crate) fn seed_of_p(id: u64) -> u64 {
-    seed(id)
-}
-
-/// The same of an M: none starts where a P does.
-pub(crate) fn seed_of_m(id: u64) -> u64 {
-    seed(id | 1 << 32)
-}
-
-fn seed(stream: u64) -> u64 {
-    /// An odd number without a pattern: 2^64 by the golden ratio.
-    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
-    // Relaxed: written before the first P and the first thread.
-    let start = RANDSEED.load(Relaxed);
-    start.wrapping_add(STEP.wrapping_mul(stream)) | 1
-}
-
 /// Bytes of stack of the goroutine that runs the program's `main`; 0 where
 /// the main goroutine only initialises, which is in a library.
 pub(crate) static MAIN_STACK: AtomicUsize = AtomicUsize::new(0);
@@ -91,24 +68,5 @@ impl DebugVars {
 
     pub(crate) fn set_traceback(&self, level: Traceback) {
         self.traceback.store(level as u8, Relaxed);
-    }
-}
-
-#[cfg(all(test, not(any(loom, shuttle))))]
-mod tests {
-    use super::*;
-
-    /// What starts anywhere is told by the seed, and all of them differ.
-    #[test]
-    fn random_numbers_start_by_the_seed() {
-        let starts = |seed| {
-            RANDSEED.store(seed, Relaxed);
-            let ids = 0..100;
-            let all = ids.flat_map(|id| [seed_of_p(id), seed_of_m(id)]);
-            all.collect::<std::collections::BTreeSet<_>>()
-        };
-        let (one, other) = (starts(0x1234_5678_9abc), starts(0xfedc_ba98));
-        assert!(one.len() > 195 && other.len() > 195);
-        assert!(!one.contains(&0) && one.intersection(&other).count() < 5);
     }
 }

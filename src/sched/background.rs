@@ -17,53 +17,41 @@
 //!
 //! Invariant: `SWEEPER` is null or the G of bgsweep, which never ends.
 
-use super::inittrace::stage;
+use super::{
+    handoff::flush_idle, newproc::newproc_system, park::park_plain,
+    ready::ready_permit,
+};
 use crate::{
     arch,
-    base::{
-        sync::{AtomicPtr, AtomicU32, Ordering::*},
-        throw::throw,
-    },
+    base::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
     gmp::{G, GmpFn, handle_of},
     os::{Result, clock::nanotime},
-    sched::{
-        self,
-        newproc::newproc_system,
-        park::{FOREVER, gosched, park_plain, ready_permit},
-        procs,
-        sysmon::SCAVENGER,
-    },
     stack,
+    timers::FOREVER,
 };
 use core::{
     ffi::{CStr, c_void},
     ptr,
 };
 
+/// The handle of bgscavenge while it waits for idle stacks; 0 otherwise.
+pub(super) static SCAVENGER: AtomicUsize = AtomicUsize::new(0);
 static SWEEPER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 /// How many of the two have begun.
 static BEGUN: AtomicU32 = AtomicU32::new(0);
 
-/// Starts both, and waits until they have begun.
+/// Starts both; [`have_begun`] says when they have.
 ///
 /// Errors: `ENOMEM`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-#[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
-pub(super) extern "C" fn gcenable() -> Result<()> {
-    stage(c"gcenable");
+pub(crate) fn start_both() -> Result<()> {
     start(bgsweep, c"bgsweep")?;
-    start(bgscavenge, c"bgscavenge")?;
-    // Not while locked to m0: another thread would have to run them.
-    if sched::unlock_os_thread().is_err() {
-        throw("gcenable: not locked to a thread");
-    }
+    start(bgscavenge, c"bgscavenge")
+}
+
+/// Whether both have begun.
+pub(crate) fn have_begun() -> bool {
     // Acquire: pairs with begin.
-    while BEGUN.load(Acquire) < 2 {
-        gosched();
-    }
-    sched::lock_os_thread();
-    Ok(())
+    BEGUN.load(Acquire) >= 2
 }
 
 fn start(f: GmpFn, name: &'static CStr) -> Result<()> {
@@ -72,7 +60,7 @@ fn start(f: GmpFn, name: &'static CStr) -> Result<()> {
 
 /// The goroutine that calls this has begun; returns it.
 fn begin() -> &'static G {
-    // Release: pairs with gcenable.
+    // Release: pairs with have_begun.
     BEGUN.fetch_add(1, Release);
     // SAFETY: on a goroutine g is not null; Gs are type-stable.
     unsafe { &*arch::getg() }
@@ -84,7 +72,7 @@ unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
     SWEEPER.store(handle_of(begin()), Release);
     loop {
         park_plain(c"sweep wait", FOREVER);
-        procs::flush_idle();
+        flush_idle();
     }
 }
 

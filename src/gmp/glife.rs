@@ -1,0 +1,127 @@
+//! Gs between two lives: taken, named, counted, given back.
+
+use super::{
+    BATCH, G, GOIDCACHE, GStatus, OwnedP, SCHED, casgstatus, galloc,
+    galloc_many, gflag,
+};
+use crate::os::{Errno, Result};
+use core::{ffi::CStr, ptr, sync::atomic::Ordering::*};
+
+/// A dead G, from this P's list, the global one, or new.
+#[inline(always)]
+pub(crate) fn gfget(pp: Option<OwnedP>) -> Option<&'static G> {
+    match pp.and_then(|pp| pp.gfree().pop_front()) {
+        Some(gp) => Some(gp),
+        None => gfget_slow(pp),
+    }
+}
+
+#[cold]
+fn gfget_slow(pp: Option<OwnedP>) -> Option<&'static G> {
+    let Some(pp) = pp else {
+        let cached = SCHED.lock().gfree.pop_front();
+        return cached.or_else(|| {
+            let gp = galloc()?;
+            casgstatus(gp, GStatus::Idle, GStatus::Dead);
+            Some(gp)
+        });
+    };
+    let batch = SCHED.lock().gfree.take();
+    match batch {
+        Some(batch) => pp.gfree().refill(batch),
+        None => galloc_many(BATCH, |gp| {
+            casgstatus(gp, GStatus::Idle, GStatus::Dead);
+            gfput(Some(pp), gp);
+        }),
+    }
+    pp.gfree().pop_front()
+}
+
+/// Puts a dead G where the next one is found.
+#[inline(always)]
+pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
+    let Some(pp) = pp else {
+        SCHED.lock().gfree.push_front(gp);
+        return;
+    };
+    if let Some(batch) = pp.gfree().push_front(gp) {
+        SCHED.lock().gfree.put(batch);
+    }
+}
+
+/// Counts goroutines of the host for `gmp_num_goroutines`.
+pub(crate) fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
+    if gp.has(gflag::SYSTEM) {
+        return;
+    }
+    match pp {
+        Some(pp) => pp.count(change),
+        None => {
+            SCHED.ngoroutines.fetch_add(change, Relaxed);
+        }
+    }
+}
+
+/// Live goroutines of the host.
+pub(crate) fn gcount() -> i64 {
+    let mut n = SCHED.ngoroutines.load(Relaxed);
+    for id in 0..crate::gmp::nallp() {
+        n += crate::gmp::allp(id).live.load(Relaxed);
+    }
+    n.max(0)
+}
+
+pub(crate) fn next_goid(pp: Option<OwnedP>) -> u64 {
+    let Some(pp) = pp else {
+        return SCHED.goidgen.fetch_add(1, Relaxed) + 1;
+    };
+    let (mut next, mut end) = pp.goidcache.get();
+    if next == end {
+        next = SCHED.goidgen.fetch_add(GOIDCACHE, Relaxed) + 1;
+        end = next + GOIDCACHE;
+    }
+    pp.goidcache.set((next + 1, end));
+    next
+}
+
+/// Names a goroutine; the name is copied.
+pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
+    // SAFETY: a C string.
+    let copy = unsafe { libc::strdup(name.as_ptr()) };
+    if copy.is_null() {
+        return Err(Errno::ENOMEM);
+    }
+    let old = gp.name.swap(copy, AcqRel);
+    // SAFETY: null, or from strdup. A dump that reads names runs when the
+    // process dies, or takes care of itself.
+    unsafe { libc::free(old.cast()) };
+    Ok(())
+}
+
+/// Of a G that nobody else names.
+#[inline(always)]
+pub(crate) fn drop_name(gp: &G) {
+    if !gp.name.load(Relaxed).is_null() {
+        drop_name_slow(gp);
+    }
+}
+
+#[cold]
+fn drop_name_slow(gp: &G) {
+    let name = gp.name.swap(ptr::null_mut(), AcqRel);
+    // SAFETY: from strdup in set_name, and taken out just now.
+    unsafe { libc::free(name.cast()) };
+}
+
+/// Frees the descriptor of an ended goroutine: handles to it go stale.
+#[inline(always)]
+pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
+    // Invariant 2 of the table. The generation has its 32 bits of a handle to
+    // itself and skips nothing.
+    gp.park.next_generation();
+    gp.shields.set(0);
+    gp.rounds.set(0);
+    gp.flags.set(0);
+    gp.waitreason.store(ptr::null_mut(), Relaxed);
+    gfput(pp, gp);
+}

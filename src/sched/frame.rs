@@ -1,0 +1,94 @@
+//! A goroutine's stack, its kept arguments, and its first frame.
+//!
+//! ```text
+//!   newproc: keep_args --> in G, or malloc --> move_in: the top of the stack
+//!   execute: bind_stack --> stack, first frame; gflag::STARTED
+//! ```
+
+use crate::{
+    arch,
+    gmp::{G, INLINE_ARGS, OwnedP, gflag},
+    os::{Errno, Result},
+    stack::{self, Stack, StackCache},
+};
+use core::{ffi::c_void, ptr};
+
+/// Gives `gp`, which has not run, a stack and its first frame.
+///
+/// Errors: `ENOMEM`.
+#[inline]
+pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
+    bind(Some(&pp.get().stacks), gp)
+}
+
+/// The same without a P, on any thread.
+#[cold]
+pub(super) fn bind_stack_now(gp: &'static G) -> Result<()> {
+    bind(None, gp)
+}
+
+#[inline(always)]
+fn bind(cache: Option<&StackCache>, gp: &'static G) -> Result<()> {
+    let sized = gp.has(gflag::SIZED);
+    let size = if sized { gp.stack_size.get() as usize } else { 0 };
+    let stack = stack::stackalloc(cache, size)?;
+    let sp = move_in(gp, stack);
+    // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
+    // enough for its arguments and a frame (check_sizes).
+    gp.sched_sp.set(unsafe { arch::first_frame(sp) });
+    Ok(())
+}
+
+/// Binds `stack` to `gp`, which has not run, and moves its arguments there.
+/// Returns where its first function finds the stack pointer.
+#[inline(always)]
+pub(super) fn move_in(gp: &'static G, stack: Stack) -> usize {
+    gp.set_stack(stack);
+    let mut sp = stack.hi;
+    if gp.has(gflag::ARGS) {
+        sp = (sp - gp.args_len.get() as usize) & !15;
+        take_args(gp, Some(sp as *mut u8));
+        gp.arg.set(sp as *mut c_void);
+    }
+    gp.set_flag(gflag::STARTED);
+    sp
+}
+
+/// Keeps a copy of `args` until the stack is bound.
+pub(super) fn keep_args(gp: &'static G, args: &[u8]) -> Result<()> {
+    let mut place = gp.args.get().cast::<u8>();
+    if args.len() > INLINE_ARGS {
+        // SAFETY: malloc may be called with any size.
+        let heap = unsafe { libc::malloc(args.len()) };
+        if heap.is_null() {
+            return Err(Errno::ENOMEM);
+        }
+        // SAFETY: INLINE_ARGS holds a pointer, and gp is ours.
+        unsafe { place.cast::<*mut c_void>().write_unaligned(heap) };
+        place = heap.cast();
+    }
+    // SAFETY: place has room for args.len() bytes of ours.
+    unsafe { ptr::copy_nonoverlapping(args.as_ptr(), place, args.len()) };
+    gp.args_len.set(args.len() as u32);
+    gp.set_flag(gflag::ARGS);
+    Ok(())
+}
+
+/// Moves the kept arguments to `to`, or just drops them.
+pub(super) fn take_args(gp: &'static G, to: Option<*mut u8>) {
+    let len = gp.args_len.replace(0) as usize;
+    gp.flags.set(gp.flags.get() & !gflag::ARGS);
+    let mut place = gp.args.get().cast::<u8>();
+    let mut heap = ptr::null_mut::<c_void>();
+    if len > INLINE_ARGS {
+        // SAFETY: keep_args wrote a pointer there.
+        heap = unsafe { place.cast::<*mut c_void>().read_unaligned() };
+        place = heap.cast();
+    }
+    if let Some(to) = to {
+        // SAFETY: the caller's room for args_len bytes on the new stack.
+        unsafe { ptr::copy_nonoverlapping(place, to, len) };
+    }
+    // SAFETY: null, or from malloc in keep_args.
+    unsafe { libc::free(heap) };
+}

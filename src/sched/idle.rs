@@ -1,0 +1,42 @@
+//! Idle Ms: put to sleep, and woken.
+//!
+//! Invariant: an M sleeps on its own note only, in [`stopm`] or in
+//! `lockthread::stoplockedm`, without a P. The waker of an idle M has taken it
+//! off the list and has set `nextp` before; the waker of a locked one knows
+//! that nobody else wakes it. So there is one wake-up for each sleep.
+
+use super::{deadlock, procs::acquire_nextp};
+use crate::gmp::{M, P, SCHED, SchedLocked};
+use core::{ptr, sync::atomic::Ordering::*};
+
+/// Wakes an idle M for `pp`, or to look for work; false if there is none.
+pub(super) fn wake_idle(pp: Option<&'static P>) -> bool {
+    let Some(mp) = mget(&mut SCHED.lock()) else { return false };
+    mp.spinning.set(pp.is_none());
+    mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
+    mp.park.wakeup();
+    true
+}
+
+pub(super) fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
+    // SAFETY: null, or a type-stable M.
+    let mp = unsafe { sched.midle.as_ref() }?;
+    sched.midle = mp.schedlink.replace(ptr::null());
+    sched.nmidle -= 1;
+    Some(mp)
+}
+
+/// Puts this M, which has no P and does not spin, to sleep until somebody has
+/// a P for it, or wants it to look for work.
+pub(crate) fn stopm(mp: &'static M) {
+    mp.detached.store(false, Relaxed);
+    let mut sched = SCHED.lock();
+    mp.schedlink.set(sched.midle);
+    sched.midle = mp;
+    sched.nmidle += 1;
+    deadlock::checkdead(&mut sched);
+    drop(sched);
+    mp.park.sleep();
+    mp.park.clear();
+    acquire_nextp(mp);
+}

@@ -1,0 +1,74 @@
+//! A host thread that runs the goroutine that it joins, in place.
+//!
+//! A goroutine that has not started may run on the thread that joins it: the
+//! thread takes an idle P, becomes that P's M on its own stack as g0, and is a
+//! host thread again when the goroutine parks or ends. Meanwhile it is as every
+//! M: control words, signal mask, no cancel. What it had itself comes back
+//! afterwards.
+
+use super::{procs::acquirep, schedule, sigmask, threads};
+use crate::{
+    arch,
+    gmp::{DEBUG, G, P, SCHED, gflag},
+    os::{
+        self,
+        raw::{NoCancel, defer_cancel},
+    },
+};
+use core::{ptr, sync::atomic::Ordering::*};
+
+/// This host thread, which has a G and wants `target` to end, runs it here
+/// until it first parks, if that is cheap: it has not started, is the newest
+/// in the global queue, needs no thread of its own, and a P is idle, besides
+/// one for what was queued before it.
+pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
+    // Relaxed: hints, checked again under the lock.
+    if !DEBUG.hostrun.load(Relaxed) || SCHED.npidle.load(Relaxed) == 0 {
+        return;
+    }
+    let Some(pp) = take_both(target) else { return };
+    let mp = gp.mp();
+    let errno = os::errno::KeepErrno::new();
+    // The goroutine is not this thread, and so not cancelled with it.
+    defer_cancel();
+    let cancel = NoCancel::new();
+    let mask = sigmask::InPlace::enter();
+    threads::give_sigstack(mp);
+    mp.in_runtime.store(true, Relaxed);
+    acquirep(mp, pp);
+    mp.nextg.set(target);
+    arch::setg(mp.g0.get());
+    // SAFETY: g is this M's g0, whose base is here.
+    unsafe { arch::g0call(in_place) };
+    arch::setg(gp);
+    mp.curg.store(ptr::null_mut(), Relaxed);
+    mp.in_runtime.store(false, Release);
+    drop(mask);
+    drop(cancel);
+    drop(errno);
+}
+
+/// Takes `target` out of the global queue and an idle P off its list, both or
+/// neither.
+fn take_both(target: &'static G) -> Option<&'static P> {
+    let mut sched = SCHED.lock();
+    if SCHED.gcwaiting.load(Relaxed)
+        || sched.pidle.is_null()
+        // What was queued before has woken an M, which takes a P when it
+        // comes up: one is left for it.
+        || sched.runq.len() > 1 && SCHED.npidle.load(Relaxed) < 2
+        || !sched.globrunqtake_newest(target)
+    {
+        return None;
+    }
+    // In our hands now, so its fields are ours to read.
+    if target.has(gflag::LOCK_AT_START) || target.has(gflag::STARTED) {
+        sched.globrunqput(target);
+        return None;
+    }
+    sched.pidleget()
+}
+
+unsafe extern "C" fn in_place() {
+    schedule::schedule()
+}

@@ -1,0 +1,87 @@
+//! Readying: a parked goroutine becomes runnable, or its host thread wakes.
+//!
+//! The winner of a wait's ticket (`gmp::parkword`), and nobody else, readies
+//! its goroutine, once.
+
+use super::{
+    enter::{Inside, owned_p},
+    handoff::{wakep, wakep_for},
+    queue::runqput,
+};
+use crate::{
+    arch,
+    gmp::{
+        G, GStatus, SCHED, casgstatus, generation_of, lookup_live,
+        parkword::Fire, wait::WakeList,
+    },
+    os::{Errno, Result},
+};
+use core::{ffi::c_void, sync::atomic::Ordering::*};
+
+/// Makes a parked goroutine runnable: whoever won its ticket calls this, once.
+///
+/// `next`: it runs next on this P. On a thread without a P it goes to the
+/// global queue.
+pub(crate) fn ready(gp: &'static G, next: bool) {
+    if gp.is_host() {
+        return ready_host(gp);
+    }
+    casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
+    let me = arch::getg();
+    // SAFETY: null, or this thread's G, which is type-stable.
+    let Some(me) = (unsafe { me.as_ref() }) else {
+        return ready_without_p(gp);
+    };
+    let mp = me.mp();
+    let inside = Inside::enter_on(mp);
+    match owned_p(mp) {
+        Some(pp) => {
+            runqput(pp, gp, next);
+            wakep_for(pp);
+        }
+        None => ready_without_p(gp),
+    }
+    inside.leave_on(mp);
+}
+
+#[cold]
+fn ready_host(gp: &'static G) {
+    wake(gp);
+}
+
+#[cold]
+fn ready_without_p(gp: &'static G) {
+    SCHED.lock().globrunqput(gp);
+    wakep();
+}
+
+/// Makes all of these runnable. A single one runs next; several queue up
+/// behind what is there, first come first.
+pub(crate) fn ready_all(mut list: WakeList) {
+    let next = list.is_single();
+    while let Some(gp) = list.pop() {
+        ready(gp, next);
+    }
+}
+
+/// `gmp_ready`: leaves one permit, and ends a `gmp_park` that waits for it.
+///
+/// Errors: `EINVAL` for null, or a goroutine that has ended.
+pub(crate) fn ready_permit(handle: *mut c_void) -> Result<()> {
+    let gp = lookup_live(handle)?;
+    let fire = gp.park.give_permit(generation_of(handle));
+    if fire.ok_or(Errno::EINVAL)? == Fire::Parked {
+        ready(gp, true);
+    }
+    Ok(())
+}
+
+/// Wakes the host thread of `gp`, whose ticket the caller won. From then on
+/// it does not count as asleep: it is about to run.
+pub(crate) fn wake(gp: &'static G) {
+    let mp = gp.mp();
+    if mp.hostwait.swap(false, SeqCst) {
+        SCHED.nhostwait.fetch_sub(1, SeqCst);
+    }
+    mp.park.wakeup();
+}

@@ -1,0 +1,246 @@
+//! The world stopped, and the number of Ps changed (procresize).
+//!
+//! ```text
+//!   stop_the_world: gcwaiting = true
+//!     an idle P             --> Stopped at once
+//!     a P whose M is inside --> its M stops it (gcstopm) and counts down
+//!     a P whose M is outside --> taken from it (retake_stopped)
+//!   all are Stopped: set_procs --> start_the_world
+//! ```
+//! Goroutines outside go on meanwhile, without a P. `SCHED.resize` lets one
+//! thread do this at a time.
+
+use super::{
+    current::{in_callback, this_m},
+    enter::{Inside, current_p},
+    handoff::{startm, wakep},
+    idle::stopm,
+    migrate,
+    procs::{acquirep, stop_in_hand, try_retake},
+};
+use crate::{
+    base::{alloc::try_box, random::seed_of_p, throw::throw},
+    gmp::{
+        G, GOMAXPROCS, M, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P, SCHED, allp,
+        allp_push, gomaxprocs, m_word, nallp, owner::POwner,
+    },
+    os::{Errno, Result, clock::nanotime, cpu},
+    stack,
+};
+use core::{ptr, sync::atomic::Ordering::*};
+
+/// How long who stops the world waits before it looks again.
+const STOP_LOOK: i64 = 50_000;
+
+/// Stops this M's P for who stops the world, and sleeps.
+pub(crate) fn gcstopm(mp: &'static M) {
+    if mp.spinning.replace(false) {
+        SCHED.nmspinning.stop();
+    }
+    let mut sched = SCHED.lock();
+    if !SCHED.gcwaiting.load(Relaxed) {
+        return;
+    }
+    let pp = mp.p.replace(ptr::null());
+    // SAFETY: this M holds it, as schedule and findrunnable know.
+    unsafe { &*pp }.owner.stop_own(m_word(mp));
+    mp.oldp.set(pp);
+    sched.stopwait -= 1;
+    if sched.stopwait == 0 {
+        SCHED.stopnote.wakeup();
+    }
+    drop(sched);
+    stopm(mp);
+}
+
+/// Stops every P. The caller holds `SCHED.resize`, is inside, and has no P
+/// afterwards. Goroutines outside go on, without a P.
+fn stop_the_world() {
+    if let Some(pp) = current_p() {
+        let mp = this_m();
+        mp.p.set(ptr::null());
+        pp.get().owner.stop_own(m_word(mp));
+    }
+    let mut sched = SCHED.lock();
+    SCHED.stopnote.clear();
+    SCHED.gcwaiting.store(true, SeqCst);
+    while let Some(pp) = sched.pidleget() {
+        stop_in_hand(pp);
+    }
+    sched.stopwait = running_ps();
+    let mut left = sched.stopwait;
+    drop(sched);
+    while left > 0 {
+        let woken = SCHED.stopnote.sleep_until(nanotime() + STOP_LOOK);
+        if woken {
+            return;
+        }
+        left = retake_stopped();
+    }
+}
+
+fn running_ps() -> i32 {
+    (0..gomaxprocs())
+        .filter(|&id| allp(id).owner.load() != POwner::Stopped)
+        .count() as i32
+}
+
+/// Stops the Ps whose goroutines are outside. Returns how many are left to
+/// stop themselves.
+fn retake_stopped() -> i32 {
+    for id in 0..gomaxprocs() {
+        let pp = allp(id);
+        let POwner::Running(m) = pp.owner.load() else { continue };
+        if !try_retake(pp, m, |pp, m| pp.owner.take_stopped(m)) {
+            continue;
+        }
+        let mut sched = SCHED.lock();
+        sched.stopwait -= 1;
+        if sched.stopwait == 0 {
+            // Nobody else wakes the note: they do so at 0 only.
+            return 0;
+        }
+    }
+    // Those that stop themselves wake the note at 0.
+    SCHED.lock().stopwait.max(1)
+}
+
+/// Lets the Ps run again: those with work get an M, the others go idle.
+fn start_the_world() {
+    let mut with_work = ptr::null::<P>();
+    let mut sched = SCHED.lock();
+    SCHED.gcwaiting.store(false, SeqCst);
+    for id in (0..gomaxprocs()).rev() {
+        let pp = allp(id);
+        pp.owner.restart();
+        if pp.runqempty() {
+            sched.pidleput(pp);
+        } else {
+            pp.link.set(with_work);
+            with_work = pp;
+        }
+    }
+    sched.wake_sysmon();
+    drop(sched);
+    // SAFETY: null, or a P that the loop above chained.
+    while let Some(pp) = unsafe { with_work.as_ref() } {
+        with_work = pp.link.replace(ptr::null());
+        startm(Some(pp));
+    }
+    wakep();
+}
+
+/// Makes Ps until there are `n`, which are Stopped and not yet in use. The
+/// caller holds `SCHED.resize`, or nobody else is there.
+///
+/// Errors: `ENOMEM`.
+fn make_procs(n: usize) -> Result<()> {
+    while nallp() < n {
+        let id = nallp();
+        let pp = try_box(P::new(id as u32)).ok_or(Errno::ENOMEM)?;
+        pp.rng.set(seed_of_p(id as u64));
+        migrate::new_p(&pp);
+        allp_push(Box::leak(pp));
+    }
+    Ok(())
+}
+
+/// Makes `n` the number of Ps, which are there. The world is stopped; all Ps
+/// are Stopped.
+fn set_procs(n: usize) {
+    if n == 0 || n > nallp() {
+        throw("procresize: invalid arg");
+    }
+    for id in n..gomaxprocs() {
+        empty_p(allp(id));
+    }
+    GOMAXPROCS.store(n, Release);
+}
+
+/// Moves everything out of a P that goes out of use.
+fn empty_p(pp: &'static P) {
+    // SAFETY: the world is stopped, and we stopped it: its Ps are ours.
+    let own = unsafe { OwnedP::new(pp) };
+    let mut sched = SCHED.lock();
+    let mut put = |gp: *mut G| {
+        // SAFETY: queues hold type-stable Gs.
+        sched.globrunqput(unsafe { &*gp });
+    };
+    let next = pp.runnext.swap(ptr::null_mut(), AcqRel);
+    if !next.is_null() {
+        put(next);
+    }
+    // SAFETY: as above.
+    while let Some(gp) = unsafe { pp.runq.pop() } {
+        put(gp);
+    }
+    while let Some(gp) = own.gfree().pop_front() {
+        sched.gfree.push_front(gp);
+    }
+    drop(sched);
+    stack::flush(&pp.stacks);
+    pp.timers.move_to(&allp(0).timers);
+}
+
+/// `schedinit`'s part: the first Ps; m0 takes P0, the others go idle.
+///
+/// Errors: `ENOMEM`.
+pub(crate) fn procresize(n: usize) -> Result<()> {
+    make_procs(n)?;
+    set_procs(n);
+    let mut sched = SCHED.lock();
+    for id in (0..n).rev() {
+        let pp = allp(id);
+        pp.owner.restart();
+        if id > 0 {
+            sched.pidleput(pp);
+        }
+    }
+    drop(sched);
+    acquirep(&crate::gmp::runtime_m0, allp(0));
+    Ok(())
+}
+
+/// `gmp_set_maxprocs`: the former number; `n < 1` only asks. More than
+/// [`MAXPROCS`] counts as that. Never blocks for long, never moves the caller;
+/// a goroutine has no P afterwards.
+///
+/// Errors: `EDEADLK` from inside a callback: the world would wait for it;
+/// `ENOMEM`.
+pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
+    let n = (n.max(0) as usize).min(MAXPROCS);
+    if n < 1 {
+        return Ok(gomaxprocs() as i32);
+    }
+    if in_callback() {
+        return Err(Errno(libc::EDEADLK));
+    }
+    let _one = SCHED.resize.lock();
+    let old = gomaxprocs();
+    if n == old {
+        return Ok(old as i32);
+    }
+    make_procs(n)?;
+    let inside = Inside::enter();
+    stop_the_world();
+    set_procs(n);
+    start_the_world();
+    drop(inside);
+    Ok(old as i32)
+}
+
+/// CPUs that this process may use. Whoever sets the number of Ps does not need
+/// it, so the quota, in several files, is read when it is asked for first.
+///
+/// Errors: `ENOMEM`.
+pub(crate) fn num_cpu() -> Result<usize> {
+    // Relaxed: nothing comes with it; two that ask at once find the same.
+    match NCPU.load(Relaxed) {
+        0 => {
+            let n = cpu::within_quota(NCPUALLOWED.load(Relaxed))?;
+            NCPU.store(n, Relaxed);
+            Ok(n)
+        }
+        n => Ok(n),
+    }
+}
