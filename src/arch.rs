@@ -11,7 +11,7 @@ use crate::gmp::{
         FPUCW_FIRST, FRAME_FPUCW, FRAME_MXCSR, MXCSR_CONTROL, MXCSR_FIRST,
     },
 };
-use core::{arch::asm, ffi::c_void};
+use core::{arch::asm, ffi::c_void, ptr};
 
 #[expect(
     improper_ctypes,
@@ -96,12 +96,13 @@ pub(crate) unsafe fn go_restart(sp: usize) -> ! {
     }
 }
 
-/// The running goroutine of this thread, a host thread's stand-in, or null.
+/// The running goroutine of this thread, or a host thread's stand-in; None on
+/// a host thread that has none.
 ///
 /// Reads the thread's word anew at every call: not `pure`.
 #[inline(always)]
-pub(crate) fn getg() -> *const G {
-    let g;
+pub(crate) fn getg() -> Option<&'static G> {
+    let g: *const G;
     // SAFETY: reads this thread's own word.
     unsafe {
         asm!(
@@ -111,12 +112,14 @@ pub(crate) fn getg() -> *const G {
             options(nostack, preserves_flags, readonly),
         );
     }
-    g
+    // SAFETY: null, or a G, which is type-stable (invariant 1 of `gmp`).
+    unsafe { g.as_ref() }
 }
 
 /// Sets the running goroutine of this thread.
 #[inline(always)]
-pub(crate) fn setg(g: *const G) {
+pub(crate) fn setg(g: Option<&'static G>) {
+    let g = g.map_or(ptr::null(), ptr::from_ref);
     // SAFETY: writes this thread's own word.
     unsafe {
         asm!(

@@ -103,9 +103,7 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 
 /// The goid of this thread's G, or 0.
 fn goid() -> u64 {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    unsafe { gp.as_ref() }.map_or(0, |gp| gp.goid.get())
+    arch::getg().map_or(0, |gp| gp.goid.get())
 }
 
 /// A constructor lists its function; waits for nothing. One that was listed

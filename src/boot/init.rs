@@ -70,9 +70,9 @@ extern "C" fn check() {
     }
     check_cas();
     check_bytes();
-    if !ptr::eq(arch::getg(), &runtime_g0)
+    if !arch::getg().is_some_and(|gp| ptr::eq(gp, &runtime_g0))
         || !ptr::eq(runtime_g0.mp(), &runtime_m0)
-        || !ptr::eq(runtime_m0.g0.get(), &runtime_g0)
+        || !runtime_m0.is_g0(&runtime_g0)
     {
         throw("check: g0 and m0 do not know each other");
     }

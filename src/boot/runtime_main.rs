@@ -13,9 +13,12 @@ use super::{
 use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
-    gmp::{DEBUG, G, MAIN_STARTED, RUNTIME_INIT_TIME, runtime_g0, runtime_m0},
+    gmp::{DEBUG, MAIN_STARTED, RUNTIME_INIT_TIME, runtime_g0, runtime_m0},
     os::{Errno, Result, clock::nanotime},
-    sched::{self, background, ending::with_cleanup, yields::gosched},
+    sched::{
+        self, background, current::this_m, ending::with_cleanup,
+        yields::gosched,
+    },
 };
 use core::{
     ffi::{CStr, c_int, c_void},
@@ -35,9 +38,7 @@ const INIT_TASKS: &[(&CStr, fn())] = &[(c"init clock", init_clock)];
 #[inline(never)]
 unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     stage(c"runtime_main");
-    // SAFETY: on a goroutine g is not null.
-    let gp: &G = unsafe { &*arch::getg() };
-    if !ptr::eq(gp.mp(), &runtime_m0) {
+    if !ptr::eq(this_m(), &runtime_m0) {
         throw("runtime_main: not on m0");
     }
     // Relaxed: sysmon's thread is made after it.
@@ -71,9 +72,9 @@ extern "C" fn start_failed(why: c_int) {
     if !exe::has_main() {
         return;
     }
-    if ptr::eq(arch::getg(), &runtime_g0) {
+    if arch::getg().is_some_and(|gp| ptr::eq(gp, &runtime_g0)) {
         // It is a thread like any other from now on.
-        arch::setg(ptr::null());
+        arch::setg(None);
     }
     exe::main_main()
 }

@@ -49,11 +49,10 @@ pub(crate) fn print_goroutines() {
 
 /// The goroutine of this thread, also while g0 runs for it.
 pub(crate) fn failing() -> Option<&'static G> {
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let gp: &'static G = unsafe { arch::getg().as_ref() }?;
+    let gp = arch::getg()?;
     // SAFETY: null, or a type-stable M.
     let mp = unsafe { gp.m.get().as_ref() }?;
-    if !ptr::eq(mp.g0.get(), gp) {
+    if !mp.is_g0(gp) {
         return Some(gp);
     }
     // SAFETY: null, or a type-stable G.

@@ -64,8 +64,7 @@ unsafe extern "C" fn sigsegv(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
-    // SAFETY: null, or this thread's G, which is type-stable.
-    if let Some(gp) = unsafe { arch::getg().as_ref() } {
+    if let Some(gp) = arch::getg() {
         // SAFETY: the kernel's, for this call.
         let info = unsafe { &*info };
         let lo = gp.stack_lo.get();

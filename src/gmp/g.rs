@@ -101,7 +101,7 @@ pub(crate) struct G {
     pub park: ParkWord,
 
     /// whoever has it in a queue or list
-    pub schedlink: Cell<*const G>,
+    pub schedlink: Cell<Option<&'static G>>,
     /// written by `casgstatus` only
     status: AtomicU32,
     /// owner
@@ -124,7 +124,7 @@ pub(crate) struct G {
     pub parent: Cell<u64>,
 
     /// owner: the M that it is locked to
-    pub lockedm: Cell<*const M>,
+    pub lockedm: Cell<Option<&'static M>>,
     /// atomic: its name, from `malloc`, or null
     pub name: AtomicPtr<c_char>,
     /// atomic: a C string that says what it waits for
@@ -169,7 +169,7 @@ impl G {
             sched_sp: Cell::new(0),
             m: Cell::new(ptr::null()),
             park: ParkWord::new(),
-            schedlink: Cell::new(ptr::null()),
+            schedlink: Cell::new(None),
             status: AtomicU32::new(GStatus::Idle as u32),
             flags: Cell::new(0),
             claim: Claim::new(),
@@ -180,7 +180,7 @@ impl G {
             goid: Cell::new(0),
             func: Cell::new(None),
             arg: Cell::new(ptr::null_mut()),
-            lockedm: Cell::new(ptr::null()),
+            lockedm: Cell::new(None),
             cxa: Cell::new([0; 2]),
             joiner: JoinWord::new(),
             name: AtomicPtr::new(ptr::null_mut()),
@@ -233,12 +233,12 @@ impl G {
 
     /// Whether nothing but its own thread may run it.
     pub(crate) fn is_locked(&self) -> bool {
-        !self.lockedm.get().is_null() && !self.is_marked()
+        self.lockedm.get().is_some() && !self.is_marked()
     }
 
     /// Whether any M but its last one may run it ([`ELSEWHERE`]).
     pub(crate) fn is_marked(&self) -> bool {
-        ptr::eq(self.lockedm.get(), &ELSEWHERE)
+        self.lockedm.get().is_some_and(|mp| ptr::eq(mp, &ELSEWHERE))
     }
 
     pub(crate) fn is_host(&self) -> bool {
@@ -318,19 +318,17 @@ fn casgstatus_bad() -> ! {
 }
 
 /// A list of Gs through `schedlink`, last in first out or first in first out.
-#[derive(Debug)]
+///
+/// Invariant: `head` is the first; while there is one, `tail` is the last.
 pub(crate) struct GList {
-    head: *const G,
-    tail: *const G,
+    head: Option<&'static G>,
+    tail: Option<&'static G>,
     len: u32,
 }
 
-// SAFETY: the Gs in it are owned by it; whoever has it may move it.
-unsafe impl Send for GList {}
-
 impl GList {
     pub(crate) const fn new() -> Self {
-        Self { head: ptr::null(), tail: ptr::null(), len: 0 }
+        Self { head: None, tail: None, len: 0 }
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -341,40 +339,32 @@ impl GList {
         self.len == 0
     }
 
-    /// The newest at the back, or null.
-    pub(crate) fn back(&self) -> *const G {
-        if self.len == 0 { ptr::null() } else { self.tail }
+    /// The newest at the back.
+    pub(crate) fn back(&self) -> Option<&'static G> {
+        self.head.and(self.tail)
     }
 
     pub(crate) fn push_back(&mut self, gp: &'static G) {
-        gp.schedlink.set(ptr::null());
-        if self.len == 0 {
-            self.head = gp;
-        } else {
-            // SAFETY: not null, since len is not 0; Gs are type-stable.
-            let tail = unsafe { &*self.tail };
-            tail.schedlink.set(gp);
+        gp.schedlink.set(None);
+        match self.tail.replace(gp) {
+            Some(tail) if self.head.is_some() => tail.schedlink.set(Some(gp)),
+            _ => self.head = Some(gp),
         }
-        self.tail = gp;
         self.len += 1;
     }
 
     pub(crate) fn push_front(&mut self, gp: &'static G) {
-        gp.schedlink.set(self.head);
-        self.head = gp;
-        if self.len == 0 {
-            self.tail = gp;
+        let second = self.head.replace(gp);
+        gp.schedlink.set(second);
+        if second.is_none() {
+            self.tail = Some(gp);
         }
         self.len += 1;
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<&'static G> {
-        if self.len == 0 {
-            return None;
-        }
-        // SAFETY: not null, since len is not 0; Gs are type-stable.
-        let gp = unsafe { &*self.head };
-        self.head = gp.schedlink.replace(ptr::null());
+        let gp = self.head?;
+        self.head = gp.schedlink.take();
         self.len -= 1;
         Some(gp)
     }
@@ -382,22 +372,17 @@ impl GList {
     /// Takes the newest out: O(n), for the rare case that the list is short
     /// or the caller just pushed.
     pub(crate) fn pop_back(&mut self) -> Option<&'static G> {
-        if self.len <= 1 {
-            return self.pop_front();
-        }
+        let last = self.back()?;
         let mut at = self.head;
-        loop {
-            // SAFETY: within the list, whose length is at least 2.
-            let gp = unsafe { &*at };
-            if gp.schedlink.get() == self.tail {
-                let last = self.tail;
-                gp.schedlink.set(ptr::null());
-                self.tail = gp;
-                self.len -= 1;
-                // SAFETY: the list's tail is not null.
-                return Some(unsafe { &*last });
-            }
+        while let Some(gp) = at {
             at = gp.schedlink.get();
+            if at.is_some_and(|next| ptr::eq(next, last)) {
+                gp.schedlink.set(None);
+                self.tail = Some(gp);
+                self.len -= 1;
+                return Some(last);
+            }
         }
+        self.pop_front()
     }
 }

@@ -22,9 +22,9 @@ pub(crate) const BATCH: u32 = 32;
 
 /// The dead Gs of a P, whose owner alone uses them.
 pub(crate) struct GFree {
-    own: Cell<*const G>,
+    own: Cell<Option<&'static G>>,
     len: Cell<u32>,
-    spare: Cell<*const G>,
+    spare: Cell<Option<&'static G>>,
 }
 
 /// `BATCH` Gs in a chain.
@@ -33,22 +33,17 @@ pub(crate) struct GBatch(&'static G);
 
 impl GFree {
     pub(crate) const fn new() -> Self {
-        Self {
-            own: Cell::new(ptr::null()),
-            len: Cell::new(0),
-            spare: Cell::new(ptr::null()),
-        }
+        Self { own: Cell::new(None), len: Cell::new(0), spare: Cell::new(None) }
     }
 
     /// Takes the one that died last.
     #[inline(always)]
     pub(crate) fn pop_front(&self) -> Option<&'static G> {
-        if self.own.get().is_null() {
-            self.own.set(self.spare.replace(ptr::null()));
-            self.len.set(if self.own.get().is_null() { 0 } else { BATCH });
+        if self.own.get().is_none() {
+            self.own.set(self.spare.take());
+            self.len.set(if self.own.get().is_none() { 0 } else { BATCH });
         }
-        // SAFETY: null, or the first of a chain of type-stable Gs.
-        let gp = unsafe { self.own.get().as_ref() }?;
+        let gp = self.own.get()?;
         self.own.set(gp.schedlink.get());
         self.len.set(self.len.get() - 1);
         Some(gp)
@@ -60,24 +55,23 @@ impl GFree {
         if self.len.get() == BATCH {
             return self.push_slow(gp);
         }
-        gp.schedlink.set(self.own.replace(gp));
+        gp.schedlink.set(self.own.replace(Some(gp)));
         self.len.set(self.len.get() + 1);
         None
     }
 
     #[cold]
     fn push_slow(&self, gp: &'static G) -> Option<GBatch> {
-        gp.schedlink.set(ptr::null());
-        let full = self.own.replace(gp);
+        gp.schedlink.set(None);
+        let full = self.own.replace(Some(gp));
         self.len.set(1);
-        // SAFETY: null, or the first of a batch (invariant 2).
-        unsafe { self.spare.replace(full).as_ref() }.map(GBatch)
+        self.spare.replace(full).map(GBatch)
     }
 
     /// Takes a batch in, where there is none.
     pub(crate) fn refill(&self, batch: GBatch) {
-        debug_assert!(self.spare.get().is_null());
-        self.spare.set(batch.0);
+        debug_assert!(self.spare.get().is_none());
+        self.spare.set(Some(batch.0));
     }
 }
 
@@ -85,12 +79,12 @@ impl GFree {
 pub(crate) struct GDepot {
     /// Those that make no batch.
     loose: GFree,
-    batches: *const G,
+    batches: Option<&'static G>,
 }
 
 impl GDepot {
     pub(crate) const fn new() -> Self {
-        Self { loose: GFree::new(), batches: ptr::null() }
+        Self { loose: GFree::new(), batches: None }
     }
 
     pub(crate) fn push_front(&mut self, gp: &'static G) {
@@ -109,15 +103,16 @@ impl GDepot {
     }
 
     pub(crate) fn put(&mut self, batch: GBatch) {
-        let rest = self.batches.cast_mut();
+        let rest = self.batches.replace(batch.0);
+        let rest = rest.map_or(ptr::null(), ptr::from_ref).cast_mut();
         batch.0.arg.set(rest.cast());
-        self.batches = batch.0;
     }
 
     pub(crate) fn take(&mut self) -> Option<GBatch> {
+        let first = self.batches?;
+        let rest = first.arg.replace(ptr::null_mut()).cast::<G>();
         // SAFETY: null, or the first of a batch (invariant 1).
-        let first = unsafe { self.batches.as_ref() }?;
-        self.batches = first.arg.replace(ptr::null_mut()).cast();
+        self.batches = unsafe { rest.as_ref() };
         Some(GBatch(first))
     }
 }

@@ -10,7 +10,7 @@
 //! The M's thread owns all fields but those marked otherwise.
 
 use super::{G, P};
-use crate::os::Note;
+use crate::{base::throw::throw, os::Note};
 use core::{
     cell::Cell,
     ptr,
@@ -57,11 +57,11 @@ pub(crate) type CxaGlobals = [usize; 2];
 /// An OS thread. The first fields are known to assembly.
 #[repr(C, align(64))]
 pub(crate) struct M {
-    pub g0: Cell<*const G>,
+    pub g0: Cell<Option<&'static G>>,
     /// The goroutine it runs; read by sysmon and by dumps.
     pub curg: AtomicPtr<G>,
     /// The P that it holds, unless sysmon took it; null if it knows of none.
-    pub p: Cell<*const P>,
+    pub p: Cell<Option<&'static P>>,
     /// tls\[0\] is the address of this thread's word of g.
     pub tls: Cell<[usize; 2]>,
     /// Set while the thread runs our code; sysmon reads (`owner`).
@@ -83,20 +83,20 @@ pub(crate) struct M {
     /// it: counted in `sched.nhostwait`.
     pub hostwait: AtomicBool,
     /// Written by who wakes it.
-    pub nextp: Cell<*const P>,
+    pub nextp: Cell<Option<&'static P>>,
     /// The P that it lost last.
-    pub oldp: Cell<*const P>,
+    pub oldp: Cell<Option<&'static P>>,
     /// Picked before it came to g0, which runs it next.
-    pub nextg: Cell<*const G>,
-    pub lockedg: Cell<*const G>,
+    pub nextg: Cell<Option<&'static G>>,
+    pub lockedg: Cell<Option<&'static G>>,
     /// How often the goroutine locked it.
     pub lockedext: Cell<u32>,
     /// Runs instead of the scheduler.
     pub mstartfn: Cell<Option<fn()>>,
     /// sched.lock: idle list.
-    pub schedlink: Cell<*const M>,
+    pub schedlink: Cell<Option<&'static M>>,
     /// Written once, before it is published in `allm`.
-    pub alllink: Cell<*const M>,
+    pub alllink: Cell<Option<&'static M>>,
     /// The signal stack's low end and size; 0 where it has none.
     pub gsignal: Cell<(usize, usize)>,
     pub rng: Cell<u64>,
@@ -111,9 +111,9 @@ unsafe impl Send for M {}
 impl M {
     pub(crate) const fn new(kind: MKind) -> Self {
         Self {
-            g0: Cell::new(ptr::null()),
+            g0: Cell::new(None),
             curg: AtomicPtr::new(ptr::null_mut()),
-            p: Cell::new(ptr::null()),
+            p: Cell::new(None),
             in_runtime: AtomicBool::new(true),
             spinning: Cell::new(false),
             detached: AtomicBool::new(false),
@@ -126,17 +126,31 @@ impl M {
             procid: AtomicI32::new(0),
             park: Note::new(),
             hostwait: AtomicBool::new(false),
-            nextp: Cell::new(ptr::null()),
-            oldp: Cell::new(ptr::null()),
-            nextg: Cell::new(ptr::null()),
-            lockedg: Cell::new(ptr::null()),
+            nextp: Cell::new(None),
+            oldp: Cell::new(None),
+            nextg: Cell::new(None),
+            lockedg: Cell::new(None),
             lockedext: Cell::new(0),
             mstartfn: Cell::new(None),
-            schedlink: Cell::new(ptr::null()),
-            alllink: Cell::new(ptr::null()),
+            schedlink: Cell::new(None),
+            alllink: Cell::new(None),
             gsignal: Cell::new((0, 0)),
             rng: Cell::new(1),
         }
+    }
+
+    /// Its g0, once it has one: before its thread begins.
+    pub(crate) fn g0(&self) -> &'static G {
+        let Some(g0) = self.g0.get() else { throw("an M without a g0") };
+        g0
+    }
+
+    /// Whether `gp` is its g0.
+    #[inline(always)]
+    pub(crate) fn is_g0(&self, gp: &G) -> bool {
+        // Compared as addresses: no test for an M without one.
+        let g0 = self.g0.get().map_or(ptr::null(), ptr::from_ref);
+        ptr::eq(g0, gp)
     }
 }
 

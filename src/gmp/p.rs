@@ -113,7 +113,7 @@ pub(crate) struct P {
     /// own lock
     pub timers: Timers,
     /// sched.lock: the idle list
-    pub link: Cell<*const P>,
+    pub link: Cell<Option<&'static P>>,
     /// owner adds, anybody reads: goroutines started on it less those ended
     pub live: AtomicI64,
 }
@@ -140,7 +140,7 @@ impl P {
             stacks: StackCache::new(),
             runq: RunQueue::new(),
             timers: Timers::new(),
-            link: Cell::new(ptr::null()),
+            link: Cell::new(None),
             live: AtomicI64::new(0),
         }
     }

@@ -22,7 +22,7 @@ pub(crate) struct SchedLocked {
     /// The global queue.
     pub runq: GList,
     /// Idle Ms, by `schedlink`.
-    pub midle: *const M,
+    pub midle: Option<&'static M>,
     pub nmidle: i32,
     /// Ms that wait for their locked goroutine.
     pub nmidlelocked: i32,
@@ -35,7 +35,7 @@ pub(crate) struct SchedLocked {
     /// 1 once m0 is wedged: its goroutine has ended locked to it.
     pub nmwedged: i32,
     /// Idle Ps, by `link`.
-    pub pidle: *const P,
+    pub pidle: Option<&'static P>,
     /// Dead Gs that no P holds.
     pub gfree: GDepot,
     /// Ps that still have to stop for who stops the world.
@@ -92,14 +92,14 @@ pub(crate) static SCHED: Sched = Sched {
         Rank::Sched,
         SchedLocked {
             runq: GList::new(),
-            midle: ptr::null(),
+            midle: None,
             nmidle: 0,
             nmidlelocked: 0,
             mnext: 0,
             nmfreed: 0,
             nmsys: 0,
             nmwedged: 0,
-            pidle: ptr::null(),
+            pidle: None,
             gfree: GDepot::new(),
             stopwait: 0,
             thread_warned: false,
@@ -161,7 +161,7 @@ impl SchedLocked {
 
     /// Takes `gp` out of the global queue if it is the newest there.
     pub(crate) fn globrunqtake_newest(&mut self, gp: &'static G) -> bool {
-        if !ptr::eq(self.runq.back(), gp) {
+        if !self.runq.back().is_some_and(|newest| ptr::eq(newest, gp)) {
             return false;
         }
         // Walking a long list under the lock would stall everybody.
@@ -176,16 +176,15 @@ impl SchedLocked {
     /// Puts `pp` on the idle list. It is Idle, and nobody holds it.
     pub(crate) fn pidleput(&mut self, pp: &'static P) {
         pp.link.set(self.pidle);
-        self.pidle = pp;
+        self.pidle = Some(pp);
         SCHED.npidle.fetch_add(1, SeqCst);
     }
 
     /// Takes an idle P, and wakes sysmon if it sleeps because there was
     /// nothing but idle ones.
     pub(crate) fn pidleget(&mut self) -> Option<&'static P> {
-        // SAFETY: null or a type-stable P.
-        let pp = unsafe { self.pidle.as_ref() }?;
-        self.pidle = pp.link.replace(ptr::null());
+        let pp = self.pidle?;
+        self.pidle = pp.link.take();
         SCHED.npidle.fetch_sub(1, SeqCst);
         self.wake_sysmon();
         Some(pp)
@@ -195,8 +194,7 @@ impl SchedLocked {
     pub(crate) fn pidletake(&mut self, pp: &'static P) -> bool {
         let mut before: Option<&P> = None;
         let mut at = self.pidle;
-        // SAFETY: null or a type-stable P.
-        while let Some(idle) = unsafe { at.as_ref() } {
+        while let Some(idle) = at {
             at = idle.link.get();
             if !ptr::eq(idle, pp) {
                 before = Some(idle);
@@ -206,7 +204,7 @@ impl SchedLocked {
                 Some(before) => before.link.set(at),
                 None => self.pidle = at,
             }
-            pp.link.set(ptr::null());
+            pp.link.set(None);
             SCHED.npidle.fetch_sub(1, SeqCst);
             self.wake_sysmon();
             return true;
@@ -293,7 +291,8 @@ pub(crate) fn allp_push(pp: &'static P) {
 pub(crate) fn allm_push(mp: &'static M) {
     let mut head = ALLM.load(Acquire);
     loop {
-        mp.alllink.set(head);
+        // SAFETY: null, or an M that was published, which is type-stable.
+        mp.alllink.set(unsafe { head.as_ref() });
         let new = ptr::from_ref(mp).cast_mut();
         match ALLM.compare_exchange(head, new, AcqRel, Acquire) {
             Ok(_) => return,
@@ -304,11 +303,9 @@ pub(crate) fn allm_push(mp: &'static M) {
 
 /// All Ms, those without a thread too.
 pub(crate) fn each_m() -> impl Iterator<Item = &'static M> {
-    // SAFETY: null, or a type-stable M.
-    let at = |mp: *const M| unsafe { mp.as_ref() };
-    // Acquire: pairs with allm_push.
-    let first = at(ALLM.load(Acquire));
-    core::iter::successors(first, move |mp| at(mp.alllink.get()))
+    // Acquire: pairs with allm_push. SAFETY: null, or a type-stable M.
+    let first: Option<&'static M> = unsafe { ALLM.load(Acquire).as_ref() };
+    core::iter::successors(first, |mp| mp.alllink.get())
 }
 
 /// The first M, on the thread that ran `rt0_go`.

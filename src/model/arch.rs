@@ -2,19 +2,19 @@
 //! here is only who runs on it.
 
 use crate::gmp::G;
-use core::{cell::Cell, ptr};
+use core::cell::Cell;
 
 shuttle::thread_local! {
-    static CURRENT: Cell<*const G> = const { Cell::new(ptr::null()) };
+    static CURRENT: Cell<Option<&'static G>> = const { Cell::new(None) };
 }
 
-/// The G of this thread, or null.
-pub(crate) fn getg() -> *const G {
+/// The G of this thread.
+pub(crate) fn getg() -> Option<&'static G> {
     CURRENT.with(Cell::get)
 }
 
 /// Makes `gp` the G of this thread.
-pub(crate) fn setg(gp: *const G) {
+pub(crate) fn setg(gp: Option<&'static G>) {
     CURRENT.with(|current| current.set(gp));
 }
 

@@ -156,7 +156,7 @@ pub fn shielded<R>(f: impl FnOnce() -> R) -> R {
 
 /// Whether this thread has a G; for the models of `block`'s callers.
 pub fn has_g() -> bool {
-    !arch::getg().is_null()
+    arch::getg().is_some()
 }
 
 /// Something in the memory of the host's, which is freed at the end: from

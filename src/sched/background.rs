@@ -18,11 +18,10 @@
 //! Invariant: `SWEEPER` is null or the G of bgsweep, which never ends.
 
 use super::{
-    handoff::flush_idle, newproc::newproc_system, park::park_plain,
-    ready::ready_permit,
+    current::this_g, handoff::flush_idle, newproc::newproc_system,
+    park::park_plain, ready::ready_permit,
 };
 use crate::{
-    arch,
     base::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
     gmp::{G, GmpFn, handle_of},
     os::{Result, clock::nanotime},
@@ -62,8 +61,7 @@ fn start(f: GmpFn, name: &'static CStr) -> Result<()> {
 fn begin() -> &'static G {
     // Release: pairs with have_begun.
     BEGUN.fetch_add(1, Release);
-    // SAFETY: on a goroutine g is not null; Gs are type-stable.
-    unsafe { &*arch::getg() }
+    this_g()
 }
 
 /// Empties what idle Ps keep into the pool, once for each permit.

@@ -19,9 +19,7 @@ use core::{ffi::c_void, marker::PhantomData, ptr};
 /// Errors: `ECANCELED`.
 #[inline]
 pub(crate) fn check() -> Result<()> {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    match unsafe { gp.as_ref() } {
+    match arch::getg() {
         Some(gp) if gp.park.must_give_up() => Err(Errno(libc::ECANCELED)),
         _ => Ok(()),
     }
@@ -34,7 +32,7 @@ pub(crate) fn check() -> Result<()> {
 pub(crate) fn cancel(handle: *mut c_void) -> Result<()> {
     let gp = post(handle)?;
     // Its own is seen by what it does next.
-    if !ptr::eq(gp, arch::getg()) {
+    if !arch::getg().is_some_and(|me| ptr::eq(me, gp)) {
         membarrier::everywhere();
         end_wait(gp, handle);
     }

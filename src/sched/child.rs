@@ -35,9 +35,7 @@ pub(super) fn end_child() -> ! {
     if mp.kind.get() != MKind::Worker || is_main_thread(mp) {
         thread::exit_process(0);
     }
-    let g0 = mp.g0.get();
-    // SAFETY: this M's g0, type-stable.
-    let base = unsafe { (*g0).sched_sp.get() };
+    let g0 = mp.g0();
     // SAFETY: mstart's base of this g0, which is live on this thread.
-    unsafe { arch::gogo(base, g0) }
+    unsafe { arch::gogo(g0.sched_sp.get(), g0) }
 }

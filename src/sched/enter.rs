@@ -12,9 +12,9 @@
 use crate::{
     arch,
     base::barrier::light,
-    gmp::{G, M, OwnedP, m_word},
+    gmp::{M, OwnedP, m_word},
 };
-use core::{marker::PhantomData, mem, ptr, sync::atomic::Ordering::*};
+use core::{marker::PhantomData, mem, sync::atomic::Ordering::*};
 
 /// The caller is inside the runtime until this goes.
 #[must_use]
@@ -28,9 +28,7 @@ impl Inside {
     /// Goes inside.
     #[inline(always)]
     pub(crate) fn enter() -> Self {
-        let gp = arch::getg();
-        // SAFETY: null, or this thread's G, which is type-stable.
-        match unsafe { gp.as_ref() } {
+        match arch::getg() {
             Some(gp) => Self::enter_on(gp.mp()),
             None => Self { nested: true, not_send: PhantomData },
         }
@@ -74,9 +72,7 @@ impl Drop for Inside {
 /// Goes outside: the goroutine of this thread runs the host's code next.
 #[inline(always)]
 pub(crate) fn leave() {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    if let Some(gp) = unsafe { gp.as_ref() } {
+    if let Some(gp) = arch::getg() {
         leave_on(gp.mp());
     }
 }
@@ -93,8 +89,7 @@ fn leave_on(mp: &M) {
 /// The result is valid until the M lets go of it or of the runtime.
 #[inline(always)]
 pub(crate) fn owned_p(mp: &M) -> Option<OwnedP> {
-    // SAFETY: null, or a type-stable P.
-    let pp = unsafe { mp.p.get().as_ref() }?;
+    let pp = mp.p.get()?;
     if pp.owner.enter(m_word(mp)) {
         // SAFETY: checked just now, and we are inside.
         return Some(unsafe { OwnedP::new(pp) });
@@ -105,15 +100,13 @@ pub(crate) fn owned_p(mp: &M) -> Option<OwnedP> {
 
 #[cold]
 fn lost_p(mp: &M) {
-    mp.oldp.set(mp.p.replace(ptr::null()));
+    mp.oldp.set(mp.p.take());
 }
 
 /// This thread's M and the P that it still holds; both none on a host thread
 /// without a G.
 #[inline(always)]
 pub(crate) fn current_p() -> Option<OwnedP> {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let gp: &G = unsafe { gp.as_ref() }?;
+    let gp = arch::getg()?;
     owned_p(gp.mp())
 }

@@ -10,7 +10,6 @@
 //! back to sleep.
 
 use super::{
-    find,
     handoff::wakep,
     idle::stopm,
     keeper,
@@ -241,7 +240,7 @@ pub(crate) fn resetspinning(mp: &M) {
 /// This M comes to the scheduler without a P: takes an idle one, or sleeps.
 pub(crate) fn without_p(mp: &'static M) {
     if mp.spinning.get() {
-        find::rest(mp);
+        rest(mp);
         return;
     }
     let mut sched = SCHED.lock();

@@ -24,14 +24,11 @@ pub(crate) fn begin_child() {
     }
     // g0's loop, should one be on its way there, looks at it.
     SCHED.gcwaiting.store(true, Relaxed);
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(gp): Option<&G> = (unsafe { arch::getg().as_ref() }) else {
-        return;
-    };
+    let Some(gp) = arch::getg() else { return };
     let mp = gp.mp();
     mp.in_runtime.store(true, Relaxed);
     // On g0 an unlockf has forked: `resume` does it.
-    if !ptr::eq(mp.g0.get(), gp) {
+    if !mp.is_g0(gp) {
         ending::see_to_end(gp);
     }
 }

@@ -13,7 +13,7 @@
 
 use super::{
     context,
-    current::this_m,
+    current::{this_g, this_m},
     deadlock, ending,
     enter::{Inside, owned_p},
     frame::{bind_stack, move_in},
@@ -46,8 +46,7 @@ pub(crate) fn exit(gp: &G) -> ! {
 /// Last on a goroutine's stack: its function returned, or called `gmp_exit`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn goexit1() -> ! {
-    // SAFETY: this goroutine; Gs are type-stable.
-    let gp: &'static G = unsafe { &*arch::getg() };
+    let gp = this_g();
     if !gp.defers.get().is_null() || !gp.locals.get().is_null() {
         ending::run(gp);
     }
@@ -72,8 +71,8 @@ fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
         Join::Ready(waiter) => ptr::from_ref(waiter) as usize,
     };
     let Some(next) = queue::runqget(pp) else { to_g0(gp, mp, arg) };
-    if !next.lockedm.get().is_null() {
-        mp.nextg.set(next);
+    if next.lockedm.get().is_some() {
+        mp.nextg.set(Some(next));
         to_g0(gp, mp, arg);
     }
     if !next.has(gflag::STARTED) {
@@ -81,7 +80,7 @@ fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
             relay(gp, mp, pp, next);
         }
         if bind_stack(pp, next).is_err() {
-            mp.nextg.set(next);
+            mp.nextg.set(Some(next));
             to_g0(gp, mp, arg);
         }
     }
@@ -145,7 +144,7 @@ fn hand_over(gp: &'static G, pp: OwnedP) -> Join {
         Claim::Woken => return Join::Woken,
         Claim::Waiter(waiter) => waiter,
     };
-    if waiter.is_host() || !waiter.lockedm.get().is_null() {
+    if waiter.is_host() || waiter.lockedm.get().is_some() {
         return Join::Ready(waiter);
     }
     pp.streak.set(pp.streak.get() + 1);
@@ -159,7 +158,7 @@ fn plain(gp: &G) -> bool {
     gp.flags.get() == gflag::STARTED
         && gp.name.load(Relaxed).is_null()
         && gp.at_end.get().is_null()
-        && gp.lockedm.get().is_null()
+        && gp.lockedm.get().is_none()
 }
 
 /// Whether the stack of `gp` is what `next` wants.
@@ -180,7 +179,7 @@ fn relay(gp: &'static G, mp: &'static M, pp: OwnedP, next: &'static G) -> ! {
     };
     let sp = move_in(next, stack);
     schedule::come_on(mp, pp, next);
-    arch::setg(next);
+    arch::setg(Some(next));
     forget_cxa(gp, mp);
     pp.count(-1);
     gdestroy(gp, Some(pp));
@@ -246,7 +245,7 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
         sched.nmfreed += 1;
     }
     drop(sched);
-    if !mp.p.get().is_null() && super::enter::owned_p(mp).is_some() {
+    if mp.p.get().is_some() && owned_p(mp).is_some() {
         handoffp(releasep(mp));
     }
     deadlock::check();
@@ -256,9 +255,7 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
             mp.park.clear();
         }
     }
-    let g0 = mp.g0.get();
-    // SAFETY: this M's g0, type-stable.
-    let base = unsafe { (*g0).sched_sp.get() };
+    let g0 = mp.g0();
     // SAFETY: mstart's base of this g0, which is live below us.
-    unsafe { arch::gogo(base, g0) }
+    unsafe { arch::gogo(g0.sched_sp.get(), g0) }
 }

@@ -54,7 +54,7 @@ pub(crate) fn put_down(pp: &'static P) {
         }
         return;
     }
-    let first = sched.pidle.is_null();
+    let first = sched.pidle.is_none();
     sched.pidleput(pp);
     drop(sched);
     // Others may have some, and where all were busy, timers.
@@ -127,8 +127,7 @@ pub(crate) fn regain_p(mp: &'static M) {
     if owned_p(mp).is_some() || SCHED.npidle.load(Relaxed) == 0 {
         return;
     }
-    // SAFETY: null, or a type-stable P.
-    let Some(pp) = (unsafe { mp.oldp.get().as_ref() }) else { return };
+    let Some(pp) = mp.oldp.get() else { return };
     let mut sched = SCHED.lock();
     if !SCHED.gcwaiting.load(Relaxed) && sched.pidletake(pp) {
         drop(sched);

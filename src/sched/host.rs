@@ -9,7 +9,7 @@
 //! queues. No call is a point of cancellation (`os::raw`).
 
 use super::{
-    calls, child, deadlock, ending, host, mainthread, python, sigmask,
+    calls, child, deadlock, ending, mainthread, python, sigmask,
     threads::{self, allocm, freem},
 };
 use crate::{
@@ -72,7 +72,7 @@ pub(crate) fn attach() -> Result<&'static G> {
         free(gp);
         return Err(e);
     }
-    arch::setg(gp);
+    arch::setg(Some(gp));
     Ok(gp)
 }
 
@@ -84,7 +84,7 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     // Calls that it has left by a jump.
     ending::run_records(gp);
     super::local::destroy(gp);
-    arch::setg(ptr::null());
+    arch::setg(None);
     if !child::in_child() {
         free(gp);
     }
@@ -149,9 +149,7 @@ fn count_asleep(gp: &G, mp: &M) {
 ///
 /// Errors: `EDEADLK` inside a callback that may not park; `ENOMEM`.
 pub(crate) fn current() -> Result<&'static G> {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(gp) = (unsafe { gp.as_ref() }) else { return host::attach() };
+    let Some(gp) = arch::getg() else { return attach() };
     // Relaxed: this thread writes it.
     if gp.mp().in_runtime.load(Relaxed) {
         return Err(Errno(libc::EDEADLK));

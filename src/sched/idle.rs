@@ -7,21 +7,20 @@
 
 use super::{deadlock, procs::acquire_nextp};
 use crate::gmp::{M, P, SCHED, SchedLocked};
-use core::{ptr, sync::atomic::Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 /// Wakes an idle M for `pp`, or to look for work; false if there is none.
 pub(super) fn wake_idle(pp: Option<&'static P>) -> bool {
     let Some(mp) = mget(&mut SCHED.lock()) else { return false };
     mp.spinning.set(pp.is_none());
-    mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
+    mp.nextp.set(pp);
     mp.park.wakeup();
     true
 }
 
 pub(super) fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
-    // SAFETY: null, or a type-stable M.
-    let mp = unsafe { sched.midle.as_ref() }?;
-    sched.midle = mp.schedlink.replace(ptr::null());
+    let mp = sched.midle?;
+    sched.midle = mp.schedlink.take();
     sched.nmidle -= 1;
     Some(mp)
 }
@@ -31,8 +30,7 @@ pub(super) fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
 pub(crate) fn stopm(mp: &'static M) {
     mp.detached.store(false, Relaxed);
     let mut sched = SCHED.lock();
-    mp.schedlink.set(sched.midle);
-    sched.midle = mp;
+    mp.schedlink.set(sched.midle.replace(mp));
     sched.nmidle += 1;
     deadlock::checkdead(&mut sched);
     drop(sched);

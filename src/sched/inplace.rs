@@ -36,11 +36,11 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     threads::give_sigstack(mp);
     mp.in_runtime.store(true, Relaxed);
     acquirep(mp, pp);
-    mp.nextg.set(target);
+    mp.nextg.set(Some(target));
     arch::setg(mp.g0.get());
     // SAFETY: g is this M's g0, whose base is here.
     unsafe { arch::g0call(in_place) };
-    arch::setg(gp);
+    arch::setg(Some(gp));
     mp.curg.store(ptr::null_mut(), Relaxed);
     mp.in_runtime.store(false, Release);
     drop(mask);
@@ -53,7 +53,7 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
 fn take_both(target: &'static G) -> Option<&'static P> {
     let mut sched = SCHED.lock();
     if SCHED.gcwaiting.load(Relaxed)
-        || sched.pidle.is_null()
+        || sched.pidle.is_none()
         // What was queued before has woken an M, which takes a P when it
         // comes up: one is left for it.
         || sched.runq.len() > 1 && SCHED.npidle.load(Relaxed) < 2

@@ -99,7 +99,7 @@ pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
     cancel::check()?;
     let target = lookup(handle)?;
     let words = Words::of(generation_of(handle));
-    if ptr::eq(arch::getg(), target) {
+    if arch::getg().is_some_and(|me| ptr::eq(me, target)) {
         return Err(Errno(libc::EDEADLK));
     }
     let gp = host::current()?;

@@ -131,9 +131,7 @@ fn values(gp: &G) -> &[Cell<Value>] {
 
 /// `gmp_getspecific`: null for none and for a stale key.
 pub(crate) fn get(handle: *mut c_void) -> *mut c_void {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(gp) = (unsafe { gp.as_ref() }) else { return ptr::null_mut() };
+    let Some(gp) = arch::getg() else { return ptr::null_mut() };
     let Ok(LiveKey { slot, number }) = find(handle) else {
         return ptr::null_mut();
     };

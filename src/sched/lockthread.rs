@@ -13,10 +13,11 @@ use super::{
     sigmask,
 };
 use crate::{
+    base::throw::throw,
     gmp::{G, M, MKind, OwnedP, SCHED},
     os::{Errno, Result},
 };
-use core::{ptr, sync::atomic::Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 /// Locks the current goroutine to its thread; nests. On a host thread it does
 /// nothing: that is locked by nature.
@@ -46,20 +47,20 @@ pub(crate) fn unlock_os_thread() -> Result<()> {
 
 pub(super) fn tie(gp: &'static G, mp: &'static M) {
     count_locked(gp, mp, 1);
-    gp.lockedm.set(mp);
-    mp.lockedg.set(gp);
+    gp.lockedm.set(Some(mp));
+    mp.lockedg.set(Some(gp));
 }
 
 pub(super) fn untie(gp: &'static G, mp: &'static M) {
-    gp.lockedm.set(ptr::null());
-    mp.lockedg.set(ptr::null());
+    gp.lockedm.set(None);
+    mp.lockedg.set(None);
     count_locked(gp, mp, -1);
 }
 
 /// Counts Ms that run one goroutine only, for the limit of threads.
 fn count_locked(gp: &G, mp: &M, change: i32) {
     // A lock that nests changes nothing, and host threads do not count.
-    if gp.lockedm.get().is_null() && mp.kind.get() != MKind::Host {
+    if gp.lockedm.get().is_none() && mp.kind.get() != MKind::Host {
         // Relaxed: a measure.
         SCHED.nmlocked.fetch_add(change, Relaxed);
     }
@@ -76,10 +77,10 @@ pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
         mp.park.sleep();
         mp.park.clear();
         acquire_nextp(mp);
-        let gp = mp.lockedg.get();
-        if let Some(pp) = owned_p(mp) {
-            // SAFETY: set while locked, which only its own thread undoes.
-            return (pp, unsafe { &*gp });
+        // Set while locked, which only its own thread undoes.
+        let locked = mp.lockedg.get();
+        if let (Some(pp), Some(gp)) = (owned_p(mp), locked) {
+            return (pp, gp);
         }
     }
 }
@@ -95,11 +96,12 @@ fn count_asleep(mp: &M, change: i32) {
 
 /// Hands this M's P to the M that `gp` is locked to, and sleeps.
 pub(crate) fn startlockedm(mp: &'static M, gp: &'static G) {
-    // SAFETY: not null, as the caller checked; type-stable.
-    let locked: &'static M = unsafe { &*gp.lockedm.get() };
+    let Some(locked) = gp.lockedm.get() else {
+        throw("startlockedm: not locked");
+    };
     count_asleep(locked, -1);
     let pp = releasep(mp);
-    locked.nextp.set(pp);
+    locked.nextp.set(Some(pp));
     locked.park.wakeup();
     stopm(mp);
 }
@@ -108,7 +110,7 @@ pub(crate) fn startlockedm(mp: &'static M, gp: &'static G) {
 /// makes no thread until then (`must_ask`), as the host may have changed it. A
 /// host's thread is only unlocked.
 pub(crate) fn ended(gp: &'static G) -> bool {
-    if gp.lockedm.get().is_null() {
+    if gp.lockedm.get().is_none() {
         return false;
     }
     let mp = this_m();

@@ -55,7 +55,7 @@ pub(super) fn new_p(pp: &P) {
 pub(super) fn mark(gp: &G) {
     if on() {
         tell_astray(gp);
-        gp.lockedm.set(&raw const ELSEWHERE);
+        gp.lockedm.set(Some(&ELSEWHERE));
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) fn mark(gp: &G) {
 /// this M has slept.
 pub(super) fn comes_here(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     if !ptr::eq(gp.m.get(), mp) {
-        gp.lockedm.set(ptr::null());
+        gp.lockedm.set(None);
         return true;
     }
     if !pass_on(mp, pp, gp) {
@@ -78,8 +78,8 @@ fn pass_on(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     let idle = mget(&mut SCHED.lock());
     if let Some(other) = idle {
         other.spinning.set(false);
-        other.nextg.set(gp);
-        other.nextp.set(releasep(mp));
+        other.nextg.set(Some(gp));
+        other.nextp.set(Some(releasep(mp)));
         other.park.wakeup();
         return true;
     }
@@ -92,9 +92,9 @@ fn pass_on(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     acquirep(mp, old);
     if let Some(next) = runqget(pp) {
         if next.is_marked() {
-            next.lockedm.set(ptr::null());
+            next.lockedm.set(None);
         }
-        mp.nextg.set(next);
+        mp.nextg.set(Some(next));
     }
     false
 }

@@ -5,6 +5,7 @@
 //! a stack with a mapping of its own comes at once.
 
 use super::{
+    current::this_g,
     enter::{Inside, leave, owned_p},
     frame::{bind_stack_now, keep_args, take_args},
     handoff::{wakep, wakep_for},
@@ -116,8 +117,6 @@ fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
     check_sizes(spec)?;
     let _inside = Inside::enter();
     let creator = arch::getg();
-    // SAFETY: null or this thread's G.
-    let creator = unsafe { creator.as_ref() };
     let pp = creator.and_then(|g| owned_p(g.mp()));
     let gp = gfget(pp).ok_or(Errno::ENOMEM)?;
     if let Err(e) = fill(gp, spec) {
@@ -214,8 +213,7 @@ pub(crate) struct Entry {
 #[unsafe(no_mangle)]
 extern "C" fn gostart1() -> Entry {
     let mp = schedule::after_switch();
-    // SAFETY: curg is this goroutine: it just came on.
-    let gp: &'static G = unsafe { &*arch::getg() };
+    let gp = this_g();
     super::context::restore(gp, mp);
     if gp.has(gflag::LOCK_AT_START) {
         lockthread::lock_os_thread();

@@ -204,15 +204,13 @@ fn bring_locked() {
     }
     gather(&mut sched);
     for _ in 0..sched.runq.len().min(LOOK) {
-        if sched.pidle.is_null() {
+        if sched.pidle.is_none() {
             return;
         }
         let Some(gp) = sched.globrunqpop() else { return };
-        if gp.is_locked() {
-            // SAFETY: not null, as it is locked; type-stable.
-            bring(&mut sched, unsafe { &*gp.lockedm.get() });
-        } else {
-            sched.globrunqput(gp);
+        match gp.lockedm.get() {
+            Some(mp) if gp.is_locked() => bring(&mut sched, mp),
+            _ => sched.globrunqput(gp),
         }
     }
 }
@@ -226,15 +224,14 @@ fn bring(sched: &mut SchedLocked, mp: &'static M) {
         // Under the lock: no moment without work and without somebody awake.
         sched.nmidlelocked -= 1;
     }
-    mp.nextp.set(pp);
+    mp.nextp.set(Some(pp));
     mp.park.wakeup();
 }
 
 /// Moves what waits on idle Ps to the global queue.
 fn gather(sched: &mut SchedLocked) {
     let mut at = sched.pidle;
-    // SAFETY: null, or a type-stable P.
-    while let Some(pp) = unsafe { at.as_ref() } {
+    while let Some(pp) = at {
         at = pp.link.get();
         let next = pp.runnext.swap(ptr::null_mut(), AcqRel);
         // SAFETY: null, or a type-stable G.

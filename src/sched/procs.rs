@@ -5,38 +5,34 @@ use crate::{
     gmp::{M, P, SCHED, m_of_word, m_word},
     os::membarrier,
 };
-use core::{ptr, sync::atomic::Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 /// Takes an idle P that is in the caller's hands.
 pub(crate) fn acquirep(mp: &'static M, pp: &'static P) {
-    if !mp.p.get().is_null() {
+    if mp.p.get().is_some() {
         throw("acquirep: already has a P");
     }
     if !pp.owner.acquire(m_word(mp)) {
         throw("acquirep: the P is not idle");
     }
-    mp.p.set(pp);
+    mp.p.set(Some(pp));
     mp.detached.store(false, Relaxed);
 }
 
 /// Takes the P that whoever woke this M has set aside for it, if any.
 pub(crate) fn acquire_nextp(mp: &'static M) {
-    let pp = mp.nextp.replace(ptr::null());
-    // SAFETY: null, or a type-stable P in our hands.
-    if let Some(pp) = unsafe { pp.as_ref() } {
+    if let Some(pp) = mp.nextp.take() {
         acquirep(mp, pp);
     }
 }
 
 /// Lets go of the P that this M holds: Idle, in the caller's hands.
 pub(crate) fn releasep(mp: &'static M) -> &'static P {
-    let pp = mp.p.replace(ptr::null());
-    // SAFETY: null, or a type-stable P.
-    let Some(pp) = (unsafe { pp.as_ref() }) else {
+    let Some(pp) = mp.p.take() else {
         throw("releasep: no P");
     };
     pp.owner.release(m_word(mp));
-    mp.oldp.set(pp);
+    mp.oldp.set(Some(pp));
     pp
 }
 

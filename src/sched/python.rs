@@ -71,7 +71,7 @@ fn pin_slow(gp: &'static G, mp: &'static M) -> bool {
     if !gp.defers.get().is_null() {
         calls::look(gp);
     }
-    if !gp.lockedm.get().is_null() {
+    if gp.lockedm.get().is_some() {
         return false;
     }
     if !has_python_frames() {

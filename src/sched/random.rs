@@ -9,9 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering::*};
 /// A number for choices that have to be fair and not more (Go's cheaprand).
 pub(crate) fn cheaprand() -> u32 {
     static SEED: AtomicU64 = AtomicU64::new(0);
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    mix(match unsafe { gp.as_ref() } {
+    mix(match arch::getg() {
         Some(gp) => {
             let rng = &gp.mp().rng;
             rng.set(rng.get().wrapping_add(STEP));

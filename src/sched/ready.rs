@@ -27,9 +27,7 @@ pub(crate) fn ready(gp: &'static G, next: bool) {
         return ready_host(gp);
     }
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
-    let me = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(me) = (unsafe { me.as_ref() }) else {
+    let Some(me) = arch::getg() else {
         return ready_without_p(gp);
     };
     let mp = me.mp();

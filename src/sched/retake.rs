@@ -360,7 +360,7 @@ fn request_yield(mp: &'static M) {
 fn out_of_threads() -> bool {
     let kept = SCHED.lastpoll.load(SeqCst) == 0;
     let sched = SCHED.lock();
-    let out = !kept && sched.midle.is_null() && sched.at_thread_limit();
+    let out = !kept && sched.midle.is_none() && sched.at_thread_limit();
     drop(sched);
     if out {
         warn_no_thread(Errno::EAGAIN);

@@ -7,7 +7,7 @@
 
 use super::{
     child,
-    current::this_m,
+    current::{this_g, this_m},
     enter::owned_p,
     find, fork,
     frame::bind_stack,
@@ -15,7 +15,7 @@ use super::{
     lockthread, migrate,
     procs::{self, releasep},
     queue::{TICK, runqget},
-    ready, schedule, sigmask, starved, stw, threads,
+    ready, sigmask, starved, stw, threads,
 };
 use crate::{
     arch,
@@ -108,12 +108,12 @@ pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
 pub(crate) extern "C" fn schedule() -> ! {
     let mp = this_m();
     loop {
-        if mp.kind.get() == MKind::Host && mp.lockedg.get().is_null() {
+        if mp.kind.get() == MKind::Host && mp.lockedg.get().is_none() {
             let (pp, gp) = come_or_leave(mp);
             execute(mp, pp, gp);
             continue;
         }
-        if !mp.lockedg.get().is_null() {
+        if mp.lockedg.get().is_some() {
             let (pp, gp) = lockthread::stoplockedm(mp);
             execute(mp, pp, gp);
             continue;
@@ -131,7 +131,7 @@ pub(crate) extern "C" fn schedule() -> ! {
             stw::gcstopm(mp);
             continue;
         }
-        let found = match take_nextg(mp) {
+        let found = match mp.nextg.take() {
             Some(gp) => Some((pp, gp)),
             None => find::findrunnable(mp, pp),
         };
@@ -139,7 +139,7 @@ pub(crate) extern "C" fn schedule() -> ! {
         if mp.spinning.get() {
             find::resetspinning(mp);
         }
-        if gp.lockedm.get().is_null() || comes_here(mp, pp, gp) {
+        if gp.lockedm.get().is_none() || comes_here(mp, pp, gp) {
             execute(mp, pp, gp);
         }
     }
@@ -155,16 +155,9 @@ fn comes_here(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     false
 }
 
-/// What the goroutine that left found for us.
-pub(super) fn take_nextg(mp: &M) -> Option<&'static G> {
-    let found = mp.nextg.replace(ptr::null());
-    // SAFETY: null, or a type-stable G that next_here took from its P.
-    unsafe { found.as_ref() }
-}
-
 /// The M does something else: others may run what was found for it.
 fn put_back_nextg(mp: &M) {
-    if let Some(gp) = take_nextg(mp) {
+    if let Some(gp) = mp.nextg.take() {
         SCHED.lock().globrunqputhead(gp);
         handoff::wakep();
     }
@@ -175,7 +168,7 @@ fn put_back_nextg(mp: &M) {
 #[inline(always)]
 pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
     mp.kind.get() == MKind::Worker
-        && mp.lockedg.get().is_null()
+        && mp.lockedg.get().is_none()
         // Relaxed: hints; schedule looks again.
         && !SCHED.gcwaiting.load(Relaxed)
         && !pp.timer_due.load(Relaxed)
@@ -186,8 +179,7 @@ pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn mstart1() {
     let mp = this_m();
-    let g0 = arch::getg();
-    if !ptr::eq(mp.g0.get(), g0) {
+    if !mp.is_g0(this_g()) {
         throw("mstart1: bad g0");
     }
     threads::minit();
@@ -210,15 +202,15 @@ pub(crate) struct Off {
 /// What runs next on this P, if it can be switched to right here.
 #[inline(always)]
 fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
-    if !schedule::may_go_on(mp, pp) {
+    if !may_go_on(mp, pp) {
         return None;
     }
-    let gp = schedule::runqget(pp)?;
-    let fit = gp.lockedm.get().is_null()
+    let gp = runqget(pp)?;
+    let fit = gp.lockedm.get().is_none()
         && (gp.has(gflag::STARTED) || bind_stack(pp, gp).is_ok());
     if !fit {
         // Found, but for g0 to run.
-        mp.nextg.set(gp);
+        mp.nextg.set(Some(gp));
         return None;
     }
     Some(gp)
@@ -242,13 +234,13 @@ pub(crate) fn switch_off(
     let Some((pp, next)) = next else {
         // SAFETY: gp runs on its own stack, and schedule0 leaves g0 only
         // through gogo.
-        unsafe { arch::mcall(schedule::schedule0) };
+        unsafe { arch::mcall(schedule0) };
         return;
     };
     if ptr::eq(next, gp) {
         crate::base::throw::throw("switch_off: queued while it ran");
     }
-    schedule::come_on(mp, pp, next);
+    come_on(mp, pp, next);
     // SAFETY: next is Running, ours, and suspended at sched_sp.
     unsafe { arch::gswitch(gp.sched_sp.as_ptr(), next.sched_sp.get(), next) };
 }
@@ -257,7 +249,7 @@ pub(crate) fn switch_off(
 /// for it; or, when that is off, back to where the host called us. The P is
 /// somebody else's then.
 pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
-    if let Some(gp) = schedule::take_nextg(mp) {
+    if let Some(gp) = mp.nextg.take() {
         match owned_p(mp) {
             // Relaxed: put_down looks again under the lock.
             Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
@@ -272,9 +264,7 @@ pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
         put_down(releasep(mp));
     }
     mp.detached.store(false, Relaxed);
-    let g0 = mp.g0.get();
-    // SAFETY: this M's g0, type-stable.
-    let base = unsafe { (*g0).sched_sp.get() };
+    let g0 = mp.g0();
     // SAFETY: the base is in run_in_place, live below us.
-    unsafe { arch::gogo(base, g0) }
+    unsafe { arch::gogo(g0.sched_sp.get(), g0) }
 }

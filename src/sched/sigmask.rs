@@ -85,10 +85,8 @@ pub(crate) fn first_call() {
     if FIXED.load(Relaxed) {
         return;
     }
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let early = unsafe { gp.as_ref() }
-        .is_some_and(|gp| gp.mp().kind.get() == MKind::Early);
+    let early =
+        arch::getg().is_some_and(|gp| gp.mp().kind.get() == MKind::Early);
     // From a hook, on m0: no thread of the host's has called yet.
     tell(if early {
         SigMask(AT_LOAD.load(Relaxed))

@@ -41,10 +41,10 @@ pub(crate) fn gcstopm(mp: &'static M) {
     if !SCHED.gcwaiting.load(Relaxed) {
         return;
     }
-    let pp = mp.p.replace(ptr::null());
-    // SAFETY: this M holds it, as schedule and findrunnable know.
-    unsafe { &*pp }.owner.stop_own(m_word(mp));
-    mp.oldp.set(pp);
+    // As schedule and findrunnable know.
+    let Some(pp) = mp.p.take() else { throw("gcstopm: no P") };
+    pp.owner.stop_own(m_word(mp));
+    mp.oldp.set(Some(pp));
     sched.stopwait -= 1;
     if sched.stopwait == 0 {
         SCHED.stopnote.wakeup();
@@ -58,7 +58,7 @@ pub(crate) fn gcstopm(mp: &'static M) {
 fn stop_the_world() {
     if let Some(pp) = current_p() {
         let mp = this_m();
-        mp.p.set(ptr::null());
+        mp.p.set(None);
         pp.get().owner.stop_own(m_word(mp));
     }
     let mut sched = SCHED.lock();
@@ -107,7 +107,7 @@ fn retake_stopped() -> i32 {
 
 /// Lets the Ps run again: those with work get an M, the others go idle.
 fn start_the_world() {
-    let mut with_work = ptr::null::<P>();
+    let mut with_work = None;
     let mut sched = SCHED.lock();
     SCHED.gcwaiting.store(false, SeqCst);
     for id in (0..gomaxprocs()).rev() {
@@ -116,15 +116,13 @@ fn start_the_world() {
         if pp.runqempty() {
             sched.pidleput(pp);
         } else {
-            pp.link.set(with_work);
-            with_work = pp;
+            pp.link.set(with_work.replace(pp));
         }
     }
     sched.wake_sysmon();
     drop(sched);
-    // SAFETY: null, or a P that the loop above chained.
-    while let Some(pp) = unsafe { with_work.as_ref() } {
-        with_work = pp.link.replace(ptr::null());
+    while let Some(pp) = with_work {
+        with_work = pp.link.take();
         startm(Some(pp));
     }
     wakep();

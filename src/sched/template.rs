@@ -9,7 +9,7 @@ use super::{
     },
 };
 use crate::gmp::MKind;
-use core::{mem, ptr, sync::atomic::Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 /// sysmon: starts the template thread.
 pub(crate) fn start_template() {
@@ -36,14 +36,12 @@ fn template_thread() {
 /// Starts every M that waits for a thread; whether there was one. On the
 /// template thread or sysmon.
 pub(super) fn start_wanted() -> bool {
-    let mut at = mem::replace(&mut SPARE.lock().wanted, ptr::null());
-    let any = !at.is_null();
-    // SAFETY: null, or a type-stable M that ask_template chained.
-    while let Some(mp) = unsafe { at.as_ref() } {
-        at = mp.schedlink.replace(ptr::null());
+    let mut at = SPARE.lock().wanted.take();
+    let any = at.is_some();
+    while let Some(mp) = at {
+        at = mp.schedlink.take();
         if let Err(e) = newm1(mp) {
-            // SAFETY: null, or the P that newm set aside.
-            let pp = unsafe { mp.nextp.get().as_ref() };
+            let pp = mp.nextp.get();
             unmake(mp);
             nothread::refused(pp, e);
         }

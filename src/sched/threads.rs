@@ -42,12 +42,9 @@ pub(crate) static THREAD_START: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 /// Ms whose thread ended, by `schedlink`, and Ms to be started by the
 /// template thread or sysmon.
 pub(super) struct Spare {
-    free: *const M,
-    pub(super) wanted: *const M,
+    free: Option<&'static M>,
+    pub(super) wanted: Option<&'static M>,
 }
-// SAFETY: the pointers go to type-stable Ms.
-unsafe impl Send for Spare {}
-
 /// Room for new Ms, which are never freed. Not the C library's heap, which
 /// would be another one for each thread that makes an M.
 struct MSlab {
@@ -96,7 +93,7 @@ static SIGSTACKS: Lock<SigStacks> =
 
 pub(super) static SPARE: Lock<Spare> = Lock::new(
     crate::base::lock::Rank::Allp,
-    Spare { free: ptr::null(), wanted: ptr::null() },
+    Spare { free: None, wanted: None },
 );
 pub(super) static TEMPLATE_NOTE: Note = Note::new();
 /// The template thread sleeps; who clears this wakes it.
@@ -136,8 +133,7 @@ pub(crate) extern "C" fn minit() {
 /// g0's stack, where the start path did not set it: what this thread was made
 /// with, from here down. (pthread_getattr_np would know exactly, and allocate.)
 fn minit_stack(mp: &M) {
-    // SAFETY: this M's g0.
-    let g0: &G = unsafe { &*mp.g0.get() };
+    let g0 = mp.g0();
     if g0.stack_lo.get() == 0 {
         let hi = ptr::from_ref(&g0) as usize;
         g0.stack_hi.set(hi);
@@ -187,9 +183,8 @@ pub(crate) fn drop_sigstack(mp: &M) {
 /// An M that no thread runs yet, with a g0; None where memory is out.
 pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
     let mut spare = SPARE.lock();
-    // SAFETY: null, or a type-stable M.
-    if let Some(mp) = unsafe { spare.free.as_ref() } {
-        spare.free = mp.schedlink.replace(ptr::null());
+    if let Some(mp) = spare.free {
+        spare.free = mp.schedlink.take();
         drop(spare);
         mp.kind.set(kind);
         return Some(mp);
@@ -204,7 +199,7 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
     unsafe { at.write(M::new(kind)) };
     // SAFETY: written just now.
     let mp: &'static M = unsafe { &*at };
-    mp.g0.set(g0);
+    mp.g0.set(Some(g0));
     g0.m.set(mp);
     g0.set_flag(crate::gmp::gflag::SYSTEM);
     Some(mp)
@@ -217,8 +212,7 @@ pub(crate) fn freem(mp: &'static M) {
         return;
     }
     let mut spare = SPARE.lock();
-    mp.schedlink.set(spare.free);
-    spare.free = mp;
+    mp.schedlink.set(spare.free.replace(mp));
 }
 
 /// No thread runs `mp` any more.
@@ -234,7 +228,7 @@ fn forget_thread(mp: &M) {
 /// path knows m0 by name, so it is no M for others.
 #[unsafe(no_mangle)]
 extern "C" fn m0_ended() {
-    arch::setg(ptr::null());
+    arch::setg(None);
     drop_sigstack(&runtime_m0);
     forget_thread(&runtime_m0);
 }
@@ -255,7 +249,7 @@ pub(crate) fn newm(
         return Err(e);
     }
     mp.mstartfn.set(f);
-    mp.nextp.set(pp.map_or(ptr::null(), ptr::from_ref));
+    mp.nextp.set(pp);
     mp.spinning.set(spinning);
     mp.in_runtime.store(true, Relaxed);
     if let Some(maker) = maker() {
@@ -296,7 +290,7 @@ fn is_system(mp: &M) -> bool {
 
 /// Takes back an M whose thread could not be made.
 pub(super) fn unmake(mp: &'static M) {
-    mp.nextp.set(ptr::null());
+    mp.nextp.set(None);
     mp.spinning.set(false);
     let mut sched = SCHED.lock();
     sched.nmsys -= i32::from(is_system(mp));
@@ -313,9 +307,7 @@ enum Maker {
 
 /// Who makes the threads that are wanted here; None: this thread itself.
 fn maker() -> Option<Maker> {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(gp) = (unsafe { gp.as_ref() }) else {
+    let Some(gp) = arch::getg() else {
         return Some(Maker::Template);
     };
     let mp = gp.mp();
@@ -370,7 +362,7 @@ unsafe extern "C" fn thread_start(arg: *mut c_void) {
         unsafe { thread::newosproc(newosproc_start, mp, THREAD_STACK) }
     } else {
         let start = ThreadStart {
-            g: new.mp.g0.get(),
+            g: new.mp.g0(),
             tls: new.mp.tls.as_ptr().cast(),
             func: newosproc_start,
             arg: mp,
@@ -395,14 +387,13 @@ unsafe extern "C" fn newosproc_start(arg: *mut c_void) -> *mut c_void {
     let mp = arg.cast::<M>().cast_const();
     // SAFETY: a type-stable M, which this thread runs from now on.
     let mp: &'static M = unsafe { &*mp };
-    // SAFETY: its g0.
-    let g0: &G = unsafe { &*mp.g0.get() };
+    let g0 = mp.g0();
     g0.stack_lo.set(0);
-    arch::setg(g0);
+    arch::setg(Some(g0));
     name_thread(mp);
     // SAFETY: g is this M's g0, on its own thread.
     unsafe { arch::mstart() };
-    arch::setg(ptr::null());
+    arch::setg(None);
     drop_sigstack(mp);
     freem(mp);
     ptr::null_mut()
@@ -424,8 +415,7 @@ fn name_thread(mp: &M) {
 /// Has another thread start `mp`.
 fn have_started(maker: Maker, mp: &'static M) {
     let mut spare = SPARE.lock();
-    mp.schedlink.set(spare.wanted);
-    spare.wanted = mp;
+    mp.schedlink.set(spare.wanted.replace(mp));
     drop(spare);
     if matches!(maker, Maker::Sysmon) {
         ask(Ask::Threads);

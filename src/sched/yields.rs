@@ -49,9 +49,7 @@ const BEHIND_ALL: Off = Off { hook: behind_all, arg: 0, to_g0: true };
 /// Lets others run (Gosched). Does nothing on a host thread, or inside a
 /// callback.
 pub(crate) fn gosched() {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    let Some(gp) = (unsafe { gp.as_ref() }) else {
+    let Some(gp) = arch::getg() else {
         crate::os::thread::osyield();
         return;
     };
@@ -135,7 +133,7 @@ fn give_way(mp: &M, pp: Option<OwnedP>) -> Off {
     let Some(pp) = pp else { return BEHIND_ALL };
     let turn = pp.owner_sees_empty() || !pp.global_turn.get();
     pp.global_turn.set(turn);
-    if mp.kind.get() != MKind::Worker || !mp.lockedg.get().is_null() {
+    if mp.kind.get() != MKind::Worker || mp.lockedg.get().is_some() {
         // A thread that runs one goroutine only hands its P on.
         pp.global_first.set(turn);
         return BEHIND_ALL;
@@ -143,7 +141,7 @@ fn give_way(mp: &M, pp: Option<OwnedP>) -> Off {
     let next = if turn { queue::look_global(pp) } else { None };
     let Some(next) = next else { return BEHIND_OURS };
     // g0 runs it, after the yielder is queued.
-    mp.nextg.set(next);
+    mp.nextg.set(Some(next));
     Off { to_g0: true, ..BEHIND_OURS }
 }
 
@@ -172,9 +170,7 @@ fn behind_all(gp: &'static G, _arg: usize) -> HookResult {
 /// A goroutine in a long loop asks whether it should let others run.
 #[inline]
 pub(crate) fn checkpoint() {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which is type-stable.
-    if unsafe { gp.as_ref() }.is_some_and(G::yield_requested) {
+    if arch::getg().is_some_and(G::yield_requested) {
         gosched();
     }
 }

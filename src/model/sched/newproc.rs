@@ -62,20 +62,18 @@ pub(crate) fn spawn(
 
 fn start(gp: &'static G) {
     *gp.thread.borrow_mut() = Some(thread::current());
-    arch::setg(gp);
+    arch::setg(Some(gp));
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
 }
 
 /// As `goexit1` and its hook.
 fn goexit() {
-    let gp = arch::getg();
-    // SAFETY: this goroutine's, from start.
-    let gp: &'static G = unsafe { &*gp };
+    let gp = arch::getg().expect("no goroutine");
     if !gp.defers.get().is_null() {
         ending::run(gp);
     }
     casgstatus(gp, GStatus::Running, GStatus::Dead);
-    arch::setg(ptr::null());
+    arch::setg(None);
     let at_end = gp.at_end.replace(ptr::null());
     // SAFETY: null, or kept until now by who has set it.
     if let Some(at_end) = unsafe { at_end.as_ref() } {

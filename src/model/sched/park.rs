@@ -25,15 +25,9 @@ pub(crate) struct Wait {
     pub deadline: i64,
 }
 
-fn g() -> Option<&'static G> {
-    let gp = arch::getg();
-    // SAFETY: null, or this thread's G, which stays until the run ends.
-    unsafe { gp.as_ref() }
-}
-
 /// The G of this thread, made for one of the host's that had none.
 pub(crate) fn current() -> Result<&'static G> {
-    Ok(g().unwrap_or_else(attach))
+    Ok(arch::getg().unwrap_or_else(attach))
 }
 
 fn attach() -> &'static G {
@@ -41,21 +35,21 @@ fn attach() -> &'static G {
     casgstatus(gp, GStatus::Dead, GStatus::Running);
     gp.set_flag(gflag::HOST);
     *gp.thread.borrow_mut() = Some(thread::current());
-    arch::setg(gp);
+    arch::setg(Some(gp));
     gp
 }
 
 /// The host's thread ends.
 pub(super) fn detach() {
-    if let Some(gp) = g() {
+    if let Some(gp) = arch::getg() {
         casgstatus(gp, GStatus::Running, GStatus::Dead);
-        arch::setg(ptr::null());
+        arch::setg(None);
         gdestroy(gp);
     }
 }
 
 pub(crate) fn has_g() -> bool {
-    g().is_some()
+    arch::getg().is_some()
 }
 
 /// Parks until the ticket is fired: Running -> Waiting -> Running.
@@ -100,9 +94,9 @@ fn park_now(gp: &'static G, wait: Wait) {
             park_hook(unsafe { &*gp }, wait);
         });
     } else {
-        arch::setg(ptr::null());
+        arch::setg(None);
         park_hook(gp, wait);
-        arch::setg(gp);
+        arch::setg(Some(gp));
     }
     while gp.readgstatus() != GStatus::Runnable {
         thread::park();
@@ -178,7 +172,7 @@ pub(crate) fn wait_for_nothing(
 }
 
 pub(crate) fn on_goroutine() -> Option<&'static G> {
-    g().filter(|gp| !gp.is_host())
+    arch::getg().filter(|gp| !gp.is_host())
 }
 
 pub(crate) fn current_goroutine() -> Result<&'static G> {
