@@ -1,20 +1,24 @@
 //! gmprt: goroutines for any C, C++ or Python program, as one shared library.
 //!
-//! The public surface is `include/gmp.h`, generated from [`ffi`]. Lower layers
-//! never use upper ones; `tests/tidy.rs` checks it:
+//! The public surface is `include/gmp.h`, generated from [`ffi`]. A module uses
+//! what stands below it in this table, and in its own row itself alone; the
+//! files of a folder are in such an order too, in the table that opens its
+//! `mod.rs`. `tests/tidy.rs` checks both.
 //!
-//! | layer | modules | does |
-//! |---|---|---|
-//! | 0 | `base` | atomics, locks and notes that block an M, `throw` |
-//! | 1 | `os` | the operating system, and nobody else calls it |
-//! | 2 | `stack`, `timers` | goroutine stacks; heaps of deadlines |
-//! | 3 | `gmp` | the data: G, M, P, queues, who holds a P |
-//! | 4 | `arch` | the stack switches of `asm/switch_amd64.S` |
-//! | 5 | `netpoll` | who waits for file descriptors; returns lists |
-//! | 6 | `sched` | policy: who runs what, where, when |
-//! | 7 | `block`; `diag` | everything that parks; everything that looks |
-//! | 8 | `boot` | the start path, once |
-//! | 9 | `ffi` | convert, one call, convert |
+//! | layer | modules | does | does not |
+//! |---|---|---|---|
+//! | 9 | `ffi` | the C surface: convert, one call, convert | hold logic |
+//! | 8 | `boot` | the start path, once | get called later, but at the gate |
+//! | 7 | `block`; `diag` | all that parks; all that looks | touch run queues |
+//! | 6 | `sched` | who runs what, where and when | know channels or C |
+//! | 5 | `netpoll` | who waits for which descriptor | know the scheduler |
+//! | 4 | `arch` | the stack switches of `asm/` | lock |
+//! | 3 | `gmp` | the data: G, M, P, queues, who holds a P | decide |
+//! | 2 | `stack`; `timers` | stacks; heaps of deadlines | ready a goroutine |
+//! | 1 | `os` | all system calls, and nobody else makes any | know G, M, P |
+//! | 0 | `base` | atomics, locks that block a thread, `throw` | know the rest |
+//!
+//! Beside `ffi` stand `internals`, for benchmarks, and `model`, for tests.
 //!
 //! # The start path
 //! `_rt0_amd64_lib` (a constructor) saves argc and argv, calls `libpreinit`,

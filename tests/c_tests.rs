@@ -386,11 +386,10 @@ fn stress_seconds() -> u64 {
     seconds.parse().unwrap_or(60)
 }
 
-#[test]
-#[ignore = "takes GMPRT_STRESS seconds, a minute by default"]
-fn stress_everything() {
+/// Runs a program for that long.
+fn run_stress(source: &str) {
     let limit = Duration::from_secs(stress_seconds() + 90);
-    let program = build("stress.c", Link::Shared);
+    let program = build(source, Link::Shared);
     let mut command = program.command();
     command.env("GMPRT_STRESS", stress_seconds().to_string());
     let outcome = run(&mut command, limit);
@@ -400,14 +399,14 @@ fn stress_everything() {
 
 #[test]
 #[ignore = "takes GMPRT_STRESS seconds, a minute by default"]
+fn stress_everything() {
+    run_stress("stress.c");
+}
+
+#[test]
+#[ignore = "takes GMPRT_STRESS seconds, a minute by default"]
 fn stress_cancellation() {
-    let limit = Duration::from_secs(stress_seconds() + 90);
-    let program = build("stress_cancel.c", Link::Shared);
-    let mut command = program.command();
-    command.env("GMPRT_STRESS", stress_seconds().to_string());
-    let outcome = run(&mut command, limit);
-    println!("{}", outcome.stdout);
-    outcome.exited(0);
+    run_stress("stress_cancel.c");
 }
 
 #[test]

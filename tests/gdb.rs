@@ -5,9 +5,12 @@
 
 #[expect(dead_code, reason = "other tests use other parts of it")]
 mod common;
+#[path = "common/start.rs"]
+mod common_start;
 
 use common::skip::lacks;
 use common::{Link, Outcome, Program, run};
+use common_start::{Shows, build, build_entry, shown, source};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -16,38 +19,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// The stages of a library's start in the order in which they are reached.
-const LIBRARY: [&str; 28] = [
-    "_rt0_amd64_lib",
-    "libpreinit",
-    "newosproc0",
-    "_rt0_amd64_lib_go",
-    "rt0_go",
-    "settls",
-    "check",
-    "args",
-    "osinit",
-    "schedinit",
-    "stackinit",
-    "mallocinit",
-    "randinit",
-    "mcommoninit",
-    "cpuinit",
-    "sigsave",
-    "goargs",
-    "goenvs",
-    "parsedebugvars",
-    "procresize",
-    "newproc",
-    "mstart",
-    "mstart1",
-    "minit",
-    "schedule",
-    "runtime_main",
-    "runtime_inittasks",
-    "gcenable",
-];
 
 /// What only a program of the exe path has, and what only a library has.
 const ENTRY: [&str; 2] = ["_rt0_amd64_linux", "_rt0_amd64"];
@@ -75,26 +46,6 @@ fn gdb(program: &Program, arguments: &[&str], commands: &str) -> Outcome {
     }
     // The paths of sources are relative to where the library was built.
     run(command.current_dir(common::repository()), LIMIT)
-}
-
-/// A file of `c-tests/start`, for the functions of `common`.
-fn source(name: &str) -> String {
-    // Where the program will be built.
-    let dir = common::scratch().join("start");
-    fs::create_dir_all(dir).expect("no scratch directory");
-    format!("start/{name}")
-}
-
-fn build(name: &str, link: Link) -> Program {
-    common::build(&source(name), link)
-}
-
-fn build_entry(link: Link) -> Program {
-    let root = common::repository();
-    let object = root.join("asm/entry_amd64.S").display().to_string();
-    let include = format!("-I{}", root.join("asm").display());
-    let flags = [object.as_str(), &include, "-Wl,-e,_rt0_amd64_linux"];
-    common::build_with(&source("entry.c"), link, &flags)
 }
 
 /// Sets a breakpoint for one stop at each stage, goes from stop to stop, and
@@ -136,8 +87,9 @@ fn every_stage_of_a_library_is_reached_in_order() {
         return;
     }
     for link in Link::ALL {
-        let reached = stops_at(&build("walk.c", link), &[], &LIBRARY);
-        assert_eq!(reached, LIBRARY, "{link:?}");
+        let symbols = shown(Shows::Symbol);
+        let reached = stops_at(&build("walk.c", link), &[], &symbols);
+        assert_eq!(reached, symbols, "{link:?}");
     }
 }
 
@@ -150,7 +102,7 @@ fn every_stage_of_the_exe_path_is_reached_in_order() {
         !CONSTRUCTOR.contains(stage)
             && !["newosproc0", "_rt0_amd64_lib_go"].contains(stage)
     };
-    let common: Vec<_> = LIBRARY.into_iter().filter(own).collect();
+    let common: Vec<_> = shown(Shows::Symbol).into_iter().filter(own).collect();
     for link in [Link::Shared, Link::Static] {
         // The loader runs a shared library's constructor before the program
         // is entered; a static one's runs when libc is up.

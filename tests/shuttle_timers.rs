@@ -1,5 +1,5 @@
-//! Models of `block::ticker`: stops, resets and frees that race with the
-//! timer's time, its goroutine, and one another.
+//! Models of `block::{firing, ticker}`: stops, resets and frees that race with
+//! the timer's time, its goroutine, and one another.
 //!
 //! What a run leaves is checked at its end: each timer was freed once.
 //!

@@ -7,74 +7,26 @@
 
 #[expect(dead_code, reason = "other tests use other parts of it")]
 mod common;
+#[path = "common/start.rs"]
+mod common_start;
 
 use common::skip::lacks;
-use common::{Link, Outcome, Program, run};
+use common::{Link, Outcome, run};
+use common_start::{Shows, build, build_entry, shown, source};
 use libc::{SIGABRT, SIGSEGV};
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// The stages that `inittrace` tells of in a library, in their order.
-const STAGES: [&str; 25] = [
-    "_rt0_amd64_lib",
-    "libpreinit",
-    "newosproc0",
-    "_rt0_amd64_lib_go",
-    "rt0_go",
-    "settls",
-    "check",
-    "args",
-    "osinit",
-    "schedinit",
-    "stackinit",
-    "mallocinit",
-    "randinit",
-    "mcommoninit",
-    "cpuinit",
-    "sigsave",
-    "goargs",
-    "goenvs",
-    "parsedebugvars",
-    "procresize",
-    "newproc",
-    "mstart",
-    "runtime_main",
-    "gcenable",
-    "main_init_done",
-];
-
 /// Those that a program of the exe path does not go through.
 const LIB_STAGES: [&str; 2] = ["newosproc0", "_rt0_amd64_lib_go"];
-
-/// A file of `c-tests/start`, for the functions of `common`.
-fn source(name: &str) -> String {
-    // Where the program will be built.
-    let dir = common::scratch().join("start");
-    fs::create_dir_all(dir).expect("no scratch directory");
-    format!("start/{name}")
-}
-
-fn build(name: &str, link: Link) -> Program {
-    common::build(&source(name), link)
-}
 
 /// Runs the program with no arguments, in each way of linking it.
 fn each_link(name: &str, links: &[Link], judge: impl Fn(&mut Command)) {
     for link in links {
         judge(&mut build(name, *link).command());
     }
-}
-
-/// The entry object's source and how it is linked; in both kinds of library.
-fn build_entry(link: Link) -> Program {
-    let root = common::repository();
-    let object = root.join("asm/entry_amd64.S").display().to_string();
-    let include = format!("-I{}", root.join("asm").display());
-    let flags = [object.as_str(), &include, "-Wl,-e,_rt0_amd64_linux"];
-    common::build_with(&source("entry.c"), link, &flags)
 }
 
 /// The lines of `inittrace`: the stage, its nanoseconds, when it began.
@@ -93,10 +45,10 @@ fn inittrace_lists_the_stages_in_their_order() {
     let program = build("loaded.c", Link::Shared);
     let outcome = run(program.command().env("GMPDEBUG", "inittrace=1"), LIMIT);
     let seen = stages(outcome.exited(0));
-    let known = |name: &String| STAGES.contains(&name.as_str());
+    let known = |name: &String| shown(Shows::Line).contains(&name.as_str());
     let names: Vec<_> =
         seen.iter().map(|s| &s.0).filter(|n| known(n)).collect();
-    assert_eq!(names, STAGES, "{}", outcome.report());
+    assert_eq!(names, shown(Shows::Line), "{}", outcome.report());
     // One begins where the other ends, and they add up.
     for pair in seen.windows(2) {
         assert_eq!(pair[0].1 + pair[0].2, pair[1].2, "{pair:?}");
@@ -182,9 +134,10 @@ fn the_exe_path_has_its_own_stages() {
         let mut command = build_entry(link).command();
         command.arg("all").env("GMPDEBUG", "inittrace=1");
         let seen = stages(run(&mut command, LIMIT).exited(7));
-        let has = |stage: &&&str| seen.iter().any(|s| s.0 == **stage);
-        let missing: Vec<_> = STAGES.iter().filter(|s| !has(s)).collect();
-        assert_eq!(missing, LIB_STAGES.iter().collect::<Vec<_>>());
+        let has = |stage: &&str| seen.iter().any(|s| s.0 == **stage);
+        let missing: Vec<_> =
+            shown(Shows::Line).into_iter().filter(|s| !has(s)).collect();
+        assert_eq!(missing, LIB_STAGES);
     }
 }
 

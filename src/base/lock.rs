@@ -55,43 +55,49 @@ use core::ops::{Deref, DerefMut};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Rank {
-    /// The functions of `GMP_INIT` that are still to be called.
+    /// Functions of `GMP_INIT` that are still to be called (`boot/doinit.rs`).
     Inits,
-    /// Stop-the-world and everything that changes the number of Ps.
+    /// Whatever stops the world or changes the number of Ps (`gmp/schedt.rs`).
     Stw,
-    /// A P being taken from its M.
+    /// Whatever takes a P from an M that is outside (`gmp/schedt.rs`).
     Retake,
-    /// The tree of groups.
+    /// The tree of groups (`block/group.rs`).
     Groups,
-    /// The members of one group.
+    /// The members of one group (`block/group.rs`).
     Group,
-    /// One timer of a host's.
+    /// The winner of a race between addresses (`block/net.rs`).
+    Dial,
+    /// One timer of a host's (`block/ticker.rs`).
     Ticker,
-    /// Who wants which signal.
+    /// Which channels want which signal (`block/notify.rs`).
     Signals,
-    /// One channel. Several at once in select, in the order of addresses.
+    /// One channel (`block/chan.rs`). Select locks several, in the order of
+    /// their addresses.
     Chan,
-    /// Waiters on addresses: one bucket of `block::parking`.
+    /// Waiters on addresses: one bucket of the table (`block/parking.rs`).
     Parking,
-    /// Calls of the host's functions that are under way.
+    /// Calls of the host's functions that are under way (`sched/calls.rs`).
     Calls,
-    /// The table of descriptors.
+    /// The table of descriptors, while it grows, and the poller, while another
+    /// one takes its place (`netpoll/mod.rs`).
     Netpoll,
-    /// One descriptor.
+    /// One descriptor (`netpoll/mod.rs`).
     Poll,
-    /// The global run queue, idle Ps and idle Ms.
+    /// Global lists: runnable and dead Gs, idle Ps and Ms (`gmp/schedt.rs`).
     Sched,
-    /// Goroutines that wait for a stack.
+    /// Goroutines that wait for a stack (`sched/starved.rs`).
     Starved,
-    /// The table of keys.
+    /// The table of keys (`sched/local.rs`).
     Keys,
-    /// `allgs` and the global list of dead Gs.
+    /// The table of all Gs, while it grows (`gmp/gtab.rs`).
     Allg,
-    /// The signal mask that Ms run with, and the spare Ms.
+    /// The memory of Ms, their signal stacks, and the spare Ms
+    /// (`sched/threads.rs`).
     Allp,
-    /// One timer heap. Two at once while one is emptied into the other.
+    /// One heap of timers (`timers/mod.rs`). Two at once while one is emptied
+    /// into the other.
     Timers,
-    /// One size class of the stack pool.
+    /// One size class of stacks (`stack/pool.rs`).
     StackPool,
 }
 

@@ -5,6 +5,20 @@
 //! nothing here sleeps by itself: locks and notes are generic over [`Futex`],
 //! which `os` implements, and which a loom test replaces by a model.
 //!
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
+//! | file | what |
+//! |---|---|
+//! | `lock` | the lock that blocks an M, and the order of locks |
+//! | `note` | a sleep of an M until it is woken |
+//! | `barrier` | a fence whose cost the rare side bears |
+//! | `mod.rs` | how a thread sleeps: [`Futex`] |
+//! | `throw` | the ends of the process |
+//! | `print` | text for a failure, without memory |
+//! | `alloc` | memory that may be refused |
+//! | `random` | the seed of random numbers, and two small generators |
+//! | `sync` | atomics, or their models |
+//!
 //! The exception is [`print`] and [`throw`](mod@throw): they write to a file
 //! descriptor and abort through the C library, because a failure has to be
 //! told at any moment, before `os` is set up and from a signal handler too.

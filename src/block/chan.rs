@@ -517,7 +517,7 @@ pub(crate) fn close(ch: &GmpChan) -> Result<()> {
         ch.unlock();
         return Err(Errno(libc::EPIPE));
     }
-    // Release: pairs with the looks without the lock.
+    // Release: pairs with seems_blocked, which looks without the lock.
     ch.closed.store(true, Release);
     let mut released = WakeList::new();
     ch.recvq.dequeue_all(|_| true, |sg| released.push(sg));

@@ -4,17 +4,22 @@
 //! and nothing here touches a run queue. A goroutine that waits here may be
 //! woken by the object, a deadline or a cancel; who loses changes nothing.
 //!
-//! | files | wait in |
-//! |---|---|
-//! | `chan`, `select` | the channel's own queues |
-//! | `mutex`, `rwmutex`, `cond`, `sema` | a table by address (`parking`) |
-//! | `waitgroup`, `once` | the same |
-//! | `group` | its wait group |
-//! | `ticker` | nothing: it sends, or starts goroutines |
-//! | `io`, `file`, `net`, `child` | the poller's queues (`fdwait`) |
+//! Its files, from the top to the bottom; each uses what stands below it:
 //!
-//! Objects that hosts embed (the second and third row) are plain words without
-//! destructors.
+//! | file | waits in |
+//! |---|---|
+//! | `net`, `file`, `child`, `io` | the poller's queues, by `fdwait` |
+//! | `fdwait` | these queues |
+//! | `group` | its wait group |
+//! | `once`, `cond`, `mutex`, `rwmutex`, `sema`, `waitgroup` | `parking` |
+//! | `parking` | a table by address |
+//! | `notify` | nothing: it sends signals on channels |
+//! | `firing` | nothing: it sends ticks, or starts goroutines |
+//! | `select`, `chan` | the channel's own queues |
+//! | `ticker` | nothing: timers of hosts |
+//!
+//! Objects that hosts embed (those that wait in `parking`) are plain words
+//! without destructors.
 
 pub(crate) mod chan;
 #[cfg(not(shuttle))]
@@ -24,6 +29,7 @@ pub(crate) mod cond;
 mod fdwait;
 #[cfg(not(shuttle))]
 pub(crate) mod file;
+pub(crate) mod firing;
 pub(crate) mod group;
 #[cfg(not(shuttle))]
 pub(crate) mod io;

@@ -168,7 +168,7 @@ pub(crate) fn unlock(m: &Mutex) -> Result<()> {
         if old & (WAITERS | WOKEN) == WAITERS {
             return unlock_slow(m);
         }
-        // Release: pairs with the next locker's acquire.
+        // Release: pairs with lock, try_lock, lock_slow and take_free.
         match m.state.compare_exchange_weak(
             old,
             old & !LOCKED,
@@ -205,9 +205,9 @@ fn unlock_slow(m: &Mutex) -> Result<()> {
     if starving && let Some(next) = &next {
         next.hand_over();
     }
-    // Release: pairs with the next locker's acquire. Nobody else changes the
-    // word (invariant 3): it is LOCKED, so nobody locks, and who tries sets
-    // what is set.
+    // Release: pairs with lock, try_lock, lock_slow and take_free. Nobody else
+    // changes the word (invariant 3): it is LOCKED, so nobody locks, and a try
+    // sets what is set.
     m.state.store(bits, Release);
     drop(bucket);
     if let Some(next) = next {

@@ -426,7 +426,7 @@ fn race(all: &[Address], deadline: i64) -> Result<i32> {
     let race = Race {
         deadline,
         ended: Sema::new(0),
-        state: Lock::new(Rank::Group, standing),
+        state: Lock::new(Rank::Dial, standing),
     };
     let attempts = all.iter().map(|address| Attempt { race: &race, address });
     let attempts = try_list(attempts).ok_or(Errno::ENOMEM)?;

@@ -159,7 +159,7 @@ fn start(
         calls::leave(call);
         return Ok(None);
     }
-    // Release: pairs with who looks whether it is live.
+    // Release: pairs with begin_slow and wait: is the call live?
     o.runner.store(call.number(), Release);
     Ok(Some(call))
 }
@@ -220,7 +220,7 @@ pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
 /// touch.
 fn complete(o: &Once) {
     o.runner.store(0, Relaxed);
-    // Release: pairs with everybody's acquire.
+    // Release: pairs with the acquires of begin, begin_slow and wait.
     if o.state.compare_exchange(RUNNING, DONE, Release, Relaxed).is_ok() {
         return;
     }

@@ -49,13 +49,13 @@ fn one_more_reader(old: u32) -> Option<u32> {
 
 /// Locks for reading if that is possible at once.
 pub(crate) fn try_rlock(rw: &RwMutex) -> bool {
-    // Acquire: pairs with a writer's unlock.
+    // Acquire: pairs with unlock.
     rw.state.fetch_update(Acquire, Relaxed, one_more_reader).is_ok()
 }
 
 /// Locks for writing if that is possible at once.
 pub(crate) fn try_lock(rw: &RwMutex) -> bool {
-    // Acquire: pairs with everybody's unlock.
+    // Acquire: pairs with unlock and runlock.
     rw.state.compare_exchange(0, WRITER, Acquire, Relaxed).is_ok()
 }
 
@@ -109,7 +109,8 @@ fn lock_slow(rw: &RwMutex, wants: u32, how: How) -> Result<()> {
         READ => one_more_reader(old),
         _ => (old == 0).then_some(WRITER),
     };
-    // Acquire: pairs with unlock. Never fails: it is always Some.
+    // Acquire: pairs with unlock and runlock. Never fails: it is always
+    // Some.
     let old = rw.state.fetch_update(Acquire, Relaxed, |old| {
         Some(enter(old).unwrap_or(old | QUEUED))
     });
@@ -144,7 +145,7 @@ pub(crate) fn unlock(rw: &RwMutex) -> Result<()> {
             old = rw.state.load(Relaxed);
             continue;
         }
-        // Release: pairs with the next one's acquire.
+        // Release: pairs with try_rlock, try_lock and lock_slow.
         match rw.state.compare_exchange_weak(old, 0, Release, Relaxed) {
             Ok(_) => return Ok(()),
             Err(now) => old = now,
@@ -170,7 +171,7 @@ pub(crate) fn runlock(rw: &RwMutex) -> Result<()> {
             continue;
         }
         let new = old - READER;
-        // Release: pairs with the next writer's acquire.
+        // Release: pairs with try_lock and lock_slow.
         match rw.state.compare_exchange_weak(old, new, Release, Relaxed) {
             Ok(_) => return Ok(()),
             Err(now) => old = now,

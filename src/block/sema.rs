@@ -38,7 +38,7 @@ fn one_less(old: u32) -> Option<u32> {
 
 /// Takes a token if there is one.
 pub(crate) fn try_acquire(s: &Sema) -> bool {
-    // Acquire: pairs with release.
+    // Acquire: pairs with `release`.
     s.state.fetch_update(Acquire, Relaxed, one_less).is_ok()
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn acquire(s: &Sema, deadline: i64) -> Result<()> {
 fn acquire_slow(s: &Sema, how: How) -> Result<()> {
     let gp = waiter(&how)?;
     let bucket = Bucket::of(s);
-    // Acquire: pairs with release. Never fails: it is always Some.
+    // Acquire: pairs with `release`. Never fails: it is always Some.
     let old = s.state.fetch_update(Acquire, Relaxed, |old| {
         Some(one_less(old).unwrap_or(QUEUED))
     });
@@ -90,9 +90,9 @@ pub(crate) fn release(s: &Sema) -> Result<()> {
             let next = bucket.pop();
             let queued = if bucket.is_empty() { 0 } else { QUEUED };
             let token = u32::from(next.is_none());
-            // Release: pairs with acquire. Nobody else changes the word:
-            // without tokens nobody takes one, and with QUEUED nobody adds
-            // one without the bucket. The last touch.
+            // Release: pairs with try_acquire and acquire_slow. Nobody else
+            // changes the word: without tokens nobody takes one, and with
+            // QUEUED nobody adds one without the bucket. The last touch.
             s.state.store(queued | token, Release);
             drop(bucket);
             if let Some(next) = next {
@@ -103,7 +103,7 @@ pub(crate) fn release(s: &Sema) -> Result<()> {
         if old == MAX {
             return Err(Errno(libc::EOVERFLOW));
         }
-        // Release: pairs with acquire.
+        // Release: pairs with try_acquire and acquire_slow.
         match s.state.compare_exchange_weak(old, old + 1, Release, Relaxed) {
             Ok(_) => return Ok(()),
             Err(now) => old = now,

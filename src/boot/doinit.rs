@@ -35,8 +35,8 @@
 //! 3. A record is static, and leaves the list when its object goes.
 
 use super::{
-    gate::{self, State, change},
     inittrace,
+    phase::{self, State, change},
 };
 use crate::{
     arch,
@@ -173,7 +173,7 @@ pub(super) fn open(was: State) -> Result<()> {
     }
     let started = newproc_system(serve_late, ptr::null_mut(), c"init");
     if started.is_err() {
-        gate::set(State::Late);
+        phase::set(State::Late);
     }
     started.map(drop)
 }
@@ -186,7 +186,7 @@ fn finish(to: State) -> bool {
     }
     tasks.runner = 0;
     tasks.running_for = 0;
-    gate::set(to);
+    phase::set(to);
     true
 }
 
@@ -210,7 +210,7 @@ pub(super) fn passes() -> bool {
 
 /// The main goroutine of a program of the exe path, before `main`.
 pub(super) fn before_main() {
-    gate::set(State::Opening);
+    phase::set(State::Opening);
     run_listed(State::Booted);
 }
 

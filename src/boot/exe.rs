@@ -6,8 +6,8 @@
 //! Invariant: `MAIN` is set before `rt0_go`, and only on this path.
 
 use super::{
-    gate::{State, change},
-    init,
+    arguments::arguments,
+    phase::{State, change},
     run_main::main_stack,
 };
 use crate::{
@@ -80,7 +80,7 @@ pub(super) extern "C" fn main_main() -> ! {
     let main = MAIN.load(Relaxed);
     // SAFETY: not null, has_main said so; stored from this type.
     let main = unsafe { mem::transmute::<*mut (), Main>(main) };
-    let (argc, argv) = init::arguments();
+    let (argc, argv) = arguments();
     // SAFETY: the C library's variable.
     let envp = unsafe { environ };
     // SAFETY: the program's main, with its arguments.

@@ -5,6 +5,7 @@
 //! anything of it yet: what is written here needs no order.
 
 use super::{
+    arguments::{runtime_argc, runtime_argv},
     env::{self, Settings},
     exe, hooks,
     inittrace::stage,
@@ -14,10 +15,7 @@ use crate::{
     arch,
     base::{
         random::RANDSEED,
-        sync::{
-            AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
-            Ordering::*,
-        },
+        sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
         throw::throw,
     },
     gmp::{DEBUG, G, M, MAXPROCS, NCPUALLOWED, runtime_g0, runtime_m0},
@@ -46,20 +44,9 @@ unsafe extern "C" {
     safe static runtime_processorPower: AtomicU32;
 }
 
-/// The program's arguments; for debuggers too.
-#[unsafe(no_mangle)]
-static runtime_argc: AtomicI32 = AtomicI32::new(0);
-#[unsafe(no_mangle)]
-static runtime_argv: AtomicPtr<*const c_char> = AtomicPtr::new(ptr::null_mut());
-
 /// What the auxiliary vector said; `args` writes.
 static PHYS_PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 static STARTUP_RANDOM: AtomicU64 = AtomicU64::new(0);
-
-/// The program's arguments, as `main` gets them.
-pub(crate) fn arguments() -> (c_int, *const *const c_char) {
-    (runtime_argc.load(Relaxed), runtime_argv.load(Relaxed))
-}
 
 /// The machine does what the rest takes for granted.
 #[unsafe(no_mangle)]
@@ -151,7 +138,7 @@ extern "C" fn osinit() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn schedinit() -> c_int {
-    // Release: pairs with the acquire where threads are made.
+    // Release: pairs with the acquires of thread_start and name_thread.
     threads::THREAD_START.store(hooks::thread_start(), Release);
     stackinit();
     mallocinit();

@@ -19,8 +19,23 @@
 //! `gmp_run_main` (`run_main.rs`) gives a program that was started as usual
 //! the same: a `main` that is a goroutine.
 //!
-//! What a host has to do with it: `hooks.rs` (pointers that it may set),
-//! `gate.rs` (how its first call waits), `inittrace.rs` (where the time goes).
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
+//! | file | what |
+//! |---|---|
+//! | `runtime_main.rs` | the main goroutine |
+//! | `gate.rs` | what each call of the library passes |
+//! | `doinit.rs` | what `GMP_INIT` lists |
+//! | `init.rs` | the stages on m0 |
+//! | `preinit.rs` | the stages on the loading thread |
+//! | `exe.rs` | the exe path |
+//! | `run_main.rs` | `gmp_run_main` |
+//! | `env.rs` | the settings of the environment |
+//! | `hooks.rs` | pointers that a host may set |
+//! | `inittrace.rs` | where the time goes |
+//! | `parse.rs` | how the value of a setting is written |
+//! | `arguments.rs` | the program's arguments |
+//! | `phase.rs` | where the start is |
 //!
 //! Invariants:
 //! 1. The constructor waits for nothing: the loader's lock is held.
@@ -30,6 +45,7 @@
 //! 3. After the start only `gate`, `run_main`, `arguments`, and what plug-ins
 //!    do by `GMP_INIT` are called.
 
+mod arguments;
 mod doinit;
 mod env;
 mod exe;
@@ -38,11 +54,12 @@ mod hooks;
 mod init;
 mod inittrace;
 mod parse;
+mod phase;
 mod preinit;
 mod run_main;
 mod runtime_main;
 
+pub(crate) use arguments::arguments;
 pub(crate) use doinit::{Task, register, unregister};
 pub(crate) use gate::gate;
-pub(crate) use init::arguments;
 pub(crate) use run_main::run_main;

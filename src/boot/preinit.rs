@@ -3,8 +3,8 @@
 
 use super::{
     env, exe,
-    gate::{self, State, change},
     inittrace::stage,
+    phase::{self, State, change},
 };
 use crate::{
     base::{
@@ -80,11 +80,11 @@ pub(super) extern "C" fn libpreinit(
     // would show in a child only, which cannot use the runtime anyway.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     if exe::entered_at_rt0() {
-        gate::set(State::AwaitsMain);
+        phase::set(State::AwaitsMain);
         return Start::No as c_int;
     }
     if !env::autostart() {
-        gate::set(State::NotStarted);
+        phase::set(State::NotStarted);
         return Start::No as c_int;
     }
     Start::Now as c_int
@@ -122,14 +122,14 @@ extern "C" fn in_child() {
     throw::forget_in_child();
     mainthread::in_child();
     if matches!(
-        gate::state(),
+        phase::state(),
         State::Starting
             | State::Booted
             | State::Opening
             | State::Up
             | State::Late
     ) {
-        gate::set(State::Forked);
+        phase::set(State::Forked);
         fork::begin_child();
     }
 }
@@ -158,6 +158,6 @@ extern "C" fn newosproc0(stack_size: usize, start: ThreadStart) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn libstarted(errno: c_int) {
     if errno != 0 {
-        gate::fail(Errno(errno.saturating_abs()));
+        phase::fail(Errno(errno.saturating_abs()));
     }
 }

@@ -5,10 +5,9 @@
 //! goes on to the program's `main`.
 
 use super::{
-    doinit, exe,
-    gate::{self, State},
-    hooks,
+    doinit, exe, hooks,
     inittrace::{self, stage},
+    phase::{self, State},
 };
 use crate::{
     arch,
@@ -57,7 +56,7 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     if exe::has_main() {
         exe::main_main();
     }
-    if gate::state() != State::Failed {
+    if phase::state() != State::Failed {
         doinit::serve();
     }
 }
@@ -68,7 +67,7 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
 /// too, on g0.
 #[unsafe(no_mangle)]
 extern "C" fn start_failed(why: c_int) {
-    gate::fail(Errno(why));
+    phase::fail(Errno(why));
     if !exe::has_main() {
         return;
     }
@@ -83,10 +82,10 @@ extern "C" fn start_failed(why: c_int) {
 fn initialise() {
     runtime_inittasks();
     if let Err(e) = gcenable() {
-        gate::fail(e);
+        phase::fail(e);
         return;
     }
-    // Release: pairs with the acquire in newproc1.
+    // Release: pairs with the acquire of wakep_slow.
     MAIN_STARTED.store(true, Release);
     if exe::has_main() {
         stage(c"main_init");
@@ -106,7 +105,7 @@ fn initialise() {
     if !hooked {
         doinit::may_serve();
     }
-    gate::set(State::Booted);
+    phase::set(State::Booted);
     if hooked {
         hooks::notify_runtime_init_done();
         doinit::may_serve();

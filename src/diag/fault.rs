@@ -22,7 +22,10 @@ use crate::{
         throw::fatal_args,
     },
     gmp::G,
-    os::signal::{self, SigAction, SigHandler, SigMask},
+    os::{
+        signal::{self, SigAction, SigHandler, SigMask},
+        thread,
+    },
     stack,
 };
 use core::{
@@ -127,7 +130,7 @@ unsafe fn chain(sig: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
 /// somebody sent is sent again.
 fn default_action(sig: c_int, is_fault: bool) {
     if !is_fault {
-        signal::raise_default(sig);
+        thread::raise_default(sig);
         return;
     }
     let mut default = signal::handler_action(sigsegv);

@@ -4,6 +4,20 @@
 //! doc comments with it; `prelude.h` and `postlude.h` hold what cbindgen
 //! cannot make: initialisers, `errno`, the C++ registration.
 //!
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
+//! | file | what |
+//! |---|---|
+//! | `runtime` | the start, and settings |
+//! | `sync`, `local` | locks and their like; keys and defers |
+//! | `process`, `signal` | children and signals; signal masks |
+//! | `select`, `timer` | select; timers and tickers |
+//! | `chan` | channels |
+//! | `group`, `goroutine` | goroutines |
+//! | `io`, `file`, `net` | descriptors, files, names |
+//! | `time` | the clock, and sleep |
+//! | `mod.rs` | results as a host sees them |
+//!
 //! # Conventions
 //! - An `int` is 0 or a negative errno. Makers return null for out of memory
 //!   and invalid arguments.

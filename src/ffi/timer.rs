@@ -2,7 +2,7 @@
 
 use super::{call, chan::gmp_chan, goroutine::gmp_fn};
 use crate::{
-    block::ticker::{self, Ticker},
+    block::{firing, ticker::Ticker},
     boot,
     os::{Errno, Result},
 };
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn gmp_timer_start(
     if period_ns < 0 || boot::gate().is_err() {
         return ptr::null_mut();
     }
-    ticker::start(func, arg, ns, period_ns).cast_mut().cast()
+    firing::start(func, arg, ns, period_ns).cast_mut().cast()
 }
 
 /// Lets `t` fire `ns` nanoseconds from now, whatever it did before, and then
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn gmp_timer_free(t: *mut gmp_timer) {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_after(ns: i64) -> *mut gmp_chan {
     match boot::gate() {
-        Ok(()) => ticker::channel(ns, 0).cast(),
+        Ok(()) => firing::channel(ns, 0).cast(),
         Err(_) => ptr::null_mut(),
     }
 }
@@ -121,5 +121,5 @@ pub extern "C" fn gmp_tick(period_ns: i64) -> *mut gmp_chan {
     if period_ns <= 0 || boot::gate().is_err() {
         return ptr::null_mut();
     }
-    ticker::channel(period_ns, period_ns).cast()
+    firing::channel(period_ns, period_ns).cast()
 }

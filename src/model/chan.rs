@@ -4,8 +4,8 @@ use super::{FOREVER, Result, number};
 use crate::{
     block::{
         chan::{self, Block, GmpChan},
+        firing,
         select::{self, Case, RECV, SEND},
-        ticker,
     },
     os::Errno,
 };
@@ -42,7 +42,7 @@ impl Chan {
 
     /// `gmp_after`, and with a period `gmp_tick`.
     pub fn ticking(ns: i64, period: i64) -> Self {
-        Self(ticker::channel(ns, period))
+        Self(firing::channel(ns, period))
     }
 
     /// Several, in the order in which select locks them.

@@ -10,6 +10,15 @@
 //! | | `gmp`: a G without a stack |
 //! | | `arch`, `sched`: a goroutine is a thread of shuttle's |
 //!
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
+//! | file | what |
+//! |---|---|
+//! | `start`, `locks`, `line`, `chan` | `block` as tests see it |
+//! | `check` | runs with many seeds |
+//! | `mod.rs` | a run, and goroutines |
+//! | `sched`, `arch`, `gmp`, `os` | in the places of these modules |
+//!
 //! A model stands in the layer of what it stands for. Shuttle takes every
 //! access to an atomic for one in the order SeqCst; weaker ones are loom's.
 //!

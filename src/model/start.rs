@@ -1,7 +1,7 @@
 //! What starts goroutines: timers and groups.
 
 use super::{Result, call, call_member, keep, number};
-use crate::block::{group, ticker};
+use crate::block::{firing, group, ticker};
 
 /// A `gmp_timer`.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Ticker {
             f();
             0
         }));
-        Self(ticker::start(call, arg, ns, period))
+        Self(firing::start(call, arg, ns, period))
     }
 
     fn t(&self) -> &ticker::Ticker {

@@ -1,28 +1,31 @@
 //! Layer 1: the operating system, and the only place that calls it.
 //!
-//! What another system has to provide, file by file:
+//! What another system has to provide is in these files, from the top to the
+//! bottom; each uses what stands below it:
 //!
-//! | module | contract |
+//! | file | contract |
 //! |---|---|
-//! | `errno` | error numbers, this thread's `errno` and how to keep it |
 //! | `futex` | sleep on a word, wake sleepers; the locks and notes of an M |
-//! | `clock` | monotonic time, CPU time of another thread, short sleeps |
 //! | `thread` | make, join and name threads; stack bounds and limits |
-//! | `task` | whether another thread runs, where it waits; how many there are |
-//! | `membarrier` | a barrier on all running threads of the process |
-//! | `mem` | map, guard, discard and unmap memory |
-//! | `cpu` | how many processors this process may use |
-//! | `epoll` | which descriptors are ready |
-//! | `fallback` | which calls may be missing, and what is done instead |
-//! | `fd` | reading, writing and the like, without waiting |
-//! | `own` | descriptors of the library's own |
-//! | `auxv` | what the kernel tells at the start |
-//! | `vdso` | the kernel's code for reading the clock |
 //! | `signal` | masks, signal stacks, handlers |
+//! | `membarrier` | a barrier on all running threads of the process |
+//! | `clock` | monotonic time, CPU time of another thread, short sleeps |
 //! | `child` | children: their ends, stops and continues |
-//! | `raw` | calls that are no points of cancellation |
 //! | `proc` | number, end and arguments of this process |
+//! | `cpu` | how many processors this process may use |
+//! | `mem` | map, guard, discard and unmap memory |
+//! | `task` | whether another thread runs, where it waits; how many there are |
+//! | `epoll` | which descriptors are ready |
+//! | `net` | sockets and addresses |
+//! | `own` | descriptors of the library's own |
+//! | `file` | files on disks, bytes moved inside the kernel |
+//! | `fd` | reading, writing and the like, without waiting |
+//! | `raw` | calls that are no points of cancellation |
+//! | `fallback` | which calls may be missing, and what is done instead |
 //! | `dl` | symbols of other libraries |
+//! | `vdso` | the kernel's code for reading the clock |
+//! | `auxv` | what the kernel tells at the start |
+//! | `errno` | error numbers, this thread's `errno` and how to keep it |
 //!
 //! It knows no G, M or P. No function here changes the caller's `errno`
 //! unless it says so, because C code must not notice calls that it did not

@@ -3,7 +3,6 @@
 use super::auxv::minsigstksz;
 use super::errno::{Errno, KeepErrno, Result};
 use super::mem::{self, page_size};
-use super::thread::gettid;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -286,24 +285,9 @@ unsafe fn sigaction_raw(
     Ok(unsafe { old.assume_init() })
 }
 
-/// Sends `sig` to the calling thread with the default action in place, which
-/// ends the process for the signals of a fault. Returns if it does not.
-pub(crate) fn raise_default(sig: c_int) {
-    let _keep = KeepErrno::new();
-    // SAFETY: the default action runs no code.
-    unsafe { libc::signal(sig, libc::SIG_DFL) };
-    let mut mask = SigMask::current();
-    mask.remove(sig);
-    let pid = std::process::id();
-    // SAFETY: takes numbers only. Pending if blocked, until the next line.
-    unsafe { libc::syscall(libc::SYS_tgkill, pid, gettid(), sig) };
-    mask.restore();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::child;
     use crate::base::sync::{AtomicUsize, Ordering};
 
     #[test]
@@ -368,13 +352,5 @@ mod tests {
     #[test]
     fn a_number_that_is_no_signal_is_an_error() {
         assert_eq!(sigaction_get(1000).map(drop), Err(Errno::EINVAL));
-    }
-
-    #[test]
-    fn raise_default_ends_the_process_though_blocked() {
-        child::dies(libc::SIGTERM, || {
-            SigMask::block_all();
-            raise_default(libc::SIGTERM);
-        });
     }
 }

@@ -1,9 +1,10 @@
-//! Threads of the operating system: making them, naming them, their stacks.
+//! Threads of the operating system: making them, naming them, their stacks,
+//! and their ends.
 
 use super::errno::{Errno, KeepErrno, Result};
 use super::mem::page_size;
 use super::signal::SigMask;
-use core::ffi::{CStr, c_void};
+use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
 
 /// What a thread runs; its result goes to [`join`].
@@ -144,6 +145,20 @@ pub(crate) fn set_thread_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
+/// Sends `sig` to the calling thread with the default action in place, which
+/// ends the process for the signals of a fault. Returns if it does not.
+pub(crate) fn raise_default(sig: c_int) {
+    let _keep = KeepErrno::new();
+    // SAFETY: the default action runs no code.
+    unsafe { libc::signal(sig, libc::SIG_DFL) };
+    let mut mask = SigMask::current();
+    mask.remove(sig);
+    let pid = std::process::id();
+    // SAFETY: takes numbers only. Pending if blocked, until the next line.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, gettid(), sig) };
+    mask.restore();
+}
+
 /// Does nothing any more, until the process ends. Signals are still taken.
 pub(crate) fn stop_for_ever() -> ! {
     loop {
@@ -178,6 +193,7 @@ pub(crate) fn main_stack_rlimit() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::child;
     use crate::base::sync::{AtomicUsize, Ordering};
     use crate::os::clock::{nanotime, usleep};
     use core::ptr;
@@ -301,5 +317,13 @@ mod tests {
     #[test]
     fn the_main_stack_has_a_limit_or_none() {
         assert!(main_stack_rlimit().is_none_or(|n| n >= 4096));
+    }
+
+    #[test]
+    fn raise_default_ends_the_process_though_blocked() {
+        child::dies(libc::SIGTERM, || {
+            SigMask::block_all();
+            raise_default(libc::SIGTERM);
+        });
     }
 }

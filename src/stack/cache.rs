@@ -6,17 +6,14 @@
 //!    its cache. Who takes the P over sees what its last owner did.
 //! 2. `bases[..len]` are free slots of `class`, the latest one last.
 
-use super::pool::Stacks;
-use super::{GUARD, OWN, Stack, slot_len};
+use super::pool::{HALF, Stacks};
+use super::slot::{GUARD, OWN, Stack, slot_len};
 use crate::os::Result;
 use core::cell::Cell;
 
-/// How many stacks a cache holds.
-const CAPACITY: usize = 32;
-
-/// How many move to or from the pool at once: then as many calls as that,
-/// of either kind, pass before the next move.
-pub(super) const HALF: usize = CAPACITY / 2;
+/// How many stacks a cache holds: once half of them have moved, as many calls
+/// of either kind pass before the next move.
+const CAPACITY: usize = 2 * HALF;
 
 /// A P's free stacks, of one class.
 pub(crate) struct StackCache {

@@ -7,7 +7,7 @@
 //! it, and stacks beyond that go without a guard, with one warning. Failing to
 //! start a goroutine would be worse.
 
-use super::GUARD;
+use super::slot::GUARD;
 use crate::base::print::SigWriter;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::os::mem;

@@ -14,12 +14,15 @@
 //! Not here: the goroutine's descriptor, which lives apart from its stack, and
 //! what is on the stack at its start.
 //!
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
 //! | file | holds |
 //! |---|---|
-//! | `mod.rs` | sizes, and the one instance that the runtime uses |
-//! | `pool.rs` | slabs, free slots, the scavenger |
+//! | `mod.rs` | the one instance that the runtime uses |
 //! | `cache.rs` | the few stacks that a P keeps to itself |
+//! | `pool.rs` | slabs, free slots, the scavenger |
 //! | `guard.rs` | guards, and what to do where the kernel has none |
+//! | `slot.rs` | a stack, and the sizes of slots |
 //!
 //! Invariants:
 //! 1. A stack is in one place: in use, in one cache, or in its class's pool.
@@ -35,6 +38,7 @@
 mod cache;
 mod guard;
 mod pool;
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -42,72 +46,28 @@ pub(crate) use cache::StackCache;
 pub(crate) use pool::ScavengeResult;
 #[cfg(test)]
 pub(crate) use pool::StackStats;
+pub(crate) use slot::{GUARD, MAX_SIZE, POOLED_MOST, Stack};
 
 use crate::base::sync::{AtomicUsize, Ordering};
-use crate::os::{Errno, Result, auxv, mem};
+use crate::os::{Result, auxv};
 use pool::Stacks;
-
-/// Bytes below a stack that fault. A frame that is larger than this and whose
-/// low end is written first steps over the guard, unless it was compiled with
-/// `-fstack-clash-protection`: so the guard has room for local buffers of
-/// 64 KiB, as large as C code has them without much thought. It lies in the
-/// same page of the page table as the stack, and so takes address space only.
-pub(crate) const GUARD: usize = 64 << 10;
-
-/// As much stack as guard: smaller ones would be guard for the most part.
-const MIN_SLOT: usize = 2 * GUARD;
-const MAX_SLOT: usize = 8 << 20;
-const CLASSES: usize = (MAX_SLOT / MIN_SLOT).ilog2() as usize + 1;
-
-/// Kinds of stacks, as [`kind`] numbers them.
-pub(crate) const KINDS: usize = CLASSES + 1;
-
-/// Usable bytes of the largest stack that is in a class.
-pub(crate) const POOLED_MOST: usize = MAX_SLOT - GUARD;
+use slot::{CLASSES, MIN_SIZE, MIN_SLOT, OWN, Shape};
 
 /// What a stack has by default: the usable part of a slot of 256 KiB.
 const DEFAULT_SIZE: usize = (256 << 10) - GUARD;
 
-/// The most usable bytes that a stack may have.
-pub(crate) const MAX_SIZE: usize = 1 << 30;
-
-/// The class of stacks that are in no class.
-const OWN: u8 = u8::MAX;
+/// Kinds of stacks, as [`kind`] numbers them.
+pub(crate) const KINDS: usize = CLASSES + 1;
 
 /// What a signal handler of the host may need besides the kernel's frame: it
 /// runs on this stack where it was set without `SA_ONSTACK`.
 const HANDLER_SPACE: usize = 8 << 10;
-
-/// A stack in use, or its name: copying it copies no right to use it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Stack {
-    /// The lowest address that may be used; the guard is below.
-    pub(crate) lo: usize,
-    /// The first address above the stack.
-    pub(crate) hi: usize,
-    /// The size class, or `OWN`.
-    pub(crate) class: u8,
-}
-
-impl Stack {
-    /// The stack in the slot of `class` at `base`.
-    fn in_slot(base: usize, class: u8) -> Self {
-        Self { lo: base + GUARD, hi: base + slot_len(class), class }
-    }
-
-    /// Where the slot begins: with the guard.
-    fn base(&self) -> usize {
-        self.lo - GUARD
-    }
-}
 
 /// The stacks of this process.
 static STACKS: Stacks = Stacks::new();
 /// Usable bytes of a stack of the default size: a fixed point of [`Shape::of`].
 /// atomic
 static DEFAULT: AtomicUsize = AtomicUsize::new(DEFAULT_SIZE);
-/// The least usable size that is handed out. atomic
-static MIN_SIZE: AtomicUsize = AtomicUsize::new(MIN_SLOT - GUARD);
 
 /// Prepares the stacks of this process; part of `schedinit`.
 ///
@@ -241,41 +201,4 @@ pub(crate) fn scavenge_wanted() -> bool {
 #[cfg(test)]
 pub(crate) fn stats() -> StackStats {
     STACKS.stats()
-}
-
-/// How a stack's address space is made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Shape {
-    /// A slot of a class.
-    Slot(u8),
-    /// A mapping of its own of so many bytes, guard included.
-    Own(usize),
-}
-
-impl Shape {
-    /// The shape that has `size` usable bytes at least.
-    fn of(size: usize) -> Result<Self> {
-        if size > MAX_SIZE {
-            return Err(Errno::EINVAL);
-        }
-        let len = size.max(MIN_SIZE.load(Ordering::Relaxed)) + GUARD;
-        if len > MAX_SLOT {
-            return Ok(Shape::Own(len.next_multiple_of(mem::page_size())));
-        }
-        let slot = len.next_power_of_two().max(MIN_SLOT);
-        Ok(Shape::Slot((slot / MIN_SLOT).ilog2() as u8))
-    }
-
-    /// Bytes of address space, guard included.
-    fn len(self) -> usize {
-        match self {
-            Shape::Slot(class) => slot_len(class),
-            Shape::Own(len) => len,
-        }
-    }
-}
-
-/// Bytes of a slot of `class`.
-const fn slot_len(class: u8) -> usize {
-    MIN_SLOT << class
 }

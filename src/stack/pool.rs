@@ -22,15 +22,17 @@
 //! Lists apart from the stacks, 16 bytes a slot, and not threaded through
 //! them: a link on a free stack would keep its page.
 
-use super::cache::HALF;
 use super::guard::Guards;
-use super::{CLASSES, OWN, Stack, slot_len};
+use super::slot::{CLASSES, GUARD, OWN, Stack, slot_len};
 use crate::base::lock::Rank;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::os::mem::{self, map_reserve};
 use crate::os::{Errno, Lock, Result};
 use core::ops::Range;
 use std::collections::VecDeque;
+
+/// How many stacks move between a cache and a pool at once.
+pub(super) const HALF: usize = 16;
 
 /// A slab where memory allows it; halved until the kernel gives one.
 const SLAB: usize = 64 << 20;
@@ -184,7 +186,7 @@ impl Stacks {
         unsafe { self.guards.install(base) };
         self.mapped.fetch_add(len, Ordering::Relaxed);
         self.own.fetch_add(1, Ordering::Relaxed);
-        Ok(Stack { lo: base + super::GUARD, hi: base + len, class: OWN })
+        Ok(Stack { lo: base + GUARD, hi: base + len, class: OWN })
     }
 
     /// Gives a stack from [`Self::map_own`] back.

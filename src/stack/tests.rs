@@ -1,9 +1,11 @@
 //! Each test has stacks of its own, apart from those of the process.
 
 use super::pool::Stacks;
+use super::slot::{MAX_SLOT, MIN_SLOT, Shape, slot_len};
 use super::*;
 use crate::base::child;
 use crate::os::clock::nanotime;
+use crate::os::{Errno, mem};
 use std::os::fd::AsRawFd as _;
 
 /// The class of the default size.

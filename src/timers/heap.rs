@@ -1,4 +1,4 @@
-//! The heap itself, without locks: see invariants 1 to 3 of the module above.
+//! The heap itself, without locks: invariants 1 to 3 of `timers`.
 //!
 //! Timers lie on the stacks of many goroutines, where each touch is a miss of
 //! the caches and of the TLB. So the heap keeps what it needs of them, and
@@ -6,7 +6,10 @@
 //! touched at all. An entry is one number, so that comparing two is one step,
 //! without a branch to guess.
 
-use super::{Call, NOWHERE, SPILLED, STOPPED, Timer, spill::Spill};
+use super::{
+    spill::Spill,
+    timer::{Call, Entry, NOWHERE, SPILLED, STOPPED, Timer},
+};
 use crate::base::sync::Ordering;
 use core::ptr;
 
@@ -36,11 +39,6 @@ pub(super) struct Heap {
     full: bool,
 }
 
-/// When a timer is due, or at least not before (invariant 6); in what order
-/// among equals; and the slot that it has. From high bits to low: 64, 32, 32.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry(i128);
-
 /// A pending timer.
 #[derive(Clone, Copy)]
 pub(super) struct Pending {
@@ -56,25 +54,6 @@ const NONE: u32 = u32::MAX;
 // SAFETY: the timers behind the pointers live while they are pending and are
 // changed under the heap's lock only, by whatever thread holds it.
 unsafe impl Send for Heap {}
-
-impl Entry {
-    pub(super) fn new(when: i64, order: u32, slot: u32) -> Self {
-        let rest = u64::from(order) << 32 | u64::from(slot);
-        Self(i128::from(when) << 64 | i128::from(rest))
-    }
-
-    pub(super) fn when(self) -> i64 {
-        (self.0 >> 64) as i64
-    }
-
-    fn order(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    fn slot(self) -> u32 {
-        self.0 as u32
-    }
-}
 
 impl Heap {
     pub(super) const fn new() -> Self {

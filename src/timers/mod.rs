@@ -14,6 +14,15 @@
 //!     '---remove-----'  '-- move_to: to another heap
 //! ```
 //!
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | the heap of a P, under its lock |
+//! | `heap.rs` | the heap itself |
+//! | `spill.rs` | timers for which the heap has no memory |
+//! | `timer.rs` | a timer, and what is kept of it |
+//!
 //! Invariants:
 //! 1. A pending timer has one entry, in the heap that `Timer::heap` says, and
 //!    there the slot that it says, which says that it is its own. Both are
@@ -50,108 +59,20 @@ pub(crate) const FOREVER: i64 = i64::MAX;
 
 #[cfg(test)]
 mod tests;
+mod timer;
+
+pub(crate) use timer::{STOPPED, Timer, TimerFn};
 
 use crate::base::lock::Rank;
-use crate::base::sync::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::base::sync::{AtomicI64, Ordering};
 use crate::base::throw::throw;
 use crate::os::{Lock, LockGuard};
-use core::{cell::UnsafeCell, mem::MaybeUninit, ptr};
+use core::ptr;
 use heap::{Heap, Pending};
-use spill::Node;
-
-/// What a timer calls, with the `arg` and `seq` that it was made with.
-///
-/// Called on the M that runs the heap, on g0 or wherever [`Timers::run`] was
-/// called, without a lock. The timer may be gone. It may add timers, but none
-/// that is due already: `run` would not end.
-pub(crate) type TimerFn = fn(arg: usize, seq: u64);
+use timer::Call;
 
 /// How many functions `run` copies out for each time that it takes the lock.
 const BATCH: usize = 16;
-
-/// A deadline and what to call then. Its user keeps it in place, and does not
-/// drop it, while it is pending.
-pub(crate) struct Timer {
-    /// Null or the heap that it was last added or moved to (invariant 1).
-    /// atomic, written under that heap's lock
-    heap: AtomicPtr<Timers>,
-    /// lock: the heap's
-    slot: AtomicU32,
-    /// const
-    f: TimerFn,
-    /// const
-    arg: usize,
-    /// Its user's, while it is not pending; then the heap keeps it.
-    seq: AtomicU64,
-    /// lock: the heap's; initialised while the slot is [`SPILLED`]
-    node: UnsafeCell<MaybeUninit<Node>>,
-}
-
-// SAFETY: `node` is touched under the heap's lock only, the rest is atomic or
-// constant.
-unsafe impl Sync for Timer {}
-// SAFETY: nothing in it belongs to a thread.
-unsafe impl Send for Timer {}
-
-/// The slot of a timer that is pending without one.
-const SPILLED: u32 = u32::MAX - 1;
-/// The slot of one that was.
-const NOWHERE: u32 = u32::MAX;
-
-/// The time of a timer that is not due any more, but still in its heap.
-pub(crate) const STOPPED: i64 = i64::MAX;
-
-/// A function and its arguments.
-#[derive(Clone, Copy)]
-struct Call {
-    f: TimerFn,
-    arg: usize,
-    seq: u64,
-}
-
-impl Timer {
-    /// A timer that is not pending.
-    pub(crate) const fn new(f: TimerFn, arg: usize, seq: u64) -> Self {
-        Self {
-            heap: AtomicPtr::new(ptr::null_mut()),
-            slot: AtomicU32::new(0),
-            f,
-            arg,
-            seq: AtomicU64::new(seq),
-            node: UnsafeCell::new(MaybeUninit::uninit()),
-        }
-    }
-
-    /// What its function gets from the next time on. It is not pending.
-    pub(crate) fn set_seq(&self, seq: u64) {
-        // Relaxed: add publishes it with the heap's lock.
-        self.seq.store(seq, Ordering::Relaxed);
-    }
-
-    /// It is not pending, as its user knows who was called for it: nobody has
-    /// to ask the heap.
-    pub(crate) fn has_run(&self) {
-        // Relaxed: its user's, who adds it.
-        self.heap.store(ptr::null_mut(), Ordering::Relaxed);
-    }
-
-    /// Under the lock of its heap.
-    fn slot(&self) -> u32 {
-        self.slot.load(Ordering::Relaxed)
-    }
-
-    /// Under the lock of its heap.
-    fn set_slot(&self, slot: u32) {
-        self.slot.store(slot, Ordering::Relaxed);
-    }
-
-    /// What is called for it, from the next time on.
-    fn call(&self) -> Call {
-        // Relaxed: its user's, who adds it.
-        let seq = self.seq.load(Ordering::Relaxed);
-        Call { f: self.f, arg: self.arg, seq }
-    }
-}
 
 /// What [`Timers::stop`] leaves to its caller: timers, most of others, that
 /// are in no heap any more.
@@ -256,7 +177,7 @@ impl Timers {
     ) -> Option<R> {
         loop {
             // Acquire: pairs with add and move_to.
-            let at = t.heap.load(Ordering::Acquire);
+            let at = t.heap.load(Ordering::Acquire).cast::<Timers>();
             // SAFETY: null or from `name`, which is given heaps that stay.
             let at = unsafe { at.as_ref() }?;
             let heap = at.heap.lock();
@@ -334,8 +255,8 @@ impl Timers {
     }
 
     /// What a timer in this heap has in `heap`.
-    fn name(&self) -> *mut Timers {
-        ptr::from_ref(self).cast_mut()
+    fn name(&self) -> *mut () {
+        ptr::from_ref(self).cast_mut().cast()
     }
 
     /// Keeps invariant 4.

@@ -17,19 +17,8 @@
 //! they live (invariant 2 of `timers`), and their nodes are initialised and
 //! touched under its lock only.
 
-use super::{Timer, heap::Entry};
+use super::timer::{Entry, Node, Timer};
 use core::{cell::Cell, ptr};
-
-/// What a timer in a tree has of it.
-pub(super) struct Node {
-    /// When it comes up, and in what order among equals.
-    pub key: Cell<Entry>,
-    /// Its own time (invariant 6 of `timers`).
-    pub when: Cell<i64>,
-    child: Cell<*const Timer>,
-    next: Cell<*const Timer>,
-    prev: Cell<*const Timer>,
-}
 
 /// A tree of timers, the earliest on top.
 pub(super) struct Spill {

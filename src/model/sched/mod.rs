@@ -3,6 +3,16 @@
 //!
 //! A run ([`run`]) ends when its body and all goroutines have ended; if one
 //! waits for ever, shuttle reports a deadlock.
+//!
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | a run, and what is empty in a model |
+//! | `newproc` | goroutines made and ended |
+//! | `park` | parking and readying |
+//! | `timing` | deadlines |
+//! | `world` | what concerns all of a run |
 
 #[path = "../../sched/calls.rs"]
 pub(crate) mod calls;
@@ -13,40 +23,11 @@ pub(crate) mod ending;
 pub(crate) mod newproc;
 pub(crate) mod park;
 pub(crate) mod timing;
+mod world;
 
-use crate::os::Shared;
-use core::cell::Cell;
-
-/// A mistake that the scheduler makes on purpose, to see it found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mistake {
-    /// The hook of a park lets wakers in before it commits.
-    UnlocksFirst,
-    /// A deadline readies its goroutine even if it lost the race for it.
-    LoserReadies,
-    /// A once that an exception leaves is new again, and nobody is woken.
-    AbandonsInSilence,
-    /// The owner of a call that is left by a jump is not told.
-    LosesInSilence,
-    /// It is told while the call is still live.
-    TellsTooEarly,
-}
-
-/// What concerns all of a run.
-#[derive(Default)]
-struct World {
-    /// Goroutines that have not ended.
-    live: Cell<usize>,
-    /// The body has ended.
-    over: Cell<bool>,
-    mistake: Cell<Option<Mistake>>,
-    /// How many goroutines there is no memory for.
-    refused: Cell<u32>,
-}
-
-shuttle::lazy_static! {
-    static ref WORLD: Shared<World> = Shared(World::default());
-}
+pub use world::Mistake;
+use world::WORLD;
+pub(crate) use world::{make_mistake, mistakes, refuse};
 
 /// One run.
 pub(crate) fn run(body: impl FnOnce()) {
@@ -57,20 +38,6 @@ pub(crate) fn run(body: impl FnOnce()) {
     timing::look_again();
     keeper.join().expect("a panic ends the run at once");
     assert_eq!(timing::sweep(), 0, "timers are left");
-}
-
-/// From now on the scheduler makes this mistake.
-pub(crate) fn make_mistake(mistake: Mistake) {
-    WORLD.0.mistake.set(Some(mistake));
-}
-
-pub(crate) fn mistakes(mistake: Mistake) -> bool {
-    WORLD.0.mistake.get() == Some(mistake)
-}
-
-/// The next `n` goroutines that are started find no memory.
-pub(crate) fn refuse(n: u32) {
-    WORLD.0.refused.set(n);
 }
 
 /// Inside and outside the runtime, which a model does not tell apart.

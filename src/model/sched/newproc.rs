@@ -1,6 +1,6 @@
 //! Goroutines made and ended in a model.
 
-use super::{WORLD, ending, timing};
+use super::{ending, timing, world::WORLD};
 use crate::{
     arch,
     gmp::{G, GStatus, GmpFn, casgstatus, gdestroy, gfget, handle_of},

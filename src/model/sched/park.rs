@@ -1,7 +1,10 @@
 //! Parking and readying in a model: the steps of the real ones, in their
 //! order. A goroutine that is off its stack is a thread that sleeps.
 
-use super::{Mistake, mistakes, timing::add_timer};
+use super::{
+    timing::add_timer,
+    world::{Mistake, mistakes},
+};
 use crate::{
     arch,
     gmp::{

@@ -4,7 +4,7 @@
 //! runs what is due. It can do so at any moment; that it hesitates for a
 //! while, or not, is to give both sides of a race their chance.
 
-use super::WORLD;
+use super::world::WORLD;
 use crate::{
     os::{
         Shared,
