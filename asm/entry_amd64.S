@@ -1,11 +1,11 @@
-// The entry point of a program that is the runtime's from its first
-// instruction on: linked with -Wl,-e,_rt0_amd64_linux and this object.
+// The entry point of a program whose main function is the main goroutine: it
+// is linked with -Wl,-e,_rt0_amd64_linux and this object.
 //
-// It has to be part of the program: the kernel, or the dynamic loader, jumps
-// to it. libc is initialised first, because main and its libraries need it;
-// then the main thread becomes m0, and main runs as the main goroutine. The
-// library knows this way of starting by _rt0_amd64_linux: where the program
-// has it, and was entered there, the constructor starts no thread.
+// The code is part of the program, because the kernel or the dynamic loader
+// jumps to it. libc is initialised first, since main and its libraries need
+// it. Then the main thread becomes m0 and runs main as the main goroutine. If
+// the program has _rt0_amd64_linux and was entered there, the library's
+// constructor starts no thread.
 
 #include "macros.h"
 
@@ -48,7 +48,7 @@ endfunc _rt0_amd64
 
 // _rt0_amd64_main(argc: c_int, argv: *const *const c_char) -> !
 //
-// What libc takes for main: goes on to rt0_go, in the library.
+// The function that libc takes for main: continues at rt0_go, in the library.
 func _rt0_amd64_main
 	mov	rdx, qword ptr main@GOTPCREL[rip]
 	jmp	_rt0_amd64_exe@PLT

@@ -1,5 +1,5 @@
-/* What every assembly file of gmprt shares: Intel syntax, functions with CFI,
- * pushes and pops that tell it, and the way to g. */
+/* Shared by all assembly files of gmprt: Intel syntax, functions with CFI,
+ * pushes and pops that keep the CFI true, and access to g. */
 
 	.intel_syntax noprefix
 

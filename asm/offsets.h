@@ -1,6 +1,7 @@
-/* Offsets of the fields of G, M that assembly reads, and constants that both
- * sides use. The one source: build.rs copies them into Rust, where
- * src/gmp/mod.rs compares them with offset_of! at compile time. */
+/* The offsets of the fields of G and M that assembly reads, and constants that
+ * assembly and Rust share. This file is their only source: build.rs copies
+ * them into Rust, where src/gmp/mod.rs compares them with offset_of! at
+ * compile time. */
 
 /* struct G */
 #define G_STACK_LO 0
@@ -15,13 +16,13 @@
 #define M_CURG 8
 #define M_TLS 24
 
-/* The frame of what is suspended, from its lowest address: two control words,
- * then the registers; see switch_amd64.S. */
+/* The frame of a suspended context, from its lowest address: two control
+ * words, then the registers; see switch_amd64.S. */
 #define FRAME_MXCSR 0
 #define FRAME_FPUCW 4
 
-/* MXCSR without its status bits, and what a goroutine begins with: all
- * exceptions masked, to the nearest, 64 bits of mantissa. */
+/* The control bits of MXCSR, and the control words that a goroutine begins
+ * with: all exceptions masked, rounding to nearest, 64 bits of mantissa. */
 #define MXCSR_CONTROL 0xffc0
 #define MXCSR_FIRST 0x1f80
 #define FPUCW_FIRST 0x37f

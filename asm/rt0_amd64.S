@@ -1,19 +1,19 @@
-// The start path as far as it is assembly, in the order in which it runs:
+// The assembly part of the start path, in the order in which it runs:
 //
 //     the loader, or libc's start code
 //       _rt0_amd64_lib		in .init_array; returns to it
 //         libpreinit
-//         libstart		makes the thread, through the hook or not
+//         libstart		makes the thread, by the host's hook if any
 //     the new thread, m0's
 //       _rt0_amd64_lib_go
 //         rt0_go		g0, CPUID, TLS, m0
 //           check, args, osinit, schedinit, newproc, mstart
 //
 // A program that is entered at _rt0_amd64_linux (entry_amd64.S) comes to
-// rt0_go on its main thread instead; _rt0_amd64_lib only takes note then.
+// rt0_go on its main thread; its _rt0_amd64_lib makes no thread.
 //
-// The hooks are read through the global offset table: a program that defines
-// a variable of the same name thus puts its own in the place of ours.
+// The hooks are read through the global offset table, so a program replaces a
+// hook by defining a variable of the same name.
 
 #include "offsets.h"
 #include "macros.h"
@@ -23,7 +23,7 @@
 	.balign	8
 	.quad	_rt0_amd64_lib
 
-	// The last of the destructors of such a program.
+	// The last destructor of a program that is linked statically.
 	.section .fini_array.00101,"aw",@fini_array
 	.balign	8
 	.quad	libexit
@@ -35,8 +35,8 @@ _rt0_amd64_lib_argc:
 _rt0_amd64_lib_argv:
 	.zero	8
 
-// What CPUID says of the time stamp counter, for cpuinit: EDX of the leaf
-// 0x80000007, or 0.
+// EDX of CPUID's leaf 0x80000007, or 0: tells cpuinit about the time stamp
+// counter.
 	.globl	runtime_processorPower
 	.hidden	runtime_processorPower
 	.type	runtime_processorPower, @object
@@ -52,8 +52,8 @@ runtime_mainPC:
 
 	.text
 
-// Tells boot/inittrace.rs that a stage begins; keeps only callee-saved
-// registers.
+// Reports the beginning of a stage to boot/inittrace.rs. Changes all registers
+// that are not callee-saved.
 .macro mark name
 	.pushsection .rodata
 9:	.asciz	"\name"
@@ -62,7 +62,7 @@ runtime_mainPC:
 	call	inittrace_stage
 .endm
 
-// Sets reg to what the host put into a hook, or 0.
+// Sets reg to the host's function in a hook, or 0.
 .macro hook reg, name
 	mov	\reg, qword ptr \name@GOTPCREL[rip]
 	mov	\reg, [\reg]
@@ -70,8 +70,8 @@ runtime_mainPC:
 
 // _rt0_amd64_lib(argc: c_int, argv: *const *const c_char)
 //
-// The constructor. Waits for nothing: the loader's lock is held. What libc
-// does not hand over (musl) is found out later, by args.
+// The constructor. It waits for nothing, because the loader's lock is held.
+// musl passes no arguments; args finds them later.
 //
 //     rbp -> rbp of the caller, return address
 //     [rbp - 8] rbx, [rbp - 16] r12, … [rbp - 40] r15
@@ -122,8 +122,8 @@ endfunc _rt0_amd64_lib
 
 // libstart()
 //
-// Makes the thread that runs _rt0_amd64_lib_go, and tells libstarted how that
-// went: 0 or an errno.
+// Makes the thread that runs _rt0_amd64_lib_go, and calls libstarted with the
+// result: 0 or an errno.
 func libstart
 	sub	rsp, 8
 	.cfi_adjust_cfa_offset 8
@@ -149,7 +149,7 @@ endfunc libstart
 
 // _rt0_amd64_lib_go(arg: *mut c_void) -> *mut c_void
 //
-// What m0's thread runs.
+// The first function of m0's thread.
 func _rt0_amd64_lib_go
 	sub	rsp, 8
 	.cfi_adjust_cfa_offset 8
@@ -186,7 +186,7 @@ func rt0_go
 	mov	[rdi + G_STACK_LO], rax
 	mov	[rdi + G_STACK_HI], rsp
 
-	// The processor. A leaf past the last one would tell something else.
+	// The processor. CPUID gives another leaf's data for one it lacks.
 	mov	r8, rbx
 	.cfi_register rbx, r8
 	mov	eax, 0x80000000
@@ -211,7 +211,7 @@ func rt0_go
 	mov	runtime_m0[rip + M_TLS], rdx
 	call	rax
 
-	// It may have moved the stack's bounds.
+	// The hook may have moved the stack's bounds.
 	lea	rcx, runtime_g0[rip]
 	mov	rax, [rcx + G_STACK_LO]
 	add	rax, STACK_GUARD
@@ -224,7 +224,7 @@ func rt0_go
 	lea	rdi, runtime_m0[rip + M_TLS]
 	call	settls
 
-	// What is stored by way of fs must be found by way of the address.
+	// A store through fs must be seen through the address.
 	get_tls	rax
 	mov	qword ptr fs:[rax], 0x123
 	mov	rax, runtime_m0[rip + M_TLS]
@@ -278,8 +278,8 @@ endfunc rt0_go
 
 // settls(tls: *mut usize)
 //
-// Records where this thread has its word of g. libc has set fs already, which
-// a guest leaves alone.
+// Records the address of this thread's word of g. libc has set fs already,
+// and a library leaves fs alone.
 func settls
 	get_tls	rax
 	add	rax, fs:0
@@ -289,7 +289,7 @@ endfunc settls
 
 // setg_gcc(g: *const G)
 //
-// Sets this thread's g; _cgo_init gets it.
+// Sets this thread's g; _cgo_init gets its address.
 func setg_gcc
 	get_tls	rax
 	mov	fs:[rax], rdi

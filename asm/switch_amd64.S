@@ -1,5 +1,5 @@
-// The stack switches: gogo, gswitch, mcall, systemstack, and where a stack
-// begins: mstart for g0, gostart for a goroutine.
+// The stack switches, gogo, gswitch, mcall and systemstack, and the functions
+// at the base of a stack: mstart for g0, gostart for a goroutine.
 //
 // Every suspended context, g0's base included, is this one frame, and
 // g.sched.sp points at it:
@@ -7,22 +7,22 @@
 //     sp -> MXCSR (4 bytes), x87 control word (2), 2 free,
 //           r15, r14, r13, r12, rbx, rbp, resume pc
 //
-// It is what the C ABI calls callee-saved: six registers, the control bits of
-// MXCSR, and the x87 control word. Since the frame is the same on the stack
-// that is left and on the one that is entered, one set of CFI holds on both
-// sides of "mov rsp": unwinders and gdb walk from any instruction, and from a
-// g0 into the code that called mstart.
+// The frame holds the callee-saved state of the C ABI: six registers, the
+// control bits of MXCSR, and the x87 control word. Since the frame is the same
+// on the stack that is left and on the one that is entered, one set of CFI
+// holds on both sides of "mov rsp": unwinders and gdb walk from any
+// instruction, and from a g0 into the code that called mstart.
 //
-// The control words are the processor's, so they stay in force over a switch
-// until something loads others. To load them is dear, to read them is not: a
-// switch reads what is in force, compares it with what the frame has that it
-// enters, and loads only what differs. A goroutine begins with the ABI's own
-// values, wherever it runs. g0 and what it calls, a host's unlockf among it,
-// run with those of the goroutine that was left. The status bits of MXCSR are
-// the caller's to save: they make no difference, and follow nobody.
+// The control words belong to the processor and stay in force across a switch
+// until something loads others. Loading them is dear, reading them is not. So
+// a switch compares the words in force with those of the frame that it enters,
+// and loads them only if they differ. A goroutine begins with the ABI's
+// values. g0 and the functions it calls, a host's unlockf among them, run with
+// the words of the goroutine that was left. The status bits of MXCSR are
+// caller-saved, so a switch ignores them.
 //
 // g, the running goroutine, is one word of thread-local storage, gmprt_tls_g.
-// A switch writes it; nothing keeps its address over a switch.
+// Every switch writes it, and no code keeps its address across a switch.
 
 #include "offsets.h"
 #include "macros.h"
@@ -38,7 +38,7 @@ gmprt_tls_g:
 
 	.text
 
-// Pushes the frame above, but for the resume pc, which is our return address.
+// Pushes the frame above. Its resume pc is there already: the return address.
 .macro suspend
 	save	rbp
 	save	rbx
@@ -52,14 +52,14 @@ gmprt_tls_g:
 	fnstcw	[rsp + FRAME_FPUCW]
 .endm
 
-// Notes the control words in force, which suspend has put at rsp, in eax and
-// ecx.
+// Loads eax and ecx with the control words in force, which suspend has stored
+// at rsp.
 .macro note_control
 	mov	eax, [rsp + FRAME_MXCSR]
 	movzx	ecx, word ptr [rsp + FRAME_FPUCW]
 .endm
 
-// The same without a frame: by the red zone below rsp.
+// note_control without a frame: goes through the red zone below rsp.
 .macro read_control
 	stmxcsr	[rsp - 8 + FRAME_MXCSR]
 	fnstcw	[rsp - 8 + FRAME_FPUCW]
@@ -67,8 +67,8 @@ gmprt_tls_g:
 	movzx	ecx, word ptr [rsp - 8 + FRAME_FPUCW]
 .endm
 
-// Goes on at 9 if the control words of the frame at rsp are those in eax and
-// ecx; else to 8. Changes eax.
+// Compares the control words of the frame at rsp with those in eax and ecx:
+// equal falls through to 9, different jumps to 8. Changes eax.
 .macro compare_control
 	xor	eax, [rsp + FRAME_MXCSR]
 	test	eax, MXCSR_CONTROL
@@ -78,9 +78,9 @@ gmprt_tls_g:
 9:	.cfi_remember_state
 .endm
 
-// After the function's end: puts the control words of the frame at rsp in
-// force, back to 9. No stored exception of the one that was left may be raised
-// by what the one that comes has unmasked, hence fnclex.
+// Stands behind the function's return: loads the control words of the frame at
+// rsp and jumps back to 9. fnclex, because the words that are loaded may unmask
+// an exception that the previous context left pending.
 .macro other_control
 	.cfi_restore_state
 8:	ldmxcsr	[rsp + FRAME_MXCSR]
@@ -89,7 +89,7 @@ gmprt_tls_g:
 	jmp	9b
 .endm
 
-// Takes the registers from the frame at rsp; the resume pc is left.
+// Pops the registers of the frame at rsp, all but the resume pc.
 .macro take_registers
 	add	rsp, 8
 	.cfi_adjust_cfa_offset -8
@@ -101,13 +101,13 @@ gmprt_tls_g:
 	restore	rbp
 .endm
 
-// Leaves through the frame at rsp.
+// Resumes the context of the frame at rsp.
 .macro resume
 	take_registers
 	ret
 .endm
 
-// From here on rsp is at such a frame, from whatever it was at before.
+// CFI only: from here on rsp points at a frame, whatever it was before.
 .macro at_frame
 	.cfi_def_cfa_offset 64
 	.cfi_rel_offset r15, 8
@@ -121,8 +121,8 @@ gmprt_tls_g:
 // gswitch(from: *mut usize, to: usize, g: *const G)
 //
 // Suspends the running goroutine into *from (its sched.sp) and resumes g,
-// suspended at sp = to. Returns when somebody resumes the first one again,
-// maybe on another thread.
+// suspended at sp = to. Returns when some thread, maybe another one, resumes
+// the first goroutine.
 //
 // In:  rdi = from, rsi = to, rdx = g.
 func gswitch
@@ -155,10 +155,10 @@ endfunc gogo
 
 // mcall(f: extern "C" fn(*const G) -> !)
 //
-// Suspends the running goroutine and calls f(g) on g0, from g0's base: what
-// g0 ran before is abandoned. Returns when somebody resumes the goroutine.
-//
-// What is called there of the host's is an unlockf, whose exceptions end here.
+// Suspends the running goroutine and calls f(g) on g0, from g0's base: the
+// frames that g0 had are abandoned. Returns when a thread resumes the
+// goroutine. The host's code may run in f, as an unlockf; its exceptions end
+// here.
 //
 // In:  rdi = f. g is not g0.
 func mcall
@@ -173,14 +173,13 @@ func mcall
 	mov	rsp, [rcx + G_SCHED_SP]	// from here on we are on g0
 	mov	rax, rdi
 	mov	rdi, rdx
-	call	rax			// its base is aligned as for a call
+	call	rax			// g0's base is aligned as for a call
 	ud2
 endfunc mcall
 
 // systemstack(f: extern "C" fn(*mut c_void), arg: *mut c_void)
 //
-// Calls f(arg) on g0 and comes back; on g0 it is a plain call. f must not
-// park.
+// Calls f(arg) on g0 and returns; on g0 it is a plain call. f must not park.
 //
 //     rbp -> rbp of the caller, return address
 //     [rbp - 8] = rbx of the caller; rbx = g while f runs
@@ -217,8 +216,8 @@ endfunc systemstack
 // callhost(f: extern "C" fn(*mut c_void, *mut c_void) -> c_int,
 //          a: *mut c_void, b: *mut c_void) -> c_int
 //
-// Calls f(a, b), an unlockf on a host thread's own stack: an exception that
-// leaves it ends here, as one that leaves it on g0 ends at mcall.
+// Calls f(a, b), an unlockf, on a host thread's own stack. Exceptions that
+// leave f end here; on g0 they end at mcall.
 func callhost
 	.cfi_personality 0x1b, gmprt_personality_unlockf
 	sub	rsp, 8
@@ -234,8 +233,9 @@ endfunc callhost
 
 // calllast(f: extern "C" fn(*mut c_void), arg: *mut c_void)
 //
-// Calls f(arg), which was put off until the end: an exception that leaves it
-// was not caught, whoever called gmp_exit.
+// Calls f(arg) at the end of a goroutine or thread: a defer, or a destructor.
+// An exception that leaves f counts as uncaught, also where gmp_exit was called
+// under a handler.
 func calllast
 	.cfi_personality 0x1b, gmprt_personality_last
 	sub	rsp, 8
@@ -253,8 +253,7 @@ endfunc calllast
 // Runs this M: marks g0's base and calls mstart1, which schedules until the
 // M ends; mexit then resumes the base, so that mstart returns.
 //
-// In:  g is this M's g0, on a thread that may have inherited anybody's control
-//      words.
+// In:  g is this M's g0. The thread may have inherited any control words.
 func mstart
 	ldmxcsr	first_control[rip + FRAME_MXCSR]
 	fldcw	first_control[rip + FRAME_FPUCW]
@@ -265,7 +264,7 @@ endfunc mstart
 // g0call(f: extern "C" fn())
 //
 // Makes this point g0's base and calls f. Returns when f does, or when
-// somebody resumes the base with gogo(g0.sched.sp, g0).
+// gogo(g0.sched.sp, g0) resumes the base.
 //
 // In:  rdi = f. g is g0.
 func g0call
@@ -282,14 +281,14 @@ endfunc g0call
 
 // gostart
 //
-// The first frame of every goroutine, entered by a switch into the frame that
-// first_frame builds, past its nop: unwinders look a return address up at the
-// byte before it. It ends every walk of the stack. An exception that
-// nobody caught arrives at its personality, which names the goroutine.
+// The first frame of every goroutine, where every walk of its stack ends. A
+// switch into the frame of first_frame enters it past its nop: unwinders look
+// up the byte before a return address. An uncaught exception arrives at its
+// personality routine, which names the goroutine.
 //
-// Above GOSTART_SPACE nothing is in use while the goroutine runs, but for its
-// own arguments: the next goroutine on this stack is prepared there while
-// goexit1 still runs on it.
+// While the goroutine runs, the GOSTART_SPACE bytes at the top of the stack
+// hold its arguments and nothing else. There goexit1, still on this stack,
+// prepares the next goroutine.
 //
 // gostart1() -> (fn in rax, arg in rdx); goexit1() -> !
 func gostart
@@ -301,8 +300,8 @@ func gostart
 	call	gostart1
 	mov	rdi, rdx
 	call	rax
-	lea	rax, 1f[rip]		// a call that the processor does not
-	push	rax			// keep in mind: goexit1 never returns
+	lea	rax, 1f[rip]		// a call that the return predictor does
+	push	rax			// not see: goexit1 never returns
 	.cfi_adjust_cfa_offset 8
 	jmp	goexit1
 1:
@@ -311,9 +310,9 @@ endfunc gostart
 
 // goleave(to: usize, g: *const G) -> !
 //
-// As gogo, for a goroutine that ends. Jumped to, and it jumps on: calls and
-// returns stay in pairs, as the processor predicts them, and the goroutine that
-// comes finds its own calls to return from.
+// gogo for a goroutine that ends. It is entered by a jump and left by a jump:
+// so the processor's return predictor, which pairs calls with returns, still
+// holds the calls of the goroutine that is resumed.
 //
 // In:  rdi = to, rsi = g.
 func goleave
@@ -335,8 +334,8 @@ endfunc goleave
 
 // gorestart(sp: usize) -> !
 //
-// The running goroutine begins at sp = where its first function finds the
-// stack pointer, on the stack that we are on. Jumped to, as goleave is.
+// Begins the current goroutine on the current stack, at sp = where its first
+// function finds the stack pointer. Entered by a jump, as goleave is.
 //
 // In:  rdi = sp.
 func gorestart
@@ -348,7 +347,7 @@ func gorestart
 	cmp	ecx, FPUCW_FIRST
 	jne	8f
 9:	mov	rsp, rdi
-	jmp	gostart + 1		// past its nop, as all come
+	jmp	gostart + 1		// past its nop, as a switch does
 8:	ldmxcsr	first_control[rip + FRAME_MXCSR]
 	fnclex
 	fldcw	first_control[rip + FRAME_FPUCW]

@@ -1,4 +1,4 @@
-/* What the tests of select and of deadlines share: cases whose result shows
+/* Shared by the tests of select and of deadlines: cases whose result shows
  * whether it was written, and parties, which are goroutines or host threads.
  */
 #ifndef GMPRT_CASES_H
@@ -23,7 +23,8 @@ static inline gmp_case receiving(gmp_chan *ch, void *elem)
     return c;
 }
 
-/* Only the chosen case's result was written; none where chosen is negative. */
+/* Checks that only the chosen case's result was written, and none if chosen is
+ * negative. */
 static inline void check_chosen(const gmp_case *cases, size_t n, int chosen)
 {
     CHECK(chosen < 0 || (size_t)chosen < n);
@@ -34,7 +35,7 @@ static inline void check_chosen(const gmp_case *cases, size_t n, int chosen)
             CHECK_EQ(cases[i].result, UNTOUCHED);
 }
 
-/* Nobody waits on a channel without elements, in either direction. */
+/* Checks that no sender and no receiver waits on a channel without elements. */
 static inline void check_deserted(gmp_chan *ch)
 {
     char elem[64] = "";

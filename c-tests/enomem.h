@@ -1,5 +1,5 @@
-/* Memory that is refused on demand, and what each public function is called
- * with: the parts of enomem.c. */
+/* The parts of enomem.c: an allocator that refuses memory on demand, and the
+ * arguments of each public function. */
 #ifndef ENOMEM_H
 #define ENOMEM_H
 #include "io.h"
@@ -12,11 +12,11 @@
 
 /* --- The allocator --- */
 
-/* While armed, the allocation number fail_at is refused, and, with all_after,
- * each one that follows; mappings count as well. */
+/* While armed, allocation number fail_at is refused, and with all_after each
+ * one after it; mappings count as allocations. */
 static atomic_bool armed, refused, all_after;
 static atomic_long allocations, fail_at;
-/* Blocks that are allocated now. */
+/* The number of allocated blocks. */
 static atomic_long live;
 
 void *__libc_malloc(size_t n);
@@ -111,14 +111,14 @@ static void arm(long n, bool rest)
     atomic_store(&armed, true);
 }
 
-/* Whether anything was refused. */
+/* Disarms; true if anything was refused. */
 static bool disarm(void)
 {
     atomic_store(&armed, false);
     return atomic_load(&refused);
 }
 
-/* --- What the calls are made on, anew for each --- */
+/* --- The objects of the calls, made anew for each --- */
 
 static gmp_chan *empty, *full, *ints;
 static gmp_mutex held, mutex;
@@ -142,7 +142,7 @@ static char buf[64];
 static struct iovec iov = {buf, 1};
 static atomic_int ran;
 
-/* Where a call is made: some are not for host threads. */
+/* Whether the calls are made on a goroutine: some are not for host threads. */
 static bool on_goroutine;
 
 static int64_t soon(void)
@@ -236,7 +236,7 @@ static void tear_down(void)
         CHECK_OK(gmp_close(fds[i / 2][i % 2]));
 }
 
-/* --- Who ends the waits that have no deadline --- */
+/* --- The thread that ends waits without a deadline --- */
 
 static void (*_Atomic wake)(void);
 static atomic_long rounds;

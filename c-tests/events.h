@@ -1,5 +1,5 @@
-/* For tests of what runs in which order at a goroutine's end: it notes events,
- * which are numbers, and EXPECT compares.
+/* For tests of the order of calls at a goroutine's end: the goroutine notes
+ * events, which are numbers, and EXPECT compares them.
  */
 #ifndef GMPRT_EVENTS_H
 #define GMPRT_EVENTS_H
@@ -8,7 +8,7 @@
 
 enum { EVENTS = 2048 };
 
-/* What ran, in order: plain data, which a join makes visible. */
+/* The events in their order: plain data, which a join makes visible. */
 static int events[EVENTS];
 static int happened;
 
@@ -28,7 +28,7 @@ static void expect_at(const char *file, int line, gmp_fn fn, const int *want,
         test_equal(file, line, "an event", events[i], want[i]);
 }
 
-/* Runs a goroutine, and checks what it has noted by its end. */
+/* Runs a goroutine, and checks the events that it has noted by its end. */
 #define EXPECT(fn, ...)                                                      \
     do {                                                                     \
         static const int want[] = {__VA_ARGS__};                             \

@@ -1,8 +1,8 @@
-/* What faults.c and faults_inject.c have agreed on. */
+/* The agreement between faults.c and faults_inject.c. */
 #ifndef GMPRT_FAULTS_H
 #define GMPRT_FAULTS_H
 
-/* A number that is no system call's, so that nobody else makes it; its
+/* A number that belongs to no system call, so that nothing else makes it. Its
  * argument is one of these. */
 #define MARK 100000
 enum { BEGIN = 1, END, IDLE, BUSY };

@@ -1,5 +1,5 @@
-/* What the tests of reading and writing share: ends that are connected, in
- * either mode, and addresses on the loopback.
+/* Shared by the tests of reading and writing: connected ends, in either mode,
+ * and addresses on the loopback.
  */
 #ifndef GMPRT_IO_H
 #define GMPRT_IO_H
@@ -16,10 +16,10 @@
 #include <sys/un.h>
 #include <termios.h>
 
-/* What two ends are connected by. */
+/* The kinds of connection between two ends. */
 enum link { PIPE, FIFO, UNIX_STREAM, UNIX_PACKET, TCP, PTY, LINKS };
 
-/* What is written to `in` is read from `out`. */
+/* Two ends: bytes written to `in` are read from `out`. */
 struct ends {
     int out, in;
 };
@@ -71,7 +71,7 @@ static inline int listen_loopback(int backlog, struct sockaddr_in *address)
     return fd;
 }
 
-/* Without the library, so that a test of it has something to compare. */
+/* A TCP connection made without the library, for comparison. */
 static inline struct ends tcp_ends(void)
 {
     struct sockaddr_in address;
@@ -86,7 +86,7 @@ static inline struct ends tcp_ends(void)
     return e;
 }
 
-/* What is written to the master is typed on a terminal in raw mode. */
+/* A terminal in raw mode: bytes written to the master are its input. */
 static inline struct ends pty_ends(void)
 {
     struct termios mode;
@@ -104,8 +104,8 @@ static inline struct ends pty_ends(void)
     return e;
 }
 
-/* How many links there are: all, or without terminals, where the machine has
- * none (/dev/pts). */
+/* The number of links: all, or without the last one if the machine has no
+ * terminals (/dev/pts). */
 static inline int links(void)
 {
     static atomic_int known;
@@ -167,8 +167,8 @@ static inline void close_ends(struct ends *e)
     CHECK_OK(gmp_close(e->in));
 }
 
-/* Makes the buffers between two ends as small as is good: with smaller ones
- * TCP waits for its timers. */
+/* Makes the buffers between two ends small, but not so small that TCP waits for
+ * its timers. */
 static inline void make_narrow(enum link link, const struct ends *e)
 {
     int small = link == TCP ? 65536 : 4096;
@@ -180,8 +180,8 @@ static inline void make_narrow(enum link link, const struct ends *e)
     CHECK_OK(setsockopt(e->in, SOL_SOCKET, SO_SNDBUF, &small, sizeof small));
 }
 
-/* Fills the way between two ends until a write would wait. Returns how many
- * bytes went in. */
+/* Fills the buffers between two ends until a write would wait. Returns the
+ * number of bytes. */
 static inline size_t fill(const struct ends *e)
 {
     static const char zeros[1024];
@@ -194,7 +194,7 @@ static inline size_t fill(const struct ends *e)
     return total;
 }
 
-/* The byte at a place of a long stream. */
+/* The byte at a position of a long stream. */
 static inline unsigned char byte_at(size_t place)
 {
     return (unsigned char)((place * UINT64_C(0x9E3779B97F4A7C15)) >> 56);

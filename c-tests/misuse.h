@@ -1,6 +1,5 @@
-/* What the misuse tests share. A row is a name, a call, and what it returns;
- * an object is made anew for each of its rows, and must do what it is for
- * after each. */
+/* Shared by the misuse tests. A row is a name, a call, and the expected result.
+ * An object is made anew for each of its rows, and must still work after it. */
 #ifndef GMPRT_MISUSE_H
 #define GMPRT_MISUSE_H
 
@@ -12,8 +11,8 @@ struct row {
     long long want;
 };
 
-/* A list of rows is a macro, since C has no functions without a name: it
- * makes first the functions and then the table. */
+/* A list of rows is a macro that makes first the functions and then the table,
+ * since C has no functions without a name. */
 #define FUNCTION(name, call, want)          \
     static long long name(void)             \
     {                                       \
@@ -24,7 +23,7 @@ struct row {
     list(FUNCTION)  \
     static const struct row list##_ROWS[] = {list(ENTRY) {NULL, NULL, 0}};
 
-/* How to make an object, use it as it is meant, and free it. */
+/* How to make an object, use it correctly, and free it. */
 struct object {
     const struct row *rows;
     void (*make)(void), (*use)(void), (*free)(void);
@@ -52,7 +51,7 @@ static void call_rows(void *arg)
     }
 }
 
-/* From a host thread and from a goroutine. */
+/* Checks all rows from a host thread and from a goroutine. */
 static void check_objects(const struct object *objects, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -69,7 +68,7 @@ static int call_in_unlockf(gmp_g *g, void *arg)
     return 0;
 }
 
-/* On the scheduler's stack, where nothing may park. */
+/* Checks the rows on the scheduler's stack, where nothing may park. */
 static void check_in_unlockf(const struct row *rows)
 {
     CHECK_OK(gmp_park(call_in_unlockf, (void *)rows, "misuse"));

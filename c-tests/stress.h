@@ -1,8 +1,8 @@
-/* For the stress tests: directors, goroutines and host threads alike, who pick
- * scenarios at random, run each and let it check its result; and a disturber,
- * who changes the number of processors meanwhile, and lets short-lived threads
- * come. GMPRT_STRESS is the time in seconds, GMPRT_SEED replays a run as far as
- * the machine's timing lets it.
+/* For the stress tests. Directors, which are goroutines and host threads, pick
+ * scenarios at random and run them; each scenario checks its own result. A
+ * disturber changes the number of processors meanwhile, and starts short-lived
+ * threads. GMPRT_STRESS is the time in seconds. GMPRT_SEED replays a run as far
+ * as the machine's timing allows.
  */
 #ifndef GMPRT_STRESS_H
 #define GMPRT_STRESS_H
@@ -17,7 +17,7 @@ struct scenario {
     atomic_long runs;
 };
 
-/* Those of the program, and until when they run. */
+/* The program's scenarios, and the time at which they end. */
 static struct scenario *repertoire;
 static int repertoire_len;
 static int64_t end_of_run;

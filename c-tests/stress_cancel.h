@@ -1,6 +1,6 @@
 /* For stress_cancel.c: crews, whose calls get random deadlines and are
- * cancelled at random; what such calls may return; and what crews do to
- * locks and everything else of gmp.h that lives inside the host's structs.
+ * cancelled at random; the results that such calls may have; and the scenarios
+ * of crews at the objects of gmp.h that lie inside the host's structs.
  *
  * A crew is a few actors, goroutines and host threads, at one subject. Each
  * call of an actor that can be interrupted goes through brace and judge:
@@ -51,7 +51,7 @@ static int64_t some_deadline(uint64_t *seed)
     }
 }
 
-/* Notes whether the next call must fail, and picks its deadline. */
+/* Notes whether the next call must fail, and chooses its deadline. */
 static int64_t brace(struct actor *a)
 {
     a->cancelled = gmp_cancelled();
@@ -59,7 +59,7 @@ static int64_t brace(struct actor *a)
     return some_deadline(&a->seed);
 }
 
-/* Checks that a call was given up for a reason; hands its result on. */
+/* Checks that a call that failed had a reason; returns its result. */
 #define judge(a, when, result) judge_at(__FILE__, __LINE__, a, when, result)
 
 static int judge_at(const char *file, int line, struct actor *a,
@@ -74,10 +74,10 @@ static int judge_at(const char *file, int line, struct actor *a,
     return result;
 }
 
-/* The ways to ask for something: wait for it, not at all, or until then. */
+/* The kinds of a call: it waits, it does not wait, or until a deadline. */
 enum { PLAIN, TRY, UNTIL };
 
-/* Whether a call did what it was for; if not, it has an excuse. */
+/* Whether a call succeeded; if not, checks that it had a reason. */
 static bool did_it(int kind, int result)
 {
     CHECK(result == 0 || (kind == TRY && result == -EAGAIN) ||
@@ -85,7 +85,7 @@ static bool did_it(int kind, int result)
     return result == 0;
 }
 
-/* Takes a moment, in one of the ways there are, cancelled or not. */
+/* Takes a moment in one of several ways, cancelled or not. */
 static void linger(uint64_t *seed)
 {
     int result = 0;
@@ -112,8 +112,8 @@ static void linger(uint64_t *seed)
     CHECK(result == 0 || (result == -ECANCELED && gmp_cancelled()));
 }
 
-/* What an actor does between two calls. Under a shield it goes on as if it
- * were not cancelled. */
+/* Passes the time between two calls of an actor, sometimes behind a shield,
+ * where the actor does not see a cancel. */
 static void dawdle(struct actor *a)
 {
     if (below(&a->seed, 10) == 0) {
@@ -177,7 +177,7 @@ static void cancel(gmp_g *g)
     CHECK(result == 0 || result == -EINVAL); /* it has ended */
 }
 
-/* Cancels a few of the crew, sooner or later, or nobody. */
+/* Cancels some actors of the crew, or none, at random times. */
 static void crew_harass(struct crew *crew, uint64_t *seed)
 {
     for (int i = below(seed, crew->n + 3) - 2; i > 0; i--) {
@@ -219,7 +219,7 @@ static void crew_run(uint64_t *seed, void (*act)(struct actor *),
     crew_join(&crew, seed);
 }
 
-/* A counter behind a mutex: as many as locked it. */
+/* A counter behind a mutex: the number of times that it was locked. */
 struct ledger {
     gmp_mutex mutex;
     long balance; /* lock: mutex */
@@ -347,10 +347,10 @@ static void page(uint64_t *seed)
     CHECK_OK(gmp_rwmutex_unlock(&p.lock));
 }
 
-/* Goods, and a condition that is signalled once for each. A wait that was
- * signalled returns 0, and one that was given up took no signal from others:
- * so whoever gets 0 and finds goods takes one, nobody else looks, and still
- * nobody waits while there are goods. */
+/* Goods, and a condition that is signalled once for each. A signalled wait
+ * returns 0, and a wait that gives up takes no signal from others. So only an
+ * actor whose wait returned 0 takes goods, and still no actor waits while there
+ * are goods. */
 struct store {
     gmp_mutex mutex;
     gmp_cond cond;
@@ -375,7 +375,7 @@ static void produce(struct actor *a, struct store *s)
     atomic_fetch_sub(&s->producers, 1);
 }
 
-/* Waits under the mutex, which it has again whatever the result. */
+/* Waits under the mutex, which the actor holds again after any result. */
 static int await_goods(struct actor *a, struct store *s)
 {
     int64_t deadline = brace(a);
@@ -449,7 +449,7 @@ static void store(uint64_t *seed)
     CHECK(s.broadcasts || s.woken <= s.signals);
 }
 
-/* As many at once as there are tokens, and all tokens come back. */
+/* No more actors inside than there are tokens, and all tokens come back. */
 struct pool {
     gmp_sema sema;
     int tokens;
@@ -493,7 +493,7 @@ static void pool(uint64_t *seed)
     CHECK_EQ(gmp_sema_try_acquire(&p.sema), -EAGAIN);
 }
 
-/* Workers, and those who wait for all of them. */
+/* Workers, and actors that wait for all of them. */
 struct site {
     gmp_waitgroup group;
     int workers;
@@ -541,7 +541,7 @@ static void site(uint64_t *seed)
     CHECK_EQ(gmp_waitgroup_done(&s.group), -EINVAL);
 }
 
-/* Things to be done once, by whoever comes first, cancelled or not. */
+/* Work that is done once, by the first actor to come, cancelled or not. */
 struct chore {
     gmp_once once;
     atomic_int runs;

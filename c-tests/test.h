@@ -1,5 +1,5 @@
-/* What every C test shares: checks that say what they saw, a watchdog, and
- * short names for steps that occur everywhere.
+/* Shared by all C tests: checks that print the values, a watchdog, and short
+ * names for common steps.
  *
  * A subject includes this header and defines test_main. It is built three
  * times: as a program linked with the shared library, as one linked with the
@@ -39,7 +39,7 @@ extern "C" {
 /* The subject. argv[0] names the program or the plugin. */
 int test_main(int argc, char **argv);
 
-/* What main and host.c call: arms the watchdog, then runs the subject. */
+/* Called by main and by host.c: arms the watchdog, then runs the subject. */
 int test_entry(int argc, char **argv);
 
 #ifdef __cplusplus
@@ -62,8 +62,8 @@ int test_entry(int argc, char **argv);
 /* Ends the process with status 1 unless a call returns 0. */
 #define CHECK_OK(call) CHECK_EQ(call, 0)
 
-/* Waits until cond holds, from a goroutine or a host thread. A condition that
- * never comes is for the watchdog. */
+/* Waits until cond holds, on a goroutine or a host thread. If it never does,
+ * the watchdog ends the test. */
 #define AWAIT(cond)              \
     do {                         \
         while (!(cond))          \
@@ -103,7 +103,7 @@ static inline void test_timed_out(int signo)
     abort();
 }
 
-/* Tells that a part of the test cannot run here, and why: such a test counts
+/* Reports that a part of the test cannot run here, and why. Such a test counts
  * as skipped, not as passed. */
 static inline void test_skip(const char *part, const char *why)
 {
@@ -111,7 +111,7 @@ static inline void test_skip(const char *part, const char *why)
     fflush(stdout);
 }
 
-/* Aborts the process after so many seconds, counted from now. */
+/* Aborts the process after this many seconds from now. */
 static inline void test_watchdog(unsigned seconds)
 {
     struct sigaction action;
@@ -218,7 +218,7 @@ static inline long status_value(const char *path, const char *key)
     return value;
 }
 
-/* How often threads have gone to sleep, those that the process has now. */
+/* How often the present threads of the process have gone to sleep. */
 static inline long context_switches(void)
 {
     DIR *dir = opendir("/proc/self/task");
@@ -238,7 +238,8 @@ static inline long context_switches(void)
     return sum;
 }
 
-/* Small, fast, and the same on every machine: a seed replays a run. */
+/* A random number: fast, and the same on every machine, so that a seed replays
+ * a run. */
 static inline uint64_t next_random(uint64_t *state)
 {
     uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);

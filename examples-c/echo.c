@@ -1,5 +1,5 @@
-/* A server that sends back what it gets: a goroutine for each connection, in
- * plain blocking style.
+/* A server that sends back all that it receives: a goroutine for each
+ * connection, in plain blocking style.
  *
  *     echo tcp 127.0.0.1:7007
  *     echo unix /tmp/echo.sock
@@ -28,8 +28,8 @@ static int complain(const char *what, int error)
     return 1;
 }
 
-/* Whether an accept that failed so may go through later: what is short now
- * comes back when a connection ends. */
+/* Whether an accept with this error may succeed later: descriptors or memory
+ * that are short now come back when a connection ends. */
 static int passes(int error)
 {
     return error == -EMFILE || error == -ENFILE || error == -ENOMEM ||

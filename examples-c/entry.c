@@ -1,5 +1,5 @@
-/* A program that is the runtime's from its first instruction on, as one in Go
- * is: main runs as the main goroutine, and the process's first thread is m0.
+/* A program that begins in the runtime, as a program in Go does: main runs as
+ * the main goroutine, and the process's first thread is m0.
  *
  *     cc entry.c -Wl,-e,_rt0_amd64_linux -lgmprt_rt0 -lgmprt */
 #include <gmp.h>

@@ -1,6 +1,6 @@
-/* Puts a web server to work: starts it on a free port over a directory,
- * fetches all its files again and again, a goroutine for each connection,
- * stops it, and tells how it did.
+/* Measures a web server: starts it on a free port over a directory, fetches all
+ * its files again and again with a goroutine for each connection, stops it, and
+ * reports its speed.
  *
  *     fetch [-c CONNECTIONS] [-s SECONDS] HTTPD DIRECTORY
  */
@@ -86,7 +86,7 @@ static void list(char *directory)
 
 /* --- The server ---------------------------------------------------------- */
 
-/* Starts it; returns its output. */
+/* Starts the server; returns its output. */
 static FILE *start(const char *program, const char *directory)
 {
     int ends[2];
@@ -108,7 +108,7 @@ static FILE *start(const char *program, const char *directory)
     return says;
 }
 
-/* Stops it. Its last word is how many requests it answered, and how many
+/* Stops the server. It last prints how many requests it answered, and how many
  * goroutines it had at most. */
 static void stop(FILE *says, long *requests, long *goroutines)
 {
@@ -125,7 +125,7 @@ static void stop(FILE *says, long *requests, long *goroutines)
 
 /* --- Clients ------------------------------------------------------------- */
 
-/* Reads the answer to one request; whether it is all of `f`. */
+/* Reads the answer to one request; true if it is the whole file `f`. */
 static bool read_answer(int fd, const struct file *f, char *buf, size_t size)
 {
     size_t len = 0;
@@ -185,7 +185,7 @@ static void client(void *arg)
 
 /* --- The report ---------------------------------------------------------- */
 
-/* The latency, in milliseconds, that `share` of all requests stay within. */
+/* The latency, in milliseconds, that `share` of all requests do not exceed. */
 static double within(double share)
 {
     long sum = 0;

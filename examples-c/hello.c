@@ -1,6 +1,6 @@
-/* A goroutine says hello, and says on a channel that it has.
+/* A goroutine says hello, and reports that on a channel.
  *
- * Whoever uses a channel holds a reference to it: here main and hello. */
+ * Each user of a channel holds a reference to it: here main and hello. */
 #include <gmp.h>
 #include <stdio.h>
 

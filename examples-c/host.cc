@@ -1,5 +1,5 @@
-// C++ beside and inside goroutines: threads start them with lambdas, and each
-// handles an exception of its own while others run and handle theirs.
+// C++ threads that start goroutines with lambdas. Each goroutine handles an
+// exception of its own while others run and handle theirs.
 #include <gmp.h>
 
 #include <atomic>
@@ -13,8 +13,8 @@
 
 using Function = std::function<void()>;
 
-// Runs f on a goroutine. What f throws and does not catch ends the program, as
-// it does on a thread.
+// Runs f on a goroutine. An exception that f does not catch ends the program,
+// as on a thread.
 static void go(Function f)
 {
     auto run = [](void *arg) {
@@ -27,8 +27,8 @@ static void go(Function f)
     boxed.release();
 }
 
-// Throws n, lets others do the same while it is being handled, and throws it
-// again. Whether it is still the same.
+// Throws n, lets other goroutines do the same during the handler, and throws n
+// again. True if it is still the same n.
 static bool survives(int n)
 {
     try {

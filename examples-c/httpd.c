@@ -7,9 +7,9 @@
  *        ^                               ^
  *        '----- main waits for SIGTERM, and cancels them
  *
- * A connection that waits for a request has no buffer: it takes one when there
- * is something to read. Being cancelled ends its wait; while it answers it is
- * behind a shield, so that a stop lets every running request finish. */
+ * A connection that waits for a request has no buffer; it takes one when there
+ * is something to read. A cancel ends its wait. While it answers it is behind a
+ * shield, so a stop lets every running request finish. */
 #define _GNU_SOURCE
 #include "httpd.h"
 
@@ -30,7 +30,7 @@
 enum { SPARE = 64 }; /* buffers that are kept for the next request */
 static const int64_t MS = 1000000, SECOND = 1000 * MS;
 
-/* What the command line says. */
+/* The options of the command line. */
 static long most_connections = 10000;
 static int64_t request_ns; /* to send a request, and to take a piece of it */
 static int64_t idle_ns;    /* between two requests */
@@ -59,8 +59,8 @@ static void give_buffer(struct request *r)
         free(r);
 }
 
-/* Ends a connection after an answer. A client that still sends would lose the
- * answer to the reset that an early close causes. */
+/* Ends a connection after an answer. An early close would reset the connection
+ * of a client that still sends, which would lose the answer. */
 static void linger(struct request *r, int fd)
 {
     int64_t deadline = gmp_after_ns(SECOND);
@@ -69,7 +69,7 @@ static void linger(struct request *r, int fd)
         ;
 }
 
-/* Answers what has come in, one after the other; whether more may come. */
+/* Answers the requests that have come in; true if more may come. */
 static bool converse(struct request *r, int fd)
 {
     bool more;
@@ -114,9 +114,9 @@ struct acceptor {
     int error;         /* and why it ended */
 };
 
-/* Accepts until it is cancelled. A client waits in the listener's queue while
- * there are as many connections as may be, and while descriptors or memory
- * are short. */
+/* Accepts until it is cancelled. Clients wait in the listener's queue while the
+ * number of connections is at its limit, and while descriptors or memory are
+ * short. */
 static void acceptor(void *arg)
 {
     struct acceptor *a = arg;
@@ -150,7 +150,7 @@ static int complain(const char *what, int error)
     return 1;
 }
 
-/* Tells where to find this server: the port may be of the kernel's choice. */
+/* Prints the address of this server: the kernel may have chosen the port. */
 static void announce(int listener, const char *address)
 {
     struct sockaddr_storage ss;
@@ -170,7 +170,7 @@ static void announce(int listener, const char *address)
     fflush(stdout);
 }
 
-/* Serves until a signal comes, and then until the running requests are done. */
+/* Serves until a signal comes, and then finishes the running requests. */
 static int serve(int listener)
 {
     gmp_chan *signals = gmp_chan_make(sizeof(int), 1);
@@ -202,7 +202,7 @@ static int serve(int listener)
     return a.error == -ECANCELED ? 0 : complain("accept", a.error);
 }
 
-/* A number from the command line; it ends the program for one that is not. */
+/* Parses a number of the command line, or ends the program. */
 static long amount(const char *text)
 {
     char *end;
@@ -214,7 +214,7 @@ static long amount(const char *text)
     return n;
 }
 
-/* A process may have 1024 descriptors unless it asks for more. */
+/* Asks for more than the usual 1024 descriptors. */
 static void raise_limit(void)
 {
     struct rlimit limit;

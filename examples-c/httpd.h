@@ -1,4 +1,4 @@
-/* What the parts of httpd know of each other. */
+/* The interface between the parts of httpd. */
 #ifndef HTTPD_H
 #define HTTPD_H
 
@@ -23,14 +23,14 @@ enum field {
     FIELDS
 };
 
-/* A piece of a request, where it stands; `at` is NULL if it is not there. */
+/* A piece of a request, in place; `at` is NULL if the request lacks it. */
 struct span {
     const char *at;
     size_t len;
 };
 
-/* A request, and all the memory that goes with it. A connection has one only
- * from a request's first byte to the last of its answer. */
+/* A request with all its memory. A connection has one only from the first byte
+ * of a request to the last byte of the answer. */
 struct request {
     bool head_only;      /* the method is HEAD */
     int minor;           /* of the version, which is 1.x */
@@ -47,21 +47,21 @@ struct request {
     char out[HEAD_MAX + 512];  /* the answer, but for a file's content */
 };
 
-/* httpd_request.c: reads a request from `fd`, after what `in` still has of an
- * earlier read. Returns 0; the status that says what is wrong with it; or -1:
- * the client has gone. */
+/* httpd_request.c: reads a request from `fd`, after the bytes of an earlier
+ * read that are still in `in`. Returns 0; the status for a bad request; or -1
+ * if the client has gone. */
 int request_read(struct request *r, int fd, int64_t deadline);
 
 /* Whether the client wants the connection to go on after this request. */
 bool request_keeps(const struct request *r);
 
-/* httpd_parse.c: parses the head that stands in `in` from `start` to `used`,
- * empty line included. Returns 0, or the status that says what is wrong. All
- * its bytes are printable, tabs or above 127, but for the ends of lines. */
+/* httpd_parse.c: parses the head in `in` from `start` to `used`, with the empty
+ * line at its end. Returns 0, or the status for a bad request. Except for the
+ * ends of lines, all bytes are printable, tabs or above 127. */
 int request_parse(struct request *r);
 
-/* httpd_file.c: answers a request, with `status` if that is not 0, and with a
- * file below `root` else. Returns whether another may follow on `fd`. */
+/* httpd_file.c: answers a request, with `status` if that is not 0, else with a
+ * file below `root`. Returns whether another request may follow on `fd`. */
 bool answer(struct request *r, int status, int fd, int root,
             int64_t patience_ns);
 

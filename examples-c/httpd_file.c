@@ -1,8 +1,8 @@
 /* The answers of httpd: finding files and sending them.
  *
- * The kernel itself refuses what is not below the root (RESOLVE_BENEATH): it
- * resolves the path once, with every `..` and symbolic link, so that nobody
- * can exchange a directory between a check and the open. */
+ * The kernel itself refuses paths outside the root (RESOLVE_BENEATH). It
+ * resolves the path once, with every `..` and symbolic link, so nobody can
+ * exchange a directory between a check and the open. */
 #define _GNU_SOURCE
 #include "httpd.h"
 
@@ -23,7 +23,7 @@
 enum { PIECE = 1 << 20 }; /* bytes that may take a client its patience */
 enum { DATE_LEN = sizeof "Sun, 06 Nov 1994 08:49:37 GMT" };
 
-/* What goes out: a head and, but for HEAD, a part of a file or a text. */
+/* An answer: a head and, except for HEAD, a part of a file or a text. */
 struct reply {
     int status;
     int file;             /* -1 where there is none */
@@ -42,7 +42,7 @@ static int hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Replaces each %xx in `path`, in place; false where that is none, or a NUL. */
+/* Decodes each %xx in `path`, in place; false for a bad one, or a NUL. */
 static bool decode(char *path)
 {
     char *to = path;
@@ -61,8 +61,8 @@ static bool decode(char *path)
     return true;
 }
 
-/* Writes the path that the request is for to r->path, still encoded. Returns 0
- * or a status. */
+/* Writes the path of the request to r->path, still encoded. Returns 0 or a
+ * status. */
 static int path_of(struct request *r)
 {
     if (r->place.len >= sizeof r->path)
@@ -99,7 +99,7 @@ static int status_of(int error)
  * directory. */
 static int open_below(int dir, const char *path, struct reply *reply)
 {
-    /* Not to wait at a named pipe until somebody writes. */
+    /* O_NONBLOCK: the open of a named pipe must not wait for a writer. */
     struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
     long file = syscall(SYS_openat2, dir, path, &how, sizeof how);
@@ -118,8 +118,8 @@ static int open_below(int dir, const char *path, struct reply *reply)
     return 0;
 }
 
-/* Finds the file that the request is for; a directory's is its index.html,
- * if its name ends in a slash. Returns 0 or a status. */
+/* Finds the file of the request; for a directory whose name ends in a slash
+ * that is its index.html. Returns 0 or a status. */
 static int find(struct request *r, int root, struct reply *reply)
 {
     int status = path_of(r);
@@ -150,7 +150,7 @@ static const char *put_date(char text[DATE_LEN], time_t t)
     return text;
 }
 
-/* Whether the client has what there is, by its If-Modified-Since. */
+/* Whether the client has the present version, by its If-Modified-Since. */
 static bool has_it(const struct request *r, time_t mtime)
 {
     struct span since = r->value[IF_MODIFIED_SINCE];
@@ -164,8 +164,8 @@ static bool has_it(const struct request *r, time_t mtime)
     return end != NULL && *end == '\0' && mtime <= timegm(&tm);
 }
 
-/* Reads a number of digits only, and moves *at behind it; -1 if there is none,
- * and INT64_MAX for one that is too large. */
+/* Reads a number of digits only, and moves *at behind it; -1 without digits,
+ * INT64_MAX for a number that is too large. */
 static int64_t number(const char **at, const char *end)
 {
     int64_t n = -1;
@@ -178,8 +178,8 @@ static int64_t number(const char **at, const char *end)
 }
 
 /* Narrows `reply` to the range that the request asks for. Returns 206; 416 if
- * the file has none of it; 200 where it asks for no range or for several, for
- * one in a form of its own, or for one of an earlier version. */
+ * the file has nothing of it; 200 if the request asks for no range, for
+ * several, for an unknown form, or for an earlier version. */
 static int narrow(const struct request *r, struct reply *reply)
 {
     struct span range = r->value[RANGE], version = r->value[IF_RANGE];
@@ -238,7 +238,7 @@ static const char *type_of(const char *path)
     return "application/octet-stream";
 }
 
-/* printf to the end of r->out, which takes whatever answer puts there. */
+/* printf to the end of r->out, which has room for all that answer writes. */
 __attribute__((format(printf, 3, 4)))
 static size_t put(struct request *r, size_t len, const char *format, ...)
 {
@@ -249,8 +249,8 @@ static size_t put(struct request *r, size_t len, const char *format, ...)
     return len + (size_t)n;
 }
 
-/* Where the client finds the directory: the same place with a slash. A second
- * slash at the beginning would make a host's name of what follows. */
+/* Writes the address of a directory: the same path with a slash at its end. Two
+ * slashes at the beginning would turn the next part into a host's name. */
 static size_t put_location(struct request *r, size_t n)
 {
     struct span at = r->place, query = r->query;
@@ -292,7 +292,7 @@ static const char *phrase_of(int status)
     return "Unknown";
 }
 
-/* Writes the answer but for the file's content to r->out; how long it is. */
+/* Writes the answer, less the file's content, to r->out; returns its length. */
 static size_t compose(struct request *r, const struct reply *a, bool keep)
 {
     char date[DATE_LEN];
@@ -332,8 +332,8 @@ static size_t compose(struct request *r, const struct reply *a, bool keep)
 
 /* --- Sending ------------------------------------------------------------- */
 
-/* Each piece may take the client the time that it has; a slow one that goes on
- * taking gets it all. */
+/* The client has its patience for each piece, so a slow client that goes on
+ * reading gets everything. */
 static bool send_out(const struct request *r, size_t len, int fd, bool more,
                      int64_t patience_ns)
 {
@@ -348,7 +348,7 @@ static bool send_out(const struct request *r, size_t len, int fd, bool more,
     return true;
 }
 
-/* False also if the file has become shorter: the client sees it in the end of
+/* False also if the file has become shorter; the client notices by the end of
  * the connection. */
 static bool send_file(const struct reply *a, int fd, int64_t patience_ns)
 {
@@ -366,7 +366,7 @@ bool answer(struct request *r, int status, int fd, int root,
             int64_t patience_ns)
 {
     struct reply reply = {.file = -1};
-    /* Who stops this server cancels the connections. */
+    /* A stop of the server cancels the connections. */
     bool keep = status == 0 && request_keeps(r) && !gmp_cancelled();
     if (status == 0)
         status = find(r, root, &reply);

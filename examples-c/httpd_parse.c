@@ -1,8 +1,8 @@
-/* The requests of httpd: what a head says, by RFC 9112.
+/* The requests of httpd: the parser of a head, by RFC 9112.
  *
- * Where the RFC leaves a choice, this parser refuses: what two servers in a
- * row can read in two ways is how one client puts words into the mouth of
- * another. It takes no content, so a request ends with its head. */
+ * Where the RFC leaves a choice, this parser refuses the request: if two
+ * servers in a row read it in two ways, one client can speak for another. The
+ * parser takes no content, so a request ends with its head. */
 #include "httpd.h"
 
 #include <string.h>
@@ -19,7 +19,7 @@ static bool is_alnum(char c)
     return is_digit(c) || (lower >= 'a' && lower <= 'z');
 }
 
-/* Whether all of it is letters, digits and what `others` has. */
+/* Whether `s` consists of letters, digits and the characters of `others`. */
 static bool is_made_of(struct span s, const char *others)
 {
     for (size_t i = 0; i < s.len; i++)
@@ -29,7 +29,7 @@ static bool is_made_of(struct span s, const char *others)
     return true;
 }
 
-/* What methods and the names of fields are made of. */
+/* Whether `s` is a token: methods and the names of fields are. */
 static bool is_token(struct span s)
 {
     return s.len > 0 && is_made_of(s, "!#$%&'*+-.^_`|~");
@@ -40,8 +40,8 @@ static bool is(struct span s, const char *text)
     return s.len == strlen(text) && strncasecmp(s.at, text, s.len) == 0;
 }
 
-/* Takes from the front of `rest` what stands before `end`, and `end`; all of
- * it where there is none. */
+/* Takes the part before `end`, and `end`, from the front of `rest`; without an
+ * `end` takes everything. */
 static struct span cut(struct span *rest, char end)
 {
     struct span piece = *rest;
@@ -87,7 +87,7 @@ static bool is_host(struct span s)
            (bracket || is_made_of(host, "-._~%!$&'()*+,;="));
 }
 
-/* Takes the target apart: a path, or a whole URL, which a proxy sends. */
+/* Parses the target: a path, or a whole URL, which a proxy sends. */
 static bool parse_target(struct request *r)
 {
     struct span rest = r->target;
@@ -112,8 +112,8 @@ static bool parse_target(struct request *r)
     return true;
 }
 
-/* The request's line. Returns 0 or a status; a method that a server may well
- * have, but this one has not, is told at the end only (405). */
+/* Parses the request's line. Returns 0 or a status. A known method that this
+ * server lacks clears *allowed, and is reported at the end only (405). */
 static int parse_line(struct request *r, struct span line, bool *allowed)
 {
     static const char *const others[] = {"POST", "PUT", "DELETE", "CONNECT",
@@ -142,7 +142,7 @@ static int parse_line(struct request *r, struct span line, bool *allowed)
     return version.at[5] != '1' ? 505 : !*allowed && !known ? 501 : 0;
 }
 
-/* Notes what Connection says: a list, and there may be several of them. */
+/* Notes the words of a Connection field; there may be several such fields. */
 static void parse_connection(struct request *r, struct span list)
 {
     while (list.len > 0) {
@@ -152,9 +152,9 @@ static void parse_connection(struct request *r, struct span list)
     }
 }
 
-/* One field. A line that begins with a blank would go on with the value of
- * the line before it; a name with a blank before its colon is another name to
- * other servers; and of two values only one can be meant. */
+/* Parses one field. Refused are: a line that begins with a blank, which would
+ * continue the line before; a blank before the colon, which other servers read
+ * as another name; and a second value, as only one can be meant. */
 static bool parse_field(struct request *r, struct span line)
 {
     static const char *const names[FIELDS] = {
@@ -181,8 +181,8 @@ static bool parse_field(struct request *r, struct span line)
     return true;
 }
 
-/* Whether content follows, which this server does not take. Returns 0, 413,
- * or 400 where nobody can tell how long it is. */
+/* Refuses content, which this server does not take. Returns 0, 413, or 400 if
+ * the length of the content is not clear. */
 static int content(const struct request *r)
 {
     struct span length = r->value[CONTENT_LENGTH];

@@ -1,14 +1,14 @@
 /* The requests of httpd: reading them from a connection.
  *
- * A request's head stays in one buffer, and the pieces that matter are spans
- * of that. Each byte is looked at once as it comes in, until the empty line
- * that ends the head; then httpd_parse.c has it. */
+ * A request's head stays in one buffer, and its pieces are spans of that. Each
+ * byte is looked at once as it comes in, up to the empty line at the end of the
+ * head; then httpd_parse.c parses the head. */
 #include "httpd.h"
 
 #include <string.h>
 #include <sys/types.h>
 
-/* Makes `r` ready for the next request, whose first bytes may be in `in`. */
+/* Prepares `r` for the next request, whose first bytes may be in `in`. */
 static void begin(struct request *r)
 {
     r->len -= r->used;
@@ -20,10 +20,10 @@ static void begin(struct request *r)
     memset(r->value, 0, sizeof r->value);
 }
 
-/* Looks for the end of the head in the bytes that have come in. Returns 0,
- * with r->used set if the end is there, or 400 for a byte that no head has: a
- * control byte, or half of a line's end. A head that another server reads as
- * two lines must never be one line here, or the other way round. */
+/* Looks for the end of the head in the bytes that have come in. Returns 0, with
+ * r->used set if the end is there, or 400 for a byte that no head may have: a
+ * control byte, or half of a line's end. So no server reads two lines where
+ * this one reads one, or the other way round. */
 static int look(struct request *r)
 {
     const unsigned char *in = (const unsigned char *)r->in;

@@ -2,8 +2,8 @@
  *
  *     feed --words--> parse --numbers--> add
  *
- * The stages are a group: when one fails the others are cancelled, which ends
- * what they wait in, and who waits for the group gets the first error. */
+ * The stages are a group. When one fails, the others are cancelled, which ends
+ * their waits, and the wait for the group returns the first error. */
 #include <gmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +12,8 @@ static char **args;
 static gmp_chan *words, *numbers;
 static long sum;
 
-/* A stage closes its channel when its input is over, but not when it fails:
- * the next one would take that for the end, and go on as if all were well. */
+/* A stage closes its channel at the end of its input, but not when it fails:
+ * the next stage would take that for a regular end. */
 static int feed(void)
 {
     int rc = 0;

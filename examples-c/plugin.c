@@ -1,5 +1,5 @@
-/* A plugin that uses goroutines inside a host that has never heard of them:
- * loading it loads gmprt, and that starts the runtime. */
+/* A plugin that uses goroutines in a host without any: loading the plugin loads
+ * gmprt, and that starts the runtime. */
 #include <errno.h>
 #include <gmp.h>
 

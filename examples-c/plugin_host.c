@@ -1,5 +1,5 @@
-/* An ordinary program that loads a plugin. It is not linked with gmprt, and
- * needs no LD_PRELOAD: the goroutines come with the plugin. */
+/* An ordinary program that loads a plugin. The program is not linked with gmprt
+ * and needs no LD_PRELOAD: the goroutines come with the plugin. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>

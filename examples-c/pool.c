@@ -1,8 +1,8 @@
 /* A pool of workers that give up jobs which take too long.
  *
- * Each job is to find the smallest factor of a number, by trying them all. It
- * has a goroutine of its own. The worker waits for that until a deadline, and
- * then cancels it. */
+ * Each job finds the smallest factor of a number by trying all, on a goroutine
+ * of its own. The worker waits for that goroutine until a deadline, and then
+ * cancels it. */
 #include <gmp.h>
 #include <inttypes.h>
 #include <stdio.h>

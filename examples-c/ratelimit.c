@@ -1,9 +1,9 @@
 /* A rate limiter that allows bursts: a bucket of tokens.
  *
- *     a ticker --ticks--> refill --tokens--> whoever makes a request
+ *     a ticker --ticks--> refill --tokens--> the requests
  *
- * A request takes a token, or waits for one. With each tick comes a new one;
- * while nobody takes them the bucket fills up, and no further. */
+ * A request takes a token, or waits for one. Each tick adds a token, up to the
+ * size of the bucket. */
 #include <gmp.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
-/* A semaphore built from the two calls that every wait is built from:
- * gmp_park, which stops this goroutine, and gmp_ready, which wakes another.
- * To be short it is not fair: the last to come is the first to go in. */
+/* A semaphore built from gmp_park, which stops this goroutine, and gmp_ready,
+ * which wakes another. It is short and not fair: the last to come is the first
+ * to enter. */
 #include <gmp.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,7 +17,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the two below */
 static int permits = PERMITS;
 static struct waiter *waiters;
 
-/* Called once the goroutine is parked: from here on it may be readied. */
+/* Called once the goroutine is parked: after the unlock it may be readied. */
 static int unlock(gmp_g *g, void *mutex)
 {
     (void)g;

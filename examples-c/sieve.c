@@ -2,12 +2,12 @@
  *
  *     generate --> filter 2 --> filter 3 --> filter 5 --> ... --> main
  *
- * A generator counts upwards, and each filter passes on what its prime does
- * not divide. So the first number that reaches main is always the next prime,
- * and gets a filter of its own at the end of the line.
+ * A generator counts upwards, and each filter passes on the numbers that its
+ * prime does not divide. So the next number that reaches main is always a
+ * prime, and gets a filter of its own at the end of the line.
  *
- * A stage that waits for a neighbour waits for quit as well. Main closes it
- * when it has enough: all stages give their channels back, and end. */
+ * A stage that waits for a neighbour also waits for quit. Main closes quit when
+ * it has enough primes; then all stages release their channels, and end. */
 #include <err.h>
 #include <gmp.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ struct stage { /* holds a reference to both of its channels */
 static gmp_chan *quit;
 static gmp_waitgroup stages = GMP_WAITGROUP_INIT;
 
-/* Sends or receives n; false if it is time to quit. */
+/* Sends or receives n; false if quit is closed. */
 static bool pass(int op, gmp_chan *ch, int *n)
 {
     gmp_case cases[] = {{ch, n, op, 0}, {quit, NULL, GMP_RECV, 0}};
@@ -51,7 +51,7 @@ static void filter(void *args)
     end(self);
 }
 
-/* Starts a stage, which takes over in; what it sends on. */
+/* Starts a stage, which takes over `in`; returns its output. */
 static gmp_chan *start(gmp_fn fn, gmp_chan *in, int prime)
 {
     gmp_chan *out = gmp_chan_make(sizeof(int), 0);

@@ -3,15 +3,15 @@
  *     a reader per file --blocks--> counters --tables--> the merger
  *
  * Each file has a goroutine of its own, which reads it by plain fopen and
- * fread. It may block in them: the others go on. Readers cut the text into
- * blocks of whole words, as many counters as may run at once count these into
- * tables, and main merges the tables and prints the words.
+ * fread. While one blocks there, the others go on. The readers cut the text
+ * into blocks of whole words. The counters, as many as may run at once, count
+ * the words into tables, and main merges the tables and prints them.
  *
  * A word is a run of the letters A to Z, in either case, as in
  *
  *     tr -cs A-Za-z '\n' | tr A-Z a-z | sort | uniq -c | sort -k1,1nr -k2
  *
- * and `wordfreq -a` prints what that prints. */
+ * and `wordfreq -a` prints the same as that line. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -84,7 +84,7 @@ static struct table table_make(size_t size)
     return (struct table){must(calloc(size, sizeof(struct entry))), 0, size};
 }
 
-/* Where the word of this hash and length is, or belongs. */
+/* The entry of the word with this hash and length, or the place for it. */
 static struct entry *table_find(struct table *t, const char *word, size_t len,
                                 uint64_t hash)
 {
@@ -131,7 +131,7 @@ static bool is_letter(char c)
     return (unsigned char)((c | 32) - 'a') < 26;
 }
 
-/* The length of text up to and without a word that may go on after it. */
+/* The length of the text without a last word that may continue after it. */
 static size_t whole_words(const char *text, size_t len)
 {
     while (len > 0 && is_letter(text[len - 1]))
@@ -145,8 +145,8 @@ static void send_block(char *text, size_t len)
     gmp_chan_send(blocks, &(struct block){text, len});
 }
 
-/* Sends the text of f, block by block, unless f is binary: then it has a NUL
- * in its first block. */
+/* Sends the text of f, block by block, unless f is binary: a NUL in the first
+ * block tells. */
 static void read_blocks(FILE *f)
 {
     size_t size = BLOCK, len = 0, n;
@@ -237,7 +237,7 @@ static struct table merge(int n)
     return all;
 }
 
-/* The frequent first, and words of one frequency by name. */
+/* Orders frequent words first, and words of one frequency by name. */
 static int by_count(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;
@@ -255,7 +255,7 @@ static void print_top(struct table *t, size_t n)
 
 /* --- The program --------------------------------------------------------- */
 
-/* Starts a reader for each file below the paths; how many. */
+/* Starts a reader for each file below the paths; returns their number. */
 static long start_readers(char **paths)
 {
     long n = 0;

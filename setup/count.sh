@@ -1,16 +1,16 @@
 #!/bin/sh
-# Runs commands that test, one after the other, and adds up what they say.
+# Runs test commands one after the other, and adds up their results.
 #
 #     setup/count.sh DIRECTORY COMMAND...
 #
-# libtest knows no test that was skipped: to it, one that returns early has
-# passed. So each test that cannot run here, or not all of it, says so in the
-# file $GMPRT_SKIPS: its name, the reason, and the things of setup/need.sh that
-# it misses, with tabs between them. Here it counts as skipped, not as passed.
+# libtest does not know skipped tests: a test that returns early has passed. So
+# a test that cannot run here, or not all of it, writes a line to the file
+# $GMPRT_SKIPS: its name, the reason, and the things of setup/need.sh that are
+# missing, with tabs between them. This script counts such a test as skipped.
 #
-# The last line has the sums; what the commands say is in DIRECTORY/test.log.
-# Fails if a command has failed, and if a test was skipped where
-# GMPRT_NO_SKIPS=1 is set.
+# The last line has the sums; the output of the commands is in
+# DIRECTORY/test.log. Fails if a command has failed, or if a test was skipped
+# and GMPRT_NO_SKIPS=1 is set.
 set -u
 here=$(dirname "$0")
 directory=$1
@@ -43,7 +43,7 @@ names=$(add_up | sed -n 's/^failed //p')
 set -- $(add_up | sed -n 's/^sums //p')
 passed=$1 failed=$2 ignored=$3
 
-# A test that skipped a part and then failed has failed.
+# A test that skipped a part and then failed counts as failed.
 skipped=$(cut -f 1 "$GMPRT_SKIPS" | sort -u | grep -c -v -x -F "$names")
 passed=$((passed - skipped))
 

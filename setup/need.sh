@@ -1,21 +1,21 @@
 #!/bin/sh
-# What must be on a machine, and how it gets there: for the Makefile, the CI
-# and the tests.
+# The tools that a machine needs, and their installation: for the Makefile, the
+# CI and the tests.
 #
-#     setup/need.sh THING... [-- WISH...]  makes sure of them
-#     setup/need.sh --missing THING...     names those that are not here
+#     setup/need.sh THING... [-- WISH...]  installs them if they are missing
+#     setup/need.sh --missing THING...     prints the missing ones
 #     setup/need.sh --line THING...        prints the line that installs them
 #
-# A thing is a command, or a header that the C compiler finds. On Debian, root
-# has what is missing installed. Anybody else is told the one line to paste, and
-# so is root where that fails. The first form fails if a THING is missing then;
-# what needs a WISH does without it, and says so.
+# A THING or WISH is a command, or a header that the C compiler finds. For root
+# on Debian the first form installs them. For any other user, and if the
+# installation fails, it prints the one line to paste. It fails if a THING is
+# then missing; without a WISH the caller goes on and reports it.
 #
-# SETUP=look installs nothing, for root too.
+# With SETUP=look nothing is installed, for root neither.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-# The Debian packages, and the things that each brings.
+# The Debian packages, each with the things that it brings.
 table='
 gcc                     cc gcc
 binutils                ar ld nm objcopy readelf
@@ -35,14 +35,14 @@ valgrind                valgrind
 wrk                     wrk
 '
 
-# The package that brings $1; nothing for what no package of Debian's brings.
+# Prints the package that brings $1; nothing if Debian has none.
 package_of() {
     printf '%s' "$table" | while read -r package things; do
         case " $things " in *" $1 "*) echo "$package" ;; esac
     done
 }
 
-# The Rust that this needs, and whether $1 is a cargo of that or a later one.
+# The required version of Rust, and a test whether the cargo $1 has it.
 rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 has_rust() {
     version=$("$1" --version 2>/dev/null | awk '{ print $2 }')
@@ -71,7 +71,7 @@ packages() {
     done | sort -u
 }
 
-# The line to paste, and one more for each thing that is in no package.
+# Prints the line to paste, and one more for each thing without a package.
 line() {
     packages=$(packages "$@" | tr '\n' ' ')
     command="apt-get update && apt-get install -y ${packages% }"
@@ -103,8 +103,8 @@ apt() {
         </dev/null >>"$log" 2>&1
 }
 
-# The lists of packages are fetched only if they are needed. Where all together
-# cannot be had, as many as possible are.
+# Fetches the lists of packages only if needed. If the packages cannot be
+# installed together, installs as many as possible.
 install() {
     [ -n "$*" ] || return
     log=$(mktemp)

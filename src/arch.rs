@@ -1,9 +1,9 @@
-//! What `asm/switch_amd64.S` provides: the stack switches, and the word of
-//! thread-local storage that holds g.
+//! The Rust face of `asm/switch_amd64.S`: the stack switches, and the word of
+//! thread-local storage that holds g, the running goroutine.
 //!
-//! g is read by assembly here and nowhere else: a compiler may keep the
-//! address of a `thread_local!` in a register across a switch, after which it
-//! is another thread's.
+//! Only the assembly here reads and writes that word. A `thread_local!` would
+//! not do: the compiler may keep its address in a register across a switch,
+//! after which the address is another thread's.
 
 use crate::gmp::{
     G,
@@ -15,23 +15,23 @@ use core::{arch::asm, ffi::c_void, ptr};
 
 #[expect(
     improper_ctypes,
-    reason = "assembly reads the fields of G and M that `gmp` checks, no more"
+    reason = "assembly reads only those fields of G and M that `gmp` checks"
 )]
 unsafe extern "C" {
-    /// Suspends the running goroutine into `*from`, resumes `g` at `to`.
+    /// Suspends the running goroutine into `*from` and resumes `g` at `to`.
     pub(crate) fn gswitch(from: *mut usize, to: usize, g: *const G);
-    /// Resumes `g` at `to`; abandons the current stack.
+    /// Abandons the current stack and resumes `g` at `to`.
     pub(crate) fn gogo(to: usize, g: *const G) -> !;
-    /// Suspends the running goroutine, calls `f(g)` on g0.
+    /// Suspends the running goroutine and calls `f(g)` on g0.
     pub(crate) fn mcall(f: unsafe extern "C" fn(*const G) -> !);
-    /// Calls `f(arg)` on g0 and comes back.
+    /// Calls `f(arg)` on g0 and returns.
     pub(crate) fn systemstack(
         f: unsafe extern "C" fn(*mut c_void),
         arg: *mut c_void,
     );
     /// Makes this point g0's base and calls `f`.
     pub(crate) fn g0call(f: unsafe extern "C" fn());
-    /// Calls `f(a, b)`, which no exception may leave: fatal, in words.
+    /// Calls `f(a, b)`. An exception that leaves it is fatal.
     pub(crate) fn callhost(
         f: unsafe extern "C" fn(*mut c_void, *mut c_void) -> i32,
         a: *mut c_void,
@@ -40,33 +40,33 @@ unsafe extern "C" {
     fn calllast(f: unsafe extern "C" fn(*mut c_void), arg: *mut c_void);
     /// Runs the M of the current g0 until it ends.
     pub(crate) fn mstart();
-    /// First instruction of every goroutine, less its nop.
+    /// The first frame of every goroutine, which begins with a nop.
     pub(crate) fn gostart();
     fn goleave();
     fn gorestart();
 }
 
-/// Calls `f(arg)` where a goroutine or thread ends: for an exception that
-/// leaves it, the stack ends here.
+/// Calls `f(arg)` at the end of a goroutine or thread. The stack ends here for
+/// an exception that leaves `f`.
 ///
 /// # Safety
-/// As `f`'s.
+/// `f` may be called with `arg`.
 pub(crate) unsafe fn call_last(
     f: unsafe extern "C" fn(*mut c_void),
     arg: *mut c_void,
 ) {
-    // SAFETY: as the caller promises.
+    // SAFETY: `f` may be called with `arg`, the caller promises.
     unsafe { calllast(f, arg) }
 }
 
-/// As `gogo`, for a goroutine that ends.
+/// `gogo` for a goroutine that ends.
 ///
 /// # Safety
-/// As for `gogo`; nobody returns to the current stack.
+/// `g` is suspended at `to`, and nothing returns to the current stack.
 #[inline(always)]
 pub(crate) unsafe fn go_leave(to: usize, g: *const G) -> ! {
-    // SAFETY: as the caller promises; a jump, so that no return address is
-    // left over.
+    // A jump, since nothing returns here.
+    // SAFETY: `g` is suspended at `to`, the caller promises.
     unsafe {
         asm!(
             "jmp {leave}",
@@ -78,14 +78,15 @@ pub(crate) unsafe fn go_leave(to: usize, g: *const G) -> ! {
     }
 }
 
-/// The running goroutine, which has not run yet, begins on the current stack,
-/// whose frames are abandoned, at `sp`.
+/// Abandons the frames of the current stack, and begins the current goroutine,
+/// which has not run yet, on it at `sp`.
 ///
 /// # Safety
-/// `sp` is where its first function may find the stack pointer.
+/// `sp` is where the goroutine's first function may find the stack pointer.
 #[inline(always)]
 pub(crate) unsafe fn go_restart(sp: usize) -> ! {
-    // SAFETY: as in go_leave.
+    // A jump, since nothing returns here.
+    // SAFETY: `sp` is a stack pointer to begin at, the caller promises.
     unsafe {
         asm!(
             "jmp {restart}",
@@ -96,10 +97,10 @@ pub(crate) unsafe fn go_restart(sp: usize) -> ! {
     }
 }
 
-/// The running goroutine of this thread, or a host thread's stand-in; None on
-/// a host thread that has none.
+/// g: this thread's running goroutine, or the stand-in of a host thread; None
+/// on a host thread without one.
 ///
-/// Reads the thread's word anew at every call: not `pure`.
+/// Not `pure`, so that each call reads the thread's word anew.
 #[inline(always)]
 pub(crate) fn getg() -> Option<&'static G> {
     let g: *const G;
@@ -116,7 +117,7 @@ pub(crate) fn getg() -> Option<&'static G> {
     unsafe { g.as_ref() }
 }
 
-/// Sets the running goroutine of this thread.
+/// Sets this thread's g.
 #[inline(always)]
 pub(crate) fn setg(g: Option<&'static G>) {
     let g = g.map_or(ptr::null(), ptr::from_ref);
@@ -132,26 +133,27 @@ pub(crate) fn setg(g: Option<&'static G>) {
     }
 }
 
-/// Words of the frame that a suspended goroutine has on its stack: the control
-/// words, six registers and the resume address.
+/// Words in the frame of a suspended goroutine: the control words, six
+/// registers and the resume address.
 pub(crate) const FRAME_WORDS: usize = 8;
 
-/// The control words that a goroutine begins with, as they lie in its frame.
+/// The control words that a goroutine begins with, as its frame holds them.
 const FIRST_CONTROL: usize =
     MXCSR_FIRST << (8 * FRAME_MXCSR) | FPUCW_FIRST << (8 * FRAME_FPUCW);
 const _: () = assert!(MXCSR_FIRST & !MXCSR_CONTROL == 0);
 
-/// Builds the frame of a goroutine that has not run at `sp`, where its first
-/// function will find the stack pointer; returns where it is suspended.
+/// Builds the frame of a goroutine that has not run yet. `sp` is where its
+/// first function will find the stack pointer; the result is where the
+/// goroutine is suspended.
 ///
 /// # Safety
-/// `sp` is a multiple of 16, and the words below it are the caller's.
+/// `sp` is a multiple of 16, and the caller owns the words below it.
 pub(crate) unsafe fn first_frame(sp: usize) -> usize {
     let frame = sp - FRAME_WORDS * size_of::<usize>();
-    // Past the nop: unwinders look up the byte before a return address.
+    // Past the nop, because unwinders look up the byte before a return address.
     let resume = gostart as *const () as usize + 1;
     let words: [usize; FRAME_WORDS] = [FIRST_CONTROL, 0, 0, 0, 0, 0, 0, resume];
-    // SAFETY: the caller's words, as promised.
+    // SAFETY: the caller owns the words below `sp`.
     unsafe { (frame as *mut [usize; FRAME_WORDS]).write(words) };
     frame
 }

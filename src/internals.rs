@@ -1,8 +1,8 @@
-//! What `bench/internals` measures, each by itself: there with the cargo
-//! feature `internals` only, and nothing that a program may use.
+//! The parts that `bench/internals` measures one by one. The module exists with
+//! the cargo feature `internals` only, and is not for programs.
 //!
-//! What is public already is named here; the rest is behind plain functions
-//! that convert and make one call.
+//! Public types are re-exported here; the rest is behind plain functions that
+//! convert and make one call.
 
 pub use crate::gmp::{
     owner::{OwnerWord, POwner},

@@ -20,18 +20,21 @@
 //!
 //! Beside `ffi` stand `internals`, for benchmarks, and `model`, for tests.
 //!
+//! HACKING.md follows a goroutine through these layers.
+//!
 //! # The start path
 //! `_rt0_amd64_lib` (a constructor) saves argc and argv, calls `libpreinit`,
-//! makes a thread and returns. The thread: `_rt0_amd64_lib_go` → `rt0_go`
+//! makes a thread and returns. The thread runs `_rt0_amd64_lib_go` → `rt0_go`
 //! (g0, CPUID, TLS, m0) → `check` → `args` → `osinit` → `schedinit` →
-//! `newproc(runtime_main)` → `mstart` → `mstart1` → `minit` → `schedule`,
-//! which runs `runtime_main`: sysmon, init tasks, `gcenable`, and the gate of
-//! the first call opens. A program entered at `_rt0_amd64_linux` comes to
-//! `rt0_go` on its main thread, and `runtime_main` ends in `main_main`.
+//! `newproc(runtime_main)` → `mstart` → `mstart1` → `minit` → `schedule`.
+//! `schedule` runs `runtime_main`, which starts sysmon, runs the init tasks,
+//! calls `gcenable` and opens the gate for the first call. A program that is
+//! entered at `_rt0_amd64_linux` comes to `rt0_go` on its main thread, and its
+//! `runtime_main` ends in `main_main`.
 
 #![cfg_attr(
     shuttle,
-    expect(dead_code, reason = "what only the layers left out ask for")
+    expect(dead_code, reason = "used only by layers that are left out")
 )]
 
 #[cfg(any(loom, shuttle))]
@@ -67,7 +70,7 @@ mod stack;
 #[cfg(not(any(loom, shuttle)))]
 mod timers;
 
-// Under shuttle: what parks, as it is, over a model of what it stands on.
+// Under shuttle: the real `block` over a model of the lower layers.
 #[cfg(shuttle)]
 #[path = "model/arch.rs"]
 mod arch;

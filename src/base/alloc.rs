@@ -1,10 +1,9 @@
-//! Memory that may be refused: boxes and lists whose caller is told.
+//! Allocation that reports failure: boxes, lists and strings.
 //!
-//! The collections of the standard library end the process where memory is
-//! out. In a library that is the host's end, and the host may have meant to go
-//! on: so whatever allocates in here does it through these functions, through
-//! `try_reserve`, or by `malloc`, and gives the want of memory to its caller.
-//! `tests/tidy.rs` refuses the others.
+//! The collections of the standard library abort the process when memory runs
+//! out. A library must not do that to its host. So all code here allocates
+//! through these functions, through `try_reserve` or by `malloc`, and returns
+//! the failure to its caller. `tests/tidy.rs` refuses the other ways.
 
 use core::ffi::CStr;
 use std::{
@@ -13,28 +12,28 @@ use std::{
     vec::Vec,
 };
 
-/// `value` on the heap; None where memory is out, and the value is dropped.
+/// `value` on the heap. Without memory None, and `value` is dropped.
 pub(crate) fn try_box<T>(value: T) -> Option<Box<T>> {
     const { assert!(size_of::<T>() != 0) };
-    // SAFETY: a layout of more than no bytes.
+    // SAFETY: the layout is not empty, asserted above.
     let place = unsafe { alloc(Layout::new::<T>()) }.cast::<T>();
     if place.is_null() {
         return None;
     }
-    // SAFETY: fresh memory of this layout.
+    // SAFETY: `place` is not null, and fresh memory of T's layout.
     unsafe { place.write(value) };
     // SAFETY: from the global allocator with this layout, and initialised.
     Some(unsafe { Box::from_raw(place) })
 }
 
-/// Appends `value`; None where memory is out, and the list is as it was.
+/// Appends `value`. Without memory None, and the list is unchanged.
 pub(crate) fn try_push<T>(list: &mut Vec<T>, value: T) -> Option<()> {
     list.try_reserve(1).ok()?;
     list.push(value);
     Some(())
 }
 
-/// A list of what comes out of `items`; None where memory is out.
+/// A list of all `items`; None without memory.
 pub(crate) fn try_list<T>(items: impl Iterator<Item = T>) -> Option<Vec<T>> {
     let mut list = Vec::new();
     for item in items {
@@ -43,11 +42,11 @@ pub(crate) fn try_list<T>(items: impl Iterator<Item = T>) -> Option<Vec<T>> {
     Some(list)
 }
 
-/// A C string of its own.
+/// An owned C string.
 pub(crate) struct Text(Vec<u8>);
 
 impl Text {
-    /// A copy of `bytes`, which have no NUL; None where memory is out.
+    /// A copy of `bytes`, which contain no NUL; None without memory.
     pub(crate) fn copy(bytes: &[u8]) -> Option<Self> {
         let mut text = Vec::new();
         text.try_reserve_exact(bytes.len() + 1).ok()?;

@@ -1,16 +1,23 @@
-//! A barrier that one side has for nothing.
+//! A fence between two threads that costs the hot thread nothing.
 //!
-//! Two threads each store one word and then load the other's: at least one
-//! has to see the other's store. Both would need a full fence between store
-//! and load. Where one side is hot and the other rare, the hot side only keeps
-//! the compiler from reordering ([`light`]), and the rare one has every thread
-//! of the process pass a full barrier ([`Futex::barrier`](super::Futex), by
-//! membarrier). Then either the hot side's store comes before that barrier, and
-//! the rare side's load sees it; or its load comes after, and sees the rare
-//! side's store.
+//! Two threads each store one word and then load the other's word: at least
+//! one of the two must see the other's store. Usually both need a full fence
+//! between store and load. Where one side is hot and the other rare, the rare
+//! side can pay for both:
 //!
-//! Where the kernel has no such barrier the hot side uses fences from then on
-//! ([`use_fences`]).
+//! ```text
+//!   hot side                      rare side
+//!     (a) store X                   (d) store Y
+//!     (b) light()                   (e) Futex::barrier(), by membarrier:
+//!     (c) load Y                        every thread passes a full barrier
+//!                                   (f) load X
+//! ```
+//! [`light`] only keeps the compiler from exchanging (a) and (c). (b) pairs
+//! with (e):
+//! the hot thread passes the barrier of (e) either after (a), and then (f)
+//! sees (a); or before (a), and then (c) sees (d).
+//!
+//! Where the kernel has no membarrier, [`use_fences`] turns (b) into a fence.
 
 #[cfg(not(any(loom, shuttle)))]
 use super::sync::{AtomicBool, Ordering::*, compiler_fence, fence};
@@ -20,9 +27,9 @@ use super::sync::{Ordering::SeqCst, fence};
 #[cfg(not(any(loom, shuttle)))]
 static FENCES: AtomicBool = AtomicBool::new(false);
 
-/// From now on [`light`] is a fence. A thread that does not see this yet may
-/// have a store under way, which arrives within nanoseconds: the caller lets
-/// some time pass, and only then says that they are [`settled`].
+/// Makes [`light`] a fence from now on. A thread that does not see the change
+/// yet may have a store in flight, which lands within nanoseconds. So the
+/// caller lets some time pass before it calls [`settle`].
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn use_fences() {
     FENCES.store(true, SeqCst);
@@ -31,7 +38,7 @@ pub(crate) fn use_fences() {
 #[cfg(not(any(loom, shuttle)))]
 static SETTLED: AtomicBool = AtomicBool::new(false);
 
-/// All threads know by now that [`light`] is a fence.
+/// Records that [`light`] is a fence to all threads by now.
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn settle() {
     SETTLED.store(true, SeqCst);
@@ -43,23 +50,23 @@ pub(crate) fn settled() -> bool {
     SETTLED.load(Acquire)
 }
 
-/// The hot side, between its store and its load.
+/// The hot side's step (b), between its store and its load.
 #[cfg(not(any(loom, shuttle)))]
 #[inline(always)]
 pub(crate) fn light() {
     compiler_fence(SeqCst);
-    // Relaxed: see use_fences.
+    // Relaxed: the caller of use_fences waits until all threads see it.
     if FENCES.load(Relaxed) {
         fence(SeqCst);
     }
 }
 
-/// The same, where threads are a model's: both sides use fences there.
+/// Step (b) under loom, where both sides use fences.
 #[cfg(loom)]
 pub(crate) fn light() {
     fence(SeqCst);
 }
 
-/// The same where all accesses are sequentially consistent.
+/// Step (b) under shuttle, where all accesses are sequentially consistent.
 #[cfg(shuttle)]
 pub(crate) fn light() {}

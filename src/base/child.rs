@@ -1,13 +1,13 @@
-//! For tests: what ends its process, or changes it for good, runs in a forked
-//! child.
+//! For tests: runs code in a forked child, because it ends its process or
+//! changes it for good.
 
 use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `child` in a child process; gives what it wrote to standard error and
-/// its status, as `waitpid` tells it. Locks that other threads hold just now
-/// stay locked in the child.
+/// Runs `child` in a child process; returns the child's standard error and its
+/// status as `waitpid` reports it. A lock that another thread holds at the
+/// fork stays locked in the child.
 fn run(child: impl FnOnce()) -> (String, i32) {
     let (mut rx, tx) = std::io::pipe().unwrap();
     // SAFETY: the child goes on with `child` alone and ends by _exit.
@@ -30,13 +30,13 @@ fn run(child: impl FnOnce()) -> (String, i32) {
     (text, status)
 }
 
-/// Has `child` end by returning, without a failed assertion.
+/// Asserts that `child` returns, without a failed assertion of its own.
 pub(crate) fn returns(child: impl FnOnce()) {
     let (text, status) = run(child);
     assert_eq!(status, 0, "{text}");
 }
 
-/// Has `child` end by `signal`; gives what it wrote to standard error.
+/// Asserts that `child` dies of `signal`; returns its standard error.
 pub(crate) fn dies(signal: i32, child: impl FnOnce()) -> String {
     let (text, status) = run(child);
     assert!(libc::WIFSIGNALED(status), "status {status:#x}: {text}");

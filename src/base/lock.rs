@@ -1,42 +1,55 @@
 //! The lock that blocks an M.
 //!
-//! For short critical sections of the runtime, on any thread, host threads
-//! included. It is neither fair nor re-entrant, and never held across a switch
-//! to another goroutine's code. It is not for users: those wait as goroutines.
+//! It guards short critical sections of the runtime, on any thread, host
+//! threads included. The lock is neither fair nor re-entrant, and no thread
+//! holds it across a switch to another goroutine's code. It is not for users:
+//! their locks park the goroutine (`block`).
 //!
 //! ```text
-//!   Free --lock--> Held --lock of another, which sleeps--> Sleepers
-//!    ^---unlock-----'                                         |
-//!    ^---unlock, wakes one (which takes it as Sleepers) ------'
+//!   Free     -> Held      lock
+//!   Free     -> Sleepers  lock, by a thread that was about to sleep or woke
+//!   Held     -> Sleepers  another locker is about to sleep
+//!   Held     -> Free      unlock
+//!   Sleepers -> Free      unlock, which wakes one sleeper
 //! ```
-//! An unlock is a plain store where nobody sleeps on any lock of the same
-//! entry in a small table of counts: read-modify-writes are what a lock costs.
-//! Whoever is about to sleep counts itself in, and then has every thread of
-//! the process pass a barrier (`barrier`).
+//! The price of a lock is its read-modify-writes, so the unlock has none while
+//! no thread sleeps. A small table counts the sleepers; the address of a lock
+//! leads to one entry of the table. A locker counts itself there before it
+//! sleeps (`barrier` explains step (e)):
+//!
+//! ```text
+//!   unlock                          a locker that is about to sleep
+//!     (a) load the count: 0           (d) count += 1
+//!         (else swap the word)        (e) every thread passes a barrier
+//!     (b) word = Free                 (f) word = Sleepers, by a swap;
+//!         light()                         if it was Free: locked,
+//!     (c) load the count; not 0:          else sleep and repeat (f)
+//!         wake one
+//! ```
+//! (b) pairs with (f), (c) with (d). Either (b) comes before (e), and (f) finds
+//! Free; or (c) comes after (e), finds the count, and wakes the sleeper.
 //!
 //! Invariants:
-//! 1. Not Free: exactly one thread is between `lock` and `unlock`.
-//! 2. While a thread sleeps on the word, the word is Sleepers, or a wake for
-//!    it is under way: a sleeper sets Sleepers itself, and takes the lock as
-//!    Sleepers, because others may sleep beside it. An unlock that stores Free
-//!    over Sleepers began before the sleeper was counted; it looks again after
-//!    its store. Either that look comes after the sleeper's barrier and finds
-//!    the count, and it wakes; or its store comes before, and the sleeper
-//!    finds the lock Free.
-//! 3. After its store, `unlock` uses the word's address only to wake; the
-//!    memory may be reused by then (see [`Futex`]). So the counts are not in
-//!    the lock.
-//! 4. The thread that locks is the one that unlocks, though perhaps on another
-//!    stack: a parking goroutine's channel is unlocked on g0.
+//! 1. While the word is not Free, exactly one thread is between `lock` and
+//!    `unlock`.
+//! 2. While a thread sleeps on the word, the word is Sleepers or a wake is
+//!    under way. A sleeper sets Sleepers itself, and takes the lock as
+//!    Sleepers, because others may still sleep. An unlock that stores Free over
+//!    Sleepers read the count before the sleeper was in it, and step (c) of
+//!    that unlock makes up for it.
+//! 3. After its store, `unlock` uses the word's address only to wake, because
+//!    the memory may be reused by then (see [`Futex`]). So the counts are not
+//!    in the lock.
+//! 4. The thread that locks also unlocks, though perhaps on another stack: a
+//!    parking goroutine's channel is unlocked on g0.
 //!
-//! parking_lot is not used here: its unlock is a read-modify-write, where ours
-//! is a plain store, and its queue of sleepers lives in thread-local storage
-//! that is allocated on demand, also where nothing may be.
+//! Rejected: parking_lot. Its unlock is a read-modify-write, and its queue of
+//! sleepers lives in thread-local storage that is allocated on demand, also
+//! where the runtime must not allocate.
 //!
 //! # Ranks
-//! Every lock has a [`Rank`]. A thread acquires locks in the order of that
-//! table only; builds with debug assertions check it at every `lock`. One
-//! table, so that the order is data and not the sum of many comments.
+//! Every lock has a [`Rank`], and a thread acquires locks only in the order of
+//! that table. Builds with debug assertions check the order at every `lock`.
 
 use super::Futex;
 use super::barrier::light;
@@ -116,23 +129,23 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const SLEEPERS: u32 = 2;
 
-/// A locker that finds the lock held leaves it alone for so many pauses, then
-/// looks again; and each time for twice as long, up to the last, some
-/// microseconds in all, less than a sleep and a wake cost. Whoever has it
-/// meanwhile may take it again without a miss of the cache: where two Ps use a
-/// channel, one runs a while and then the other. A model looks once.
+/// How long a locker that finds the lock held leaves the word alone before it
+/// looks again: so many pauses at first, then twice as many each time, up to
+/// the last. That is some microseconds in all, less than a sleep and a wake
+/// cost. Meanwhile the holder may lock again without a cache miss, so two Ps
+/// that share a channel take turns in longer runs. A model looks once.
 const PAUSES: [u32; 2] =
     if cfg!(any(loom, shuttle)) { [1, 1] } else { [16, 256] };
 
-/// Entries of the table of sleepers: one is in use now and then. In a model one
-/// is all, since addresses differ from run to run.
+/// Entries of the table of sleepers, few of which are in use at any time. A
+/// model has one, since addresses differ from run to run.
 #[cfg(not(loom))]
 const ENTRIES: usize = if cfg!(shuttle) { 1 } else { 64 };
 
 #[cfg(not(loom))]
 static_of_a_run! {
-    /// How many threads sleep, or are about to, on the locks whose addresses
-    /// lead to an entry.
+    /// For each entry, how many threads sleep or are about to sleep on the
+    /// locks whose addresses lead to it.
     static SLEEPING: [AtomicU32; ENTRIES] =
         [const { AtomicU32::new(0) }; ENTRIES];
 }
@@ -141,7 +154,7 @@ static_of_a_run! {
 pub struct RawLock<F> {
     /// atomic
     word: AtomicU32,
-    /// Stands for its entry of the table.
+    /// Stands for the lock's entry in the table.
     #[cfg(loom)]
     sleeping: AtomicU32,
     #[cfg(all(debug_assertions, not(loom)))]
@@ -166,7 +179,7 @@ impl<F: Futex> RawLock<F> {
         }
     }
 
-    /// Blocks the thread until the lock is its own.
+    /// Blocks the thread until it has the lock.
     #[inline]
     pub fn lock(&self) {
         #[cfg(all(debug_assertions, not(loom)))]
@@ -178,7 +191,7 @@ impl<F: Futex> RawLock<F> {
         held::add(self.rank);
     }
 
-    /// Takes the lock if it is free. Has no rank to respect: it never waits.
+    /// Takes the lock if it is free. Ranks do not matter, since it never waits.
     #[inline]
     #[must_use]
     #[cfg(any(test, loom))]
@@ -194,7 +207,7 @@ impl<F: Futex> RawLock<F> {
     /// Releases the lock and wakes one sleeper, if there is any.
     ///
     /// # Safety
-    /// This thread holds the lock, and uses what it guards no more.
+    /// This thread holds the lock, and no longer uses the data under it.
     #[inline]
     pub unsafe fn unlock(&self) {
         #[cfg(all(debug_assertions, not(loom)))]
@@ -204,7 +217,7 @@ impl<F: Futex> RawLock<F> {
         if cfg!(debug_assertions) && self.word.load(Ordering::Relaxed) == FREE {
             throw("unlock: not locked");
         }
-        // Relaxed: invariant 2.
+        // Relaxed: a stale count is caught by (c), invariant 2.
         if sleeping.load(Ordering::Relaxed) == 0 {
             // Pairs with the acquires of acquire_free and lock_slow.
             release_over_changes32(&self.word, FREE);
@@ -218,7 +231,7 @@ impl<F: Futex> RawLock<F> {
         Self::wake_one(word);
     }
 
-    /// Out of the way, as [`Self::lock_slow`].
+    /// Kept out of the inlined unlock.
     #[cold]
     fn wake_one(word: *const AtomicU32) {
         F::wake(word, 1);
@@ -227,7 +240,7 @@ impl<F: Futex> RawLock<F> {
     #[cfg(not(loom))]
     #[inline]
     fn sleeping(&self) -> &'static AtomicU32 {
-        // Multiples of 8, so that neighbours have entries of their own.
+        // Divided by 8, so that neighbouring locks use different entries.
         &SLEEPING[(&raw const *self).addr() / 8 % ENTRIES]
     }
 
@@ -250,14 +263,14 @@ impl<F: Futex> RawLock<F> {
         while pauses <= last {
             match self.word.load(Ordering::Relaxed) {
                 FREE if self.acquire_free() => return,
-                // Others sleep already, so waiting here gains nothing.
+                // Others sleep already, so spinning gains nothing.
                 SLEEPERS => break,
                 _ => (0..pauses).for_each(|_| spin_loop()),
             }
             pauses *= 2;
         }
         let sleeping = self.sleeping();
-        // Relaxed: the barrier orders it.
+        // Relaxed: the barrier, step (e), orders it.
         sleeping.fetch_add(1, Ordering::Relaxed);
         F::barrier();
         // Pairs with the release of unlock. Invariant 2: from here on this
@@ -265,20 +278,20 @@ impl<F: Futex> RawLock<F> {
         while self.word.swap(SLEEPERS, Ordering::Acquire) != FREE {
             F::wait(&self.word, SLEEPERS, i64::MAX);
         }
-        // Who still sleeps has counted itself.
+        // Every other sleeper has counted itself.
         sleeping.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A lock and what it guards.
+/// A lock and the value under it.
 pub struct Lock<T, F> {
     raw: RawLock<F>,
     /// lock: raw
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached through a guard only, by one thread at a time
-// (invariant 1), which needs T: Send and nothing more.
+// SAFETY: only a guard reaches the value, and one thread at a time has one
+// (invariant 1); that needs no more than T: Send.
 unsafe impl<T: Send, F> Sync for Lock<T, F> {}
 
 impl<T, F: Futex> Lock<T, F> {
@@ -289,7 +302,7 @@ impl<T, F: Futex> Lock<T, F> {
         }
     }
 
-    /// Blocks the thread until the lock is its own.
+    /// Blocks the thread until it has the lock.
     #[inline]
     pub fn lock(&self) -> LockGuard<'_, T, F> {
         self.raw.lock();
@@ -305,8 +318,8 @@ impl<T, F: Futex> Lock<T, F> {
     }
 }
 
-/// Gives access to a locked value and unlocks it at drop, on the thread that
-/// locked it: it is not `Send`.
+/// Access to a locked value; unlocks at drop. Not `Send`: the thread that
+/// locked has to unlock (invariant 4).
 pub struct LockGuard<'a, T, F: Futex> {
     lock: &'a Lock<T, F>,
     not_send: PhantomData<*mut ()>,
@@ -328,7 +341,8 @@ impl<T, F: Futex> Deref for LockGuard<'_, T, F> {
 impl<T, F: Futex> DerefMut for LockGuard<'_, T, F> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in deref; the guard is borrowed mutably.
+        // SAFETY: the guard's thread holds the lock, invariant 1, and the
+        // guard is borrowed mutably.
         unsafe { &mut *self.lock.value.get() }
     }
 }
@@ -341,7 +355,7 @@ impl<T, F: Futex> Drop for LockGuard<'_, T, F> {
     }
 }
 
-/// The ranks that this thread holds: what debug builds check the order with.
+/// The ranks that this thread holds, for the check of debug builds.
 #[cfg(all(debug_assertions, not(loom)))]
 pub(crate) mod held {
     use super::Rank;
@@ -351,14 +365,15 @@ pub(crate) mod held {
     use shuttle::thread_local;
 
     thread_local! {
-        /// How many locks of each rank this thread holds. Constant and without
-        /// a destructor, so that host threads keep nothing of ours.
+        /// How many locks of each rank this thread holds. Its initialiser is
+        /// constant and it has no destructor, so a host thread keeps nothing
+        /// of ours.
         pub(crate) static HELD: [Cell<u32>; Rank::COUNT] =
             const { [const { Cell::new(0) }; Rank::COUNT] };
     }
 
-    // None of these is inlined: a caller may go on on another thread after a
-    // switch, and must not keep the address of this thread's HELD.
+    // None of these is inlined: the caller may continue on another thread
+    // after a switch, and must not have kept the address of HELD.
 
     /// Throws if this thread may not acquire a lock of `rank` now.
     #[inline(never)]

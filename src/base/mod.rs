@@ -1,9 +1,9 @@
 //! Layer 0: what every other layer stands on.
 //!
-//! Atomics, the locks and notes that block an M (an operating system thread),
-//! and the two ways to end the process. Nothing here knows goroutines, and
-//! nothing here sleeps by itself: locks and notes are generic over [`Futex`],
-//! which `os` implements, and which a loom test replaces by a model.
+//! It has the atomics, the locks and notes that block an M (a thread of the
+//! operating system), and the two ways to end the process. Nothing here knows
+//! goroutines, and nothing here makes a system call to sleep: locks and notes
+//! are generic over [`Futex`], which `os` implements and a loom test models.
 //!
 //! Its files, from the top to the bottom; each uses what stands below it:
 //!
@@ -19,9 +19,10 @@
 //! | `random` | the seed of random numbers, and two small generators |
 //! | `sync` | atomics, or their models |
 //!
-//! The exception is [`print`] and [`throw`](mod@throw): they write to a file
-//! descriptor and abort through the C library, because a failure has to be
-//! told at any moment, before `os` is set up and from a signal handler too.
+//! [`print`](mod@print) and [`throw`](mod@throw) are the exception. They write
+//! to a file descriptor and abort through the C library, because an error
+//! message must get out at any moment: before `os` is set up, and from a signal
+//! handler.
 
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) mod alloc;
@@ -40,20 +41,18 @@ use sync::AtomicU32;
 
 /// How a thread sleeps on a word of memory and is woken.
 ///
-/// The word's address is the only link between both sides. A wake may arrive
-/// late, after the waker's reason is gone and the memory serves something
-/// else: so every sleeper checks its word again, and whoever sleeps on a word
-/// lives with wakes that mean nothing.
+/// The word's address is the only link between sleeper and waker. A wake may
+/// arrive late, when the memory already serves something else. So every
+/// sleeper expects spurious wakes and checks its word again.
 pub trait Futex {
     /// Sleeps while `*word == expected`, at most until `deadline`, in absolute
     /// nanoseconds of the monotonic clock; `i64::MAX` never expires.
     ///
-    /// False if and only if the deadline passed. May return true for no
-    /// reason.
+    /// False if and only if the deadline passed. True may be spurious.
     fn wait(word: &AtomicU32, expected: u32, deadline: i64) -> bool;
 
     /// Wakes up to `count` threads that sleep on `word`. Never dereferences
-    /// it: the memory may be reused already.
+    /// the pointer: the memory may be reused already.
     fn wake(word: *const AtomicU32, count: u32);
 
     /// Has every thread of the process pass a full barrier before this

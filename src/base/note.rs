@@ -1,32 +1,43 @@
 //! A one-shot event between two threads.
 //!
-//! One thread sleeps until another says that something has happened. The
-//! wake-up may come before the sleep. Not a lock, not a counter, and not for
+//! The owner of a note sleeps until a waker reports an event. The wake-up may
+//! come before the sleep. A note is no lock and no counter, and is not for
 //! goroutines: it blocks the M.
 //!
 //! ```text
-//!   Clear --sleep--> Sleeping --wakeup--> Woken
-//!     ^ \______________wakeup_____________^  |
-//!     |  \<--deadline--/                     |
-//!     +-----------------clear----------------+
+//!   Clear    -> Sleeping  sleep
+//!   Clear    -> Woken     wakeup; the next sleep returns at once
+//!   Sleeping -> Woken     wakeup, which wakes the owner
+//!   Sleeping -> Clear     the deadline has passed
+//!   Woken    -> Clear     clear
 //! ```
+//!
+//! ```text
+//!   waker                            owner
+//!     (a) store the event's data       (c) Clear -> Sleeping, by a CAS, and
+//!     (b) word = Woken, by a swap;         sleep; if it fails: Woken
+//!         if it was Sleeping: wake     (d) load Woken; load the data
+//! ```
+//! (b) pairs with (c) and (d): the swap releases; a CAS that fails and the load
+//! acquire. Swap and CAS are on one word, so either (b) finds Sleeping and
+//! wakes, or (c) finds Woken and does not sleep.
 //!
 //! Invariants:
 //! 1. At most one thread sleeps on a note at a time: its owner.
 //! 2. Between two calls of `clear` there is at most one `wakeup`; a second one
 //!    is a bug and throws.
-//! 3. `clear` is called by the owner when no `wakeup` can be under way: before
-//!    the note's address is given to the waker, or after a `sleep` returned
-//!    and before the next waker learns of the note.
-//! 4. What the waker did before `wakeup` is visible after the `sleep`.
-//! 5. Once `sleep` has returned (true, with a deadline), the waker touches the
-//!    note's memory no more. It may still name its address in a system call,
-//!    so whoever sleeps on that address next may see a wake that is not meant
-//!    for it; every sleeper here checks its word again. Freed and unmapped
-//!    memory is no danger either, for the address is never dereferenced.
+//! 3. The owner calls `clear` when no `wakeup` can be under way: before the
+//!    waker gets the note's address, or after a `sleep` returned and before
+//!    the next waker learns of the note.
+//! 4. Everything the waker did before `wakeup` is visible after the `sleep`.
+//! 5. Once `sleep` has returned (true, with a deadline), the waker no longer
+//!    touches the note's memory. The waker may still name the address in a
+//!    system call. Then the next sleeper on that address sees a spurious wake,
+//!    which every sleeper expects; and the kernel never dereferences the
+//!    address, so the memory may be freed or unmapped.
 //!
-//! Go's note wakes through the kernel every time; the Sleeping state spares
-//! the system call when nobody sleeps yet.
+//! Go's note wakes through the kernel every time. Here the Sleeping state
+//! spares the system call while nobody sleeps.
 
 use super::Futex;
 use super::sync::{AtomicU32, Ordering, const_unless_loom};
@@ -52,22 +63,22 @@ impl<F: Futex> Note<F> {
         }
     }
 
-    /// Makes the note ready for its next wake-up. The owner calls it; see
-    /// invariant 3 for when.
+    /// Makes the note ready for its next wake-up. The owner calls it, when
+    /// invariant 3 allows.
     pub fn clear(&self) {
         // Relaxed: the waker learns of the note afterwards, through something
         // that orders this store before it (invariant 3).
         self.state.store(CLEAR, Ordering::Relaxed);
     }
 
-    /// Wakes the owner, now or when it comes to sleep. Any thread may call it,
-    /// once; see invariants 2 and 5.
+    /// Wakes the owner, whose sleep has begun or will begin. Any thread may
+    /// call it, once (invariants 2 and 5).
     pub fn wakeup(&self) {
         let word = &raw const self.state;
-        // Pairs with the acquires of sleep_until: publishes what came before.
+        // Pairs with the acquires of sleep_until: publishes all stores before.
         match self.state.swap(WOKEN, Ordering::Release) {
             CLEAR => {}
-            // From here on only the address counts, invariant 5.
+            // From here on the memory may be gone, invariant 5.
             SLEEPING => F::wake(word, 1),
             _ => throw("notewakeup: double wakeup"),
         }
@@ -81,11 +92,11 @@ impl<F: Futex> Note<F> {
     /// Sleeps until the wake-up or `deadline` (absolute nanoseconds of the
     /// monotonic clock; `i64::MAX` never expires). The owner calls it.
     ///
-    /// True if woken, even when the deadline has passed as well. After false
-    /// the note is as it was: the owner may sleep again, and a wake-up that
-    /// comes now is not lost.
+    /// True if woken, even when the deadline has passed as well. False leaves
+    /// the note as before: the owner may sleep again, and a wake-up that comes
+    /// between is not lost.
     pub fn sleep_until(&self, deadline: i64) -> bool {
-        // Relaxed: publishes nothing; wakeup's swap reads only the value.
+        // Relaxed on success: wakeup reads the value and nothing else.
         // Acquire on failure pairs with the release of wakeup.
         let armed = self.state.compare_exchange(
             CLEAR,

@@ -1,7 +1,7 @@
 //! Text to a file descriptor from any context, a signal handler included.
 //!
-//! Nothing here allocates, locks or touches `errno`. A line that fits the
-//! buffer goes out in one write, so that lines of several threads do not mix.
+//! Nothing here allocates, locks or changes `errno`. A line that fits the
+//! buffer leaves in one write, so lines of several threads do not mix.
 
 use core::fmt;
 
@@ -73,8 +73,8 @@ pub fn write_all(fd: i32, mut bytes: &[u8]) {
     // SAFETY: points to this thread's errno as long as the thread lives.
     let saved = unsafe { *errno };
     while !bytes.is_empty() {
+        // Not the C library's `write`, which is a cancellation point.
         // SAFETY: the pointer and the length are those of a slice.
-        // Not the C library's, which a thread may be cancelled in.
         let n = unsafe {
             libc::syscall(libc::SYS_write, fd, bytes.as_ptr(), bytes.len())
         };
@@ -82,14 +82,14 @@ pub fn write_all(fd: i32, mut bytes: &[u8]) {
             Ok(0) => break,
             Ok(n) => bytes = &bytes[n..],
             Err(_) => {
-                // SAFETY: as above.
+                // SAFETY: this thread's errno, and the thread lives.
                 if unsafe { *errno } != libc::EINTR {
                     break;
                 }
             }
         }
     }
-    // SAFETY: as above.
+    // SAFETY: this thread's errno, and the thread lives.
     unsafe { *errno = saved };
 }
 

@@ -1,8 +1,8 @@
-//! The atomics that all of the crate uses: core's, or a model's.
+//! The atomics of the whole crate: core's, loom's or shuttle's.
 //!
-//! Code imports atomics from here and never from `core`, so that a build with
-//! `--cfg loom` explores the very code that runs, and one with `--cfg shuttle`
-//! tries it in many orders.
+//! Code imports atomics from here and never from `core`. So a build with
+//! `--cfg loom` explores the very code that runs, and a build with
+//! `--cfg shuttle` tries that code in many orders.
 
 #[cfg(not(any(loom, shuttle)))]
 pub use core::hint::spin_loop;
@@ -28,22 +28,22 @@ pub use shuttle::sync::atomic::{
     AtomicU64, AtomicUsize, Ordering, compiler_fence, fence,
 };
 
-/// Does nothing: loom does not reorder what the compiler would.
+/// Does nothing: loom models no reordering by the compiler.
 #[cfg(loom)]
 pub fn compiler_fence(_order: Ordering) {}
 
-/// Stands between a SeqCst read-modify-write and a SeqCst load that has to
-/// come after it in the one order of such accesses. The two see to that by
-/// themselves; loom, which has that order for fences only, is told here.
+/// Stands between a SeqCst read-modify-write and a SeqCst load that must come
+/// later in the total order of SeqCst accesses. In the real build the two
+/// accesses suffice. Loom keeps that order for fences only, and so gets one.
 #[inline(always)]
 pub fn seqcst_accesses() {
     #[cfg(loom)]
     fence(Ordering::SeqCst);
 }
 
-/// Stores with release into a word that others only change by
-/// read-modify-writes. Such a change found the old value, and then came before
-/// this store; loom would let it come after, unless the store is a swap.
+/// Stores with release into a word that other threads change only by
+/// read-modify-writes. A change that found the old value came before this
+/// store. Loom would let such a change come later unless the store is a swap.
 #[inline(always)]
 pub fn release_over_changes(word: &AtomicU64, value: u64) {
     #[cfg(not(loom))]
@@ -52,7 +52,7 @@ pub fn release_over_changes(word: &AtomicU64, value: u64) {
     word.swap(value, Ordering::AcqRel);
 }
 
-/// The same for a word of half the size; to loom it acquires nothing.
+/// [`release_over_changes`] for 32 bits; under loom its swap does not acquire.
 #[inline(always)]
 pub fn release_over_changes32(word: &AtomicU32, value: u32) {
     #[cfg(not(loom))]
@@ -61,8 +61,8 @@ pub fn release_over_changes32(word: &AtomicU32, value: u32) {
     word.swap(value, Ordering::Release);
 }
 
-/// Makes the function in it `const`, but under loom, whose atomics have no
-/// constant constructor.
+/// Makes a function `const`, except under loom, whose atomics have no constant
+/// constructor.
 macro_rules! const_unless_loom {
     ($(#[$attr:meta])* $vis:vis fn $($rest:tt)*) => {
         #[cfg(not(loom))]
@@ -76,7 +76,7 @@ macro_rules! const_unless_loom {
 }
 pub(crate) use const_unless_loom;
 
-/// A static; under shuttle, one for each schedule that is tried.
+/// A static; under shuttle, each schedule that is tried has its own.
 #[cfg(not(loom))]
 macro_rules! static_of_a_run {
     ($(#[$attr:meta])* static $name:ident: $type:ty = $value:expr;) => {

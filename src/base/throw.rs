@@ -1,30 +1,33 @@
 //! The two ways to end the process: [`throw`] and [`fatal`].
 //!
 //! Both print `fatal error: …`, call the hook that dumps the goroutines, and
-//! abort. `throw` is for our own bugs and says `gmprt` first; its text is
-//! constant and starts with the name of the function. `fatal` is for what the
-//! host cannot survive: a deadlock, too many threads, an overflown stack.
+//! abort. `throw` is for our own bugs: its text is constant, begins with the
+//! name of the function, and follows the word `gmprt`. `fatal` is for states
+//! that the host cannot survive: a deadlock, too many threads, a stack
+//! overflow.
 //!
 //! Both work in a signal handler, on any stack with 4 KiB left, with any lock
 //! held, and never allocate.
 //!
-//! # Ends that meet
-//! A process may end in the usual way, by `exit`, while another thread writes
-//! its fatal error. `exit` then waits (Go's panicking, runningPanicDefers): a
-//! list that is cut off and a status of 0 would hide what has happened.
+//! # `exit` during a fatal error
+//! One thread may call `exit` while another one writes a fatal error. `exit`
+//! then waits (Go's panicking, runningPanicDefers): a dump that is cut off and
+//! a status of 0 would hide the error.
 //!
 //! ```text
-//!   THROWER: 0 --die--> the thread, which aborts; exit waits for that
-//!            0 --exit--> EXITING; who dies now waits for the end, a while
-//!                EXITING --die, after that while--> the thread
-//!   REPORTER: 0 --an uncaught exception--> the thread, which the language
-//!            ends the process on; exit on another one waits, a while
+//!   THROWER   0 -> a thread        the thread dies; an exit waits for the
+//!                                  abort
+//!             0 -> EXITING         exit came first; a thread that dies now
+//!                                  waits PATIENCE for the process to end
+//!             EXITING -> a thread  the exit took longer than PATIENCE
+//!   REPORTER  0 -> a thread        an uncaught exception is reported there;
+//!                                  an exit on another thread waits PATIENCE
 //! ```
 //!
 //! Invariants:
 //! 1. `THROWER` is 0, EXITING, or identifies the one thread that ends the
-//!    process: then it never changes again, but in the child of a fork, where
-//!    that thread is not.
+//!    process; that last value never changes, except in the child of a fork,
+//!    which does not have that thread.
 //! 2. `HOOK` is null or a `fn()`.
 
 use super::print::SigWriter;
@@ -33,26 +36,26 @@ use core::ptr;
 // Core's atomics under loom too: a process ends once, not once per execution.
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// The address of the throwing thread's `errno`, which no other living thread
-/// shares: an identity that costs no system call. Invariant 1.
+/// The address of the throwing thread's `errno`: no other living thread has
+/// it, and it costs no system call. Invariant 1.
 static THROWER: AtomicUsize = AtomicUsize::new(0);
-/// The value of `THROWER` once `exit` has come to its last part. No thread has
-/// its errno there.
+/// The value of `THROWER` once `exit` has come to its last part; no errno has
+/// this address.
 const EXITING: usize = 1;
-/// The thread that tells of an uncaught exception, in the same way, or 0.
+/// The thread that reports an uncaught exception, named like `THROWER`, or 0.
 static REPORTER: AtomicUsize = AtomicUsize::new(0);
-/// How long one end waits for another that need not come, in milliseconds: a
-/// handler of the language's that never returns, an exit that hangs.
+/// How many milliseconds one thread waits for another to end the process. The
+/// end may never come: a language's handler need not return, an exit may hang.
 const PATIENCE: u32 = 10_000;
 
-/// Dumps what is known about the goroutines. Invariant 2.
+/// Dumps the goroutines. Invariant 2.
 static HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Has `hook` called once, after the message and before the abort.
+/// Sets the function that runs once, after the message and before the abort.
 ///
-/// It runs on the failing thread's stack, which may be a signal stack, with
-/// whatever locks that thread holds: it may neither lock nor allocate. If it
-/// fails itself, the process aborts at once.
+/// `hook` runs on the failing thread's stack, which may be a signal stack,
+/// under all locks which that thread holds: it may neither lock nor allocate.
+/// If the hook fails itself, the process aborts at once.
 pub fn set_throw_hook(hook: fn()) {
     HOOK.store(hook as *mut (), Ordering::Release);
 }
@@ -72,14 +75,14 @@ pub fn throw(msg: &'static str) -> ! {
     panic!("gmprt: {msg}")
 }
 
-/// Ends the process because of what the host cannot survive.
+/// Ends the process because of a state that the host cannot survive.
 #[cold]
 #[inline(never)]
 pub fn fatal(msg: &str) -> ! {
     die(format_args!("{msg}"))
 }
 
-/// As [`fatal`], with a message that is put together as it is printed, such as
+/// [`fatal`] with a formatted message, such as
 /// `fatal_args(format_args!("stack overflow on goroutine {id}"))`.
 #[cold]
 #[inline(never)]
@@ -106,8 +109,8 @@ fn die(msg: fmt::Arguments<'_>) -> ! {
     abort()
 }
 
-/// Returns on the first thread that comes here, once. That thread's second
-/// visit aborts, and every other thread waits for the end.
+/// Returns once, on the first thread that comes here. That thread's second
+/// visit aborts, and every other thread waits for the end of the process.
 fn become_thrower() {
     let me = this_thread();
     // Relaxed: the word guards no data, it only picks one thread.
@@ -116,7 +119,7 @@ fn become_thrower() {
     };
     let mut won = take(0);
     if won == Err(EXITING) {
-        // The process ends before this is over, unless its exit hangs.
+        // The process ends during this wait, unless its exit hangs.
         wait_while(|| true);
         won = take(EXITING);
     }
@@ -127,10 +130,10 @@ fn become_thrower() {
     }
 }
 
-/// This thread begins to tell of an exception that nobody catches; the
-/// language ends the process on it.
+/// Notes that this thread begins to report an uncaught exception, after which
+/// the language's runtime ends the process.
 pub fn report_begins() {
-    // Relaxed, as everywhere here. The first of several is waited for.
+    // Relaxed: the word guards no data. Of several, `exit` waits for the first.
     let _others = REPORTER.compare_exchange(
         0,
         this_thread(),
@@ -139,9 +142,8 @@ pub fn report_begins() {
     );
 }
 
-/// The process is about to end in the usual way: waits for the end if another
-/// thread is ending it already because of an error. Otherwise no error is
-/// told any more.
+/// Called late in `exit`. Waits for the end if another thread is already
+/// ending the process because of an error; else no later error is reported.
 pub fn before_exit() {
     let me = this_thread();
     wait_while(|| {
@@ -156,13 +158,14 @@ pub fn before_exit() {
     );
     match exiting {
         Ok(_) | Err(EXITING) => {}
-        // A handler of the abort's that calls exit.
+        // A SIGABRT handler on this thread called exit.
         Err(it) if it == me => {}
         Err(_) => wait_for_the_end(),
     }
 }
 
-/// The same where the process need not end now: only waits.
+/// As [`before_exit`], for a main function that returns: it waits, but later
+/// errors are still reported.
 pub fn before_return_from_main() {
     let me = this_thread();
     let is_other = |word: &AtomicUsize| {
@@ -175,7 +178,7 @@ pub fn before_return_from_main() {
     }
 }
 
-/// In the child of a fork: the threads that end the process are the parent's.
+/// In the child of a fork: the thread that ends the process is the parent's.
 pub fn forget_in_child() {
     THROWER.store(0, Ordering::Relaxed);
     REPORTER.store(0, Ordering::Relaxed);

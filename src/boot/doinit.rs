@@ -2,37 +2,38 @@
 //! on the main goroutine, before their calls of the library go on (Go's
 //! `main_inittasks` and `doInit`).
 //!
-//! Each use of the macro is a static record and a constructor, which links the
-//! record into a list here. The section of pointers that the loader walks, in
-//! the order of the link and for the program and plug-ins alike, is thus the
-//! object's own `.init_array`: no symbols at a section's ends have to be
-//! hidden, no linker drops it, and a function is listed only after the
-//! constructors before it in its object have run.
+//! Each use of the macro makes a static record and a constructor, which links
+//! the record into a list here. So the object's own `.init_array` serves as
+//! the table of functions, for the program and for plug-ins: it has the order
+//! of the link, no linker drops it, no symbols have to be hidden, and a
+//! function is listed only after the constructors before it have run.
 //!
-//! Nothing is called at that time: a constructor waits for nothing. The first
-//! call of the host opens the gate, and opening it has the listed functions
-//! called first. A plug-in that is loaded later closes the gate again (`Late`).
+//! A constructor calls no listed function, because it may not wait. The first
+//! call of the host opens the gate, and the listed functions are called before
+//! that. A plug-in that is loaded later closes the gate again, by the state
+//! Late (`gate` has the states).
 //!
 //! ```text
 //!   a record:  Idle --register--> Listed --take--> Started
 //!                ^---unregister------+
 //! ```
 //!
-//! | who calls them | when |
+//! | the functions run on | when |
 //! |---|---|
-//! | the main goroutine, on its way to `main` | the exe path |
-//! | the main goroutine, which waits for that in [`serve`] | a library |
-//! | a goroutine of its own | late ones where the main goroutine is busy |
+//! | the main goroutine, before `main` | the exe path |
+//! | the main goroutine, which waits for them in [`serve`] | a library |
+//! | a new goroutine | a plug-in comes while the main goroutine is busy |
 //!
-//! While they run, calls from goroutines pass the gate: the functions may start
-//! some and wait for them. Threads of the host's wait, and so does a goroutine
-//! that has itself loaded the plug-in whose functions are not called yet.
+//! While the functions run, calls from goroutines pass the gate, so the
+//! functions may start goroutines and wait for them. Host threads wait. So does
+//! a goroutine that has loaded a plug-in, until that plug-in's functions have
+//! been called.
 //!
 //! Invariants:
-//! 1. `TASKS` guards the list and the records in it. Up and Late become each
-//!    other, and Opening becomes Up, under it only; so the list is empty in Up.
+//! 1. `TASKS` guards the list and its records. The moves Up -> Late, Late -> Up
+//!    and Opening -> Up happen only under `TASKS`; so the list is empty in Up.
 //! 2. In the state Opening one goroutine runs [`run_listed`], or is about to.
-//! 3. A record is static, and leaves the list when its object goes.
+//! 3. A record is static, and leaves the list when its object is unloaded.
 
 use super::{
     inittrace,
@@ -58,16 +59,16 @@ use core::{
     ptr,
 };
 
-/// What the macro makes: the record of one function.
+/// The record of one function, which the macro makes.
 #[repr(C)]
 pub(crate) struct Task {
     f: unsafe extern "C" fn(),
     name: *const c_char,
     /// lock: TASKS
     next: Cell<*const Task>,
-    /// lock: TASKS; the goroutine that has loaded the object, by its goid: its
-    /// G may be another's before the function is called. 0: a host's thread
-    /// without a G.
+    /// lock: TASKS; the goid of the goroutine that has loaded the object, or 0
+    /// for a host thread without a G. Not the G, which may be reused before the
+    /// function is called.
     by: Cell<u64>,
     /// lock: TASKS
     state: Cell<usize>,
@@ -82,8 +83,8 @@ mod state {
 struct Tasks {
     first: *const Task,
     last: *const Task,
-    /// The goroutine in `run_listed`, and who has loaded what it runs; by
-    /// their goids, or 0.
+    /// The goid of the goroutine in `run_listed`, and that of the loader of the
+    /// function which it runs; or 0.
     runner: u64,
     running_for: u64,
 }
@@ -98,7 +99,7 @@ static TASKS: Lock<Tasks> = Lock::new(
 
 /// The handle of the main goroutine while it serves, or null.
 static SERVER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-/// It is to run what is listed.
+/// Asks the main goroutine to run the listed functions.
 static WANTED: AtomicBool = AtomicBool::new(false);
 
 /// The goid of this thread's G, or 0.
@@ -106,8 +107,8 @@ fn goid() -> u64 {
     arch::getg().map_or(0, |gp| gp.goid.get())
 }
 
-/// A constructor lists its function; waits for nothing. One that was listed
-/// before stays as it is.
+/// Lists a function, for a constructor; waits for nothing. A record that is
+/// listed already is not changed.
 pub(crate) fn register(task: &'static Task) {
     let mut tasks = TASKS.lock();
     if task.state.get() != state::IDLE {
@@ -116,17 +117,18 @@ pub(crate) fn register(task: &'static Task) {
     task.state.set(state::LISTED);
     task.next.set(ptr::null());
     task.by.set(goid());
-    // SAFETY: null, or in the list, so alive.
+    // SAFETY: null, or in the list, so alive (invariant 3).
     match unsafe { tasks.last.as_ref() } {
         Some(last) => last.next.set(task),
         None => tasks.first = task,
     }
     tasks.last = task;
-    // In any other state whoever comes to Up looks at the list first.
+    // In any other state, the thread that moves to Up looks at the list first.
     let _was_up = change(State::Up, State::Late);
 }
 
-/// The object goes: a function that was not called never is.
+/// Takes a record off the list when its object is unloaded: a function that
+/// was not called never is.
 pub(crate) fn unregister(task: &'static Task) {
     let mut tasks = TASKS.lock();
     if task.state.get() != state::LISTED {
@@ -135,7 +137,7 @@ pub(crate) fn unregister(task: &'static Task) {
     task.state.set(state::IDLE);
     let mut before: Option<&Task> = None;
     let mut at = tasks.first;
-    // SAFETY: null, or in the list, so alive.
+    // SAFETY: null, or in the list, so alive (invariant 3).
     while let Some(this) = unsafe { at.as_ref() } {
         if ptr::eq(this, task) {
             match before {
@@ -152,14 +154,14 @@ pub(crate) fn unregister(task: &'static Task) {
     }
 }
 
-/// The state is Opening, and the caller has made it so: has the functions
-/// called that are listed, or opens the gate at once.
+/// Has the listed functions called, or opens the gate at once if there are
+/// none. The caller has just made the state Opening.
 ///
-/// Errors: `ENOMEM`; the gate is open for another try.
+/// Errors: `ENOMEM`; then the state lets the next call try again.
 pub(super) fn open(was: State) -> Result<()> {
     if was == State::Late {
-        // Waits until the object is loaded as a whole, unless this very thread
-        // is just loading it.
+        // Takes the loader's lock, and so waits until the object is loaded
+        // completely, unless this very thread is loading it.
         let _there = dl::find(c"gmp_init_register");
     }
     if finish(State::Up) {
@@ -167,7 +169,7 @@ pub(super) fn open(was: State) -> Result<()> {
     }
     // Release: pairs with serve's acquire.
     WANTED.store(true, Release);
-    // Null, or one that has ended, is nobody.
+    // Null, or a handle of a goroutine that has ended, wakes nobody.
     if ready_permit(SERVER.load(Acquire)).is_ok() {
         return Ok(());
     }
@@ -190,7 +192,7 @@ fn finish(to: State) -> bool {
     true
 }
 
-/// Whether a call on this thread goes on although the state is Opening.
+/// Whether a call on this thread passes although the state is Opening.
 pub(super) fn passes() -> bool {
     let Some(gp) = on_goroutine() else { return false };
     let me = gp.goid.get();
@@ -200,7 +202,7 @@ pub(super) fn passes() -> bool {
     }
     let mut at = tasks.first;
     let mut waits = tasks.running_for == me;
-    // SAFETY: null, or in the list, so alive.
+    // SAFETY: null, or in the list, so alive (invariant 3).
     while let Some(task) = unsafe { at.as_ref() } {
         waits |= task.by.get() == me;
         at = task.next.get();
@@ -208,13 +210,14 @@ pub(super) fn passes() -> bool {
     !waits
 }
 
-/// The main goroutine of a program of the exe path, before `main`.
+/// On the exe path: the main goroutine calls the listed functions.
 pub(super) fn before_main() {
     phase::set(State::Opening);
     run_listed(State::Booted);
 }
 
-/// The main goroutine of a library will serve: `open` may ask it to.
+/// Notes that the main goroutine of a library will serve, so that `open` may
+/// ask it.
 pub(super) fn may_serve() {
     if let Some(gp) = on_goroutine() {
         // Release: pairs with open's acquire.
@@ -226,7 +229,7 @@ pub(super) fn may_serve() {
 pub(super) fn serve() -> ! {
     loop {
         park_plain(c"init wait", FOREVER);
-        // Acquire: pairs with open. A park may end without a reason.
+        // Acquire: pairs with open. A park may end spuriously.
         if WANTED.swap(false, Acquire) {
             run_listed(State::Up);
         }
@@ -237,17 +240,17 @@ unsafe extern "C" fn serve_late(_arg: *mut c_void) {
     run_listed(State::Up);
 }
 
-/// Calls what is listed and opens the gate; also if one of the functions ends
-/// the goroutine.
+/// Calls the listed functions and opens the gate, even if one of the functions
+/// ends the goroutine.
 fn run_listed(to: State) {
     let mut to = to;
     with_cleanup(goes_on, (&raw mut to).cast(), || run_all(to));
 }
 
-/// A function has called `gmp_exit`: this goroutine ends, but the others of
-/// the functions are still called on it.
+/// Runs if a function has called `gmp_exit`: this goroutine ends, but first
+/// calls the rest of the functions.
 unsafe extern "C" fn goes_on(to: *mut c_void) {
-    // It serves no more.
+    // The main goroutine does not serve any more.
     SERVER.store(ptr::null_mut(), Release);
     // SAFETY: run_listed's variable, on the stack below us.
     let to = unsafe { *to.cast::<State>() };

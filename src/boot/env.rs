@@ -1,13 +1,13 @@
-//! The settings of the environment: copied on the loading thread, where
-//! nobody changes the environment meanwhile, and parsed on m0.
+//! The settings of the environment. They are copied on the loading thread,
+//! while no other thread changes the environment, and parsed on m0.
 //!
-//! [`VARS`] and [`KEYS`] are all that there is, and `GMPDEBUG=help` prints
-//! them. A value that does not parse, and a name that begins as ours do and is
-//! none, are reported once and ignored.
+//! [`VARS`] and [`KEYS`] list all settings, and `GMPDEBUG=help` prints them. A
+//! value that does not parse, and an unknown name with our prefix, are reported
+//! once and ignored.
 //!
-//! A program that has more rights than its caller (`AT_SECURE`: set-uid, file
-//! capabilities) reads none of them: they would let the caller choose how far
-//! stacks reach and how many threads there are.
+//! A program with more rights than its caller (`AT_SECURE`: set-uid, file
+//! capabilities) reads none of them, because the caller would choose the sizes
+//! of stacks and the number of threads.
 //!
 //! Invariant: [`capture`] alone reads the environment, and once.
 
@@ -31,13 +31,13 @@ use core::{
 };
 
 unsafe extern "C" {
-    /// Where the program keeps its environment.
+    /// The C library's variable for the environment.
     static environ: *const *const c_char;
 }
 
-/// What all names of ours begin with, but for those of [`VARS`].
+/// The prefix of all our names except some of [`VARS`].
 const PREFIX: &str = "GMP_";
-/// Names of no meaning that are told of, at most.
+/// The most unknown names that are reported.
 const MAX_UNKNOWN: usize = 8;
 /// Sizes of stack that make sense, in bytes.
 const STACK_SIZES: RangeInclusive<usize> = 16 << 10..=1 << 30;
@@ -104,7 +104,7 @@ const VARS: [Entry; 7] = [
 /// A key of `GMPDEBUG`.
 struct Key {
     entry: Entry,
-    /// Takes the value; false if it makes no sense.
+    /// Sets the value; false if it does not parse.
     set: fn(&str, &mut Settings) -> bool,
 }
 
@@ -179,11 +179,12 @@ const KEYS: [Key; 9] = [
 /// writes, then `goenvs`.
 static COPIES: [AtomicPtr<c_char>; VARS.len()] =
     [const { AtomicPtr::new(ptr::null_mut()) }; VARS.len()];
-/// Copies of names that mean nothing, with their values; or null.
+/// Copies of unknown names, with their values; or null.
 static UNKNOWN: [AtomicPtr<c_char>; MAX_UNKNOWN] =
     [const { AtomicPtr::new(ptr::null_mut()) }; MAX_UNKNOWN];
 
-/// What `schedinit` is told; the rest goes to [`DEBUG`] and [`MAXTHREADS`].
+/// The settings for `schedinit`; the others go to [`DEBUG`] and
+/// [`MAXTHREADS`].
 #[derive(Default)]
 pub(super) struct Settings {
     /// Number of Ps.
@@ -192,18 +193,18 @@ pub(super) struct Settings {
     pub stack_size: Option<usize>,
     /// Guards as on old kernels.
     pub guard_mprotect: bool,
-    /// Somebody wants to know what there is.
+    /// `help` was among the keys.
     help: bool,
 }
 
-/// Copies what concerns us. Part of `libpreinit`: once, on the loading thread.
+/// Copies our variables. Part of `libpreinit`: once, on the loading thread.
 pub(super) fn capture() {
     if auxv::secure() {
         return;
     }
     let mut unknown = UNKNOWN.iter();
-    // SAFETY: the C library's variable; no other thread changes the
-    // environment, unless it races with the loader as well.
+    // SAFETY: the C library's variable. A thread that changes the environment
+    // now would race with the loader too.
     let mut at = unsafe { environ };
     if at.is_null() {
         return;
@@ -222,7 +223,7 @@ pub(super) fn capture() {
         };
         let name = &bytes[..equals];
         match VARS.iter().position(|v| v.name.as_bytes() == name) {
-            // The first of two of one name, as getenv.
+            // The first of two equal names counts, as in getenv.
             Some(var) if COPIES[var].load(Relaxed).is_null() => {
                 keep(&COPIES[var], text.wrapping_add(equals + 1));
             }
@@ -238,17 +239,18 @@ pub(super) fn capture() {
 
 /// Leaves a copy of a C string of the environment in `place`.
 fn keep(place: &AtomicPtr<c_char>, text: *const c_char) {
-    // SAFETY: a C string, as the caller says. Null where memory is out.
+    // Null without memory.
+    // SAFETY: a C string, the caller promises.
     place.store(unsafe { libc::strdup(text) }, Release);
 }
 
-/// Whether the library starts the runtime when it is loaded. What is neither
-/// yes nor no is told of later, by `parsedebugvars`.
+/// Whether the library starts the runtime when it is loaded. `parsedebugvars`
+/// reports a value that is neither yes nor no.
 pub(super) fn autostart() -> bool {
     text(Var::Autostart).and_then(truth).unwrap_or(true)
 }
 
-/// The value of a variable that is set and is text.
+/// The value of a variable, if it is set and valid UTF-8.
 fn text(var: Var) -> Option<&'static str> {
     copied(&COPIES[var as usize])?.to_str().ok()
 }
@@ -259,7 +261,7 @@ fn copied(place: &AtomicPtr<c_char>) -> Option<&'static CStr> {
     (!copy.is_null()).then(|| unsafe { CStr::from_ptr(copy) })
 }
 
-/// Drops what is not text, and tells of names that mean nothing.
+/// Drops values that are no UTF-8, and reports unknown names.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn goenvs() {
@@ -351,7 +353,7 @@ fn debug_var(item: &str, settings: &mut Settings) {
     }
 }
 
-/// Sets a flag; false if the value is no flag's.
+/// Sets a flag; false if the value is neither yes nor no.
 fn flag(to: &AtomicBool, value: &str) -> bool {
     let value = truth(value);
     value.inspect(|&value| to.store(value, Relaxed)).is_some()
@@ -373,7 +375,7 @@ fn no_such(name: &str, what: &str, nearest: Option<&str>) {
     let _ = writeln!(w);
 }
 
-/// `GMPDEBUG=help`: prints what there is.
+/// `GMPDEBUG=help`: prints all settings.
 fn help() {
     let mut w = SigWriter::stderr();
     let mut line = |indent: &str, entry: &Entry| {

@@ -1,7 +1,7 @@
 //! The exe path: a program that is linked with `asm/entry_amd64.S` and entered
-//! at `_rt0_amd64_linux`. Its main thread is m0, and its C `main` runs as the
-//! main goroutine, on a stack as large as the main thread's may become; the
-//! process ends with it. A deadlock of all goroutines is an error.
+//! at `_rt0_amd64_linux`. Its main thread is m0, and its C `main` is the main
+//! goroutine, on a stack as large as the main thread's may grow. The process
+//! ends with `main`. A deadlock of all goroutines is a fatal error.
 //!
 //! Invariant: `MAIN` is set before `rt0_go`, and only on this path.
 
@@ -33,7 +33,7 @@ unsafe extern "C" {
     /// The address of `_rt0_amd64_linux` in the program, or 0.
     safe fn rt0_entry() -> usize;
     fn rt0_go(argc: c_int, argv: *const *const c_char) -> !;
-    /// Where the program keeps its environment.
+    /// The C library's variable for the environment.
     static environ: *const *const c_char;
 }
 
@@ -46,12 +46,12 @@ pub(super) fn entered_at_rt0() -> bool {
     entry != 0 && entry == auxv::entry()
 }
 
-/// Whether the main goroutine is to run the program's `main`.
+/// Whether the main goroutine runs the program's `main`.
 pub(super) fn has_main() -> bool {
     !MAIN.load(Relaxed).is_null()
 }
 
-/// What libc calls instead of `main`, by way of the entry object.
+/// Called by libc in place of `main`, through the entry object.
 ///
 /// # Safety
 /// Called once, on the main thread, by `asm/entry_amd64.S`.
@@ -66,14 +66,14 @@ pub unsafe extern "C" fn _rt0_amd64_exe(
     }
     MAIN.store(main as *mut (), Relaxed);
     MAIN_STACK.store(main_stack(), Relaxed);
-    // Nobody but goroutines goes on, so a deadlock can be told.
+    // No host thread runs beside the goroutines, so a deadlock can be seen.
     SCHED.mains.fetch_add(1, SeqCst);
-    // SAFETY: the start goes on here, and nowhere else (the state says so).
+    // SAFETY: only this thread continues the start, by the gate's state.
     unsafe { rt0_go(argc, argv) }
 }
 
-/// Runs the program's `main` on the main goroutine and ends the process with
-/// its result.
+/// Runs the program's `main` on the main goroutine, and ends the process with
+/// the result.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn main_main() -> ! {

@@ -17,9 +17,9 @@ const PATIENCE: i64 = 10_000_000_000;
 /// What every call of the library passes first, but those that need no
 /// runtime. Waits for the start where it must, at most ten seconds.
 ///
-/// Errors: `ETIMEDOUT`; `EAGAIN` before `main` of a program whose entry is the
-/// runtime's; `ENOMEM` where functions of a plug-in need a goroutine; `ENOTSUP`
-/// in the child of a fork; why no thread was to be had.
+/// Errors: `ETIMEDOUT`; `EAGAIN` before `main` on the exe path; `ENOMEM` if the
+/// functions of a plug-in need a goroutine; `ENOTSUP` in the child of a fork;
+/// the error of a failed start.
 #[inline]
 pub(crate) fn gate() -> Result<()> {
     if phase::is_up() {
@@ -60,8 +60,8 @@ fn gate_slow() -> Result<()> {
     }
 }
 
-/// Waits for another state than `seen`. A goroutine lends its P meanwhile: what
-/// it waits for may need one.
+/// Waits for another state than `seen`. A goroutine lends its P meanwhile, as
+/// the start may need it.
 fn wait(seen: State, deadline: i64) -> bool {
     handoff::entersyscall();
     let changed = phase::sleep(seen, deadline);
@@ -69,7 +69,7 @@ fn wait(seen: State, deadline: i64) -> bool {
     changed
 }
 
-/// A constructor of the program that runs before ours has made a call.
+/// Starts the runtime for a call of another constructor that runs before ours.
 fn start_before_constructor() {
     if libpreinit(0, core::ptr::null()) == Start::Now as i32 {
         libstart();

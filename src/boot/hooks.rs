@@ -1,12 +1,12 @@
 //! The pointers by which a host takes part in the start.
 //!
-//! Each is an exported variable that is null. A host defines a variable of the
-//! same name and type in its program, initialised with its function; linked
-//! with `libgmprt.so`, the program's variable takes the place of this one, and
-//! linked with `libgmprt.a`, where these are weak symbols, likewise. A host
-//! that loads the library with `dlopen` exports its variable
-//! (`-rdynamic`), or starts with `GMP_AUTOSTART=0` and stores to the address
-//! that `dlsym` gives, before its first call. All are read once, at the start.
+//! Each hook is an exported variable that is null. A host defines a variable of
+//! the same name and type in its program, initialised with its function. The
+//! program's variable then replaces ours, in `libgmprt.so` and in
+//! `libgmprt.a`, where ours is a weak symbol. A host that loads the library
+//! with `dlopen` exports its variable (`-rdynamic`), or starts with
+//! `GMP_AUTOSTART=0` and, before its first call, stores to the address that
+//! `dlsym` gives. All hooks are read once, at the start.
 //!
 //! ```c
 //! /* On m0's thread, before anything else. g0 points to the two words of its
@@ -17,12 +17,12 @@
 //!                   void *tlsbase);
 //!
 //! /* Makes the thread m0, which calls fn(arg). 0 or an errno. Called by the
-//!  * constructor: may not wait for what other threads do. */
+//!  * constructor, so it must not wait for other threads. */
 //! int (*_cgo_sys_thread_create)(void *(*fn)(void *), void *arg);
 //!
-//! /* Makes a thread of the scheduler, which calls start->fn(start->arg). The
-//!  * structure is gone when this returns, 0 or an errno. Called on an M's own
-//!  * stack with signals blocked: may not call the library. */
+//! /* Makes a thread of the scheduler, which calls start->fn(start->arg). 0 or
+//!  * an errno. The structure is gone when this returns. Called on an M's own
+//!  * stack with signals blocked: must not call the library. */
 //! struct gmp_thread_start {
 //!     void *g;                  /* its g0 */
 //!     uintptr_t *tls;           /* where it keeps its thread-local words */
@@ -31,13 +31,13 @@
 //! };
 //! int (*_cgo_thread_start)(const struct gmp_thread_start *start);
 //!
-//! /* The runtime is up: on the main goroutine, locked to its thread, which is
-//!  * m0's. May call the library. */
+//! /* Called when the runtime is up, on the main goroutine, which is locked to
+//!  * m0's thread. May call the library. */
 //! void (*_cgo_notify_runtime_init_done)(void);
 //! ```
 //!
-//! Invariant: they are read through the global offset table, so that the
-//! host's variable is found; `asm/rt0_amd64.S` does so for the first two.
+//! Invariant: the hooks are read through the global offset table, so that the
+//! host's variable is found; `asm/rt0_amd64.S` reads the first two.
 
 use crate::base::sync::{AtomicUsize, Ordering::*};
 use core::arch::asm;
@@ -54,7 +54,7 @@ pub static _cgo_sys_thread_create: AtomicUsize = AtomicUsize::new(0);
 #[unsafe(no_mangle)]
 pub static _cgo_thread_start: AtomicUsize = AtomicUsize::new(0);
 
-/// Is told that the start is over; see the module.
+/// Called when the runtime is up; see the module.
 #[unsafe(no_mangle)]
 pub static _cgo_notify_runtime_init_done: AtomicUsize = AtomicUsize::new(0);
 
@@ -94,7 +94,7 @@ pub(super) fn notify_runtime_init_done() {
     let hook: Option<unsafe extern "C" fn()> =
         unsafe { core::mem::transmute(hook) };
     if let Some(hook) = hook {
-        // SAFETY: the host's, to be called once, now.
+        // SAFETY: the hook's contract allows one call, here.
         unsafe { hook() };
     }
 }

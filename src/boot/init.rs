@@ -1,8 +1,8 @@
 //! The stages that `rt0_go` calls on m0, on its g0, in this order: `check`,
 //! `args`, `osinit`, `schedinit` with its own stages.
 //!
-//! Invariant: m0 is the only thread of the runtime, and nobody else knows
-//! anything of it yet: what is written here needs no order.
+//! Invariant: m0 is still the only thread of the runtime, so stores here need
+//! no ordering.
 
 use super::{
     arguments::{runtime_argc, runtime_argv},
@@ -33,10 +33,10 @@ use core::{
     ptr,
 };
 
-/// Pages smaller than this the guards are not made for.
+/// The smallest page size that guards are made for.
 const MIN_PAGE_SIZE: usize = 4096;
-/// Bit of CPUID's EDX for leaf 0x80000007: the time stamp counter goes on
-/// evenly, whatever the processor's speed and sleep.
+/// Bit of CPUID's EDX for leaf 0x80000007: the time stamp counter is invariant,
+/// it runs evenly at any speed and sleep of the processor.
 const INVARIANT_TSC: u32 = 1 << 8;
 
 unsafe extern "C" {
@@ -72,7 +72,7 @@ extern "C" fn check() {
     }
 }
 
-/// Compare-and-swap, on 32 and 64 bits, and addition across the middle.
+/// Tests compare-and-swap on 32 and 64 bits, and addition across the middle.
 fn check_cas() {
     let z = black_box(AtomicU32::new(1));
     if z.compare_exchange(1, 2, SeqCst, SeqCst).is_err()
@@ -90,7 +90,7 @@ fn check_cas() {
     }
 }
 
-/// A byte changes without its neighbours.
+/// Tests that a store to a byte leaves its neighbours alone.
 fn check_bytes() {
     let m = black_box([const { AtomicU8::new(1) }; 4]);
     m[1].fetch_or(0xf0, SeqCst);
@@ -100,7 +100,7 @@ fn check_bytes() {
     }
 }
 
-/// Notes the arguments, where they can be believed, and what the kernel told.
+/// Notes the arguments, if they are plausible, and reads the auxiliary vector.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn args(argc: c_int, argv: *const *const c_char) {
@@ -124,7 +124,7 @@ fn sysauxv() {
     }
 }
 
-/// What the system has: processors that this process may run on.
+/// Counts the processors that this process may run on.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn osinit() {
@@ -134,7 +134,7 @@ extern "C" fn osinit() {
     }
 }
 
-/// Everything that the scheduler needs, up to the first Ps. 0 or an errno.
+/// Prepares the scheduler, up to the first Ps. Returns 0 or an errno.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn schedinit() -> c_int {
@@ -157,22 +157,22 @@ extern "C" fn schedinit() -> c_int {
     procresize(settings.maxprocs)
 }
 
-/// Makes the first Ps, as many as asked for, else as there are processors. m0
-/// takes the first one, the others are idle; with that the world is started. 0
-/// or an errno.
+/// Makes the first Ps, as many as asked for, else one for each processor. m0
+/// takes the first one, and the others are idle: that starts the world. Returns
+/// 0 or an errno.
 #[unsafe(no_mangle)]
 #[inline(never)]
 #[expect(improper_ctypes_definitions, reason = "plain name, called from here")]
 extern "C" fn procresize(maxprocs: Option<usize>) -> c_int {
     stage(c"procresize");
     let procs = maxprocs.unwrap_or_else(|| {
-        // Without memory to read the quota.
+        // An error means no memory to read the quota.
         stw::num_cpu().unwrap_or_else(|_| NCPUALLOWED.load(Relaxed))
     });
     stw::procresize(procs.min(MAXPROCS)).map_or_else(|e| e.0, |()| 0)
 }
 
-/// The stacks of goroutines, with the sizes that are built in.
+/// Prepares the stacks of goroutines, with the built-in sizes.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn stackinit() {
@@ -188,8 +188,8 @@ fn set_stacks(settings: &Settings) {
     }
 }
 
-/// Pages are such that slabs of descriptors and stacks with their guards can
-/// be made of them. There is no heap to set up: the host's is used.
+/// Checks that the page size suits slabs of descriptors and stacks with their
+/// guards. There is no heap to set up, since the host's is used.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mallocinit() {
@@ -203,8 +203,7 @@ extern "C" fn mallocinit() {
     }
 }
 
-/// The seed of all random numbers: what the kernel gave this program, or the
-/// time.
+/// Seeds all random numbers, with the kernel's random bytes or with the time.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn randinit() {
@@ -216,7 +215,7 @@ extern "C" fn randinit() {
     RANDSEED.store(seed, Relaxed);
 }
 
-/// What the processor can do, as far as anything here goes by it: whether its
+/// Reads the one property of the processor that matters here: whether its
 /// cycles tell time.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -227,9 +226,9 @@ extern "C" fn cpuinit() {
     }
 }
 
-/// The signal mask that all Ms run with. A thread of our making has every
-/// signal blocked, so it is not known yet; a thread of the host's has the mask
-/// that the host wants.
+/// Notes the signal mask that all Ms run with, if m0's thread is the host's:
+/// that thread's mask. A thread of ours has all signals blocked, and the first
+/// call tells the mask.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn sigsave() {
@@ -239,7 +238,7 @@ extern "C" fn sigsave() {
     }
 }
 
-/// The arguments, where the loader did not pass them on: from the kernel.
+/// Reads the arguments from the kernel, if the loader did not pass them.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn goargs() {

@@ -1,10 +1,9 @@
-//! `GMPDEBUG=inittrace=1`: where the time of the start goes.
+//! `GMPDEBUG=inittrace=1`: how long each stage of the start takes.
 //!
-//! Each stage announces itself once, as it begins. Stages follow one another,
-//! from the loading thread to m0's, and each lasts until the next one begins:
-//! a stage that has others inside is charged only for what comes before the
-//! first of them, and all of them add up to the total. Times are always taken,
-//! which costs less than to ask whether somebody wants them; they are printed
+//! Each stage reports its beginning once, and lasts until the next one begins,
+//! from the loading thread to m0's. A stage that contains others counts only up
+//! to the first of them, so all stages add up to the total. The times are
+//! always taken, which costs less than a test of the setting. They are printed
 //! when the runtime is up:
 //!
 //! ```text
@@ -42,23 +41,23 @@ static STAGES: [Stage; MAX] = [const {
 }; MAX];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// A stage of the start begins.
+/// Notes that a stage of the start begins.
 pub(super) fn stage(name: &'static CStr) {
     inittrace_stage(name.as_ptr());
 }
 
-/// The same for assembly. `name` is a constant C string.
+/// [`stage`] for assembly. `name` is a constant C string.
 #[unsafe(no_mangle)]
 extern "C" fn inittrace_stage(name: *const c_char) {
-    // Relaxed, all three: one stage follows another, and the threads that go
-    // through them are made one by the other.
+    // Relaxed, all three: stages never overlap, and the thread of one makes the
+    // thread of the next.
     let at = COUNT.fetch_add(1, Relaxed);
     let Some(slot) = STAGES.get(at) else { return };
     slot.name.store(name.cast_mut(), Relaxed);
     slot.start.store(nanotime(), Relaxed);
 }
 
-/// Prints that a function of the host's, called at `start`, has returned.
+/// Prints that a function of the host's, called at time `start`, has returned.
 pub(super) fn print_task(name: &CStr, start: i64) {
     let span = nanotime() - start;
     let since = start - STAGES[0].start.load(Relaxed);
@@ -69,7 +68,7 @@ pub(super) fn print_task(name: &CStr, start: i64) {
     let _ = writeln!(w, " {span} ns @{since} ns");
 }
 
-/// Prints what was noted; the start is over.
+/// Prints all stages when the start is over.
 pub(super) fn print() {
     let end = nanotime();
     let count = COUNT.load(Relaxed).min(MAX);

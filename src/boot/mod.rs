@@ -1,5 +1,5 @@
-//! The start path, in order. Every stage bears Go's name and is a symbol of
-//! its own, so that a debugger stops at it (`break schedinit`).
+//! The start path, in order. Every stage has Go's name and is a symbol, so that
+//! a debugger stops there (`break schedinit`).
 //!
 //! | stage | where |
 //! |---|---|
@@ -9,15 +9,18 @@
 //! | `check`, `args`, `osinit`, `schedinit` | `init.rs`, `env.rs`, `parse.rs` |
 //! | `newproc`, `mstart`, `mstart1`, `minit`, `schedule` | `sched` |
 //! | `runtime_main`, `runtime_inittasks`, `gcenable` | `runtime_main.rs` |
-//! | what `GMP_INIT` lists | `doinit.rs`; also later, for plug-ins |
+//! | the functions of `GMP_INIT` | `doinit.rs`; also later, for plug-ins |
 //! | `main_main` | `exe.rs`; only in a program of the exe path |
 //!
-//! The exe path comes from `_rt0_amd64_linux` and `_rt0_amd64` in
-//! `asm/entry_amd64.S`, by way of `_rt0_amd64_exe` in `exe.rs`, to `rt0_go` on
-//! the process's main thread.
+//! The exe path begins at `_rt0_amd64_linux` and `_rt0_amd64` in
+//! `asm/entry_amd64.S`, and comes through `_rt0_amd64_exe` in `exe.rs` to
+//! `rt0_go`, on the process's main thread.
 //!
-//! `gmp_run_main` (`run_main.rs`) gives a program that was started as usual
-//! the same: a `main` that is a goroutine.
+//! `gmp_run_main` (`run_main.rs`) also runs a `main` as a goroutine, in a
+//! program that was started as usual.
+//!
+//! A host meets the start in `hooks.rs` (pointers that it may set), `gate.rs`
+//! (its first call waits) and `inittrace.rs` (times of the stages).
 //!
 //! Its files, from the top to the bottom; each uses what stands below it:
 //!
@@ -40,10 +43,10 @@
 //! Invariants:
 //! 1. The constructor waits for nothing: the loader's lock is held.
 //! 2. Nothing here calls `dlsym` or `dl_iterate_phdr`, or uses thread-local
-//!    storage that is allocated on demand: they take the loader's lock, which
-//!    a host's thread may hold while it waits for the start.
-//! 3. After the start only `gate`, `run_main`, `arguments`, and what plug-ins
-//!    do by `GMP_INIT` are called.
+//!    storage that is allocated on demand. All three take the loader's lock,
+//!    which a host thread may hold while it waits for the start.
+//! 3. After the start only `gate`, `run_main`, `arguments`, and `doinit` for
+//!    plug-ins are called.
 
 mod arguments;
 mod doinit;

@@ -1,13 +1,13 @@
-//! How the values of settings are written, and which name was meant. Nothing
-//! here allocates, or knows a setting.
+//! Parsers for the values of settings, and the search for a name that was
+//! misspelt. Nothing here allocates or knows a setting.
 
 use core::ops::RangeInclusive;
 
-/// Names longer than this are like no other.
+/// Longer names are not compared.
 const MAX_NAME: usize = 40;
 
-/// The units of a size, each with the shift that it stands for. All are powers
-/// of two: of `K`, `KB` and `KiB` each is 1024 bytes. Small letters do too.
+/// The units of a size with their shifts. `K`, `KB` and `KiB` are all 1024
+/// bytes, and so on. Small letters are allowed.
 const UNITS: [(&str, u32); 13] = [
     ("B", 0),
     ("K", 10),
@@ -24,8 +24,8 @@ const UNITS: [(&str, u32); 13] = [
     ("TiB", 40),
 ];
 
-/// A number of bytes: `65536`, `64K`, `1MiB`, `1G`. None as well if it has
-/// more bits than a word.
+/// Parses a number of bytes: `65536`, `64K`, `1MiB`, `1G`. None if it does not
+/// parse or does not fit a word.
 pub(super) fn size(text: &str) -> Option<usize> {
     let is_digit = |c: char| c.is_ascii_digit();
     let unit = text.trim_start_matches(is_digit);
@@ -37,7 +37,7 @@ pub(super) fn size(text: &str) -> Option<usize> {
     digits.parse::<usize>().ok()?.checked_mul(1 << shift)
 }
 
-/// Yes or no, in the words that programs have for it.
+/// Parses yes or no, in the words that programs use for it.
 pub(super) fn truth(text: &str) -> Option<bool> {
     let is =
         |words: &[&str]| words.iter().any(|w| w.eq_ignore_ascii_case(text));
@@ -50,7 +50,7 @@ pub(super) fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// A number within `range`. Not `+1`, nor with blanks.
+/// Parses a number within `range`, without sign or blanks.
 pub(super) fn number<T>(text: &str, range: RangeInclusive<T>) -> Option<T>
 where
     T: core::str::FromStr + PartialOrd,
@@ -59,7 +59,7 @@ where
     text.parse().ok().filter(|n| plain && range.contains(n))
 }
 
-/// The one of `names` that is most like `wrong`; the first of several.
+/// The name that is most like `wrong`; the first of several.
 pub(super) fn nearest<'a>(
     wrong: &str,
     names: impl Iterator<Item = &'a str>,
@@ -67,13 +67,12 @@ pub(super) fn nearest<'a>(
     names.min_by_key(|name| distance(wrong.as_bytes(), name.as_bytes()))
 }
 
-/// How many bytes have to be put in, taken out or changed to make one name of
-/// the other, not counting capital and small letters as different.
+/// The edit distance of two names, in bytes, without regard to case.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     if a.len() > MAX_NAME || b.len() > MAX_NAME {
         return a.len().max(b.len());
     }
-    // The distances of what has been seen of `a` to each start of `b`.
+    // The distances of the part of `a` so far to each prefix of `b`.
     let mut row = [0; MAX_NAME + 1];
     for (j, d) in row.iter_mut().enumerate() {
         *d = j;

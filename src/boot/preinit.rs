@@ -1,5 +1,5 @@
-//! What happens on the thread that loads the library: `libpreinit`, and the
-//! thread that becomes m0.
+//! The work on the thread that loads the library: `libpreinit`, and the making
+//! of the thread that becomes m0.
 
 use super::{
     env, exe,
@@ -21,41 +21,41 @@ use crate::{
 use core::ffi::{c_char, c_int};
 
 unsafe extern "C" {
-    /// Makes the thread m0, through the host's hook or `newosproc0`.
+    /// Makes m0's thread, by the host's hook or by `newosproc0`.
     #[link_name = "libstart"]
     safe fn libstart_asm();
-    /// Where the program keeps its environment.
+    /// The C library's variable for the environment.
     static environ: *const *const c_char;
 }
 
-/// What `libpreinit` tells the constructor.
+/// The result of `libpreinit`, for the constructor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(super) enum Start {
-    /// Not now, or somebody else does.
+    /// Make no thread: the start comes later, or another thread does it.
     No = 0,
-    /// Make the thread.
+    /// Make m0's thread.
     Now = 1,
 }
 
-/// The constructor was called with the program's arguments.
+/// The constructor's arguments are the program's.
 static ARGS_PLAUSIBLE: AtomicBool = AtomicBool::new(false);
 /// m0's thread was made by `newosproc0`, with all signals blocked.
 static OWN_THREAD: AtomicBool = AtomicBool::new(false);
 
-/// Whether the arguments that the constructor got can be believed.
+/// Whether the constructor's arguments are the program's.
 pub(super) fn args_plausible() -> bool {
     ARGS_PLAUSIBLE.load(Relaxed)
 }
 
-/// Whether m0 runs on a thread of our making.
+/// Whether m0's thread is one of ours.
 pub(super) fn own_thread() -> bool {
     OWN_THREAD.load(Relaxed)
 }
 
-/// What must have happened before the host's code runs on: the environment is
-/// copied while nobody changes it, the signal mask of the loading thread is
-/// known, the handler for stack overflows and the one for forks are in place.
+/// Does what must be done before the host's code runs on: copies the
+/// environment while nobody changes it, notes the signal mask of the loading
+/// thread, and installs the handlers for stack overflows and for forks.
 ///
 /// Returns a [`Start`].
 #[unsafe(no_mangle)]
@@ -76,8 +76,9 @@ pub(super) extern "C" fn libpreinit(
     mainthread::watch_main_thread();
     fault::install();
     register_membarrier();
-    // SAFETY: in_child may be called in any child. The error, out of memory,
-    // would show in a child only, which cannot use the runtime anyway.
+    // An error, for want of memory, would matter in a child only, which cannot
+    // use the runtime anyway.
+    // SAFETY: in_child may be called in any child.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     if exe::entered_at_rt0() {
         phase::set(State::AwaitsMain);
@@ -90,9 +91,8 @@ pub(super) extern "C" fn libpreinit(
     Start::Now as c_int
 }
 
-/// Announces the barrier that sysmon uses, as long as it costs nothing: with a
-/// second thread in the process the kernel takes ten milliseconds for it, and
-/// sysmon does it on its own time.
+/// Registers the barrier that sysmon uses, while that is free. With a second
+/// thread in the process it takes ten milliseconds, and sysmon does it later.
 fn register_membarrier() {
     if task::count_threads() == Some(1) {
         // An error comes again when sysmon tries.
@@ -100,24 +100,25 @@ fn register_membarrier() {
     }
 }
 
-/// glibc passes `argc` and `argv` to constructors, and the environment follows
-/// `argv` in memory until the program changes it. Other C libraries pass
-/// nothing, and the registers hold anything: so nothing is read through them.
+/// Whether `argc` and `argv` are the program's. glibc passes them to
+/// constructors, and the environment follows `argv` in memory until the program
+/// changes it. Other C libraries pass nothing and leave any values in the
+/// registers, so nothing is read through `argv`.
 fn plausible(argc: c_int, argv: *const *const c_char) -> bool {
-    // SAFETY: the C library's variable, which only the program's other
-    // threads might write now.
+    // SAFETY: the C library's variable. A thread that changes it now would race
+    // with the loader too.
     let end = unsafe { environ };
     let words = usize::try_from(argc).unwrap_or(0) + 1;
     words > 1 && !argv.is_null() && core::ptr::eq(argv.wrapping_add(words), end)
 }
 
-/// The process exits: this is in .fini_array.
+/// Called at the exit of the process, from .fini_array.
 #[unsafe(no_mangle)]
 extern "C" fn libexit() {
     throw::before_exit();
 }
 
-/// In the child of a fork: the threads of a started runtime are not here.
+/// Called in the child of a fork, which does not have the runtime's threads.
 extern "C" fn in_child() {
     throw::forget_in_child();
     mainthread::in_child();
@@ -153,7 +154,7 @@ extern "C" fn newosproc0(stack_size: usize, start: ThreadStart) -> c_int {
     }
 }
 
-/// How the making of m0's thread went: 0, or the errno that the first call
+/// Notes the result of making m0's thread: 0, or the errno that the first call
 /// will report.
 #[unsafe(no_mangle)]
 extern "C" fn libstarted(errno: c_int) {

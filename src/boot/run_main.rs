@@ -1,8 +1,7 @@
-//! `gmp_run_main`: a host's `main` as the main goroutine, without giving the
-//! process up.
+//! `gmp_run_main`: runs a host's `main` as a goroutine and returns its result.
 //!
-//! Invariant: a [`Run`] lies on the caller's stack, so the caller does not go
-//! on before the goroutine that uses it has ended.
+//! Invariant: a [`Run`] lies on the caller's stack, and the caller stays until
+//! the goroutine that uses it has ended.
 
 use crate::{
     base::throw::before_return_from_main,
@@ -27,10 +26,10 @@ use core::{
     sync::atomic::Ordering::*,
 };
 
-/// C's main, without the environment.
+/// C's `main` without the environment.
 pub(crate) type Main = unsafe extern "C" fn(c_int, *mut *mut c_char) -> c_int;
 
-/// What the goroutine gets.
+/// The goroutine's argument.
 struct Run {
     argc: c_int,
     argv: *mut *mut c_char,
@@ -39,12 +38,11 @@ struct Run {
     result: Cell<Option<c_int>>,
 }
 
-/// Runs `main` on a goroutine with the main stack and waits for its end. A
-/// deadlock of all goroutines is an error meanwhile.
+/// Runs `main` on a goroutine with the main stack and returns its result. A
+/// deadlock of all goroutines is fatal meanwhile.
 ///
-/// Returns its result. Does not return where it ended by `gmp_exit`: as in Go,
-/// the others go on, until they too have ended or wait for ever, which is a
-/// deadlock.
+/// If `main` ends by `gmp_exit`, this does not return. As in Go, the other
+/// goroutines go on until all have ended or wait for ever, which is a deadlock.
 ///
 /// Errors: `ENOMEM`; `EDEADLK` inside a callback that may not park.
 pub(crate) fn run_main(
@@ -52,10 +50,10 @@ pub(crate) fn run_main(
     argv: *mut *mut c_char,
     main: Main,
 ) -> Result<c_int> {
-    // Before anything is started: whether this thread can wait for it.
+    // Checks first that this thread can wait.
     host::current()?;
     let run = Run { argc, argv, main, result: Cell::new(None) };
-    // First: a deadlock may come before newproc1 has returned.
+    // Counted first: a deadlock may come before newproc1 has returned.
     SCHED.mains.fetch_add(1, SeqCst);
     let _shield = Shield::enter();
     let ended = start_main(&run).and_then(|g| join::join(g, timers::FOREVER));
@@ -81,19 +79,20 @@ fn start_main(run: &Run) -> Result<*mut c_void> {
     })
 }
 
-/// Bytes of stack that the process's first thread would have, within what a
-/// goroutine can have.
+/// The size that the first thread's stack may reach, up to the most that a
+/// goroutine's may have.
 pub(super) fn main_stack() -> usize {
     main_stack_rlimit().unwrap_or(MAX_SIZE).min(MAX_SIZE)
 }
 
 unsafe extern "C" fn main_goroutine(arg: *mut c_void) {
-    // SAFETY: run_main's, which is still there (the module's invariant).
+    // SAFETY: run_main's, which stays until this goroutine has ended (the
+    // module's invariant).
     let run = unsafe { &*arg.cast::<Run>() };
     // SAFETY: the host's main with the host's arguments.
     let result = unsafe { (run.main)(run.argc, run.argv) };
     if child::in_child() {
-        // Who waits for it is in the parent.
+        // A forked child: the thread that waits is the parent's.
         thread::exit_process(result);
     }
     run.result.set(Some(result));

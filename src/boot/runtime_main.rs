@@ -1,8 +1,8 @@
-//! The main goroutine: what is left of the start once goroutines can run.
+//! The main goroutine: the rest of the start, once goroutines can run.
 //!
-//! It is locked to m0 for that time. In a library it then calls what `GMP_INIT`
-//! lists, whenever there is something; on the exe path it does so once, and
-//! goes on to the program's `main`.
+//! For that time it is locked to m0. In a library it then calls the functions
+//! of `GMP_INIT`, whenever some are listed. On the exe path it does so once,
+//! and then runs the program's `main`.
 
 use super::{
     doinit, exe, hooks,
@@ -24,15 +24,15 @@ use core::{
     ptr,
 };
 
-/// What is initialised on the main goroutine, in this order: unlike the stages
-/// before, these may start goroutines and park.
+/// The init tasks of the main goroutine, in order. Unlike the stages before,
+/// they may start goroutines and park.
 const INIT_TASKS: &[(&CStr, fn())] = &[(c"init clock", init_clock)];
 
 /// The main goroutine (Go's `runtime.main`).
 ///
-/// New goroutines may start Ms only when it is done: what it starts itself
-/// runs on m0, so that a process that only loads the library has two threads
-/// more, m0 and sysmon.
+/// New goroutines start no Ms before it is done: those that it starts run on
+/// m0. So a process that only loads the library gets two threads, m0 and
+/// sysmon.
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
@@ -48,8 +48,8 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
         return;
     }
     sched::lock_os_thread();
-    // Also if the host's part of it ends this goroutine (Go's needUnlock):
-    // else m0 would wait for it for ever.
+    // Unlocks even if the host's hook ends this goroutine (Go's needUnlock),
+    // else m0 would wait for the goroutine for ever.
     with_cleanup(unlock, ptr::null_mut(), initialise);
     // SAFETY: unlock takes no argument.
     unsafe { unlock(ptr::null_mut()) };
@@ -61,9 +61,9 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     }
 }
 
-/// There is no runtime, as this errno says: so will each call. A program that
-/// was entered at `_rt0_amd64_linux` goes on without, on whatever stack this is
-/// called on; elsewhere this returns, and m0's thread ends. `rt0_go` calls it
+/// Records that the start has failed with this errno, which each call will
+/// return. On the exe path the program's `main` runs without a runtime, on the
+/// current stack. Else this returns, and m0's thread ends. `rt0_go` calls it
 /// too, on g0.
 #[unsafe(no_mangle)]
 extern "C" fn start_failed(why: c_int) {
@@ -72,13 +72,13 @@ extern "C" fn start_failed(why: c_int) {
         return;
     }
     if arch::getg().is_some_and(|gp| ptr::eq(gp, &runtime_g0)) {
-        // It is a thread like any other from now on.
+        // From now on this thread is like any other.
         arch::setg(None);
     }
     exe::main_main()
 }
 
-/// What is done while locked to m0.
+/// The part that runs locked to m0.
 fn initialise() {
     runtime_inittasks();
     if let Err(e) = gcenable() {
@@ -99,8 +99,8 @@ fn initialise() {
         hooks::notify_runtime_init_done();
         return;
     }
-    // A goroutine that the hook waits for may be the first to make a call, and
-    // must not wait for this one.
+    // The hook may wait for a goroutine that makes the first call, and that
+    // call must not wait for this goroutine.
     let hooked = hooks::wants_notice();
     if !hooked {
         doinit::may_serve();
@@ -122,7 +122,7 @@ fn initialise() {
 extern "C" fn gcenable() -> Result<()> {
     stage(c"gcenable");
     background::start_both()?;
-    // Not while locked to m0: another thread would have to run them.
+    // Locked to m0, this goroutine would need another thread to run them.
     if sched::unlock_os_thread().is_err() {
         throw("gcenable: not locked to a thread");
     }
@@ -149,7 +149,7 @@ extern "C" fn runtime_inittasks() {
     }
 }
 
-/// Deadlines are points of a clock that has to be past its zero.
+/// Checks that the clock is past its zero, as deadlines need.
 fn init_clock() {
     if nanotime() <= 0 {
         throw("init_clock: nanotime returning zero");

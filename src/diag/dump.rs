@@ -1,14 +1,13 @@
-//! The list of goroutines that follows a fatal error, as far as
-//! `GMP_TRACEBACK` asks for it.
+//! The list of goroutines after a fatal error; `GMP_TRACEBACK` says which ones.
 //!
 //! ```text
 //! goroutine 7 [chan receive] "reader", started by goroutine 1
 //! ```
 //!
-//! It may run on any thread, in a signal handler, with any lock held, while
-//! the other threads go on: so it neither locks nor allocates, and what it
-//! reads of a goroutine that is not its own may be a moment old. It is a
-//! report before the abort, not a basis for decisions.
+//! The code may run on any thread, in a signal handler, under any lock, while
+//! the other threads go on. So it neither locks nor allocates, and its view of
+//! another thread's goroutine may be a moment old. It serves a report before
+//! the abort and no decision.
 
 use crate::{
     arch,
@@ -25,12 +24,12 @@ use core::{
     ptr,
 };
 
-/// Goroutines listed at most: a million lines help nobody.
+/// The most goroutines that are listed.
 const MAX_LISTED: usize = 1000;
-/// Bytes of a name or a reason shown at most.
+/// The most bytes shown of a name or a reason.
 const MAX_TEXT: usize = 80;
 
-/// Whom the message names already, or null.
+/// The goroutine that the message names already, or null.
 static TOLD: AtomicPtr<G> = AtomicPtr::new(ptr::null_mut());
 
 /// Lists goroutines on standard error; the hook of `throw` and `fatal`.
@@ -108,7 +107,7 @@ pub(crate) fn head(w: &mut dyn fmt::Write, gp: &G) -> fmt::Result {
     name(w, gp)
 }
 
-/// Writes ` "name"` if it has one.
+/// Writes ` "name"` if `gp` has a name.
 pub(crate) fn name(w: &mut dyn fmt::Write, gp: &G) -> fmt::Result {
     let name = gp.name.load(Acquire);
     if name.is_null() {
@@ -119,15 +118,15 @@ pub(crate) fn name(w: &mut dyn fmt::Write, gp: &G) -> fmt::Result {
     w.write_str("\"")
 }
 
-/// The message of a fatal error names `gp` already: the list leaves it out.
+/// Leaves `gp` out of the list, since the message of the fatal error names it.
 pub(crate) fn told(gp: &G) {
     TOLD.store(ptr::from_ref(gp).cast_mut(), Relaxed);
 }
 
-/// Writes a C string of the host's, not too much of it, on one line.
+/// Writes a C string of the host's on one line, up to a limit.
 pub(crate) fn text(w: &mut dyn fmt::Write, s: *const c_char) -> fmt::Result {
-    // SAFETY: a name or a reason of a goroutine, which stays while it has it;
-    // that it loses it just now is the risk of a report.
+    // SAFETY: a name or a reason, which lives while its goroutine has it. The
+    // report takes the risk that the goroutine loses it just now.
     let s = unsafe { CStr::from_ptr(s) }.to_bytes();
     for chunk in s[..s.len().min(MAX_TEXT)].utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -142,7 +141,7 @@ pub(crate) fn text(w: &mut dyn fmt::Write, s: *const c_char) -> fmt::Result {
 
 /// Reads a field of a G that may be another thread's.
 fn peek<T: Copy>(cell: &Cell<T>) -> T {
-    // SAFETY: aligned and initialised; a word that is written meanwhile reads
-    // as the old value or the new one on this processor.
+    // SAFETY: aligned and initialised; on this processor a word that another
+    // thread writes reads as the old value or the new one.
     unsafe { cell.as_ptr().read_volatile() }
 }

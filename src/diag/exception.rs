@@ -1,16 +1,17 @@
-//! The personality of a goroutine's first frame: where an exception arrives
-//! that no frame of the goroutine has a handler for.
+//! The personality routine of a goroutine's first frame, where an exception
+//! arrives for which no frame of the goroutine has a handler.
 //!
-//! An unwinder looks for a handler frame by frame, before it unwinds anything
-//! (Itanium C++ ABI, level 1). At `gostart` the stack ends. So this says which
-//! goroutine it is and what was thrown, and lets the search go on: it finds
-//! the end of the stack, and the language does what it does about an uncaught
-//! exception, in C++ `std::terminate`, with the whole stack still there.
+//! An unwinder searches for a handler frame by frame, before it unwinds
+//! anything (Itanium C++ ABI, level 1). At `gostart` the stack ends. So this
+//! routine reports the goroutine and the exception, and lets the search go on
+//! to the end of the stack. Then the language treats the exception as uncaught,
+//! in C++ by `std::terminate`, with the whole stack still there.
 //!
 //! A forced unwinding (`pthread_exit`, `pthread_cancel`) would leave the
-//! goroutine's stack for that of the thread, which runs other goroutines too:
-//! fatal. But an interpreter that ends does that to every thread that comes
-//! for its lock; where there is one, the goroutine goes no further, no more.
+//! goroutine's stack and end a thread that other goroutines run on, so it is
+//! fatal. But a Python interpreter that ends does this to every thread that
+//! asks for its lock. So with an interpreter in the process the goroutine stops
+//! for ever instead.
 
 use super::dump;
 use crate::{
@@ -35,8 +36,8 @@ const FATAL_PHASE1_ERROR: c_int = 3;
 const SEARCH_PHASE: c_int = 1;
 const FORCE_UNWIND: c_int = 8;
 
-/// Exception classes: who threw, in the upper bytes, and whether the object is
-/// another exception's, in the lowest.
+/// Exception classes: the upper bytes name the language, and the lowest byte
+/// tells whether the exception refers to another one's object.
 const GNU_CXX: u64 = u64::from_be_bytes(*b"GNUCC++\0");
 const LLVM_CXX: u64 = u64::from_be_bytes(*b"CLNGC++\0");
 const DEPENDENT: u64 = 1;
@@ -47,7 +48,7 @@ const TYPE_BEFORE: usize = 80;
 /// Bytes of the whole header, which lies before the thrown object.
 const HEADER: usize = 112;
 
-/// Called by the unwinder; see the module.
+/// The personality routine of `gostart`; see the module.
 ///
 /// # Safety
 /// The arguments are what the ABI says.
@@ -64,22 +65,22 @@ unsafe extern "C" fn gmprt_personality(
     }
     if actions & FORCE_UNWIND != 0 {
         if python::has_python() {
-            // An interpreter that ends does this to threads that come for its
-            // lock. Their goroutines go no further; the process ends anyhow.
+            // An interpreter that ends does this to threads that ask for its
+            // lock. The goroutine stops here, and the process ends anyhow.
             thread::stop_for_ever();
         }
         fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
     }
     if actions & SEARCH_PHASE != 0 {
         report_begins();
-        // SAFETY: as the caller promises.
+        // SAFETY: the unwinder's header, of this class.
         let thrown = unsafe { Thrown::new(class, exception) };
         report(format_args!("{Who}uncaught {thrown}"));
     }
     CONTINUE_UNWIND
 }
 
-/// What `throw` says, without the end of the process.
+/// Prints the message and the list of a fatal error, and returns.
 fn report(what: fmt::Arguments<'_>) {
     let mut w = SigWriter::stderr();
     // A SigWriter reports no errors.
@@ -88,8 +89,8 @@ fn report(what: fmt::Arguments<'_>) {
     dump::print_goroutines();
 }
 
-/// Called where an exception leaves an `unlockf`: the goroutine is neither
-/// parked nor not, and the stack is the scheduler's.
+/// The personality routine below an `unlockf`. An exception that leaves it is
+/// fatal: the goroutine is half parked, and the stack is the scheduler's.
 ///
 /// # Safety
 /// The arguments are what the ABI says.
@@ -104,15 +105,15 @@ unsafe extern "C" fn gmprt_personality_unlockf(
     if actions & FORCE_UNWIND != 0 {
         fatal_args(format_args!("{Who}pthread_exit in an unlockf"));
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: the unwinder's header, of this class.
     let thrown = unsafe { Thrown::new(class, exception) };
     fatal_args(format_args!("{Who}{thrown} left an unlockf"));
 }
 
-/// Called where an exception leaves what `gmp_defer` put off, or the destructor
-/// of a key. The frames below belong to a goroutine that ends, and may have
-/// handlers, which are none for this one: the search is over, and the language
-/// does what it does about an uncaught exception.
+/// The personality routine below a deferred function (`gmp_defer`) and below
+/// the destructor of a key. The frames further down belong to the goroutine
+/// that ends, and their handlers are not for this exception. So the search
+/// ends, and the language treats the exception as uncaught.
 ///
 /// # Safety
 /// The arguments are what the ABI says.
@@ -126,12 +127,12 @@ unsafe extern "C" fn gmprt_personality_last(
 ) -> c_int {
     if actions & FORCE_UNWIND != 0 {
         if on_goroutine().is_none() {
-            // The host's thread, which goes on ending.
+            // A host thread, whose end continues.
             return CONTINUE_UNWIND;
         }
         fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
     }
-    // SAFETY: as the caller promises.
+    // SAFETY: the unwinder's header, of this class.
     let thrown = unsafe { Thrown::new(class, exception) };
     report(format_args!(
         "{Who}uncaught {thrown} left a deferred function or a destructor"
@@ -139,7 +140,7 @@ unsafe extern "C" fn gmprt_personality_last(
     FATAL_PHASE1_ERROR
 }
 
-/// `goroutine 7 "name": `, if there is one.
+/// Prints `goroutine 7 "name": ` on a goroutine.
 struct Who;
 
 impl fmt::Display for Who {
@@ -151,7 +152,7 @@ impl fmt::Display for Who {
     }
 }
 
-/// What was thrown.
+/// A thrown exception.
 enum Thrown {
     /// A C++ object of the type with this mangled name.
     Cxx(*const c_char),
@@ -169,14 +170,15 @@ impl Thrown {
         }
         let mut field = exception.wrapping_byte_sub(TYPE_BEFORE).cast();
         if vendor == GNU_CXX && class & 0xff == DEPENDENT {
-            // The field is the address of the first exception's object there.
+            // In a dependent exception the field points to the first one's
+            // object.
             // SAFETY: within the header of an exception of this class.
             let object: *const c_void = unsafe { ptr::read(field) };
             field = object.wrapping_byte_sub(HEADER).cast();
         }
         // SAFETY: the type_info in the header.
         let type_info = unsafe { ptr::read(field) }.cast::<*const c_char>();
-        // SAFETY: a type_info is its table of functions, then its name.
+        // SAFETY: a type_info has its vtable first and then its name.
         Self::Cxx(unsafe { ptr::read(type_info.wrapping_add(1)) })
     }
 }
@@ -199,8 +201,8 @@ impl fmt::Display for Thrown {
     }
 }
 
-/// The name as C++ source has it, if the C++ library can tell; never freed,
-/// since the process ends.
+/// The demangled name, if the C++ library is there; never freed, since the
+/// process ends.
 fn demangled(mangled: *const c_char) -> *const c_char {
     type Demangle = unsafe extern "C" fn(
         *const c_char,
@@ -208,7 +210,7 @@ fn demangled(mangled: *const c_char) -> *const c_char {
         *mut usize,
         *mut c_int,
     ) -> *const c_char;
-    // A leading star tells the C++ library how to compare.
+    // A leading star is no part of the name.
     // SAFETY: a type_info's name is a C string.
     let name = unsafe { CStr::from_ptr(mangled) };
     let mangled = match name.to_bytes().first() {

@@ -1,18 +1,18 @@
-//! SIGSEGV: an overflown goroutine stack is named; every other fault belongs
-//! to the host.
+//! The SIGSEGV handler: it reports a goroutine's stack overflow and passes
+//! every other fault to the host.
 //!
-//! The handler is in place from `libpreinit` on. What was there before is
-//! kept and gets every fault that is not on a guard of the current goroutine,
-//! as if it stood there itself. A host that sets its handler later replaces
-//! ours, and gets its faults without us; on our threads it finds a signal
-//! stack to run on. SIGBUS is left alone: Linux reports an access to either
-//! kind of guard as SIGSEGV.
+//! The handler is installed by `libpreinit`. The action from before is saved
+//! and gets every fault that is not on the guard of the current goroutine, as
+//! if it were still installed. A host that installs its handler later replaces
+//! ours and gets all faults; on our threads that handler has a signal stack.
+//! SIGBUS is not handled, since Linux reports an access to either kind of guard
+//! as SIGSEGV.
 //!
 //! Invariants:
-//! 1. `SAVED` is written once, before the handler can run; to read it is one
-//!    load then.
-//! 2. The handler locks and allocates nothing, and uses of the runtime only g
-//!    and the fields of the goroutine that runs on this thread.
+//! 1. `SAVED` is written once, before the handler can run; so reading it is one
+//!    load.
+//! 2. The handler neither locks nor allocates. Of the runtime it reads g and
+//!    the fields of the goroutine on this thread, and nothing else.
 
 use super::dump;
 use crate::{
@@ -39,9 +39,9 @@ type SigSet = libc::sigset_t;
 /// How many signals there are.
 const SIGNALS: c_int = 64;
 
-/// The host's action, as it was when the library was loaded.
+/// The host's action at the time when the library was loaded.
 static SAVED: OnceLock<SigAction> = OnceLock::new();
-/// It was one for a single time, and has had it.
+/// The saved action was a SA_RESETHAND one and has run.
 static RESET: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler. Part of `libpreinit`: once.
@@ -51,34 +51,34 @@ pub(crate) fn install() {
         return;
     }
     let mut new = signal::handler_action(sigsegv);
-    // Whether an interrupted call is taken up again is the host's choice.
+    // The host's own handlers choose whether interrupted calls restart.
     new.sa_flags &= !libc::SA_RESTART;
     new.sa_flags |= old.sa_flags & libc::SA_RESTART;
-    // Without a handler an overflow kills the process unnamed: no reason to
-    // fail the start.
+    // Without the handler an overflow is a bare SIGSEGV: no reason to fail the
+    // start.
     // SAFETY: the handler may run on any thread at any time.
     let _ = unsafe { signal::sigaction_set(libc::SIGSEGV, &new) };
 }
 
-/// The handler; on the thread's signal stack if it has one, with all signals
-/// blocked.
+/// The handler. It runs on the thread's signal stack, if there is one, with all
+/// signals blocked.
 unsafe extern "C" fn sigsegv(
     sig: c_int,
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
     if let Some(gp) = arch::getg() {
-        // SAFETY: the kernel's, for this call.
+        // SAFETY: from the kernel, and valid until the handler returns.
         let info = unsafe { &*info };
         let lo = gp.stack_lo.get();
         // SAFETY: a fault has an address.
         let addr = unsafe { info.si_addr() }.addr();
-        // A positive code: from the kernel, so the address is one.
+        // A positive code is the kernel's, and then the address is valid.
         if lo != 0 && info.si_code > 0 && stack::guard_hit(lo, addr) {
             overflow(gp);
         }
     }
-    // SAFETY: as we got them.
+    // SAFETY: the handler's own arguments.
     unsafe { chain(sig, info, context) }
 }
 
@@ -98,36 +98,36 @@ fn overflow(gp: &G) -> ! {
     fatal_args(format_args!("{}", Overflow(gp)))
 }
 
-/// Does what would have happened without us.
+/// Performs the saved action, as the kernel would.
 ///
 /// # Safety
 /// The arguments are those of the handler.
 unsafe fn chain(sig: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // Invariant 1.
     let Some(old) = SAVED.get() else { return };
-    // SAFETY: the kernel's, for this call.
+    // SAFETY: from the kernel, and valid until the handler returns.
     let is_fault = unsafe { (*info).si_code } > 0;
     let once = old.sa_flags & libc::SA_RESETHAND != 0;
     match old.sa_sigaction {
-        // The kernel does not ignore a fault.
+        // The kernel ignores a signal that was sent, and never a fault.
         libc::SIG_IGN if !is_fault => {}
         libc::SIG_IGN | libc::SIG_DFL => default_action(sig, is_fault),
-        // Relaxed: which of two threads comes first is anybody's guess.
+        // Relaxed: the flag guards no data, it only picks one thread.
         _ if once && RESET.swap(true, Relaxed) => default_action(sig, is_fault),
         handler => {
-            // SAFETY: the kernel's, for this call.
+            // SAFETY: from the kernel, and valid until the handler returns.
             let blocked = unsafe { &(*context.cast::<libc::ucontext_t>()) };
             mask_for(old, sig, &blocked.uc_sigmask).restore();
-            // SAFETY: the host's handler, of the kind that its flags say, with
-            // what the kernel has for it.
+            // SAFETY: the host's handler, of the kind in its flags, with the
+            // kernel's arguments.
             unsafe { call(handler, old.sa_flags, sig, info, context) }
         }
     }
 }
 
-/// The default action, which ends the process: the faulting instruction runs
-/// again and dies in place, where the core dump shows it; a signal that
-/// somebody sent is sent again.
+/// The default action, which ends the process. The faulting instruction runs
+/// again and dies in place, where the core dump shows it. A signal that was
+/// sent is sent again.
 fn default_action(sig: c_int, is_fault: bool) {
     if !is_fault {
         thread::raise_default(sig);
@@ -140,11 +140,11 @@ fn default_action(sig: c_int, is_fault: bool) {
     let _ = unsafe { signal::sigaction_set(sig, &default) };
 }
 
-/// What the kernel would block while it runs `action` for `sig` on a thread
-/// that had `blocked` blocked.
+/// The mask under which the kernel would run `action` for `sig` on a thread
+/// with the mask `blocked`.
 fn mask_for(action: &SigAction, sig: c_int, blocked: &SigSet) -> SigMask {
     let deferred = action.sa_flags & libc::SA_NODEFER == 0;
-    // All are blocked in our handler: what should not be is taken out.
+    // Our handler runs with all signals blocked; the others are taken out.
     let mut mask = SigMask::current();
     for s in 1..=SIGNALS {
         let keep = (s == sig && deferred)
@@ -157,17 +157,17 @@ fn mask_for(action: &SigAction, sig: c_int, blocked: &SigSet) -> SigMask {
     mask
 }
 
-/// Whether a set of the kernel's has `sig`: one bit for each, from signal 1.
+/// Whether a set has `sig`: one bit for each signal, from signal 1.
 fn is_member(set: &SigSet, sig: c_int) -> bool {
-    // SAFETY: a set is at least one word, which the kernel or the host has
-    // filled.
+    // SAFETY: a set has at least one word, written by the kernel or the host.
     let word = unsafe { ptr::from_ref(set).cast::<u64>().read() };
     word >> (sig - 1) & 1 != 0
 }
 
+/// Calls `handler` in the way that `flags` ask for.
+///
 /// # Safety
-/// `handler` is a handler of the kind that `flags` say, the others are what
-/// the kernel passed.
+/// `handler` is of the kind in `flags`; the others are the kernel's arguments.
 unsafe fn call(
     handler: usize,
     flags: c_int,
@@ -176,15 +176,15 @@ unsafe fn call(
     context: *mut c_void,
 ) {
     if flags & libc::SA_SIGINFO != 0 {
-        // SAFETY: as the caller promises.
+        // SAFETY: of the kind in `flags`, the caller promises.
         let f = unsafe { mem::transmute::<usize, SigHandler>(handler) };
-        // SAFETY: as above.
+        // SAFETY: the kernel's arguments, the caller promises.
         unsafe { f(sig, info, context) }
     } else {
         type Plain = unsafe extern "C" fn(c_int);
-        // SAFETY: as the caller promises.
+        // SAFETY: of the kind in `flags`, the caller promises.
         let f = unsafe { mem::transmute::<usize, Plain>(handler) };
-        // SAFETY: as above.
+        // SAFETY: the kernel's arguments, the caller promises.
         unsafe { f(sig) }
     }
 }

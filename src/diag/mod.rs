@@ -1,5 +1,5 @@
-//! What looks inside when something goes wrong. Nothing here parks, locks or
-//! allocates: it runs on a failing thread, in signal handlers too.
+//! Reports about a failing process. Nothing here parks, locks or allocates: the
+//! code runs on a failing thread, also in signal handlers.
 //!
 //! Its files, from the top to the bottom; each uses what stands below it:
 //!

@@ -1,5 +1,5 @@
-//! The stack switches in a model: a goroutine has a thread of shuttle's, and
-//! here is only who runs on it.
+//! The stack switches in a model: each goroutine has a thread of shuttle's, and
+//! this file holds that thread's G.
 
 use crate::gmp::G;
 use core::cell::Cell;
@@ -18,14 +18,14 @@ pub(crate) fn setg(gp: Option<&'static G>) {
     CURRENT.with(|current| current.set(gp));
 }
 
-/// As the real one, without a frame.
+/// As the real function, without a frame.
 ///
 /// # Safety
-/// As `f`'s.
+/// `f` may be called with `arg`.
 pub(crate) unsafe fn call_last(
     f: unsafe extern "C" fn(*mut core::ffi::c_void),
     arg: *mut core::ffi::c_void,
 ) {
-    // SAFETY: as the caller promises.
+    // SAFETY: `f` may be called with `arg`, the caller promises.
     unsafe { f(arg) }
 }

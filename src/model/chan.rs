@@ -15,9 +15,9 @@ use core::{array, ptr, slice};
 #[derive(Debug)]
 pub struct Chan(*mut GmpChan);
 
-// SAFETY: counted, and locked.
+// SAFETY: a channel is counted, and locks itself.
 unsafe impl Send for Chan {}
-// SAFETY: likewise.
+// SAFETY: a channel is counted, and locks itself.
 unsafe impl Sync for Chan {}
 
 impl Clone for Chan {
@@ -29,7 +29,7 @@ impl Clone for Chan {
 
 impl Drop for Chan {
     fn drop(&mut self) {
-        // SAFETY: the reference that this is.
+        // SAFETY: this value is one reference, dropped once.
         unsafe { GmpChan::unref(self.0) };
     }
 }
@@ -40,12 +40,12 @@ impl Chan {
         Self(GmpChan::make(8, capacity).expect("memory"))
     }
 
-    /// `gmp_after`, and with a period `gmp_tick`.
+    /// `gmp_after`; with a period, `gmp_tick`.
     pub fn ticking(ns: i64, period: i64) -> Self {
         Self(firing::channel(ns, period))
     }
 
-    /// Several, in the order in which select locks them.
+    /// Several channels, in the order in which select locks them.
     pub fn several<const N: usize>(capacity: usize) -> [Self; N] {
         let all = array::from_fn(|_| Self::new(capacity));
         assert!(all.is_sorted_by_key(|c| c.0.addr()), "the arena ascends");
@@ -53,7 +53,7 @@ impl Chan {
     }
 
     fn ch(&self) -> &GmpChan {
-        // SAFETY: alive as long as the reference that this is.
+        // SAFETY: this value is a reference, so the channel lives.
         unsafe { &*self.0 }
     }
 
@@ -78,12 +78,12 @@ impl Chan {
         self.recv_or(Block::Until(deadline))
     }
 
-    /// Sends if that is possible at once.
+    /// Sends if possible without waiting.
     pub fn try_send(&self, elem: u64) -> Result<()> {
         self.send_or(elem, Block::Never)
     }
 
-    /// Receives if that is possible at once.
+    /// Receives if possible without waiting.
     pub fn try_recv(&self) -> Result<u64> {
         self.recv_or(Block::Never)
     }
@@ -97,7 +97,7 @@ impl Chan {
 /// A case of a select.
 #[derive(Clone, Copy, Debug)]
 pub enum Do<'a> {
-    /// Sends this.
+    /// Sends the number.
     Send(&'a Chan, u64),
     /// Receives.
     Recv(&'a Chan),
@@ -105,7 +105,7 @@ pub enum Do<'a> {
     Nothing,
 }
 
-/// What a select did: the case, and what it received or an error.
+/// The result of a select: the case, and the element received or an error.
 pub type Done = (usize, Result<u64>);
 
 /// `gmp_case`.
@@ -118,7 +118,7 @@ struct Raw {
 }
 
 const _: () = assert!(size_of::<Raw>() == size_of::<Case>());
-/// What a result is before there is one.
+/// The value of a case's result before the select.
 const NO_RESULT: i32 = 1;
 
 fn select_or(cases: &[Do<'_>], block: Block) -> Result<Done> {
@@ -148,23 +148,23 @@ fn select_or(cases: &[Do<'_>], block: Block) -> Result<Done> {
         assert_eq!(i == index, case.result != NO_RESULT, "one result");
     }
     let result = raw[index].result;
-    // What was received is read where the select has put it.
+    // Read where the select has put the element.
     let elem = raw[index].elem.cast::<u64>();
-    // SAFETY: in `elems`.
+    // SAFETY: points into `elems`.
     let elem = unsafe { elem.read() };
     Ok((index, if result == 0 { Ok(elem) } else { Err(-result) }))
 }
 
-/// Does one of the cases, unless the deadline comes first.
+/// Performs one of the cases, unless the deadline comes first.
 pub fn select(cases: &[Do<'_>], deadline: i64) -> Result<Done> {
     select_or(cases, Block::Until(deadline))
 }
 
-/// Does one of the cases if that is possible at once.
+/// Performs one of the cases if possible without waiting.
 pub fn try_select(cases: &[Do<'_>]) -> Result<Done> {
     select_or(cases, Block::Never)
 }
 
-// As the caller sees them.
+// Tests use this module's constant.
 const _: () = assert!(FOREVER == crate::timers::FOREVER);
 const _: () = assert!(Errno::EAGAIN.0 == libc::EAGAIN);

@@ -1,7 +1,8 @@
-//! Runs a model in many schedules, each of which follows from a number.
+//! Runs a model in many schedules, each of which follows from a number, the
+//! seed.
 //!
-//! A schedule that fails tells its number; `GMPRT_SEED=NUMBER` runs that one
-//! alone, of the test that is named. `GMPRT_SCHEDULES=N` runs N of each.
+//! A schedule that fails prints its seed; `GMPRT_SEED=NUMBER` runs only that
+//! schedule. `GMPRT_SCHEDULES=N` runs N schedules of each test.
 
 use super::{Goroutine, run};
 use shuttle::{
@@ -22,19 +23,19 @@ use std::{
     },
 };
 
-/// Schedules of a test, where nobody asks for another number.
+/// Schedules of a test by default.
 const SCHEDULES: u64 = 8000;
-/// How many of them are run twice, to see that they are the same again.
+/// How many schedules run twice, to check that they repeat.
 const TWICE: u64 = 50;
-/// No model needs so many; one that does spins for ever.
+/// A model that takes so many steps spins for ever.
 const STEPS: usize = 200_000;
 
 thread_local! {
-    /// The schedule that this thread runs.
+    /// The seed of the schedule that this thread runs.
     static SEED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// The number that an environment variable holds.
+/// The number in an environment variable.
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
@@ -45,7 +46,7 @@ pub fn check(body: impl Fn() + Send + Sync + 'static) {
     check_some(SCHEDULES, body);
 }
 
-/// The same in `n` schedules, for those that take long, or fail early.
+/// [`check`] in `n` schedules, for models that take long or fail early.
 pub fn check_some(n: u64, body: impl Fn() + Send + Sync + 'static) {
     tell_the_seed();
     let seeds = match number("GMPRT_SEED") {
@@ -65,7 +66,7 @@ pub fn check_some(n: u64, body: impl Fn() + Send + Sync + 'static) {
     SEED.set(None);
 }
 
-/// Has every panic say which schedule it ends.
+/// Makes every panic print the seed of its schedule.
 fn tell_the_seed() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -97,17 +98,17 @@ impl Random {
     }
 }
 
-/// Decides who runs. One schedule in three picks anybody at each step. The
-/// others pick by priorities, given at random, and now and then lower that of
-/// who runs (PCT): how often differs from schedule to schedule.
+/// Decides which task runs. One schedule in three picks a random task at each
+/// step. The others go by random priorities, and now and then lower that of the
+/// running task (PCT), at a rate that differs between schedules.
 struct Seeded {
     seeds: Range<u64>,
     random: Random,
-    /// Whose priority is lowered at one step in so many; None: anybody runs.
+    /// The priority is lowered at one step in so many; None: no priorities.
     rate: Option<usize>,
-    /// By task; the highest runs.
+    /// By task; the highest one runs.
     priorities: Vec<u64>,
-    /// The lowest priority that was given.
+    /// The lowest priority so far.
     lowest: u64,
 }
 
@@ -124,7 +125,7 @@ impl Seeded {
 
     fn priority(&mut self, task: TaskId) -> u64 {
         while self.priorities.len() <= usize::from(task) {
-            // Above all that are lowered.
+            // Above all lowered priorities.
             let priority = self.random.next() | 1 << 63;
             self.priorities.push(priority);
         }
@@ -152,7 +153,7 @@ impl Scheduler for Seeded {
         current: Option<TaskId>,
         is_yielding: bool,
     ) -> Option<TaskId> {
-        // Shuttle would wake sleepers for nothing too.
+        // Not the sleepers, which shuttle offers for spurious wake-ups.
         let awake: Vec<TaskId> =
             runnable.iter().filter(|t| t.runnable()).map(|t| t.id()).collect();
         let Some(rate) = self.rate else {
@@ -173,23 +174,23 @@ impl Scheduler for Seeded {
     }
 }
 
-/// Counts, over all schedules, how often each of some ends was reached, so
-/// that a model that cannot reach one is found out.
+/// Counts over all schedules how often each possible end was reached, to find a
+/// model that cannot reach one.
 pub struct Ends<const N: usize>([AtomicU64; N]);
 
 impl<const N: usize> Ends<N> {
-    /// None was reached.
+    /// No end was reached yet.
     #[expect(clippy::new_without_default, reason = "made as a static")]
     pub const fn new() -> Self {
         Self([const { AtomicU64::new(0) }; N])
     }
 
-    /// Number `end` was reached.
+    /// Notes that end number `end` was reached.
     pub fn reached(&self, end: usize) {
         self.0[end].fetch_add(1, Relaxed);
     }
 
-    /// Fails if one was not, though there were schedules enough.
+    /// Fails if an end was never reached in enough schedules.
     pub fn check(&self) {
         let counts = self.0.each_ref().map(|n| n.load(Relaxed));
         let all = counts.iter().all(|n| *n > 0);
@@ -199,7 +200,7 @@ impl<const N: usize> Ends<N> {
     }
 }
 
-/// Where at most one may be, or several of one kind.
+/// A place for one alone, or for several together: checks mutual exclusion.
 #[derive(Default)]
 pub struct Room {
     readers: AtomicU64,
@@ -207,7 +208,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// Goes in alone, and stays for a while.
+    /// Enters alone, and stays for a while.
     pub fn alone(&self) {
         assert_eq!(self.writers.fetch_add(1, Relaxed), 0, "a writer is there");
         assert_eq!(self.readers.load(Relaxed), 0, "a reader is there");
@@ -215,7 +216,7 @@ impl Room {
         self.writers.fetch_sub(1, Relaxed);
     }
 
-    /// Goes in with others, and stays for a while.
+    /// Enters with others, and stays for a while.
     pub fn together(&self) {
         self.readers.fetch_add(1, Relaxed);
         assert_eq!(self.writers.load(Relaxed), 0, "a writer is there");

@@ -1,7 +1,7 @@
-//! G in a model: what `block` sees of it, around the real park word.
+//! G in a model: the part that `block` uses, around the real park word.
 //!
-//! Dead Gs are used again, in the next generation, so that a handle may go
-//! stale between any two steps.
+//! Dead Gs are reused in the next generation, so a handle may go stale between
+//! any two steps.
 
 #[path = "../gmp/parkword.rs"]
 pub mod parkword;
@@ -43,19 +43,19 @@ pub(crate) struct AtEnd {
     pub run: fn(&AtEnd),
 }
 
-/// A goroutine, or the stand-in for a thread of the host's.
+/// A goroutine, or the stand-in of a host thread.
 pub(crate) struct G {
     pub park: ParkWord,
     pub claim: Claim,
     status: Cell<GStatus>,
-    /// Whose token wakes it.
+    /// The thread whose token wakes it.
     pub thread: RefCell<Option<Thread>>,
     index: u32,
     pub goid: Cell<u64>,
     pub flags: Cell<u16>,
     pub shields: Cell<u32>,
     pub defers: Cell<*mut c_void>,
-    /// Always null: nobody has keys.
+    /// Always null: models have no keys.
     pub locals: Cell<*mut c_void>,
     pub at_end: Cell<*const AtEnd>,
 }
@@ -122,7 +122,7 @@ shuttle::lazy_static! {
 fn g_at(index: usize) -> Option<&'static G> {
     let all = ALLG.0.all.borrow();
     let gp: *const G = &raw const **all.get(index)?;
-    // SAFETY: in a box that stays until the end of the run.
+    // SAFETY: in a box that lives until the end of the run.
     Some(unsafe { &*gp })
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn gfget() -> &'static G {
     gp
 }
 
-/// A G has died: handles to it go stale.
+/// Makes `gp` dead: handles to it go stale.
 pub(crate) fn gdestroy(gp: &'static G) {
     gp.park.next_generation();
     gp.shields.set(0);

@@ -11,13 +11,13 @@ pub struct Line(Bucket<'static>);
 
 /// How a wait ended.
 pub enum Ended {
-    /// Somebody woke it.
+    /// By a waker.
     Woken,
-    /// A deadline or a cancel came (the error), and the line is locked again.
+    /// By a deadline or a cancel (the error); the line is locked again.
     Left(i32, Line),
 }
 
-/// Whose wait has ended.
+/// A waiter whose wait has ended.
 #[must_use]
 pub struct Woken(parking::Woken);
 
@@ -27,7 +27,7 @@ impl Line {
         Self(Bucket::of(object))
     }
 
-    /// Waits in it, unless the deadline or a cancel comes first.
+    /// Waits in the line, unless the deadline or a cancel comes first.
     pub fn wait(self, deadline: i64) -> Ended {
         let how = How::until(deadline, c"model");
         let gp = host::current().expect("it may park");
@@ -37,19 +37,19 @@ impl Line {
         }
     }
 
-    /// Takes the first out.
+    /// Takes the first waiter out.
     pub fn pop(&self) -> Option<Woken> {
         self.0.pop().map(Woken)
     }
 
-    /// Whether nobody waits.
+    /// Whether the line is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl Woken {
-    /// Lets it go on.
+    /// Readies the waiter.
     pub fn wake(self) {
         self.0.wake();
     }

@@ -1,4 +1,4 @@
-//! Locks and counters, which a host embeds.
+//! The locks and counters that a host embeds in its structures.
 
 use super::{Result, call, keep, number};
 use crate::block::{cond, mutex, once, rwmutex, sema, waitgroup};
@@ -18,7 +18,7 @@ impl Mutex {
         number(mutex::lock_until(&self.0, deadline))
     }
 
-    /// Locks if that is possible at once.
+    /// Locks if possible without waiting.
     pub fn try_lock(&self) -> bool {
         mutex::try_lock(&self.0)
     }
@@ -54,22 +54,22 @@ impl RwMutex {
         number(rwmutex::rlock_until(&self.0, deadline))
     }
 
-    /// Locks for writing if that is possible at once.
+    /// Locks for writing if possible without waiting.
     pub fn try_lock(&self) -> bool {
         rwmutex::try_lock(&self.0)
     }
 
-    /// Locks for reading if that is possible at once.
+    /// Locks for reading if possible without waiting.
     pub fn try_rlock(&self) -> bool {
         rwmutex::try_rlock(&self.0)
     }
 
-    /// Unlocks what was locked for writing.
+    /// Unlocks after locking for writing.
     pub fn unlock(&self) -> Result<()> {
         number(rwmutex::unlock(&self.0))
     }
 
-    /// Unlocks what was locked for reading.
+    /// Unlocks after locking for reading.
     pub fn runlock(&self) -> Result<()> {
         number(rwmutex::runlock(&self.0))
     }
@@ -80,17 +80,17 @@ impl RwMutex {
 pub struct Cond(cond::Cond);
 
 impl Cond {
-    /// Waits, `m` being unlocked meanwhile.
+    /// Unlocks `m`, waits, and locks `m` again.
     pub fn wait(&self, m: &Mutex, deadline: i64) -> Result<()> {
         number(cond::wait(&self.0, &m.0, deadline))
     }
 
-    /// Wakes one.
+    /// Wakes one waiter.
     pub fn signal(&self) {
         cond::signal(&self.0);
     }
 
-    /// Wakes all.
+    /// Wakes all waiters.
     pub fn broadcast(&self) {
         cond::broadcast(&self.0);
     }
@@ -101,7 +101,7 @@ impl Cond {
 pub struct Sema(sema::Sema);
 
 impl Sema {
-    /// A semaphore with so many tokens.
+    /// A semaphore with `tokens` tokens.
     pub fn new(tokens: u32) -> Self {
         let sema = Self::default();
         for _ in 0..tokens {
@@ -120,7 +120,7 @@ impl Sema {
         sema::try_acquire(&self.0)
     }
 
-    /// Gives a token.
+    /// Adds a token.
     pub fn release(&self) {
         number(sema::release(&self.0)).expect("few tokens");
     }
@@ -152,7 +152,7 @@ impl WaitGroup {
 pub struct Once(once::Once);
 
 impl Once {
-    /// Calls `f` unless that has been done.
+    /// Calls `f` unless a function has been called already.
     pub fn call(&self, f: impl Fn() + Send + Sync + 'static) -> Result<()> {
         number(once::call(
             &self.0,
@@ -164,7 +164,7 @@ impl Once {
         ))
     }
 
-    /// The same, unless the deadline or a cancel comes first.
+    /// [`Self::call`], unless the deadline or a cancel comes first.
     pub fn call_until(
         &self,
         f: impl Fn() + Send + Sync + 'static,
@@ -177,8 +177,8 @@ impl Once {
         number(once::call_until(&self.0, call, arg, deadline))
     }
 
-    /// Calls `f`, which tells how it ends, with a deadline or none; whether it
-    /// was called here, and how it ended.
+    /// Calls `f`, whose result tells how it ends, with or without a deadline.
+    /// Returns whether it was called here, and how it ended.
     pub fn call_left(
         &self,
         f: impl FnOnce() -> once::Left,

@@ -1,9 +1,9 @@
-//! `block` under shuttle: what parks, as it is, over a model of what it stands
-//! on, and here what tests get to see of it.
+//! `block` under shuttle: the real code over a model of the layers below. This
+//! file has the part that tests use.
 //!
 //! | real | model |
 //! |---|---|
-//! | `block`, but for what asks the network; `timers`, `base::lock` | |
+//! | `block` without descriptors; `timers`, `base::lock` | |
 //! | `gmp::parkword`, `gmp::wait` | |
 //! | `sched::{calls, cancel, ending}`, `os::errno` | |
 //! | | `os`: sleeping, time, memory |
@@ -19,13 +19,13 @@
 //! | `mod.rs` | a run, and goroutines |
 //! | `sched`, `arch`, `gmp`, `os` | in the places of these modules |
 //!
-//! A model stands in the layer of what it stands for. Shuttle takes every
-//! access to an atomic for one in the order SeqCst; weaker ones are loom's.
+//! A model stands in the layer of the module that it replaces. Shuttle treats
+//! every ordering as SeqCst; weaker orderings are tested with loom.
 //!
-//! Nobody calls `gmp_exit` here but in a once. No host thread has a deadline of
-//! its own: it waits as a goroutine does.
+//! Limits: `gmp_exit` is called only inside a once, and a host thread waits as
+//! a goroutine does, without a sleep of its own.
 //!
-//! Errors are numbers as in `errno.h`, deadlines absolute, in nanoseconds.
+//! Errors are the numbers of `errno.h`. Deadlines are absolute, in nanoseconds.
 
 use crate::{
     arch,
@@ -49,7 +49,7 @@ pub use line::{Ended, Line, Woken};
 pub use locks::{Cond, Mutex, Once, RwMutex, Sema, WaitGroup};
 pub use start::{Group, Ticker};
 
-/// What a call gives that may fail.
+/// The result of a call that may fail.
 pub type Result<T> = core::result::Result<T, i32>;
 
 /// A deadline that never comes.
@@ -59,28 +59,28 @@ fn number<T>(result: os::Result<T>) -> Result<T> {
     result.map_err(|e| e.0)
 }
 
-/// Tries one schedule of `body`, on a thread of the host's. Fails if a
-/// goroutine waits for ever, or if memory or a timer is left.
+/// Tries one schedule of `body`, on a host thread. Fails if a goroutine waits
+/// for ever, or if memory or a timer is left at the end.
 pub fn run(body: impl FnOnce()) {
     sched::run(body);
     for f in KEPT.0.take() {
-        // SAFETY: from keep, and nobody is left who calls it.
+        // SAFETY: from keep, and no thread is left that could call it.
         drop(unsafe { Box::from_raw(f) });
     }
     memory::check();
 }
 
-/// From now on the scheduler makes this mistake.
+/// Makes the scheduler commit this mistake from now on.
 pub fn make_mistake(mistake: Mistake) {
     sched::make_mistake(mistake);
 }
 
-/// The next `n` goroutines that the library starts find no memory.
+/// Refuses memory to the next `n` goroutines that the library starts.
 pub fn refuse_goroutines(n: u32) {
     sched::refuse(n);
 }
 
-/// The time.
+/// The model's time.
 pub fn now() -> i64 {
     os::clock::nanotime()
 }
@@ -113,7 +113,7 @@ pub struct Handle(*mut c_void);
 
 // SAFETY: a handle is a number.
 unsafe impl Send for Handle {}
-// SAFETY: likewise.
+// SAFETY: a handle is a number.
 unsafe impl Sync for Handle {}
 
 /// Starts a goroutine.
@@ -123,19 +123,19 @@ pub fn go(f: impl FnOnce() + Send + 'static) -> Goroutine {
 }
 
 impl Goroutine {
-    /// Its name.
+    /// The goroutine's handle.
     pub fn handle(&self) -> Handle {
         Handle(self.handle)
     }
 
-    /// Waits for its end, not as a goroutine does.
+    /// Waits for the goroutine's end, by shuttle and not by the library.
     pub fn join(self) {
         self.ends.join().expect("a panic ends the run at once");
     }
 }
 
 impl Handle {
-    /// Of the goroutine that calls this.
+    /// The handle of the calling goroutine.
     pub fn mine() -> Self {
         let gp = current::on_goroutine().expect("no goroutine");
         Self(crate::gmp::handle_of(gp))
@@ -145,12 +145,12 @@ impl Handle {
         g_from_handle(self.0)
     }
 
-    /// Cancels it; false if it has ended.
+    /// Cancels the goroutine; false if it has ended.
     pub fn cancel(self) -> bool {
         cancel::cancel(self.0).is_ok()
     }
 
-    /// Whether it waits now.
+    /// Whether the goroutine waits now.
     pub fn waits(self) -> bool {
         let waiting = |gp: &G| gp.readgstatus() == GStatus::Waiting;
         self.g().is_some_and(|gp| waiting(gp) && gp.park.waiting(&gp.claim))
@@ -168,8 +168,7 @@ pub fn has_g() -> bool {
     arch::getg().is_some()
 }
 
-/// Something in the memory of the host's, which is freed at the end: from
-/// then on nobody may touch it.
+/// A value in the host's memory. After it is freed, no code may touch it.
 #[derive(Debug)]
 pub struct Hosted<T>(*mut T);
 
@@ -181,13 +180,13 @@ impl<T> Clone for Hosted<T> {
 
 impl<T> Copy for Hosted<T> {}
 
-// SAFETY: passed on to whoever shares it.
+// SAFETY: it gives out shared references to a Sync value only.
 unsafe impl<T: Sync> Send for Hosted<T> {}
-// SAFETY: likewise.
+// SAFETY: it gives out shared references to a Sync value only.
 unsafe impl<T: Sync> Sync for Hosted<T> {}
 
 impl<T> Hosted<T> {
-    /// Puts it there.
+    /// Allocates the value.
     pub fn new(value: T) -> Self {
         // SAFETY: malloc may be called with any size; it aligns to 16.
         let place = unsafe { memory::malloc(size_of::<T>()) }.cast::<T>();
@@ -197,10 +196,10 @@ impl<T> Hosted<T> {
         Self(place)
     }
 
-    /// Frees it, as a host does: without a destructor. Who touches it later
+    /// Frees the value as a host does, without a destructor. A later access
     /// fails the run.
     pub fn free(self) {
-        // SAFETY: from malloc in new; that nobody uses it is what is tested.
+        // SAFETY: from malloc in new; the test shows that nobody uses it.
         unsafe { memory::free(self.0.cast()) };
     }
 }
@@ -209,7 +208,7 @@ impl<T> Deref for Hosted<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: stays until the end of the run, if full of garbage.
+        // SAFETY: the arena keeps the memory until the end of the run.
         unsafe { &*self.0 }
     }
 }
@@ -218,7 +217,7 @@ impl<T> Deref for Hosted<T> {
 pub(crate) type Kept = Box<dyn Fn() -> i32 + Send + Sync>;
 
 shuttle::lazy_static! {
-    /// All of them. Pointers: a run that fails drops none.
+    /// All kept closures, as pointers, so that a run that fails drops none.
     static ref KEPT: os::Shared<RefCell<Vec<*mut Kept>>> =
         os::Shared(RefCell::default());
 }
@@ -230,16 +229,16 @@ pub(crate) fn keep(f: Kept) -> *mut c_void {
     place.cast()
 }
 
-/// Calls what [`keep`] has kept. A panic in it ends the process, after it has
-/// been told.
+/// Calls the closure that [`keep`] has kept. A panic in it is printed and ends
+/// the process.
 pub(crate) unsafe extern "C" fn call_member(place: *mut c_void) -> i32 {
     // SAFETY: from keep, which keeps it until the end of the run.
     let f = unsafe { &*place.cast::<Kept>() };
     f()
 }
 
-/// The same for functions without a result.
+/// [`call_member`] for functions without a result.
 pub(crate) unsafe extern "C" fn call(place: *mut c_void) {
-    // SAFETY: the caller's.
+    // SAFETY: from keep, the caller promises.
     unsafe { call_member(place) };
 }

@@ -1,14 +1,14 @@
-//! Layer 1 in a model: threads sleep as shuttle's do, time is what the model
-//! says, and memory comes from an arena that forgets nothing.
+//! Layer 1 in a model: threads sleep by shuttle, time is the model's, and
+//! memory comes from an arena that never reuses any.
 //!
-//! Everything here is state of one run: the one schedule that is being tried.
+//! All state here belongs to one run, the schedule that is being tried.
 
 #[path = "../os/errno.rs"]
 pub(crate) mod errno;
 
 pub(crate) use errno::{Errno, Result};
 
-/// Every access is sequentially consistent: there is nothing to do.
+/// Does nothing, since every access is sequentially consistent.
 pub(crate) mod membarrier {
     pub(crate) fn everywhere() {}
 }
@@ -24,7 +24,7 @@ use shuttle::{
 pub(crate) struct Shared<T>(pub T);
 
 // SAFETY: shuttle runs all threads of a run on one thread of the system, and
-// goes from one to another in its own functions only.
+// switches between them in its own functions only.
 unsafe impl<T> Sync for Shared<T> {}
 
 /// A random number below `n`, from the seed of this run.
@@ -40,7 +40,7 @@ pub(crate) type RawLock = lock::RawLock<ModelFutex>;
 pub(crate) struct ModelFutex;
 
 shuttle::lazy_static! {
-    /// Who sleeps, and on which word.
+    /// The sleeping threads, each with its word.
     static ref SLEEPERS: Shared<RefCell<Vec<(usize, Thread)>>> =
         Shared(RefCell::new(Vec::new()));
 }
@@ -48,7 +48,7 @@ shuttle::lazy_static! {
 impl Futex for ModelFutex {
     fn wait(word: &AtomicU32, expected: u32, deadline: i64) -> bool {
         assert_eq!(deadline, i64::MAX, "locks have no deadlines");
-        // Before the look: others run while a static is made.
+        // Before the check, since other threads run while a static is made.
         let all = &SLEEPERS.0;
         if word.load(core::sync::atomic::Ordering::SeqCst) != expected {
             return true;
@@ -75,7 +75,7 @@ impl Futex for ModelFutex {
     fn barrier() {}
 }
 
-/// Time as the model has it.
+/// The model's time.
 pub(crate) mod clock {
     use super::{Cell, Shared, random};
 
@@ -86,7 +86,7 @@ pub(crate) mod clock {
         static ref NOW: Shared<Cell<i64>> = Shared(Cell::new(1));
     }
 
-    /// The time; now and then it leaps.
+    /// The present time; now and then it leaps.
     pub(crate) fn nanotime() -> i64 {
         match random(16) {
             0 => pass(LONG),
@@ -107,8 +107,8 @@ pub(crate) mod clock {
     }
 }
 
-/// The C library, but for its memory. What is freed is never used again: it
-/// is overwritten with what no atomic of shuttle's bears to be looked at.
+/// The C library's memory. Freed memory is never reused: it is overwritten with
+/// bytes that make any access through an atomic of shuttle's fail.
 pub(crate) mod memory {
     pub(crate) use ::libc::*;
 
@@ -118,12 +118,11 @@ pub(crate) mod memory {
     const ARENA: usize = 1 << 18;
     const FREED: u8 = 0xdb;
 
-    /// One allocation after the other, so that their addresses are in the
-    /// same order in each replay.
+    /// Allocates upwards, so that addresses have the same order in each replay.
     struct Arena {
         place: Box<[MaybeUninit<u128>]>,
         used: usize,
-        /// Where each begins, its length, and whether it is in use.
+        /// The address and length of each, and whether it is in use.
         all: Vec<(usize, usize, bool)>,
         /// Addresses with a number.
         numbers: Vec<usize>,
@@ -163,12 +162,11 @@ pub(crate) mod memory {
         let all = arena.all.iter_mut().find(|a| a.0 == place.addr());
         let (_, bytes, used) = all.expect("free: not from malloc");
         assert!(core::mem::take(used), "free: freed already");
-        // SAFETY: from malloc, so as long as that; the caller's.
+        // SAFETY: from malloc with this length, and no longer used.
         unsafe { core::ptr::write_bytes(place.cast::<u8>(), FREED, *bytes) };
     }
 
-    /// What stands for an address where its bits matter: the same in each
-    /// replay.
+    /// A number for an address whose bits matter, the same in each replay.
     pub(crate) fn number(addr: usize) -> usize {
         let all = &mut MEMORY.0.borrow_mut().numbers;
         all.iter().position(|a| *a == addr).unwrap_or_else(|| {
@@ -177,7 +175,8 @@ pub(crate) mod memory {
         })
     }
 
-    /// The end of a run: all is freed, and nobody wrote there afterwards.
+    /// Checks at the end of a run that all memory is freed, and that nothing
+    /// wrote there afterwards.
     pub(crate) fn check() {
         let arena = MEMORY.0.borrow();
         for &(at, bytes, used) in &arena.all {

@@ -1,4 +1,4 @@
-//! What starts goroutines: timers and groups.
+//! Timers and groups, which start goroutines.
 
 use super::{Result, call, call_member, keep, number};
 use crate::block::{firing, group, ticker};
@@ -7,13 +7,13 @@ use crate::block::{firing, group, ticker};
 #[derive(Debug)]
 pub struct Ticker(*const ticker::Ticker);
 
-// SAFETY: counted, and locked.
+// SAFETY: a timer is counted, and locks itself.
 unsafe impl Send for Ticker {}
-// SAFETY: likewise.
+// SAFETY: a timer is counted, and locks itself.
 unsafe impl Sync for Ticker {}
 
 impl Ticker {
-    /// Calls `f` in `ns`, then every `period`, 0: not again.
+    /// Calls `f` after `ns`, then every `period`; 0 means once.
     pub fn start(
         ns: i64,
         period: i64,
@@ -27,28 +27,28 @@ impl Ticker {
     }
 
     fn t(&self) -> &ticker::Ticker {
-        // SAFETY: alive until it is freed.
+        // SAFETY: the user has not freed it.
         unsafe { &*self.0 }
     }
 
-    /// Stops it; whether it would have fired.
+    /// Stops the timer; true if it would have fired.
     pub fn stop(&self) -> bool {
         self.t().stop()
     }
 
-    /// Fires next in `ns`.
+    /// Lets the timer fire next after `ns`.
     pub fn reset(&self, ns: i64) -> bool {
         self.t().reset(ns)
     }
 
-    /// Stops it and frees it.
+    /// Stops and frees the timer.
     pub fn free(self) {
         self.free_shared();
     }
 
-    /// The same by one of those who share it; the others use it no more.
+    /// [`Self::free`] by one of its users; the others no longer use the timer.
     pub fn free_shared(&self) {
-        // SAFETY: the user's reference, given up.
+        // SAFETY: gives up the user's reference.
         unsafe { ticker::Ticker::free(self.0) };
     }
 }
@@ -57,9 +57,9 @@ impl Ticker {
 #[derive(Clone, Copy, Debug)]
 pub struct Group(*mut group::Group);
 
-// SAFETY: locked.
+// SAFETY: a group locks itself.
 unsafe impl Send for Group {}
-// SAFETY: likewise.
+// SAFETY: a group locks itself.
 unsafe impl Sync for Group {}
 
 impl Default for Group {
@@ -70,7 +70,7 @@ impl Default for Group {
 
 impl Group {
     fn gr(&self) -> &group::Group {
-        // SAFETY: alive until it is freed.
+        // SAFETY: the user has not freed it.
         unsafe { &*self.0 }
     }
 
@@ -82,29 +82,29 @@ impl Group {
         number(group::go(self.gr(), call_member, keep(Box::new(f))))
     }
 
-    /// Waits for all members: the first error, or 0.
+    /// Waits for all members; returns their first error, or 0.
     pub fn wait(&self, deadline: i64) -> Result<i32> {
         number(group::wait(self.gr(), deadline))
     }
 
-    /// Cancels all members, and the groups below.
+    /// Cancels all members, and the groups nested in this one.
     pub fn cancel(&self) {
         group::cancel_all(self.gr());
     }
 
-    /// Its address, to send it somewhere.
+    /// The group's address, as a number that a channel can carry.
     pub fn into_number(self) -> u64 {
         self.0.expose_provenance() as u64
     }
 
-    /// The reverse.
+    /// The group of [`Self::into_number`].
     pub fn from_number(number: u64) -> Self {
         Self(core::ptr::with_exposed_provenance_mut(number as usize))
     }
 
-    /// Cancels, waits, frees.
+    /// Cancels all members, waits for them, and frees the group.
     pub fn free(self) {
-        // SAFETY: the caller's, and nobody uses it any more.
+        // SAFETY: the caller's group, and nobody uses it any more.
         unsafe { group::free(self.0) };
     }
 }

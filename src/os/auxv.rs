@@ -7,37 +7,38 @@ pub(super) fn page_size() -> usize {
     get(libc::AT_PAGESZ)
 }
 
-/// Sixteen random bytes, the same for the whole life of the program.
+/// Sixteen random bytes that the kernel chose for this program.
 pub(crate) fn random() -> Option<[u8; 16]> {
     let at = get(libc::AT_RANDOM) as *const [u8; 16];
-    // SAFETY: the kernel put sixteen bytes there, which stay, or null.
+    // SAFETY: null, or sixteen bytes that the kernel put there for good.
     unsafe { at.as_ref() }.copied()
 }
 
-/// The least size of a signal stack in bytes: what the kernel stores of this
-/// processor's registers. 0 on kernels that do not tell.
+/// The least size of a signal stack in bytes: room for the registers that the
+/// kernel saves on this processor. 0 on kernels that do not tell.
 pub(crate) fn minsigstksz() -> usize {
     get(libc::AT_MINSIGSTKSZ)
 }
 
-/// Whether this program has more rights than whoever started it.
+/// Whether this program has more rights than its caller.
 pub(crate) fn secure() -> bool {
     get(libc::AT_SECURE) != 0
 }
 
-/// Where the kernel has mapped its vDSO, an ELF image; 0 if it has not.
+/// The address of the vDSO, an ELF image that the kernel has mapped; or 0.
 pub(super) fn sysinfo_ehdr() -> usize {
     get(libc::AT_SYSINFO_EHDR)
 }
 
-/// Where the program was entered.
+/// The program's entry point.
 pub(crate) fn entry() -> usize {
     get(libc::AT_ENTRY)
 }
 
 fn get(tag: c_ulong) -> usize {
-    // SAFETY: reads the vector; 0 for a tag that is not there. It sets errno
-    // then, which only the boot path, without a caller, can notice.
+    // A tag that is not there gives 0 and sets errno. Only the boot path, which
+    // has no caller, asks for such tags.
+    // SAFETY: reads the vector, for any tag.
     unsafe { libc::getauxval(tag) as usize }
 }
 

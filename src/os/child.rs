@@ -1,6 +1,6 @@
-//! Children of this process.
+//! Child processes.
 //!
-//! All go past libc's functions, for the reason that `raw` gives.
+//! The calls bypass libc's functions, which are cancellation points (`raw`).
 
 use super::{
     errno::{Errno, KeepErrno, Result},
@@ -33,6 +33,6 @@ pub(crate) unsafe fn waitpid(
     options: c_int,
 ) -> Result<i32> {
     let _keep = KeepErrno::new();
-    // SAFETY: the caller's room.
+    // SAFETY: `status` is null or writable, the caller promises.
     Errno::check(unsafe { raw::waitpid(pid, status, options) })
 }

@@ -1,11 +1,11 @@
 //! Time: the monotonic clock, the CPU time of a thread, short sleeps.
 //!
-//! Deadlines are made here and slept for by system calls, so both have to be
-//! of one clock, the kernel's: libc's `clock_gettime` and `nanosleep`, which a
-//! library may have replaced, are not asked (`vdso.rs` says by whom).
+//! Deadlines are computed from this clock and slept for by system calls, so
+//! both must be the kernel's clock. libc's `clock_gettime` and `nanosleep` may
+//! be another library's and are not used (`vdso.rs`).
 //!
 //! Invariant: `READ_CLOCK` is `first_read` or a function of its type that
-//! reads a clock; each thread that comes to `first_read` stores the same.
+//! reads a clock; each thread that calls `first_read` stores the same one.
 
 use super::{
     errno::{Errno, KeepErrno, Result},
@@ -23,13 +23,14 @@ use std::io::Write as _;
 
 const NS_PER_S: i64 = 1_000_000_000;
 
-/// How a clock is read: the vDSO's way once it is known, or the system call.
+/// The function that reads a clock: the vDSO's if there is one, else the
+/// system call.
 static READ_CLOCK: AtomicPtr<()> = AtomicPtr::new(first_read as *mut ());
 
 /// Nanoseconds of the monotonic clock; never negative, never `i64::MAX`.
 #[inline]
 pub(crate) fn nanotime() -> i64 {
-    // Relaxed: the code that it points to was there before the program.
+    // Relaxed: the pointer publishes nothing, its code was always there.
     let read = READ_CLOCK.load(Relaxed);
     // SAFETY: the module's invariant.
     let read = unsafe { mem::transmute::<*mut (), ClockGettime>(read) };
@@ -40,7 +41,7 @@ pub(crate) fn nanotime() -> i64 {
     nanoseconds(&now)
 }
 
-/// The first reading, on the thread that loads the library: looks how.
+/// The first reading, on the thread that loads the library: finds the vDSO.
 #[cold]
 unsafe extern "C" fn first_read(
     clock: libc::clockid_t,
@@ -48,11 +49,11 @@ unsafe extern "C" fn first_read(
 ) -> c_int {
     let read = vdso::clock_gettime().unwrap_or(call_clock_gettime);
     READ_CLOCK.store(read as *mut (), Relaxed);
-    // SAFETY: as the caller promises.
+    // SAFETY: `now` may be written, the caller promises.
     unsafe { read(clock, now) }
 }
 
-/// Reads a clock by the system call, as the vDSO's function does.
+/// Reads a clock by the system call, with the vDSO function's signature.
 ///
 /// # Safety
 /// `now` may be written.
@@ -62,7 +63,7 @@ unsafe extern "C" fn call_clock_gettime(
     now: *mut libc::timespec,
 ) -> c_int {
     let result: i64;
-    // SAFETY: the kernel writes to `now`, and changes these registers.
+    // SAFETY: the kernel writes to `now` only, and changes these registers.
     unsafe {
         asm!(
             "syscall",
@@ -77,30 +78,31 @@ unsafe extern "C" fn call_clock_gettime(
     result as c_int
 }
 
-/// The counter goes on evenly, whatever the processor's speed and sleep.
+/// The counter is invariant: it runs evenly at any speed and sleep of the
+/// processor.
 static EVEN: AtomicBool = AtomicBool::new(false);
 
-/// The processor says that [`cycles`] are even.
+/// Notes that the processor promises even [`cycles`].
 pub(crate) fn trust_cycles() {
     // Relaxed: set before the first goroutine.
     EVEN.store(true, Relaxed);
 }
 
-/// Nobody is to go by [`cycles`].
+/// Declares [`cycles`] useless, as a setting asks.
 pub(crate) fn distrust_cycles() {
-    // Relaxed: as above.
+    // Relaxed: set before the first goroutine.
     EVEN.store(false, Relaxed);
 }
 
-/// Whether [`cycles`] tell how much time has passed. Who asks for them looks
-/// here first, once.
+/// Whether differences of [`cycles`] are times. Callers of [`cycles`] ask here
+/// first, once.
 pub(crate) fn cycles_are_even() -> bool {
     EVEN.load(Relaxed)
 }
 
-/// The processor's counter of cycles at its nominal speed: for short spans, on
-/// one thread, and where a wrong one does no harm. No fence orders it: a span
-/// is some hundred cycles at least, and is not told to the cycle.
+/// The processor's time stamp counter: for short spans, on one thread, where
+/// an error does no harm. No fence orders the read, since a span of hundreds of
+/// cycles need not be exact to the cycle.
 #[inline]
 pub(crate) fn cycles() -> u64 {
     // SAFETY: reads a register.
@@ -109,12 +111,12 @@ pub(crate) fn cycles() -> u64 {
 
 /// The CPU time that thread `tid` of this process has used, in nanoseconds.
 ///
-/// About 0.2 µs; more where a sandbox refuses the clock and `/proc` has to
-/// tell. Where that does not either, all clocks stand still.
+/// Takes about 0.2 µs, more if a sandbox refuses the clock and `/proc` has to
+/// be read. If `/proc` is refused too, all these clocks stand still.
 ///
 /// An error (`EINVAL`, `ENOENT`) if there is no such thread any more.
 pub(crate) fn thread_cputime(tid: i32) -> Result<i64> {
-    /// An error may be about one thread that has ended.
+    /// By file, since an error may mean that this thread has ended.
     static CLOCK: Newer = Newer::by_file();
     let used = CLOCK.or(|| cpu_clock(tid), || schedstat(tid));
     if used.is_err() && CLOCK.is_refused() { Ok(0) } else { used }
@@ -122,18 +124,17 @@ pub(crate) fn thread_cputime(tid: i32) -> Result<i64> {
 
 fn cpu_clock(tid: i32) -> Result<i64> {
     let _keep = KeepErrno::new();
-    // The kernel's way to name a clock after a thread: the complement of the
-    // tid, then 4 for "of one thread" and 2 for "as the scheduler counts".
+    // The kernel's name for a thread's clock: the complement of the tid, then
+    // 4 for "one thread" and 2 for "time that the scheduler counts".
     let clock = (!tid << 3) | 6;
     let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: used is a local variable; a clock that does not exist is an
-    // error.
+    // SAFETY: used is a local variable; a wrong clock gives an error.
     let r = unsafe { call_clock_gettime(clock, &raw mut used) };
     Errno::from_pthread(-r)?;
     Ok(nanoseconds(&used))
 }
 
-/// The same as `/proc` has it: the first number in the file.
+/// [`thread_cputime`] from `/proc`: the first number in the file.
 fn schedstat(tid: i32) -> Result<i64> {
     let mut path = [0; 56];
     // The longest tid fits, and the last byte stays NUL.
@@ -147,7 +148,7 @@ fn schedstat(tid: i32) -> Result<i64> {
     number.and_then(|digits| digits.parse().ok()).ok_or(Errno::EINVAL)
 }
 
-/// Sleeps for `us` microseconds, less if a signal handler runs.
+/// Sleeps for `us` microseconds, or until a signal handler has run.
 pub(crate) fn usleep(us: u32) {
     let _keep = KeepErrno::new();
     let span = timespec(i64::from(us) * 1000);
@@ -156,8 +157,8 @@ pub(crate) fn usleep(us: u32) {
     unsafe { libc::syscall(libc::SYS_nanosleep, &raw const span, rest) };
 }
 
-/// `ns` as the kernel takes it. A point before the clock's zero becomes zero,
-/// because the kernel rejects it.
+/// `ns` in the kernel's form. The kernel rejects points before the clock's
+/// zero, so they become zero.
 pub(super) const fn timespec(ns: i64) -> libc::timespec {
     let ns = if ns < 0 { 0 } else { ns };
     libc::timespec { tv_sec: ns / NS_PER_S, tv_nsec: ns % NS_PER_S }

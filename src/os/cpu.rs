@@ -1,7 +1,7 @@
-//! How many processors this process may use: its affinity mask, and the quota
-//! of its control groups, version 1 and 2.
+//! How many processors this process may use, by its affinity mask and by the
+//! quota of its control groups, version 1 and 2.
 //!
-//! What cannot be read limits nothing, but want of memory is an error.
+//! A limit that cannot be read is no limit, but want of memory is an error.
 
 use super::errno::{Errno, KeepErrno, Result};
 use super::own::read_all;
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 /// The number of processors that this process may run on, at least 1.
 pub(crate) fn getproccount() -> usize {
     let _keep = KeepErrno::new();
-    // As many as most kernels know; no heap for them.
+    // 1024 processors, enough for most kernels, without the heap.
     let mut mask = [0; 16];
     let count = affinity_count(&mut mask).or_else(|| {
-        // This one knows more, and may have that many.
+        // This kernel is built for more processors.
         let mut mask = Vec::new();
         mask.try_reserve_exact(LARGEST / 64).ok()?;
         mask.resize(LARGEST / 64, 0);
@@ -22,10 +22,10 @@ pub(crate) fn getproccount() -> usize {
     count.unwrap_or(1).max(1)
 }
 
-/// Processors that a kernel may know, and more.
+/// More processors than any kernel is built for.
 const LARGEST: usize = 1 << 16;
 
-/// How many processors the affinity mask allows, if `mask` has room for it.
+/// How many processors the affinity mask allows; None if `mask` is too small.
 fn affinity_count(mask: &mut [u64]) -> Option<usize> {
     // SAFETY: the length is that of mask, in bytes; 0 is this thread.
     let bytes = unsafe {
@@ -39,7 +39,7 @@ fn affinity_count(mask: &mut [u64]) -> Option<usize> {
     (bytes > 0).then(|| mask.iter().map(|w| w.count_ones() as usize).sum())
 }
 
-/// As many of `n` processors as the quota of this process is worth.
+/// `n` processors, or fewer if the quota of this process is smaller.
 ///
 /// `ENOMEM`.
 pub(crate) fn within_quota(n: usize) -> Result<usize> {
@@ -51,7 +51,7 @@ pub(crate) fn within_quota(n: usize) -> Result<usize> {
     Ok(quota.map_or(n, |quota| n.min(quota)))
 }
 
-/// What is in a file, if it can be read.
+/// The contents of a file, if it can be read.
 fn read(path: &Path) -> Result<Option<String>> {
     match read_all(path) {
         Ok(text) => Ok(String::from_utf8(text).ok()),
@@ -70,7 +70,7 @@ fn join(dir: &Path, file: impl AsRef<Path>) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The least of what is known.
+/// The smaller of the limits that are known.
 fn least(
     quotas: impl Iterator<Item = Result<Option<usize>>>,
 ) -> Result<Option<usize>> {
@@ -85,7 +85,7 @@ fn least(
 }
 
 /// The least quota of the process's control groups and their ancestors, in
-/// whole processors, rounded up. `root` is where `/proc` and the rest lie.
+/// whole processors, rounded up. `root` stands for `/`.
 fn cgroup_quota(root: &Path) -> Result<Option<usize>> {
     let groups = read(&join(root, "proc/self/cgroup")?)?;
     let groups = groups.as_deref().unwrap_or("").lines();
@@ -113,9 +113,9 @@ fn least_quota(
     let (point, mounted) = (unescape(mount.point)?, unescape(mount.root)?);
     let Ok(point) = point.strip_prefix("/") else { return Ok(None) };
     let top = join(root, point)?;
-    // A container may see the hierarchy from its own group down: the part of
-    // the path above the mount's root is not there. A group outside of what is
-    // mounted has limits that cannot be seen, but for those of the top.
+    // A container may see the hierarchy only from its own group down, without
+    // the path above the mount's root. If the group lies outside the mount,
+    // only the limits of the top can be seen.
     let below = group.path.strip_prefix(&mounted);
     let below = below.unwrap_or(Path::new(""));
     least(below.ancestors().map(|dir| group.version.quota(&join(&top, dir)?)))
@@ -181,7 +181,7 @@ impl<'a> Group<'a> {
 #[derive(PartialEq, Eq, Debug)]
 struct Mount<'a> {
     version: Version,
-    /// The group that is seen at `point`; escaped, as `point`.
+    /// The group whose files are at `point`; escaped, as `point` is.
     root: &'a str,
     point: &'a str,
 }
@@ -204,12 +204,12 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// A path as mountinfo writes it: blanks and backslashes as three octal digits
-/// behind a backslash.
+/// Decodes a path of mountinfo, where a blank or backslash is a backslash and
+/// three octal digits.
 fn unescape(text: &str) -> Result<PathBuf> {
     let mut parts = text.split('\\');
     let mut path = String::new();
-    // Two bytes at most for each one here.
+    // Each byte becomes two bytes at most.
     path.try_reserve_exact(2 * text.len()).map_err(|_| Errno::ENOMEM)?;
     path.push_str(parts.next().unwrap_or_default());
     for part in parts {

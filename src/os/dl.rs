@@ -5,15 +5,15 @@ use core::ffi::{CStr, c_void};
 
 /// The address of a global symbol, or null.
 ///
-/// Takes the loader's lock: never called from a constructor or a signal
-/// handler. Libraries that were loaded locally are not searched.
+/// Takes the loader's lock, so no constructor or signal handler calls it. Does
+/// not search libraries that were loaded with `RTLD_LOCAL`.
 pub(crate) fn find(name: &CStr) -> *mut c_void {
     let _keep = KeepErrno::new();
     // SAFETY: name ends with a NUL.
     let at = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     if at.is_null() {
-        // The message is about a name that the host never asked for.
-        // SAFETY: drops this thread's pending message.
+        // Drops the message, which is about a name of ours.
+        // SAFETY: concerns this thread's pending message only.
         unsafe { libc::dlerror() };
     }
     at
@@ -27,7 +27,7 @@ mod tests {
     fn what_is_there_is_found_and_what_is_not_leaves_no_message() {
         assert!(!find(c"malloc").is_null());
         assert!(find(c"gmprt_no_such_symbol").is_null());
-        // SAFETY: this thread's pending message, none.
+        // SAFETY: concerns this thread's pending message only.
         assert!(unsafe { libc::dlerror() }.is_null());
     }
 }

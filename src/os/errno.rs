@@ -6,7 +6,7 @@ use core::{ffi::c_char, fmt};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Errno(pub(crate) i32);
 
-/// What a system call gives.
+/// The result of a system call.
 pub(crate) type Result<T> = core::result::Result<T, Errno>;
 
 impl Errno {
@@ -14,7 +14,7 @@ impl Errno {
     pub(crate) const EINVAL: Self = Self(libc::EINVAL);
     pub(crate) const ENOMEM: Self = Self(libc::ENOMEM);
 
-    /// What the last failed call of this thread left in `errno`.
+    /// This thread's `errno`, after a failed call.
     pub(crate) fn last() -> Self {
         // SAFETY: points to this thread's errno.
         Self(unsafe { *errno_location() })
@@ -25,12 +25,12 @@ impl Errno {
         -self.0
     }
 
-    /// `value` unless it is -1, the mark of a failed call.
+    /// `value`, or this thread's `errno` if it is -1.
     pub(crate) fn check<T: Copy + Into<i64>>(value: T) -> Result<T> {
         if value.into() == -1 { Err(Self::last()) } else { Ok(value) }
     }
 
-    /// What a function of the pthread family returned.
+    /// The result of a pthread function, which is 0 or an errno.
     pub(crate) fn from_pthread(result: i32) -> Result<()> {
         if result == 0 { Ok(()) } else { Err(Self(result)) }
     }
@@ -42,14 +42,14 @@ impl fmt::Debug for Errno {
     }
 }
 
-/// Where this thread keeps its `errno`. Never kept across a switch.
+/// The address of this thread's `errno`. Never kept across a switch.
 pub(crate) fn errno_location() -> *mut i32 {
     // SAFETY: takes no argument and may be called anywhere.
     unsafe { libc::__errno_location() }
 }
 
-/// Puts this thread's `errno` back at drop, around system calls that the
-/// caller of gmprt does not know of.
+/// Restores this thread's `errno` at drop. It stands around system calls that
+/// the host did not make.
 pub(crate) struct KeepErrno(i32);
 
 impl KeepErrno {
@@ -66,9 +66,9 @@ impl Drop for KeepErrno {
     }
 }
 
-/// The text of an error number or of its negative. It is static, but for
-/// numbers that no system has: those share a buffer of the thread.
+/// The text of an error number or of its negative. The text is static; unknown
+/// numbers share a buffer of the thread.
 pub(crate) fn strerror(code: i32) -> *const c_char {
-    // SAFETY: any number will do.
+    // SAFETY: takes any number.
     unsafe { libc::strerror(code.saturating_abs()) }
 }

@@ -1,41 +1,43 @@
-//! Calls that a kernel or a sandbox may not have, and what is done instead.
+//! System calls that may be missing, and the older calls in their place.
 //!
-//! An old kernel answers `ENOSYS`. A sandbox answers what its author chose:
-//! seccomp profiles say `EPERM` or `EACCES` for whatever they do not list,
-//! which is every call that is younger than they are. A call that exists but
-//! lacks a flag says `EINVAL` or `EOPNOTSUPP`. So every call with a fallback
-//! goes through [`Newer`], and no caller compares with one of these numbers.
+//! An old kernel answers `ENOSYS`. A sandbox answers with its author's choice:
+//! seccomp profiles return `EPERM` or `EACCES` for calls that they do not list,
+//! and so for every call that is younger than the profile. A call without the
+//! requested flag returns `EINVAL` or `EOPNOTSUPP`. So every call with a
+//! fallback goes through [`Newer`], and no caller compares with one of these
+//! numbers.
 //!
-//! All five are genuine answers too (a file that cannot do it, a firewall). So
-//! the older call has the last word: what it says is what the caller gets, and
-//! the newer one is given up for good only where the older one did better.
+//! All five are genuine errors too (of a file that lacks the operation, or of
+//! a firewall). So the older call has the last word: its result is the
+//! caller's, and the newer call is given up for good only if the older one did
+//! better.
 
 use super::errno::{Errno, Result};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 impl Errno {
-    /// The kernel or a sandbox does not have the call at all, or so it says.
+    /// The error claims that the kernel or a sandbox lacks the call.
     pub(crate) const fn is_absence(self) -> bool {
         matches!(self.0, libc::ENOSYS | libc::EPERM | libc::EACCES)
     }
 
-    /// The same, or it does not have the flags, or not for this file.
+    /// The error claims that the call is missing, its flags, or its support for
+    /// this file.
     pub(crate) const fn is_refusal(self) -> bool {
         let unsuited = matches!(self.0, libc::EINVAL | libc::EOPNOTSUPP);
         self.is_absence() || unsuited
     }
 }
 
-/// A call with an older one that does in its place, and whether it was
-/// refused.
+/// A call for which an older one can stand in, and whether it was refused.
 pub(crate) struct Newer {
     refused: AtomicBool,
-    /// A refusal may be about one file only.
+    /// A refusal may concern one file only.
     by_file: bool,
 }
 
 impl Newer {
-    /// A call that is there, or is not.
+    /// A call that exists or does not.
     pub(crate) const fn call() -> Self {
         Self { refused: AtomicBool::new(false), by_file: false }
     }
@@ -45,20 +47,20 @@ impl Newer {
         Self { refused: AtomicBool::new(false), by_file: true }
     }
 
-    /// Whether the newer one has been given up.
+    /// Whether the newer call has been given up.
     pub(crate) fn is_refused(&self) -> bool {
-        // Relaxed: see `or`.
+        // Relaxed: a thread that misses the store tries once more.
         self.refused.load(Relaxed)
     }
 
-    /// Calls `newer`; where that is refused, now or before, `older`.
+    /// Calls `newer`, or `older` if `newer` is or was refused.
     #[inline]
     pub(crate) fn or<T>(
         &self,
         newer: impl FnOnce() -> Result<T>,
         older: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        // Relaxed: whoever does not see it finds out again.
+        // Relaxed: a thread that misses the store tries once more.
         if self.refused.load(Relaxed) {
             return older();
         }
@@ -77,7 +79,7 @@ impl Newer {
         let done = older();
         let better = !matches!(&done, Err(e) if e.is_refusal());
         if better && (why.is_absence() || !self.by_file) {
-            // Relaxed: see above.
+            // Relaxed: a thread that misses the store tries once more.
             self.refused.store(true, Relaxed);
         }
         done

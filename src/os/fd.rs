@@ -1,16 +1,18 @@
-//! File descriptors: one try each, without waiting, wherever the kernel lets
-//! us ask for that and leave the mode of the file as it is.
+//! Calls on descriptors: one try each, which does not wait where the kernel
+//! lets us ask for that and leave the mode of the file as it is.
 //!
-//! A socket takes `MSG_DONTWAIT`, most other files take `RWF_NOWAIT`. For the
-//! rest (terminals, old kernels) there is a look with `poll` first, and a call
-//! that may wait after all if somebody else was faster. Files on disks have no
-//! notion of waiting: their calls take as long as they take.
+//! | file | how a try does not wait |
+//! |---|---|
+//! | a socket | `MSG_DONTWAIT` |
+//! | most others | `RWF_NOWAIT` |
+//! | a terminal, an old kernel | poll(2) first; waits if others are faster |
+//! | on a disk | it waits, as long as the disk takes |
 //!
 //! No call here raises `SIGPIPE`.
 //!
-//! `recv` and `send` go by `syscall`, past libc's functions of these names: as
-//! points of cancellation those pay for two locked instructions each, and a
-//! thread that was cancelled there would take goroutines along.
+//! `recv` and `send` go by `syscall`, past libc's functions of these names.
+//! Those are points of cancellation: each pays for two locked instructions, and
+//! a thread that is cancelled there would take goroutines along.
 
 use super::{
     errno::{Errno, KeepErrno, Result},
@@ -20,7 +22,7 @@ use super::{
 use core::{mem::MaybeUninit, ptr};
 use libc::{c_int, iovec, msghdr, sockaddr, socklen_t};
 
-/// Linux 6.18's flag of pwritev2: no `SIGPIPE`.
+/// Linux 6.18's flag of pwritev2 for no `SIGPIPE`.
 const RWF_NOSIGNAL: c_int = 0x100;
 /// pwritev2 with that flag.
 static NOSIGNAL: Newer = Newer::call();
@@ -28,19 +30,19 @@ static NOSIGNAL: Newer = Newer::call();
 static READ_NOWAIT: Newer = Newer::by_file();
 static WRITE_NOWAIT: Newer = Newer::by_file();
 static ACCEPT4: Newer = Newer::call();
-/// The call fstat(3) may have made of itself, and the older one.
+/// fstat by its number, before libc's fstat(3).
 static FSTAT: Newer = Newer::call();
 
-/// What a file is to those who would rather not wait for it.
+/// Whether a call on a file can be made not to wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// On a disk, or a directory: always ready.
+    /// No, on a disk: poll(2) calls such a file ready at any time.
     Disk,
-    /// Anything else.
+    /// Yes, on anything else.
     Other,
 }
 
-/// A count, or the error behind -1.
+/// A count, or this thread's `errno` if it is -1.
 fn count(n: isize) -> Result<usize> {
     usize::try_from(n).map_err(|_| Errno::last())
 }
@@ -52,17 +54,18 @@ pub(super) fn stat(fd: i32) -> Result<libc::stat> {
     let _keep = KeepErrno::new();
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     let room = stat.as_mut_ptr();
-    // libc's function asks by a path that is empty, which takes longer and is
-    // what sandboxes refuse. SAFETY: room for a stat.
+    // libc's function asks by an empty path, which takes longer, and which
+    // sandboxes refuse.
+    // SAFETY: room for a stat.
     let by_number = || unsafe { libc::syscall(libc::SYS_fstat, fd, room) };
-    // SAFETY: as above.
+    // SAFETY: room for a stat.
     let by_path = || i64::from(unsafe { libc::fstat(fd, room) });
     FSTAT.or(|| Errno::check(by_number()), || Errno::check(by_path()))?;
-    // SAFETY: filled in.
+    // SAFETY: the call succeeded, so it has written stat.
     Ok(unsafe { stat.assume_init() })
 }
 
-/// What `fd` is.
+/// The kind of `fd`.
 ///
 /// `EBADF`.
 pub(crate) fn kind(fd: i32) -> Result<Kind> {
@@ -71,8 +74,8 @@ pub(crate) fn kind(fd: i32) -> Result<Kind> {
     Ok(if disk.contains(&mode) { Kind::Disk } else { Kind::Other })
 }
 
-/// Whether a failed try with a socket's call was for a file of another sort,
-/// or would be but for a sandbox that refuses whatever is for sockets.
+/// Whether a socket's call has failed because `fd` is no socket, or because a
+/// sandbox refuses all calls of sockets and `fd` is none.
 #[inline]
 pub(crate) fn no_socket<T>(fd: i32, done: &Result<T>) -> bool {
     match done {
@@ -87,9 +90,9 @@ fn is_no_socket(fd: i32) -> bool {
     stat(fd).is_ok_and(|s| s.st_mode & libc::S_IFMT != libc::S_IFSOCK)
 }
 
-/// Reads what there is: read(2), readv(2) on a file of `kind`, no socket.
+/// Reads what is there: readv(2) on a file of `kind`, no socket.
 ///
-/// `EAGAIN`: it would wait.
+/// `EAGAIN`: the call would wait.
 ///
 /// # Safety
 /// `iov`: buffers that may be written.
@@ -97,24 +100,23 @@ pub(crate) unsafe fn read(fd: i32, kind: Kind, iov: &[iovec]) -> Result<usize> {
     let _keep = KeepErrno::new();
     let (at, len) = (iov.as_ptr(), iov.len() as c_int);
     if kind == Kind::Disk {
-        // SAFETY: the caller's buffers.
+        // SAFETY: `iov` has buffers that may be written.
         return count(unsafe { raw::readv(fd, at, len) });
     }
     READ_NOWAIT.or(
-        // SAFETY: the caller's buffers.
+        // SAFETY: `iov` has buffers that may be written.
         || unsafe { count(raw::preadv2(fd, at, len, -1, libc::RWF_NOWAIT)) },
         || {
             ready(fd, libc::POLLIN)?;
-            // SAFETY: the caller's buffers.
+            // SAFETY: `iov` has buffers that may be written.
             count(unsafe { raw::readv(fd, at, len) })
         },
     )
 }
 
-/// Writes what there is room for: write(2), writev(2) on a file of `kind`, no
-/// socket.
+/// Writes what there is room for: writev(2) on a file of `kind`, no socket.
 ///
-/// `EAGAIN`: it would wait.
+/// `EAGAIN`: the call would wait.
 ///
 /// # Safety
 /// `iov`: buffers that may be read.
@@ -126,12 +128,12 @@ pub(crate) unsafe fn write(
     let _keep = KeepErrno::new();
     let (at, len) = (iov.as_ptr(), iov.len() as c_int);
     if kind == Kind::Disk {
-        // SAFETY: the caller's buffers.
+        // SAFETY: `iov` has buffers that may be read.
         return count(unsafe { raw::writev(fd, at, len) });
     }
     let attempt = |flags| {
         let flags = flags | libc::RWF_NOWAIT;
-        // SAFETY: the caller's buffers.
+        // SAFETY: `iov` has buffers that may be read.
         count(unsafe { raw::pwritev2(fd, at, len, -1, flags) })
     };
     WRITE_NOWAIT.or(
@@ -139,34 +141,34 @@ pub(crate) unsafe fn write(
             NOSIGNAL
                 .or(|| attempt(RWF_NOSIGNAL), || without_sigpipe(|| attempt(0)))
         },
-        // SAFETY: the caller's buffers.
+        // SAFETY: `iov` has buffers that may be read.
         || without_sigpipe(|| unsafe { write_after_look(fd, iov) }),
     )
 }
 
-/// [`write`] where the kernel is not told to not wait.
+/// [`write`] where the kernel has no flag for not waiting.
 ///
 /// # Safety
-/// As there.
+/// As [`write`].
 unsafe fn write_after_look(fd: i32, iov: &[iovec]) -> Result<usize> {
     ready(fd, libc::POLLOUT)?;
-    // So much goes into a FIFO that says so, and more might wait.
+    // A FIFO that is ready takes PIPE_BUF bytes; a larger write might wait.
     let total: usize = iov.iter().map(|part| part.iov_len).sum();
     if total <= libc::PIPE_BUF {
         let (at, len) = (iov.as_ptr(), iov.len() as c_int);
-        // SAFETY: the caller's buffers.
+        // SAFETY: `iov` has buffers that may be read.
         return count(unsafe { raw::writev(fd, at, len) });
     }
     let Some(first) = iov.iter().find(|part| part.iov_len > 0) else {
         return Ok(0);
     };
     let n = first.iov_len.min(libc::PIPE_BUF);
-    // SAFETY: the caller's buffer.
+    // SAFETY: `first` is a buffer that may be read.
     count(unsafe { raw::write(fd, first.iov_base, n) })
 }
 
-/// Calls `f` on this thread with `SIGPIPE` blocked, and drops the one that it
-/// may have raised.
+/// Calls `f` with `SIGPIPE` blocked on this thread, and drops a `SIGPIPE` that
+/// `f` may have raised.
 fn without_sigpipe<R>(f: impl FnOnce() -> R) -> R {
     let mut pipe = MaybeUninit::<libc::sigset_t>::uninit();
     let mut old = MaybeUninit::<libc::sigset_t>::uninit();
@@ -181,20 +183,20 @@ fn without_sigpipe<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: both are sets, one to read and one to write.
     unsafe { libc::pthread_sigmask(how, set, old.as_mut_ptr()) };
     let result = f();
-    // SAFETY: filled in above.
+    // SAFETY: sigpending has written it.
     let theirs = unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) };
     if theirs == 0 {
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: a set and a span; nobody asks about the signal.
+        // SAFETY: a set and a span; null, as nothing is asked of the signal.
         unsafe { raw::sigtimedwait(set, ptr::null_mut(), &raw const now) };
     }
     let (how, set) = (libc::SIG_SETMASK, old.as_ptr());
-    // SAFETY: filled in above.
+    // SAFETY: a set that pthread_sigmask has written.
     unsafe { libc::pthread_sigmask(how, set, ptr::null_mut()) };
     result
 }
 
-/// What of `events` (`POLL…`) is ready now.
+/// Those of `events` (`POLL…`) that are ready now.
 ///
 /// `EAGAIN`: nothing; `EBADF`; what poll(2) says.
 pub(crate) fn ready(fd: i32, events: i16) -> Result<i16> {
@@ -222,7 +224,7 @@ pub(crate) unsafe fn recv(fd: i32, buf: *mut u8, n: usize) -> Result<usize> {
     let _keep = KeepErrno::new();
     let (nobody, no_len) = (ptr::null::<sockaddr>(), ptr::null::<socklen_t>());
     let (number, flags) = (libc::SYS_recvfrom, libc::MSG_DONTWAIT);
-    // SAFETY: the caller's buffer; the sender's address is not wanted.
+    // SAFETY: `buf` has `n` bytes to write to; null asks for no address.
     count(unsafe {
         libc::syscall(number, fd, buf, n, flags, nobody, no_len) as isize
     })
@@ -237,7 +239,7 @@ pub(crate) unsafe fn send(fd: i32, buf: *const u8, n: usize) -> Result<usize> {
     let _keep = KeepErrno::new();
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let (number, nobody) = (libc::SYS_sendto, ptr::null::<sockaddr>());
-    // SAFETY: the caller's buffer, to whom the socket is connected.
+    // SAFETY: the caller's buffer; no address, as the socket is connected.
     count(unsafe {
         libc::syscall(number, fd, buf, n, flags, nobody, 0usize) as isize
     })
@@ -254,7 +256,7 @@ pub(crate) unsafe fn recvmsg(
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
     let flags = flags | libc::MSG_DONTWAIT;
-    // SAFETY: the caller's message.
+    // SAFETY: `msg` has buffers that may be written, the caller promises.
     count(unsafe { raw::recvmsg(fd, msg, flags) })
 }
 
@@ -269,11 +271,11 @@ pub(crate) unsafe fn sendmsg(
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
     let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the caller's message.
+    // SAFETY: `msg` has buffers that may be read, the caller promises.
     count(unsafe { raw::sendmsg(fd, msg, flags) })
 }
 
-/// A message of `iov` alone.
+/// A message that has `iov` and nothing else.
 pub(crate) fn message(iov: &[iovec]) -> msghdr {
     msghdr {
         msg_name: ptr::null_mut(),
@@ -297,14 +299,14 @@ pub(crate) unsafe fn accept(
 ) -> Result<i32> {
     let _keep = KeepErrno::new();
     ACCEPT4.or(
-        // SAFETY: the caller's room.
+        // SAFETY: `addr` and `len` are null or room for an address.
         || unsafe {
             Errno::check(raw::accept4(fd, addr, len, libc::SOCK_CLOEXEC))
         },
         || {
-            // SAFETY: the caller's room.
+            // SAFETY: `addr` and `len` are null or room for an address.
             let new = Errno::check(unsafe { libc::accept(fd, addr, len) })?;
-            // A moment late for an exec on another thread.
+            // A moment after accept: an exec on another thread may be faster.
             // SAFETY: takes numbers.
             unsafe { libc::fcntl(new, libc::F_SETFD, libc::FD_CLOEXEC) };
             Ok(new)
@@ -322,13 +324,13 @@ pub(crate) unsafe fn connect(
     len: socklen_t,
 ) -> Result<()> {
     let _keep = KeepErrno::new();
-    // Programs take the place of this one, so it is not `raw`.
+    // Not by `raw`: a program may have a connect of its own in libc's place.
     let _later = NoCancel::new();
-    // SAFETY: the caller's address.
+    // SAFETY: `addr` has `len` bytes, the caller promises.
     Errno::check(unsafe { libc::connect(fd, addr, len) }).map(drop)
 }
 
-/// The error that a socket has kept; taken.
+/// Takes the error that a socket has kept (`SO_ERROR`).
 pub(crate) fn take_error(fd: i32) -> Result<()> {
     let _keep = KeepErrno::new();
     let mut error: c_int = 0;
@@ -347,7 +349,8 @@ pub(crate) fn take_error(fd: i32) -> Result<()> {
     if error == 0 { Ok(()) } else { Err(Errno(error)) }
 }
 
-/// Puts `fd` into non-blocking mode, or back. Whether it was.
+/// Puts `fd` into non-blocking mode, or out of it. Returns whether it was in
+/// it.
 ///
 /// `EBADF`.
 pub(crate) fn set_nonblocking(fd: i32, on: bool) -> Result<bool> {
@@ -364,9 +367,9 @@ pub(crate) fn set_nonblocking(fd: i32, on: bool) -> Result<bool> {
     Ok(was)
 }
 
-/// Closes `fd`. One that was interrupted is closed all the same.
+/// close(2). An interrupted call has closed `fd` all the same.
 ///
-/// `EBADF`; what the file had yet to tell (`EIO`, ...).
+/// `EBADF`; an error of earlier writes (`EIO`, ...).
 pub(crate) fn close(fd: i32) -> Result<()> {
     let _keep = KeepErrno::new();
     // SAFETY: takes a number.

@@ -1,4 +1,4 @@
-//! Files on disks, bytes moved inside the kernel.
+//! Calls on files on disks, and calls that move bytes inside the kernel.
 
 use super::{
     errno::{Errno, KeepErrno, Result},
@@ -13,9 +13,9 @@ fn count(n: isize) -> Result<usize> {
 /// open(2).
 pub(crate) fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<i32> {
     let _keep = KeepErrno::new();
-    // Programs take the place of this one, so it is not `raw`.
+    // Not by `raw`: a program may have an open of its own in libc's place.
     let _later = NoCancel::new();
-    // SAFETY: a string and numbers.
+    // SAFETY: path ends with a NUL, the others are numbers.
     Errno::check(unsafe { libc::open(path.as_ptr(), flags, mode) })
 }
 
@@ -37,7 +37,7 @@ pub(crate) unsafe fn pread(
     offset: i64,
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
-    // SAFETY: the caller's buffer.
+    // SAFETY: `buf` has `n` bytes that may be written.
     count(unsafe { raw::pread(fd, buf, n, offset) })
 }
 
@@ -52,7 +52,7 @@ pub(crate) unsafe fn pwrite(
     offset: i64,
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
-    // SAFETY: the caller's buffer.
+    // SAFETY: `buf` has `n` bytes that may be read.
     count(unsafe { raw::pwrite(fd, buf, n, offset) })
 }
 
@@ -67,11 +67,11 @@ pub(crate) unsafe fn sendfile(
     n: usize,
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
-    // SAFETY: the caller's offset.
+    // SAFETY: `offset` is null or valid.
     count(unsafe { libc::sendfile(to, from, offset, n) })
 }
 
-/// splice(2), which does not wait for a pipe.
+/// splice(2), which does not wait for its pipe.
 ///
 /// # Safety
 /// The offsets: null or valid.
@@ -83,6 +83,6 @@ pub(crate) unsafe fn splice(
 ) -> Result<usize> {
     let _keep = KeepErrno::new();
     let flags = flags | libc::SPLICE_F_NONBLOCK;
-    // SAFETY: the caller's offsets.
+    // SAFETY: the offsets are null or valid.
     count(unsafe { libc::splice(from, from_offset, to, to_offset, n, flags) })
 }

@@ -1,4 +1,4 @@
-//! How an M sleeps: the kernel's futex, and the locks and notes made of it.
+//! The sleep of an M: the kernel's futex, and the locks and notes made of it.
 
 use super::clock::timespec;
 use super::errno::{Errno, KeepErrno};
@@ -8,9 +8,9 @@ use crate::base::sync::AtomicU32;
 use crate::base::throw::fatal_args;
 use core::ptr;
 
-/// A lock that blocks the M, around what it guards.
+/// A lock that blocks the M, around a value.
 pub(crate) type Lock<T> = crate::base::lock::Lock<T, OsFutex>;
-/// What a locked [`Lock`] gives.
+/// The guard of a locked [`Lock`].
 pub(crate) type LockGuard<'a, T> = crate::base::lock::LockGuard<'a, T, OsFutex>;
 /// A one-shot event that blocks the M.
 pub(crate) type Note = crate::base::note::Note<OsFutex>;
@@ -18,8 +18,7 @@ pub(crate) type Note = crate::base::note::Note<OsFutex>;
 /// The kernel's futex, private to this process. Keeps `errno`.
 pub(crate) struct OsFutex;
 
-/// Without futex(2) nothing sleeps and nobody is woken: no lock of the C
-/// library works either.
+/// Without futex(2) no lock can work, the C library's neither.
 #[cold]
 fn refused(errno: i32) -> ! {
     fatal_args(format_args!(
@@ -53,7 +52,7 @@ impl Futex for OsFutex {
             match Errno::check(r).map_err(|e| e.0) {
                 Ok(_) | Err(libc::EAGAIN) => return true,
                 Err(libc::ETIMEDOUT) => return false,
-                // A signal handler ran. The deadline is absolute.
+                // A signal handler ran. The deadline is absolute, so repeat.
                 Err(libc::EINTR) => {}
                 Err(errno) => refused(errno),
             }
@@ -62,8 +61,8 @@ impl Futex for OsFutex {
 
     fn wake(word: *const AtomicU32, count: u32) {
         let _keep = KeepErrno::new();
-        // SAFETY: the kernel takes the address as a name and does not follow
-        // it for a private futex, so it may be gone already.
+        // SAFETY: the kernel uses the address of a private futex as a name
+        // and does not follow it, so the memory may be gone.
         let r = unsafe {
             libc::syscall(
                 libc::SYS_futex,
@@ -142,7 +141,7 @@ mod tests {
             inner.lock();
             // SAFETY: this thread holds them. Not in reverse: that is allowed.
             unsafe { outer.unlock() };
-            // SAFETY: as above.
+            // SAFETY: this thread holds it.
             unsafe { inner.unlock() };
             let (one, two) =
                 (RawLock::new(Rank::Chan), RawLock::new(Rank::Chan));

@@ -1,4 +1,4 @@
-//! Memory from the kernel: mappings, guards, giving pages back.
+//! Memory from the kernel: mappings, guards, and pages given back.
 
 use super::auxv;
 use super::errno::{Errno, KeepErrno, Result};
@@ -11,7 +11,7 @@ use std::path::Path;
 /// Marks pages as guards without a mapping of their own (Linux 6.13).
 const MADV_GUARD_INSTALL: c_int = 102;
 
-/// Private memory that no swap space is set aside for.
+/// Private memory without reserved swap space.
 const ANON: c_int =
     libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
 const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
@@ -19,7 +19,7 @@ const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
 /// The page size in bytes.
 pub(crate) fn page_size() -> usize {
     static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
-    // Relaxed: whoever sees 0 finds the same value again.
+    // Relaxed: a thread that sees 0 computes the same value.
     match PAGE_SIZE.load(Ordering::Relaxed) {
         0 => {
             let size = auxv::page_size();
@@ -37,12 +37,12 @@ pub(crate) fn max_map_count() -> Option<usize> {
 }
 
 /// Maps `len` bytes for stacks: readable and writable, committed page by page
-/// where touched, and never by huge pages.
+/// when touched, and never by huge pages.
 ///
-/// Neither populated nor kept from having guards under
-/// `mlockall(MCL_FUTURE)`: the kernel populates a mapping when it is made, and
-/// what cannot be accessed it does not populate; so it is made inaccessible,
-/// unlocked, and only then opened. Equal neighbours become one mapping.
+/// Under `mlockall(MCL_FUTURE)` the kernel populates and locks a new mapping,
+/// and locked memory takes no guards. But it does not populate inaccessible
+/// memory. So the mapping is made inaccessible, unlocked, and only then opened.
+/// Equal neighbours become one mapping.
 ///
 /// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
 pub(crate) fn map_reserve(len: usize) -> Result<*mut u8> {
@@ -50,21 +50,21 @@ pub(crate) fn map_reserve(len: usize) -> Result<*mut u8> {
     let base = mmap(len, libc::PROT_NONE, ANON | libc::MAP_STACK)?;
     let opened = open_stacks(base.cast(), len);
     if opened.is_err() {
-        // SAFETY: mapped above and used by nobody.
+        // SAFETY: mapped above, and nobody uses it.
         unsafe { unmap(base, len) };
     }
     opened.map(|()| base)
 }
 
 fn open_stacks(base: *mut c_void, len: usize) -> Result<()> {
-    // Its only error is a mapping that is not there.
+    // The only possible error is a missing mapping.
     // SAFETY: the range is a mapping of ours that nobody uses yet.
     unsafe { libc::munlock(base, len) };
-    // SAFETY: as above.
+    // SAFETY: the range is a mapping of ours that nobody uses yet.
     let r = unsafe { libc::mprotect(base, len, RW) };
     Errno::check(r)?;
-    // A kernel without huge pages rejects the advice and needs none.
-    // SAFETY: as above.
+    // A kernel without huge pages rejects the advice and does not need it.
+    // SAFETY: the range is a mapping of ours that nobody uses yet.
     unsafe { libc::madvise(base, len, libc::MADV_NOHUGEPAGE) };
     Ok(())
 }
@@ -77,15 +77,15 @@ pub(crate) fn map_data(len: usize) -> Result<*mut u8> {
     mmap(len, RW, ANON)
 }
 
-/// Has the kernel make the pages of a range of [`map_data`] now, which costs
-/// less than a fault for each. A kernel before 5.14 does nothing.
+/// Populates a range of [`map_data`], which costs less than a fault for each
+/// page. A kernel before 5.14 does nothing.
 pub(crate) fn populate(base: *mut u8, len: usize) {
-    // An error leaves the pages to be made when they are touched.
-    // SAFETY: it changes when pages come, not what is in them.
+    // After an error, pages come when they are touched.
+    // SAFETY: it changes when pages come, not their contents.
     let _ = unsafe { advise(base, len, libc::MADV_POPULATE_WRITE) };
 }
 
-/// The same for the ranges of `len` bytes at each of `bases`.
+/// [`populate`] for the ranges of `len` bytes at each of `bases`.
 pub(crate) fn populate_all(bases: &[usize], len: usize) {
     // SAFETY: it changes when pages come, not what is in them.
     if unsafe { advise_all(bases, len, libc::MADV_POPULATE_WRITE) } {
@@ -97,88 +97,88 @@ pub(crate) fn populate_all(bases: &[usize], len: usize) {
 }
 
 fn mmap(len: usize, prot: c_int, flags: c_int) -> Result<*mut u8> {
-    // SAFETY: a new mapping at an address that the kernel picks.
+    // SAFETY: a new mapping, at an address that the kernel chooses.
     let at = unsafe { libc::mmap(ptr::null_mut(), len, prot, flags, -1, 0) };
     if at == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(at.cast()) }
 }
 
-/// Gives a mapping, or a part of one in whole pages, back.
+/// Unmaps a mapping, or a part of one in whole pages.
 ///
 /// # Safety
 /// The range was mapped here, and nobody uses it any more.
 pub(crate) unsafe fn unmap(base: *mut u8, len: usize) {
     let _keep = KeepErrno::new();
-    // It fails only where a hole would make one mapping too many; then the
-    // pages at least are given back.
-    // SAFETY: as the caller promises.
+    // It fails only if the hole would make one mapping too many. Then at least
+    // the pages are given back.
+    // SAFETY: nobody uses the range, the caller promises.
     if unsafe { libc::munmap(base.cast(), len) } != 0 {
-        // SAFETY: as the caller promises.
+        // SAFETY: nobody uses the range, the caller promises.
         let _ = unsafe { discard(base, len) };
     }
 }
 
-/// Makes a range fault when touched, without a mapping of its own. The range
-/// keeps its guard until it is unmapped, [`discard`] included.
+/// Makes a range fault when touched, without a mapping of its own. The guard
+/// stays until the range is unmapped, also over a [`discard`].
 ///
-/// `EINVAL` where the kernel does not know guards, or for locked memory.
+/// `EINVAL` if the kernel has no guards, or for locked memory.
 ///
 /// # Safety
 /// The range, in whole pages, was mapped here and nobody uses it.
 pub(crate) unsafe fn guard_install(base: *mut u8, len: usize) -> Result<()> {
-    // SAFETY: as the caller promises.
+    // SAFETY: nobody uses the range, the caller promises.
     unsafe { advise(base, len, MADV_GUARD_INSTALL) }
 }
 
-/// The same for the ranges of `len` bytes at each of `bases`, with one call of
-/// the kernel (Linux 6.15). False: not all of them have a guard.
+/// [`guard_install`] for the ranges of `len` bytes at each of `bases`, with one
+/// system call (Linux 6.15). False: not all of them have a guard.
 ///
 /// # Safety
-/// As for [`guard_install`].
+/// As for [`guard_install`], for each range.
 pub(crate) unsafe fn guard_install_all(bases: &[usize], len: usize) -> bool {
-    // SAFETY: as the caller promises.
+    // SAFETY: nobody uses the ranges, the caller promises.
     unsafe { advise_all(bases, len, MADV_GUARD_INSTALL) }
 }
 
-/// Makes a range fault when touched, by a mapping of its own.
+/// Makes a range fault when touched, as a mapping of its own.
 ///
-/// `ENOMEM` where the process has as many mappings as it may have.
+/// `ENOMEM` if the process already has all the mappings that it may have.
 ///
 /// # Safety
 /// As for [`guard_install`].
 pub(crate) unsafe fn guard_mprotect(base: *mut u8, len: usize) -> Result<()> {
     let _keep = KeepErrno::new();
-    // SAFETY: as the caller promises.
+    // SAFETY: nobody uses the range, the caller promises.
     let r = unsafe { libc::mprotect(base.cast(), len, libc::PROT_NONE) };
     Errno::check(r).map(drop)
 }
 
-/// Gives the pages of a range back; it reads as zeros afterwards. Guards in it
+/// Gives back the pages of a range, which then reads as zeros. Guards in it
 /// stay.
 ///
-/// `EINVAL` for locked memory, which stays as it is.
+/// `EINVAL` for locked memory, which is not changed.
 ///
 /// # Safety
-/// The range, in whole pages, was mapped here, and nobody needs what is in it.
+/// The range, in whole pages, was mapped here, and nobody needs its contents.
 pub(crate) unsafe fn discard(base: *mut u8, len: usize) -> Result<()> {
-    // SAFETY: as the caller promises.
+    // SAFETY: nobody needs the contents, the caller promises.
     unsafe { advise(base, len, libc::MADV_DONTNEED) }
 }
 
 unsafe fn advise(base: *mut u8, len: usize, advice: c_int) -> Result<()> {
     let _keep = KeepErrno::new();
-    // SAFETY: as the caller promises.
+    // SAFETY: the advice may be applied to the range, the caller promises.
     let r = unsafe { libc::madvise(base.cast(), len, advice) };
     Errno::check(r).map(drop)
 }
 
-/// The same for many ranges; false where it cannot be done in one call.
+/// [`advise`] for many ranges; false if some were left out.
 unsafe fn advise_all(bases: &[usize], len: usize, advice: c_int) -> bool {
     /// This process (Linux 6.15); no descriptor has such a number.
     const PIDFD_SELF_THREAD_GROUP: c_int = -10_001;
     /// Ranges in a call.
     const MANY: usize = 16;
     static REFUSED: AtomicBool = AtomicBool::new(false);
-    // Relaxed: whoever does not see it finds out again.
+    // Relaxed: a thread that misses the store tries once more.
     if REFUSED.load(Ordering::Relaxed) {
         return false;
     }
@@ -190,7 +190,8 @@ unsafe fn advise_all(bases: &[usize], len: usize, advice: c_int) -> bool {
             let iov_base = *base as *mut c_void;
             *range = libc::iovec { iov_base, iov_len: len };
         }
-        // SAFETY: as the caller promises; `ranges` has part.len() of them.
+        // SAFETY: the advice may be applied to the ranges, the caller
+        // promises; `ranges` holds part.len() of them.
         let done = unsafe {
             libc::syscall(
                 libc::SYS_process_madvise,
@@ -202,7 +203,7 @@ unsafe fn advise_all(bases: &[usize], len: usize, advice: c_int) -> bool {
             )
         };
         if done != (part.len() * len) as i64 {
-            // Want of memory passes; all else does not.
+            // Want of memory may end; other refusals stay.
             let why = Errno::last();
             let refused = why.is_refusal() || why == Errno(libc::EBADF);
             REFUSED.store(done < 0 && refused, Ordering::Relaxed);
@@ -212,15 +213,14 @@ unsafe fn advise_all(bases: &[usize], len: usize, advice: c_int) -> bool {
     true
 }
 
-/// Whether this kernel knows guards that cost no mapping. Tries it once more
-/// at each call.
+/// Whether this kernel has guards that cost no mapping; each call tries.
 #[cfg(test)]
 pub(crate) fn has_guard_install() -> bool {
     let len = page_size();
     let Ok(page) = map_reserve(len) else { return false };
     // SAFETY: one page, mapped above, used by nobody.
     let works = unsafe { guard_install(page, len) }.is_ok();
-    // SAFETY: as above.
+    // SAFETY: one page, mapped above, used by nobody.
     unsafe { unmap(page, len) };
     works
 }
@@ -260,7 +260,7 @@ mod tests {
             assert!(!readable(at));
             assert!(readable(at.wrapping_add(page)));
         }
-        // SAFETY: nobody needs what is in it.
+        // SAFETY: nobody needs its contents.
         unsafe { discard(base, 16 * page) }.unwrap();
         assert!(!readable(base), "a guard survives discard");
         // SAFETY: within the mapping.

@@ -1,8 +1,20 @@
-//! A memory barrier on every running thread of this process at once, which
-//! makes plain stores of other threads visible to the caller.
+//! A memory barrier on every running thread of this process at once: the rare
+//! side's step (e) in `base::barrier`. It costs some microseconds, so that the
+//! hot side pays nothing.
 //!
-//! One side pays some microseconds here, so that the other side pays nothing:
-//! see `base::barrier`.
+//! If the kernel refuses membarrier, the hot side gets fences. The switch needs
+//! care, as a hot thread may still run without:
+//!
+//! ```text
+//!   hot side                        the first caller that is refused
+//!     (a) store X                     (d) store Y
+//!     (b) FENCES: false, no fence     (e) FENCES = true
+//!     (c) load Y                      (f) sleep ARRIVAL, then settle
+//!                                     (g) load X
+//! ```
+//! A store becomes visible within nanoseconds. So if (b) reads false, (a) is
+//! visible long before (f) ends, and (g) sees (a). If (b) reads true, both
+//! sides have fences, and the usual argument holds.
 
 use super::{
     clock::usleep,
@@ -14,24 +26,24 @@ use core::{
     sync::atomic::{Ordering::SeqCst, fence},
 };
 
-/// How long a store that is under way may take to be seen by all, many times
-/// over, in microseconds.
+/// Many times as long as any store needs to become visible to all threads, in
+/// microseconds.
 const ARRIVAL: u32 = 1000;
 
-/// Announces that this process will use [`everywhere`]: it takes milliseconds
-/// once there are threads.
+/// Announces that this process will use [`everywhere`]. Takes milliseconds once
+/// there are threads.
 ///
-/// `ENOSYS`, `EINVAL` or `EPERM` where the kernel or a filter forbids it.
+/// `ENOSYS`, `EINVAL` or `EPERM` if the kernel or a filter forbids it.
 pub(crate) fn register() -> Result<()> {
     membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED as c_int)
 }
 
-/// Has every thread of this process that runs execute a full barrier before
-/// this returns; those that do not run have executed one when they stopped.
-/// Where that cannot be had, the hot side has fences from now on.
+/// Makes every running thread of this process execute a full barrier before
+/// this returns. A thread that does not run executed a barrier when it was
+/// switched out. Without membarrier the hot side has fences from now on.
 pub(crate) fn everywhere() {
     if !settled() && barrier().is_err() {
-        // Not registered yet, perhaps, or refused from now on.
+        // Either not registered yet, or refused from now on.
         let _refused = register();
         if barrier().is_err() {
             use_fences();
@@ -42,7 +54,7 @@ pub(crate) fn everywhere() {
     fence(SeqCst);
 }
 
-/// `EPERM` if not registered.
+/// The barrier; `EPERM` if the process is not registered.
 fn barrier() -> Result<()> {
     membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED as c_int)
 }

@@ -1,6 +1,6 @@
-//! Layer 1: the operating system, and the only place that calls it.
+//! Layer 1: the operating system. No other layer makes system calls.
 //!
-//! What another system has to provide is in these files, from the top to the
+//! A port to another system provides these files, listed from the top to the
 //! bottom; each uses what stands below it:
 //!
 //! | file | contract |
@@ -27,9 +27,9 @@
 //! | `auxv` | what the kernel tells at the start |
 //! | `errno` | error numbers, this thread's `errno` and how to keep it |
 //!
-//! It knows no G, M or P. No function here changes the caller's `errno`
-//! unless it says so, because C code must not notice calls that it did not
-//! make. Results are values: [`errno::Result`].
+//! The layer knows no G, M or P. A function here changes the caller's `errno`
+//! only if its text says so, because C code must not notice calls that it did
+//! not make. Results are values: [`errno::Result`].
 
 pub(crate) mod auxv;
 pub(crate) mod child;
@@ -53,7 +53,7 @@ pub(crate) mod task;
 pub(crate) mod thread;
 mod vdso;
 
-/// C's types that calls of the surface pass on.
+/// C's types in the signatures of the public functions.
 pub(crate) mod types {
     pub use libc::{
         addrinfo, iovec, mode_t, msghdr, pid_t, sockaddr, socklen_t, ssize_t,

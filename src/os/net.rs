@@ -1,4 +1,4 @@
-//! Sockets and addresses.
+//! Sockets, their addresses, and the names of hosts.
 
 use super::raw::NoCancel;
 use super::{
@@ -14,8 +14,7 @@ use core::{
 };
 use libc::{addrinfo, sockaddr, sockaddr_storage, socklen_t};
 
-/// Connections that wait to be accepted; the kernel takes less if
-/// `somaxconn` says so.
+/// How many connections may wait to be accepted; `somaxconn` bounds it too.
 const BACKLOG: c_int = 4096;
 
 /// A socket's address.
@@ -29,18 +28,18 @@ impl Address {
     /// A copy of `len` bytes at `addr`.
     ///
     /// # Safety
-    /// As said, and not null.
+    /// `addr`: not null, `len` bytes that may be read.
     pub(crate) unsafe fn copy(addr: *const sockaddr, len: socklen_t) -> Self {
         // SAFETY: all zero is an address of no family.
         let mut storage = unsafe { mem::zeroed::<sockaddr_storage>() };
         let n = (len as usize).min(size_of::<sockaddr_storage>());
         let to = (&raw mut storage).cast::<u8>();
-        // SAFETY: n bytes of the caller's, and of ours.
+        // SAFETY: n bytes at most of the caller's `len`, and of the storage.
         unsafe { ptr::copy_nonoverlapping(addr.cast::<u8>(), to, n) };
         Self { storage, len: n as socklen_t }
     }
 
-    /// IPv4 or IPv6, from the text of the host; None if that is a name.
+    /// An IPv4 or IPv6 address, from its text; None if `host` is a name.
     pub(crate) fn numeric(host: &CStr, port: u16) -> Option<Self> {
         match host.to_str().ok()?.parse::<IpAddr>().ok()? {
             IpAddr::V4(ip) => {
@@ -62,7 +61,7 @@ impl Address {
         }
     }
 
-    /// A Unix socket's path.
+    /// The address of a Unix socket at `path`.
     ///
     /// `ENAMETOOLONG`.
     pub(crate) fn unix(path: &CStr) -> Result<Self> {
@@ -106,7 +105,7 @@ pub(crate) fn is_tcp(fd: i32) -> bool {
     get(fd, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP)
 }
 
-/// How many bytes a socket has to read.
+/// How many bytes are there to read from a socket.
 pub(crate) fn unread(fd: i32) -> usize {
     let _keep = KeepErrno::new();
     let mut n: c_int = 0;
@@ -115,7 +114,7 @@ pub(crate) fn unread(fd: i32) -> usize {
     if r == 0 { usize::try_from(n).unwrap_or(0) } else { 0 }
 }
 
-/// Whether close(2) of `fd` waits until all is sent, for a while.
+/// Whether close(2) of `fd` waits for a while until all is sent (`SO_LINGER`).
 pub(crate) fn lingers(fd: i32) -> bool {
     let _keep = KeepErrno::new();
     let none = libc::linger { l_onoff: 0, l_linger: 0 };
@@ -127,11 +126,11 @@ fn get(fd: i32, name: c_int) -> Option<c_int> {
     get_as(fd, name, 0)
 }
 
-/// An option of a socket, as large as `value`.
+/// An option of a socket, of `value`'s type.
 fn get_as<T: Copy>(fd: i32, name: c_int, mut value: T) -> Option<T> {
     let mut len = size_of::<T>() as socklen_t;
     let (at, room) = ((&raw mut value).cast(), &raw mut len);
-    // SAFETY: room for as much as it says; options are made of ints.
+    // SAFETY: `room` gives the size of the value, which consists of ints.
     let r = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, at, room) };
     (r == 0).then_some(value)
 }
@@ -144,8 +143,8 @@ pub(crate) fn socket(family: c_int, kind: c_int) -> Result<i32> {
     Errno::check(r)
 }
 
-/// A socket that listens at `addr`, in non-blocking mode. An IPv6 one with
-/// `both` takes IPv4 too.
+/// A new socket that listens at `addr`, in non-blocking mode. `both`: at an
+/// IPv6 address, it takes IPv4 connections too.
 pub(crate) fn listen(addr: &Address, both: bool) -> Result<i32> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
     let socket = socket(addr.family(), kind)?;
@@ -187,10 +186,10 @@ type GetAddrInfo = unsafe extern "C" fn(
 ) -> c_int;
 type FreeAddrInfo = unsafe extern "C" fn(*mut addrinfo);
 
-/// getaddrinfo(3), which may take its time. A statically linked program may
-/// have none: glibc's needs the shared libraries there, and the linker warns of
-/// it in every program. So the static library refers to it weakly (Makefile),
-/// and here its address is looked at before it is called.
+/// getaddrinfo(3), which blocks. A statically linked program may have none:
+/// glibc's needs the shared libraries there, and the linker warns of it in
+/// every program. So the static library refers to it weakly (Makefile), and its
+/// address is looked at here before the call.
 ///
 /// `ENOENT` no such host or service; `EAGAIN` no answer; `ENOSYS`; `EINVAL`,
 /// `EAFNOSUPPORT`, `ENOMEM`, `EIO`, and what a failed system call says.
@@ -219,7 +218,7 @@ pub(crate) unsafe fn getaddrinfo(
     // SAFETY: the C library's function of this type.
     let f = unsafe { mem::transmute::<usize, GetAddrInfo>(f) };
     let _later = NoCancel::new();
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's strings, hints and room.
     let code = unsafe { f(node, service, hints, result) };
     Err(match code {
         0 => return Ok(()),
@@ -238,7 +237,7 @@ pub(crate) unsafe fn getaddrinfo(
 /// freeaddrinfo(3).
 ///
 /// # Safety
-/// From getaddrinfo.
+/// `list` is from [`getaddrinfo`], and freed once.
 pub(crate) unsafe fn freeaddrinfo(list: *mut addrinfo) {
     let f: usize;
     // SAFETY: reads one word of the global offset table.
@@ -252,7 +251,7 @@ pub(crate) unsafe fn freeaddrinfo(list: *mut addrinfo) {
     if f != 0 {
         // SAFETY: the C library's function of this type.
         let f = unsafe { mem::transmute::<usize, FreeAddrInfo>(f) };
-        // SAFETY: the caller's promise.
+        // SAFETY: a list from getaddrinfo, the caller's.
         unsafe { f(list) };
     }
 }

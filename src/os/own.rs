@@ -1,16 +1,18 @@
-//! The library's own descriptors: never numbers that the host reckons with,
-//! and never another file's.
+//! The library's own descriptors, in a process whose host may close them.
 //!
-//! A host may start with 0, 1 or 2 closed, and later put its own files there;
-//! and it may close whatever is open (a daemon's start), after which our
-//! numbers are the next files'. So a descriptor of ours is lifted above
-//! [`STDIO`], and what must not hit a foreign file (a read, a close) first
-//! looks whether the number is still that of our file: by device and inode,
-//! which no other file has while ours is open. Files without an inode of their
-//! own (epoll instances, eventfds) cannot be told apart like this.
+//! Our file must not be 0, 1 or 2: a host may start with these closed and put
+//! its own files there later. So a descriptor of ours is moved to [`STDIO`] or
+//! above.
 //!
-//! The host may close a number between such a look and the call after it. No
-//! call of the kernel does both; the look leaves some 100 ns of a day.
+//! And our calls must not hit a file of the host's: a host may close all
+//! descriptors, as a daemon does at its start, and its next files get our
+//! numbers. So a read or a close first checks that the number still is our
+//! file, by device and inode, which no other file has while ours is open. The
+//! check is no use for epoll instances and eventfds, which have no inode of
+//! their own.
+//!
+//! The host may still close a number between the check and the call, within
+//! some 100 ns. The kernel has no call that does both.
 
 use super::{
     errno::{Errno, KeepErrno, Result},
@@ -24,13 +26,13 @@ use std::{os::unix::ffi::OsStrExt as _, path::Path};
 /// The least number that is not one of stdin, stdout and stderr.
 const STDIO: c_int = 3;
 
-/// Which file a number stands for. None where the system does not tell: then
-/// any is taken for it.
+/// The identity of a file. None if the system does not tell; then every file
+/// counts as this one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FileId(Option<(u64, u64)>);
 
 impl FileId {
-    /// That of `fd`.
+    /// The identity of `fd`.
     pub(crate) fn of(fd: i32) -> Result<Self> {
         match fd::stat(fd) {
             Ok(stat) => Ok(Self(Some((stat.st_dev, stat.st_ino)))),
@@ -46,17 +48,17 @@ impl FileId {
     }
 }
 
-/// A short name of the file that `fd` is: two that are open at once have
-/// different ones as a rule. 0 where there is none, or it has no inode.
+/// A short name of the file behind `fd`. Two open files have different names as
+/// a rule. 0 if `fd` is closed or its file has no inode of its own.
 pub(crate) fn name(fd: i32) -> u32 {
     let Ok(stat) = fd::stat(fd) else { return 0 };
-    // Those without a type share one inode.
+    // Files without a type share one inode.
     let typed = stat.st_mode & libc::S_IFMT != 0;
     if typed { (stat.st_ino as u32) ^ (stat.st_dev as u32) << 20 } else { 0 }
 }
 
-/// `fd`, or the same file under a number above stdin, stdout and stderr; then
-/// `fd` itself is left to the caller.
+/// `fd`, or a duplicate above stdin, stdout and stderr. The caller closes `fd`
+/// in the second case.
 pub(super) fn lifted(fd: i32) -> Result<i32> {
     if fd >= STDIO {
         return Ok(fd);
@@ -74,9 +76,9 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// Takes over `fd`, which has just been made, under a number of ours.
+    /// Takes over the new descriptor `fd`, moved to a number of ours.
     ///
-    /// `EMFILE` where it has to have another one and there is none.
+    /// `EMFILE` if it has to move and no number is free.
     pub(super) fn new(fd: i32) -> Result<Self> {
         let id = FileId::of(fd).inspect_err(|_| {
             let _closed = fd::close(fd);
@@ -106,7 +108,7 @@ impl Own {
         }
     }
 
-    /// Its number.
+    /// The file's number.
     pub(super) fn fd(&self) -> i32 {
         self.fd
     }
@@ -116,10 +118,10 @@ impl Own {
         self.id.is(self.fd)
     }
 
-    /// What is at the start of the file, as far as there is room.
+    /// Reads the start of the file into `room`.
     ///
     /// Errors: those of pread(2); `EBADF` if the host has closed our
-    /// descriptor, whatever it has put there.
+    /// descriptor, also if another file has the number now.
     pub(super) fn read_at_start<'a>(
         &self,
         room: &'a mut [u8],
@@ -135,12 +137,12 @@ impl Own {
         Ok(&room[..n])
     }
 
-    /// Which file it is.
+    /// The file's identity.
     pub(super) fn id(&self) -> FileId {
         self.id
     }
 
-    /// The number, which the caller closes.
+    /// The file's number, which the caller closes.
     pub(super) fn into_raw(self) -> i32 {
         let fd = self.fd;
         core::mem::forget(self);
@@ -161,7 +163,7 @@ pub(super) fn close(fd: i32, id: FileId) {
     }
 }
 
-/// What is in the file at `path`, one of the kernel's small ones.
+/// The contents of the file at `path`, a small one of the kernel's.
 ///
 /// Errors: those of open(2) and read(2).
 pub(super) fn contents(path: &CStr) -> Result<Vec<u8>> {
@@ -190,9 +192,9 @@ pub(super) fn contents(path: &CStr) -> Result<Vec<u8>> {
     }
 }
 
-/// The same, at a path that is put together.
+/// [`contents`] of the file at a [`Path`].
 ///
-/// Errors: as there; `ENOMEM`.
+/// Errors: those of [`contents`]; `ENOMEM`.
 pub(super) fn read_all(path: &Path) -> Result<Vec<u8>> {
     let path = Text::copy(path.as_os_str().as_bytes()).ok_or(Errno::ENOMEM)?;
     contents(path.as_c_str())

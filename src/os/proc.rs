@@ -1,5 +1,5 @@
 //! This process: its number, its end, and its arguments, for loaders that do
-//! not hand them on.
+//! not pass them to constructors.
 
 use super::own::read_all;
 use crate::base::alloc::try_push;
@@ -7,7 +7,7 @@ use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
 use std::path::Path;
 
-/// The number of this process, which is that of its first thread too.
+/// The number of this process, and of its first thread.
 pub(crate) fn id() -> i32 {
     // SAFETY: takes no argument and cannot fail.
     unsafe { libc::syscall(libc::SYS_getpid) as i32 }
@@ -15,24 +15,24 @@ pub(crate) fn id() -> i32 {
 
 /// Ends this process as a return from `main` does.
 pub(crate) fn exit(status: c_int) -> ! {
-    // SAFETY: runs the host's handlers, as their owners expect.
+    // SAFETY: runs the host's exit handlers, which may run on any thread.
     unsafe { libc::exit(status) }
 }
 
 /// `argc` and `argv` as `main` gets them, read from the kernel. The strings
 /// and the array, which ends with a null, stay for ever.
 ///
-/// None without `/proc`, or where the process has wiped its arguments out.
+/// None without `/proc`, or if the process has wiped its arguments.
 pub(crate) fn args() -> Option<(c_int, *const *const c_char)> {
     let text = read_all(Path::new("/proc/self/cmdline")).ok()?;
     let argv = split_args(text)?;
-    // The null does not count.
+    // Without the null at the end.
     let argc = c_int::try_from(argv.len() - 1).ok()?;
     (argc > 0).then(|| (argc, argv.leak().as_ptr()))
 }
 
-/// The NUL-terminated strings in `text`, which is leaked, and a null; None
-/// where memory is out.
+/// Pointers to the NUL-terminated strings in `text`, and a null. `text` is
+/// leaked. None without memory.
 fn split_args(mut text: Vec<u8>) -> Option<Vec<*const c_char>> {
     if text.last().is_some_and(|b| *b != 0) {
         try_push(&mut text, 0)?;
@@ -62,7 +62,7 @@ mod tests {
     fn arguments_are_split_empty_ones_too() {
         let argv = split_args(b"prog\0\0-x\0".to_vec()).unwrap();
         assert_eq!(strings(&argv), [c"prog", c"", c"-x"]);
-        // What a process that sets its title leaves.
+        // The arguments of a process that has set its title.
         let argv = split_args(b"nginx: worker".to_vec()).unwrap();
         assert_eq!(strings(&argv), [c"nginx: worker"]);
         assert!(strings(&split_args(Vec::new()).unwrap()).is_empty());

@@ -1,13 +1,14 @@
-//! System calls that the C library would make points of cancellation.
+//! System calls whose libc functions are cancellation points.
 //!
-//! A thread of the host's may be cancelled (`pthread_cancel`) while it is in a
-//! call of ours. Ended in the middle, it would leave locks taken and records
-//! queued. So no call of the library is such a point, the thread's end waits
-//! until it is back in the host's code, and what the C library offers for these
-//! calls is not used. Where something larger has such points inside, or the
-//! thread sleeps, [`NoCancel`] holds a cancel off.
+//! A host thread may be cancelled (`pthread_cancel`) during a call of ours. If
+//! the thread ended inside, locks would stay taken and records queued. So the
+//! library has no cancellation points: it bypasses libc's functions for these
+//! calls, and the thread ends only when it is back in the host's code.
+//! [`NoCancel`] holds a cancel off during larger functions of libc with
+//! cancellation points inside, and while the thread sleeps.
 //!
-//! Each is the system call of its name, with the result of C: -1 and `errno`.
+//! Each function is the system call of its name, with C's result: -1 and
+//! `errno`.
 
 use super::errno::{Errno, errno_location};
 use core::{
@@ -27,14 +28,14 @@ unsafe extern "C" {
 const CANCEL_DISABLE: c_int = 1;
 const CANCEL_DEFERRED: c_int = 0;
 
-/// From now on the calling thread is cancelled at points of cancellation only,
-/// whatever the host has said before: it is about to wait.
+/// Makes the calling thread, which is about to wait, cancellable at
+/// cancellation points only, whatever the host has chosen.
 pub(crate) fn defer_cancel() {
-    // SAFETY: a type that exists; null asks for nothing.
+    // SAFETY: a valid type; null asks for nothing.
     unsafe { pthread_setcanceltype(CANCEL_DEFERRED, ptr::null_mut()) };
 }
 
-/// The calling thread is not cancelled while this lives.
+/// Keeps the calling thread from being cancelled while the value lives.
 #[must_use]
 pub(crate) struct NoCancel {
     before: c_int,
@@ -43,7 +44,7 @@ pub(crate) struct NoCancel {
 impl NoCancel {
     pub(crate) fn new() -> Self {
         let mut before = 0;
-        // SAFETY: a state that exists, and a local variable.
+        // SAFETY: a valid state, and a local variable.
         unsafe { pthread_setcancelstate(CANCEL_DISABLE, &raw mut before) };
         Self { before }
     }
@@ -56,22 +57,22 @@ impl Drop for NoCancel {
     }
 }
 
-/// Defines functions that are one system call each, whose arguments are as the
-/// kernel has them.
+/// Defines functions that are one system call each, with the kernel's
+/// arguments.
 macro_rules! calls {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $result:ty
         = $number:ident($($pass:expr),*);)*) => {
         $($(#[$doc])*
         /// # Safety
-        /// As for the system call.
+        /// The arguments are valid for the system call.
         pub(super) unsafe fn $name($($arg: $type),*) -> $result {
-            // SAFETY: as the caller promises.
+            // SAFETY: valid arguments, the caller promises.
             unsafe { syscall(libc::$number, $($pass),*) as $result }
         })*
     };
 }
 
-/// Bytes of a set of signals, as the kernel has it.
+/// Bytes of the kernel's set of signals.
 const SET: usize = 8;
 const NO_SET: *const sigset_t = ptr::null();
 
@@ -109,11 +110,11 @@ calls! {
     ) -> c_int = SYS_rt_sigtimedwait(set, info, span, SET);
 }
 
-/// preadv2(2). `EOPNOTSUPP` from a kernel that does not have it too, as from
-/// the C library.
+/// preadv2(2). A kernel without the call gives `EOPNOTSUPP`, as in the C
+/// library.
 ///
 /// # Safety
-/// As for the system call.
+/// The arguments are valid for the system call.
 pub(super) unsafe fn preadv2(
     fd: c_int,
     iov: *const iovec,
@@ -121,15 +122,15 @@ pub(super) unsafe fn preadv2(
     at: off_t,
     flags: c_int,
 ) -> ssize_t {
-    // The offset has two halves, of which the second is for other machines.
-    // SAFETY: as the caller promises.
+    // The offset has two halves, of which this machine ignores the second.
+    // SAFETY: valid arguments, the caller promises.
     known(unsafe { syscall(libc::SYS_preadv2, fd, iov, n, at, 0usize, flags) })
 }
 
-/// pwritev2(2), likewise.
+/// pwritev2(2), with the same error for a kernel without it.
 ///
 /// # Safety
-/// As for the system call.
+/// The arguments are valid for the system call.
 pub(super) unsafe fn pwritev2(
     fd: c_int,
     iov: *const iovec,
@@ -137,7 +138,7 @@ pub(super) unsafe fn pwritev2(
     at: off_t,
     flags: c_int,
 ) -> ssize_t {
-    // SAFETY: as the caller promises.
+    // SAFETY: valid arguments, the caller promises.
     known(unsafe { syscall(libc::SYS_pwritev2, fd, iov, n, at, 0usize, flags) })
 }
 

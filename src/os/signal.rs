@@ -7,12 +7,12 @@ use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
 
-/// What a signal stack holds besides the kernel's frame: handlers of the host
-/// are chained on it.
+/// Bytes of a signal stack besides the kernel's frame, for the handlers of the
+/// host that ours calls.
 const HANDLER_SPACE: usize = 32 << 10;
 
-/// Signals that an instruction raises on its own thread. Blocked, they end the
-/// process without a word.
+/// Signals that an instruction raises on its own thread. A blocked one ends the
+/// process without any handler.
 const SYNCHRONOUS: [c_int; 6] = [
     libc::SIGSEGV,
     libc::SIGBUS,
@@ -22,15 +22,15 @@ const SYNCHRONOUS: [c_int; 6] = [
     libc::SIGSYS,
 ];
 
-/// Two signals that the C library has for itself, and never blocks: for
-/// cancellation, and for setuid of all threads.
+/// Two signals that the C library reserves and never blocks: for cancellation,
+/// and for setuid of all threads.
 const LIBC: [c_int; 2] = [32, 33];
 
-/// Bytes of a set of signals, as the kernel has it.
+/// Bytes of the kernel's set of signals.
 const SET: usize = size_of::<u64>();
 
-/// A set of signals, those that a thread blocks, as the kernel has it: one bit
-/// for each, from signal 1.
+/// The signals that a thread blocks, in the kernel's form: one bit for each,
+/// from signal 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SigMask(pub(crate) u64);
 
@@ -40,18 +40,18 @@ impl SigMask {
         change(libc::SIG_BLOCK, None)
     }
 
-    /// Blocks every signal on the calling thread that does not come from its
-    /// own instructions; gives the mask back that it had.
+    /// Blocks every signal on the calling thread except those that its own
+    /// instructions raise; returns the former mask.
     pub(crate) fn block_all() -> Self {
         Self::all().swap()
     }
 
-    /// All signals but those that instructions raise.
+    /// All signals except those that instructions raise.
     pub(crate) fn all() -> Self {
         Self(u64::MAX).without_faults()
     }
 
-    /// This, but for the signals that instructions raise.
+    /// This set without the signals that instructions raise.
     pub(crate) fn without_faults(mut self) -> Self {
         SYNCHRONOUS.iter().for_each(|&sig| self.remove(sig));
         self
@@ -62,7 +62,7 @@ impl SigMask {
         self.swap();
     }
 
-    /// The same; gives the former one back.
+    /// [`Self::restore`], and returns the former mask.
     pub(crate) fn swap(&self) -> Self {
         change(libc::SIG_SETMASK, Some(*self))
     }
@@ -88,15 +88,15 @@ fn bit(sig: c_int) -> u64 {
     1 << (sig - 1)
 }
 
-/// Applies `set`, if there is one, to the calling thread's mask; gives the
-/// former mask back.
+/// Applies `set`, if given, to the calling thread's mask; returns the former
+/// mask.
 fn change(how: c_int, set: Option<SigMask>) -> SigMask {
     sigmask(how, set).unwrap_or(SigMask(0))
 }
 
-/// The same for any `how`, as pthread_sigmask(3) but for the type of the sets.
+/// pthread_sigmask(3), with the kernel's type of sets.
 ///
-/// `EINVAL` for a `how` that does not exist.
+/// `EINVAL` for an unknown `how`.
 pub(crate) fn sigmask(how: c_int, set: Option<SigMask>) -> Result<SigMask> {
     let _keep = KeepErrno::new();
     let new = set.map(|mut set| {
@@ -105,7 +105,7 @@ pub(crate) fn sigmask(how: c_int, set: Option<SigMask>) -> Result<SigMask> {
     });
     let new = new.as_ref().map_or(ptr::null(), ptr::from_ref);
     let mut old = 0u64;
-    // The C library's function may be one that leads here.
+    // Not the C library's function, whose symbol may be one that calls this.
     // SAFETY: new is null or a set, old a local variable.
     let r = unsafe {
         libc::syscall(libc::SYS_rt_sigprocmask, how, new, &raw mut old, SET)
@@ -114,35 +114,35 @@ pub(crate) fn sigmask(how: c_int, set: Option<SigMask>) -> Result<SigMask> {
     Ok(SigMask(old))
 }
 
-/// The size in bytes of a signal stack on this processor, whole pages.
+/// Bytes of a signal stack on this processor, whole pages.
 pub(crate) fn sigstack_size() -> usize {
     let frame = minsigstksz().max(libc::MINSIGSTKSZ);
     (frame + HANDLER_SPACE).next_multiple_of(page_size())
 }
 
-/// Signal stacks for threads of ours, all of [`sigstack_size`]: cut from
-/// mappings of many, and used again, so that a thread has no mapping for it.
+/// Signal stacks for our threads, all of [`sigstack_size`]. They are cut from
+/// large mappings and reused, so that no thread needs a mapping of its own.
 pub(crate) struct SigStacks {
-    /// Stacks given back; each holds the address of the next in its first word.
+    /// Free stacks; the first word of each is the address of the next.
     free: usize,
-    /// What is left of the newest mapping, and its end.
+    /// The unused rest of the newest mapping: begin and end.
     fresh: (usize, usize),
 }
 
 impl SigStacks {
-    /// So many share a mapping.
+    /// How many stacks share a mapping.
     const CHUNK: usize = 32;
 
     pub(crate) const fn new() -> Self {
         Self { free: 0, fresh: (0, 0) }
     }
 
-    /// One of `len` bytes, the same at each call; its lowest address. None
-    /// where memory is out.
+    /// The lowest address of a stack of `len` bytes, the same length at each
+    /// call. None without memory.
     pub(crate) fn take(&mut self, len: usize) -> Option<usize> {
         if self.free != 0 {
             let at = self.free;
-            // SAFETY: give has written it, and nobody uses the stack.
+            // SAFETY: give has written the word, and nobody uses the stack.
             self.free = unsafe { *(at as *const usize) };
             return Some(at);
         }
@@ -156,7 +156,7 @@ impl SigStacks {
         Some(at)
     }
 
-    /// Takes one back that is no thread's signal stack any more.
+    /// Takes back a stack that is no thread's signal stack any more.
     pub(crate) fn give(&mut self, at: usize) {
         // SAFETY: a stack from take, which nobody uses.
         unsafe { *(at as *mut usize) = self.free };
@@ -164,12 +164,12 @@ impl SigStacks {
     }
 }
 
-/// A thread's signal stack, as the kernel describes it.
+/// A thread's signal stack, in the kernel's form.
 #[derive(Clone, Copy)]
 pub(crate) struct SigStack(libc::stack_t);
 
 impl SigStack {
-    /// From its lowest address to the first one above it; none if disabled.
+    /// The lowest address and the first address above; None if disabled.
     pub(crate) fn bounds(&self) -> Option<(usize, usize)> {
         let lo = self.0.ss_sp as usize;
         let disabled = self.0.ss_flags & libc::SS_DISABLE != 0;
@@ -183,7 +183,7 @@ const NO_STACK: libc::stack_t = libc::stack_t {
     ss_size: 0,
 };
 
-/// The calling thread's signal stack; none where a sandbox refuses to tell.
+/// The calling thread's signal stack; a disabled one if a sandbox refuses.
 pub(crate) fn sigaltstack_get() -> SigStack {
     let mut old = NO_STACK;
     // SAFETY: null changes nothing, old is a local variable.
@@ -196,25 +196,25 @@ pub(crate) fn sigaltstack_get() -> SigStack {
 /// `ENOMEM` if it is too small, `EPERM` while a handler runs on the old one.
 ///
 /// # Safety
-/// The memory is writable, and used for nothing else until another stack is
-/// set or the thread ends.
+/// The memory is writable, and has no other use until another stack is set or
+/// the thread ends.
 pub(crate) unsafe fn sigaltstack_set(lo: usize, len: usize) -> Result<()> {
     let stack =
         libc::stack_t { ss_sp: lo as *mut c_void, ss_flags: 0, ss_size: len };
-    // SAFETY: as the caller promises.
+    // SAFETY: the memory is free for this use, the caller promises.
     unsafe { sigaltstack_restore(&SigStack(stack)) }
 }
 
 /// Makes `stack`, from [`sigaltstack_get`], the calling thread's again.
 ///
 /// # Safety
-/// As for [`sigaltstack_set`].
+/// As for [`sigaltstack_set`], with the memory of `stack`.
 pub(crate) unsafe fn sigaltstack_restore(stack: &SigStack) -> Result<()> {
     let _keep = KeepErrno::new();
     let mut new = stack.0;
-    // "On the stack" is told, never asked for.
+    // The kernel reports SS_ONSTACK and does not accept it.
     new.ss_flags &= !libc::SS_ONSTACK;
-    // SAFETY: new describes memory that is as the caller promises.
+    // SAFETY: the memory is free for this use, the caller promises.
     let r = unsafe { libc::sigaltstack(&raw const new, ptr::null_mut()) };
     Errno::check(r).map(drop)
 }
@@ -227,10 +227,10 @@ pub(crate) fn sigaltstack_disable() -> Result<()> {
     unsafe { sigaltstack_restore(&SigStack(NO_STACK)) }
 }
 
-/// A handler with its flags and mask.
+/// A signal's action: handler, flags and mask.
 pub(crate) type SigAction = libc::sigaction;
 
-/// A handler that gets the signal's details and the interrupted registers.
+/// A handler with the signal's details and the interrupted registers.
 pub(crate) type SigHandler =
     unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
@@ -257,18 +257,18 @@ pub(crate) fn sigaction_get(sig: c_int) -> Result<SigAction> {
     unsafe { sigaction_raw(sig, ptr::null()) }
 }
 
-/// Sets the action of `sig` and gives the old one back.
+/// Sets the action of `sig`; returns the old one.
 ///
 /// `EINVAL` for a number that is no signal, or one that cannot be caught.
 ///
 /// # Safety
-/// The handler in `new` may run on any thread at any time, until the action is
+/// The handler in `new` may run on any thread at any time until the action is
 /// replaced.
 pub(crate) unsafe fn sigaction_set(
     sig: c_int,
     new: &SigAction,
 ) -> Result<SigAction> {
-    // SAFETY: as the caller promises.
+    // SAFETY: the handler may run at any time, the caller promises.
     unsafe { sigaction_raw(sig, new) }
 }
 
@@ -278,7 +278,7 @@ unsafe fn sigaction_raw(
 ) -> Result<SigAction> {
     let _keep = KeepErrno::new();
     let mut old = MaybeUninit::uninit();
-    // SAFETY: new is null or as the caller promises, old a local variable.
+    // SAFETY: new is null or its handler may run; old is a local variable.
     let r = unsafe { libc::sigaction(sig, new, old.as_mut_ptr()) };
     Errno::check(r)?;
     // SAFETY: the call succeeded, so it has written old.

@@ -1,4 +1,4 @@
-//! What the threads of this process are doing, as the kernel sees it.
+//! The states of this process's threads, from the kernel's `/proc`.
 
 use super::{
     errno::{Errno, KeepErrno, Result},
@@ -10,11 +10,11 @@ use std::io::Write as _;
 /// Room for `/proc/self/task/TID/stat`: a name and some fifty numbers.
 const STAT_LEN: usize = 1024;
 
-/// Number of a field in a stat file, counted from 1 as in proc(5).
+/// The field of a stat file with the state, counted from 1 as in proc(5).
 const STATE: usize = 3;
 
-/// The state of one thread, through a file that stays open, so that a look
-/// costs two system calls. Nothing here allocates.
+/// The state of one thread. The file stays open, so a look costs two system
+/// calls. Nothing here allocates.
 pub(crate) struct TaskStat {
     file: Own,
 }
@@ -39,7 +39,7 @@ impl TaskStat {
     /// `D` wait, others as in proc(5).
     ///
     /// `ESRCH` once the thread has ended; `EBADF` if the host has closed our
-    /// descriptor, whatever it has put there.
+    /// descriptor, also if another file has the number now.
     pub(crate) fn state(&self) -> Result<u8> {
         let mut buf = [0; STAT_LEN];
         field(self.file.read_at_start(&mut buf)?, STATE)
@@ -51,10 +51,10 @@ impl TaskStat {
 /// Where a thread sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In no system call: a page fault, as a rule.
+    /// Outside a system call: in a page fault, as a rule.
     Fault,
-    /// In a system call that changes the process's memory, which waits for
-    /// other threads that do so and for nothing else.
+    /// In a system call that changes the process's memory. It waits only for
+    /// other threads that do the same.
     Memory,
     /// In another system call.
     Call,
@@ -70,10 +70,10 @@ const MEMORY_CALLS: [i64; 6] = [
     libc::SYS_brk,
 ];
 
-/// Where thread `tid` of this process sleeps; none if it runs.
+/// Where thread `tid` of this process sleeps; None if it runs.
 ///
-/// `ENOENT`, `EACCES` and others where the kernel does not tell: it was built
-/// without, `/proc` is hidden, or the host has made itself undumpable;
+/// `ENOENT`, `EACCES` and others if the kernel does not tell, because it was
+/// built without this file, `/proc` is hidden, or the host is not dumpable;
 /// `EMFILE`, `ENFILE`.
 pub(crate) fn place(tid: i32) -> Result<Option<Place>> {
     let file = TaskStat::open_as(tid, "syscall")?;
@@ -81,8 +81,8 @@ pub(crate) fn place(tid: i32) -> Result<Option<Place>> {
     Ok(parse_place(file.file.read_at_start(&mut buf)?))
 }
 
-/// What `/proc/self/task/TID/syscall` says: "running", or the number of the
-/// call, or -1.
+/// Parses `/proc/self/task/TID/syscall`: "running", or the number of the call,
+/// or -1.
 fn parse_place(text: &[u8]) -> Option<Place> {
     let word = text.split(u8::is_ascii_whitespace).next()?;
     let number = core::str::from_utf8(word).ok()?.parse().ok()?;
@@ -93,9 +93,9 @@ fn parse_place(text: &[u8]) -> Option<Place> {
     })
 }
 
-/// How many threads this process has, the host's and ours; none without
-/// `/proc`. They are the folders in a folder, each of which links back to it,
-/// so that nothing has to be written as text and read.
+/// How many threads this process has, the host's and ours; None without
+/// `/proc`. Each thread is a folder in `/proc/self/task`, so the link count of
+/// that folder tells, without any text to parse.
 pub(crate) fn count_threads() -> Option<usize> {
     /// Links of an empty folder.
     const EMPTY: usize = 2;
@@ -111,8 +111,8 @@ pub(crate) fn count_threads() -> Option<usize> {
     links.checked_sub(EMPTY).filter(|&n| n > 0)
 }
 
-/// Whether `is` holds for the number of each thread of this process; none
-/// without `/proc`. Nothing here allocates.
+/// Whether `is` holds for the tid of every thread of this process; None without
+/// `/proc`. Nothing here allocates.
 pub(crate) fn all(mut is: impl FnMut(i32) -> bool) -> Option<bool> {
     let dir = Own::open(c"/proc/self/task").ok()?;
     let _keep = KeepErrno::new();
@@ -130,14 +130,14 @@ pub(crate) fn all(mut is: impl FnMut(i32) -> bool) -> Option<bool> {
     }
 }
 
-/// Room for entries of a folder, as the kernel aligns them.
+/// Room for directory entries, with the kernel's alignment.
 #[repr(align(8))]
 struct Entries([u8; 4096]);
 
-/// The numbers among the names of such entries.
+/// The entries' names that are numbers.
 fn tids(mut entries: &[u8]) -> impl Iterator<Item = i32> {
-    /// Where in an entry its length and its name are: behind two numbers of
-    /// eight bytes.
+    /// Offsets in an entry of its length, behind two numbers of eight bytes,
+    /// and of its name.
     const LENGTH: usize = 16;
     const NAME: usize = 19;
     core::iter::from_fn(move || {
@@ -150,9 +150,8 @@ fn tids(mut entries: &[u8]) -> impl Iterator<Item = i32> {
     .filter_map(|name| name.ok()?.parse().ok())
 }
 
-/// Field `number` of a stat file, from 3 on. The second one is a name in
-/// parentheses, which may itself contain anything, so counting starts behind
-/// the last parenthesis.
+/// Field `number` of a stat file, from 3 on. Field 2 is a name in parentheses
+/// that may contain any byte, so counting starts behind the last parenthesis.
 fn field(stat: &[u8], number: usize) -> Option<&[u8]> {
     let end = stat.iter().rposition(|b| *b == b')')?;
     stat[end + 1..]

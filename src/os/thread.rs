@@ -1,4 +1,4 @@
-//! Threads of the operating system: making them, naming them, their stacks,
+//! Threads of the operating system: how they are made and named, their stacks
 //! and their ends.
 
 use super::errno::{Errno, KeepErrno, Result};
@@ -7,20 +7,19 @@ use super::signal::SigMask;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
 
-/// What a thread runs; its result goes to [`join`].
+/// The function of a thread; its result goes to `join`.
 pub(crate) type ThreadStart = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 
-/// A thread to [`join`].
+/// A thread that can be joined.
 pub(crate) type Thread = libc::pthread_t;
 
-/// Starts a thread that nobody joins, on a stack with `stack_size` usable
-/// bytes (rounded up; thread-local storage and the kernel's signal frames are
-/// not counted).
+/// Starts a detached thread, on a stack with `stack_size` usable bytes (rounded
+/// up, without thread-local storage and the kernel's signal frames).
 ///
-/// All signals are blocked in it until it sets its own mask, so that the
-/// host's signals do not meet a half-made M. Keeps `errno`.
+/// All signals are blocked in the thread until it sets its own mask, so that
+/// no signal of the host's finds a half-made M. Keeps `errno`.
 ///
-/// `EAGAIN` where a limit or a lack of memory forbids another thread.
+/// `EAGAIN` if a limit or want of memory forbids another thread.
 ///
 /// # Safety
 /// `start(arg)` may be called on another thread, at any time from now on.
@@ -29,7 +28,7 @@ pub(crate) unsafe fn newosproc(
     arg: *mut c_void,
     stack_size: usize,
 ) -> Result<()> {
-    // SAFETY: as the caller promises.
+    // SAFETY: `start(arg)` may be called at any time, the caller promises.
     unsafe { create(start, arg, stack_size, libc::PTHREAD_CREATE_DETACHED) }
         .map(drop)
 }
@@ -43,8 +42,8 @@ unsafe fn create(
     let _keep = KeepErrno::new();
     let mut attr = ThreadAttr::new()?;
     attr.set(stack_size, detach_state)?;
-    // SAFETY: only the static type differs; the caller promises that the call
-    // itself is sound.
+    // SAFETY: only the static type differs, and `start(arg)` may be called,
+    // the caller promises.
     let start = unsafe {
         core::mem::transmute::<
             ThreadStart,
@@ -53,8 +52,8 @@ unsafe fn create(
     };
     let mut thread = MaybeUninit::uninit();
     let mask = SigMask::block_all();
-    // SAFETY: thread is a local variable, attr is initialised, and start and
-    // arg are as the caller promises.
+    // SAFETY: thread is a local variable, attr is initialised, and
+    // `start(arg)` may be called, the caller promises.
     let r = unsafe {
         libc::pthread_create(thread.as_mut_ptr(), &raw const attr.0, start, arg)
     };
@@ -73,8 +72,8 @@ impl ThreadAttr {
         // SAFETY: attr is a local variable.
         let r = unsafe { libc::pthread_attr_init(attr.as_mut_ptr()) };
         Errno::from_pthread(r)?;
-        // SAFETY: pthread_attr_init returned 0, so it has written attr. It
-        // may be moved: the C library keeps no pointer to it.
+        // The C library keeps no pointer to it, so it may move.
+        // SAFETY: pthread_attr_init returned 0, so it has written attr.
         Ok(Self(unsafe { attr.assume_init() }))
     }
 
@@ -93,14 +92,14 @@ impl ThreadAttr {
 
 impl Drop for ThreadAttr {
     fn drop(&mut self) {
-        // SAFETY: initialised, and used no more.
+        // SAFETY: initialised, and not used any more.
         unsafe { libc::pthread_attr_destroy(&raw mut self.0) };
     }
 }
 
-/// What to ask for so that `usable` bytes are left for frames: the least size
-/// that the C library accepts holds its static thread-local storage, which can
-/// be large in a large host, and one signal frame.
+/// The stack size that leaves `usable` bytes for frames. The least size that
+/// the C library accepts covers the rest: static thread-local storage, which
+/// can be large in a large host, and one signal frame.
 fn thread_stack_size(usable: usize) -> usize {
     // SAFETY: asks for a constant of the system.
     let min = unsafe { libc::sysconf(libc::_SC_THREAD_STACK_MIN) };
@@ -108,8 +107,9 @@ fn thread_stack_size(usable: usize) -> usize {
     usable.saturating_add(min).next_multiple_of(page_size())
 }
 
-/// Makes a key for a value per thread, whose destructor runs when a thread
-/// that set one ends. Unlike a thread-local's it does not pin the library.
+/// Makes a key for a value per thread. The destructor runs at the end of a
+/// thread that has set a value. Unlike a thread-local's destructor, it does
+/// not pin the library.
 pub(crate) fn key_create(
     destructor: unsafe extern "C" fn(*mut c_void),
 ) -> Result<u32> {
@@ -123,17 +123,17 @@ pub(crate) fn key_create(
 
 /// Sets this thread's value of a key from `key_create`.
 pub(crate) fn key_set(key: u32, value: *const c_void) -> Result<()> {
-    // SAFETY: any value will do; the key checks itself.
+    // SAFETY: takes any value, and checks the key.
     Errno::from_pthread(unsafe { libc::pthread_setspecific(key, value) })
 }
 
-/// The calling thread's number in this system.
+/// The calling thread's tid.
 pub(crate) fn gettid() -> i32 {
     // SAFETY: takes no argument and cannot fail.
     unsafe { libc::syscall(libc::SYS_gettid) as i32 }
 }
 
-/// Whether the calling thread is the one that the process began with.
+/// Whether the calling thread is the process's first.
 pub(crate) fn is_main() -> bool {
     gettid() == super::proc::id()
 }
@@ -159,7 +159,7 @@ pub(crate) fn raise_default(sig: c_int) {
     mask.restore();
 }
 
-/// Does nothing any more, until the process ends. Signals are still taken.
+/// Stops this thread until the process ends. Signal handlers still run.
 pub(crate) fn stop_for_ever() -> ! {
     loop {
         // SAFETY: takes no argument; returns when a handler has run.
@@ -169,7 +169,7 @@ pub(crate) fn stop_for_ever() -> ! {
 
 /// Ends the process as a return from `main` does.
 pub(crate) fn exit_process(status: i32) -> ! {
-    // SAFETY: runs the host's handlers, which may be on any thread.
+    // SAFETY: runs the host's exit handlers, which may run on any thread.
     unsafe { libc::exit(status) }
 }
 
@@ -179,7 +179,7 @@ pub(crate) fn osyield() {
     unsafe { libc::sched_yield() };
 }
 
-/// How large the main thread's stack may grow, in bytes; none if unlimited.
+/// How large the main thread's stack may grow, in bytes; None if unlimited.
 pub(crate) fn main_stack_rlimit() -> Option<usize> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: limit is a local variable; the call cannot fail otherwise.
@@ -198,7 +198,7 @@ mod tests {
     use crate::os::clock::{nanotime, usleep};
     use core::ptr;
 
-    /// What a test thread saw.
+    /// The findings of a test thread.
     struct Seen {
         tid: i32,
         here: usize,

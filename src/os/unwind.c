@@ -1,11 +1,10 @@
-/* The functions of libgcc_s that Rust's standard library asks for, and those
- * of our own C that an exception may pass through, each handed
- * on to libgcc_s itself once it is called: then the process unwinds its stack,
- * and mostly has that library. So loading gmprt does not load it, which would
- * take a quarter of the whole start.
+/* Stand-ins for the functions of libgcc_s that Rust's standard library and our
+ * own C code need. Each looks up libgcc_s when it is called: then the process
+ * unwinds a stack, and has the library as a rule. So loading gmprt does not
+ * load libgcc_s, which would take a quarter of the whole start.
  *
- * Rejected: libgcc_eh, the static twin. A context may come from the process's
- * own unwinder, of another version, and only that may read it. */
+ * Rejected: libgcc_eh, the static library. A context may come from the
+ * process's own unwinder, of another version, and only that one may read it. */
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +14,7 @@ enum { END_OF_STACK = 5 };
 
 typedef int step(void *context, void *arg);
 
-/* Every call finds it anew: nobody calls often, and nothing is kept. */
+/* Looks up the function at each call, since calls are rare. */
 static void *find(const char *name)
 {
     void *library = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -43,7 +42,7 @@ OF_CONTEXT(_Unwind_GetLanguageSpecificData)
 OF_CONTEXT(_Unwind_GetRegionStart)
 OF_CONTEXT(_Unwind_GetTextRelBase)
 
-/* What the frames of callbacks.c have for a personality. */
+/* The personality routine of the frames of callbacks.c. */
 int __gcc_personality_v0(int version, int actions, uint64_t class,
                          void *exception, void *context);
 int __gcc_personality_v0(int version, int actions, uint64_t class,

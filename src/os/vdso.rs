@@ -1,12 +1,12 @@
-//! The code that the kernel maps into every program, the vDSO: where in it the
-//! clock is read.
+//! Finds the function that reads the clock in the vDSO, the code that the
+//! kernel maps into every program.
 //!
-//! libc's `clock_gettime` comes to the same place. But other libraries and the
-//! program may put a function of theirs before it (libfaketime does), and then
-//! deadlines would be points of a clock that the kernel knows nothing of.
+//! libc's `clock_gettime` calls the same function. But the program or another
+//! library may interpose its own (libfaketime does), and then deadlines would
+//! belong to a clock that the kernel does not have.
 //!
-//! The image is an ELF file in memory, whole and valid: the kernel made it. It
-//! is not looked for with `dl_iterate_phdr`, which takes the loader's lock.
+//! The image is an ELF file in memory, complete and valid, since the kernel
+//! made it. `dl_iterate_phdr` would find it too, but takes the loader's lock.
 
 use super::auxv;
 use core::{
@@ -14,7 +14,7 @@ use core::{
     mem, ptr,
 };
 
-/// `__vdso_clock_gettime`: 0 or a negative errno.
+/// The type of `__vdso_clock_gettime`, which returns 0 or a negative errno.
 pub(super) type ClockGettime =
     unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int;
 
@@ -23,8 +23,8 @@ const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 
-/// The vDSO's `clock_gettime`; None where there is no vDSO (valgrind hides
-/// it) or none that is understood.
+/// The vDSO's `clock_gettime`. None without a vDSO, which valgrind hides, or
+/// if its format is unknown.
 pub(super) fn clock_gettime() -> Option<ClockGettime> {
     let at = Image::find()?.symbol(c"__vdso_clock_gettime")?;
     // SAFETY: the kernel's function of this name has this type.
@@ -33,19 +33,19 @@ pub(super) fn clock_gettime() -> Option<ClockGettime> {
 
 /// A loaded ELF image.
 struct Image {
-    /// What is added to addresses in the file.
+    /// The difference between addresses in memory and in the file.
     bias: usize,
     symbols: *const libc::Elf64_Sym,
     strings: *const c_char,
     count: usize,
 }
 
-/// Reads the value at `at`, which may be anywhere in the image.
+/// Reads the value at an address in the image.
 ///
 /// # Safety
 /// `at` lies in a mapped image and is aligned.
 unsafe fn read<T: Copy>(at: usize) -> T {
-    // SAFETY: the caller's promise.
+    // SAFETY: mapped and aligned, the caller promises.
     unsafe { ptr::read(ptr::with_exposed_provenance(at)) }
 }
 
@@ -64,7 +64,7 @@ impl Image {
         for i in 0..usize::from(head.e_phnum) {
             let size = usize::from(head.e_phentsize);
             let at = base + head.e_phoff as usize + i * size;
-            // SAFETY: the image's own table of segments, as long as it says.
+            // SAFETY: within the image's table of segments.
             let segment: libc::Elf64_Phdr = unsafe { read(at) };
             match segment.p_type {
                 libc::PT_LOAD if load.is_none() => {
@@ -94,10 +94,10 @@ impl Image {
                 0 => break,
                 DT_STRTAB => strings = there,
                 DT_SYMTAB => symbols = there,
-                // SAFETY: a table of this kind, which says how many there are.
+                // SAFETY: a hash table, whose second word is the count.
                 DT_HASH => count = Some(unsafe { read::<[u32; 2]>(there) }[1]),
                 DT_GNU_HASH if count.is_none() => {
-                    // SAFETY: a table of this kind.
+                    // SAFETY: a GNU hash table of this image.
                     count = Some(unsafe { count_gnu_hash(there) });
                 }
                 _ => {}
@@ -114,7 +114,7 @@ impl Image {
     /// The address of a function.
     fn symbol(&self, name: &CStr) -> Option<*const ()> {
         for i in 0..self.count {
-            // SAFETY: the image has so many symbols.
+            // SAFETY: i is less than the number of symbols.
             let symbol = unsafe { *self.symbols.wrapping_add(i) };
             let text = self.strings.wrapping_add(symbol.st_name as usize);
             // SAFETY: a symbol's name is a C string.
@@ -128,13 +128,13 @@ impl Image {
     }
 }
 
-/// How many symbols there are by a GNU hash table: one more than the last of
-/// the longest chain, whose end has an odd hash.
+/// The number of symbols, from a GNU hash table: one more than the last symbol
+/// of the last chain, whose hash is odd.
 ///
 /// # Safety
-/// `at` is such a table of a loaded image.
+/// `at` is a GNU hash table of a loaded image.
 unsafe fn count_gnu_hash(at: usize) -> u32 {
-    // SAFETY: the table's head.
+    // SAFETY: the first four words of the table.
     let [buckets, first, bloom, _]: [u32; 4] = unsafe { read(at) };
     let table = at + 16 + bloom as usize * size_of::<u64>();
     let chains = table + buckets as usize * size_of::<u32>();
@@ -148,7 +148,7 @@ unsafe fn count_gnu_hash(at: usize) -> u32 {
     loop {
         let link = chains + (last - first) as usize * size_of::<u32>();
         last += 1;
-        // SAFETY: a chain goes on until an odd one.
+        // SAFETY: a chain ends with an odd hash.
         if unsafe { read::<u32>(link) } & 1 != 0 {
             return last;
         }

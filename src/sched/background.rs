@@ -1,10 +1,10 @@
-//! What runs beside the host's goroutines: `bgsweep` and `bgscavenge`.
+//! The two goroutines of the runtime's own: `bgsweep` and `bgscavenge`.
 //!
-//! Go starts them for its collector's memory; here they look after stacks. A
-//! burst of goroutines leaves stacks behind, in the pool and in the caches of
-//! Ps that are idle by now, where their owners cannot give them back. bgsweep
-//! empties those caches into the pool; bgscavenge gives the pages of what lies
-//! idle in the pool back to the kernel, a part at a time.
+//! In Go they serve the collector; here they give back the memory of stacks. A
+//! burst of goroutines leaves free stacks in the pool, and in the caches of Ps
+//! that have gone idle and cannot return them. bgsweep empties those caches
+//! into the pool. bgscavenge gives the pages of idle stacks in the pool back to
+//! the kernel, a part at a time.
 //!
 //! ```text
 //!   sysmon --sees idle stacks--> bgscavenge --starts a round--> bgsweep
@@ -12,8 +12,8 @@
 //!                                  +------+ until nothing is idle
 //! ```
 //!
-//! Both park without a deadline when there is nothing to do: an idle process
-//! makes no wake-ups.
+//! Without work both park without a deadline, so an idle process does not wake
+//! up.
 //!
 //! Invariant: `SWEEPER` is null or the G of bgsweep, which never ends.
 
@@ -57,14 +57,14 @@ fn start(f: GmpFn, name: &'static CStr) -> Result<()> {
     newproc_system(f, ptr::null_mut(), name).map(drop)
 }
 
-/// The goroutine that calls this has begun; returns it.
+/// Notes that the calling goroutine has begun; returns it.
 fn begin() -> &'static G {
     // Release: pairs with have_begun.
     BEGUN.fetch_add(1, Release);
     this_g()
 }
 
-/// Empties what idle Ps keep into the pool, once for each permit.
+/// Empties the stack caches of idle Ps into the pool, once for each permit.
 unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
     // Release: pairs with sweep.
     SWEEPER.store(handle_of(begin()), Release);
@@ -76,7 +76,7 @@ unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
 
 /// Wakes bgsweep.
 fn sweep() {
-    // Null before bgsweep has begun, which is nobody.
+    // Before bgsweep has begun, the handle is null and wakes nobody.
     let _nobody = ready_permit(SWEEPER.load(Acquire));
 }
 
@@ -84,7 +84,7 @@ fn sweep() {
 unsafe extern "C" fn bgscavenge(_arg: *mut c_void) {
     let handle = handle_of(begin()).addr();
     loop {
-        // Release: pairs with sysmon, which takes the handle out and readies.
+        // Release: pairs with sysmon, which takes the handle and readies it.
         SCAVENGER.store(handle, Release);
         park_plain(c"scavenge wait", FOREVER);
         SCAVENGER.store(0, Release);

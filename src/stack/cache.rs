@@ -1,9 +1,10 @@
-//! The few free stacks that a P keeps to itself, so that the usual start and
-//! end of a goroutine takes no lock.
+//! The few free stacks that a P keeps for itself, so that the usual start and
+//! end of a goroutine take no lock.
 //!
 //! Invariants:
-//! 1. Only the M that holds the P, or whoever has stopped the world, touches
-//!    its cache. Who takes the P over sees what its last owner did.
+//! 1. Only the M that holds the P, or the thread that has stopped the world,
+//!    touches its cache. The next owner of the P sees all that the last one
+//!    did (`owner`).
 //! 2. `bases[..len]` are free slots of `class`, the latest one last.
 
 use super::pool::{HALF, Stacks};
@@ -19,7 +20,7 @@ const CAPACITY: usize = 2 * HALF;
 pub(crate) struct StackCache {
     /// `OWN` in a cache that was never used. owner: the P's
     class: Cell<u8>,
-    /// What its stacks have to use; 0 in such a cache. owner: the P's
+    /// Usable bytes of each stack; 0 in an unused cache. owner: the P's
     usable: Cell<usize>,
     /// owner: the P's
     len: Cell<usize>,
@@ -40,7 +41,7 @@ impl StackCache {
         }
     }
 
-    /// A stack that is here, if its kind has `usable` bytes to use.
+    /// A cached stack, if those here have exactly `usable` bytes.
     #[inline(always)]
     pub(super) fn take_kept(&self, usable: usize) -> Option<Stack> {
         if self.usable.get() != usable {
@@ -63,7 +64,7 @@ impl StackCache {
         Ok(Stack::in_slot(self.bases[len].get(), class))
     }
 
-    /// Leaves one stack of `class` in the cache at least, and no others.
+    /// Fills the cache with stacks of `class`, at least one, and no others.
     #[cold]
     fn refill(&self, pool: &Stacks, class: u8) -> Result<()> {
         self.flush(pool);
@@ -98,7 +99,7 @@ impl StackCache {
         self.spill(pool, self.len.get());
     }
 
-    /// Moves the `n` stacks that were not used for longest to the pool.
+    /// Moves the `n` least recently used stacks to the pool.
     #[cold]
     fn spill(&self, pool: &Stacks, n: usize) {
         if n == 0 {

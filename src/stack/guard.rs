@@ -1,11 +1,11 @@
 //! Guards: the bytes below a stack that fault when touched.
 //!
-//! Linux 6.13 has guards that cost no mapping. Older kernels do not, and some
-//! refuse them for locked memory; there a guard is a mapping of its own, which
-//! splits the slab around it, two mappings a stack. A process may have some
-//! 65,000 of them, and the host needs mappings too: so an eighth is left to
-//! it, and stacks beyond that go without a guard, with one warning. Failing to
-//! start a goroutine would be worse.
+//! Linux 6.13 has guards that cost no mapping. Older kernels lack them, and
+//! some kernels refuse them for locked memory. There a guard is a mapping,
+//! which splits the slab around it: two mappings a stack. A process may have
+//! some 65,000 mappings, and the host needs its share. So an eighth is left to
+//! the host, and stacks beyond the rest have no guard, with one warning.
+//! Refusing to start a goroutine would be worse.
 
 use super::slot::GUARD;
 use crate::base::print::SigWriter;
@@ -13,19 +13,19 @@ use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::os::mem;
 use core::fmt::Write as _;
 
-/// The limit where the kernel does not tell: its default.
+/// The kernel's default limit, for kernels that do not tell theirs.
 const USUAL_MAP_COUNT: usize = 65_530;
 
-/// A budget that has not been asked for yet.
+/// A budget that is not set yet.
 const UNKNOWN: usize = usize::MAX;
 
 /// How guards are made. All fields are atomic.
 pub(super) struct Guards {
     /// Never use the kernel's own guards.
     force_mprotect: AtomicBool,
-    /// How many guards may still be mappings.
+    /// How many more guards may be mappings.
     budget: AtomicUsize,
-    /// How many stacks have none.
+    /// How many stacks have no guard.
     unguarded: AtomicUsize,
 }
 
@@ -48,31 +48,31 @@ impl Guards {
         self.unguarded.load(Ordering::Relaxed)
     }
 
-    /// The same as [`Self::install`] for several slots.
+    /// [`Self::install`] for several slots.
     ///
     /// # Safety
-    /// As there.
+    /// Each of `bases` begins a slot of ours that nobody uses.
     pub(super) unsafe fn install_all(&self, bases: &[usize]) {
         if bases.len() > 1 && !self.force_mprotect.load(Ordering::Relaxed) {
-            // SAFETY: as in install.
+            // SAFETY: each guard is the low end of an unused slot.
             if unsafe { mem::guard_install_all(bases, GUARD) } {
                 return;
             }
         }
         for base in bases {
-            // SAFETY: as the caller promises. A second guard in the place of
-            // one that is there changes nothing.
+            // A slot that has its guard already keeps it.
+            // SAFETY: an unused slot begins at `base`, the caller promises.
             unsafe { self.install(*base) };
         }
     }
 
-    /// Puts a guard at the low end of the slot at `base`, if it can be done.
+    /// Puts a guard at the low end of the slot at `base`, if possible.
     ///
     /// # Safety
     /// `base` begins a slot of ours that nobody uses.
     pub(super) unsafe fn install(&self, base: usize) {
         let at = base as *mut u8;
-        // Asked for each stack anew: a refusal may be about this mapping only.
+        // Tried for each stack, since a refusal may be about one mapping only.
         if !self.force_mprotect.load(Ordering::Relaxed) {
             // SAFETY: the guard's range is the low end of an unused slot.
             if unsafe { mem::guard_install(at, GUARD) }.is_ok() {
@@ -80,7 +80,7 @@ impl Guards {
             }
         }
         if self.take_mapping() {
-            // SAFETY: as above.
+            // SAFETY: the guard's range is the low end of an unused slot.
             if unsafe { mem::guard_mprotect(at, GUARD) }.is_ok() {
                 return;
             }
@@ -90,7 +90,7 @@ impl Guards {
         }
     }
 
-    /// Takes one guard out of the budget, if there is one left.
+    /// Takes one guard out of the budget, if one is left.
     fn take_mapping(&self) -> bool {
         if self.budget.load(Ordering::Relaxed) == UNKNOWN {
             let max = mem::max_map_count().unwrap_or(USUAL_MAP_COUNT);
@@ -106,7 +106,8 @@ impl Guards {
 
     /// Sets a budget that is unknown.
     pub(super) fn set_budget(&self, guards: usize) {
-        // Relaxed, and only once: others may have taken from it already.
+        // Relaxed: a counter. Only from UNKNOWN: another thread may have set
+        // the budget and taken from it.
         let _ = self.budget.compare_exchange(
             UNKNOWN,
             guards,
@@ -115,7 +116,7 @@ impl Guards {
         );
     }
 
-    /// True the first time.
+    /// Counts a stack without a guard; true for the first one.
     fn count_unguarded(&self) -> bool {
         self.unguarded.fetch_add(1, Ordering::Relaxed) == 0
     }

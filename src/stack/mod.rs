@@ -6,13 +6,14 @@
 //!     GUARD bytes     frames grow down from hi
 //! ```
 //!
-//! A stack and the guard below it fill one *slot*. Slots are powers of two,
-//! from 128 KiB to 8 MiB, one size class each; they are carved from slabs and
-//! pooled when free. What is larger gets a mapping of its own and gives it
-//! back when free. By default a slot has 256 KiB, of which 192 are usable.
+//! A stack and the guard below it fill one *slot*. The size of a slot is a
+//! power of two from 128 KiB to 8 MiB, and each size is a class. Slots are
+//! carved from slabs and pooled when free. A larger stack has its own mapping,
+//! which is unmapped when the stack is freed. The default slot has 256 KiB, of
+//! which 192 are usable.
 //!
-//! Not here: the goroutine's descriptor, which lives apart from its stack, and
-//! what is on the stack at its start.
+//! Not here: the goroutine's descriptor, which lies apart from its stack, and
+//! the first frame on a stack.
 //!
 //! Its files, from the top to the bottom; each uses what stands below it:
 //!
@@ -26,14 +27,14 @@
 //!
 //! Invariants:
 //! 1. A stack is in one place: in use, in one cache, or in its class's pool.
-//! 2. Nothing is written to a free stack. A warm one may still have pages, a
-//!    cold one has none, and keeping it costs its share of bookkeeping only.
+//! 2. Nothing is written to a free stack. A *warm* free stack may have pages,
+//!    a *cold* one has none and costs its bookkeeping only.
 //! 3. A slot keeps its guard from the first carving on.
 //!
-//! A stack that was in use a moment ago is worth more than any other: its
-//! pages are committed and in the processor's caches, where a first touch
-//! costs microseconds. So free stacks are reused last in, first out, and what
-//! stays at the bottom for a whole period is given back ([`scavenge`]).
+//! The best free stack is the one that was in use last: its pages are
+//! committed and in the processor's caches, while a first touch costs
+//! microseconds. So free stacks are reused last in, first out, and [`scavenge`]
+//! gives back the pages of those that lie at the bottom for a whole period.
 
 mod cache;
 mod guard;
@@ -53,14 +54,14 @@ use crate::os::{Result, auxv};
 use pool::Stacks;
 use slot::{CLASSES, MIN_SIZE, MIN_SLOT, OWN, Shape};
 
-/// What a stack has by default: the usable part of a slot of 256 KiB.
+/// Usable bytes of a stack by default: those of a slot of 256 KiB.
 const DEFAULT_SIZE: usize = (256 << 10) - GUARD;
 
 /// Kinds of stacks, as [`kind`] numbers them.
 pub(crate) const KINDS: usize = CLASSES + 1;
 
-/// What a signal handler of the host may need besides the kernel's frame: it
-/// runs on this stack where it was set without `SA_ONSTACK`.
+/// Bytes for a signal handler of the host, besides the kernel's frame: without
+/// `SA_ONSTACK` the handler runs on the goroutine's stack.
 const HANDLER_SPACE: usize = 8 << 10;
 
 /// The stacks of this process.
@@ -72,9 +73,9 @@ static DEFAULT: AtomicUsize = AtomicUsize::new(DEFAULT_SIZE);
 /// Prepares the stacks of this process; part of `schedinit`.
 ///
 /// `default_size` is as for [`set_default_size`]. `force_mprotect` makes
-/// guards the way that old kernels need.
+/// guards as on an old kernel.
 ///
-/// `EINVAL` for a default above 1 GiB; everything else is prepared then.
+/// `EINVAL` for a default above 1 GiB, after preparing the rest.
 pub(crate) fn stackinit(
     default_size: usize,
     force_mprotect: bool,
@@ -91,8 +92,8 @@ pub(crate) fn default_size() -> usize {
     DEFAULT.load(Ordering::Relaxed)
 }
 
-/// Makes `bytes`, rounded up to what a slot holds, the default of stacks that
-/// are allocated from now on; 0 stands for the built-in default.
+/// Makes `bytes`, rounded up to a slot's usable size, the default of stacks
+/// that are allocated from now on; 0 stands for the built-in default.
 ///
 /// `EINVAL` above 1 GiB.
 pub(crate) fn set_default_size(bytes: usize) -> Result<()> {
@@ -102,11 +103,11 @@ pub(crate) fn set_default_size(bytes: usize) -> Result<()> {
 }
 
 /// A stack with at least `size` usable bytes; 0 stands for the default size.
-/// What is in it is not defined. Any thread may call it; it may map memory,
-/// but waits for nothing else.
+/// Its contents are undefined. Any thread may call this. It may map memory but
+/// never waits.
 ///
-/// `cache` is that of the P which the calling M holds, if it holds one; it
-/// serves stacks of the default size.
+/// `cache` belongs to the P of the calling M, None if the M has no P. It serves
+/// stacks of the default size.
 ///
 /// `EINVAL` for more than 1 GiB, `ENOMEM`.
 #[inline(always)]
@@ -134,8 +135,8 @@ fn stackalloc_slow(cache: Option<&StackCache>, size: usize) -> Result<Stack> {
     }
 }
 
-/// A number for each class of stacks that [`stackalloc`] gives for `size`,
-/// and one for those in none.
+/// The kind of stack that [`stackalloc`] gives for `size`: its class, or one
+/// number for all stacks without a class.
 pub(crate) fn kind(size: usize) -> usize {
     match Shape::of(if size == 0 { default_size() } else { size }) {
         Ok(Shape::Slot(class)) => usize::from(class),
@@ -143,14 +144,14 @@ pub(crate) fn kind(size: usize) -> usize {
     }
 }
 
-/// After `ENOMEM` from [`stackalloc`], which the same class then gives at once
-/// unless a stack is freed: there may be memory again.
+/// After `ENOMEM`, [`stackalloc`] refuses the same class at once until a stack
+/// is freed. This lets it ask the kernel for memory again.
 pub(crate) fn try_again() {
     STACKS.try_again();
 }
 
-/// Takes a stack back that nobody runs on or points into any more. `cache` is
-/// as for [`stackalloc`].
+/// Takes a stack back. Nothing runs on it or points into it any more. `cache`
+/// is as for [`stackalloc`].
 #[inline(always)]
 pub(crate) fn stackfree(cache: Option<&StackCache>, s: Stack) {
     match cache {
@@ -159,7 +160,7 @@ pub(crate) fn stackfree(cache: Option<&StackCache>, s: Stack) {
     }
 }
 
-/// Past the caches.
+/// [`stackfree`] past the caches.
 #[cold]
 pub(crate) fn stackfree_slow(s: Stack) {
     match s.class {
@@ -168,8 +169,8 @@ pub(crate) fn stackfree_slow(s: Stack) {
     }
 }
 
-/// Moves all of a cache to the pool. The caller owns the cache, as in
-/// [`stackalloc`].
+/// Moves all stacks of a cache to the pool. The caller owns the cache
+/// (invariant 1 of `cache`).
 pub(crate) fn flush(cache: &StackCache) {
     cache.flush(&STACKS);
 }
@@ -180,19 +181,18 @@ pub(crate) fn guard_hit(s_lo: usize, addr: usize) -> bool {
     addr < s_lo && s_lo - addr <= GUARD
 }
 
-/// Gives the pages of stacks back that the pool did not need during the last
-/// period, a bounded number of them. `now` is the monotonic time in
-/// nanoseconds. The result says when to call it again.
+/// Gives back the pages of stacks that the pool did not need during the last
+/// period, a bounded number at a time. `now` is the monotonic time in
+/// nanoseconds. The result says when the next call is due.
 ///
 /// The stacks stay mapped and guarded, and are reused when no warm one is
-/// left. One thread at a time calls it.
+/// left. One thread at a time calls this.
 pub(crate) fn scavenge(now: i64) -> ScavengeResult {
     STACKS.scavenge(now)
 }
 
-/// Whether there may be something to [`scavenge`]: true from the moment at
-/// which the pool gets an idle stack until `scavenge` finds none. Costs one
-/// load; tells whoever looks after the scavenger to wake it.
+/// Whether there may be something to [`scavenge`]: true from the moment when
+/// the pool gets an idle stack until `scavenge` finds none. Costs one load.
 pub(crate) fn scavenge_wanted() -> bool {
     STACKS.scavenge_wanted()
 }

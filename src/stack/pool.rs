@@ -1,4 +1,6 @@
-//! Free stacks, one pool for each class: slabs, idle slots, the scavenger.
+//! The pools of free stacks, one for each class. A pool carves slots from
+//! slabs, keeps free slots for the next goroutines, and gives the pages of idle
+//! ones back to the kernel.
 //!
 //! ```text
 //!   slab --carve--> in use <--take---- warm --scavenge--> cold
@@ -7,20 +9,19 @@
 //! ```
 //!
 //! Invariants:
-//! 1. Of a slab, what is below `fresh` was carved; each carved slot is in use
-//!    (caches count as use), in `warm`, in `cold`, or in the hands of
-//!    `scavenge`.
-//! 2. `warm` and `cold` have room for every slot there is, so that `put` never
+//! 1. The part of a slab below `fresh` was carved. Each carved slot is in use
+//!    (caches count as use), in `warm`, in `cold`, or held by `scavenge`.
+//! 2. `warm` and `cold` have room for every carved slot, so `put` never
 //!    allocates and never fails.
-//! 3. A `dry` pool has no stack, and the kernel had no memory for one when it
-//!    was asked last: until `try_again`, which whoever waits for a stack sees
-//!    to, each `take` says so without asking.
-//! 4. `owed <= low <= warm.len()`. The first `low` of `warm` were not needed in
-//!    this period: it was never shorter. The first `owed` were not needed in
-//!    the one before, and are being scavenged.
+//! 3. A `dry` pool has no stack, and the kernel refused it memory last time.
+//!    Until `try_again`, which the goroutines that wait for a stack cause
+//!    (`sched::starved`), each `take` fails without asking the kernel.
+//! 4. `owed <= low <= warm.len()`. `warm` was never shorter than `low` in this
+//!    period, so its first `low` stacks were not needed. Its first `owed` were
+//!    not needed in the period before either, and are being scavenged.
 //!
-//! Lists apart from the stacks, 16 bytes a slot, and not threaded through
-//! them: a link on a free stack would keep its page.
+//! The lists lie apart from the stacks, 16 bytes a slot. A link on a free
+//! stack would keep its page committed.
 
 use super::guard::Guards;
 use super::slot::{CLASSES, GUARD, OWN, Stack, slot_len};
@@ -34,47 +35,48 @@ use std::collections::VecDeque;
 /// How many stacks move between a cache and a pool at once.
 pub(super) const HALF: usize = 16;
 
-/// A slab where memory allows it; halved until the kernel gives one.
+/// Bytes of a slab; halved until the kernel maps one.
 const SLAB: usize = 64 << 20;
 
-/// Slots that a list has room for from the start: 2 MiB of address space, of
-/// which nothing is committed. So lists seldom grow, and the threads that
-/// would have to seldom get an arena of the host's malloc for it.
+/// Slots that a list has room for from the start: 2 MiB of address space, none
+/// of it committed. So lists seldom grow, and a thread that frees a stack
+/// seldom gets an arena of the host's malloc for that.
 const ROOM: usize = 1 << 18;
 
-/// How long a stack is idle before its pages are given back: between one and
-/// two periods.
+/// A stack is idle for one to two periods before its pages are given back.
 const PERIOD: i64 = 1_000_000_000;
 
 /// How many stacks of a class one call of `scavenge` handles, and the pause
-/// until the next one, so that the kernel's work is spread.
+/// until the next call, so that the kernel's work is spread out.
 const BATCH: usize = 256;
 const PAUSE: i64 = 1_000_000;
 
-/// Stacks of a class before they come with their first page, several at once:
-/// a program that has so many will use them, and pays less than for faults.
+/// From so many stacks of a class on, new ones are populated with their first
+/// page, several at once: such a program will use them, and one call costs
+/// less than the faults.
 const FEW: usize = 64;
 
-/// What [`super::scavenge`] did.
+/// The result of [`super::scavenge`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ScavengeResult {
     /// Stacks whose pages were given back.
     pub(crate) released: usize,
-    /// When to look again, in monotonic nanoseconds; none if nothing is idle.
+    /// When the next call is due, in monotonic nanoseconds; None if no stack is
+    /// idle.
     pub(crate) next: Option<i64>,
 }
 
-/// Numbers of stacks. Each is right, but they are read one after the other.
+/// Counts of stacks, read one after the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg(test)]
 pub(crate) struct StackStats {
-    /// Bytes of address space, guards and what was never carved included.
+    /// Bytes of address space, with guards and the uncarved rest.
     pub(crate) mapped: usize,
     /// Stacks in use or in the cache of a P.
     pub(crate) in_use: usize,
     /// Free stacks in the pools.
     pub(crate) idle: usize,
-    /// Those of the idle ones that hold no pages.
+    /// Free stacks that hold no pages.
     pub(crate) cold: usize,
     /// Stacks without a guard, whether in use or not.
     pub(crate) unguarded: usize,
@@ -84,11 +86,11 @@ pub(crate) struct StackStats {
 pub(super) struct Stacks {
     pub(super) guards: Guards,
     pools: [Lock<Pool>; CLASSES],
-    /// Some pool has a warm stack, or had one lately. atomic
+    /// Some pool has or lately had a warm stack. atomic
     wanted: AtomicBool,
     /// Bytes. atomic
     mapped: AtomicUsize,
-    /// Stacks with a mapping of their own. atomic
+    /// Stacks with their own mapping. atomic
     own: AtomicUsize,
 }
 
@@ -136,8 +138,8 @@ impl Stacks {
         Ok(Stack::in_slot(base[0], class))
     }
 
-    /// Fills the front of `out` with free slots of `class`, the best one last;
-    /// gives their number back, at least one.
+    /// Fills the front of `out` with free slots of `class`, the warmest last;
+    /// returns their number, at least one.
     pub(super) fn take(&self, class: u8, out: &mut [usize]) -> Result<usize> {
         let mut pool = self.pool(class).lock();
         let n = pool.take_idle(out);
@@ -152,7 +154,7 @@ impl Stacks {
         let n = pool.carve(class, out);
         let many = pool.carved > FEW;
         drop(pool);
-        // SAFETY: slots that were just carved for this thread.
+        // SAFETY: slots that this call took, which nobody uses.
         unsafe { self.guards.install_all(&out[..n]) };
         if many && n > 1 {
             populate_tops(&out[..n], slot_len(class));
@@ -160,19 +162,19 @@ impl Stacks {
         Ok(n)
     }
 
-    /// Takes free slots of `class` back; the last one is the next to be used.
+    /// Takes free slots of `class` back; the last one is reused first.
     pub(super) fn put(&self, class: u8, bases: &[usize]) {
         let mut pool = self.pool(class).lock();
         pool.warm.extend(bases);
         pool.dry = false;
-        // Stored under the lock, for the reason given in scavenge. Looked at
-        // first, so that the line stays shared.
+        // Stored under the lock: scavenge says why. Loaded first, so that the
+        // cache line stays shared.
         if !self.wanted.load(Ordering::Relaxed) {
             self.wanted.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Lets pools that are dry ask for memory again.
+    /// Lets dry pools ask the kernel for memory again.
     pub(super) fn try_again(&self) {
         for pool in &self.pools {
             pool.lock().dry = false;
@@ -182,17 +184,17 @@ impl Stacks {
     /// A stack with a mapping of `len` bytes, guard included.
     pub(super) fn map_own(&self, len: usize) -> Result<Stack> {
         let base = map_reserve(len)? as usize;
-        // SAFETY: mapped above and used by nobody.
+        // SAFETY: mapped above, and nobody uses it.
         unsafe { self.guards.install(base) };
         self.mapped.fetch_add(len, Ordering::Relaxed);
         self.own.fetch_add(1, Ordering::Relaxed);
         Ok(Stack { lo: base + GUARD, hi: base + len, class: OWN })
     }
 
-    /// Gives a stack from [`Self::map_own`] back.
+    /// Unmaps a stack from [`Self::map_own`].
     pub(super) fn unmap_own(&self, s: Stack) {
         let len = s.hi - s.base();
-        // SAFETY: the mapping of a stack that nobody uses any more.
+        // SAFETY: the whole mapping of a stack that nobody uses any more.
         unsafe { mem::unmap(s.base() as *mut u8, len) };
         self.mapped.fetch_sub(len, Ordering::Relaxed);
         self.own.fetch_sub(1, Ordering::Relaxed);
@@ -204,15 +206,15 @@ impl Stacks {
     }
 
     pub(super) fn scavenge(&self, now: i64) -> ScavengeResult {
-        // A put that comes before this looks into its pool is seen there; one
-        // that comes later sees false through the pool's lock, and sets it.
+        // A `put` before this thread looks into the pool is seen in the pool.
+        // A later `put` sees false, by the pool's lock, and stores true.
         self.wanted.store(false, Ordering::Relaxed);
         let mut result = ScavengeResult { released: 0, next: None };
         for class in 0..CLASSES as u8 {
             let mut batch = [0; BATCH];
             let (n, next) = self.pool(class).lock().unneeded(now, &mut batch);
             let batch = &mut batch[..n];
-            // The lock is free meanwhile: the kernel takes its time.
+            // Not under the lock, since the kernel takes long.
             discard(batch, slot_len(class));
             if n > 0 {
                 self.pool(class).lock().cold.extend(&*batch);
@@ -281,7 +283,8 @@ impl Pool {
         n
     }
 
-    /// Takes slots that were never used into the front of `out`; there is one.
+    /// Takes slots that were never used into the front of `out`. At least one
+    /// is left.
     fn carve(&mut self, class: u8, out: &mut [usize]) -> usize {
         let bases = self.fresh.clone().step_by(slot_len(class));
         let mut n = 0;
@@ -294,7 +297,7 @@ impl Pool {
         n
     }
 
-    /// Maps a slab, `fresh` being empty; gives its length back.
+    /// Maps a slab when `fresh` is empty; returns the slab's length.
     ///
     /// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
     fn grow(&mut self, class: u8) -> Result<usize> {
@@ -304,7 +307,7 @@ impl Pool {
         let slot = slot_len(class);
         let mut len = SLAB;
         loop {
-            // Room first: a slab could take all the memory that there is.
+            // Room first: the slab might take all the memory that is left.
             let slots = self.slots + len / slot;
             let room = self.make_room(slots);
             match room.ok_or(Errno::ENOMEM).and_then(|()| map_reserve(len)) {
@@ -320,7 +323,7 @@ impl Pool {
     }
 
     /// Makes room for `slots` slots in both lists (invariant 2), and for more
-    /// where that can be had; None if there is no memory.
+    /// if possible; None without memory.
     fn make_room(&mut self, slots: usize) -> Option<()> {
         let more = slots.max(ROOM);
         let (warm, cold) = (self.warm.len(), self.cold.len());
@@ -333,8 +336,8 @@ impl Pool {
         Some(())
     }
 
-    /// Takes slots that were not needed lately into the front of `out`; gives
-    /// their number and the time of the next look back.
+    /// Takes slots that were not needed lately into the front of `out`; returns
+    /// their number and the time of the next call.
     fn unneeded(
         &mut self,
         now: i64,
@@ -362,7 +365,7 @@ impl Pool {
     }
 }
 
-/// Has the kernel make the first page that each stack will touch.
+/// Populates the first page that each stack will touch.
 fn populate_tops(bases: &[usize], slot: usize) {
     let page = mem::page_size();
     let mut tops = [0; HALF];
@@ -374,14 +377,13 @@ fn populate_tops(bases: &[usize], slot: usize) {
     }
 }
 
-/// Gives the pages of free slots back. Neighbours go in one call: the kernel
-/// tells every processor about each.
+/// Gives back the pages of free slots. Neighbours share one call, because the
+/// kernel interrupts every processor for each call.
 fn discard(bases: &mut [usize], slot: usize) {
     bases.sort_unstable();
     for run in bases.chunk_by(|a, b| a + slot == *b) {
-        // An error leaves the pages where they are, in memory that the host
-        // has locked.
-        // SAFETY: slots of ours that nobody uses, one behind the other.
+        // An error leaves the pages: the host has locked the memory.
+        // SAFETY: neighbouring slots of ours that nobody uses.
         let _ = unsafe { mem::discard(run[0] as *mut u8, run.len() * slot) };
     }
 }

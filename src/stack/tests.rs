@@ -139,7 +139,7 @@ fn a_cache_serves_one_class() {
     assert_eq!(large.hi - large.lo, DEFAULT_SIZE);
     assert!(!cache.put(pool, small));
     assert!(cache.put(pool, large));
-    // What the cache had of the small ones went to their pool.
+    // The cache gave its small stacks to their pool.
     assert_eq!(pool.stats().idle, 15);
 }
 

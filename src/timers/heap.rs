@@ -1,10 +1,10 @@
-//! The heap itself, without locks: invariants 1 to 3 of `timers`.
+//! The heap of one P without its lock; the parent module has the invariants.
 //!
-//! Timers lie on the stacks of many goroutines, where each touch is a miss of
-//! the caches and of the TLB. So the heap keeps what it needs of them, and
-//! where their entries are, in dense tables: a timer that comes up is not
-//! touched at all. An entry is one number, so that comparing two is one step,
-//! without a branch to guess.
+//! Timers lie on the stacks of many goroutines, where each touch misses the
+//! caches and the TLB. So the heap keeps copies of what it needs, and the
+//! positions of entries, in dense tables: a timer that comes up is not touched
+//! at all. An entry is one number, so a comparison is one step without a
+//! branch that can be mispredicted.
 
 use super::{
     spill::Spill,
@@ -15,27 +15,27 @@ use core::ptr;
 
 /// Children of a node.
 const ARITY: usize = 4;
-/// Stopped timers are swept when they are more than one in so many, and more
-/// than so many.
+/// Stopped timers are swept when they are more than one in `SWEEP_PART`, and
+/// more than `SWEEP_MIN`.
 const SWEEP_PART: usize = 2;
 const SWEEP_MIN: usize = 32;
 
 /// A heap of pending timers, the earliest first.
 pub(super) struct Heap {
     entries: Vec<Entry>,
-    /// By slot: where its entry is; of a free slot, the next free one.
+    /// By slot: the position of its entry; for a free slot, the next free one.
     places: Vec<u32>,
     /// By slot.
     pending: Vec<Pending>,
     /// The first free slot, or [`NONE`].
     free: u32,
-    /// Those for which there was no memory in these tables.
+    /// Timers for which these tables had no memory.
     spill: Spill,
-    /// How many of them are stopped (invariant 6).
+    /// How many timers are stopped (invariant 6), spilled ones included.
     stopped: usize,
-    /// The order of the next one among those of equal time.
+    /// The next timer's order among those of equal time.
     added: u32,
-    /// A test wants no more slots, as if memory were out.
+    /// Set by a test: no more slots, as without memory.
     full: bool,
 }
 
@@ -51,8 +51,8 @@ pub(super) struct Pending {
 
 const NONE: u32 = u32::MAX;
 
-// SAFETY: the timers behind the pointers live while they are pending and are
-// changed under the heap's lock only, by whatever thread holds it.
+// SAFETY: the timers behind the pointers live while they are pending, and only
+// the thread that holds the heap's lock changes them.
 unsafe impl Send for Heap {}
 
 impl Heap {
@@ -73,12 +73,12 @@ impl Heap {
         self.entries.len() + self.spill.len()
     }
 
-    /// How many are stopped.
+    /// How many timers are stopped.
     pub(super) fn stopped(&self) -> usize {
         self.stopped
     }
 
-    /// The earliest time, `i64::MAX` if there is none.
+    /// The earliest entry's time, `i64::MAX` without one.
     pub(super) fn first(&self) -> i64 {
         let first = self.entries.first().map_or(i64::MAX, |e| e.when());
         if self.spill.len() == 0 { first } else { self.first_of_all(first) }
@@ -94,7 +94,7 @@ impl Heap {
         self.pending[e.slot() as usize]
     }
 
-    /// Whether `t`, which was last added or moved to this heap, is in it.
+    /// Whether `t`, whose field `heap` names this one, is in it.
     pub(super) fn has(&self, t: &Timer) -> bool {
         match self.pending.get(t.slot() as usize) {
             Some(slot) => ptr::eq(slot.timer, t),
@@ -102,13 +102,13 @@ impl Heap {
         }
     }
 
-    /// Where the entry of `t` is; None if it is spilled.
+    /// The position of the entry of `t`; None for a spilled timer.
     fn place_of(&self, t: &Timer) -> Option<usize> {
         self.places.get(t.slot() as usize).map(|pos| *pos as usize)
     }
 
-    /// Adds a timer whose entry comes up at `when`, and whose own time may be
-    /// later. True if it is the first one.
+    /// Adds a timer whose entry comes up at `when`; its own time may be later.
+    /// True if the entry is the first one.
     pub(super) fn push(&mut self, when: i64, new: Pending) -> bool {
         if self.added == u32::MAX {
             self.renumber();
@@ -125,13 +125,13 @@ impl Heap {
         self.sift_up(self.entries.len() - 1, entry) == 0
     }
 
-    /// [`Self::push`] where memory is out.
+    /// [`Self::push`] without memory for the tables.
     #[cold]
     fn spill(&mut self, when: i64, new: Pending) -> bool {
         // SAFETY: pending from now on, invariant 2.
         let t = unsafe { &*new.timer };
         t.set_slot(SPILLED);
-        // Relaxed: it is pending, so this is the heap's, and under the lock.
+        // Relaxed: pending, so the heap owns the field, under its lock.
         t.seq.store(new.call.seq, Ordering::Relaxed);
         self.stopped += usize::from(new.when == STOPPED);
         if self.added == u32::MAX {
@@ -144,7 +144,7 @@ impl Heap {
         first
     }
 
-    /// Takes a spilled timer out; what to call for it.
+    /// Takes a spilled timer out; returns its call.
     #[cold]
     fn unspill(&mut self, t: *const Timer) -> Call {
         self.stopped -= usize::from(self.spill.remove(t) == STOPPED);
@@ -154,7 +154,7 @@ impl Heap {
         t.call()
     }
 
-    /// A slot for `new`, and room for its entry; None where memory is out.
+    /// A slot for `new` and room for its entry; None without memory.
     fn take_slot(&mut self, new: Pending) -> Option<u32> {
         let slot = self.free;
         if let Some(next) = self.places.get(slot as usize) {
@@ -182,7 +182,8 @@ impl Heap {
         self.free = e.slot();
     }
 
-    /// Orders are used up: gives out the least ones that keep the order.
+    /// Called when the order numbers are used up: numbers all entries anew,
+    /// from 0, in the same order.
     #[cold]
     fn renumber(&mut self) {
         // A sorted list is a heap.
@@ -217,7 +218,8 @@ impl Heap {
         }
     }
 
-    /// The same of the first spilled one, if it comes up first.
+    /// [`Self::pop`] for the first spilled timer, if it comes before all
+    /// entries.
     #[cold]
     fn pop_spilled(&mut self, now: i64) -> Option<Call> {
         let (t, node) = self.spill.first()?;
@@ -227,8 +229,7 @@ impl Heap {
         (due && first).then(|| self.unspill(t))
     }
 
-    /// `t` is now due at `when`, with `seq`. True if it is the first one for
-    /// that reason.
+    /// Makes `t` due at `when`, with `seq`. True if that has made it the first.
     pub(super) fn set(&mut self, t: &Timer, when: i64, seq: u64) -> bool {
         let Some(pos) = self.place_of(t) else {
             let call = Call { seq, ..self.unspill(t) };
@@ -246,8 +247,8 @@ impl Heap {
         self.sift_up(pos, sooner) == 0
     }
 
-    /// `t` is not due any more, but stays for now; or it is out, and then its
-    /// call is the caller's.
+    /// Stops `t`, which stays in the heap. A spilled timer is taken out
+    /// instead; then its call is the result.
     pub(super) fn stop(&mut self, t: &Timer) -> Option<Call> {
         let Some(pending) = self.pending.get_mut(t.slot() as usize) else {
             return Some(self.unspill(t));
@@ -258,8 +259,8 @@ impl Heap {
         None
     }
 
-    /// Takes all stopped timers out if there are many, unless memory is out:
-    /// what to call.
+    /// Takes all stopped timers out if there are many and there is memory for
+    /// the list of their calls.
     pub(super) fn sweep_if_many(&mut self) -> Vec<Call> {
         if self.stopped > SWEEP_MIN.max(self.entries.len() / SWEEP_PART) {
             self.sweep()
@@ -308,7 +309,7 @@ impl Heap {
         let removed = self.entries.swap_remove(pos);
         self.stopped -= usize::from(self.pending(removed).when == STOPPED);
         self.give_slot(removed);
-        // What was last fills the hole and finds its place from there.
+        // The last entry fills the hole and finds its place from there.
         let Some(entry) = self.entries.get(pos).copied() else { return };
         if entry < removed {
             self.sift_up(pos, entry);
@@ -317,8 +318,8 @@ impl Heap {
         }
     }
 
-    /// Takes all timers out, in the order in which they come up, with `each`:
-    /// when that is, and the timer.
+    /// Takes all timers out, in the order in which they come up. `each` gets
+    /// the time of the entry, and the timer.
     pub(super) fn drain_in_order(
         &mut self,
         mut each: impl FnMut(i64, Pending),
@@ -336,8 +337,8 @@ impl Heap {
         *self = Self { added, full, ..Self::new() };
     }
 
-    /// Puts `entry` at `pos` or above, where its parent is before it; there
-    /// it is.
+    /// Puts `entry` at `pos` or above, below an earlier parent; returns its
+    /// position.
     fn sift_up(&mut self, mut pos: usize, entry: Entry) -> usize {
         while pos > 0 {
             let parent = (pos - 1) / ARITY;
@@ -351,7 +352,7 @@ impl Heap {
         pos
     }
 
-    /// Puts `entry` at `pos` or below, where it is before its children.
+    /// Puts `entry` at `pos` or below, above later children.
     fn sift_down(&mut self, mut pos: usize, entry: Entry) {
         while let Some((child, first)) = self.first_child(pos)
             && first < entry
@@ -362,7 +363,7 @@ impl Heap {
         self.place(pos, entry);
     }
 
-    /// The earliest child of the node at `pos`, and where it is.
+    /// The earliest child of the node at `pos`, after its position.
     #[inline]
     fn first_child(&self, pos: usize) -> Option<(usize, Entry)> {
         let at = pos * ARITY + 1;
@@ -383,7 +384,7 @@ impl Heap {
         self.places[entry.slot() as usize] = pos as u32;
     }
 
-    /// Whether every entry is where it belongs.
+    /// Whether the tables and the tree agree.
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
         let stopped = self.pending.len() - self.count_free();
@@ -409,13 +410,13 @@ impl Heap {
         n
     }
 
-    /// As if memory were out, or not.
+    /// Lets new slots fail as without memory.
     #[cfg(test)]
     pub(super) fn set_full(&mut self, full: bool) {
         self.full = full;
     }
 
-    /// As if so many had been added.
+    /// Sets how many timers were ever added.
     #[cfg(test)]
     pub(super) fn set_added(&mut self, added: u32) {
         self.added = added;

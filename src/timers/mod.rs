@@ -1,17 +1,22 @@
 //! Timers: a heap of deadlines for each P.
 //!
-//! A timer calls a function at a point in time, once. The heap has four
-//! children to a node: shallower than a binary one, and the children compared
-//! at each step share a cache line or two. Timers of equal time run in the
-//! order in which they were added.
+//! A timer calls a function once, at a point in time. Timers of equal time run
+//! in the order in which they were added. A node of the heap has four children:
+//! the heap is shallower than a binary one, and the children that a step
+//! compares share a cache line or two.
 //!
-//! Not here: tickers, sleeping, and who wakes up when the first deadline
+//! Not here: tickers, sleeping, and the wake-up when the first deadline
 //! changes. The heap runs stored functions and knows no goroutine.
 //!
 //! ```text
-//!   idle --add--> pending --run: popped under the lock--> idle, f is called
-//!     ^              |  ^
-//!     '---remove-----'  '-- move_to: to another heap
+//!   idle    -> pending  add
+//!   pending -> pending  set, to another time; move_to, to another heap
+//!   pending -> idle     remove; or it is due: run takes it out under the lock
+//!                       and then calls its function
+//!   pending -> stopped  stop; the timer stays in its heap
+//!   stopped -> pending  set
+//!   stopped -> idle     remove; or its time comes, or many are stopped: then
+//!                       its function is called too
 //! ```
 //!
 //! Its files, from the top to the bottom; each uses what stands below it:
@@ -23,33 +28,37 @@
 //! | `spill.rs` | timers for which the heap has no memory |
 //! | `timer.rs` | a timer, and what is kept of it |
 //!
-//! Invariants:
-//! 1. A pending timer has one entry, in the heap that `Timer::heap` says, and
-//!    there the slot that it says, which says that it is its own. Both are
-//!    written under the lock of that heap, and when it moves under both locks.
-//!    What they say of a timer that is not pending is history: the heap looks
-//!    into the slot.
-//! 2. A pending timer is where it was when it was added, and lives: `add`'s
-//!    caller promises it. Nobody here touches one that is not pending: what
-//!    to call is in its slot, and it is taken out by a change of the slot.
-//!    Where memory is out a timer has no slot, but [`SPILLED`], and no entry
-//!    in the tables: it is in the tree of `spill`, and is touched.
-//! 3. `places` says for each slot in use where its entry is.
-//! 4. `next` is the first entry's time, or `i64::MAX` where all are stopped;
-//!    stored under the lock.
-//! 5. Functions run without the lock. So `remove` that finds the timer gone
-//!    cannot say whether its function has run: it runs or ran, and tells by
-//!    `seq` that it is late.
-//! 6. A timer's own time is that of its entry, or later, or [`STOPPED`]: what
-//!    a heap learns of a later time it acts upon when the entry comes up. A
-//!    stopped one is taken out when it comes up, or when there are many, and
-//!    its function is called all the same: it tells by `seq` that it is stale,
-//!    and may give back what it holds.
+//! A heap has a dense table of *slots*, one for each timer in it: a slot holds
+//! the timer's address, its function and its own time. An *entry* holds a slot
+//! and the time by which the heap sorts it.
 //!
-//! So there are two ways to give a timer up, after Go, which does the second
-//! for all. `remove` is exact and costs a logarithm: for a timer that goes, as
-//! a wait's deadline, which lies on a stack. `stop` and `set` cost next to
-//! nothing for timers that are started and stopped all the time.
+//! Invariants:
+//! 1. A pending timer has one entry, in the heap that `Timer::heap` names, and
+//!    there the slot that `Timer::slot` names, which names the timer. Both
+//!    fields are written under that heap's lock, and for a move under both
+//!    locks. In a timer that is not pending the fields are stale, so the heap
+//!    always checks the slot.
+//! 2. A pending timer stays in place and lives: `add`'s caller promises it. No
+//!    function here touches a timer that is not pending. The slot holds the
+//!    call, and a change of the slot takes the timer out. Without memory for
+//!    a slot the timer has [`SPILLED`] and no entry in the tables: it is a node
+//!    of the tree in `spill`, which touches the timers themselves.
+//! 3. `places` says for each slot in use where its entry is.
+//! 4. `next` is the first entry's time, or `i64::MAX` if all timers are
+//!    stopped; it is stored under the lock.
+//! 5. Functions run without the lock. So a `remove` that finds the timer gone
+//!    cannot tell whether the function ran or is about to run. A late function
+//!    finds that out by its `seq`.
+//! 6. A timer's own time is its entry's time, a later one, or [`STOPPED`]. The
+//!    heap acts on a later time when the entry comes up. A stopped timer is
+//!    taken out when its entry comes up, or when there are many. Its function
+//!    is called even so, sees by `seq` that it is stale, and may release what
+//!    it holds.
+//!
+//! So there are two ways to give up a timer; Go uses the second for all.
+//! `remove` is exact and costs a logarithm. A wait's deadline needs it, because
+//! the timer lies on a stack. `stop` and `set` are almost free, for timers that
+//! are started and stopped all the time.
 
 mod heap;
 mod spill;
@@ -74,8 +83,8 @@ use timer::Call;
 /// How many functions `run` copies out for each time that it takes the lock.
 const BATCH: usize = 16;
 
-/// What [`Timers::stop`] leaves to its caller: timers, most of others, that
-/// are in no heap any more.
+/// The calls that [`Timers::stop`] leaves to its caller, for stopped timers
+/// that it took out of their heap, other users' timers among them.
 #[must_use]
 #[derive(Default)]
 pub(crate) struct Stopped {
@@ -84,7 +93,7 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
-    /// Calls their functions.
+    /// Makes the calls.
     pub(crate) fn call(self) {
         for Call { f, arg, seq } in self.one.into_iter().chain(self.swept) {
             f(arg, seq);
@@ -92,7 +101,7 @@ impl Stopped {
     }
 }
 
-/// The pending timers of one P. Any thread may call any of it.
+/// The pending timers of one P. Any thread may call any function.
 pub(crate) struct Timers {
     /// Invariant 4.
     next: AtomicI64,
@@ -110,18 +119,18 @@ impl Timers {
     /// Makes `t` pending: its function is called at `when`, in monotonic
     /// nanoseconds, or soon after.
     ///
-    /// True if whoever sleeps until the former first may have to be woken: it
-    /// comes first now, or the others are stopped.
+    /// True if a thread that sleeps until the first deadline may have to wake:
+    /// `t` comes first now, or all other timers are stopped.
     ///
     /// # Safety
-    /// `t` is not pending. It stays where it is until [`Self::remove`] has
-    /// returned, or its function was called.
+    /// `t` is not pending, and stays in place until [`Self::remove`] has
+    /// returned or the function was called.
     pub(crate) unsafe fn add(&'static self, t: &Timer, when: i64) -> bool {
         let mut heap = self.heap.lock();
         if heap.has(t) {
             throw("timers.add: pending already");
         }
-        // Where all were stopped, nobody sleeps until an entry's time.
+        // While all timers were stopped, nobody slept until an entry's time.
         let idle = self.next_when() == i64::MAX;
         let call = t.call();
         let first = heap.push(when, Pending { call, timer: t, when }) | idle;
@@ -130,11 +139,11 @@ impl Timers {
         first
     }
 
-    /// Takes `t` off whatever heap it is in.
+    /// Takes `t` out of its heap.
     ///
-    /// True if it was pending; its function will not be called. False if not:
-    /// its function was called, or is about to be (invariant 5). Either way
-    /// nobody touches `t` any more.
+    /// True if `t` was pending: its function will not be called. False if the
+    /// function was called or is about to be (invariant 5). Either way nobody
+    /// touches `t` any more.
     pub(crate) fn remove(t: &Timer) -> bool {
         let removed = Self::pending(t, |at, mut heap| {
             heap.remove(t);
@@ -143,11 +152,11 @@ impl Timers {
         removed.is_some()
     }
 
-    /// Lets `t`, if it is pending, be due at `when` instead, with `seq` for
-    /// its function. True as of [`Self::add`]; None if it is not pending.
+    /// Makes a pending `t` due at `when` instead, with `seq` for its function.
+    /// Some(true) means the same as in [`Self::add`]; None: `t` is not pending.
     pub(crate) fn set(t: &Timer, when: i64, seq: u64) -> Option<bool> {
         Self::pending(t, |at, mut heap| {
-            // Where all were stopped, nobody sleeps until an entry's time.
+            // While all were stopped, nobody slept until an entry's time.
             let idle = at.next_when() == i64::MAX;
             let first = heap.set(t, when, seq) | idle;
             at.publish(&heap);
@@ -155,11 +164,11 @@ impl Timers {
         })
     }
 
-    /// Stops `t`: whatever heap it is in calls its function some time, with
-    /// the `seq` that it has now, or leaves that to the caller.
+    /// Stops `t`. Its function is called some time later with the present
+    /// `seq`, by the heap or by the caller, who makes the calls of the result.
     ///
-    /// Where it comes first, somebody may yet wake up for it, once; unless all
-    /// are stopped.
+    /// If `t` came first, a sleeping thread may still wake for it once, unless
+    /// all timers are stopped.
     pub(crate) fn stop(t: &Timer) -> Stopped {
         let stopped = Self::pending(t, |at, mut heap| {
             let one = heap.stop(t);
@@ -170,7 +179,7 @@ impl Timers {
         stopped.unwrap_or_default()
     }
 
-    /// Calls `f` with the heap that `t` is in, locked; None if in none.
+    /// Calls `f` with the locked heap that has `t`; None if no heap has it.
     fn pending<R>(
         t: &Timer,
         f: impl FnOnce(&'static Timers, LockGuard<'_, Heap>) -> R,
@@ -181,25 +190,25 @@ impl Timers {
             // SAFETY: null or from `name`, which is given heaps that stay.
             let at = unsafe { at.as_ref() }?;
             let heap = at.heap.lock();
-            // Relaxed: the lock orders it. Where it has moved before, its slot
-            // says nothing about this heap.
+            // Relaxed: the lock orders it. After a move to another heap, the
+            // slot says nothing about this one.
             if t.heap.load(Ordering::Relaxed) == at.name() {
                 return heap.has(t).then(|| f(at, heap));
             }
         }
     }
 
-    /// The time of the first timer, `i64::MAX` if there is none. Takes no
-    /// lock; whoever sleeps by it has to be woken when [`Self::add`] says so.
+    /// The time of the first timer, `i64::MAX` without one. Takes no lock. A
+    /// thread that sleeps until then must be woken when [`Self::add`] says so.
     #[inline]
     pub(crate) fn next_when(&self) -> i64 {
-        // Acquire: pairs with publish. A caller that decides to sleep, and an
-        // adder that decides to wake it, need a fence each of their own.
+        // Acquire: pairs with publish. A caller that then sleeps, and the adder
+        // that then wakes it, each need a fence of their own.
         self.next.load(Ordering::Acquire)
     }
 
     /// Calls the functions of all timers that are due at `now`, in order;
-    /// gives their number back.
+    /// returns their number.
     pub(crate) fn run(&self, now: i64) -> usize {
         let mut ran = 0;
         while self.next_when() <= now {
@@ -216,8 +225,7 @@ impl Timers {
         ran
     }
 
-    /// Takes timers that are due, into the front of `to`; gives their number
-    /// back.
+    /// Takes timers that are due into the front of `to`; returns their number.
     fn pop_due(&self, now: i64, to: &mut [Option<Call>]) -> usize {
         let mut heap = self.heap.lock();
         let mut n = 0;
@@ -231,8 +239,8 @@ impl Timers {
         n
     }
 
-    /// Moves all timers to `other`, where equal times keep their order. One
-    /// thread at a time moves timers: it holds the locks of both heaps.
+    /// Moves all timers to `other`, where equal times keep their order. Only
+    /// one thread at a time moves timers, since it locks two heaps.
     pub(crate) fn move_to(&self, other: &'static Timers) {
         if ptr::eq(self, other) {
             return;
@@ -254,7 +262,7 @@ impl Timers {
         self.heap.lock().len()
     }
 
-    /// What a timer in this heap has in `heap`.
+    /// The value of `Timer::heap` for this heap.
     fn name(&self) -> *mut () {
         ptr::from_ref(self).cast_mut().cast()
     }

@@ -1,36 +1,36 @@
-//! Timers that have no place in the heap's tables, because these could not
-//! grow: a heap of links in the timers themselves, so that no wait fails for
-//! want of memory.
+//! The timers for which the heap's tables could not grow: a heap of links in
+//! the timers themselves, so that no wait fails for want of memory.
 //!
-//! A pairing heap: a tree whose nodes come up before their children. Adding
-//! costs a comparison, taking out a logarithm on average. It touches timers
-//! all over the memory, which is why it is not the usual one.
+//! It is a pairing heap: a tree in which a node is due before its children.
+//! Adding costs a comparison, removing a logarithm on average. It touches
+//! timers all over memory, so it is not the usual heap.
 //!
 //! ```text
-//!   root          prev: the node to the left, or, of the first child,
-//!    |child             the parent; null at the root
+//!   root          prev: the node to the left; for a first child the
+//!    |child             parent; null at the root
 //!    a --next--> b --next--> c
 //!    |child
 //!    d
 //! ```
-//! Invariant 1: the timers in the tree are pending in the heap that has it, so
-//! they live (invariant 2 of `timers`), and their nodes are initialised and
-//! touched under its lock only.
+//! Invariant 1: the timers in the tree are pending in the heap that has the
+//! tree, so they live (invariant 2 of `timers`). Their nodes are initialised
+//! and touched under that heap's lock only.
 
 use super::timer::{Entry, Node, Timer};
 use core::{cell::Cell, ptr};
 
-/// A tree of timers, the earliest on top.
+/// A tree of timers, with the earliest one at the root.
 pub(super) struct Spill {
     root: *const Timer,
     len: usize,
 }
 
-/// The node of `t`, which is in a tree or gets in.
+/// The node of `t`, which is in a tree or just enters one.
 fn node<'a>(t: *const Timer) -> &'a Node {
     // SAFETY: pending, so it lives (invariant 1).
     let place = unsafe { &*t }.node.get().cast::<Node>();
-    // SAFETY: initialised by add (invariant 1); Cells, under the lock.
+    // SAFETY: initialised by add, and its Cells are under the lock (invariant
+    // 1).
     unsafe { &*place }
 }
 
@@ -43,12 +43,12 @@ impl Spill {
         self.len
     }
 
-    /// The first one and its node.
+    /// The first timer and its node.
     pub(super) fn first(&self) -> Option<(*const Timer, &Node)> {
         (!self.root.is_null()).then(|| (self.root, node(self.root)))
     }
 
-    /// Adds `t`, which comes up at `key` and has a time of its own.
+    /// Adds `t`, which comes up at `key` and whose own time is `when`.
     pub(super) fn add(&mut self, t: *const Timer, key: Entry, when: i64) {
         let new = Node {
             key: Cell::new(key),
@@ -57,15 +57,15 @@ impl Spill {
             next: Cell::new(ptr::null()),
             prev: Cell::new(ptr::null()),
         };
-        // SAFETY: the caller's, pending from now on.
+        // SAFETY: the caller makes it pending, so it lives (invariant 1).
         let place = unsafe { &*t }.node.get().cast::<Node>();
-        // SAFETY: nobody else looks at it: the heap is locked.
+        // SAFETY: nobody else touches the node, the heap is locked.
         unsafe { place.write(new) };
         self.len += 1;
         self.root = meld(self.root, t);
     }
 
-    /// Takes `t` out; gives its own time back.
+    /// Takes `t` out; returns its own time.
     pub(super) fn remove(&mut self, t: *const Timer) -> i64 {
         self.len -= 1;
         let Node { when, child, next, prev, .. } = node(t);
@@ -87,7 +87,7 @@ impl Spill {
         when.get()
     }
 
-    /// Whether no node comes up after a child of its, and the links agree.
+    /// Whether each node comes up before its children, and the links agree.
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
         let mut left = std::vec![self.root];
@@ -113,7 +113,7 @@ impl Spill {
     }
 }
 
-/// One tree of two, each without neighbours; either may be empty.
+/// Joins two trees, roots without neighbours; either may be empty.
 fn meld(a: *const Timer, b: *const Timer) -> *const Timer {
     if a.is_null() || b.is_null() {
         return if a.is_null() { b } else { a };
@@ -130,8 +130,8 @@ fn meld(a: *const Timer, b: *const Timer) -> *const Timer {
     top
 }
 
-/// One tree of `first` and its neighbours to the right: by twos, and then all
-/// of these.
+/// Joins `first` and its neighbours to the right: first in pairs, and then all
+/// the pairs.
 fn merged(first: *const Timer) -> *const Timer {
     let (mut at, mut pairs) = (first, ptr::null());
     while let Some((a, b)) = cut(&mut at).map(|a| (a, cut(&mut at))) {
@@ -146,7 +146,7 @@ fn merged(first: *const Timer) -> *const Timer {
     root
 }
 
-/// Takes the first one off a row of neighbours.
+/// Takes the first node off a row of neighbours.
 fn cut(row: &mut *const Timer) -> Option<*const Timer> {
     let first = *row;
     if first.is_null() {

@@ -3,7 +3,7 @@
 use super::*;
 use std::sync::{Arc, Mutex};
 
-/// What the timers of one test have called, in order.
+/// The calls of one test's timers, in order.
 type Log = Mutex<Vec<u64>>;
 
 fn log_seq(arg: usize, seq: u64) {
@@ -29,7 +29,7 @@ fn heaps() -> impl Iterator<Item = (&'static Timers, usize)> {
     [usize::MAX, 0, 40].into_iter().map(|room| (timers(), room))
 }
 
-/// The heap has room for so many at most, from now on.
+/// Limits the heap to `room` timers from now on.
 fn limit(heap: &'static Timers, room: usize) {
     let mut heap = heap.heap.lock();
     let full = heap.len() >= room;
@@ -290,7 +290,7 @@ fn as_last_set(heap: &'static Timers, room: usize) {
         let earliest = model.iter().filter_map(|a| a.when).min();
         assert!(earliest.is_none_or(|when| heap.next_when() <= when));
     }
-    // One that is due last takes along what was stopped.
+    // A timer that is due last takes the stopped ones along.
     let last = timer(&log, 0);
     add(heap, &last, STOPPED - 2);
     heap.run(STOPPED - 3);
@@ -315,7 +315,7 @@ fn stopped_timers_do_not_pile_up() {
     }
     Timers::stop(&all[0]).call();
     assert_eq!(heap.next_when(), i64::MAX, "nobody wakes up for the rest");
-    // One that runs takes along those that would come up before it.
+    // A timer that runs takes along those that would come up before it.
     let last = timer(&log, 0);
     add(heap, &last, 20_000);
     assert_eq!(heap.next_when(), 1_000);

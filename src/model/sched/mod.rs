@@ -1,5 +1,5 @@
-//! The scheduler in a model: each goroutine is a thread of shuttle's, which
-//! decides who runs. What is left is how goroutines start, wait and end.
+//! The scheduler in a model: each goroutine is a thread of shuttle's, and
+//! shuttle decides which one runs. Here goroutines start, wait and end.
 //!
 //! A run ([`run`]) ends when its body and all goroutines have ended; if one
 //! waits for ever, shuttle reports a deadlock.
@@ -51,7 +51,7 @@ pub(crate) mod enter {
     }
 }
 
-/// What the model has in one room.
+/// Modules whose functions are in one file of the model.
 pub(crate) mod current {
     pub(crate) use super::park::{current_goroutine, has_g, on_goroutine};
 }
@@ -70,7 +70,7 @@ pub(crate) mod lock {
     pub(crate) use crate::os::{Lock, LockGuard, RawLock};
 }
 
-/// Nobody forks.
+/// Models do not fork.
 pub(crate) mod child {
     pub(crate) fn in_child() -> bool {
         false

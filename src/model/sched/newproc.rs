@@ -9,7 +9,7 @@ use crate::{
 use core::{ffi::c_void, ptr};
 use shuttle::thread::{self, JoinHandle};
 
-/// What a goroutine is started with.
+/// The function of a new goroutine and its argument.
 pub(crate) struct NewG {
     func: GmpFn,
     arg: *mut c_void,
@@ -26,7 +26,7 @@ impl NewG {
 
 /// Starts a goroutine.
 ///
-/// Errors: `ENOMEM` where the test said so.
+/// Errors: `ENOMEM` if the test has asked for it.
 pub(crate) fn newproc1(spec: &NewG) -> Result<*mut c_void> {
     if let Some(left) = WORLD.0.refused.get().checked_sub(1) {
         WORLD.0.refused.set(left);
@@ -35,13 +35,13 @@ pub(crate) fn newproc1(spec: &NewG) -> Result<*mut c_void> {
     let spec = NewG { ..*spec };
     let (handle, _ends) = spawn(move || {
         let NewG { func, arg } = { spec };
-        // SAFETY: as its owner promised.
+        // SAFETY: the starter promised that `func(arg)` may be called.
         unsafe { func(arg) }
     });
     Ok(handle)
 }
 
-/// The same for a closure, and a way to wait for the end.
+/// Starts a closure as a goroutine, and returns a way to wait for its end.
 pub(crate) fn spawn(
     f: impl FnOnce() + Send + 'static,
 ) -> (*mut c_void, JoinHandle<()>) {
@@ -75,7 +75,7 @@ fn goexit() {
     casgstatus(gp, GStatus::Running, GStatus::Dead);
     arch::setg(None);
     let at_end = gp.at_end.replace(ptr::null());
-    // SAFETY: null, or kept until now by who has set it.
+    // SAFETY: null, or the code that set it keeps it until now.
     if let Some(at_end) = unsafe { at_end.as_ref() } {
         (at_end.run)(at_end);
     }

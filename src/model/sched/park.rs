@@ -1,5 +1,5 @@
-//! Parking and readying in a model: the steps of the real ones, in their
-//! order. A goroutine that is off its stack is a thread that sleeps.
+//! Parking and readying in a model: the real steps in their order. A goroutine
+//! that is off its stack is a sleeping thread.
 
 use super::{
     timing::add_timer,
@@ -28,7 +28,7 @@ pub(crate) struct Wait {
     pub deadline: i64,
 }
 
-/// The G of this thread, made for one of the host's that had none.
+/// The G of this thread; makes one for a host thread without.
 pub(crate) fn current() -> Result<&'static G> {
     Ok(arch::getg().unwrap_or_else(attach))
 }
@@ -42,7 +42,7 @@ fn attach() -> &'static G {
     gp
 }
 
-/// The host's thread ends.
+/// Called at the end of a host thread.
 pub(super) fn detach() {
     if let Some(gp) = arch::getg() {
         casgstatus(gp, GStatus::Running, GStatus::Dead);
@@ -83,8 +83,8 @@ fn timed_out(arg: usize, ticket: u64) {
     }
 }
 
-/// Goes off the stack and comes back. The hook runs in whatever comes next:
-/// here, or beside the goroutine, which may be readied before it has ended.
+/// Leaves the stack and returns to it. The hook runs here, or on another thread
+/// beside the goroutine, which may be readied before the hook has ended.
 fn park_now(gp: &'static G, wait: Wait) {
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
     if random(4) == 0 {
@@ -123,7 +123,7 @@ fn park_hook(gp: &'static G, wait: Wait) {
     }
 }
 
-/// The locks that a thread holds, for another that goes on in its place.
+/// The locks that a thread holds, for another thread that takes its place.
 #[cfg(debug_assertions)]
 mod locks {
     use crate::base::lock::held::HELD;
@@ -149,7 +149,7 @@ pub(crate) fn gosched() {
     thread::yield_now();
 }
 
-/// Makes a parked goroutine runnable: whoever won its ticket calls this, once.
+/// Makes a parked goroutine runnable. The winner of its ticket calls this once.
 pub(crate) fn ready(gp: &'static G, _next: bool) {
     let thread = gp.thread.borrow().clone().expect("it runs");
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
@@ -163,7 +163,7 @@ pub(crate) fn ready_all(mut list: WakeList) {
     }
 }
 
-/// Waits for what nobody will send: a deadline, a cancel.
+/// Waits for a deadline or a cancel.
 pub(crate) fn wait_for_nothing(
     gp: &'static G,
     reason: &'static CStr,
@@ -182,7 +182,7 @@ pub(crate) fn current_goroutine() -> Result<&'static G> {
     on_goroutine().ok_or(Errno(libc::EPERM))
 }
 
-/// A wait's end as the caller sees it.
+/// The result of a wait for the caller.
 pub(crate) fn outcome(cause: Cause) -> Result<()> {
     match cause {
         Cause::Wake => Ok(()),

@@ -1,8 +1,8 @@
-//! Deadlines in a model: the real heap, and its keeper.
+//! Deadlines in a model: the real heap, and a timekeeper.
 //!
-//! The keeper is a thread that lets time pass until the first deadline and
-//! runs what is due. It can do so at any moment; that it hesitates for a
-//! while, or not, is to give both sides of a race their chance.
+//! The timekeeper is a thread that lets time pass until the first deadline and
+//! runs the timers that are due. It may do so at any moment. It hesitates for a
+//! random while, so that either side of a race can win.
 
 use super::world::WORLD;
 use crate::{
@@ -42,8 +42,8 @@ pub(super) fn look_again() {
     keeper.expect("made by start").unpark();
 }
 
-/// Calls what timers that were stopped have left in the heap; gives back how
-/// many there are after that.
+/// Calls the functions of stopped timers that are still in the heap; returns
+/// how many timers are left.
 pub(super) fn sweep() -> usize {
     heap().run(i64::MAX);
     heap().len()
@@ -72,9 +72,9 @@ fn hesitate() {
 }
 
 /// # Safety
-/// As [`Timers::add`].
+/// As for [`Timers::add`].
 pub(crate) unsafe fn add_timer(timer: &Timer, when: i64) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller promises what `add` needs.
     let first = unsafe { heap().add(timer, when) };
     if first {
         look_again();
