@@ -107,7 +107,7 @@ $(LIB)/libgmprt_rt0.a: asm/entry_amd64.S asm/macros.h
 	rm $(LIB)/entry_amd64.o
 
 header: need ## make include/gmp.h anew from src/ffi
-	GMPRT_BLESS=1 $(CARGO) test --test header
+	GMPRT_BLESS=1 $(CARGO) test --test header gmp_h_is_generated
 
 # --- The examples -----------------------------------------------------------
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include <gmp.h>
+#include <stdbool.h>
 
 int other_unit(void);
 

@@ -4,6 +4,7 @@
 #include <gmp.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 enum { VISITORS = 100, PERMITS = 3 };

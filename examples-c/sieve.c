@@ -10,6 +10,7 @@
  * it has enough primes; then all stages release their channels, and end. */
 #include <err.h>
 #include <gmp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 

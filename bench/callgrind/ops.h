@@ -3,6 +3,7 @@
 #define OPS_H
 
 #include <gmp.h>
+#include <stdbool.h>
 
 /* Ends the process with status 1 unless cond holds. */
 #define CHECK(cond) \

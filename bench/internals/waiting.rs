@@ -6,9 +6,10 @@ use criterion::Criterion;
 use gmprt::{
     ffi::{
         goroutine::gmp_go,
-        sync::{
-            gmp_sema, gmp_sema_acquire, gmp_sema_release, gmp_waitgroup,
-            gmp_waitgroup_add, gmp_waitgroup_done, gmp_waitgroup_wait,
+        sema::{gmp_sema, gmp_sema_acquire, gmp_sema_release},
+        waitgroup::{
+            gmp_waitgroup, gmp_waitgroup_add, gmp_waitgroup_done,
+            gmp_waitgroup_wait,
         },
     },
     internals::{Cause, Counter, Fire, ParkWord, WaitKind, nobody_waits},

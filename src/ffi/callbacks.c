@@ -5,7 +5,7 @@
  * a forced unwinding (pthread_exit, pthread_cancel on a host thread): both go
  * through the frames here, which are C because nothing may unwind through
  * Rust, and run their clean-up on the way. The exported functions, in
- * sync.rs and runtime.rs, jump here, so there is no frame of Rust between the
+ * once.rs and thread.rs, jump here, so there is no frame of Rust between the
  * host and the host's function. longjmp passes by without a word; sched::calls
  * finds out later, by what identifies a frame: where its caller's frame begins
  * (cfa) and where it returns to (ret).

@@ -8,29 +8,26 @@ use crate::{
 };
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
-/// Opens a file, as open(2). It takes as long as it takes, while other
-/// goroutines go on; a cancel counts before it starts only.
+/// Opens the file at `path`, with `flags` and `mode` as of open(2).
 ///
-/// Returns the descriptor; a negative errno: those of open(2) but for EINTR;
-/// -EINVAL for a null `path`; -ECANCELED. Blocks while the file system does.
+/// Returns the descriptor; a negative errno of open(2). May block.
 ///
 /// # Safety
-/// `path`: null, or a C string.
+/// `path`: promise 3.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_open(
     path: *const c_char,
     flags: c_int,
     mode: mode_t,
 ) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: promise 3, of `path`.
     unsafe { gmp_open_until(path, flags, mode, FOREVER) }
 }
 
-/// gmp_open, unless `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
-/// none) has passed: then -ETIMEDOUT. Once it has started, it ends by itself.
+/// gmp_open with a deadline. May block.
 ///
 /// # Safety
-/// As gmp_open.
+/// As `gmp_open`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_open_until(
     path: *const c_char,
@@ -40,36 +37,33 @@ pub unsafe extern "C" fn gmp_open_until(
 ) -> c_int {
     numbered(|| {
         buffer(path, 1)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 3: `path` is a C string, and is not null here.
         let path = unsafe { CStr::from_ptr(path) };
         file::open(path, flags, mode, deadline)
     })
 }
 
-/// Writes what the kernel keeps of a file to its disk, as fsync(2). Else as
-/// gmp_open.
+/// Writes to the disk what the kernel keeps of the file `fd`, as fsync(2).
 ///
-/// Returns 0; a negative errno: those of fsync(2) but for EINTR; -ECANCELED.
-/// Blocks while the disk does.
+/// Returns 0; a negative errno of fsync(2). May block.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_fsync(fd: c_int) -> c_int {
     gmp_fsync_until(fd, FOREVER)
 }
 
-/// gmp_fsync, unless `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
-/// none) has passed: then -ETIMEDOUT. Once it has started, it ends by itself.
+/// gmp_fsync with a deadline. May block.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_fsync_until(fd: c_int, deadline: i64) -> c_int {
     call(|| file::fsync(fd, deadline))
 }
 
-/// Reads from a place of a file, as pread(2). Else as gmp_open.
+/// Reads up to `n` bytes from the file `fd` at `offset` into `buf`, as
+/// pread(2).
 ///
-/// Returns the count; 0 at the end; a negative errno: those of pread(2) but for
-/// EINTR; -EINVAL for a null `buf`; -ECANCELED. Blocks while the disk does.
+/// Returns the count; 0 at the end; a negative errno of pread(2). May block.
 ///
 /// # Safety
-/// `buf`: null, or `n` bytes that may be written.
+/// `buf`: promise 2, for `n` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_pread(
     fd: c_int,
@@ -77,15 +71,14 @@ pub unsafe extern "C" fn gmp_pread(
     n: usize,
     offset: i64,
 ) -> ssize_t {
-    // SAFETY: the caller's promise.
+    // SAFETY: promise 2, of `buf`.
     unsafe { gmp_pread_until(fd, buf, n, offset, FOREVER) }
 }
 
-/// gmp_pread, unless `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
-/// none) has passed: then -ETIMEDOUT. Once it has started, it ends by itself.
+/// gmp_pread with a deadline. May block.
 ///
 /// # Safety
-/// As gmp_pread.
+/// As `gmp_pread`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_pread_until(
     fd: c_int,
@@ -96,18 +89,17 @@ pub unsafe extern "C" fn gmp_pread_until(
 ) -> ssize_t {
     counted(|| {
         buffer(buf, n)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 2: `buf` has `n` bytes.
         unsafe { file::pread(fd, buf, n, offset, deadline) }
     })
 }
 
-/// Writes to a place of a file, as pwrite(2). Else as gmp_open.
+/// Writes up to `n` bytes at `buf` to the file `fd` at `offset`, as pwrite(2).
 ///
-/// Returns the count; a negative errno: those of pwrite(2) but for EINTR;
-/// -EINVAL for a null `buf`; -ECANCELED. Blocks while the disk does.
+/// Returns the count; a negative errno of pwrite(2). May block.
 ///
 /// # Safety
-/// `buf`: null, or `n` bytes that may be read.
+/// `buf`: promise 2, for `n` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_pwrite(
     fd: c_int,
@@ -115,15 +107,14 @@ pub unsafe extern "C" fn gmp_pwrite(
     n: usize,
     offset: i64,
 ) -> ssize_t {
-    // SAFETY: the caller's promise.
+    // SAFETY: promise 2, of `buf`.
     unsafe { gmp_pwrite_until(fd, buf, n, offset, FOREVER) }
 }
 
-/// gmp_pwrite, unless `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
-/// none) has passed: then -ETIMEDOUT. Once it has started, it ends by itself.
+/// gmp_pwrite with a deadline. May block.
 ///
 /// # Safety
-/// As gmp_pwrite.
+/// As `gmp_pwrite`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_pwrite_until(
     fd: c_int,
@@ -134,23 +125,23 @@ pub unsafe extern "C" fn gmp_pwrite_until(
 ) -> ssize_t {
     counted(|| {
         buffer(buf, n)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 2: `buf` has `n` bytes.
         unsafe { file::pwrite(fd, buf, n, offset, deadline) }
     })
 }
 
-/// Copies up to `n` bytes of a file to `out_fd` inside the kernel, as
-/// sendfile(2), and waits where that would. A socket in blocking mode is in
-/// non-blocking mode meanwhile, which its other users see.
+/// Copies up to `n` bytes of the file `in_fd` to `out_fd` inside the kernel, as
+/// sendfile(2): waits until some can be written. A socket in blocking mode is
+/// in non-blocking mode meanwhile, which its other users see.
 ///
-/// `offset`: NULL for the file's own, or where to begin, which is moved on.
+/// Reads at `*offset` and moves that on; if `offset` is NULL, at the position
+/// of the file.
 ///
-/// Returns the count; 0 at the end; a negative errno: those of sendfile(2) but
-/// for EINTR and EAGAIN; and as gmp_write. Parks the goroutine; blocks a host
-/// thread.
+/// Returns the count; 0 at the end; a negative errno of sendfile(2), or an
+/// error of gmp_write. May block.
 ///
 /// # Safety
-/// `offset`: null or valid.
+/// `offset`: promise 2.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_sendfile(
     out_fd: c_int,
@@ -158,15 +149,14 @@ pub unsafe extern "C" fn gmp_sendfile(
     offset: *mut i64,
     n: usize,
 ) -> ssize_t {
-    // SAFETY: the caller's promise.
+    // SAFETY: promise 2, of `offset`.
     unsafe { gmp_sendfile_until(out_fd, in_fd, offset, n, FOREVER) }
 }
 
-/// gmp_sendfile until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
-/// none): then -ETIMEDOUT. One in the past tries once.
+/// gmp_sendfile with a deadline. May block.
 ///
 /// # Safety
-/// As gmp_sendfile.
+/// As `gmp_sendfile`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_sendfile_until(
     out_fd: c_int,
@@ -175,22 +165,19 @@ pub unsafe extern "C" fn gmp_sendfile_until(
     n: usize,
     deadline: i64,
 ) -> ssize_t {
-    // SAFETY: the caller's promise.
+    // SAFETY: promise 2, of `offset`.
     counted(|| unsafe { file::sendfile(out_fd, in_fd, offset, n, deadline) })
 }
 
-/// Moves up to `n` bytes from one descriptor to another, one of which is a
-/// pipe, as splice(2), and waits where that would. Both are in non-blocking
-/// mode meanwhile, which their other users see.
+/// Moves up to `n` bytes from `fd_in` to `fd_out`, one of which is a pipe, with
+/// `off_in`, `off_out` and `flags` as of splice(2): waits until some can be
+/// moved. Both are in non-blocking mode meanwhile, which their other users see.
 ///
-/// `off_in`, `off_out`: as of splice(2). `flags`: likewise.
-///
-/// Returns the count; 0 at the end; a negative errno: those of splice(2) but
-/// for EINTR and EAGAIN; and as gmp_write. Parks the goroutine; blocks a host
-/// thread.
+/// Returns the count; 0 at the end; a negative errno of splice(2), or an error
+/// of gmp_write. May block.
 ///
 /// # Safety
-/// `off_in`, `off_out`: null or valid.
+/// `off_in`, `off_out`: promise 2.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_splice(
     fd_in: c_int,
@@ -200,17 +187,16 @@ pub unsafe extern "C" fn gmp_splice(
     n: usize,
     flags: c_uint,
 ) -> ssize_t {
-    // SAFETY: the caller's promise.
+    // SAFETY: promise 2, of `off_in` and `off_out`.
     unsafe {
         gmp_splice_until(fd_in, off_in, fd_out, off_out, n, flags, FOREVER)
     }
 }
 
-/// gmp_splice until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
-/// none): then -ETIMEDOUT. One in the past tries once.
+/// gmp_splice with a deadline. May block.
 ///
 /// # Safety
-/// As gmp_splice.
+/// As `gmp_splice`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_splice_until(
     fd_in: c_int,
@@ -223,7 +209,7 @@ pub unsafe extern "C" fn gmp_splice_until(
 ) -> ssize_t {
     counted(|| {
         let (from, to) = ((fd_in, off_in), (fd_out, off_out));
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 2, of `off_in` and `off_out`.
         unsafe { file::splice(from, to, n, flags, deadline) }
     })
 }

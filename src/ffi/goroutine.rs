@@ -1,16 +1,14 @@
-//! Goroutines: start, join, identity, park and ready, thread locks.
+//! Goroutines: start, join, yield, end.
 
-use super::{call, code};
+use super::call;
 use crate::{
     boot,
     gmp::{gflag, handle_of, set_name},
     os::{Errno, Result},
     sched::{
-        self,
-        calls::{UnlockFn, Unlockf},
-        cancel, current, goexit, join,
+        current, ending, goexit, join,
         newproc::{self, NewG},
-        park, ready, yields,
+        yields,
     },
     timers::FOREVER,
 };
@@ -20,25 +18,15 @@ use core::{
     slice,
 };
 
-/// A goroutine's function.
+/// The function of a goroutine.
 #[expect(non_camel_case_types, reason = "the C name")]
 pub type gmp_fn = Option<unsafe extern "C" fn(arg: *mut c_void)>;
 
-/// A goroutine's handle: not an address, and found out when it is stale.
+/// The handle of a goroutine.
 #[expect(non_camel_case_types, reason = "the C name")]
 pub struct gmp_g;
 
-/// Runs on the scheduler's stack once the parking goroutine is Waiting; may
-/// unlock `lock` and make calls that cannot block. 0 resumes at once. It
-/// returns: an exception that leaves it is a fatal error, and it must not be
-/// left by longjmp.
-#[expect(non_camel_case_types, reason = "the C name")]
-pub type gmp_unlockf =
-    Option<unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int>;
-
-type Unlock = unsafe extern "C" fn(g: *mut gmp_g, lock: *mut c_void) -> c_int;
-
-/// In `gmp_attr.flags`: the goroutine runs with its thread locked from the
+/// In the flags of a gmp_attr: the goroutine is locked to its thread from its
 /// start, as by gmp_lock_os_thread.
 pub const GMP_LOCKED_THREAD: u32 = 1;
 
@@ -47,23 +35,30 @@ pub const GMP_LOCKED_THREAD: u32 = 1;
 pub struct gmp_attr {
     /// sizeof(gmp_attr), which GMP_ATTR_INIT sets.
     pub struct_size: usize,
-    /// Its name in dumps and reports, copied; NULL for none.
+    /// The name in dumps and reports, which is copied; NULL for none.
     pub name: *const c_char,
-    /// Bytes of stack; 0 for the default (GMP_STACKSIZE, 192 KiB), at most
-    /// 1 GiB. At least 64 KiB, and with the 64 KiB guard below rounded up to a
-    /// power of two, up to 8 MiB. Code with frames of more than 64 KiB needs
-    /// `-fstack-clash-protection` for an overflow to be seen.
+    /// Bytes of stack, at most 1 GiB; 0 for the default (GMP_STACKSIZE, else
+    /// 192 KiB). A stack has at least 64 KiB, and up to 8 MiB it is rounded
+    /// up so that it is, with its guard of 64 KiB, a power of two. Compile
+    /// functions with frames of more than 64 KiB with
+    /// -fstack-clash-protection, or an overflow may pass the guard.
     pub stack_size: usize,
     /// GMP_LOCKED_THREAD or 0.
     pub flags: u32,
 }
 
-/// Starts a goroutine that calls `fn(arg)`.
+/// Starts a goroutine that calls `func(arg)`.
 ///
-/// Returns 0; -EINVAL for a null `fn`; -ENOMEM. Never blocks.
+/// Returns 0; -ENOMEM. Never blocks.
+///
+/// ```c
+/// int rc = gmp_go(serve, client); // void serve(void *client)
+/// if (rc != 0)
+///     fprintf(stderr, "gmp_go: %s\n", gmp_strerror(rc));
+/// ```
 ///
 /// # Safety
-/// `func` may be called with `arg`, on another thread.
+/// `func`: promise 4, with `arg`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_go(func: gmp_fn, arg: *mut c_void) -> c_int {
     call(|| {
@@ -72,16 +67,15 @@ pub unsafe extern "C" fn gmp_go(func: gmp_fn, arg: *mut c_void) -> c_int {
     })
 }
 
-/// Starts a goroutine that calls `fn(copy)`, where `copy` is the address of a
-/// copy of the `size` bytes at `args` on its own stack, 16-byte aligned.
+/// Starts a goroutine that calls `func` with the address of a copy of the
+/// `size` bytes at `args`. The copy lies on the goroutine's stack, aligned to
+/// 16 bytes; `args` is not used after the return.
 ///
-/// `size`: at most 64 KiB or a quarter of the stack, whichever is less.
-///
-/// Returns 0; -EINVAL for a null `fn`, null `args` with a size, or too large
-/// a size; -ENOMEM. Never blocks; `args` may go when it returns.
+/// Returns 0; -EINVAL if `size` is above 64 KiB or a quarter of the stack;
+/// -ENOMEM. Never blocks.
 ///
 /// # Safety
-/// `args` is readable for `size` bytes; `func` may be called so.
+/// `args`: promise 2, for `size` bytes. `func`: promise 4, with a copy of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_go_copy(
     func: gmp_fn,
@@ -96,7 +90,7 @@ pub unsafe extern "C" fn gmp_go_copy(
         let bytes: &[u8] = if size == 0 {
             &[]
         } else {
-            // SAFETY: readable, as the caller promises.
+            // SAFETY: promise 2: `args` has `size` bytes, and is not null here.
             unsafe { slice::from_raw_parts(args.cast(), size) }
         };
         let spec = NewG {
@@ -107,17 +101,16 @@ pub unsafe extern "C" fn gmp_go_copy(
     })
 }
 
-/// Starts a goroutine as `attr` says (NULL: as gmp_go does), and gives its
-/// handle.
+/// Starts a goroutine that calls `func(arg)`, as `attr` says; NULL for the
+/// defaults. Writes its handle to `*out`: join or release it. `out` may be NULL
+/// if no handle is wanted.
 ///
-/// `out`: the handle, to be joined or released; NULL if it is not wanted.
-///
-/// Returns 0; -EINVAL for a null `fn`, a `struct_size` that is no known one,
-/// unknown flags, or more than 1 GiB of stack; -ENOMEM. Never blocks.
+/// Returns 0; -EINVAL for an unknown struct_size, unknown flags, or a stack
+/// above 1 GiB; -ENOMEM. Never blocks.
 ///
 /// # Safety
-/// `attr` is null or valid, its name null or a C string; `out` is null or
-/// writable; `func` may be called with `arg`.
+/// `attr`: promise 1; its name: promise 3. `out`: promise 2. `func`: promise 4,
+/// with `arg`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_go_with(
     attr: *const gmp_attr,
@@ -127,12 +120,12 @@ pub unsafe extern "C" fn gmp_go_with(
 ) -> c_int {
     call(|| {
         let mut spec = NewG::new(func.ok_or(Errno::EINVAL)?, arg);
-        // SAFETY: as the caller promises.
+        // SAFETY: promises 1 and 3, of `attr`.
         unsafe { apply(attr, &mut spec) }?;
         spec.joinable = !out.is_null();
         let handle = newproc::newproc1(&spec)?;
         if !out.is_null() {
-            // SAFETY: writable, as the caller promises.
+            // SAFETY: promise 2: `out` may be written, and is not null here.
             unsafe { out.write(handle.cast()) };
         }
         Ok(())
@@ -140,26 +133,26 @@ pub unsafe extern "C" fn gmp_go_with(
 }
 
 /// # Safety
-/// `attr` is null or valid.
+/// `attr`: promise 1; its name: promise 3.
 unsafe fn apply(attr: *const gmp_attr, spec: &mut NewG<'_>) -> Result<()> {
     /// What the first version of the structure had.
     const FIRST: usize = offset_of!(gmp_attr, flags) + size_of::<u32>();
     if attr.is_null() {
         return Ok(());
     }
-    // SAFETY: valid, so its first field is.
+    // SAFETY: promise 1: each version of the structure has its first field.
     let known = unsafe { (*attr).struct_size };
     if !(FIRST..=size_of::<gmp_attr>()).contains(&known) {
         return Err(Errno::EINVAL);
     }
-    // SAFETY: at least the first version, which is all there is.
+    // SAFETY: promise 1, of a version that has all the fields there are.
     let attr = unsafe { &*attr };
     if attr.flags & !GMP_LOCKED_THREAD != 0 {
         return Err(Errno::EINVAL);
     }
     spec.stack_size = attr.stack_size;
     if !attr.name.is_null() {
-        // SAFETY: a C string, as the caller promises.
+        // SAFETY: promise 3: the name is a C string, and is not null here.
         spec.name = Some(unsafe { CStr::from_ptr(attr.name) });
     }
     if attr.flags & GMP_LOCKED_THREAD != 0 {
@@ -168,92 +161,48 @@ unsafe fn apply(attr: *const gmp_attr, spec: &mut NewG<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Waits until `g` has ended, and releases it. A goroutine is joined once.
+/// Waits until the goroutine `g` has ended, and releases its handle. Join a
+/// goroutine once.
 ///
-/// Returns 0; -EINVAL for a null or stale handle, or if somebody joins it
-/// already; -EDEADLK from itself or from inside an unlockf; -ECANCELED. Parks
-/// the goroutine; blocks a host thread.
+/// Returns 0; -EINVAL for a stale handle, or if somebody else joins `g`;
+/// -EDEADLK on `g` itself and inside an unlockf. May block.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_join(g: *mut gmp_g) -> c_int {
     call(|| join::join(g.cast(), FOREVER))
 }
 
-/// gmp_join until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for none):
-/// then -ETIMEDOUT, and `g` can be joined again.
+/// gmp_join with a deadline; after -ETIMEDOUT join `g` again, or release it.
+/// May block.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_join_until(g: *mut gmp_g, deadline: i64) -> c_int {
     call(|| join::join(g.cast(), deadline))
 }
 
-/// Gives up the handle `g` without waiting: the goroutine is freed when it
-/// ends. A null or stale handle does nothing. Never blocks.
+/// Gives up the handle `g`: the goroutine is freed when it ends. NULL and a
+/// stale handle do nothing. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_release(g: *mut gmp_g) {
     let _nothing_to_say = call(|| join::release(g.cast()));
 }
 
-/// Cancels `g`: whatever it waits for now, and every call of its that may
-/// wait from now on, returns -ECANCELED, until it ends. Not interrupted are
-/// locking (gmp_mutex_lock, gmp_rwmutex_lock and _rlock, the end of
-/// gmp_cond_wait), gmp_once_do, gmp_group_free, what gmp_defer put off,
-/// destructors of keys, and what a shield covers (gmp_shield_enter). It may be
-/// done more than once.
-///
-/// It costs up to some 10 us while other threads run, so that waiting costs
-/// little; a group cancels all its goroutines for the same.
-///
-/// Returns 0; -EINVAL if `g` has ended, or for null; -EPERM for the handle of
-/// a host thread. From any thread; never blocks.
-#[unsafe(no_mangle)]
-pub extern "C" fn gmp_cancel(g: *mut gmp_g) -> c_int {
-    call(|| cancel::cancel(g.cast()))
-}
-
-/// Whether the calling goroutine was cancelled, also behind a shield; false
-/// on a host thread. Never blocks.
-#[unsafe(no_mangle)]
-pub extern "C" fn gmp_cancelled() -> bool {
-    cancel::cancelled()
-}
-
-/// From here to gmp_shield_leave a cancel does not interrupt the calling
-/// goroutine. Shields nest. On a host thread, which nobody can cancel, it does
-/// nothing.
-///
-/// Returns 0. Never blocks.
-#[unsafe(no_mangle)]
-pub extern "C" fn gmp_shield_enter() -> c_int {
-    cancel::shield_enter();
-    0
-}
-
-/// Undoes one gmp_shield_enter.
-///
-/// Returns 0; -EPERM on a goroutine that has entered none. Never blocks.
-#[unsafe(no_mangle)]
-pub extern "C" fn gmp_shield_leave() -> c_int {
-    code(cancel::shield_leave())
-}
-
 /// Lets other goroutines run (runtime.Gosched); on a host thread, other
-/// threads. May resume on another thread.
+/// threads. May continue on another thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_yield() {
     yields::gosched();
 }
 
-/// For long loops: yields if the scheduler has asked for it, and costs a few
-/// instructions otherwise. May resume on another thread.
+/// Yields if the scheduler has asked for it, else costs a few instructions:
+/// call it in long loops. May continue on another thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_checkpoint() {
     yields::checkpoint();
 }
 
-/// Ends the calling goroutine (runtime.Goexit); does not return on one.
+/// Ends the calling goroutine (runtime.Goexit), and does not return.
 /// Destructors of C++ objects on its stack do not run.
 ///
-/// Returns -EPERM on a host thread, and where the caller may not park;
-/// -ENOTSUP in the child of a fork.
+/// Returns only if it fails: -EPERM on a host thread, and inside an unlockf.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_exit() -> c_int {
     match current::current_goroutine() {
@@ -262,27 +211,41 @@ pub extern "C" fn gmp_exit() -> c_int {
     }
 }
 
-/// The handle of the calling goroutine, valid until it ends; NULL on a host
-/// thread that has never blocked in a call of this library. Never blocks.
+/// Has `func(arg)` called when the calling goroutine ends, by return or by
+/// gmp_exit. The last call that was deferred comes first. A cancel does not
+/// interrupt deferred calls. An exception that leaves `func` is uncaught.
+///
+/// Returns 0; -EPERM on a host thread and inside an unlockf; -ENOMEM. Never
+/// blocks.
+///
+/// # Safety
+/// `func`: promise 4, with `arg`, when the goroutine ends.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_defer(func: gmp_fn, arg: *mut c_void) -> c_int {
+    call(|| ending::defer(func.ok_or(Errno::EINVAL)?, arg))
+}
+
+/// Returns the handle of the calling goroutine, valid until it ends; NULL on a
+/// host thread that has never blocked in a call of this library. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_self() -> *mut gmp_g {
     current::self_g().map_or(core::ptr::null_mut(), |gp| handle_of(gp).cast())
 }
 
-/// The number of the calling goroutine, never used twice; 0 on a host thread
-/// that has never blocked in a call of this library. Never blocks.
+/// Returns the number of the calling goroutine, which no other one ever has; 0
+/// on a host thread that has never blocked in a call of this library. Never
+/// blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_goid() -> u64 {
     current::self_g().map_or(0, |gp| gp.goid.get())
 }
 
-/// Names the calling goroutine in dumps and reports; the name is copied.
+/// Names the calling goroutine in dumps and reports; `name` is copied.
 ///
-/// Returns 0; -EINVAL for null; -EPERM on a host thread; -ENOMEM. Never
-/// blocks.
+/// Returns 0; -EPERM on a host thread; -ENOMEM. Never blocks.
 ///
 /// # Safety
-/// `name` is null or a C string.
+/// `name`: promise 3.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_set_name(name: *const c_char) -> c_int {
     call(|| {
@@ -290,94 +253,7 @@ pub unsafe extern "C" fn gmp_set_name(name: *const c_char) -> c_int {
             return Err(Errno::EINVAL);
         }
         let gp = current::on_goroutine().ok_or(Errno(libc::EPERM))?;
-        // SAFETY: a C string, as the caller promises.
+        // SAFETY: promise 3: `name` is a C string, and is not null here.
         set_name(gp, unsafe { CStr::from_ptr(name) })
     })
-}
-
-/// Parks the caller until gmp_ready gives it a permit (gopark); one that came
-/// before is taken at once.
-///
-/// `unlockf`, `lock`: NULL, or called as unlockf(g, lock) once the caller is
-/// Waiting, so that what it unlocks lets only wakers in that can wake it; 0
-/// from it resumes the caller at once. It must not block.
-/// `reason`: a C string for dumps that stays valid until the call returns;
-/// NULL for "park".
-///
-/// Returns 0, now and then without a permit: check your condition again;
-/// -EDEADLK from inside an unlockf; -ECANCELED, after which a permit is still
-/// there; -ENOMEM. Parks the goroutine;
-/// blocks a host thread.
-///
-/// # Safety
-/// As above.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gmp_park(
-    unlockf: gmp_unlockf,
-    lock: *mut c_void,
-    reason: *const c_char,
-) -> c_int {
-    // SAFETY: the caller's promise.
-    unsafe { gmp_park_until(unlockf, lock, reason, FOREVER) }
-}
-
-/// gmp_park until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for none):
-/// then -ETIMEDOUT, with `unlockf` called all the same.
-///
-/// # Safety
-/// As gmp_park.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gmp_park_until(
-    unlockf: gmp_unlockf,
-    lock: *mut c_void,
-    reason: *const c_char,
-    deadline: i64,
-) -> c_int {
-    call(|| {
-        let unlockf = unlockf.map(|f| Unlockf {
-            // SAFETY: the same function; a handle is a handle.
-            f: unsafe { core::mem::transmute::<Unlock, UnlockFn>(f) },
-            handle: core::ptr::null_mut(),
-            lock,
-        });
-        let reason: &'static CStr = if reason.is_null() {
-            c"park"
-        } else {
-            // SAFETY: valid for the park, which is how long it is used.
-            unsafe { CStr::from_ptr(reason) }
-        };
-        park::park_user(unlockf, reason, deadline).and_then(park::outcome)
-    })
-}
-
-/// Gives `g` its permit (goready): ends its gmp_park, now or when it comes to
-/// it. Permits do not add up.
-///
-/// Returns 0; -EINVAL if `g` has ended, or for null. From any thread; never
-/// blocks.
-#[unsafe(no_mangle)]
-pub extern "C" fn gmp_ready(g: *mut gmp_g) -> c_int {
-    call(|| ready::ready_permit(g.cast()))
-}
-
-/// Locks the calling goroutine to its thread (runtime.LockOSThread): it runs
-/// on that thread only, and nothing else does. Calls nest. If it ends locked,
-/// the thread ends with it, unless that is the process's first. On a host
-/// thread it does nothing.
-///
-/// Returns 0. Never blocks.
-#[unsafe(no_mangle)]
-pub extern "C" fn gmp_lock_os_thread() -> c_int {
-    call(|| {
-        sched::lock_os_thread();
-        Ok(())
-    })
-}
-
-/// Undoes one gmp_lock_os_thread.
-///
-/// Returns 0; -EPERM on a goroutine that is not locked. Never blocks.
-#[unsafe(no_mangle)]
-pub extern "C" fn gmp_unlock_os_thread() -> c_int {
-    code(boot::gate().and_then(|()| sched::unlock_os_thread()))
 }

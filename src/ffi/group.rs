@@ -12,23 +12,33 @@ use core::{
     ptr,
 };
 
-/// Goroutines that belong together: the first error of one cancels all, and
-/// none outlives gmp_group_free.
+/// Goroutines that belong together, its members: the first error of one cancels
+/// all, and none outlives the group.
 #[expect(non_camel_case_types, reason = "the C name")]
 pub struct gmp_group;
 
 /// # Safety
-/// `gr`: null, or a group.
+/// `gr`: promise 1.
 unsafe fn group<'a>(gr: *mut gmp_group) -> Result<&'a Group> {
-    // SAFETY: the caller's promise.
+    // SAFETY: promise 1: a group of gmp_group_make's, or null.
     unsafe { gr.cast::<Group>().as_ref() }.ok_or(Errno::EINVAL)
 }
 
-/// Makes a group. On a goroutine that is a member of another group, the new
-/// one is nested in it: cancelling the outer one cancels the inner one. Not so
-/// behind a shield, and in what gmp_defer put off.
+/// Makes a group. If a member of another group makes it, the new group is
+/// nested: a cancel of the outer group cancels the inner one. A group that is
+/// made behind a shield, or in a call that gmp_defer deferred, is not nested.
 ///
-/// Returns NULL for out of memory. Never blocks.
+/// Returns the group; NULL if there is no memory. Never blocks.
+///
+/// ```c
+/// gmp_group *gr = gmp_group_make();
+/// int rc = gmp_group_go(gr, fetch, first); // int fetch(void *first)
+/// if (rc == 0)
+///     rc = gmp_group_go(gr, fetch, second);
+/// if (rc == 0)
+///     rc = gmp_group_wait(gr); // 0, or the first error of the two
+/// gmp_group_free(gr);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_group_make() -> *mut gmp_group {
     match boot::gate() {
@@ -37,15 +47,15 @@ pub extern "C" fn gmp_group_make() -> *mut gmp_group {
     }
 }
 
-/// Starts a goroutine that calls `fn(arg)`, as a member of `gr`. If its result
-/// is the first one that is not 0, that is the group's error, and the group is
-/// cancelled. In a group that is cancelled already it starts cancelled. One
-/// that ends by gmp_exit has the result 0.
+/// Starts a goroutine that calls `func(arg)`, as a member of `gr`. The first
+/// result of a member that is not 0 is the error of the group, and cancels the
+/// group. A member that ends by gmp_exit has the result 0. In a cancelled group
+/// a member starts cancelled.
 ///
-/// Returns 0; -EINVAL for null; -ENOMEM. Never blocks.
+/// Returns 0; -ENOMEM. Never blocks.
 ///
 /// # Safety
-/// `gr`: null, or a group. `func` may be called with `arg`, on another thread.
+/// `gr`: promise 1. `func`: promise 4, with `arg`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_group_go(
     gr: *mut gmp_group,
@@ -53,33 +63,31 @@ pub unsafe extern "C" fn gmp_group_go(
     arg: *mut c_void,
 ) -> c_int {
     call(|| {
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 1, of `gr`.
         let gr = unsafe { group(gr) }?;
         group::go(gr, func.ok_or(Errno::EINVAL)?, arg)
     })
 }
 
-/// Waits until all members have ended. More can be started meanwhile and
-/// afterwards, and waited for again.
+/// Waits until all members of `gr` have ended. More members can be started
+/// meanwhile and afterwards, and waited for again.
 ///
-/// Returns the group's error: the first result of a member that was not 0; 0
-/// where there was none; -EINVAL for null; -EDEADLK on a member, and from
-/// inside an unlockf; -ECANCELED if the caller is cancelled, with the members
-/// still running. Parks the goroutine; blocks a host thread.
+/// Returns 0, or the error of the group; -EDEADLK on a member; -ECANCELED if
+/// the caller is cancelled: the members go on. May block.
 ///
 /// # Safety
-/// `gr`: null, or a group.
+/// `gr`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_group_wait(gr: *mut gmp_group) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: promise 1, of `gr`.
     unsafe { gmp_group_wait_until(gr, FOREVER) }
 }
 
-/// gmp_group_wait until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for
-/// none): then -ETIMEDOUT, with the members still running.
+/// gmp_group_wait with a deadline; after -ETIMEDOUT the members go on. May
+/// block.
 ///
 /// # Safety
-/// As gmp_group_wait.
+/// As `gmp_group_wait`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_group_wait_until(
     gr: *mut gmp_group,
@@ -87,40 +95,40 @@ pub unsafe extern "C" fn gmp_group_wait_until(
 ) -> c_int {
     let mut error = 0;
     let code = call(|| {
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 1, of `gr`.
         error = group::wait(unsafe { group(gr) }?, deadline)?;
         Ok(())
     });
     if code == 0 { error } else { code }
 }
 
-/// Cancels all members, those that are started later, and the groups nested
-/// in `gr`.
+/// Cancels all members of `gr`, also those that start later, and the groups
+/// nested in `gr`.
 ///
-/// Returns 0; -EINVAL for null. Never blocks.
+/// Returns 0. Never blocks.
 ///
 /// # Safety
-/// `gr`: null, or a group.
+/// `gr`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_group_cancel(gr: *mut gmp_group) -> c_int {
     code(boot::gate().and_then(|()| {
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 1, of `gr`.
         group::cancel_all(unsafe { group(gr) }?);
         Ok(())
     }))
 }
 
-/// Cancels the group, waits until all members have ended, which nothing
-/// interrupts, and frees it. NULL does nothing. A member that frees its own
-/// group is a fatal error, and so is a wait from inside an unlockf. Parks the
-/// goroutine; blocks a host thread.
+/// Cancels `gr`, waits until all members have ended, and frees it; NULL does
+/// nothing. A cancel does not end the wait. Meanwhile only members may use
+/// `gr`. A member that frees its own group is a fatal error, and so is a wait
+/// inside an unlockf. May block.
 ///
 /// # Safety
-/// `gr`: null, or a group that nobody uses any more but its members.
+/// `gr`: promise 1; only its members use it any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_group_free(gr: *mut gmp_group) {
     if !gr.is_null() {
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 1, of `gr`, which goes here.
         unsafe { group::free(gr.cast()) };
     }
 }

@@ -1,26 +1,23 @@
-//! What belongs to a goroutine: values of keys, and what it puts off.
+//! Storage: values that belong to a goroutine.
 
-use super::{call, goroutine::gmp_fn};
-use crate::{
-    os::Errno,
-    sched::{ending, host, local},
-};
+use super::call;
+use crate::sched::{host, local};
 use core::ffi::{c_int, c_void};
 
-/// A key of goroutine-local storage: not an address, and found out when it is
-/// stale.
+/// The handle of a key of goroutine-local storage.
 #[expect(non_camel_case_types, reason = "the C name")]
 pub struct gmp_key;
 
-/// Makes a key under which each goroutine, and each host thread, has a value
-/// of its own, NULL at first.
+/// Makes a key, under which each goroutine and each host thread has a value of
+/// its own, NULL at first.
 ///
-/// `destructor`: NULL, or called with the value when a goroutine, or a host
-/// thread, ends whose value is not NULL; the value is NULL by then. As in
-/// POSIX, destructors run in up to four rounds, for those that set values
-/// again; in no particular order; after what gmp_defer put off.
+/// `destructor` is called with the value when a goroutine or host thread ends
+/// whose value is not NULL; it may be NULL. The value is NULL by then. As in
+/// POSIX, destructors run in up to four rounds, since they may set values
+/// again; their order is not defined. They run after what gmp_defer deferred.
+/// An exception that leaves a destructor is uncaught.
 ///
-/// Returns NULL where all 4096 keys are taken. Never blocks.
+/// Returns the key; NULL if all 4096 keys are taken. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_key_create(
     destructor: Option<unsafe extern "C" fn(value: *mut c_void)>,
@@ -28,10 +25,10 @@ pub extern "C" fn gmp_key_create(
     local::create(destructor).cast()
 }
 
-/// Deletes `k`; no destructor is called for it any more, and its values are
-/// their owners' to free.
+/// Deletes `k`. Its destructor is not called any more: free the values
+/// yourself.
 ///
-/// Returns 0; -EINVAL for null or a stale key. Never blocks.
+/// Returns 0; -EINVAL for a stale key. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_key_delete(k: *mut gmp_key) -> c_int {
     call(|| local::delete(k.cast()))
@@ -39,8 +36,8 @@ pub extern "C" fn gmp_key_delete(k: *mut gmp_key) -> c_int {
 
 /// Sets the caller's value of `k`.
 ///
-/// Returns 0; -EINVAL for null or a stale key; -EDEADLK from inside an
-/// unlockf; -ENOMEM. Never blocks.
+/// Returns 0; -EINVAL for a stale key; -EDEADLK inside an unlockf; -ENOMEM.
+/// Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_setspecific(
     k: *mut gmp_key,
@@ -52,24 +49,9 @@ pub extern "C" fn gmp_setspecific(
     })
 }
 
-/// The caller's value of `k`: NULL where none was set, and for a stale key.
-/// Never blocks.
+/// Returns the caller's value of `k`; NULL if none was set, and for a stale
+/// key. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_getspecific(k: *mut gmp_key) -> *mut c_void {
     local::get(k.cast())
-}
-
-/// Puts off a call of `fn(arg)` until the calling goroutine ends, by return or
-/// by gmp_exit; the last one put off comes first. A cancel does not interrupt
-/// what it does. An exception that leaves it is uncaught, as one that leaves
-/// the destructor of a key.
-///
-/// Returns 0; -EINVAL for a null `fn`; -EPERM on a host thread and in an
-/// unlockf; -ENOMEM. Never blocks.
-///
-/// # Safety
-/// `func` may be called with `arg` then.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn gmp_defer(func: gmp_fn, arg: *mut c_void) -> c_int {
-    call(|| ending::defer(func.ok_or(Errno::EINVAL)?, arg))
 }

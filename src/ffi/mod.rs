@@ -1,44 +1,82 @@
 //! The C surface: convert, one call, convert. No logic lives here.
 //!
-//! `include/gmp.h` is generated from these files alone (`make header`), their
-//! doc comments with it; `prelude.h` and `postlude.h` hold what cbindgen
-//! cannot make: initialisers, `errno`, the C++ registration.
+//! `include/gmp.h` is generated from this folder alone (`make header`):
+//! `template.h` has its headings in reading order, its terms and conventions,
+//! and what cbindgen cannot make; a line `@chan.rs` there stands for the
+//! declarations of that file, with their doc comments.
 //!
-//! Its files, from the top to the bottom; each uses what stands below it:
+//! The files, from the top to the bottom; each uses what stands below it. The
+//! header has its headings the other way round:
 //!
-//! | file | what |
+//! | file | heading |
 //! |---|---|
-//! | `runtime` | the start, and settings |
-//! | `sync`, `local` | locks and their like; keys and defers |
-//! | `process`, `signal` | children and signals; signal masks |
-//! | `select`, `timer` | select; timers and tickers |
-//! | `chan` | channels |
-//! | `group`, `goroutine` | goroutines |
-//! | `io`, `file`, `net` | descriptors, files, names |
-//! | `time` | the clock, and sleep |
-//! | `mod.rs` | results as a host sees them |
+//! | `hooks` | Hooks |
+//! | `signal` | Signals |
+//! | `process` | Processes |
+//! | `file` | Files |
+//! | `net`, `socket` | Sockets |
+//! | `io` | Descriptors |
+//! | `timer`, `time` | Time |
+//! | `group` | Groups |
+//! | `once`, `waitgroup`, `sema`, `cond`, `rwmutex`, `mutex` | Locks |
+//! | `select` | Select |
+//! | `chan` | Channels |
+//! | `local` | Storage |
+//! | `thread` | Threads |
+//! | `park` | Park |
+//! | `cancel` | Cancel |
+//! | `goroutine` | Goroutines |
+//! | `runtime` | Start |
+//! | `mod.rs` | none: results as a host sees them |
 //!
 //! # Conventions
+//! - A doc comment is for C programmers; `# Safety` is for Rust, and does not
+//!   get into the header. Code in fences becomes an example of the header,
+//!   which `tests/header.rs` compiles.
 //! - An `int` is 0 or a negative errno. Makers return null for out of memory
 //!   and invalid arguments.
-//! - Every function that needs the runtime passes [`gate`] first, which waits
-//!   for the start at most ten seconds.
+//! - Every function that needs the runtime passes `boot::gate` first, which
+//!   waits for the start at most ten seconds.
 //! - A panic cannot get out: panics abort.
+//!
+//! # Safety
+//! A caller promises of its arguments, until the function returns or as long as
+//! its text says:
+//! 1. A pointer to an object is null, or the object is alive: initialised or
+//!    made by its maker, not freed, and not moved while it is used.
+//! 2. A pointer to memory is null, or the memory is there: as many bytes as the
+//!    size beside it says, or one value of its type; to be read where it is
+//!    const, else to be written.
+//! 3. A string is null, or ends with a NUL.
+//! 4. A function is null, or may be called with its argument, on any thread.
+//!
+//! `# Safety` of a function names its promises by these numbers. Each function
+//! looks for null by itself.
 
+pub mod cancel;
 pub mod chan;
+pub mod cond;
 pub mod file;
 pub mod goroutine;
 pub mod group;
+pub mod hooks;
 pub mod io;
 pub mod local;
+pub mod mutex;
 pub mod net;
+pub mod once;
+pub mod park;
 pub mod process;
 pub mod runtime;
+pub mod rwmutex;
 pub mod select;
+pub mod sema;
 pub mod signal;
-pub mod sync;
+pub mod socket;
+pub mod thread;
 pub mod time;
 pub mod timer;
+pub mod waitgroup;
 
 use crate::{
     boot,
@@ -80,4 +118,15 @@ fn numbered(f: impl FnOnce() -> Result<c_int>) -> c_int {
 /// Refuses a null buffer that has a size.
 fn buffer<T>(at: *const T, n: usize) -> Result<()> {
     if at.is_null() && n > 0 { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// 0, or -EAGAIN where a try failed.
+fn tried(worked: bool) -> Result<()> {
+    if worked { Ok(()) } else { Err(Errno::EAGAIN) }
+}
+
+/// The C structure `T`, in the host's memory, has room for a `U`.
+const fn fits<T, U>() {
+    assert!(size_of::<U>() <= size_of::<T>());
+    assert!(align_of::<U>() <= align_of::<T>());
 }

@@ -14,9 +14,9 @@ use core::{
     slice,
 };
 
-/// In `gmp_case.op`: send `*elem` on `ch`.
+/// The op of a gmp_case that sends.
 pub const GMP_SEND: c_int = 1;
-/// In `gmp_case.op`: receive into `*elem` from `ch`.
+/// The op of a gmp_case that receives.
 pub const GMP_RECV: c_int = 2;
 
 /// One case of a select.
@@ -24,12 +24,12 @@ pub const GMP_RECV: c_int = 2;
 pub struct gmp_case {
     /// The channel; a case with NULL never runs.
     pub ch: *mut gmp_chan,
-    /// What is sent, or where it is received; NULL drops what is received.
+    /// The element to send, or where to receive it; NULL drops what comes.
     pub elem: *mut c_void,
     /// GMP_SEND or GMP_RECV.
     pub op: c_int,
-    /// Written in the case that ran: 0, or -EPIPE if its channel is closed
-    /// (and drained, with `*elem` zeroed, to a receiver).
+    /// Written in the case that ran: 0; -EPIPE if its channel is closed, which
+    /// zeroes the element of a receiver.
     pub result: c_int,
 }
 
@@ -40,7 +40,7 @@ const _: () = assert!(offset_of!(gmp_case, result) == Case::RESULT);
 const _: () = assert!(GMP_SEND == select::SEND && GMP_RECV == select::RECV);
 
 /// # Safety
-/// As gmp_select.
+/// As `gmp_select`.
 unsafe fn run(cases: *mut gmp_case, n: usize, block: Block) -> c_int {
     let mut index = 0;
     let code = call(|| {
@@ -50,7 +50,7 @@ unsafe fn run(cases: *mut gmp_case, n: usize, block: Block) -> c_int {
         let cases: &mut [Case] = if n == 0 {
             &mut []
         } else {
-            // SAFETY: the caller's promise; the layouts are the same.
+            // SAFETY: promise 2: there are `n` cases, which have this layout.
             unsafe { slice::from_raw_parts_mut(cases.cast(), n) }
         };
         index = select::select(cases, block)?;
@@ -59,53 +59,53 @@ unsafe fn run(cases: *mut gmp_case, n: usize, block: Block) -> c_int {
     if code == 0 { index as c_int } else { code }
 }
 
-/// Runs one of `n` cases: waits until one of them can go on, and picks one at
-/// random, all alike, where several can. A channel may be in several cases, in
-/// both directions. With no case, or only NULL channels, it waits for ever.
+/// Waits until one of `n` `cases` can run, and runs it; if several can, picks
+/// one at random. A channel may be in several cases, and in both directions.
+/// Without cases, or with NULL channels only, it waits for ever.
 ///
-/// `cases`: the cases; only the `result` of the one that runs is written.
-/// `n`: at most 65536.
+/// Returns the index of the case that ran, whose `result` is written; -EINVAL
+/// if `n` is above 65536, or for an unknown `op` or a NULL `elem` to send;
+/// -ENOMEM. May block.
 ///
-/// Returns the index of the case that ran; -EINVAL for null `cases` with an
-/// `n`, too many of them, an unknown `op`, or nothing to send; -EDEADLK from
-/// inside an unlockf; -ENOMEM; -ECANCELED. Parks the goroutine; blocks a host
-/// thread.
+/// ```c
+/// gmp_case cases[] = {{in, &job, GMP_RECV, 0}, {stop, NULL, GMP_RECV, 0}};
+/// if (gmp_select(cases, 2) == 1)
+///     return; // stop is closed: do no more jobs
+/// ```
 ///
 /// # Safety
-/// `cases`: `n` cases, each with a channel to which the caller holds a
-/// reference, or NULL, and an element that is readable or writable as its
-/// `op` asks.
+/// `cases`: promise 2, for `n` cases; of each its channel: promise 1; its
+/// element: promise 2, for one element.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_select(cases: *mut gmp_case, n: usize) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: promises 1 and 2, of `cases`.
     unsafe { run(cases, n, BLOCK) }
 }
 
-/// gmp_select until `deadline` (nanoseconds of gmp_now, GMP_FOREVER for none):
-/// then -ETIMEDOUT, and no case ran. One in the past tries once.
+/// gmp_select with a deadline. May block.
 ///
 /// # Safety
-/// As gmp_select.
+/// As `gmp_select`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_select_until(
     cases: *mut gmp_case,
     n: usize,
     deadline: i64,
 ) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: promises 1 and 2, of `cases`.
     unsafe { run(cases, n, Block::Until(deadline)) }
 }
 
-/// gmp_select if a case can run at once, else -EAGAIN: select with a default.
+/// gmp_select if a case can run at once, else -EAGAIN: a select with a default.
 /// Never blocks.
 ///
 /// # Safety
-/// As gmp_select.
+/// As `gmp_select`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_try_select(
     cases: *mut gmp_case,
     n: usize,
 ) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: promises 1 and 2, of `cases`.
     unsafe { run(cases, n, Block::Never) }
 }

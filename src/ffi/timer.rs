@@ -11,28 +11,28 @@ use core::{
     ptr,
 };
 
-/// A timer; gmp_timer_free ends it.
+/// A timer: calls a function later, once or again and again.
 #[expect(non_camel_case_types, reason = "the C name")]
 pub struct gmp_timer;
 
 /// # Safety
-/// `t`: null, or a timer.
+/// `t`: promise 1.
 unsafe fn timer<'a>(t: *mut gmp_timer) -> Result<&'a Ticker> {
-    // SAFETY: the caller's promise.
+    // SAFETY: promise 1: a timer of gmp_timer_start's, or null.
     unsafe { t.cast::<Ticker>().as_ref() }.ok_or(Errno::EINVAL)
 }
 
-/// Starts a timer that calls `fn(arg)` on a goroutine of its own, `ns`
-/// nanoseconds from now (0 or less: at once), and then every `period_ns`
-/// nanoseconds (0: once). Runs of one timer do not overlap: a periodic one
-/// misses the times that come while `fn` runs, and one that was reset from
-/// `fn` or meanwhile runs again after it.
+/// Starts a timer that calls `func(arg)` on a goroutine of its own: `ns`
+/// nanoseconds from now, or at once if `ns` is 0 or less; and then every
+/// `period_ns` nanoseconds, or once if that is 0. Calls of one timer do not
+/// overlap: while `func` runs, periods pass without a call, and a reset takes
+/// effect afterwards.
 ///
-/// Returns NULL for a null `fn`, a negative period, or out of memory. Never
-/// blocks.
+/// Returns the timer; NULL for a negative `period_ns`, or if there is no
+/// memory. Never blocks.
 ///
 /// # Safety
-/// `func` may be called with `arg`, on another thread.
+/// `func`: promise 4, with `arg`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_timer_start(
     ns: i64,
@@ -47,61 +47,62 @@ pub unsafe extern "C" fn gmp_timer_start(
     firing::start(func, arg, ns, period_ns).cast_mut().cast()
 }
 
-/// Lets `t` fire `ns` nanoseconds from now, whatever it did before, and then
-/// with its period, if it has one. Nothing of an earlier start or reset begins
-/// once this has returned.
+/// Makes `t` fire `ns` nanoseconds from now, whether it was pending, stopped or
+/// done, and then with its period, if it has one. No call of an earlier start
+/// or reset begins after the return.
 ///
-/// Returns 0; -EINVAL for null. Never blocks.
+/// Returns 0. Never blocks.
 ///
 /// # Safety
-/// `t`: null, or a timer.
+/// `t`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_timer_reset(t: *mut gmp_timer, ns: i64) -> c_int {
     call(|| {
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 1, of `t`.
         unsafe { timer(t) }?.reset(ns);
         Ok(())
     })
 }
 
-/// Stops `t`; gmp_timer_reset starts it again.
+/// Stops `t`; gmp_timer_reset starts it again. Does not wait for a call that
+/// has begun.
 ///
-/// Returns 1 if it was pending: its function does not begin any more, even if
-/// its time had come; 0 if it was not: it was stopped already, or its only run
-/// has begun, which is not waited for; -EINVAL for null. Never blocks. Of a
-/// timer that repeats, one run that was let in just before may still begin.
+/// Returns 1 if `t` was pending: no call begins any more, though with a period
+/// one that was about to begin still may; 0 if it was not: it was stopped
+/// already, or its only call has begun. Never blocks.
 ///
 /// # Safety
-/// `t`: null, or a timer.
+/// `t`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_timer_stop(t: *mut gmp_timer) -> c_int {
     let mut pending = 0;
     let code = call(|| {
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 1, of `t`.
         pending = unsafe { timer(t) }?.stop().into();
         Ok(())
     });
     if code == 0 { pending } else { code }
 }
 
-/// Stops `t` and frees it, also from its own function; does not wait for one
-/// that runs. NULL does nothing. Never blocks.
+/// Stops `t` and frees it; NULL does nothing. Its own function may do so. Does
+/// not wait for a call that has begun. Never blocks.
 ///
 /// # Safety
-/// `t`: null, or a timer that nobody uses any more.
+/// `t`: promise 1; nobody uses it any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_timer_free(t: *mut gmp_timer) {
     if !t.is_null() {
-        // SAFETY: the caller's promise.
+        // SAFETY: promise 1, of `t`, which goes here.
         unsafe { Ticker::free(t.cast()) };
     }
 }
 
-/// A channel on which a tick comes `ns` nanoseconds from now (time.After): an
-/// int64_t, gmp_now() at that moment. It buffers one element. Unref it, before
-/// the tick or after.
+/// Makes a channel on which one tick comes, `ns` nanoseconds from now
+/// (time.After): an int64_t, the time of gmp_now() by then. Its buffer holds
+/// the tick. Drop it with gmp_chan_unref, before the tick or after. (For a
+/// deadline call gmp_after_ns.)
 ///
-/// Returns NULL for out of memory. Never blocks.
+/// Returns the channel; NULL if there is no memory. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_after(ns: i64) -> *mut gmp_chan {
     match boot::gate() {
@@ -110,12 +111,12 @@ pub extern "C" fn gmp_after(ns: i64) -> *mut gmp_chan {
     }
 }
 
-/// A channel on which ticks come every `period_ns` nanoseconds (time.Tick), as
-/// of gmp_after. It buffers one, and a receiver that is slow misses some.
-/// Closing it stops the ticks, and so does the last unref.
+/// Makes a channel on which a tick like that of gmp_after comes every
+/// `period_ns` nanoseconds (time.Tick). Its buffer holds one; a slow receiver
+/// misses some. gmp_chan_close and the last gmp_chan_unref stop the ticks.
 ///
-/// Returns NULL for a period of 0 or less, and for out of memory. Never
-/// blocks.
+/// Returns the channel; NULL if `period_ns` is 0 or less, or if there is no
+/// memory. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_tick(period_ns: i64) -> *mut gmp_chan {
     if period_ns <= 0 || boot::gate().is_err() {

@@ -1,0 +1,76 @@
+//! Mutexes.
+
+use super::{call, fits, tried};
+use crate::{
+    block::mutex::{self, Mutex},
+    os::{Errno, Result},
+};
+use core::ffi::c_int;
+
+/// A mutex, for goroutines and host threads; begin with GMP_MUTEX_INIT.
+#[repr(C)]
+pub struct gmp_mutex {
+    pub _state: u32,
+    pub _reserved: u32,
+    pub _spare: [u64; 2],
+}
+
+const _: () = fits::<gmp_mutex, Mutex>();
+
+/// # Safety
+/// `m`: promise 1.
+pub(super) unsafe fn mutex<'a>(m: *mut gmp_mutex) -> Result<&'a Mutex> {
+    // SAFETY: promise 1: a mutex's words, which are atomic from here on.
+    unsafe { m.cast::<Mutex>().as_ref() }.ok_or(Errno::EINVAL)
+}
+
+/// Locks `m`: waits until it is free. No waiter starves. A cancel does not end
+/// the wait.
+///
+/// Returns 0. May block.
+///
+/// # Safety
+/// `m`: promise 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_mutex_lock(m: *mut gmp_mutex) -> c_int {
+    // SAFETY: promise 1, of `m`.
+    call(|| mutex::lock(unsafe { mutex(m) }?))
+}
+
+/// gmp_mutex_lock with a deadline; a cancel ends the wait. May block.
+///
+/// # Safety
+/// As `gmp_mutex_lock`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_mutex_lock_until(
+    m: *mut gmp_mutex,
+    deadline: i64,
+) -> c_int {
+    // SAFETY: promise 1, of `m`.
+    call(|| mutex::lock_until(unsafe { mutex(m) }?, deadline))
+}
+
+/// Locks `m` if it is free, else returns -EAGAIN. Never blocks.
+///
+/// # Safety
+/// As `gmp_mutex_lock`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_mutex_trylock(m: *mut gmp_mutex) -> c_int {
+    call(|| {
+        // SAFETY: promise 1, of `m`.
+        let m = unsafe { mutex(m) }?;
+        tried(mutex::try_lock(m))
+    })
+}
+
+/// Unlocks `m`.
+///
+/// Returns 0; -EPERM if it is not locked. Never blocks.
+///
+/// # Safety
+/// As `gmp_mutex_lock`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_mutex_unlock(m: *mut gmp_mutex) -> c_int {
+    // SAFETY: promise 1, of `m`.
+    call(|| mutex::unlock(unsafe { mutex(m) }?))
+}
