@@ -1,26 +1,25 @@
 //! gmprt: goroutines for any C, C++ or Python program, as one shared library.
 //!
 //! The public surface is `include/gmp.h`, generated from [`ffi`]. A module uses
-//! what stands below it in this table, and in its own row itself alone; the
-//! files of a folder are in such an order too, in the table that opens its
-//! `mod.rs`. `tests/tidy.rs` checks both.
+//! only modules below it in this table, and none in its own row. The files of a
+//! folder are in such an order too, in the table that opens its `mod.rs`.
+//! `tests/tidy.rs` checks both. HACKING.md follows a goroutine through the
+//! layers.
 //!
 //! | layer | modules | does | does not |
 //! |---|---|---|---|
 //! | 9 | `ffi` | the C surface: convert, one call, convert | hold logic |
 //! | 8 | `boot` | the start path, once | get called later, but at the gate |
-//! | 7 | `block`; `diag` | all that parks; all that looks | touch run queues |
-//! | 6 | `sched` | who runs what, where and when | know channels or C |
-//! | 5 | `netpoll` | who waits for which descriptor | know the scheduler |
+//! | 7 | `block`; `diag` | all that parks; all reports | touch run queues |
+//! | 6 | `sched` | which goroutine runs where, when | know channels or C |
+//! | 5 | `netpoll` | waiters for descriptors | know the scheduler |
 //! | 4 | `arch` | the stack switches of `asm/` | lock |
-//! | 3 | `gmp` | the data: G, M, P, queues, who holds a P | decide |
+//! | 3 | `gmp` | the data: G, M, P, queues, owners of Ps | decide |
 //! | 2 | `stack`; `timers` | stacks; heaps of deadlines | ready a goroutine |
-//! | 1 | `os` | all system calls, and nobody else makes any | know G, M, P |
+//! | 1 | `os` | all system calls | know G, M, P |
 //! | 0 | `base` | atomics, locks that block a thread, `throw` | know the rest |
 //!
 //! Beside `ffi` stand `internals`, for benchmarks, and `model`, for tests.
-//!
-//! HACKING.md follows a goroutine through these layers.
 //!
 //! # The start path
 //! `_rt0_amd64_lib` (a constructor) saves argc and argv, calls `libpreinit`,

@@ -70,9 +70,10 @@ use core::ops::{Deref, DerefMut};
 pub enum Rank {
     /// Functions of `GMP_INIT` that are still to be called (`boot/doinit.rs`).
     Inits,
-    /// Whatever stops the world or changes the number of Ps (`gmp/schedt.rs`).
+    /// The right to stop the world and to change the number of Ps
+    /// (`gmp/schedt.rs`).
     Stw,
-    /// Whatever takes a P from an M that is outside (`gmp/schedt.rs`).
+    /// The right to take a P from an M that is outside (`gmp/schedt.rs`).
     Retake,
     /// The tree of groups (`block/group.rs`).
     Groups,
@@ -80,19 +81,19 @@ pub enum Rank {
     Group,
     /// The winner of a race between addresses (`block/net.rs`).
     Dial,
-    /// One timer of a host's (`block/ticker.rs`).
+    /// One timer of the host's (`block/ticker.rs`).
     Ticker,
-    /// Which channels want which signal (`block/notify.rs`).
+    /// The channels that wait for signals (`block/notify.rs`).
     Signals,
     /// One channel (`block/chan.rs`). Select locks several, in the order of
     /// their addresses.
     Chan,
-    /// Waiters on addresses: one bucket of the table (`block/parking.rs`).
+    /// One bucket of waiters by address (`block/parking.rs`).
     Parking,
-    /// Calls of the host's functions that are under way (`sched/calls.rs`).
+    /// The running calls of the host's functions (`sched/calls.rs`).
     Calls,
-    /// The table of descriptors, while it grows, and the poller, while another
-    /// one takes its place (`netpoll/mod.rs`).
+    /// The growth of the table of descriptors, and the exchange of the poller
+    /// (`netpoll/mod.rs`).
     Netpoll,
     /// One descriptor (`netpoll/mod.rs`).
     Poll,
@@ -100,9 +101,9 @@ pub enum Rank {
     Sched,
     /// Goroutines that wait for a stack (`sched/starved.rs`).
     Starved,
-    /// The table of keys (`sched/local.rs`).
+    /// The table of keys of goroutine-local storage (`sched/local.rs`).
     Keys,
-    /// The table of all Gs, while it grows (`gmp/gtab.rs`).
+    /// The growth of the table of all Gs (`gmp/gtab.rs`).
     Allg,
     /// The memory of Ms, their signal stacks, and the spare Ms
     /// (`sched/threads.rs`).

@@ -15,8 +15,8 @@
 //! | `mod.rs` | how a thread sleeps: [`Futex`] |
 //! | `throw` | the ends of the process |
 //! | `print` | text for a failure, without memory |
+//! | `random` | random numbers and their seed |
 //! | `alloc` | memory that may be refused |
-//! | `random` | the seed of random numbers, and two small generators |
 //! | `sync` | atomics, or their models |
 //!
 //! [`print`](mod@print) and [`throw`](mod@throw) are the exception. They write

@@ -1,5 +1,5 @@
-//! The program's arguments: `args` and `goargs` write them, on m0 alone, and
-//! who asks for them has passed the gate or runs on the main goroutine.
+//! The program's arguments. `args` and `goargs` write them, on m0 alone. A
+//! caller that reads them has passed the gate, or runs on the main goroutine.
 
 use crate::base::sync::{AtomicI32, AtomicPtr, Ordering::*};
 use core::{
@@ -7,7 +7,7 @@ use core::{
     ptr,
 };
 
-/// The program's arguments; for debuggers too.
+/// The program's arguments; debuggers read them too.
 #[unsafe(no_mangle)]
 pub(super) static runtime_argc: AtomicI32 = AtomicI32::new(0);
 #[unsafe(no_mangle)]

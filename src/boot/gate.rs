@@ -1,5 +1,6 @@
-//! What each call of the library passes first: it waits for the start, makes it
-//! begin, or opens the gate for the calls that follow (`phase`).
+//! The gate, which each call of the library passes first. A call that comes
+//! before the runtime is up waits here, begins the start, or opens the gate for
+//! the calls that follow (`phase` has the states).
 
 use super::{
     doinit,
@@ -14,8 +15,8 @@ use crate::{
 /// How long a call waits for the start, in nanoseconds.
 const PATIENCE: i64 = 10_000_000_000;
 
-/// What every call of the library passes first, but those that need no
-/// runtime. Waits for the start where it must, at most ten seconds.
+/// The gate. Every call of the library that needs the runtime passes it first,
+/// and waits at most ten seconds for the start.
 ///
 /// Errors: `ETIMEDOUT`; `EAGAIN` before `main` on the exe path; `ENOMEM` if the
 /// functions of a plug-in need a goroutine; `ENOTSUP` in the child of a fork;

@@ -44,11 +44,11 @@ unsafe extern "C" {
     safe static runtime_processorPower: AtomicU32;
 }
 
-/// What the auxiliary vector said; `args` writes.
+/// The page size of the auxiliary vector; `args` writes it.
 static PHYS_PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 static STARTUP_RANDOM: AtomicU64 = AtomicU64::new(0);
 
-/// The machine does what the rest takes for granted.
+/// Tests what the rest takes for granted about the machine.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn check() {

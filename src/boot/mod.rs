@@ -19,8 +19,23 @@
 //! `gmp_run_main` (`run_main.rs`) also runs a `main` as a goroutine, in a
 //! program that was started as usual.
 //!
-//! A host meets the start in `hooks.rs` (pointers that it may set), `gate.rs`
-//! (its first call waits) and `inittrace.rs` (times of the stages).
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
+//! | file | what |
+//! |---|---|
+//! | `runtime_main.rs` | the main goroutine |
+//! | `gate.rs` | the gate that each call passes |
+//! | `doinit.rs` | the functions of `GMP_INIT` |
+//! | `init.rs` | the stages on m0 |
+//! | `preinit.rs` | the stages on the loading thread |
+//! | `exe.rs` | the exe path |
+//! | `run_main.rs` | `gmp_run_main` |
+//! | `env.rs` | the settings of the environment |
+//! | `hooks.rs` | pointers that a host may set |
+//! | `inittrace.rs` | times of the stages |
+//! | `parse.rs` | parsers for values of settings |
+//! | `arguments.rs` | the program's arguments |
+//! | `phase.rs` | the state of the start |
 //!
 //! Its files, from the top to the bottom; each uses what stands below it:
 //!

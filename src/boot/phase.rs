@@ -1,4 +1,4 @@
-//! Where the start is: the one word that says so, and all its changes.
+//! The state of the start: one word, and all its changes.
 //!
 //! ```text
 //!              GMP_AUTOSTART=0
@@ -14,12 +14,12 @@
 //! ```
 //!
 //! Invariants:
-//! 1. `STATE` changes by compare-and-swap out of Fresh, NotStarted, Booted, Up
-//!    and Late, which several threads may leave; out of the others one thread
-//!    stores.
-//! 2. Whoever changes it wakes all who sleep on it.
+//! 1. Several threads may leave Fresh, NotStarted, Booted, Up and Late, so they
+//!    do it by compare-and-swap. Only one thread may leave any other state, and
+//!    does it by a store.
+//! 2. The thread that changes `STATE` wakes all threads that sleep on it.
 //! 3. `ERROR` is written before Failed and never again.
-//! 4. Failed and Forked are for good.
+//! 4. Failed and Forked are final.
 
 use crate::{
     base::{
@@ -29,37 +29,37 @@ use crate::{
     os::{Errno, futex::OsFutex},
 };
 
-/// Where the start is; see the drawing.
+/// The stage of the start; see the drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum State {
-    /// The library is loaded, its constructor has not run.
+    /// The library is loaded, and its constructor has not run.
     Fresh = 0,
-    /// `GMP_AUTOSTART=0`: the first call starts it.
+    /// `GMP_AUTOSTART=0`: the first call starts the runtime.
     NotStarted = 1,
-    /// The program's entry is the runtime's, and main has yet to be reached.
+    /// On the exe path: `main` is not reached yet.
     AwaitsMain = 2,
-    /// A thread is being made, or initialises.
+    /// m0's thread is being made, or initialises.
     Starting = 3,
     /// `runtime_main` has done its work.
     Booted = 4,
-    /// The first call of a host does what has to wait for it, and functions
-    /// of GMP_INIT run.
+    /// The first call does the work that waits for it: the functions of
+    /// `GMP_INIT` run.
     Opening = 5,
-    /// Calls go straight on.
+    /// Calls pass.
     Up = 6,
-    /// No thread was to be had; `ERROR` says why.
+    /// There is no runtime, for want of a thread or memory; `ERROR` tells.
     Failed = 7,
-    /// The child of a fork: the runtime's threads are the parent's.
+    /// The child of a fork, which does not have the runtime's threads.
     Forked = 8,
-    /// As Up, but a plug-in has come with functions of GMP_INIT.
+    /// As Up, but a plug-in has brought functions of `GMP_INIT`.
     Late = 9,
 }
 
 static STATE: AtomicU32 = AtomicU32::new(State::Fresh as u32);
 static ERROR: AtomicI32 = AtomicI32::new(0);
 
-/// The state now.
+/// The present state.
 pub(super) fn state() -> State {
     // Acquire: pairs with the releases of set and change.
     match STATE.load(Acquire) {
@@ -76,13 +76,13 @@ pub(super) fn state() -> State {
     }
 }
 
-/// The only thread that may leave the present state goes on to `to`.
+/// Moves to `to`, on the only thread that may leave the present state.
 pub(super) fn set(to: State) {
     STATE.store(to as u32, Release);
     OsFutex::wake(&raw const STATE, u32::MAX >> 1);
 }
 
-/// Goes from one state to another, if no other thread was faster.
+/// Moves from one state to another; false if another thread was faster.
 #[must_use]
 pub(super) fn change(from: State, to: State) -> bool {
     let (from, to) = (from as u32, to as u32);
@@ -93,28 +93,27 @@ pub(super) fn change(from: State, to: State) -> bool {
     won
 }
 
-/// The start failed.
+/// Moves to Failed.
 pub(super) fn fail(why: Errno) {
     // Relaxed: published by set (invariant 3).
     ERROR.store(why.0, Relaxed);
     set(State::Failed);
 }
 
-/// Why it failed: in the state Failed.
+/// The error of the start, in the state Failed.
 pub(super) fn error() -> Errno {
     // Relaxed: published with Failed (invariant 3).
     Errno(ERROR.load(Relaxed))
 }
 
-/// Whether calls go straight on.
+/// Whether calls pass.
 #[inline(always)]
 pub(super) fn is_up() -> bool {
-    // Acquire: pairs with set; what the start did comes before the call.
+    // Acquire: pairs with set; the whole start comes before the call.
     STATE.load(Acquire) == State::Up as u32
 }
 
-/// Sleeps until the state is another than `seen`; false once `deadline` has
-/// passed.
+/// Sleeps until the state is not `seen`; false once `deadline` has passed.
 pub(super) fn sleep(seen: State, deadline: i64) -> bool {
     OsFutex::wait(&STATE, seen as u32, deadline)
 }

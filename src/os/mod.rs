@@ -1,7 +1,7 @@
 //! Layer 1: the operating system. No other layer makes system calls.
 //!
-//! A port to another system provides these files, listed from the top to the
-//! bottom; each uses what stands below it:
+//! A port to another system provides these files, from the top to the bottom;
+//! each uses what stands below it:
 //!
 //! | file | contract |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Threads of the operating system: how they are made and named, their stacks
+//! Threads of the operating system: their making, their names, their stacks,
 //! and their ends.
 
 use super::errno::{Errno, KeepErrno, Result};
@@ -145,8 +145,8 @@ pub(crate) fn set_thread_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Sends `sig` to the calling thread with the default action in place, which
-/// ends the process for the signals of a fault. Returns if it does not.
+/// Sets the default action of `sig` and sends it to the calling thread. For the
+/// signal of a fault that ends the process; else it returns.
 pub(crate) fn raise_default(sig: c_int) {
     let _keep = KeepErrno::new();
     // SAFETY: the default action runs no code.
@@ -154,7 +154,8 @@ pub(crate) fn raise_default(sig: c_int) {
     let mut mask = SigMask::current();
     mask.remove(sig);
     let pid = std::process::id();
-    // SAFETY: takes numbers only. Pending if blocked, until the next line.
+    // A blocked signal stays pending until the next line.
+    // SAFETY: takes numbers only.
     unsafe { libc::syscall(libc::SYS_tgkill, pid, gettid(), sig) };
     mask.restore();
 }

@@ -12,8 +12,8 @@ use super::slot::{GUARD, OWN, Stack, slot_len};
 use crate::os::Result;
 use core::cell::Cell;
 
-/// How many stacks a cache holds: once half of them have moved, as many calls
-/// of either kind pass before the next move.
+/// How many stacks a cache holds. After half of them have moved, at least as
+/// many calls of either kind pass before the next move.
 const CAPACITY: usize = 2 * HALF;
 
 /// A P's free stacks, of one class.

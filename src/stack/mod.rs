@@ -20,9 +20,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | the one instance that the runtime uses |
-//! | `cache.rs` | the few stacks that a P keeps to itself |
+//! | `cache.rs` | the few free stacks of each P |
 //! | `pool.rs` | slabs, free slots, the scavenger |
-//! | `guard.rs` | guards, and what to do where the kernel has none |
+//! | `guard.rs` | guards, also on kernels without cheap ones |
 //! | `slot.rs` | a stack, and the sizes of slots |
 //!
 //! Invariants:
@@ -57,7 +57,7 @@ use slot::{CLASSES, MIN_SIZE, MIN_SLOT, OWN, Shape};
 /// Usable bytes of a stack by default: those of a slot of 256 KiB.
 const DEFAULT_SIZE: usize = (256 << 10) - GUARD;
 
-/// Kinds of stacks, as [`kind`] numbers them.
+/// How many kinds of stacks [`kind`] tells apart.
 pub(crate) const KINDS: usize = CLASSES + 1;
 
 /// Bytes for a signal handler of the host, besides the kernel's frame: without

@@ -1,30 +1,30 @@
-//! A stack, the slot that it fills with its guard, and how large both are.
+//! A stack, the slot that it fills together with its guard, and their sizes.
 
 use crate::base::sync::{AtomicUsize, Ordering};
 use crate::os::{Errno, Result, mem};
 
-/// Bytes below a stack that fault. A frame that is larger than this and whose
-/// low end is written first steps over the guard, unless it was compiled with
-/// `-fstack-clash-protection`: so the guard has room for local buffers of
-/// 64 KiB, as large as C code has them without much thought. It lies in the
-/// same page of the page table as the stack, and so takes address space only.
+/// Bytes below a stack that fault. A frame larger than the guard may step over
+/// it, unless the code was compiled with `-fstack-clash-protection`. So the
+/// guard has 64 KiB, about the largest local buffer that C code has without
+/// much thought. The guard shares a page of the page table with the stack, so
+/// it takes address space and no memory.
 pub(crate) const GUARD: usize = 64 << 10;
 
-/// As much stack as guard: smaller ones would be guard for the most part.
+/// As much stack as guard; smaller slots would be mostly guard.
 pub(super) const MIN_SLOT: usize = 2 * GUARD;
 pub(super) const MAX_SLOT: usize = 8 << 20;
 pub(super) const CLASSES: usize = (MAX_SLOT / MIN_SLOT).ilog2() as usize + 1;
 
-/// Usable bytes of the largest stack that is in a class.
+/// Usable bytes of the largest stack with a class.
 pub(crate) const POOLED_MOST: usize = MAX_SLOT - GUARD;
 
-/// The most usable bytes that a stack may have.
+/// The most usable bytes of any stack.
 pub(crate) const MAX_SIZE: usize = 1 << 30;
 
-/// The class of stacks that are in no class.
+/// Stands for a class in a stack with its own mapping.
 pub(super) const OWN: u8 = u8::MAX;
 
-/// A stack in use, or its name: copying it copies no right to use it.
+/// A name of a stack: copying it copies no right to use the stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stack {
     /// The lowest address that may be used; the guard is below.
@@ -50,17 +50,17 @@ impl Stack {
 /// The least usable size that is handed out. atomic
 pub(super) static MIN_SIZE: AtomicUsize = AtomicUsize::new(MIN_SLOT - GUARD);
 
-/// How a stack's address space is made.
+/// The address space of a stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Shape {
-    /// A slot of a class.
+    /// A slot of this class.
     Slot(u8),
-    /// A mapping of its own of so many bytes, guard included.
+    /// Its own mapping, with so many bytes, guard included.
     Own(usize),
 }
 
 impl Shape {
-    /// The shape that has `size` usable bytes at least.
+    /// The smallest shape with `size` usable bytes.
     pub(super) fn of(size: usize) -> Result<Self> {
         if size > MAX_SIZE {
             return Err(Errno::EINVAL);

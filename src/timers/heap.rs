@@ -1,4 +1,4 @@
-//! The heap of one P without its lock; the parent module has the invariants.
+//! The heap of one P without its lock; `timers` has the invariants.
 //!
 //! Timers lie on the stacks of many goroutines, where each touch misses the
 //! caches and the TLB. So the heap keeps copies of what it needs, and the

@@ -32,6 +32,15 @@
 //! the timer's address, its function and its own time. An *entry* holds a slot
 //! and the time by which the heap sorts it.
 //!
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | the heap of a P, under its lock |
+//! | `heap.rs` | the heap itself |
+//! | `spill.rs` | timers for which the heap has no memory |
+//! | `timer.rs` | a timer, and what is kept of it |
+//!
 //! Invariants:
 //! 1. A pending timer has one entry, in the heap that `Timer::heap` names, and
 //!    there the slot that `Timer::slot` names, which names the timer. Both
@@ -187,7 +196,7 @@ impl Timers {
         loop {
             // Acquire: pairs with add and move_to.
             let at = t.heap.load(Ordering::Acquire).cast::<Timers>();
-            // SAFETY: null or from `name`, which is given heaps that stay.
+            // SAFETY: null, or a heap's name, and heaps are never freed.
             let at = unsafe { at.as_ref() }?;
             let heap = at.heap.lock();
             // Relaxed: the lock orders it. After a move to another heap, the

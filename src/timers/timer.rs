@@ -1,4 +1,5 @@
-//! A timer, and what the heaps keep of it. Invariants are those of `timers`.
+//! A timer, and the parts of it that the heaps keep. `timers` has the
+//! invariants.
 
 use crate::base::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use core::{
@@ -7,18 +8,18 @@ use core::{
     ptr,
 };
 
-/// What a timer calls, with the `arg` and `seq` that it was made with.
+/// The function of a timer, called with the timer's `arg` and `seq`.
 ///
-/// Called on the M that runs the heap, on g0 or wherever `Timers::run` was
-/// called, without a lock. The timer may be gone. It may add timers, but none
-/// that is due already: `run` would not end.
+/// It runs on the M and the stack that called `Timers::run`, without a lock.
+/// The timer may be gone by then. The function may add timers, but none that is
+/// due already: `run` would not end.
 pub(crate) type TimerFn = fn(arg: usize, seq: u64);
 
-/// A deadline and what to call then. Its user keeps it in place, and does not
-/// drop it, while it is pending.
+/// A deadline and a function to call then. While the timer is pending, its user
+/// neither moves nor drops it.
 pub(crate) struct Timer {
-    /// Null or the address of the [`super::Timers`] that it was last added or
-    /// moved to (invariant 1). atomic, written under that heap's lock
+    /// The address of the [`super::Timers`] that the timer was last added or
+    /// moved to, or null (invariant 1). atomic, written under that heap's lock
     pub(super) heap: AtomicPtr<()>,
     /// lock: the heap's
     slot: AtomicU32,
@@ -26,7 +27,7 @@ pub(crate) struct Timer {
     f: TimerFn,
     /// const
     arg: usize,
-    /// Its user's, while it is not pending; then the heap keeps it.
+    /// owner: the timer's user while it is not pending, then the heap
     pub(super) seq: AtomicU64,
     /// lock: the heap's; initialised while the slot is [`SPILLED`]
     pub(super) node: UnsafeCell<MaybeUninit<Node>>,
@@ -38,12 +39,12 @@ unsafe impl Sync for Timer {}
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Timer {}
 
-/// The slot of a timer that is pending without one.
+/// The slot of a timer in the tree of `spill`.
 pub(super) const SPILLED: u32 = u32::MAX - 1;
-/// The slot of one that was.
+/// The slot of a timer that has left that tree.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// The time of a timer that is not due any more, but still in its heap.
+/// The own time of a stopped timer, which is still in its heap.
 pub(crate) const STOPPED: i64 = i64::MAX;
 
 /// A function and its arguments.
@@ -67,32 +68,32 @@ impl Timer {
         }
     }
 
-    /// What its function gets from the next time on. It is not pending.
+    /// Sets the `seq` of the next call. The timer is not pending.
     pub(crate) fn set_seq(&self, seq: u64) {
         // Relaxed: add publishes it with the heap's lock.
         self.seq.store(seq, Ordering::Relaxed);
     }
 
-    /// It is not pending, as its user knows who was called for it: nobody has
-    /// to ask the heap.
+    /// Notes that the timer is not pending, since its user has seen the call:
+    /// so nobody has to look into the heap.
     pub(crate) fn has_run(&self) {
-        // Relaxed: its user's, who adds it.
+        // Relaxed: the timer is its user's until the user adds it.
         self.heap.store(ptr::null_mut(), Ordering::Relaxed);
     }
 
-    /// Under the lock of its heap.
+    /// Called under the lock of its heap.
     pub(super) fn slot(&self) -> u32 {
         self.slot.load(Ordering::Relaxed)
     }
 
-    /// Under the lock of its heap.
+    /// Called under the lock of its heap.
     pub(super) fn set_slot(&self, slot: u32) {
         self.slot.store(slot, Ordering::Relaxed);
     }
 
-    /// What is called for it, from the next time on.
+    /// The next call.
     pub(super) fn call(&self) -> Call {
-        // Relaxed: its user's, who adds it.
+        // Relaxed: the timer is its user's until the user adds it.
         let seq = self.seq.load(Ordering::Relaxed);
         Call { f: self.f, arg: self.arg, seq }
     }
@@ -122,11 +123,11 @@ impl Entry {
     }
 }
 
-/// What a timer in a tree has of it.
+/// The part of a timer that makes it a node of the tree.
 pub(super) struct Node {
-    /// When it comes up, and in what order among equals.
+    /// When the timer comes up, and its order among equals.
     pub key: Cell<Entry>,
-    /// Its own time (invariant 6 of `timers`).
+    /// The timer's own time (invariant 6 of `timers`).
     pub when: Cell<i64>,
     pub child: Cell<*const Timer>,
     pub next: Cell<*const Timer>,

@@ -8,11 +8,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod.rs` | a run, and what is empty in a model |
+//! | `mod.rs` | a run, and the modules that a model leaves empty |
 //! | `newproc` | goroutines made and ended |
 //! | `park` | parking and readying |
 //! | `timing` | deadlines |
-//! | `world` | what concerns all of a run |
+//! | `world` | the state of a run |
 
 #[path = "../../sched/calls.rs"]
 pub(crate) mod calls;
