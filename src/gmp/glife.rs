@@ -1,4 +1,16 @@
-//! Gs between two lives: taken, named, counted, given back.
+//! Gs between two lives: taken from a free list, named, counted, given back.
+//!
+//! ```text
+//!   galloc --> Idle --> Dead, in a free list --gfget--> a life (newproc)
+//!                         ^                                |
+//!                         '------- gdestroy, gfput --------'
+//! ```
+//! A P has a free list of its own, without a lock; batches of Gs go from and to
+//! the global one.
+//!
+//! Invariant 1: before the G of an ended goroutine is in a free list, its
+//! generation has changed (invariant 2 of `gtab`) and its rare fields are
+//! empty, as `newproc` expects.
 
 use super::{
     BATCH, G, GOIDCACHE, GStatus, OwnedP, SCHED, casgstatus, galloc,
@@ -7,7 +19,8 @@ use super::{
 use crate::os::{Errno, Result};
 use core::{ffi::CStr, ptr, sync::atomic::Ordering::*};
 
-/// A dead G, from this P's list, the global one, or new.
+/// A dead G: from this P's list, from the global one, or new. None where memory
+/// is out.
 #[inline(always)]
 pub(crate) fn gfget(pp: Option<OwnedP>) -> Option<&'static G> {
     match pp.and_then(|pp| pp.gfree().pop_front()) {
@@ -37,7 +50,7 @@ fn gfget_slow(pp: Option<OwnedP>) -> Option<&'static G> {
     pp.gfree().pop_front()
 }
 
-/// Puts a dead G where the next one is found.
+/// Puts a dead G into this P's free list, or the global one.
 #[inline(always)]
 pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
     let Some(pp) = pp else {
@@ -49,7 +62,7 @@ pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
     }
 }
 
-/// Counts goroutines of the host for `gmp_num_goroutines`.
+/// Counts a goroutine of the host's for `gmp_num_goroutines`.
 pub(crate) fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
     if gp.has(gflag::SYSTEM) {
         return;
@@ -62,7 +75,7 @@ pub(crate) fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
     }
 }
 
-/// Live goroutines of the host.
+/// The number of live goroutines of the host's.
 pub(crate) fn gcount() -> i64 {
     let mut n = SCHED.ngoroutines.load(Relaxed);
     for id in 0..crate::gmp::nallp() {
@@ -71,6 +84,7 @@ pub(crate) fn gcount() -> i64 {
     n.max(0)
 }
 
+/// A new goroutine id; a P takes them in batches.
 pub(crate) fn next_goid(pp: Option<OwnedP>) -> u64 {
     let Some(pp) = pp else {
         return SCHED.goidgen.fetch_add(1, Relaxed) + 1;
@@ -84,21 +98,23 @@ pub(crate) fn next_goid(pp: Option<OwnedP>) -> u64 {
     next
 }
 
-/// Names a goroutine; the name is copied.
+/// Names a goroutine; copies the name.
+///
+/// Errors: `ENOMEM`.
 pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
-    // SAFETY: a C string.
+    // SAFETY: strdup reads a C string, which `name` is.
     let copy = unsafe { libc::strdup(name.as_ptr()) };
     if copy.is_null() {
         return Err(Errno::ENOMEM);
     }
     let old = gp.name.swap(copy, AcqRel);
-    // SAFETY: null, or from strdup. A dump that reads names runs when the
-    // process dies, or takes care of itself.
+    // SAFETY: null, or from strdup, and taken out just now. A dump may still
+    // read it, but runs when the process dies, or takes care of itself.
     unsafe { libc::free(old.cast()) };
     Ok(())
 }
 
-/// Of a G that nobody else names.
+/// Frees the name of a G, which nobody else names at the same time.
 #[inline(always)]
 pub(crate) fn drop_name(gp: &G) {
     if !gp.name.load(Relaxed).is_null() {
@@ -113,11 +129,10 @@ fn drop_name_slow(gp: &G) {
     unsafe { libc::free(name.cast()) };
 }
 
-/// Frees the descriptor of an ended goroutine: handles to it go stale.
+/// Gives the descriptor of an ended goroutine back. Handles to it go stale.
 #[inline(always)]
 pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
-    // Invariant 2 of the table. The generation has its 32 bits of a handle to
-    // itself and skips nothing.
+    // Invariant 2 of `gtab`.
     gp.park.next_generation();
     gp.shields.set(0);
     gp.rounds.set(0);

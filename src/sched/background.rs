@@ -1,10 +1,10 @@
-//! The two goroutines of the runtime's own: `bgsweep` and `bgscavenge`.
+//! The library's two goroutines: `bgsweep` and `bgscavenge`.
 //!
-//! In Go they serve the collector; here they give back the memory of stacks. A
-//! burst of goroutines leaves free stacks in the pool, and in the caches of Ps
-//! that have gone idle and cannot return them. bgsweep empties those caches
-//! into the pool. bgscavenge gives the pages of idle stacks in the pool back to
-//! the kernel, a part at a time.
+//! A burst of goroutines leaves stacks behind, in the pool and in the caches of
+//! Ps that are idle by now, where their owners cannot give them back. bgsweep
+//! empties those caches into the pool. bgscavenge gives the pages of stacks
+//! that lie idle in the pool back to the kernel, a part at a time. (The names
+//! are Go's; there the two work for the collector.)
 //!
 //! ```text
 //!   sysmon --sees idle stacks--> bgscavenge --starts a round--> bgsweep
@@ -12,10 +12,13 @@
 //!                                  +------+ until nothing is idle
 //! ```
 //!
-//! Without work both park without a deadline, so an idle process does not wake
-//! up.
+//! Both park without a deadline when there is nothing to do: an idle process
+//! has no wake-ups.
 //!
-//! Invariant: `SWEEPER` is null or the G of bgsweep, which never ends.
+//! Invariants:
+//! 1. `SWEEPER` is null or the G of bgsweep, which never ends.
+//! 2. `SCAVENGER` is not 0 only while bgscavenge waits for idle stacks; sysmon
+//!    readies the goroutine whose handle it has taken out.
 
 use super::{
     current::this_g, handoff::flush_idle, newproc::newproc_system,
@@ -39,7 +42,7 @@ static SWEEPER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 /// How many of the two have begun.
 static BEGUN: AtomicU32 = AtomicU32::new(0);
 
-/// Starts both; [`have_begun`] says when they have.
+/// Starts both; [`have_begun`] tells when they run.
 ///
 /// Errors: `ENOMEM`.
 pub(crate) fn start_both() -> Result<()> {
@@ -47,7 +50,6 @@ pub(crate) fn start_both() -> Result<()> {
     start(bgscavenge, c"bgscavenge")
 }
 
-/// Whether both have begun.
 pub(crate) fn have_begun() -> bool {
     // Acquire: pairs with begin.
     BEGUN.load(Acquire) >= 2
@@ -57,14 +59,14 @@ fn start(f: GmpFn, name: &'static CStr) -> Result<()> {
     newproc_system(f, ptr::null_mut(), name).map(drop)
 }
 
-/// Notes that the calling goroutine has begun; returns it.
+/// Counts the calling goroutine as begun; returns it.
 fn begin() -> &'static G {
     // Release: pairs with have_begun.
     BEGUN.fetch_add(1, Release);
     this_g()
 }
 
-/// Empties the stack caches of idle Ps into the pool, once for each permit.
+/// Empties the caches of idle Ps into the pool, once for each permit.
 unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
     // Release: pairs with sweep.
     SWEEPER.store(handle_of(begin()), Release);
@@ -74,17 +76,17 @@ unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
     }
 }
 
-/// Wakes bgsweep.
 fn sweep() {
-    // Before bgsweep has begun, the handle is null and wakes nobody.
+    // Null before bgsweep has begun: then nobody gets the permit. Acquire:
+    // pairs with bgsweep's store.
     let _nobody = ready_permit(SWEEPER.load(Acquire));
 }
 
-/// Gives pages back, round by round.
+/// Gives pages of idle stacks back to the kernel, round by round.
 unsafe extern "C" fn bgscavenge(_arg: *mut c_void) {
     let handle = handle_of(begin()).addr();
     loop {
-        // Release: pairs with sysmon, which takes the handle and readies it.
+        // Release: pairs with sysmon's swap (invariant 2).
         SCAVENGER.store(handle, Release);
         park_plain(c"scavenge wait", FOREVER);
         SCAVENGER.store(0, Release);

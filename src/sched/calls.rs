@@ -1,5 +1,5 @@
-//! Calls of the host's functions from the caller's stack, for callers who have
-//! to know how such a function ended.
+//! Calls of the host's functions from the caller's stack, for library code that
+//! has to know how such a function ended.
 //!
 //! ```text
 //!   enter --> live --returned, or unwound by an exception--> leave
@@ -7,22 +7,22 @@
 //!               '----longjmp-----------------------------> `lost`
 //! ```
 //! An exception passes through `ffi/callbacks.c`, which calls [`leave`]. A
-//! `longjmp` tells nobody. So a call has its record outside the stack, and
-//! whether its frame is still there is found out afterwards ([`gone`]): when
-//! the goroutine begins another such call, waits for anything, or ends. An
-//! owner is told `lost` without a promise that its object still exists.
+//! `longjmp` tells nobody. So a call has its record outside the stack, and the
+//! goroutine looks later whether the call's frame is still there ([`gone`]):
+//! when it begins another such call, waits for anything, or ends. The owner of
+//! the call is then told `lost`; its object may not exist any more.
 //!
 //! # Is the frame there?
-//! A frame has its caller's stack pointer (`cfa`) and its return address, in
-//! the word below. Deeper calls leave both alone. So a frame is gone
-//! - if its word holds another address: some other call has been there;
+//! A frame has its caller's stack pointer (`cfa`) and, in the word below, its
+//! return address. Deeper calls leave both alone. So a frame is gone
+//! - if its word holds another address: some other call has used the place;
 //! - if the stack pointer is above it, where both are on a goroutine's own
 //!   stack. A host that switches stacks of its own may be anywhere else.
 //!
 //! Invariants:
 //! 1. A live call is in the list of its G ([`super::ending`]), which only that
 //!    G touches, and in `LIVE`, under its lock.
-//! 2. Numbers of calls are never used twice, and none is 0.
+//! 2. A number of a call is never used twice, and none is 0.
 //! 3. `exited` is called before a call leaves `LIVE`, `lost` after that.
 
 use super::{
@@ -43,30 +43,30 @@ pub(crate) struct Frame {
     pub ret: usize,
 }
 
-/// Who is told of an end that it did not see; both get the place of `enter`.
+/// Functions of a call's owner for the ends that it does not see itself. Both
+/// get the `place` that was given to [`enter`].
 pub(crate) struct Owner {
-    /// The goroutine ends, by `gmp_exit`, inside the function.
+    /// The goroutine ends by `gmp_exit`, inside the function.
     pub exited: fn(place: usize),
     /// The frame is gone.
     pub lost: fn(place: usize),
 }
 
-/// A call that has begun; from `malloc`. Its record in the list of its G comes
-/// first.
+/// A call that has begun; from `malloc`. Its record for the list of its G is
+/// the first field.
 #[repr(C)]
 pub(crate) struct Call {
     record: Defer,
     /// lock: `LIVE`
     next: Cell<*const Call>,
     number: Cell<u64>,
-    /// Whose call it is.
+    /// The caller.
     gp: &'static G,
     frame: Frame,
     owner: &'static Owner,
     place: usize,
 }
 
-/// The calls that are live.
 struct Live {
     first: *const Call,
     /// The last number given.
@@ -74,7 +74,7 @@ struct Live {
 }
 
 // SAFETY: the records stay while they are in the list, and are used under
-// the lock.
+// the lock (invariant 1).
 unsafe impl Send for Live {}
 
 static_of_a_run! {
@@ -87,7 +87,6 @@ impl Call {
         self.number.get()
     }
 
-    /// Enters `LIVE`.
     fn publish(&self) {
         let mut live = LIVE.lock();
         live.number += 1;
@@ -97,7 +96,6 @@ impl Call {
         care::begin();
     }
 
-    /// Leaves `LIVE`.
     fn withdraw(&self) {
         let mut live = LIVE.lock();
         let next = self.next.get();
@@ -117,7 +115,7 @@ impl Call {
 
 /// The calls from `first` on; under the lock.
 fn calls<'a>(first: *const Call) -> impl Iterator<Item = &'a Call> {
-    // SAFETY: null, or in the list, so alive (invariant 1).
+    // SAFETY: null, or in `LIVE`, whose lock is held (invariant 1).
     let call = |at: *const Call| unsafe { at.as_ref() };
     core::iter::successors(call(first), move |c| call(c.next.get()))
 }
@@ -147,14 +145,14 @@ pub(crate) fn enter(
     };
     // SAFETY: fresh memory of this size; malloc aligns it.
     unsafe { at.write(call) };
-    // SAFETY: just written; freed by `free` only.
+    // SAFETY: just written; freed by `free` only, out of both lists.
     let call: &'static Call = unsafe { &*at };
     call.publish();
     ending::push(gp, &call.record);
     Ok(call)
 }
 
-/// The call has ended, and its owner knows.
+/// Ends a call; its owner has seen the end.
 pub(crate) fn leave(call: &'static Call) {
     ending::remove(call.gp, &call.record);
     call.withdraw();
@@ -166,28 +164,28 @@ fn free(call: &'static Call) {
     unsafe { libc::free(ptr::from_ref(call).cast_mut().cast()) };
 }
 
-/// The goid of whoever is in the call with this number, if that is live: a G
-/// does not end before its calls have.
+/// The goid of the caller in the call with this number, if the call is live. A
+/// G does not end before its calls.
 pub(crate) fn who_is_in(number: u64) -> Option<u64> {
     let live = LIVE.lock();
     let mut all = calls(live.first);
     all.find(|c| c.number.get() == number).map(|c| c.gp.goid.get())
 }
 
-/// A call out of the list of its G, and out of `LIVE`, is lost.
+/// Tells the owner of a call, which is out of both lists, that it is lost.
 fn tell_lost(call: &'static Call) {
     let Call { owner, place, .. } = *call;
     free(call);
     (owner.lost)(place);
 }
 
-/// A call of a G whose frame is gone, seen from `sp`.
+/// A call of `gp` whose frame is gone, seen from `sp`.
 fn next_gone(gp: &G, sp: usize) -> Option<&'static Call> {
     ending::records(gp)
         .filter(|record| record.kind() == Kind::Call)
         .map(|record| {
             let call = ptr::from_ref(record).cast::<Call>();
-            // SAFETY: the first field of a call in the list, so alive.
+            // SAFETY: the first field of a call in the list (invariant 1).
             unsafe { &*call }
         })
         .find(|call| gone(gp, call.frame, sp))
@@ -203,8 +201,8 @@ pub(crate) fn settle(gp: &G, frame: Frame) {
     }
 }
 
-/// Whether a frame is gone, as `gp` sees it whose stack pointer is `sp`, or
-/// who begins a frame there.
+/// Whether a frame is gone, seen by `gp`, whose stack pointer is `sp` or which
+/// is about to begin a frame at `sp`.
 fn gone(gp: &G, Frame { cfa, ret }: Frame, sp: usize) -> bool {
     if cfg!(shuttle) {
         // A model's frames are numbers; 0 is nowhere.
@@ -223,14 +221,15 @@ fn gone(gp: &G, Frame { cfa, ret }: Frame, sp: usize) -> bool {
         }
     }
     let word = (cfa - size_of::<usize>()) as *const usize;
-    // SAFETY: on the goroutine's stack, which it still has, or on the stack
-    // of the caller's thread; a plain word.
+    // SAFETY: a plain word on the goroutine's own stack, or on the stack of
+    // the caller's thread: both are still mapped.
     unsafe { word.read_volatile() != ret }
 }
 
-/// At the end of the goroutine: the function of a call's record.
+/// The function of a call's record: the goroutine ends.
 unsafe extern "C" fn at_end(call: *mut c_void) {
-    // SAFETY: enter's, out of the list of its G since just now.
+    // SAFETY: from enter; `ending` has just taken it out of the list of its G,
+    // and nothing else frees it.
     let call: &'static Call = unsafe { &*call.cast::<Call>().cast_const() };
     if super::child::in_child() {
         return;
@@ -253,7 +252,7 @@ unsafe extern "C" fn at_end(call: *mut c_void) {
 #[cfg(not(shuttle))]
 pub(super) use care::{CARE, PYTHON};
 
-/// Whether waits have more to look at than usual; the one word that they read.
+/// The one word that a wait reads to learn whether it has more to look at.
 #[cfg(not(shuttle))]
 mod care {
     use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -264,7 +263,7 @@ mod care {
     pub(in crate::sched) const PYTHON: usize = 1;
     const CALL: usize = 2;
 
-    /// Relaxed, both: the G that begins a call sees it itself.
+    /// Relaxed, as in `end`: the G that begins a call sees its own store.
     pub(super) fn begin() {
         CARE.fetch_add(CALL, Relaxed);
     }
@@ -274,15 +273,15 @@ mod care {
     }
 }
 
-/// A model has no frames, and nobody jumps.
+/// In a model there are no frames, and nobody jumps.
 #[cfg(shuttle)]
 mod care {
     pub(super) fn begin() {}
     pub(super) fn end() {}
 }
 
-/// `gp`, the caller, is about to wait, perhaps with a lock of what it waits
-/// for: others tell the owners of what it has left by a jump.
+/// Looks for calls that `gp`, the caller, has left by a jump, before a wait.
+/// The caller may hold a lock, so another goroutine tells the owners.
 #[cfg(not(shuttle))]
 #[cold]
 pub(super) fn look(gp: &'static G) {
@@ -293,7 +292,7 @@ pub(super) fn look(gp: &'static G) {
         let arg = ptr::from_ref(call).cast_mut().cast();
         let teller = super::newproc::newproc_system(tell, arg, c"lost calls");
         if teller.is_err() {
-            // For want of memory: at its next wait.
+            // No memory: the next wait tries again.
             call.publish();
             ending::push(gp, &call.record);
             return;
@@ -301,8 +300,9 @@ pub(super) fn look(gp: &'static G) {
     }
 }
 
-/// Calls the host's `unlockf` for `gp`, which parks; false: not at all. On
-/// g0 an exception ends at `mcall`, on a host thread here.
+/// Calls the host's `unlockf` for `gp`, which parks; false: the park is not to
+/// happen. An exception of the function ends at `mcall` on g0, and here on a
+/// host thread.
 #[cfg(not(shuttle))]
 #[inline(always)]
 pub(super) fn unlock(gp: &G, u: &Unlockf) -> bool {
@@ -310,25 +310,23 @@ pub(super) fn unlock(gp: &G, u: &Unlockf) -> bool {
         // SAFETY: the host's function, with the host's lock.
         unsafe { crate::arch::callhost(u.f, u.handle, u.lock) }
     } else {
-        // SAFETY: as above.
+        // SAFETY: the host's function, with the host's lock.
         unsafe { (u.f)(u.handle, u.lock) }
     };
-    // Nobody wakes anybody in the child of a fork.
+    // In the child of a fork nobody would end the park.
     keep != 0 && !super::child::in_child()
 }
 
-/// The goroutine that tells.
+/// The function of the goroutine that tells an owner.
 #[cfg(not(shuttle))]
 unsafe extern "C" fn tell(call: *mut c_void) {
-    // SAFETY: look's, out of all lists.
+    // SAFETY: from look, out of both lists, and freed by tell_lost only.
     tell_lost(unsafe { &*call.cast::<Call>().cast_const() });
 }
 
-/// The type of the host's `unlockf`.
 pub(crate) type UnlockFn =
     unsafe extern "C" fn(handle: *mut c_void, lock: *mut c_void) -> i32;
 
-/// The host's `unlockf` and its lock.
 #[derive(Clone, Copy)]
 pub(crate) struct Unlockf {
     pub f: UnlockFn,

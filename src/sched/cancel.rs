@@ -1,10 +1,14 @@
-//! Cancelling goroutines, and shields against it.
+//! Cancelling goroutines, and shields against cancels.
 //!
-//! A cancel is posted in the goroutine's park word, for good. It ends the wait
-//! that is under way, if that is one of those that it may end, after a barrier
-//! in every thread (`parkword`), and every call that could wait looks for it
-//! before it does anything ([`check`]). Behind a shield the goroutine does not
-//! see it: waits are armed as if it could not come, and `check` is content.
+//! ```text
+//!   cancel: post it in the park word, for good
+//!             --> barrier in every thread --> end the wait under way
+//!   target: a call that may wait ---check: posted?---> ECANCELED
+//!             --no--> waits, until woken or cancelled
+//! ```
+//! A cancel ends only a wait that is armed for it; the barrier and the park
+//! word's protocol are `gmp::parkword`'s. Behind a shield the goroutine does
+//! not see the cancel: [`check`] passes, and waits are armed without it.
 
 use super::{current::on_goroutine, ready::ready};
 use crate::{
@@ -14,7 +18,7 @@ use crate::{
 };
 use core::{ffi::c_void, marker::PhantomData, ptr};
 
-/// First in every call that may wait and that a cancel ends.
+/// Every call that may wait and that a cancel ends calls this first.
 ///
 /// Errors: `ECANCELED`.
 #[inline]
@@ -25,13 +29,13 @@ pub(crate) fn check() -> Result<()> {
     }
 }
 
-/// `gmp_cancel`: from now on, calls of that goroutine that may wait give up.
+/// `gmp_cancel`: from now on calls of that goroutine that may wait fail.
 ///
 /// Errors: `EINVAL` for null, or a goroutine that has ended; `EPERM` for the
 /// stand-in of a host thread.
 pub(crate) fn cancel(handle: *mut c_void) -> Result<()> {
     let gp = post(handle)?;
-    // Its own is seen by what it does next.
+    // The caller itself waits for nothing now, and its next call checks.
     if !arch::getg().is_some_and(|me| ptr::eq(me, gp)) {
         membarrier::everywhere();
         end_wait(gp, handle);
@@ -39,8 +43,8 @@ pub(crate) fn cancel(handle: *mut c_void) -> Result<()> {
     Ok(())
 }
 
-/// The same for each of many, but for those that have ended: for the price of
-/// one barrier.
+/// [`cancel`] for many goroutines, with one barrier for all. Those that have
+/// ended are skipped.
 pub(crate) fn cancel_each(handles: impl Iterator<Item = *mut c_void> + Clone) {
     let mut posted = false;
     for handle in handles.clone() {
@@ -56,7 +60,7 @@ pub(crate) fn cancel_each(handles: impl Iterator<Item = *mut c_void> + Clone) {
     }
 }
 
-/// Posts a cancel; a barrier and [`end_wait`] follow.
+/// Posts a cancel. The caller then passes a barrier and calls [`end_wait`].
 fn post(handle: *mut c_void) -> Result<&'static G> {
     let gp = lookup_live(handle)?;
     if gp.is_host() {
@@ -66,6 +70,7 @@ fn post(handle: *mut c_void) -> Result<&'static G> {
     posted.map(|()| gp).ok_or(Errno::EINVAL)
 }
 
+/// Ends the wait of `gp` that is under way, if a cancel may end it.
 fn end_wait(gp: &'static G, handle: *mut c_void) {
     let fire = gp.park.end_cancelled(generation_of(handle), &gp.claim);
     if fire == Fire::Parked {
@@ -73,7 +78,7 @@ fn end_wait(gp: &'static G, handle: *mut c_void) {
     }
 }
 
-/// Whether the calling goroutine was cancelled, behind a shield or not.
+/// Whether the calling goroutine was cancelled; a shield does not hide it.
 pub(crate) fn cancelled() -> bool {
     on_goroutine().is_some_and(|gp| gp.park.cancelled())
 }
@@ -99,13 +104,13 @@ pub(crate) fn shield_leave() -> Result<()> {
     Ok(())
 }
 
-/// The goroutine's function is over: what runs now cleans up.
+/// Shields a goroutine whose function is over, so that it can clean up.
 pub(super) fn shield_for_good(gp: &G) {
     gp.set_flag(gflag::ENDING);
     gp.park.shield(true);
 }
 
-/// A shield around waits of the library's own.
+/// A shield that the library puts around its own waits.
 #[must_use]
 pub(crate) struct Shield {
     not_send: PhantomData<*const ()>,

@@ -1,25 +1,28 @@
-//! What a switch keeps besides the processor's state: `errno`, the two words
-//! behind `__cxa_get_globals` where C++ is in the process, and the signal mask
-//! of a goroutine that has one.
+//! The state that a switch keeps besides the processor's: `errno`, the two
+//! words behind `__cxa_get_globals` where C++ is in the process, and the signal
+//! mask of a goroutine that has one of its own.
 //!
-//! All belong to the thread, so the goroutine that leaves takes its own along
-//! and the one that comes brings its own. The exception words are copied only
-//! where one of them is not zero, which is while somebody handles an
-//! exception. The mask is `sigmask`'s; registers, MXCSR and the x87 control
-//! word are those of `asm/switch_amd64.S`.
+//! All three belong to the thread. So a goroutine that leaves takes its own
+//! values along, and a goroutine that comes brings its own. The exception words
+//! are copied only if one of them is not zero: while the goroutine handles an
+//! exception. The mask is `sigmask`'s; `asm/switch_amd64.S` keeps registers,
+//! MXCSR and the x87 control word.
+//!
+//! Invariant 1: the exception words of a G are zero while the goroutine runs,
+//! and the thread's are zero between two goroutines. So one exchange of the two
+//! serves [`save`] and [`restore`].
 
 use super::sigmask;
 use crate::gmp::{CxaGlobals, G, M, gflag};
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 
-/// `__cxa_get_globals`, once a C++ unit has told us.
+/// `__cxa_get_globals`, once a C++ unit has registered it; else null.
 static CXA_GET_GLOBALS: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// The type of `__cxa_get_globals`.
 pub(crate) type GetGlobals = unsafe extern "C" fn() -> *mut CxaGlobals;
 
-/// Notes where C++ keeps a thread's exception state. All callers name the
-/// same function in practice; the last one counts.
+/// Registers the function that finds a thread's exception state. In practice
+/// all callers name the same function; the last one counts.
 pub(crate) fn set_cxa_get_globals(f: GetGlobals) {
     // Release: pairs with the acquire in cxa_of.
     CXA_GET_GLOBALS.store(f as *mut (), Release);
@@ -28,7 +31,7 @@ pub(crate) fn set_cxa_get_globals(f: GetGlobals) {
 /// Saves the thread's state into the goroutine that leaves it.
 #[inline(always)]
 pub(crate) fn save(gp: &G, mp: &M) {
-    // SAFETY: the address of this thread's errno, set by minit or host.
+    // SAFETY: the address of this thread's errno, from minit or attach.
     gp.errno.set(unsafe { *mp.errno.get() });
     if let Some(cxa) = cxa_of(mp) {
         swap_cxa(gp, cxa);
@@ -41,7 +44,7 @@ pub(crate) fn save(gp: &G, mp: &M) {
 /// Gives the thread the state of the goroutine that comes.
 #[inline(always)]
 pub(crate) fn restore(gp: &G, mp: &M) {
-    // SAFETY: as in save.
+    // SAFETY: the address of this thread's errno, from minit or attach.
     unsafe { *mp.errno.get() = gp.errno.get() };
     if let Some(cxa) = cxa_of(mp) {
         swap_cxa(gp, cxa);
@@ -51,8 +54,7 @@ pub(crate) fn restore(gp: &G, mp: &M) {
     }
 }
 
-/// Exchanges the goroutine's words with the thread's: on leaving, the thread
-/// gets zeroes and on coming, the goroutine does.
+/// Exchanges the goroutine's words with the thread's (invariant 1).
 #[inline(always)]
 fn swap_cxa(gp: &G, cxa: *mut CxaGlobals) {
     // SAFETY: this thread's globals: two words, never freed while it lives.
@@ -60,11 +62,12 @@ fn swap_cxa(gp: &G, cxa: *mut CxaGlobals) {
     let ours = gp.cxa.get();
     if theirs != [0; 2] || ours != [0; 2] {
         gp.cxa.set(theirs);
-        // SAFETY: as above.
+        // SAFETY: this thread's two words.
         unsafe { cxa.write(ours) };
     }
 }
 
+/// This thread's exception words, where C++ is in the process.
 #[inline(always)]
 fn cxa_of(mp: &M) -> Option<*mut CxaGlobals> {
     // Acquire: pairs with set_cxa_get_globals.

@@ -1,10 +1,16 @@
-//! All goroutines asleep.
+//! Deadlocks: everything sleeps, and nothing will wake it.
 //!
-//! In a host a goroutine that waits may be woken by any of the host's threads,
-//! so silence is no proof. Under `gmp_run_main` and on the exe path it is, if
-//! every thread of the process is ours and idle, or waits in a call of ours
-//! without a deadline. One thread that we know nothing about, and nothing is
-//! said.
+//! In a host any thread of the host's may wake a goroutine, so silence proves
+//! nothing. Under `gmp_run_main` and on the exe path silence is a deadlock if
+//! all of these hold:
+//!
+//! 1. Each M sleeps: it is idle, locked and waiting for its goroutine, a system
+//!    M, or the timekeeper.
+//! 2. Nothing is queued, and nothing can come: no timer, no descriptor that a
+//!    goroutine waits for, no relayed signal, no memory for a stack.
+//! 3. All threads of the process are Ms, host threads that wait in a call of
+//!    the library's without a deadline, or what is left of the main thread. If
+//!    there is one more, which the runtime does not know, the check is silent.
 
 use super::mainthread;
 use crate::{
@@ -16,12 +22,11 @@ use core::sync::atomic::Ordering::*;
 
 const MESSAGE: &str = "all goroutines are asleep - deadlock!";
 
-/// Reports a deadlock if there is one.
 pub(crate) fn check() {
     checkdead(&mut SCHED.lock());
 }
 
-/// The same, under the lock: somebody just went to sleep.
+/// [`check`] under the lock.
 pub(crate) fn checkdead(sched: &mut SchedLocked) {
     // Relaxed: set before main runs.
     if SCHED.mains.load(Relaxed) != 0 && all_asleep(sched) {
@@ -29,8 +34,8 @@ pub(crate) fn checkdead(sched: &mut SchedLocked) {
     }
 }
 
-/// Reports a deadlock of goroutines that are alone in the process, as sysmon
-/// has found; none if there are no goroutines.
+/// Reports a deadlock in a process that has no thread of the host's left
+/// (`leave`), if there are goroutines.
 pub(super) fn check_alone() {
     // While all are asleep, no goroutine comes or goes.
     if all_asleep(&SCHED.lock()) && gcount() != 0 {
@@ -38,10 +43,10 @@ pub(super) fn check_alone() {
     }
 }
 
-/// Whether nothing in this process can go on.
+/// Whether nothing in this process can go on (module).
 fn all_asleep(sched: &SchedLocked) -> bool {
-    // Who keeps the time may sleep in the poller for nobody any more. If it
-    // has just woken, there is a timer or a waiter that it woke for.
+    // The timekeeper counts as asleep: it may sleep for nobody any more. If it
+    // has just woken, the timer or waiter for which it woke is still there.
     let keeper = i32::from(SCHED.lastpoll.load(SeqCst) == 0);
     let asleep = sched.nmidle + sched.nmidlelocked + sched.nmsys + keeper;
     let asleep = i64::from(asleep);
@@ -53,7 +58,7 @@ fn all_asleep(sched: &SchedLocked) -> bool {
         || SCHED.any_starved()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
         || crate::netpoll::waited_for()
-        // A signal may come.
+        // A signal may come, and wake a goroutine.
         || !RELAY.load(SeqCst).is_null()
         || super::keeper::next_timer() != crate::timers::FOREVER;
     if work {

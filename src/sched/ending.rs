@@ -1,16 +1,17 @@
-//! What a goroutine has put off until its end: `gmp_defer`, and the clean-up
-//! of calls of the library that a `gmp_exit` may cut short.
+//! Functions that a goroutine has put off until its end: those of `gmp_defer`,
+//! and the clean-up of library calls that a `gmp_exit` may cut short.
 //!
 //! ```text
 //!   G::defers --> newest --> ... --> oldest
 //! ```
 //! Invariants:
-//! 1. Only the goroutine itself touches its list, or its host thread.
-//! 2. A record is taken off before its function is called, so one that ends
-//!    the goroutine again (`gmp_exit`) goes on with the rest.
+//! 1. Only the goroutine itself, or its host thread, touches its list.
+//! 2. A record is taken off the list before its function is called. So a
+//!    function that ends the goroutine again (`gmp_exit`) does not stop the
+//!    rest.
 //! 3. A record of [`with_cleanup`] is on the goroutine's stack above all
-//!    frames of the host, so nothing but the goroutine's end passes it by.
-//!    What is called below frames of the host is in `super::calls`.
+//!    frames of the host: no jump of the host's can pass it by, only the end of
+//!    the goroutine. Calls below frames of the host are `super::calls`'s.
 
 use super::{cancel, current::current_goroutine, local};
 use crate::{
@@ -20,18 +21,17 @@ use crate::{
 };
 use core::{cell::Cell, ffi::c_void, ptr};
 
-/// What a record is, which says who owns its memory.
+/// The kind of a record, and so the owner of its memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What `gmp_defer` put off; from `malloc`, freed before it is called.
+    /// From `gmp_defer`: in memory of `malloc`, freed before `f` is called.
     Deferred,
-    /// On the stack.
+    /// On the goroutine's stack (invariant 3).
     Cleanup,
-    /// A call's (`super::calls`).
+    /// The first field of a call, which `super::calls` owns.
     Call,
 }
 
-/// One function to call.
 #[repr(C)]
 pub(super) struct Defer {
     next: Cell<*const Defer>,
@@ -67,7 +67,8 @@ pub(super) fn push(gp: &G, record: &Defer) {
 
 /// The records of `gp`, the newest first.
 pub(super) fn records(gp: &G) -> impl Iterator<Item = &Defer> {
-    // SAFETY: null, or in the list, so alive.
+    // SAFETY: null, or in the list: a record is taken off before its memory
+    // goes, by this thread (invariants 1 and 2).
     let record = |at: *const Defer| unsafe { at.as_ref() };
     core::iter::successors(record(head(gp)), move |r| record(r.next.get()))
 }
@@ -84,20 +85,20 @@ pub(crate) fn defer(f: GmpFn, arg: *mut c_void) -> Result<()> {
     }
     // SAFETY: fresh memory of this size; malloc aligns it.
     unsafe { place.write(Defer::new(f, arg, Kind::Deferred)) };
-    // SAFETY: just written.
+    // SAFETY: just written; `run_records` alone frees it.
     push(gp, unsafe { &*place });
     Ok(())
 }
 
-/// Runs what was put off: the defers, then the destructors of keys. On the
-/// goroutine's stack, outside the runtime; nothing there is cancelled. In the
-/// child of a fork the thread ends here.
+/// Runs the records, then the destructors of keys. On the goroutine's stack,
+/// outside the runtime, behind a shield against cancels. In the child of a fork
+/// the thread ends here.
 #[cold]
 pub(super) fn run(gp: &G) {
     cancel::shield_for_good(gp);
     while !gp.defers.get().is_null() || !gp.locals.get().is_null() {
         run_records(gp);
-        // These may put off more.
+        // The destructors may put off more functions.
         local::destroy(gp);
     }
     #[cfg(not(shuttle))]
@@ -106,28 +107,28 @@ pub(super) fn run(gp: &G) {
     }
 }
 
-/// Calls the functions of all records.
+/// Calls the functions of all records, the newest first.
 pub(super) fn run_records(gp: &G) {
-    // SAFETY: null, or a record that lives while it is in the list.
+    // SAFETY: null, or in the list, which only we touch (invariant 1).
     while let Some(first) = unsafe { head(gp).as_ref() } {
         let Defer { f, arg, kind, .. } = *first;
         let place = ptr::from_ref(first).cast_mut();
         set_head(gp, first.next.get());
         if kind == Kind::Deferred {
-            // SAFETY: from malloc in defer, and out of the list.
+            // SAFETY: from malloc in defer, and out of the list (invariant 2).
             unsafe { libc::free(place.cast()) };
         }
-        // SAFETY: as its owner promised when it was put off.
+        // SAFETY: the owner of the record promised that f(arg) may be called.
         unsafe { arch::call_last(f, arg) };
     }
 }
 
-/// In the child of a fork: has [`run`] called at the end of `gp`, whatever it
-/// has put off.
+/// In the child of a fork: makes sure that the end of `gp` calls [`run`], even
+/// if `gp` has put nothing off.
 #[cfg(not(shuttle))]
 pub(super) fn see_to_end(gp: &G) {
     unsafe extern "C" fn nothing(_arg: *mut c_void) {}
-    /// In one list at most: there is one goroutine in a child.
+    /// In one list only: a child has one goroutine.
     struct Last(Defer);
     // SAFETY: used in the child, on its only thread.
     unsafe impl Sync for Last {}
@@ -136,8 +137,8 @@ pub(super) fn see_to_end(gp: &G) {
     push(gp, &LAST.0);
 }
 
-/// Calls `f(arg)` if the goroutine ends while `body` runs, which calls the
-/// host's code, first thing on its stack.
+/// Runs `body`, which calls the host's code; calls `f(arg)` if the goroutine
+/// ends meanwhile. No frame of the host's may be above (invariant 3).
 pub(crate) fn with_cleanup<R>(
     f: GmpFn,
     arg: *mut c_void,
@@ -151,7 +152,7 @@ pub(crate) fn with_cleanup<R>(
     result
 }
 
-/// Takes a record out; what was put off meanwhile lies above it.
+/// Takes a record out of the list. Newer records may stand before it.
 pub(super) fn remove(gp: &G, record: &Defer) {
     let next = record.next.get();
     if ptr::eq(head(gp), record) {

@@ -1,13 +1,13 @@
 //! Inside and outside the runtime, and the P that a call still holds.
 //!
-//! Entry and exit are a plain store each; the protocol is `gmp::owner`'s.
-//! Entries nest: a call made from a hook of the user (`unlockf`) finds its M
-//! inside already, and must not park.
+//! Entry and exit are a plain store each; the protocol between the M and sysmon
+//! is `gmp::owner`'s. Entries nest: a call from a hook of the user (`unlockf`)
+//! finds its M inside already, and must not park.
 //!
 //! Invariants:
 //! 1. `in_runtime` is written by the M's own thread only.
 //! 2. While a value of [`Inside`] lives, the flag of the M that runs the
-//!    goroutine is set. The M may be another at the end than at the start.
+//!    goroutine is set. After a park that may be another M than before.
 
 use crate::{
     arch,
@@ -16,10 +16,10 @@ use crate::{
 };
 use core::{marker::PhantomData, mem, sync::atomic::Ordering::*};
 
-/// The caller is inside the runtime until this goes.
+/// The caller is inside the runtime until this value goes.
 #[must_use]
 pub(crate) struct Inside {
-    /// Entered by an outer call, or a host thread without a G.
+    /// An outer call has entered, or this is a host thread without a G.
     nested: bool,
     not_send: PhantomData<*const ()>,
 }
@@ -34,18 +34,19 @@ impl Inside {
         }
     }
 
-    /// The same, on this thread's M.
+    /// [`Inside::enter`] on `mp`, this thread's M.
     #[inline(always)]
     pub(crate) fn enter_on(mp: &M) -> Self {
-        // Relaxed: only we write it (invariant 1).
+        // Relaxed: only this thread writes it (invariant 1).
         let nested = mp.in_runtime.load(Relaxed);
         mp.in_runtime.store(true, Relaxed);
-        // Before the read of the P's word; the other side is try_retake.
+        // The store comes before owned_p's read of the P's word: pairs with the
+        // barrier of try_retake.
         light();
         Self { nested, not_send: PhantomData }
     }
 
-    /// Goes outside again, on this thread's M.
+    /// Goes outside again, on `mp`, this thread's M.
     #[inline(always)]
     pub(crate) fn leave_on(self, mp: &M) {
         if !self.nested {
@@ -54,7 +55,7 @@ impl Inside {
         mem::forget(self);
     }
 
-    /// Whether an outer call was inside already: this one may not park.
+    /// Whether an outer call is inside: then this one must not park.
     pub(crate) fn nested(&self) -> bool {
         self.nested
     }
@@ -77,34 +78,36 @@ pub(crate) fn leave() {
     }
 }
 
+/// [`leave`] on `mp`, this thread's M.
 #[inline(always)]
 fn leave_on(mp: &M) {
-    // Release: pairs with sysmon's acquire; what we did to the P comes before
-    // it takes it.
+    // Release: pairs with try_retake's acquire; sysmon takes the P after all
+    // that this M did to it.
     mp.in_runtime.store(false, Release);
 }
 
 /// The P that `mp`, this thread's M, still holds.
 ///
-/// The result is valid until the M lets go of it or of the runtime.
+/// The result is valid until the M lets go of the P or goes outside.
 #[inline(always)]
 pub(crate) fn owned_p(mp: &M) -> Option<OwnedP> {
     let pp = mp.p.get()?;
     if pp.owner.enter(m_word(mp)) {
-        // SAFETY: checked just now, and we are inside.
+        // SAFETY: mp holds pp and is inside, so nobody takes pp from it
+        // (invariants 1 and 2 of `gmp::owner`).
         return Some(unsafe { OwnedP::new(pp) });
     }
     lost_p(mp);
     None
 }
 
+/// Notes that sysmon has taken the P of `mp`.
 #[cold]
 fn lost_p(mp: &M) {
     mp.oldp.set(mp.p.take());
 }
 
-/// This thread's M and the P that it still holds; both none on a host thread
-/// without a G.
+/// The P that this thread's M still holds; None on a host thread without a G.
 #[inline(always)]
 pub(crate) fn current_p() -> Option<OwnedP> {
     let gp = arch::getg()?;

@@ -1,13 +1,39 @@
-//! findrunnable: where an M looks for work, in Go's order, and how it goes to
-//! sleep without missing any.
+//! findrunnable: where an M looks for work, and how it goes to sleep without
+//! missing any.
+//!
+//! ```text
+//!   look_local --> look_global --> look_net --> steal --> last_look
+//!    timers, own P  global queue   descriptors  other Ps     |
+//!                                                 P to the idle list
+//!                                                            |
+//!               work and an idle P: spins again <-- once more, without a P
+//!                                                            | otherwise
+//!                                              timekeeper's sleep, or stopm
+//! ```
+//! A look that finds work returns it. The order is Go's.
 //!
 //! # Spinning
-//! An M that found nothing on its own P spins: it looks at the others' before
-//! it sleeps. At most half as many spin as are busy. Whoever makes work wakes
-//! an M only if none spins (`wakep`), so the last one to stop spinning looks
-//! once more ([`rest`]); the protocol is `gmp::spinning`'s. An M that is woken
-//! for this has no P, and comes to `rest` first: it goes on with an idle P, or
-//! back to sleep.
+//! An M that looks at other Ps *spins*; at most half as many Ms spin as Ps are
+//! busy. The maker of work wakes an M only if none spins (`wakep`), so each M
+//! that stops spinning looks once more:
+//!
+//! ```text
+//!   M that goes to sleep             maker of work
+//!     P to the idle list,              queue the work      (c)
+//!       nmspinning -= 1     (a)        fence
+//!     fence                            a P is idle and
+//!     work is queued:       (b)        nobody spins:       (d)
+//!       take an idle P,                  wake an M
+//!       spin again
+//! ```
+//! (a) pairs with (d) and (c) with (b): the M sees the work, or the maker sees
+//! the P and no spinner. `gmp::spinning` has the proof, with a third column for
+//! an M that puts a P down without having spun. An M that is woken to look has
+//! no P: it begins at (a), and takes an idle P or sleeps again.
+//!
+//! Invariants:
+//! 1. An M sleeps without a P, and does not spin.
+//! 2. Each M that spins is counted in `nmspinning`, from before it is woken.
 
 use super::{
     handoff::wakep,
@@ -27,14 +53,14 @@ use crate::{
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
-/// Rounds over the other Ps before an M gives up.
+/// Rounds over the other Ps before a thief gives up.
 const STEAL_ROUNDS: u32 = 4;
-/// How long a thief leaves `runnext` to the P that just set it, in
-/// microseconds: most are about to run there.
+/// Microseconds for which a thief leaves `runnext` to its own P: most
+/// goroutines there are about to run.
 const RUNNEXT_GRACE: u32 = 3;
 
-/// A runnable goroutine, and the P to run it on: sleeps until there is one.
-/// None: start over, something else came up.
+/// A runnable goroutine, and the P to run it on. None: the caller starts over;
+/// this M may have slept, and may have another P or none.
 pub(crate) fn findrunnable(
     mp: &'static M,
     pp: OwnedP,
@@ -57,13 +83,14 @@ pub(crate) fn findrunnable(
     last_look(mp, pp)
 }
 
-/// The timers, now and then descriptors and the global queue, and this P's own.
+/// This P's timers and queue; every [`TICK`]th time, first descriptors and the
+/// global queue.
 fn look_local(pp: OwnedP) -> Option<&'static G> {
     run_timers(pp.get());
     if SCHED.any_starved() {
         starved::freed(Some(pp.get()));
     }
-    // Relaxed: only we write it.
+    // Relaxed: only the owner writes it.
     let late = pp.schedtick.load(Relaxed).is_multiple_of(TICK);
     if late {
         ready_all(look_net_late());
@@ -76,7 +103,8 @@ fn look_local(pp: OwnedP) -> Option<&'static G> {
     runqget(pp)
 }
 
-/// Whether this M may look at other Ps: it spins, or few enough do.
+/// Whether this M may look at other Ps: it spins already, or few enough Ms do,
+/// and from now on it spins.
 fn may_spin(mp: &M) -> bool {
     if mp.spinning.get() {
         return true;
@@ -90,8 +118,8 @@ fn may_spin(mp: &M) -> bool {
     true
 }
 
-/// Takes half of another P's queue, looking at each P in an order of its own;
-/// due timers and `runnext` in the last round only.
+/// Takes half of another P's queue. The last round also runs the due timers of
+/// other Ps, and takes from their `runnext`.
 fn steal(pp: OwnedP) -> Option<&'static G> {
     let n = gomaxprocs();
     for round in 0..STEAL_ROUNDS {
@@ -119,13 +147,13 @@ fn steal(pp: OwnedP) -> Option<&'static G> {
     None
 }
 
-/// Steps of [`steal_order`]: one, and primes, which most numbers are not
-/// multiples of.
+/// Steps of [`steal_order`]: one, and primes, since few of them divide a given
+/// number of Ps.
 const STEPS: [u8; 8] = [1, 3, 5, 7, 11, 13, 17, 19];
 
-/// All numbers below `n`, from a random one on in steps of a random length
-/// that has no factor in common with `n` (Go's stealOrder): thieves that meet
-/// at one P part again.
+/// All numbers below `n`, from a random one on, in steps of a random length
+/// that has no factor in common with `n` (Go's stealOrder). So thieves that
+/// meet at one P go on to different ones.
 fn steal_order(n: usize, random: u64) -> impl Iterator<Item = usize> {
     let mut at = (random as u32) as usize % n;
     let wanted = (random >> 32) as usize;
@@ -144,8 +172,9 @@ fn steal_order(n: usize, random: u64) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Takes half of the victim's queue, or its `runnext` if `take_next`.
 fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
-    // SAFETY: OwnedP holds pp, whose queue is empty, so half of another fits.
+    // SAFETY: OwnedP holds pp; its queue is empty, so half of another fits.
     let n = unsafe { victim.runq.steal_into(&pp.runq) };
     if n > 0 {
         victim.waking.worked();
@@ -156,9 +185,8 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
     if !take_next || seen.is_null() {
         return None;
     }
-    // Only the goroutine that was there before the grace is taken, and if the
-    // P has not switched meanwhile: else this one came back, as in a
-    // ping-pong, or has a grace of its own. Relaxed: a hint.
+    // Taken only if the P has not switched during the grace: otherwise the
+    // goroutine has run and come back, as in a ping-pong. Relaxed: a hint.
     let tick = victim.schedtick.load(Relaxed);
     usleep(RUNNEXT_GRACE);
     if victim.schedtick.load(Relaxed) != tick {
@@ -171,13 +199,13 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
         .ok()
         .map(|gp| {
             victim.waking.worked();
-            // SAFETY: not null, see above; queues hold type-stable Gs.
+            // SAFETY: `seen` is not null, and queues hold type-stable Gs.
             unsafe { &*gp }
         })
 }
 
-/// Gives the P back, stops spinning, looks everywhere once more, and sleeps:
-/// as the keeper of the time, or until woken.
+/// Looks at the global queue under its lock; puts the P on the idle list and
+/// looks on without it.
 fn last_look(mp: &'static M, pp: OwnedP) -> Option<(OwnedP, &'static G)> {
     let mut sched = SCHED.lock();
     if SCHED.gcwaiting.load(Relaxed) {
@@ -195,8 +223,8 @@ fn last_look(mp: &'static M, pp: OwnedP) -> Option<(OwnedP, &'static G)> {
     None
 }
 
-/// This M has no P: takes one if there is work, else sleeps, as the keeper of
-/// the time or until woken.
+/// The look without a P (module): takes an idle P for work, or sleeps, as the
+/// timekeeper or until woken.
 pub(super) fn rest(mp: &'static M) {
     let spinning = mp.spinning.replace(false);
     if !SCHED.nmspinning.may_sleep(spinning, || take_for_work(mp)) {
@@ -208,7 +236,7 @@ pub(super) fn rest(mp: &'static M) {
     }
 }
 
-/// Takes an idle P for work that waits, if there are both.
+/// Takes an idle P, if there is one and work is queued (b).
 fn take_for_work(mp: &'static M) -> bool {
     if !work_queued() {
         return false;
@@ -223,12 +251,13 @@ fn take_for_work(mp: &'static M) -> bool {
     }
 }
 
-/// This M found work and stops spinning: others may be needed.
+/// Stops spinning, as this M has found work; wakes another M if one is needed.
 pub(crate) fn resetspinning(mp: &M) {
     mp.spinning.set(false);
     SCHED.nmspinning.stop();
-    // What came while this M spun has woken nobody. And another one may look
-    // out for what comes next, though no thread is made for that alone.
+    // While this M spun, makers of work and of timers woke nobody: it does so
+    // now. An idle M beside an idle P is woken even without work, to look for
+    // the next; but no thread is made for that.
     if work_queued()
         || keeper::unkept()
         || SCHED.npidle.load(Relaxed) != 0 && SCHED.lock().nmidle != 0
@@ -237,7 +266,8 @@ pub(crate) fn resetspinning(mp: &M) {
     }
 }
 
-/// This M comes to the scheduler without a P: takes an idle one, or sleeps.
+/// For an M that comes to the scheduler without a P: takes an idle one, or
+/// sleeps.
 pub(crate) fn without_p(mp: &'static M) {
     if mp.spinning.get() {
         rest(mp);

@@ -1,14 +1,14 @@
-//! The child of a fork: the runtime's threads, and the goroutines on them, are
-//! in the parent only.
+//! The child of a fork, which has one thread: the other threads of the runtime,
+//! and the goroutines on them, are in the parent only.
 //!
-//! The one that forked goes on in the child, on the only thread there. What it
-//! calls says `ENOTSUP` at the gate. What does not pass the gate finds its M
-//! inside for good, as in a callback: it does not switch. When its function
-//! returns, it ends as a thread does that returns: with what it has put off,
-//! then the thread, and with the last thread the process.
+//! The goroutine that forked goes on in the child. A call that passes the gate
+//! fails there with `ENOTSUP`. A call that does not pass the gate finds its M
+//! inside for good, as in a callback, and so does not switch. When its function
+//! returns, the goroutine ends like a thread: it runs the functions that it has
+//! put off, then its thread ends, and the process with its last thread.
 //!
-//! Locks of the runtime may be held in the child, by threads that are not
-//! there: nothing that runs in it takes one.
+//! Invariant 1: nothing that runs in the child takes a lock of the runtime. A
+//! thread of the parent's may have held it at the fork.
 
 use super::{child::IN_CHILD, ending};
 use crate::{
@@ -17,23 +17,23 @@ use crate::{
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
-/// In the child, from `pthread_atfork`: nobody switches any more.
+/// In the child, from `pthread_atfork`: from now on nothing switches.
 pub(crate) fn begin_child() {
     if IN_CHILD.swap(true, Relaxed) {
         return;
     }
-    // g0's loop, should one be on its way there, looks at it.
+    // g0's loop looks at it, should this thread be on its way there.
     SCHED.gcwaiting.store(true, Relaxed);
     let Some(gp) = arch::getg() else { return };
     let mp = gp.mp();
     mp.in_runtime.store(true, Relaxed);
-    // On g0 an unlockf has forked: `resume` does it.
+    // On g0 an unlockf has forked: `resume` calls it then.
     if !mp.is_g0(gp) {
         ending::see_to_end(gp);
     }
 }
 
-/// On g0: the goroutine whose unlockf forked goes on, whosever its P was.
+/// On g0: resumes the goroutine whose unlockf forked, with or without a P.
 pub(super) fn resume(mp: &'static M, gp: &'static G) -> ! {
     ending::see_to_end(gp);
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);

@@ -4,6 +4,11 @@
 //!   newproc: keep_args --> in G, or malloc --> move_in: the top of the stack
 //!   execute: bind_stack --> stack, first frame; gflag::STARTED
 //! ```
+//! Invariants:
+//! 1. `gflag::STARTED` is set once the stack is bound, for the rest of the
+//!    goroutine's life.
+//! 2. With `gflag::ARGS`, `args` holds `args_len` bytes or, if there are more
+//!    than `INLINE_ARGS`, a pointer to them from `malloc`.
 
 use crate::{
     arch,
@@ -21,7 +26,7 @@ pub(crate) fn bind_stack(pp: OwnedP, gp: &'static G) -> Result<()> {
     bind(Some(&pp.get().stacks), gp)
 }
 
-/// The same without a P, on any thread.
+/// [`bind_stack`] without a P, on any thread.
 #[cold]
 pub(super) fn bind_stack_now(gp: &'static G) -> Result<()> {
     bind(None, gp)
@@ -34,13 +39,13 @@ fn bind(cache: Option<&StackCache>, gp: &'static G) -> Result<()> {
     let stack = stack::stackalloc(cache, size)?;
     let sp = move_in(gp, stack);
     // SAFETY: a multiple of 16 on the goroutine's own stack, which is large
-    // enough for its arguments and a frame (check_sizes).
+    // enough for its arguments and a frame (newproc's check_sizes).
     gp.sched_sp.set(unsafe { arch::first_frame(sp) });
     Ok(())
 }
 
 /// Binds `stack` to `gp`, which has not run, and moves its arguments there.
-/// Returns where its first function finds the stack pointer.
+/// Returns the stack pointer for its first frame.
 #[inline(always)]
 pub(super) fn move_in(gp: &'static G, stack: Stack) -> usize {
     gp.set_stack(stack);
@@ -54,7 +59,7 @@ pub(super) fn move_in(gp: &'static G, stack: Stack) -> usize {
     sp
 }
 
-/// Keeps a copy of `args` until the stack is bound.
+/// Keeps a copy of `args` in `gp` until its stack is bound.
 pub(super) fn keep_args(gp: &'static G, args: &[u8]) -> Result<()> {
     let mut place = gp.args.get().cast::<u8>();
     if args.len() > INLINE_ARGS {
@@ -63,30 +68,30 @@ pub(super) fn keep_args(gp: &'static G, args: &[u8]) -> Result<()> {
         if heap.is_null() {
             return Err(Errno::ENOMEM);
         }
-        // SAFETY: INLINE_ARGS holds a pointer, and gp is ours.
+        // SAFETY: INLINE_ARGS bytes have room for a pointer, and gp is ours.
         unsafe { place.cast::<*mut c_void>().write_unaligned(heap) };
         place = heap.cast();
     }
-    // SAFETY: place has room for args.len() bytes of ours.
+    // SAFETY: place has room for args.len() bytes, and is ours.
     unsafe { ptr::copy_nonoverlapping(args.as_ptr(), place, args.len()) };
     gp.args_len.set(args.len() as u32);
     gp.set_flag(gflag::ARGS);
     Ok(())
 }
 
-/// Moves the kept arguments to `to`, or just drops them.
+/// Moves the kept arguments to `to`, or drops them.
 pub(super) fn take_args(gp: &'static G, to: Option<*mut u8>) {
     let len = gp.args_len.replace(0) as usize;
     gp.flags.set(gp.flags.get() & !gflag::ARGS);
     let mut place = gp.args.get().cast::<u8>();
     let mut heap = ptr::null_mut::<c_void>();
     if len > INLINE_ARGS {
-        // SAFETY: keep_args wrote a pointer there.
+        // SAFETY: keep_args has written a pointer there (invariant 2).
         heap = unsafe { place.cast::<*mut c_void>().read_unaligned() };
         place = heap.cast();
     }
     if let Some(to) = to {
-        // SAFETY: the caller's room for args_len bytes on the new stack.
+        // SAFETY: the caller has args_len bytes of room there, on a new stack.
         unsafe { ptr::copy_nonoverlapping(place, to, len) };
     }
     // SAFETY: null, or from malloc in keep_args.

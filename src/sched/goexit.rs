@@ -1,15 +1,25 @@
-//! The end of a goroutine, and what its thread goes on with.
+//! The end of a goroutine, and what its thread runs next.
 //!
-//! Three ways on, the cheapest first:
-//! - *handover*: whoever joins it comes next, if it waits already;
-//! - *relay*: a goroutine that has not run yet takes over the stack, whose top
-//!   is in the cache as nothing else is, and there is nothing to switch;
-//! - a switch, to what is next on this P or to g0.
+//! A goroutine ends on its own stack, which can be freed only once the thread
+//! has left it. `goexit1` takes the first of these ways that is open:
 //!
-//! A switch leaves a hook behind, as every other does: until that runs, the
-//! stack is in use. In a relay it stays in use, by the next one. `gostart`
-//! keeps [`GOSTART_SPACE`] bytes free at its top, above all frames of the
-//! goroutine that ends: there the next one gets its arguments.
+//! | way | open if | the stack |
+//! |---|---|---|
+//! | handover | the joiner waits already | freed by the hook |
+//! | relay | nobody can join, and the next goroutine is new | the next one's |
+//! | switch | another goroutine is next on this P | freed by the hook |
+//! | to g0 | always | freed by the hook |
+//!
+//! The hook runs first in the context that comes next, as after every switch.
+//! A relay has nothing to switch, and the top of the stack is in the cache.
+//!
+//! Invariants:
+//! 1. Until [`exit_hook`] runs, on another stack, the stack is in use.
+//! 2. In a relay it stays in use: `gostart` leaves [`GOSTART_SPACE`] bytes free
+//!    at its top, above all frames of the goroutine that ends, and the next
+//!    goroutine's arguments are moved there.
+//! 3. The joiner is woken once: by [`hand_over`] before the switch, or by the
+//!    hook. The hook's argument says which.
 
 use super::{
     context,
@@ -43,7 +53,8 @@ pub(crate) fn exit(gp: &G) -> ! {
     goexit1()
 }
 
-/// Last on a goroutine's stack: its function returned, or called `gmp_exit`.
+/// The last call on a goroutine's stack: its function has returned, or has
+/// called `gmp_exit`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn goexit1() -> ! {
     let gp = this_g();
@@ -60,7 +71,7 @@ pub(crate) extern "C" fn goexit1() -> ! {
     }
 }
 
-/// Goes on to what is next on this P.
+/// Leaves by the cheapest way that is open.
 #[inline(always)]
 fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
     let detached = gp.joiner.detached();
@@ -87,12 +98,12 @@ fn go_on(gp: &'static G, mp: &'static M, pp: OwnedP) -> ! {
     switch(gp, mp, pp, arg, next)
 }
 
-/// What the hook is told of who joins: nothing is decided yet; all is done; or
-/// else the address of the waiter that is to be readied.
+/// The hook's argument: [`Join::Open`], [`Join::Woken`], or the address of the
+/// joiner's G, which the hook readies.
 const OPEN: usize = 0;
 const WOKEN: usize = 1;
 
-/// Leaves the stack for that of `next`.
+/// Switches to `next`, whose stack is bound.
 #[inline(always)]
 fn switch(
     gp: &'static G,
@@ -107,7 +118,7 @@ fn switch(
     unsafe { arch::go_leave(next.sched_sp.get(), next) }
 }
 
-/// Leaves the stack for g0, which looks for what is next.
+/// Switches to g0, which finds the next goroutine.
 #[cold]
 fn to_g0(gp: &'static G, mp: &M, arg: usize) -> ! {
     if migrate::on() && !gp.is_locked() {
@@ -120,22 +131,22 @@ fn to_g0(gp: &'static G, mp: &M, arg: usize) -> ! {
     crate::base::throw::throw("goexit1: a dead goroutine runs");
 }
 
-/// How far the end of a goroutine has come with who joins it.
+/// The work that is left for the joiner of an ending goroutine.
 enum Join {
-    /// Nothing is decided.
+    /// The hook looks for a joiner.
     Open,
-    /// All is done.
+    /// None: the joiner's wait is over.
     Woken,
-    /// Its waiter is to be readied by the hook.
+    /// The hook readies this joiner.
     Ready(&'static G),
-    /// Its waiter is runnable, to come next.
+    /// This joiner is runnable, and comes next on this P.
     Next(&'static G),
 }
 
-/// Wakes who joins `gp`, if anybody does.
+/// Ends the wait of the joiner of `gp`, if there is one.
 #[inline(always)]
 fn hand_over(gp: &'static G, pp: OwnedP) -> Join {
-    // As in runqget: others have waited for long enough.
+    // As in runqget: the goroutines in the ring have waited long enough.
     if pp.streak.get() >= TICK {
         return Join::Open;
     }
@@ -152,7 +163,7 @@ fn hand_over(gp: &'static G, pp: OwnedP) -> Join {
     Join::Next(waiter)
 }
 
-/// Whether `gp`, which is detached, had nothing but a function.
+/// Whether `gp`, which nobody can join, leaves nothing to clean up.
 #[inline(always)]
 fn plain(gp: &G) -> bool {
     gp.flags.get() == gflag::STARTED
@@ -161,7 +172,8 @@ fn plain(gp: &G) -> bool {
         && gp.lockedm.get().is_none()
 }
 
-/// Whether the stack of `gp` is what `next` wants.
+/// Whether `next` can run on the stack of `gp`: the size is right, and the
+/// arguments fit (invariant 2).
 #[inline(always)]
 fn inherits(gp: &G, next: &G) -> bool {
     const FITS: bool = INLINE_ARGS <= GOSTART_SPACE;
@@ -171,7 +183,7 @@ fn inherits(gp: &G, next: &G) -> bool {
         && gp.stack_hi.get() - gp.stack_lo.get() == stack::default_size()
 }
 
-/// `next` begins on this stack, where `gp` ends.
+/// Starts `next` on this stack, where `gp` ends.
 #[inline(always)]
 fn relay(gp: &'static G, mp: &'static M, pp: OwnedP, next: &'static G) -> ! {
     let Some(stack) = gp.take_stack() else {
@@ -183,17 +195,18 @@ fn relay(gp: &'static G, mp: &'static M, pp: OwnedP, next: &'static G) -> ! {
     forget_cxa(gp, mp);
     pp.count(-1);
     gdestroy(gp, Some(pp));
-    // SAFETY: next is Running, ours, and has not run; the stack is its own.
+    // SAFETY: next is Running, ours, and has not begun; the stack is its own,
+    // and sp is above all frames of gp (invariant 2).
     unsafe { arch::go_restart(sp) }
 }
 
-/// The hook of goexit1: nobody uses the stack any more.
+/// The hook of goexit1: nobody uses the stack any more (invariant 1).
 fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     let mp = this_m();
     let pp = owned_p(mp);
     if let Some(stack) = gp.take_stack() {
         stack::stackfree(pp.map(|p| &p.get().stacks), stack);
-        // After that: `starved`, invariant 2.
+        // After the free: `starved`, invariant 2.
         if SCHED.any_starved() {
             starved::freed(pp.map(|p| p.get()));
         }
@@ -203,7 +216,7 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     count(pp, gp, -1);
     let locked = lockthread::ended(gp);
     let at_end = gp.at_end.replace(ptr::null());
-    // SAFETY: null, or kept until now by who has set it.
+    // SAFETY: null, or kept until now by the layer that has set it.
     if let Some(at_end) = unsafe { at_end.as_ref() } {
         (at_end.run)(at_end);
     }
@@ -212,7 +225,7 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
         WOKEN => join::handed_over(gp, Claim::Woken),
         waiter => {
             let waiter = waiter as *const G;
-            // SAFETY: hand_over's, a type-stable G.
+            // SAFETY: from hand_over, a type-stable G.
             join::handed_over(gp, Claim::Waiter(unsafe { &*waiter }));
         }
     }
@@ -222,22 +235,22 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     HookResult::Left
 }
 
-/// An exception that was being handled ends with its goroutine.
+/// Drops the exception that the goroutine was handling when it ended.
 #[inline(always)]
 fn forget_cxa(gp: &G, mp: &M) {
-    // Where this M knows no C++, context::save left nothing.
+    // Where this M knows no C++, context::save has stored nothing.
     if !mp.cxa.get().is_null() {
         gp.cxa.set([0; 2]);
     }
 }
 
-/// Ends this M: its thread, which was locked, ends with its goroutine. The
-/// process's first thread never ends, as the process would look dead: it is
-/// wedged.
+/// Ends this M, whose locked goroutine has ended: its thread ends too. The
+/// process's first thread sleeps for ever instead (it is *wedged*), as the
+/// process would look dead without it.
 pub(crate) fn mexit(mp: &'static M) -> ! {
     let wedged = is_main_thread(mp);
     let mut sched = SCHED.lock();
-    // Before the P goes: an M in the place of this one may be made now.
+    // Before the P is handed off: that may make a new M in this one's place.
     if wedged {
         sched.nmsys += 1;
         sched.nmwedged += 1;

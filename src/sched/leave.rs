@@ -1,22 +1,24 @@
 //! The end of a process whose main thread has left by `pthread_exit`.
 //!
 //! Such a process ends, with status 0, together with its last thread. The
-//! threads of the runtime never end, so the runtime has to see for itself that
-//! nobody else is left: no thread of the host's, and no goroutine of the
-//! host's. A goroutine that runs, and one that waits for a time, a descriptor
-//! or another goroutine that will come, keeps the process; where all of them
-//! wait for ever, with no thread left that could wake them, that is a deadlock,
-//! as under `gmp_run_main`. A timer that has yet to fire keeps nothing, as one
-//! of POSIX's does not.
+//! threads of the runtime never end, so the runtime has to see for itself what
+//! is left of the host:
 //!
-//! The main thread tells, by the destructor of a pthread key, that it leaves.
-//! From then on sysmon looks every [`PERIOD`], and never before: an idle
-//! process whose main thread lives has no wake-ups. Nothing is seen where there
-//! is no `/proc`, or where the library was loaded on another thread and the
-//! main thread has made no call that waits: then the process goes on.
+//! | left | the process |
+//! |---|---|
+//! | a thread | stays |
+//! | a goroutine that runs, or that may still be woken | stays |
+//! | goroutines that all wait for ever | ends with a deadlock's message |
+//! | nothing, or timers only (POSIX's keep nothing either) | ends |
 //!
-//! Two looks in a row have to find nobody: a thread that one of the last
-//! goroutines has made between the steps of the first is seen by the second.
+//! From the main thread's end on (`mainthread`) sysmon looks every [`PERIOD`],
+//! and never before: an idle process whose main thread lives has no wake-ups.
+//! Without `/proc`, or where another thread loaded the library and the main
+//! thread has made no call that waits, the process stays.
+//!
+//! Invariant 1: the process ends only if two looks in a row have found no
+//! thread of the host's. The second sees a thread that one of the last
+//! goroutines has made between the steps of the first.
 
 use super::{deadlock, mainthread::main_has_left};
 use crate::{
@@ -26,16 +28,16 @@ use crate::{
 };
 use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
 
-/// From one look to the next, in nanoseconds.
+/// Nanoseconds from one look to the next.
 const PERIOD: i64 = 50_000_000;
-/// Stack of the thread that ends the process: it runs the host's handlers.
+/// Stack of the thread that calls `exit`, and so the host's handlers.
 const EXIT_STACK: usize = 1 << 20;
 
-/// What sysmon keeps from look to look.
+/// sysmon's memory of the last look.
 #[derive(Default)]
 pub(super) struct Leave {
     last: i64,
-    /// The last look found nobody but goroutines.
+    /// The last look found no thread of the host's.
     alone: bool,
     ending: bool,
 }
@@ -65,14 +67,15 @@ impl Leave {
     }
 }
 
-/// Whether all threads of this process are ours, or the rest of the main one.
+/// Whether all threads of this process are ours, but for what the kernel keeps
+/// of the main one.
 fn only_ours() -> bool {
     let ours = |tid| {
         each_m().any(|mp| {
             // Acquire: pairs with minit and attach, which write the kind first.
             let same = mp.procid.load(Acquire) == tid;
-            // SAFETY: aligned and initialised; a byte that is written meanwhile
-            // is the one or the other.
+            // SAFETY: aligned and initialised; while the M's thread writes the
+            // byte, the read gives the old value or the new one.
             same && unsafe { mp.kind.as_ptr().read_volatile() } != MKind::Host
         })
     };
@@ -80,8 +83,8 @@ fn only_ours() -> bool {
     task::all(|tid| tid == main || ours(tid)).unwrap_or(false)
 }
 
-/// Ends the process, on a thread that is as a host's to the handlers of
-/// `atexit`. False: there was no thread to be had.
+/// Ends the process, on a new thread: the host's handlers of `atexit` may call
+/// the library from it as from a host thread. False: no thread was to be had.
 fn end() -> bool {
     unsafe extern "C" fn exit(_arg: *mut c_void) -> *mut c_void {
         proc::exit(0)

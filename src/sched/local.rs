@@ -1,18 +1,18 @@
 //! Goroutine-local storage: POSIX's `pthread_key_create` for goroutines.
 //!
-//! A key is a slot of one table and the number of its use. Each G that has
-//! values keeps an array of them by slot, with that number, so what belongs
-//! to a deleted key is not found by the next one in its slot.
+//! A key is a slot of one table, and the number of this use of the slot. Each G
+//! that has values keeps an array of them by slot, each with its key's number:
+//! a value of a deleted key does not become one of the slot's next key.
 //!
 //! ```text
 //!   handle (gmp_key *) = number << 16 | slot + 1
 //! ```
-//! Invariants:
-//! 1. A slot's number is odd while it is a key, even while it is free. It
-//!    changes under `MAKING`, and grows.
-//! 2. Only the goroutine (or its host thread) touches its array.
+//! A handle is not an address, so a stale one is noticed and never followed.
 //!
-//! A handle is not an address, so a stale one is found out.
+//! Invariants:
+//! 1. A slot's number is odd while the slot is a key, and even while the slot
+//!    is free. A number changes under `MAKING`, and only grows.
+//! 2. Only the goroutine, or its host thread, touches its array.
 
 use super::{child, lock::Lock};
 use crate::{
@@ -26,16 +26,16 @@ use crate::{
 };
 use core::{cell::Cell, ffi::c_void, ptr};
 
-/// Keys at once.
+/// The most keys at a time.
 const KEYS: usize = 4096;
 /// Rounds over the destructors, as POSIX's `PTHREAD_DESTRUCTOR_ITERATIONS`.
 const ROUNDS: u8 = 4;
 const SLOT_BITS: u32 = 16;
 
 struct Key {
-    /// Invariant 1.
+    /// atomic: invariant 1
     number: AtomicU64,
-    /// A [`GmpFn`] or null; written before `number` is odd.
+    /// atomic: a [`GmpFn`] or null; written before `number` becomes odd
     destructor: AtomicPtr<c_void>,
 }
 
@@ -45,7 +45,7 @@ static TABLE: [Key; KEYS] = [const {
         destructor: AtomicPtr::new(ptr::null_mut()),
     }
 }; KEYS];
-/// Where the search for a free slot begins.
+/// The slot at which the search for a free one begins.
 static MAKING: Lock<usize> = Lock::new(Rank::Keys, 0);
 
 /// A key that was live when its handle was looked up.
@@ -55,17 +55,16 @@ pub(crate) struct LiveKey {
     number: u64,
 }
 
-/// One value of one goroutine.
 #[derive(Clone, Copy)]
 struct Value {
     number: u64,
     value: *mut c_void,
 }
 
-/// A goroutine's array; its values follow.
+/// The header of a goroutine's array; the values follow it.
 struct Locals {
     len: usize,
-    /// Where the present round of destructors is.
+    /// The next slot of the present round of destructors.
     at: Cell<usize>,
 }
 
@@ -90,7 +89,7 @@ pub(crate) fn create(destructor: Option<GmpFn>) -> *mut c_void {
     (number << SLOT_BITS | (slot as u64 + 1)) as *mut c_void
 }
 
-/// `gmp_key_delete`: values stay with their owners, who see to them.
+/// `gmp_key_delete`. Values stay, without a destructor: the host frees them.
 ///
 /// Errors: `EINVAL`.
 pub(crate) fn delete(handle: *mut c_void) -> Result<()> {
@@ -113,23 +112,21 @@ pub(crate) fn find(handle: *mut c_void) -> Result<LiveKey> {
     live.then_some(LiveKey { slot, number }).ok_or(Errno::EINVAL)
 }
 
-/// The array of `gp`.
 fn locals(gp: &G) -> Option<&Locals> {
-    // SAFETY: null, or from grow.
+    // SAFETY: null, or from grow, and freed by this thread only (invariant 2).
     unsafe { gp.locals.get().cast::<Locals>().as_ref() }
 }
 
-/// The values of `gp`.
 fn values(gp: &G) -> &[Cell<Value>] {
     let Some(header) = locals(gp) else { return &[] };
     // SAFETY: the array follows the header (grow).
     let first = unsafe { gp.locals.get().cast::<Locals>().add(1) };
-    // SAFETY: `len` initialised values lie there; they are Cells, so others
-    // may write them (invariant 2: on this thread only).
+    // SAFETY: `len` initialised values lie there, as Cells, so this thread may
+    // write them meanwhile (invariant 2: no other does).
     unsafe { core::slice::from_raw_parts(first.cast(), header.len) }
 }
 
-/// `gmp_getspecific`: null for none and for a stale key.
+/// `gmp_getspecific`: null where there is no value, and for a stale key.
 pub(crate) fn get(handle: *mut c_void) -> *mut c_void {
     let Some(gp) = arch::getg() else { return ptr::null_mut() };
     let Ok(LiveKey { slot, number }) = find(handle) else {
@@ -170,24 +167,25 @@ fn grow(gp: &G, len: usize) -> Result<()> {
     }
     // SAFETY: fresh memory, large enough.
     unsafe { place.write(Locals { len, at: Cell::new(at) }) };
-    // SAFETY: the array's place, just behind.
+    // SAFETY: `size` counts the header, so the values begin just behind it.
     let first = unsafe { place.add(1) }.cast::<Value>();
     for i in 0..len {
         let none = Value { number: 0, value: ptr::null_mut() };
         let value = old.get(i).map_or(none, Cell::get);
         // SAFETY: i < len, so within the allocation.
         let at = unsafe { first.add(i) };
-        // SAFETY: as above.
+        // SAFETY: room for a value, which nobody reads yet.
         unsafe { at.write(value) };
     }
-    // SAFETY: null, or from malloc; nobody has it any more (invariant 2).
+    // SAFETY: null, or from malloc in an earlier grow; only this thread had it
+    // (invariant 2), and `old` is not used any more.
     unsafe { libc::free(gp.locals.replace(place.cast())) };
     Ok(())
 }
 
 /// Calls the destructors of the values that are not null, in rounds, and
 /// frees the array. On the goroutine's stack, or its host thread. A destructor
-/// that ends the goroutine again comes here again, and goes on.
+/// may end the goroutine again; the next call then goes on where this one was.
 pub(super) fn destroy(gp: &G) {
     let set = |v: &Cell<Value>| !v.get().value.is_null();
     while gp.rounds.get() < ROUNDS && values(gp).iter().any(set) {
@@ -199,12 +197,12 @@ pub(super) fn destroy(gp: &G) {
         }
         gp.rounds.set(gp.rounds.get() + 1);
     }
-    // SAFETY: null, or from grow.
+    // SAFETY: null, or from grow; only this thread has it (invariant 2).
     unsafe { libc::free(gp.locals.replace(ptr::null_mut())) };
 }
 
-/// Takes the next value out that is not null, with its slot; None at the end
-/// of the round. A destructor may move the array, so that is read each time.
+/// Takes the next value that is not null out, with its slot; None at the end
+/// of the round. A destructor may move the array, so it is read each time.
 fn next(gp: &G) -> Option<(Value, usize)> {
     let at = &locals(gp)?.at;
     while let Some(cell) = values(gp).get(at.get()) {
@@ -219,7 +217,7 @@ fn next(gp: &G) -> Option<(Value, usize)> {
     None
 }
 
-/// The destructor of a key that is not deleted.
+/// The destructor of a key, unless the key is deleted.
 fn destructor(slot: usize, number: u64) -> Option<GmpFn> {
     let key = &TABLE[slot];
     // Acquire: pairs with create.

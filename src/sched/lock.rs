@@ -1,11 +1,11 @@
-//! Locks of what lies above the scheduler: channels, buckets of waiters.
+//! Locks of the layers above the scheduler: channels, buckets of waiters.
 //!
-//! A goroutine takes these outside: it needs no P for them. But a thread that
-//! sleeps on one does so for a few instructions of another thread, and not in
-//! the host's code, so sysmon shall not see a blocked goroutine there, take
-//! its P, and start a thread in its place. So it goes inside to sleep. On a
-//! machine with fewer CPUs than Ps, where who holds a lock is often preempted,
-//! that was the difference between 16 threads and a hundred.
+//! A goroutine takes these locks outside, as it needs no P for them. To sleep
+//! on one it goes inside. Such a sleep lasts for a few instructions of another
+//! thread; outside, sysmon would see a goroutine blocked in the host's code,
+//! take its P, and start a thread for it. On a machine with fewer CPUs than Ps,
+//! where the holder of a lock is often preempted, that made a hundred threads
+//! out of 16.
 
 use super::enter::Inside;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     os::futex::OsFutex,
 };
 
-/// Sleeps inside.
+/// The operating system's futex, with the sleep inside the runtime.
 pub(crate) struct InsideFutex;
 
 impl Futex for InsideFutex {

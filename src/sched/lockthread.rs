@@ -1,8 +1,24 @@
 //! LockOSThread: a goroutine and a thread that run nothing but each other.
 //!
-//! A locked goroutine that parks leaves its M asleep (`stoplockedm`); whoever
-//! schedules it hands its P over to that M (`startlockedm`). If it ends
-//! locked, the thread ends too: the host may have changed it.
+//! ```text
+//!   locked goroutine        its M
+//!     runs                    runs it
+//!     parks                   gives its P away, sleeps (stoplockedm)
+//!     is scheduled, by        is handed that M's P, wakes
+//!       another M               (startlockedm)
+//!     ends                    ends too (mexit); a host's thread is unlocked
+//! ```
+//! The M ends with its goroutine because the host may have changed the thread
+//! for it.
+//!
+//! Invariants:
+//! 1. `gp.lockedm` is the M if and only if the M's `lockedg` is `gp`. Only the
+//!    M's own thread changes the two. (`migrate` marks goroutines that are not
+//!    locked in `lockedm` too.)
+//! 2. A locked M that sleeps is woken with a P, once for each time that its
+//!    goroutine is scheduled: by `startlockedm`, or by `nothread`'s rescue.
+//! 3. A locked goroutine's M makes no thread of its own (`threads`,
+//!    invariant 1).
 
 use super::{
     current::{on_goroutine, this_m},
@@ -19,8 +35,8 @@ use crate::{
 };
 use core::sync::atomic::Ordering::*;
 
-/// Locks the current goroutine to its thread; nests. On a host thread it does
-/// nothing: that is locked by nature.
+/// Locks the current goroutine to its thread; nests. Does nothing on a host
+/// thread: its code never leaves it.
 pub(crate) fn lock_os_thread() {
     let Some(gp) = on_goroutine() else { return };
     let mp = gp.mp();
@@ -30,7 +46,7 @@ pub(crate) fn lock_os_thread() {
 
 /// Undoes one [`lock_os_thread`].
 ///
-/// Errors: `EPERM` without one.
+/// Errors: `EPERM` without a lock.
 pub(crate) fn unlock_os_thread() -> Result<()> {
     let Some(gp) = on_goroutine() else { return Ok(()) };
     let mp = gp.mp();
@@ -45,6 +61,7 @@ pub(crate) fn unlock_os_thread() -> Result<()> {
     Ok(())
 }
 
+/// Locks `gp`, which runs on `mp`, to it.
 pub(super) fn tie(gp: &'static G, mp: &'static M) {
     count_locked(gp, mp, 1);
     gp.lockedm.set(Some(mp));
@@ -57,16 +74,16 @@ pub(super) fn untie(gp: &'static G, mp: &'static M) {
     count_locked(gp, mp, -1);
 }
 
-/// Counts Ms that run one goroutine only, for the limit of threads.
+/// Counts locked Ms, which the limit of threads leaves out.
 fn count_locked(gp: &G, mp: &M, change: i32) {
-    // A lock that nests changes nothing, and host threads do not count.
+    // A nested lock changes nothing, and host threads do not count.
     if gp.lockedm.get().is_none() && mp.kind.get() != MKind::Host {
         // Relaxed: a measure.
         SCHED.nmlocked.fetch_add(change, Relaxed);
     }
 }
 
-/// Sleeps until this M's locked goroutine is to run; returns it and its P.
+/// Sleeps until this M's locked goroutine is to run; returns it and a P for it.
 pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
     if owned_p(mp).is_some() {
         handoffp(releasep(mp));
@@ -77,7 +94,7 @@ pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
         mp.park.sleep();
         mp.park.clear();
         acquire_nextp(mp);
-        // Set while locked, which only its own thread undoes.
+        // Invariant 1: no other thread unlocks it.
         let locked = mp.lockedg.get();
         if let (Some(pp), Some(gp)) = (owned_p(mp), locked) {
             return (pp, gp);
@@ -85,7 +102,7 @@ pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
     }
 }
 
-/// Counts an M that waits for its goroutine: ours, or a host's thread.
+/// Counts an M that sleeps for its goroutine, for the check of deadlocks.
 fn count_asleep(mp: &M, change: i32) {
     if mp.kind.get() == MKind::Host {
         SCHED.nhostwait.fetch_add(change, SeqCst);
@@ -106,9 +123,8 @@ pub(crate) fn startlockedm(mp: &'static M, gp: &'static G) {
     stopm(mp);
 }
 
-/// A goroutine has ended. True: it was locked, and this M ends with it. It
-/// makes no thread until then (`must_ask`), as the host may have changed it. A
-/// host's thread is only unlocked.
+/// Unlocks a goroutine that has ended. True: it was locked to a thread of ours,
+/// and this M has to end with it.
 pub(crate) fn ended(gp: &'static G) -> bool {
     if gp.lockedm.get().is_none() {
         return false;

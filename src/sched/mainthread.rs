@@ -1,9 +1,9 @@
 //! Whether the main thread has left the process by `pthread_exit`.
 //!
-//! The destructor of a pthread key tells. What then happens is in `leave`.
+//! The destructor of a pthread key tells. `leave` says what follows from it.
 //!
-//! Invariant: `GONE` is set by the main thread only, and stays but in the child
-//! of a fork.
+//! Invariant 1: only the main thread sets `GONE`, and only the child of a fork
+//! clears it.
 
 use super::child;
 use crate::{
@@ -22,42 +22,43 @@ static KEY: AtomicU32 = AtomicU32::new(0);
 /// The main thread has left.
 static GONE: AtomicBool = AtomicBool::new(false);
 
-/// Called on any thread, at the load and when it gets a G: if it is the main
-/// thread, the runtime will know when it leaves.
+/// If this is the main thread: from now on the runtime learns of its end. For
+/// any thread, when it loads the library and when it gets a G.
 pub(crate) fn watch_main_thread() {
     if !thread::is_main() {
         return;
     }
-    // Relaxed: this thread alone comes here.
+    // Relaxed: only the main thread reads or writes it.
     if KEY.load(Relaxed) == 0
         && let Ok(key) = thread::key_create(leaves)
     {
         KEY.store(key + 1, Relaxed);
     }
     if let Some(key) = KEY.load(Relaxed).checked_sub(1) {
-        // Any value but null has the destructor run. An error, out of memory,
-        // leaves the end of the process to its other threads.
+        // The destructor runs for any value but null. On an error (no memory)
+        // the process ends with its other threads, or not at all.
         let _unwatched = thread::key_set(key, ptr::from_ref(&GONE).cast());
     }
 }
 
-/// In the child of a fork the calling thread is the main one, and lives.
+/// In the child of a fork, where the calling thread is the main one.
 pub(crate) fn in_child() {
     GONE.store(false, Release);
     watch_main_thread();
 }
 
-/// The main thread leaves, by `pthread_exit`.
+/// The key's destructor: the main thread leaves by `pthread_exit`.
 unsafe extern "C" fn leaves(_value: *mut c_void) {
-    // Release: pairs with sysmon's acquire.
+    // Release: pairs with main_has_left.
     GONE.store(true, Release);
     if !child::in_child() {
         ask(Ask::Leave);
     }
 }
 
-/// Whether the main thread has left: one of the threads of the process is then
-/// what the kernel keeps of it.
+/// Whether the main thread has left. The kernel still counts it among the
+/// threads of the process then.
 pub(super) fn main_has_left() -> bool {
+    // Acquire: pairs with leaves.
     GONE.load(Acquire)
 }

@@ -1,10 +1,10 @@
-//! `GMPDEBUG=migrate=1`: a goroutine that parks or yields goes on on another
-//! thread, each time.
+//! `GMPDEBUG=migrate=1`: a goroutine continues on another thread each time that
+//! it parks or yields.
 //!
-//! Foreign code takes a thread's things for the goroutine's own: the owner of a
-//! recursive mutex, the locale. Whether a goroutine still has them after a park
-//! is chance as a rule; here it never has, so a program that relies on it fails
-//! the first time. `docs/hazards.md` is for those who look for that.
+//! Foreign code takes things of the thread for the goroutine's own: the owner
+//! of a recursive mutex, the locale. As a rule it is chance whether a goroutine
+//! still has them after a park. Here it never has them, so a program that
+//! relies on them fails the first time (`docs/hazards.md`).
 //!
 //! ```text
 //!   parks ---mark---> lockedm = ELSEWHERE --scheduled by another M--> runs
@@ -13,14 +13,14 @@
 //!                                another M, ours sleeps
 //! ```
 //!
-//! All ways on look at `lockedm`, and come to g0 where there is one; so off, it
-//! costs nothing: the mark is set behind a test that parks make for Python
-//! (`python::pin_python`), and a yield leaves its goroutine's stack because
+//! Every switch looks at `lockedm` and goes by g0 if it is set. So this costs
+//! nothing while it is off: parks set the mark behind a test that they make for
+//! Python (`python::pin_python`), and yields leave the stack because
 //! `timer_due` of each P is always set. A goroutine that is locked to its
 //! thread, or has Python frames, stays there.
 //!
-//! Invariant: `lockedm` is `ELSEWHERE` from before a goroutine leaves its stack
-//! until an M is about to run it, and never while it runs.
+//! Invariant 1: `lockedm` is `ELSEWHERE` from before a goroutine leaves its
+//! stack until an M is about to run it, and never while it runs.
 
 use super::{
     idle::{mget, stopm},
@@ -40,18 +40,18 @@ use core::{
     sync::atomic::{AtomicBool, Ordering::*},
 };
 
-/// Whether this is on.
+/// Whether `migrate=1` is set.
 pub(crate) fn on() -> bool {
     // Relaxed: set at boot.
     DEBUG.migrate.load(Relaxed)
 }
 
-/// A new P.
+/// Prepares a new P: with `migrate=1` each switch on it goes by g0.
 pub(super) fn new_p(pp: &P) {
     pp.timer_due.store(on(), Relaxed);
 }
 
-/// A goroutine that is not locked is about to leave its stack.
+/// Marks `gp`, which is not locked and about to leave its stack.
 pub(super) fn mark(gp: &G) {
     if on() {
         tell_astray(gp);
@@ -59,8 +59,8 @@ pub(super) fn mark(gp: &G) {
     }
 }
 
-/// Whether `mp`, on its g0, runs the marked `gp`. Else somebody else does, and
-/// this M has slept.
+/// Whether `mp`, on its g0, is to run the marked `gp`. If not, `gp` and the P
+/// have gone to another M and this one has slept; or no other was to be had.
 pub(super) fn comes_here(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     if !ptr::eq(gp.m.get(), mp) {
         gp.lockedm.set(None);
@@ -73,7 +73,8 @@ pub(super) fn comes_here(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     false
 }
 
-/// Gives `gp` and this P to another M. False: there was none to be had.
+/// Gives `gp` and this P to another M. False: none was to be had, and this M
+/// runs the next goroutine of its P.
 fn pass_on(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     let idle = mget(&mut SCHED.lock());
     if let Some(other) = idle {
@@ -83,7 +84,7 @@ fn pass_on(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
         other.park.wakeup();
         return true;
     }
-    // A new M finds it on its P.
+    // A new M finds gp on the P.
     runqput(pp, gp, true);
     let old = releasep(mp);
     if newm(MKind::Worker, None, Some(old), false).is_ok() {
@@ -99,8 +100,8 @@ fn pass_on(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     false
 }
 
-/// A goroutine that leaves its thread for good or for a while has changed the
-/// signal mask without a word: says so, once, and puts it back.
+/// If `gp`, which leaves its thread, has changed the signal mask without
+/// `gmp_sigmask`: restores the thread's mask, and warns once.
 pub(super) fn tell_astray(gp: &G) {
     static TOLD: AtomicBool = AtomicBool::new(false);
     if !sigmask::astray(gp) {

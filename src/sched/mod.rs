@@ -1,71 +1,76 @@
-//! The scheduler: who runs what, where, and when.
+//! The scheduler: which goroutine runs on which thread, and when.
 //!
-//! Go's scheduler on Go's terms: goroutines (G) run on threads (M) that hold
-//! a processor (P). What differs is that goroutine code here is foreign code,
-//! which no compiler made interruptible, and that calls come from threads that
-//! are not ours.
+//! The model is Go's: goroutines (G) run on threads (M) that hold a processor
+//! (P). Two things differ. Goroutines run foreign code, which no compiler made
+//! interruptible; and calls come from threads that the library did not make.
 //!
 //! # Inside and outside
-//! A goroutine in the host's code runs *outside* with its P lent to it; sysmon
-//! may take the P back at any moment. A call of the library goes *inside*
-//! ([`enter::Inside`]) when it needs the P, and finds out whether it still has
-//! one. Without a P, a call that cannot block acts as a host thread's would
-//! (global queue, wake somebody), and a call that parks gives up the thread.
+//! A goroutine runs the host's code *outside* the runtime, with its P lent to
+//! it: sysmon may take the P back at any moment. A call of the library that
+//! needs the P goes *inside* ([`enter::Inside`]) and finds out whether its M
+//! still has one. Without a P, a call that cannot block does what a host
+//! thread's does (global queue, wake an M), and a call that parks leaves an M
+//! that has to take an idle P or sleep.
 //!
 //! # Where a goroutine goes
 //! ```text
 //!  newproc --> runq --> execute --> runs --> gopark --> a wait record
-//!                ^                   | |                     |
-//!                |<---- gosched -----+ +--> goexit1      ready |
-//!                +---------------------------------------------+
+//!                ^                   | |                      |
+//!                |<---- gosched -----+ +--> goexit1           |
+//!                +--------------------- ready ----------------+
 //! ```
-//! `gopark`, `gosched` and `goexit1` leave a *hook* behind: what has to happen
-//! once nobody uses the old stack (let wakers in, queue it, free it). The next
-//! context runs it first: another goroutine, to which the parking one switched
-//! directly, or `schedule` on g0.
+//! `gopark`, `gosched` and `goexit1` leave a *hook* behind: the work that has
+//! to wait until nobody uses the old stack (let wakers in, queue the goroutine,
+//! free the stack). The next context on the thread runs the hook first: either
+//! the goroutine to which the old one switched directly, or `schedule` on g0.
+//!
+//! Invariants:
+//! 1. Until its hook has begun, on another stack, a goroutine that leaves its
+//!    stack is in no run queue, and no other thread can ready or free it.
+//! 2. A call that cannot block never moves its caller to another thread.
 //!
 //! # Files
-//! A file uses those that stand below it, and none above.
+//! A file uses files below it in this table, and none above.
 //!
 //! | file | what |
 //! |---|---|
-//! | `goexit` | the end of a goroutine, and what its thread goes on with |
-//! | `join` | who waits for that end |
+//! | `goexit` | the end of a goroutine, and what its thread runs next |
+//! | `join` | waiting for that end |
 //! | `inplace` | a host thread that runs the goroutine that it joins |
-//! | `sysmon` | the watcher |
+//! | `sysmon` | the thread that watches all others |
 //! | `background` | goroutines that give idle stacks back |
 //! | `park` | gopark, deadlines, permits |
 //! | `yields` | gosched, checkpoint |
-//! | `host` | threads that are not ours |
+//! | `host` | host threads: their G and M, their waits |
 //! | `python` | goroutines with Python frames stay on their thread |
-//! | `calls` | calls of the host's functions that may be left by a jump |
+//! | `calls` | calls of the host's functions that a jump may leave |
 //! | `newproc` | goroutines made and started |
 //! | `leave` | the end of a process whose main thread has left |
 //! | `retake` | Ps taken from goroutines that are outside |
-//! | `template` | the thread from which others are made |
-//! | `schedule` | g0's loop, and the switch to what is next |
-//! | `fork` | the child of a fork: nobody switches there |
-//! | `ending` | what a goroutine has put off until its end |
+//! | `template` | the thread from which other threads are made |
+//! | `schedule` | g0's loop, and the switch to the next goroutine |
+//! | `fork` | the child of a fork: no goroutine switches there |
+//! | `ending` | functions that a goroutine has put off until its end |
 //! | `cancel` | cancels, and shields against them |
 //! | `local` | values of keys, and their destructors |
 //! | `find` | findrunnable and its five looks |
-//! | `timing` | timers, and the sleep of who keeps the time |
+//! | `timing` | timers, and the timekeeper's sleep |
 //! | `lockthread` | LockOSThread |
 //! | `stw` | the world stopped, procresize |
 //! | `migrate` | `GMPDEBUG=migrate=1`: no goroutine stays on its thread |
-//! | `starved` | goroutines for whose stack there is no memory |
-//! | `ready` | who waited becomes runnable |
-//! | `handoff` | who gets a P that is let go; wakep, startm |
+//! | `starved` | goroutines that wait for memory for their stack |
+//! | `ready` | parked goroutines made runnable, host threads woken |
+//! | `handoff` | the next M for a P that is let go; wakep, startm |
 //! | `threads` | Ms made and given back: newm |
 //! | `nothread` | what happens where no thread is to be had |
 //! | `idle` | Ms without work: stopm, mget |
-//! | `deadlock` | all asleep |
-//! | `keeper` | whether the time is kept, and how that sleep is broken |
+//! | `deadlock` | the check that everything sleeps for ever |
+//! | `keeper` | is there a timekeeper, and how to break its sleep |
 //! | `procs` | a P taken and let go |
 //! | `mainthread` | whether the main thread has left |
 //! | `context` | what a switch keeps: errno, C++ exception state |
 //! | `sigmask` | signal masks: of threads, and of a goroutine |
-//! | `queue` | run queues: a P's, and the global one |
+//! | `queue` | run queues: a P's own, and the global one |
 //! | `frame` | a goroutine's stack and its first frame |
 //! | `lock` | locks for the layers above |
 //! | `child` | whether this is the child of a fork |
@@ -74,10 +79,11 @@
 //! | `current` | the caller: a goroutine, a host thread, an M |
 //!
 //! # Rejected
-//! - Signals to interrupt busy goroutines (Go's asyncPreempt): a guest takes
-//!   no signal, and foreign code cannot be moved at any instruction.
-//! - Wrapping system calls: every C function may block, known or not.
-//! - One run queue: its lock is the first thing that two CPUs fight for.
+//! - Signals that interrupt busy goroutines (Go's asyncPreempt): a library
+//!   takes no signal from its host, and foreign code cannot be stopped at any
+//!   instruction.
+//! - Wrappers around system calls: any C function may block, known or not.
+//! - One run queue for all: every CPU would fight for its lock.
 
 pub(crate) mod background;
 pub(crate) mod calls;

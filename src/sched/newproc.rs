@@ -1,8 +1,9 @@
-//! Goroutines made and given their first frame.
+//! Goroutines made and started.
 //!
-//! A goroutine costs a descriptor until it first runs: its stack is bound by
-//! `execute` (`frame::bind_stack`), its arguments wait in the descriptor. Only
-//! a stack with a mapping of its own comes at once.
+//! A goroutine costs a descriptor until it first runs: `execute` binds its
+//! stack (`frame::bind_stack`), and its arguments wait in the descriptor. Only
+//! a stack with a mapping of its own is bound at once, as here the caller can
+//! still be told that there is no memory for it.
 
 use super::{
     current::this_g,
@@ -27,10 +28,10 @@ use core::{
     sync::atomic::Ordering::*,
 };
 
-/// Arguments of `gmp_go_copy` at most.
+/// The most bytes of arguments that `gmp_go_copy` takes.
 pub(crate) const MAX_ARGS: usize = 64 * 1024;
 
-/// What a goroutine is started with.
+/// How a goroutine is to be started.
 pub(crate) struct NewG<'a> {
     pub func: GmpFn,
     pub arg: *mut c_void,
@@ -39,9 +40,9 @@ pub(crate) struct NewG<'a> {
     pub name: Option<&'a CStr>,
     /// Bytes; 0 for the default.
     pub stack_size: usize,
-    /// Of `gflag`.
+    /// Bits of `gflag`.
     pub flags: u16,
-    /// Somebody will join or release it.
+    /// The caller gets a handle to join or release it.
     pub joinable: bool,
 }
 
@@ -61,7 +62,7 @@ impl NewG<'_> {
 }
 
 /// `newproc(fn)` of the start path: from rt0_go, on g0. Makes the main
-/// goroutine; on the exe path that runs the program's `main`. 0 or an errno.
+/// goroutine, which runs the program's `main` on the exe path. 0 or an errno.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn newproc(func: GmpFn, arg: *mut c_void) -> c_int {
     // Relaxed: set earlier on this thread.
@@ -72,8 +73,9 @@ pub(crate) extern "C" fn newproc(func: GmpFn, arg: *mut c_void) -> c_int {
     made.map_or_else(|e| e.0, |()| 0)
 }
 
-/// Has the pool keep a stack for each goroutine of the start, the main one and
-/// the library's two: until these run, nobody looks after who waits for one.
+/// Puts a stack into the pool for each goroutine of the start: the main one and
+/// the library's two. Until these run, nobody serves a goroutine that waits for
+/// a stack (`starved`).
 fn reserve_stacks() -> Result<()> {
     let mut kept = [None; 3];
     let all = kept.iter_mut().try_for_each(|room| {
@@ -99,15 +101,15 @@ pub(crate) fn newproc_system(
     })
 }
 
-/// Makes a goroutine and queues it: on this P to run next, or, from a thread
-/// without one, in the global queue. Returns its handle.
+/// Makes a goroutine and queues it: on this P, to run next; on a thread without
+/// a P, in the global queue. Returns its handle.
 ///
 /// Errors: `EINVAL` for a size that no stack can have, `ENOMEM`.
 pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
     start(spec)
 }
 
-/// `newproc1` of a function and nothing else: the usual case, compiled for it.
+/// [`newproc1`] compiled for the usual case: a function and nothing else.
 pub(crate) fn newproc_plain(func: GmpFn, arg: *mut c_void) -> Result<()> {
     start(&NewG::new(func, arg)).map(drop)
 }
@@ -159,7 +161,7 @@ fn check_sizes(spec: &NewG<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Fills a dead G, whose rare fields are empty.
+/// Fills a dead G; its rare fields are empty.
 #[inline(always)]
 fn fill(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     gp.func.set(Some(spec.func));
@@ -176,8 +178,7 @@ fn fill(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     fill_rest(gp, spec)
 }
 
-/// What is mapped for this goroutine alone is mapped now, where its caller can
-/// be told that there is no memory for it.
+/// Fills a G and binds a stack with a mapping of its own (module).
 #[cold]
 fn fill_and_bind(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     fill_rest(gp, spec)?;
@@ -201,15 +202,15 @@ fn fill_rest(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What `gostart` calls.
+/// The function that `gostart` calls, and its argument.
 #[repr(C)]
 pub(crate) struct Entry {
     func: Option<GmpFn>,
     arg: *mut c_void,
 }
 
-/// First on a new goroutine's stack: does what the goroutine that was left
-/// needs, and goes outside.
+/// The first call on a new goroutine's stack: runs the hook of the goroutine
+/// that was left, and goes outside.
 #[unsafe(no_mangle)]
 extern "C" fn gostart1() -> Entry {
     let mp = schedule::after_switch();

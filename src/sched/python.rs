@@ -1,9 +1,9 @@
-//! Python: a goroutine stays on its thread while it parks with Python frames on
-//! its stack, for the GIL's state belongs to the thread.
+//! Python: a goroutine with Python frames on its stack parks locked to its
+//! thread, since the state of the GIL belongs to the thread.
 //!
-//! Such a goroutine is locked to its thread for the park, without being asked.
-//! libpython is looked for when a host thread makes its first call. Until it is
-//! there, a park pays one test of one word (`calls::CARE`).
+//! The goroutine need not ask for the lock: each park looks for Python frames.
+//! libpython itself is looked for when a host thread makes its first call.
+//! Until it is found, a park pays one test of one word (`calls::CARE`).
 
 use super::{
     calls::{self, CARE},
@@ -23,10 +23,10 @@ use core::{
 /// `PyGILState_GetThisThreadState`, where libpython is in the process.
 static PYTHON: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Stack of a goroutine that may run Python, unless GMP_STACKSIZE says what.
+/// Default stack size once Python is found, unless GMP_STACKSIZE gives one.
 const PYTHON_STACK: usize = 1 << 20;
 
-/// Has every park come by [`pin_slow`], for `migrate`. At boot.
+/// Makes every park call [`pin_slow`], for `migrate`. At boot.
 pub(crate) fn watch_parks() {
     // Relaxed: before the first goroutine.
     CARE.fetch_or(calls::PYTHON, Relaxed);
@@ -44,7 +44,7 @@ pub(crate) fn find_python() {
     }
     // Relaxed: set at boot.
     if !DEBUG.stack_size.load(Relaxed) {
-        // A size within bounds; what cannot be is left as it is.
+        // Within bounds; a size that cannot be had changes nothing.
         let _set = stack::set_default_size(PYTHON_STACK - stack::GUARD);
     }
     PYTHON.store(f.cast(), Release);
@@ -52,17 +52,17 @@ pub(crate) fn find_python() {
     CARE.fetch_or(calls::PYTHON, Relaxed);
 }
 
-/// Whether libpython is in the process, as far as was looked.
+/// Whether libpython was found so far.
 pub(crate) fn has_python() -> bool {
     !PYTHON.load(Acquire).is_null()
 }
 
-/// Locks a parking goroutine for the park, if Python frames are on its stack
-/// and it is not locked anyway; and looks at calls that it has left by a jump.
-/// True: unpin it afterwards.
+/// Before a park: locks the goroutine to its thread if Python frames are on its
+/// stack and it is not locked yet. Also looks for calls that the goroutine has
+/// left by a jump. True: the caller calls [`unpin_python`] after the park.
 #[inline(always)]
 pub(crate) fn pin_python(gp: &'static G, mp: &'static M) -> bool {
-    // Relaxed: what this goroutine has set itself, and a hint.
+    // Relaxed: a goroutine sees its own calls; the rest is a hint.
     CARE.load(Relaxed) != 0 && pin_slow(gp, mp)
 }
 
@@ -82,7 +82,7 @@ fn pin_slow(gp: &'static G, mp: &'static M) -> bool {
     true
 }
 
-/// Whether Python frames are on this thread, as far as its interpreter tells.
+/// Whether the interpreter says that Python frames are on this thread.
 fn has_python_frames() -> bool {
     type ThisThreadState = unsafe extern "C" fn() -> *mut c_void;
     // Acquire: pairs with find_python.
@@ -96,7 +96,7 @@ fn has_python_frames() -> bool {
     !unsafe { f() }.is_null()
 }
 
-/// The park of a pinned goroutine is over.
+/// Unlocks a goroutine after a park for which [`pin_python`] has locked it.
 pub(crate) fn unpin_python(gp: &'static G) {
     untie(gp, gp.mp());
 }

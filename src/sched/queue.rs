@@ -1,4 +1,4 @@
-//! Run queues: a P's own with its `runnext`, and the global one.
+//! Run queues: a P's own ring with its `runnext`, and the global queue.
 //!
 //! ```text
 //!   runqput(next) --> runnext --what was there--> runq --full--> global queue
@@ -8,52 +8,59 @@
 //! `runnext` goes before the ring, but for at most [`TICK`] times in a row
 //! while others wait there. A P takes its share of the global queue every
 //! [`TICK`]th switch, and whenever its own queue is empty.
+//!
+//! Invariants:
+//! 1. Only the holder of a P ([`OwnedP`]) puts goroutines into its queue; a
+//!    thief takes from the ring, and takes only the `runnext` that it has seen.
+//! 2. Queues hold type-stable Gs, so what a thief reads is always a G.
+//! 3. With one P ([`alone`]) there is no thief, and plain stores do. The number
+//!    of Ps changes only while the world is stopped.
 
 use crate::gmp::{G, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs};
 use core::{ptr, sync::atomic::Ordering::*};
 
-/// Every so often the scheduler looks at the global queue and the timers.
+/// Every so many switches a P looks at the global queue and at descriptors.
 pub(crate) const TICK: u32 = 61;
 
-/// Queues a runnable goroutine on this P; `next` puts it before the others,
-/// and what was there behind them.
+/// Queues a runnable goroutine on this P. `next`: before all others; the former
+/// `runnext` goes to the end of the ring.
 pub(crate) fn runqput(pp: OwnedP, gp: &'static G, next: bool) {
     let mut item = ptr::from_ref(gp).cast_mut();
     if next {
-        // Relaxed: only the owner puts somebody there; a thief takes whom it
-        // saw.
+        // Relaxed: only the owner puts a goroutine there (invariant 1).
         let before = pp.runnext.load(Relaxed);
         if before.is_null() || alone() {
             // Release: publishes the goroutine to a thief.
             pp.runnext.store(item, Release);
             item = before;
         } else {
-            // AcqRel: a thief takes it by the same word; Release publishes
-            // the goroutine, Acquire the one that comes back.
+            // AcqRel, as a thief changes the same word: Release publishes the
+            // new goroutine, Acquire covers the old one, which comes back.
             item = pp.runnext.swap(item, AcqRel);
         }
         if item.is_null() {
             return;
         }
     }
-    // SAFETY: OwnedP holds the P.
+    // SAFETY: OwnedP holds the P (invariant 1).
     while !unsafe { pp.runq.push(item) } {
         if runqputslow(pp, item) {
             return;
         }
-        // A thief took some while we looked, so there is room now.
+        // A thief has taken some meanwhile, so there is room now.
     }
 }
 
-/// A full queue: its older half goes to the global one, `item` behind it.
+/// Moves the older half of a full ring to the global queue, with `item` behind
+/// it. False: the ring is not full any more.
 #[cold]
 fn runqputslow(pp: OwnedP, item: *mut G) -> bool {
     let mut sched = SCHED.lock();
     let mut put = |gp: *mut G| {
-        // SAFETY: queues hold type-stable Gs.
+        // SAFETY: not null, so a type-stable G (invariant 2).
         sched.globrunqput(unsafe { &*gp });
     };
-    // SAFETY: OwnedP holds the P.
+    // SAFETY: OwnedP holds the P (invariant 1).
     let spilled = unsafe { pp.runq.spill(&mut put) };
     if spilled {
         put(item);
@@ -61,41 +68,41 @@ fn runqputslow(pp: OwnedP, item: *mut G) -> bool {
     spilled
 }
 
-/// Takes what runs next on this P: `runnext`, unless it came first too often
-/// in a row while others wait, else the oldest of the queue.
+/// Takes the next goroutine of this P: `runnext`, or the oldest of the ring if
+/// `runnext` came first too often in a row.
 #[inline(always)]
 pub(crate) fn runqget(pp: OwnedP) -> Option<&'static G> {
     let alone = alone();
-    // Relaxed: only the owner sets it to something.
+    // Relaxed: only the owner puts a goroutine there (invariant 1).
     let next = pp.runnext.load(Relaxed);
     if !next.is_null() && pp.streak.get() < TICK {
         let taken = take_runnext(pp, next, alone);
         if !taken.is_null() {
             pp.streak.set(pp.streak.get() + 1);
-            // SAFETY: queues hold type-stable Gs.
+            // SAFETY: not null, so a type-stable G (invariant 2).
             return Some(unsafe { &*taken });
         }
     }
     pp.streak.set(0);
     let oldest = match alone {
-        // SAFETY: OwnedP holds the P, the only one.
+        // SAFETY: OwnedP holds the P, and it is the only one (invariant 3).
         true => unsafe { pp.runq.pop_alone() },
-        // SAFETY: OwnedP holds the P.
+        // SAFETY: OwnedP holds the P (invariant 1).
         false => unsafe { pp.runq.pop() },
     };
     if let Some(gp) = oldest {
-        // SAFETY: queues hold type-stable Gs.
+        // SAFETY: not null, so a type-stable G (invariant 2).
         return Some(unsafe { &*gp });
     }
     if next.is_null() {
         return None;
     }
     let taken = take_runnext(pp, next, alone);
-    // SAFETY: null, or a type-stable G.
+    // SAFETY: null, or a type-stable G (invariant 2).
     unsafe { taken.as_ref() }
 }
 
-/// Takes `next` out of `runnext`, or null where a thief came first.
+/// Takes `next` out of `runnext`; null if a thief was faster.
 #[inline(always)]
 fn take_runnext(pp: OwnedP, next: *mut G, alone: bool) -> *mut G {
     if alone {
@@ -106,27 +113,26 @@ fn take_runnext(pp: OwnedP, next: *mut G, alone: bool) -> *mut G {
     pp.runnext.swap(ptr::null_mut(), AcqRel)
 }
 
-/// Whether there is one P only: nobody takes anything from its queue, nor
-/// could do its work. That changes while the world is stopped.
+/// Whether there is only one P (invariant 3).
 #[inline(always)]
 pub(crate) fn alone() -> bool {
     gomaxprocs() == 1
 }
 
-/// Whether a goroutine waits in any queue.
+/// Whether any queue holds a goroutine.
 pub(super) fn work_queued() -> bool {
     SCHED.runqsize.load(Acquire) != 0
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
 }
 
-/// Whether work waits that this P or an idle one could do; hints.
+/// Whether work waits that `pp` or an idle P could do; a hint.
 pub(crate) fn work_waits(pp: &P, now: i64) -> bool {
     !pp.runqempty()
         || SCHED.runqsize.load(Relaxed) != 0
         || pp.timers.next_when() <= now
 }
 
-/// Takes this P's share of the global queue; the first is the result.
+/// Takes this P's share of the global queue; returns the first goroutine.
 pub(super) fn look_global(pp: OwnedP) -> Option<&'static G> {
     // Acquire: pairs with globrunqput.
     if SCHED.runqsize.load(Acquire) == 0 {
@@ -135,8 +141,8 @@ pub(super) fn look_global(pp: OwnedP) -> Option<&'static G> {
     globrunqget(&mut SCHED.lock(), pp)
 }
 
-/// Takes this P's share, but no more than half of what its queue has room for;
-/// the first is the result.
+/// [`look_global`] under the lock. At most half of the room in the P's ring is
+/// filled.
 pub(super) fn globrunqget(
     sched: &mut SchedLocked,
     pp: OwnedP,
@@ -148,7 +154,7 @@ pub(super) fn globrunqget(
     let first = sched.globrunqpop()?;
     for _ in 1..n {
         let Some(gp) = sched.globrunqpop() else { break };
-        // SAFETY: OwnedP holds the P.
+        // SAFETY: OwnedP holds the P (invariant 1).
         if !unsafe { pp.runq.push(ptr::from_ref(gp).cast_mut()) } {
             sched.globrunqputhead(gp);
             break;
@@ -157,12 +163,12 @@ pub(super) fn globrunqget(
     Some(first)
 }
 
-/// Queues a new goroutine: to run next, or behind the others where somebody
-/// is next already. So several that start together run in the order in which
-/// they were started, and the usual one costs no read-modify-write.
+/// Queues a new goroutine: as `runnext` if there is none, else behind the
+/// others. So goroutines run in the order of their start, and the usual start
+/// costs no read-modify-write.
 #[inline(always)]
 pub(super) fn queue_new(pp: OwnedP, gp: &'static G) {
-    // Relaxed: only the owner puts somebody there; a thief takes whom it saw.
+    // Relaxed: only the owner puts a goroutine there (invariant 1).
     if pp.runnext.load(Relaxed).is_null() {
         // Release: publishes the goroutine to a thief.
         pp.runnext.store(ptr::from_ref(gp).cast_mut(), Release);

@@ -1,4 +1,5 @@
-//! Random numbers of the caller's thread.
+//! Random numbers of the caller's thread, without a lock: each M has its own
+//! sequence, and host threads without a G share one.
 
 use crate::{
     arch,
@@ -6,7 +7,7 @@ use crate::{
 };
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
-/// A number for choices that have to be fair and not more (Go's cheaprand).
+/// A number for choices that have to be fair and no more (Go's cheaprand).
 pub(crate) fn cheaprand() -> u32 {
     static SEED: AtomicU64 = AtomicU64::new(0);
     mix(match arch::getg() {
@@ -15,7 +16,7 @@ pub(crate) fn cheaprand() -> u32 {
             rng.set(rng.get().wrapping_add(STEP));
             rng.get()
         }
-        // Relaxed: written long before.
+        // Relaxed: any number will do, and the seed is written at the start.
         None => SEED.fetch_add(STEP, Relaxed) ^ RANDSEED.load(Relaxed),
     })
 }

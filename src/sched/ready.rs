@@ -1,6 +1,6 @@
 //! Readying: a parked goroutine becomes runnable, or its host thread wakes.
 //!
-//! The winner of a wait's ticket (`gmp::parkword`), and nobody else, readies
+//! Invariant 1: only the winner of a wait's ticket (`gmp::parkword`) readies
 //! its goroutine, once.
 
 use super::{
@@ -18,10 +18,10 @@ use crate::{
 };
 use core::{ffi::c_void, sync::atomic::Ordering::*};
 
-/// Makes a parked goroutine runnable: whoever won its ticket calls this, once.
+/// Makes a parked goroutine runnable; called by the winner of its ticket.
 ///
-/// `next`: it runs next on this P. On a thread without a P it goes to the
-/// global queue.
+/// `next`: the goroutine runs next on this P. On a thread without a P it goes
+/// to the global queue.
 pub(crate) fn ready(gp: &'static G, next: bool) {
     if gp.is_host() {
         return ready_host(gp);
@@ -53,8 +53,8 @@ fn ready_without_p(gp: &'static G) {
     wakep();
 }
 
-/// Makes all of these runnable. A single one runs next; several queue up
-/// behind what is there, first come first.
+/// Readies a list. A single goroutine runs next; several queue up, in order,
+/// behind those of this P.
 pub(crate) fn ready_all(mut list: WakeList) {
     let next = list.is_single();
     while let Some(gp) = list.pop() {
@@ -74,8 +74,8 @@ pub(crate) fn ready_permit(handle: *mut c_void) -> Result<()> {
     Ok(())
 }
 
-/// Wakes the host thread of `gp`, whose ticket the caller won. From then on
-/// it does not count as asleep: it is about to run.
+/// Wakes the host thread of `gp`, whose ticket the caller won. The thread does
+/// not count as asleep from here on, even before it runs.
 pub(crate) fn wake(gp: &'static G) {
     let mp = gp.mp();
     if mp.hostwait.swap(false, SeqCst) {

@@ -1,7 +1,8 @@
 //! Ps taken back from goroutines that are outside, blocked or busy.
 //!
-//! At each look sysmon compares every running P with what it saw before. The
-//! same goroutine as last time, outside, while work waits:
+//! sysmon cannot ask foreign code whether it sleeps or computes. So each look
+//! compares every running P with the look before, and judges a P that still
+//! runs the same goroutine, outside, while work waits:
 //!
 //! ```text
 //!   its thread's CPU clock
@@ -10,7 +11,7 @@
 //!                             run without a P: the P goes; beyond that the
 //!                             slice grows with their number
 //!     stood still, and the kernel says that the thread
-//!       could run -> it waits for a CPU, as another one with this P would
+//!       could run -> it waits for a CPU, as another thread with this P would
 //!       sleeps    -> where? (`os::task::place`)
 //!         in a page fault, or a call that changes the process's memory
 //!                 -> it waits its turn at the memory: blocked once that has
@@ -21,18 +22,25 @@
 //!         unknown (no such file, no permission)
 //!                 -> as in another call
 //! ```
-//! A crowd of new goroutines touches new pages, and threads that change the
-//! memory of a process wait for one another: each would else cost a thread.
-//! A fault may also wait for a disk, a network or a userfaultfd, so in the end
-//! the P goes. A sleep is the same one as long as the clock stands still.
+//! Faults and memory calls come in crowds: new goroutines touch new pages, and
+//! threads that change the memory of a process wait for one another. Without
+//! the 10 ms each would cost a thread. But a fault may also wait for a disk, a
+//! network or a userfaultfd, so in the end the P goes. A sleep is the same one
+//! as long as the clock stands still.
 //!
-//! The clock alone does not tell: on a loaded machine a busy thread's stands
-//! still in many looks. And looks before which sysmon itself overslept tell
-//! nothing.
+//! A busy goroutine that loses its P runs on without one, and takes CPU time
+//! from those with a P. Hence the growing slice: a thousand busy goroutines do
+//! not become a thousand threads.
 //!
-//! Nobody starves: a busy goroutine that loses its P runs on without one. But
-//! each such thread takes CPU time from those with a P, hence the growing
-//! slice: a thousand busy goroutines do not become a thousand threads.
+//! Invariants:
+//! 1. `SEEN` is touched by sysmon's thread only.
+//! 2. A P is judged blocked only by a look that came in time: if sysmon itself
+//!    overslept, a clock that stands still tells nothing.
+//! 3. `M::detached` is set before the P is taken, and cleared when the M gets a
+//!    P or sleeps, or the take fails.
+//!
+//! Rejected: a judgement by the clock alone (on a loaded machine the clock of a
+//! busy thread stands still in many looks).
 
 use super::{
     handoff::handoffp, nothread::warn_no_thread, procs::try_retake,
@@ -52,36 +60,36 @@ use crate::{
 };
 use core::{cell::UnsafeCell, mem, sync::atomic::Ordering::*};
 
-/// The slice that a busy goroutine has once too many run without a P.
+/// The slice of a busy goroutine, for each thread too many without a P.
 const SLICE: i64 = 10_000_000;
-/// Switches between two looks that tell of goroutines that do not stay.
+/// A P that has made so many switches since the last look is not stuck.
 const FAST: u32 = 100;
-/// How often threads that lost their P are looked at again.
+/// Nanoseconds between two counts of the busy threads without a P.
 const RECOUNT: i64 = 10_000_000;
 
-/// How long a sleep may last that is short by rule.
+/// How long a fault or a memory call may sleep before it counts as blocked.
 const SHORT: i64 = 10_000_000;
 
-/// What sysmon saw of a P at the last look.
+/// One P as the last look saw it.
 struct Seen {
-    /// 0: nothing
+    /// The M of the owner word; 0: nothing was seen.
     m: u64,
     tick: u32,
     since: i64,
     cpu: Option<i64>,
-    /// It slept uninterruptibly (a disk).
+    /// Its thread was in an uninterruptible sleep (state D: a disk).
     deep: bool,
-    /// Since when it has been in one sleep that is short by rule.
+    /// When the present fault or memory call was first seen.
     short: Option<i64>,
     asked: bool,
-    /// State of the thread with this id, by a kept fd.
+    /// The id of its thread, and the open file with the thread's state.
     task: Option<(i32, TaskStat)>,
 }
 
-/// What it saw of all Ps. Here, so that no look needs memory.
+/// All Ps as the last look saw them. Static, so that no look needs memory.
 struct SeenAll(UnsafeCell<[Seen; MAXPROCS]>);
 
-// SAFETY: touched by sysmon's thread only.
+// SAFETY: touched by sysmon's thread only (invariant 1).
 unsafe impl Sync for SeenAll {}
 
 static SEEN: SeenAll =
@@ -100,12 +108,11 @@ pub(crate) struct Watch<'a> {
     recounted: i64,
 }
 
-/// What a look found.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Found {
     /// Ps that run something.
     pub running: usize,
-    /// Work waits behind a goroutine that did not move since the last look.
+    /// Work waits behind a goroutine that is outside and has not switched.
     pub stuck: bool,
     /// Work waits somewhere.
     pub waits: bool,
@@ -121,13 +128,12 @@ enum Verdict {
 impl Watch<'_> {
     /// On sysmon's thread, of which there is one.
     pub(crate) fn new() -> Self {
-        // SAFETY: nobody else is given it, as the caller knows.
+        // SAFETY: called once, on sysmon's thread (invariant 1).
         let seen = unsafe { &mut *SEEN.0.get() };
         Self { seen, detached: Vec::new(), recounted: 0 }
     }
 
-    /// One look at all Ps. `trusted`: it came in time, so it may judge who is
-    /// blocked.
+    /// Looks at all Ps. `trusted`: the look came in time (invariant 2).
     pub(crate) fn look(&mut self, now: i64, trusted: bool) -> Found {
         let n = gomaxprocs().min(MAXPROCS);
         self.recount(now);
@@ -168,7 +174,7 @@ impl Watch<'_> {
         }
         let mp = m_of_word(m);
         if !work_waits(pp, now) {
-            // If work comes, the next look can judge at once.
+            // So the next look can judge at once, should work come.
             seen.watch(cputime(mp));
             return;
         }
@@ -180,7 +186,7 @@ impl Watch<'_> {
         found.stuck |= !fast;
         match seen.judge(mp, now) {
             Verdict::Blocked if trusted => self.retake(pp, m, None),
-            // A clock that has moved proves it, however late the look is.
+            // A clock that has moved is proof, however late the look.
             Verdict::Busy => self.busy(pp, mp, m, now),
             _ => {}
         }
@@ -201,7 +207,7 @@ impl Watch<'_> {
         self.retake(pp, m, Some(cpu));
     }
 
-    /// Takes the P; `busy` is the CPU time of a thread that goes on running.
+    /// Takes the P. `busy`: its thread runs on, and has had so much CPU time.
     fn retake(&mut self, pp: &'static P, m: u64, busy: Option<i64>) {
         // Relaxed: set at boot.
         let handoff = DEBUG.handoff.load(Relaxed);
@@ -209,7 +215,7 @@ impl Watch<'_> {
             return;
         }
         let mp = m_of_word(m);
-        // Before the M can get another P, which takes the mark away.
+        // Before the M can get another P, which clears the mark (invariant 3).
         mp.detached.store(busy.is_some(), SeqCst);
         if !try_retake(pp, m, |pp, m| pp.owner.take(m)) {
             mp.detached.store(false, SeqCst);
@@ -218,14 +224,14 @@ impl Watch<'_> {
         self.seen[pp.id as usize].m = 0;
         if let Some(cpu) = busy {
             self.detached.retain(|d| d.m != m);
-            // Without memory it does not count: slices stay short for longer.
+            // Without memory the thread is not counted, and slices stay short.
             let _uncounted = try_push(&mut self.detached, Detached { m, cpu });
         }
         handoffp(pp);
     }
 
-    /// Forgets threads that have a P again, or sleep. That a thread did not
-    /// run lately says little: with many of them each has to wait.
+    /// Drops threads that have a P again, or sleep, from `detached`. A clock
+    /// that stands still is no sleep: the thread may wait for a CPU.
     fn recount(&mut self, now: i64) {
         let due = now - self.recounted >= RECOUNT;
         if due {
@@ -250,7 +256,7 @@ impl Watch<'_> {
         });
     }
 
-    /// Busy threads that run without a P.
+    /// How many busy threads run without a P.
     pub(crate) fn detached(&self) -> usize {
         self.detached.len()
     }
@@ -270,7 +276,7 @@ impl Seen {
         }
     }
 
-    /// Blocked or busy, from two readings of the thread's CPU clock.
+    /// The module's tree, from the last two readings of the CPU clock.
     fn judge(&mut self, mp: &M, now: i64) -> Verdict {
         let before = self.cpu;
         self.watch(cputime(mp));
@@ -286,7 +292,7 @@ impl Seen {
         }
     }
 
-    /// Keeps a reading of the clock: once it has moved, a sleep is over.
+    /// Keeps a reading of the clock. If it has moved, the last sleep is over.
     fn watch(&mut self, cpu: Option<i64>) {
         if self.cpu != cpu {
             self.deep = false;
@@ -295,11 +301,11 @@ impl Seen {
         self.cpu = cpu;
     }
 
-    /// Blocked, unless the sleep is soon over by rule.
+    /// Blocked, unless the sleep is one that is soon over as a rule.
     fn judge_sleep(&mut self, mp: &M, state: u8, now: i64) -> Verdict {
         // Acquire: pairs with minit.
         match task::place(mp.procid.load(Acquire)) {
-            // It has been woken meanwhile.
+            // The thread was woken meanwhile.
             Ok(None) => return Verdict::Unknown,
             Ok(Some(Place::Fault | Place::Memory)) => {
                 let since = *self.short.get_or_insert(now);
@@ -315,8 +321,8 @@ impl Seen {
         Verdict::Blocked
     }
 
-    /// The thread's state as the kernel names it; 0 where it does not tell (no
-    /// /proc, no fd to spare): the clock has to do then.
+    /// The kernel's letter for the thread's state; 0 where it cannot be read
+    /// (no /proc, no fd to spare).
     fn state(&mut self, mp: &M) -> u8 {
         // Acquire: pairs with minit.
         let tid = mp.procid.load(Acquire);
@@ -326,14 +332,13 @@ impl Seen {
         let task = self.task.as_ref();
         let state = task.and_then(|t| t.1.state().ok());
         if state.is_none() {
-            // The host may have closed it: the next look opens it again.
+            // The host may have closed the file: the next look opens it again.
             self.task = None;
         }
         state.unwrap_or(0)
     }
 }
 
-/// The CPU time of an M's thread so far.
 fn cputime(mp: &M) -> Option<i64> {
     // Acquire: pairs with minit.
     thread_cputime(mp.procid.load(Acquire)).ok()
@@ -346,17 +351,17 @@ fn runs(task: &TaskStat) -> bool {
 
 /// Asks the goroutine that `mp` runs to yield at its next checkpoint.
 fn request_yield(mp: &'static M) {
-    // Acquire: pairs with come_on.
+    // Acquire: pairs with the switch's release store of `curg`.
     let gp: *const G = mp.curg.load(Acquire);
-    // SAFETY: null, or a type-stable G. If it has been left since, the next
-    // come_on clears the request.
+    // SAFETY: null, or a type-stable G. If the M has left it since, the request
+    // is cleared when the G is switched to again.
     if let Some(gp) = unsafe { gp.as_ref() } {
         gp.request_yield();
     }
 }
 
-/// Whether a P that is taken would find no thread to run it, which is said
-/// once. The keeper of the time is one.
+/// Whether a P that is taken would find no thread to run it; warns once if so.
+/// The timekeeper is such a thread.
 fn out_of_threads() -> bool {
     let kept = SCHED.lastpoll.load(SeqCst) == 0;
     let sched = SCHED.lock();

@@ -1,9 +1,21 @@
-//! g0's loop: what runs next on this M, and the switch into it.
+//! g0's loop: which goroutine runs next on this M, and the switch to it.
 //!
-//! A goroutine that leaves its stack runs what is next on its P directly
-//! ([`switch_off`]), without a visit to g0, unless something there wants the
-//! scheduler: a locked thread, the world to be stopped, a timer that is due,
-//! every 61st time, or nothing to run.
+//! ```text
+//!             .-- next_here: another goroutine of this P --> its stack
+//!   a stack --+
+//!             '-- mcall --> schedule0 --> schedule --> execute --> its stack
+//! ```
+//! A goroutine that leaves its stack switches directly to the next one of its
+//! P ([`switch_off`]). The detour by g0 is for what needs the scheduler: a
+//! locked goroutine, the world to be stopped, a timer that is due, every 61st
+//! switch, no memory for a stack, or nothing to run.
+//!
+//! Invariants:
+//! 1. A goroutine that is switched to is Running, out of all queues, has a
+//!    stack, and is suspended at `sched_sp`.
+//! 2. The hook of the goroutine that was left runs first on the next stack.
+//! 3. `nextg` is a goroutine that its M has taken from a queue and has to run
+//!    on g0; an M that does something else puts it back.
 
 use super::{
     child,
@@ -27,7 +39,7 @@ use crate::{
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
-/// What `mcall` runs on g0: the hook of the goroutine that was left, then the
+/// `mcall` runs it on g0: the hook of the goroutine that was left, then the
 /// loop.
 pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
     let mp = this_m();
@@ -39,13 +51,14 @@ pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
         if child::in_child() {
             fork::resume(mp, hook.gp);
         }
-        // On g0 nobody is in between: it goes on at once, if there is a P.
+        // The wait has ended already: gp goes on at once, if this M has a P.
         resume_now(mp, hook.gp);
     }
     schedule()
 }
 
-/// A park was over before it began.
+/// Resumes `gp`, whose wait had ended before its park was committed. Returns
+/// if `gp` was queued instead.
 fn resume_now(mp: &'static M, gp: &'static G) {
     let Some(pp) = owned_p(mp) else {
         ready::ready(gp, false);
@@ -55,14 +68,14 @@ fn resume_now(mp: &'static M, gp: &'static G) {
         ready::ready(gp, false);
         return;
     }
-    // next_here may have found another one, which has to wait then.
+    // gp runs before the goroutine that next_here may have set aside.
     put_back_nextg(mp);
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
     execute(mp, pp, gp)
 }
 
-/// First after a switch, on the new stack: runs the hook that the goroutine
-/// which was left has set. Returns this thread's M.
+/// The first call after a switch, on the new stack: runs the hook of the
+/// goroutine that was left. Returns this thread's M.
 #[inline(always)]
 pub(crate) fn after_switch() -> &'static M {
     let mp = this_m();
@@ -74,21 +87,22 @@ pub(crate) fn after_switch() -> &'static M {
     mp
 }
 
-/// The bookkeeping of a goroutine that comes onto this M; the switch follows.
+/// Makes `gp` the goroutine that this M runs; the switch to it follows.
 #[inline(always)]
 pub(crate) fn come_on(mp: &'static M, pp: OwnedP, gp: &'static G) {
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
     gp.m.set(mp);
     gp.reset_stackguard();
     pp.tick();
-    // Release: sysmon and dumps read it.
+    // Release: pairs with the acquire of sysmon and of dumps.
     mp.curg.store(ptr::from_ref(gp).cast_mut(), Release);
 }
 
-/// Runs `gp`, which is runnable and ours, on this M; from g0. Returns if there
-/// is no memory for its stack: it is queued where it waits for that.
+/// Runs `gp`, which is runnable and in no queue, on this M; from g0. Returns
+/// only if there is no memory for its stack: `gp` waits in `starved` then.
 pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
-    // Whoever queued a goroutine of the host's has told the mask before.
+    // The maker of a host's goroutine has published the mask before
+    // (`sigmask`).
     if mp.kind.get() == MKind::Early {
         sigmask::settle(mp);
     }
@@ -97,11 +111,11 @@ pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
         return;
     }
     come_on(mp, pp, gp);
-    // SAFETY: gp is Running, ours, and suspended at sched_sp.
+    // SAFETY: gp is Running, ours, suspended at sched_sp (invariant 1).
     unsafe { arch::gogo(gp.sched_sp.get(), gp) }
 }
 
-/// One round of the scheduler: finds a runnable goroutine and runs it.
+/// The scheduler's loop: finds a runnable goroutine and runs it.
 ///
 /// On g0, inside, with or without a P.
 #[unsafe(no_mangle)]
@@ -145,7 +159,8 @@ pub(crate) extern "C" fn schedule() -> ! {
     }
 }
 
-/// Whether this M runs `gp`, which is locked or marked; else another one does.
+/// Whether this M is to run `gp`, which is locked or marked for migration; else
+/// it has gone to another M.
 #[cold]
 fn comes_here(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     if gp.is_marked() {
@@ -155,7 +170,7 @@ fn comes_here(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     false
 }
 
-/// The M does something else: others may run what was found for it.
+/// Gives `nextg` to other Ms, as this one does something else (invariant 3).
 fn put_back_nextg(mp: &M) {
     if let Some(gp) = mp.nextg.take() {
         SCHED.lock().globrunqputhead(gp);
@@ -163,8 +178,7 @@ fn put_back_nextg(mp: &M) {
     }
 }
 
-/// Whether this M may go on to something of its own choice: nothing wants the
-/// scheduler.
+/// Whether this M may switch directly: nothing needs the scheduler.
 #[inline(always)]
 pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
     mp.kind.get() == MKind::Worker
@@ -175,7 +189,7 @@ pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
         && !pp.schedtick.load(Relaxed).is_multiple_of(TICK)
 }
 
-/// `mstart` calls it on a new M, on g0; returns when the M ends.
+/// Called by `mstart` on g0 of a new M; returns when the M ends.
 #[unsafe(no_mangle)]
 extern "C" fn mstart1() {
     let mp = this_m();
@@ -199,7 +213,7 @@ pub(crate) struct Off {
     pub to_g0: bool,
 }
 
-/// What runs next on this P, if it can be switched to right here.
+/// The next goroutine of this P, if it can be switched to directly.
 #[inline(always)]
 fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
     if !may_go_on(mp, pp) {
@@ -209,16 +223,16 @@ fn next_here(mp: &'static M, pp: OwnedP) -> Option<&'static G> {
     let fit = gp.lockedm.get().is_none()
         && (gp.has(gflag::STARTED) || bind_stack(pp, gp).is_ok());
     if !fit {
-        // Found, but for g0 to run.
+        // g0 runs it (invariant 3).
         mp.nextg.set(Some(gp));
         return None;
     }
     Some(gp)
 }
 
-/// Leaves the stack of `gp`, whose status says why, for what is next; the
-/// next context runs the hook. Returns when `gp` runs again; the caller then
-/// calls [`after_switch`].
+/// Leaves the stack of `gp`, whose status is set already, for the next
+/// goroutine or g0. Returns when `gp` runs again; the caller then calls
+/// [`after_switch`].
 #[inline(always)]
 pub(crate) fn switch_off(
     gp: &'static G,
@@ -241,17 +255,17 @@ pub(crate) fn switch_off(
         crate::base::throw::throw("switch_off: queued while it ran");
     }
     come_on(mp, pp, next);
-    // SAFETY: next is Running, ours, and suspended at sched_sp.
+    // SAFETY: next is Running, ours, suspended at sched_sp (invariant 1).
     unsafe { arch::gswitch(gp.sched_sp.as_ptr(), next.sched_sp.get(), next) };
 }
 
-/// On g0 of a host thread: the goroutine that came to run in place, and the P
-/// for it; or, when that is off, back to where the host called us. The P is
-/// somebody else's then.
+/// On g0 of a host thread: the goroutine to run in place and its P, if there is
+/// one to run. Else gives the P up and returns to the host's call
+/// (`inplace::run_in_place`).
 pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
     if let Some(gp) = mp.nextg.take() {
         match owned_p(mp) {
-            // Relaxed: put_down looks again under the lock.
+            // Relaxed: a hint; put_down looks again under the lock.
             Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
             _ if child::in_child() => child::end_child(),
             _ => {
@@ -265,6 +279,6 @@ pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
     }
     mp.detached.store(false, Relaxed);
     let g0 = mp.g0();
-    // SAFETY: the base is in run_in_place, live below us.
+    // SAFETY: run_in_place's base of this g0, which is live below us.
     unsafe { arch::gogo(g0.sched_sp.get(), g0) }
 }

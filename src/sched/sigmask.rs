@@ -2,49 +2,61 @@
 //! goroutine which has one of its own.
 //!
 //! # The mask of the threads
-//! The library's threads are there before the program has said which signals
-//! it wants taken where. One that blocks `SIGTERM` first thing in `main`, to
-//! wait for it, would be ended by the thread that does not. So a thread of
-//! ours blocks every signal until it runs goroutines of the host, and then has
-//! the mask that the host's *first call* had:
+//! The library's threads exist before the program has decided which threads
+//! take which signals. Where `main` blocks `SIGTERM` first, to wait for it, a
+//! thread that did not block it would take it, and the process would end. So a
+//! thread of ours blocks every signal until it runs goroutines of the host, and
+//! then takes on the mask of the thread that made the host's *first call*:
 //!
 //! ```text
 //!                              the first call has been made,
 //!   made --> blocks all         and there is something to run     it has
 //!            (MKind::Early) ------------------------------------> that mask
 //!                                                                 (Worker)
+//!
+//!   first call, before it starts anything   Early M, about to run something
+//!     MASK = the thread's mask                TOLD?  yes: own mask = MASK  (c)
+//!     TOLD = true                 (a)                no: stays Early
+//!     queue a goroutine           (b)
 //! ```
+//! (a) pairs with (c): an M that takes a goroutine of the host's from a queue,
+//! after (b), sees TOLD. An Early M runs goroutines of the library only.
 //!
-//! sysmon and the template never run goroutines: they block all for good, but
-//! for what sysmon takes on behalf of `gmp_signal_notify`. None of them blocks
-//! the signals of faults, for the handler of stack overflows. A host that makes
-//! the threads itself has given m0 the mask that it wants; on the exe path m0
-//! is the main thread, which has its mask.
+//! sysmon and the template thread never run goroutines: they block all signals
+//! for good, but for those that sysmon takes on behalf of `gmp_signal_notify`.
+//! No thread blocks the signals of faults, for the handler of stack overflows.
+//! A host that makes the threads itself has given m0 the mask that it wants; on
+//! the exe path m0 is the main thread, with the program's mask.
 //!
-//! A goroutine begins with that mask wherever it runs: a host thread that runs
-//! one in place has it for that time ([`InPlace`]).
+//! A goroutine begins with `MASK` wherever it runs, also in place on a host
+//! thread ([`InPlace`]).
 //!
 //! # The mask of a goroutine
-//! The kernel keeps a mask for each thread, and to ask it at each switch would
-//! cost more than the switch. A goroutine that changes its mask says so, by
-//! `gmp_sigmask`, which gmp.h puts in the place of `pthread_sigmask`: from then
-//! on it has the flag [`gflag::SIGMASK`]. One that has it takes its mask along
-//! when it leaves a thread, which gets the threads' mask again, and brings it
-//! when it comes; the flag goes when the two are the same. Without the flag a
-//! switch costs one test.
+//! The kernel keeps a mask for each thread, and to ask it costs more than a
+//! switch. A goroutine that changes its mask by `gmp_sigmask`, which gmp.h puts
+//! in the place of `pthread_sigmask`, gets the flag [`gflag::SIGMASK`]. Only
+//! with the flag does a switch ask the kernel:
+//!
+//! | the goroutine | its own mask | the thread's mask |
+//! |---|---|---|
+//! | leaves its thread | is kept in its G | becomes `MASK` again |
+//! | … and had `MASK` | the flag is cleared | stays `MASK` |
+//! | comes onto a thread | | becomes the goroutine's |
+//! | is locked | stays with its thread | stays |
 //!
 //! Invariants:
-//! 1. `MASK` is written before `TOLD`; after that by the first call only, on
-//!    the exe path.
-//! 2. An M of kind Worker has the mask `MASK` but while it runs a goroutine
-//!    with the flag, or what is locked to it.
-//! 3. The flag may be set for nothing, never missing: it is set before the
-//!    mask changes, and cleared where the kernel has shown that it is `MASK`.
+//! 1. `MASK` is written before `TOLD`; after that only on the exe path, once,
+//!    by the first call.
+//! 2. An M of kind Worker has the mask `MASK`, unless it runs a goroutine with
+//!    the flag, or is locked.
+//! 3. A goroutine without the flag has the mask `MASK`, if the host changes
+//!    masks by `gmp_sigmask` only: the flag is set before the mask changes, and
+//!    cleared only where the kernel has shown that the mask is `MASK`.
 //!
 //! Rejected: to ask the kernel at each park (100 ns); to define the C library's
-//! `pthread_sigmask` (a program's names are its own; `dlopen` would not find
-//! it); to keep the mask of a locked goroutine too (its thread waits for it,
-//! and takes signals meanwhile as it said).
+//! `pthread_sigmask` (a program's names are its own, and `dlopen` would not
+//! find ours); to keep the mask of a locked goroutine in its G too (its thread
+//! waits for it, and takes signals meanwhile as the goroutine wants).
 
 use super::current;
 use crate::{
@@ -61,33 +73,34 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 static AT_LOAD: AtomicU64 = AtomicU64::new(0);
 /// The mask of threads that run goroutines.
 static MASK: AtomicU64 = AtomicU64::new(0);
-/// `MASK` is known.
+/// `MASK` is known (invariant 1).
 static TOLD: AtomicBool = AtomicBool::new(false);
 /// The signals that sysmon takes.
 static SYSMON_TAKES: AtomicU64 = AtomicU64::new(0);
-/// Nobody changes it any more.
+/// No call changes `MASK` any more.
 static FIXED: AtomicBool = AtomicBool::new(false);
 
-/// The library is being loaded, by this thread.
+/// Notes the mask of this thread, which loads the library.
 pub(crate) fn at_load() {
-    // Relaxed: read by threads that this one makes, or by itself.
+    // Relaxed: only threads that this one makes, and it, read the value.
     AT_LOAD.store(SigMask::current().0, Relaxed);
 }
 
-/// m0's thread is the host's. `made`: for us, with the mask that it wants.
+/// Takes the mask of m0's thread, which is the host's. `made`: the host has
+/// made the thread for us, and its mask is final.
 pub(crate) fn of_m0(made: bool) {
     tell(SigMask::current());
     FIXED.store(made, Relaxed);
 }
 
-/// A host's first call, by this thread.
+/// Takes the mask of this thread, which makes the host's first call.
 pub(crate) fn first_call() {
     if FIXED.load(Relaxed) {
         return;
     }
     let early =
         arch::getg().is_some_and(|gp| gp.mp().kind.get() == MKind::Early);
-    // From a hook, on m0: no thread of the host's has called yet.
+    // An Early M calls from a hook of the start: no host thread has called yet.
     tell(if early {
         SigMask(AT_LOAD.load(Relaxed))
     } else {
@@ -95,18 +108,20 @@ pub(crate) fn first_call() {
     });
 }
 
+/// Publishes the mask of the threads.
 fn tell(mask: SigMask) {
     MASK.store(mask.without_faults().0, Relaxed);
-    // Release: pairs with settle (invariant 1).
+    // Release (a): pairs with settle (invariant 1).
     TOLD.store(true, Release);
 }
 
+/// The mask of the threads, once it is known.
 fn mask() -> SigMask {
-    // Relaxed: what runs goroutines has seen TOLD.
+    // Relaxed: a thread that runs goroutines has seen TOLD.
     SigMask(MASK.load(Relaxed))
 }
 
-/// On a new M's thread, which blocks all.
+/// Begins a new M's thread, which blocks all signals.
 pub(crate) fn minit(mp: &M) {
     if mp.kind.get() == MKind::Worker {
         mp.kind.set(MKind::Early);
@@ -114,17 +129,18 @@ pub(crate) fn minit(mp: &M) {
     }
 }
 
-/// An Early M is about to run something: takes on the mask, if it is known.
+/// Gives an Early M, which is about to run something, its mask, if the mask is
+/// known.
 #[cold]
 pub(crate) fn settle(mp: &M) {
-    // Acquire: pairs with tell.
+    // Acquire (c): pairs with tell.
     if TOLD.load(Acquire) {
         mask().restore();
         mp.kind.set(MKind::Worker);
     }
 }
 
-/// While a host thread runs a goroutine in place.
+/// A host thread has the threads' mask until this goes.
 pub(crate) struct InPlace {
     theirs: SigMask,
 }
@@ -143,8 +159,8 @@ impl Drop for InPlace {
     }
 }
 
-/// `gmp_sigmask`: changes the caller's mask, which is the goroutine's from
-/// then on; a host thread's own. The former mask.
+/// `gmp_sigmask`: changes the mask of the calling goroutine or host thread.
+/// Returns the former mask.
 ///
 /// Errors: `EINVAL` for a `how` that does not exist.
 pub(crate) fn change(how: i32, set: Option<SigMask>) -> Result<SigMask> {
@@ -157,8 +173,8 @@ pub(crate) fn change(how: i32, set: Option<SigMask>) -> Result<SigMask> {
     signal::sigmask(how, set)
 }
 
-/// sysmon is to take `sig`, or no more: somebody has to where all others may
-/// block it, as for a program that waits for it by `gmp_signal_notify`.
+/// Makes sysmon take `sig`, which all other threads may block, or block it
+/// again.
 pub(crate) fn sysmon_takes(sig: i32, takes: bool) {
     let mut one = SigMask(0);
     one.add(sig);
@@ -170,12 +186,12 @@ pub(crate) fn sysmon_takes(sig: i32, takes: bool) {
     ask(Ask::Mask);
 }
 
-/// sysmon: takes what it is to take.
+/// sysmon: unblocks the signals that it is to take, and no others.
 pub(super) fn of_sysmon() {
     SigMask(SigMask::all().0 & !SYSMON_TAKES.load(SeqCst)).restore();
 }
 
-/// A goroutine with the flag leaves its thread.
+/// Keeps the mask of a goroutine with the flag, which leaves its thread.
 #[cold]
 pub(super) fn leave(gp: &G) {
     if gp.is_locked() {
@@ -189,7 +205,7 @@ pub(super) fn leave(gp: &G) {
     }
 }
 
-/// A goroutine with the flag comes onto a thread.
+/// Gives this thread the mask of a goroutine with the flag.
 #[cold]
 pub(super) fn come(gp: &G) {
     if !gp.is_locked() {
@@ -202,8 +218,8 @@ pub(super) fn put_back() {
     mask().restore();
 }
 
-/// Whether this thread, on which `gp` runs, has another mask than it should:
-/// one that was changed behind our back.
+/// Whether `gp`, which runs here, has changed the mask without `gmp_sigmask`:
+/// invariant 3 does not hold then.
 pub(super) fn astray(gp: &G) -> bool {
     gp.mp().kind.get() != MKind::Early
         && !gp.has(gflag::SIGMASK)

@@ -6,25 +6,31 @@
 //!                              ^                 |           global queue
 //!                              '---still none----'
 //! ```
-//! [`serve`] runs whenever a stack is freed while somebody is here, and, since
-//! memory comes back without us too, at each look of sysmon's, which does not
-//! sleep for longer than [`AGAIN`] meanwhile. A P's cache gives its stacks to
-//! the pool whenever its M comes by the scheduler, and sysmon has the Ms do so.
-//! Nobody tries in a loop, and who has a stack runs on.
+//! [`serve`] runs whenever a stack is freed while a goroutine waits here.
+//! Memory also comes back without us, so sysmon calls it at each look, and
+//! meanwhile sleeps for [`AGAIN`] at most. Stacks in the cache of a P count as
+//! well: an M empties the cache into the pool whenever it comes by the
+//! scheduler, and sysmon makes the Ms do so. No thread tries in a loop.
+//!
+//! ```text
+//!   goroutine without a stack     thread that frees a stack
+//!     into its list,                into the pool,           (c)
+//!       nstarved += 1   (a)           under the pool's lock
+//!     a stack in the    (b)         nstarved != 0: serve     (d)
+//!       pool, under its lock?
+//! ```
+//! (a) pairs with (d) and (c) with (b), by the lock of the pool: (b) finds the
+//! stack, or comes before (c), and then (d) sees the count. The freer waits for
+//! the lock of the lists, under which (b) runs, and finds the goroutine there.
 //!
 //! Invariants:
 //! 1. A goroutine in a list is Runnable, has no stack, is in no other queue,
 //!    and is counted in `SCHED.nstarved`.
-//! 2. No stack that goes to a pool is overlooked: the goroutine is counted,
-//!    and then `serve` looks into the pool, under its lock; whoever frees a
-//!    stack puts it there, under that lock, and then looks at the count. One
-//!    of them finds the other: if `serve` looked first, the freer sees the
-//!    count, and waits for the lock of the lists, under which `serve` has the
-//!    goroutine in its hands, until that is back in its list. A stack in a P's
-//!    cache is found when the P's M comes by (`find`), or waits for sysmon.
-//! 3. A goroutine is counted until it is in the global queue, so whoever looks
-//!    at that queue under its lock and then at the count sees it in one of
-//!    them: it is no deadlock, and sysmon does not sleep for long.
+//! 2. No stack that goes to a pool is overlooked, by the columns above. One in
+//!    the cache of a P waits until its M comes by (`find`), or for sysmon.
+//! 3. A goroutine is counted until it is in the global queue. So a look at that
+//!    queue, under its lock, and then at the count finds it in one of them: it
+//!    is no deadlock, and sysmon does not sleep for long.
 
 use super::{frame::bind_stack_now, handoff};
 use crate::{
@@ -38,22 +44,24 @@ use core::{
     sync::atomic::{AtomicBool, Ordering::*},
 };
 
-/// In nanoseconds: memory that comes back is found after so long.
+/// Nanoseconds until sysmon looks for memory again.
 pub(super) const AGAIN: i64 = 50_000_000;
 
-/// By size: so one that wants much keeps nobody who wants little.
+/// A list for each size of stacks, so that a goroutine that wants a large one
+/// does not hold up those that want small ones.
 type Lists = [GList; stack::KINDS];
 
 static LISTS: Lock<Lists> =
     Lock::new(Rank::Starved, [const { GList::new() }; stack::KINDS]);
 
+/// The list of `gp`.
 fn kind(gp: &G) -> usize {
     let sized = gp.has(gflag::SIZED);
     stack::kind(if sized { gp.stack_size.get() as usize } else { 0 })
 }
 
-/// `gp`, which the caller would have run, waits for a stack. The caller is
-/// inside, on g0.
+/// Makes `gp`, which the caller was about to run, wait for a stack. The caller
+/// is inside, on g0.
 #[cold]
 pub(super) fn wait_for_stack(gp: &'static G) {
     let mut lists = LISTS.lock();
@@ -63,12 +71,13 @@ pub(super) fn wait_for_stack(gp: &'static G) {
     warn();
     serve();
     if SCHED.any_starved() {
-        // It may be in its deep sleep.
+        // sysmon may be in its deep sleep, and has to look.
         SCHED.lock().wake_sysmon();
     }
 }
 
-/// A stack was freed just now, into the cache of `pp`, if any.
+/// Serves those that wait, after a stack was freed into the cache of `pp`, or
+/// into the pool.
 #[cold]
 pub(super) fn freed(pp: Option<&P>) {
     if let Some(pp) = pp {
@@ -77,7 +86,7 @@ pub(super) fn freed(pp: Option<&P>) {
     serve();
 }
 
-/// Gives stacks to those who wait for one, as long as there are some.
+/// Gives stacks to the goroutines that wait, as long as there are some.
 fn serve() {
     for kind in 0..stack::KINDS {
         while let Some(gp) = take(kind) {
@@ -89,8 +98,9 @@ fn serve() {
     }
 }
 
-/// Takes the first of its list that can have a stack, and has it now. Under
-/// the lock: who comes with a stack meanwhile tries after us (invariant 2).
+/// Takes the first goroutine of a list and gives it a stack; None if there is
+/// no goroutine or no stack. All under the lock of the lists: a freer that
+/// comes meanwhile tries afterwards (invariant 2).
 fn take(kind: usize) -> Option<&'static G> {
     let mut lists = LISTS.lock();
     let gp = lists[kind].pop_front()?;
@@ -101,8 +111,8 @@ fn take(kind: usize) -> Option<&'static G> {
     None
 }
 
-/// sysmon: there may be memory again. Where there is none, stacks may lie in
-/// the caches of Ps.
+/// sysmon: tries again, as there may be memory now. If there is none, makes the
+/// Ms empty the caches of their Ps.
 pub(super) fn again() {
     if !SCHED.any_starved() {
         return;
@@ -112,13 +122,13 @@ pub(super) fn again() {
     serve();
     if SCHED.any_starved() {
         for id in 0..gomaxprocs() {
-            // Relaxed: a hint for its next switch, which leads to find.
+            // Relaxed: a hint for the P's next switch, which goes by `find`.
             allp(id).timer_due.store(true, Relaxed);
         }
     }
 }
 
-/// Says once that goroutines wait for memory.
+/// Warns once that goroutines wait for memory.
 fn warn() {
     static SAID: AtomicBool = AtomicBool::new(false);
     if SAID.swap(true, Relaxed) {

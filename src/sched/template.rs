@@ -1,5 +1,19 @@
-//! The template thread, from which others are made: the invariant
-//! of [`super::threads`]. It sleeps until an M is wanted, and never ends.
+//! The template thread, which makes threads on behalf of threads whose
+//! properties a new one must not inherit (`threads`, invariant 1). It never
+//! ends, and sleeps while no M is wanted.
+//!
+//! ```text
+//!   maker (have_started)            template thread
+//!     push the M on `wanted`  (a)     TEMPLATE_ASLEEP = true      (c)
+//!     TEMPLATE_ASLEEP = false (b)     take `wanted`, start all    (d)
+//!       was true: wake it             some, and _ASLEEP = false
+//!                                       was true: once more
+//!                                     else: sleep until woken
+//! ```
+//! (a) pairs with (d) by the lock of the list: the template thread takes the M,
+//! or the push comes after (d), and then (b) sees (c). Exactly one thread
+//! changes `TEMPLATE_ASLEEP` from true to false; if that is a maker, it wakes
+//! the template thread.
 
 use super::{
     nothread,
@@ -14,18 +28,18 @@ use core::sync::atomic::Ordering::*;
 /// sysmon: starts the template thread.
 pub(crate) fn start_template() {
     if newm(MKind::Template, Some(template_thread), None, false).is_err() {
-        // The Ms that were asked for start from here, a known state too.
+        // sysmon's thread is in a known state too.
         TEMPLATE_WANTED.store(false, SeqCst);
         start_wanted();
     }
 }
 
-/// Starts threads on behalf of those that must not.
+/// The template thread's loop (module).
 fn template_thread() {
     loop {
         TEMPLATE_NOTE.clear();
         TEMPLATE_ASLEEP.store(true, SeqCst);
-        // Who put an M on the list before it saw us asleep counts on us.
+        // A maker that pushed before (c) has not woken us: (d) looks.
         if start_wanted() && TEMPLATE_ASLEEP.swap(false, SeqCst) {
             continue;
         }
@@ -33,8 +47,8 @@ fn template_thread() {
     }
 }
 
-/// Starts every M that waits for a thread; whether there was one. On the
-/// template thread or sysmon.
+/// Starts every M in `wanted`; false if there was none. On the template thread
+/// or sysmon.
 pub(super) fn start_wanted() -> bool {
     let mut at = SPARE.lock().wanted.take();
     let any = at.is_some();

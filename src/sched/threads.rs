@@ -1,15 +1,28 @@
-//! M: threads made and given back. How Ms sleep is in `idle`.
+//! M: threads made and given back. How Ms sleep is in `idle`; what happens
+//! where no thread is to be had, in `nothread`.
 //!
-//! Invariant: new threads are made from threads in a known state. The thread of
-//! a locked goroutine and a host's may have been changed by the host (affinity,
-//! priority, namespaces), and a new one would inherit that: they ask the
-//! template thread, which sysmon starts when it is first needed. Workers ask it
-//! too once it is there, and sysmon before: they go on with their work
-//! meanwhile, and need no heap of their own for it, which the C library gives
-//! to each thread that allocates, as it does to make one (two mappings). m0 has
-//! such a heap since the start, and asks nobody.
+//! ```text
+//!   allocm --> admit --> thread made --> minit --> schedule, or mstartfn
+//!     ^                    | no thread                    |
+//!     |                  unmake                         mexit
+//!     '---- freem <--------+------------------------------'
+//! ```
 //!
-//! What happens where no thread is to be had is `nothread`'s.
+//! | an M is wanted by | its thread is made by |
+//! |---|---|
+//! | m0, before the template thread was asked for | m0 itself |
+//! | another Worker, before that | sysmon |
+//! | a Worker later; a locked M; a host thread | the template thread |
+//! | sysmon; the template thread | itself |
+//!
+//! Invariant 1: a thread is made from a thread in a known state. A new thread
+//! inherits affinity, priority and namespaces, and the host may have changed
+//! those of its own threads and of locked Ms. Such threads ask the template
+//! thread, which sysmon starts when it is first needed.
+//!
+//! Workers ask another thread although their state is known: they go on with
+//! their work, and need no heap. (To make a thread the C library allocates, and
+//! gives each thread that allocates a heap, two mappings. m0 has one.)
 
 use super::{current::this_m, nothread, sigmask};
 use crate::{
@@ -32,33 +45,34 @@ use core::{
     sync::atomic::{AtomicBool, AtomicPtr, Ordering::*},
 };
 
-/// Stack of an M's thread. Goroutines run on their own; this carries the
-/// scheduler, and the signal handlers of hosts that use no signal stack.
+/// Bytes of stack of an M's thread, for the scheduler, and for signal handlers
+/// of a host that use no signal stack.
 const THREAD_STACK: usize = 256 * 1024;
 
 /// The host's `_cgo_thread_start`, or null.
 pub(crate) static THREAD_START: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Ms whose thread ended, by `schedlink`, and Ms to be started by the
-/// template thread or sysmon.
+/// Two lists of Ms, by `schedlink`.
 pub(super) struct Spare {
+    /// Their threads have ended.
     free: Option<&'static M>,
+    /// The template thread or sysmon is to make their threads.
     pub(super) wanted: Option<&'static M>,
 }
-/// Room for new Ms, which are never freed. Not the C library's heap, which
+/// Room for new Ms, which are never freed. Not from the C library: its heap
 /// would be another one for each thread that makes an M.
 struct MSlab {
     next: *mut M,
     left: usize,
 }
-// SAFETY: the pointer goes to memory that stays.
+// SAFETY: the pointer is to memory that is never unmapped.
 unsafe impl Send for MSlab {}
 
 impl MSlab {
-    /// So many are mapped at a time.
+    /// Ms mapped at a time.
     const CHUNK: usize = 64;
 
-    /// None where memory is out.
+    /// Room for an M; None where memory is out.
     fn take(&mut self) -> Option<*mut M> {
         if self.left == 0 {
             // Pages are aligned for anything.
@@ -72,8 +86,8 @@ impl MSlab {
         Some(at)
     }
 
-    /// Takes room back that has not been used. What others have taken since
-    /// lies behind it: then it is lost.
+    /// Takes unused room back. The room is lost if another thread has taken the
+    /// next room meanwhile.
     fn give_back(&mut self, at: *mut M) {
         if self.next == at.wrapping_add(1) {
             self.next = at;
@@ -96,12 +110,13 @@ pub(super) static SPARE: Lock<Spare> = Lock::new(
     Spare { free: None, wanted: None },
 );
 pub(super) static TEMPLATE_NOTE: Note = Note::new();
-/// The template thread sleeps; who clears this wakes it.
+/// The template thread sleeps, or is about to. A maker that clears this wakes
+/// it (`template`).
 pub(super) static TEMPLATE_ASLEEP: AtomicBool = AtomicBool::new(false);
-/// It runs, or was asked for.
+/// The template thread runs, or sysmon was asked to start it.
 pub(super) static TEMPLATE_WANTED: AtomicBool = AtomicBool::new(false);
 
-/// Numbers an M and publishes it.
+/// Numbers an M and publishes it in `allm`.
 pub(crate) fn mcommoninit(mp: &'static M) {
     number(&mut SCHED.lock(), mp);
     publish(mp);
@@ -117,21 +132,21 @@ fn publish(mp: &'static M) {
     allm_push(mp);
 }
 
-/// On a new M's thread: what belongs to the thread.
+/// Sets up a new M's thread, on that thread.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn minit() {
     let mp = this_m();
-    // Goroutines are not this thread, whoever cancels it.
+    // A pthread_cancel of this thread must not end the goroutines on it.
     mem::forget(NoCancel::new());
     mp.errno.set(os::errno_location());
     minit_stack(mp);
     minit_signals(mp);
-    // Release: sysmon reads it.
+    // Release: pairs with sysmon's acquire (`retake`, `leave`).
     mp.procid.store(thread::gettid(), Release);
 }
 
-/// g0's stack, where the start path did not set it: what this thread was made
-/// with, from here down. (pthread_getattr_np would know exactly, and allocate.)
+/// Sets the bounds of g0's stack, unless the start path has: THREAD_STACK, from
+/// here down. (pthread_getattr_np would know exactly, but allocates.)
 fn minit_stack(mp: &M) {
     let g0 = mp.g0();
     if g0.stack_lo.get() == 0 {
@@ -143,7 +158,7 @@ fn minit_stack(mp: &M) {
     }
 }
 
-/// A signal stack, then the signals that threads with goroutines take.
+/// Gives the thread a signal stack, and then its signal mask.
 fn minit_signals(mp: &M) {
     give_sigstack(mp);
     sigmask::minit(mp);
@@ -156,7 +171,8 @@ pub(crate) fn give_sigstack(mp: &M) {
     }
     let len = signal::sigstack_size();
     let Some(lo) = SIGSTACKS.lock().take(len) else { return };
-    // SAFETY: taken for this, and given back after drop_sigstack only.
+    // SAFETY: taken for this thread, and given back in drop_sigstack only, once
+    // the kernel does not use it.
     match unsafe { signal::sigaltstack_set(lo, len) } {
         Ok(()) => mp.gsignal.set((lo, len)),
         Err(_) => SIGSTACKS.lock().give(lo),
@@ -174,13 +190,13 @@ pub(crate) fn drop_sigstack(mp: &M) {
         let _disabled = signal::sigaltstack_disable();
     }
     if super::child::in_child() {
-        // Another thread of the parent's may hold the lock, for ever.
+        // A thread of the parent's may have held the lock at the fork.
         return;
     }
     SIGSTACKS.lock().give(lo);
 }
 
-/// An M that no thread runs yet, with a g0; None where memory is out.
+/// An M with a g0, and no thread yet; None where memory is out.
 pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
     let mut spare = SPARE.lock();
     if let Some(mp) = spare.free {
@@ -195,9 +211,9 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
         MSLAB.lock().give_back(at);
         return None;
     };
-    // SAFETY: room for an M, which nobody else uses and which stays.
+    // SAFETY: unused room for an M, aligned, and ours.
     unsafe { at.write(M::new(kind)) };
-    // SAFETY: written just now.
+    // SAFETY: written just now, and never unmapped.
     let mp: &'static M = unsafe { &*at };
     mp.g0.set(Some(g0));
     g0.m.set(mp);
@@ -205,7 +221,7 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
     Some(mp)
 }
 
-/// An M that no thread runs any more, for the next one.
+/// Gives back an M whose thread has ended, or could not be made.
 pub(crate) fn freem(mp: &'static M) {
     forget_thread(mp);
     if super::child::in_child() {
@@ -215,7 +231,7 @@ pub(crate) fn freem(mp: &'static M) {
     mp.schedlink.set(spare.free.replace(mp));
 }
 
-/// No thread runs `mp` any more.
+/// Clears the fields that describe the M's thread, which has ended.
 fn forget_thread(mp: &M) {
     mp.cxa.set(ptr::null_mut());
     mp.procid.store(0, Relaxed);
@@ -224,8 +240,8 @@ fn forget_thread(mp: &M) {
     mp.lockedext.set(0);
 }
 
-/// `rt0_go` calls it when m0's M has ended, before the thread does. The start
-/// path knows m0 by name, so it is no M for others.
+/// `rt0_go` calls it when m0's M has ended. That M is not used again, since the
+/// start path knows it by name.
 #[unsafe(no_mangle)]
 extern "C" fn m0_ended() {
     arch::setg(None);
@@ -235,7 +251,8 @@ extern "C" fn m0_ended() {
 
 /// Starts a thread that runs `f`, then takes `pp` and schedules.
 ///
-/// Errors: `EAGAIN`, `ENOMEM` from the system or a limit; `pp` is untouched.
+/// Errors: `EAGAIN`, `ENOMEM` from the system or a limit; `pp` is still the
+/// caller's.
 pub(crate) fn newm(
     kind: MKind,
     f: Option<fn()>,
@@ -265,7 +282,7 @@ pub(crate) fn newm(
 
 /// Counts an M whose thread is about to be made.
 ///
-/// Errors: `EAGAIN` if others have reached the limit meanwhile.
+/// Errors: `EAGAIN` if the limit was reached meanwhile.
 fn admit(mp: &'static M) -> Result<()> {
     let mut sched = SCHED.lock();
     if sched.at_thread_limit() {
@@ -273,7 +290,7 @@ fn admit(mp: &'static M) -> Result<()> {
     }
     sched.nmsys += i32::from(is_system(mp));
     if mp.id.get() >= 0 {
-        // It had a thread before.
+        // The M had a thread before, so it has a number.
         sched.nmfreed -= 1;
         return Ok(());
     }
@@ -283,7 +300,7 @@ fn admit(mp: &'static M) -> Result<()> {
     Ok(())
 }
 
-/// Whether its thread never runs goroutines.
+/// Whether the M's thread never runs goroutines.
 fn is_system(mp: &M) -> bool {
     matches!(mp.kind.get(), MKind::Sysmon | MKind::Template)
 }
@@ -299,13 +316,13 @@ pub(super) fn unmake(mp: &'static M) {
     freem(mp);
 }
 
-/// Who makes threads for those that do not do it themselves: the invariant.
+/// The thread that makes a thread on behalf of another (module).
 enum Maker {
     Template,
     Sysmon,
 }
 
-/// Who makes the threads that are wanted here; None: this thread itself.
+/// The maker of a thread that is wanted here; None: this thread itself.
 fn maker() -> Option<Maker> {
     let Some(gp) = arch::getg() else {
         return Some(Maker::Template);
@@ -314,7 +331,7 @@ fn maker() -> Option<Maker> {
     match mp.kind.get() {
         MKind::Sysmon | MKind::Template => None,
         MKind::Host => Some(Maker::Template),
-        // Relaxed: a hint; ask looks again.
+        // Relaxed: a hint; have_started looks again.
         MKind::Worker | MKind::Early
             if mp.lockedext.get() > 0 || TEMPLATE_WANTED.load(Relaxed) =>
         {
@@ -326,22 +343,23 @@ fn maker() -> Option<Maker> {
     }
 }
 
+/// An M, and whether its thread was made.
 struct NewM {
     mp: &'static M,
     result: Result<()>,
 }
 
-/// Makes the thread; on g0, since that takes stack.
+/// Makes the thread of an M; on g0, as that needs stack.
 pub(super) fn newm1(mp: &'static M) -> Result<()> {
     let mut new = NewM { mp, result: Ok(()) };
     let arg = ptr::from_mut(&mut new).cast();
-    // SAFETY: thread_start does not park, and gets what it expects.
+    // SAFETY: thread_start does not park, and its argument is a NewM.
     unsafe { arch::systemstack(thread_start, arg) };
     nothread::tried(new.result);
     new.result
 }
 
-/// What `_cgo_thread_start` gets: how to make the thread of an M.
+/// The argument of the host's `_cgo_thread_start`: the thread to make.
 #[repr(C)]
 struct ThreadStart {
     g: *const G,
@@ -352,10 +370,10 @@ struct ThreadStart {
 
 unsafe extern "C" fn thread_start(arg: *mut c_void) {
     let new = arg.cast::<NewM>();
-    // SAFETY: newm1's.
+    // SAFETY: the NewM of newm1, which waits for us.
     let new = unsafe { &mut *new };
     let mp = ptr::from_ref(new.mp).cast_mut().cast();
-    // Acquire: pairs with the store at boot.
+    // Acquire: pairs with boot's store.
     let hook = THREAD_START.load(Acquire);
     new.result = if hook.is_null() {
         // SAFETY: newosproc_start takes an M.
@@ -376,7 +394,7 @@ fn call_hook(hook: *mut (), start: &ThreadStart) -> Result<()> {
     // SAFETY: the host's hook has this type by contract.
     let hook = unsafe { mem::transmute::<*mut (), Hook>(hook) };
     let all = SigMask::block_all();
-    // SAFETY: as above.
+    // SAFETY: `start` is what the contract says.
     let result = unsafe { hook(start) };
     all.restore();
     if result == 0 { Ok(()) } else { Err(Errno(result.saturating_abs())) }
@@ -399,9 +417,9 @@ unsafe extern "C" fn newosproc_start(arg: *mut c_void) -> *mut c_void {
     ptr::null_mut()
 }
 
-/// Names a thread that we made; those of a host's hook are the host's to name.
+/// Names a thread that we made. A host that makes the threads names them.
 fn name_thread(mp: &M) {
-    // Acquire: pairs with the store at boot.
+    // Acquire: pairs with boot's store.
     if !THREAD_START.load(Acquire).is_null() {
         return;
     }
@@ -412,7 +430,7 @@ fn name_thread(mp: &M) {
     });
 }
 
-/// Has another thread start `mp`.
+/// Lets another thread make the thread of `mp` (`template` has the protocol).
 fn have_started(maker: Maker, mp: &'static M) {
     let mut spare = SPARE.lock();
     mp.schedlink.set(spare.wanted.replace(mp));
