@@ -115,7 +115,7 @@ subjects! {
     io_until: MATRIX,
     io_close: MATRIX,
     io_drained: MATRIX,
-    io_trust: MATRIX,
+    io_speculation: MATRIX,
     io_many: SHARED,
     wait_fd: MATRIX,
     waitpid: MATRIX,

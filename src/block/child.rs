@@ -1,9 +1,9 @@
 //! Waiting for children: `gmp_waitpid`.
 //!
-//! The kernel tells of a child's end by a descriptor, and of nothing else: not
-//! of the end of any of several, not of stops and continues. Each wait begins
-//! with a try that does not wait, so an error of waitpid(2) comes at once and
-//! a deadline in the past has been tried. Then:
+//! A pidfd tells of one child's end, and of nothing else: not of the end of any
+//! of several children, not of stops and continues. Each call begins with a try
+//! that does not wait, so an error of waitpid(2) comes at once, and a deadline
+//! in the past has been tried. Then:
 //!
 //! ```text
 //!   a host thread without a deadline   waitpid(2) itself, which blocks it
@@ -12,12 +12,12 @@
 //! ```
 //! "Anything else" includes a pidfd that is refused, whatever the reason: an
 //! older kernel, a sandbox, no more descriptors. The pause between two tries
-//! doubles from [`FIRST_PAUSE_NS`] to [`LAST_PAUSE_NS`], so a wait takes at
-//! most twice as long as the child does, and 10 ms more.
+//! doubles from [`FIRST_PAUSE_NS`] to [`LAST_PAUSE_NS`], so the wait is at most
+//! twice as long as the child lives, and 10 ms more.
 //!
 //! Rejected:
 //! - a thread that blocks in waitpid(2): no cancel and no deadline would end
-//!   it, and where threads have run out it would take the last one along;
+//!   that wait, and where threads have run out it would take the last one;
 //! - a handler of SIGCHLD: with one, children of a host that ignores the
 //!   signal would stay zombies.
 
@@ -38,8 +38,8 @@ use core::ffi::c_int;
 const FIRST_PAUSE_NS: i64 = 100_000;
 const LAST_PAUSE_NS: i64 = 10_000_000;
 
-/// What a pidfd does not tell: stops and continues; those of a traced child
-/// come with `__WALL`.
+/// Options for more than a pidfd tells: stops and continues. Those of a traced
+/// child come with `__WALL`.
 const MORE_THAN_ENDS: c_int = libc::WUNTRACED | libc::WCONTINUED | libc::__WALL;
 
 /// One call of `gmp_waitpid`.
@@ -50,7 +50,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// waitpid(2), which an interrupt does not end.
+    /// waitpid(2), again after each signal.
     ///
     /// # Safety
     /// The status: null or writable.
@@ -66,12 +66,12 @@ impl Wanted {
         }
     }
 
-    /// A try that does not wait; None: nothing to tell yet.
+    /// A try that does not wait. None: the child has done nothing yet.
     ///
     /// # Safety
     /// As [`Wanted::wait`].
     unsafe fn look(&self) -> Result<Option<i32>> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's room.
         let found = unsafe { self.wait(libc::WNOHANG) }?;
         Ok((found != 0).then_some(found))
     }
@@ -110,7 +110,7 @@ pub(crate) unsafe fn waitpid(
     {
         // SAFETY: the caller's room.
         let done = unsafe { wait_by_pidfd(&wanted, ended, deadline) };
-        // It was opened just now, and nobody else has it.
+        // Opened above, and used by nobody else.
         let _closed = close(ended);
         if let Some(done) = done {
             return done;
@@ -130,8 +130,8 @@ unsafe fn wait_by_pidfd(
     deadline: i64,
 ) -> Option<Result<i32>> {
     loop {
-        // Also before the first wait: the child may have been waited for
-        // elsewhere, and its number given away, before the pidfd was opened.
+        // Before the first wait, too: another call may have waited for the
+        // child before the pidfd was opened, which then is another process's.
         // SAFETY: the caller's room.
         match unsafe { wanted.look() } {
             Ok(None) => {}
@@ -146,7 +146,7 @@ unsafe fn wait_by_pidfd(
     }
 }
 
-/// Whether a wait failed for a reason that another way does not have.
+/// Whether a wait failed for a reason that a wait by tries does not have.
 fn refused(e: Errno) -> bool {
     !matches!(e, Errno(libc::ETIMEDOUT | libc::ECANCELED | libc::EDEADLK))
 }

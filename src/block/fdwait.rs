@@ -1,9 +1,16 @@
-//! Waiting for a descriptor: between a try in vain and the next one.
+//! Calls on descriptors: try; if that would wait, wait; try again.
 //!
-//! A call stands for the file that its number meant when it began
-//! ([`File`]): once `gmp_close` has closed that, the call fails with `EBADF`
-//! and leaves alone whatever has the number now. A plain close(2) tells us
-//! nothing; the poller notices it when the number is registered anew.
+//! [`until_done`] is that sentence. A read may begin with a wait instead of a
+//! try, where `netpoll::speculation` says that a try would find nothing.
+//!
+//! A call is on the file that its number meant when the call began ([`File`]).
+//! Once `gmp_close` has closed that file, the call fails with `EBADF` and
+//! leaves alone whatever has the number now. Nothing tells of a plain close(2):
+//! the poller notices it when the number is registered anew.
+//!
+//! Rejected: a file in non-blocking mode, as Go has it. The mode belongs to all
+//! who have the file, other processes too. Only calls that take no flag for it
+//! use the mode, and put it back ([`nonblocking`]).
 
 use crate::{
     gmp::{
@@ -11,7 +18,7 @@ use crate::{
         parkword::WaitKind,
         wait::{Sudog, WakeList},
     },
-    netpoll::{self, Desc, Quiet, Side, Trust},
+    netpoll::{self, Caller, Desc, Quiet, Side, Speculation},
     os::{Errno, Result, clock::nanotime, fd, net},
     sched::{
         cancel,
@@ -28,16 +35,16 @@ use core::ptr;
 
 /// The error of a call whose file has been closed.
 const CLOSED: Errno = Errno(libc::EBADF);
-/// How long a call waits where nothing tells when to try again.
+/// The wait before another try where no edge tells when to try.
 const SOON_NS: i64 = 1_000_000;
 
-/// What a number stood for when a call began.
+/// The file that a number meant when a call began.
 #[derive(Clone, Copy)]
 pub(super) struct File {
     pub fd: i32,
-    /// None where nobody had asked for it yet.
+    /// None where the number had no Desc yet.
     desc: Option<&'static Desc>,
-    /// How often the number had been closed by then.
+    /// How often `gmp_close` had closed the number by then.
     closes: u32,
 }
 
@@ -48,40 +55,48 @@ impl File {
         Self { fd, desc, closes: desc.map_or(0, Desc::closes) }
     }
 
-    /// Errors: `EBADF` once `gmp_close` has closed it.
+    /// Errors: `EBADF` once `gmp_close` has closed the file.
     pub(super) fn check(self) -> Result<()> {
         let desc = self.desc.or_else(|| netpoll::known(self.fd));
         let same = desc.map_or(0, Desc::closes) == self.closes;
         if same { Ok(()) } else { Err(CLOSED) }
     }
 
-    /// A try is about to begin: the edges of that side so far, if anybody may
-    /// have waited.
+    /// The edges of a side before a try, which the wait after it compares; None
+    /// where nobody can have waited.
     #[inline]
-    pub(super) fn trying(self, side: Side) -> Option<u32> {
+    pub(super) fn edges(self, side: Side) -> Option<u32> {
         self.desc.map(|desc| desc.edges(side))
+    }
+
+    /// The call as speculation knows it; None where it need not know: on a host
+    /// thread, and where the number had no Desc.
+    #[inline]
+    fn caller(self) -> Option<Caller> {
+        let (desc, gp) = self.desc.zip(on_goroutine())?;
+        Some(Caller { desc, goid: gp.goid.get() })
     }
 
     /// Waits for any of `sides` until there is reason to try again; with each,
     /// the edges from before the last try.
     ///
-    /// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if it is closed; `EDEADLK`
-    /// where the caller may not park; `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`;
-    /// what a sandbox says that refuses epoll.
+    /// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if the file is closed;
+    /// `EDEADLK` where the caller may not park; `EMFILE`, `ENFILE`, `ENOMEM`,
+    /// `ENOSPC`; what a sandbox says that refuses epoll.
     #[cold]
     pub(super) fn wait<const N: usize>(
         self,
         sides: [(Side, Option<u32>); N],
         deadline: i64,
     ) -> Result<()> {
-        self.wait_with(Trust::None, sides, deadline).map(drop)
+        self.wait_with(Speculation::None, sides, deadline).map(drop)
     }
 
-    /// [`File::wait`]; with trust it is instead of the last try, and may return
-    /// without a reason. True: it has waited.
+    /// [`File::wait`], or with a speculation the wait instead of a try, which
+    /// may return at once. True: it has waited.
     fn wait_with<const N: usize>(
         self,
-        trust: Trust,
+        speculation: Speculation,
         sides: [(Side, Option<u32>); N],
         deadline: i64,
     ) -> Result<bool> {
@@ -92,15 +107,16 @@ impl File {
         netpoll::start()?;
         let desc = self.desc.map_or_else(|| netpoll::desc(self.fd), Ok)?;
         let inside = Inside::enter();
-        // What is on trust is looked after while a P is busy.
-        if trust != Trust::None && current_p().is_none() {
+        // Sysmon verifies speculations while a P is busy: invariant 3 there.
+        if speculation != Speculation::None && current_p().is_none() {
             return Ok(false);
         }
         let mut gone = WakeList::new();
         desc.lock();
         let quiet = self.check().and_then(|()| {
             sides.iter().try_fold(true, |quiet, &(side, seen)| {
-                let found = desc.may_wait(side, seen, trust, &mut gone)?;
+                let found =
+                    desc.may_wait(side, seen, speculation, &mut gone)?;
                 Ok(quiet && found == Quiet::Yes)
             })
         });
@@ -110,7 +126,7 @@ impl File {
                 matches!(quiet, Err(Errno(libc::EBADF | libc::EINVAL)))
                     && netpoll::lost();
             let quiet = if poller_is_gone {
-                // It is not the file's fault: another try, and then anew.
+                // The file may be good: a new poller, and another try.
                 timing::renew_poller().map(|()| false)
             } else {
                 quiet
@@ -123,39 +139,48 @@ impl File {
         wait_locked(gp, desc, sides, gone, deadline).map(|()| true)
     }
 
-    /// Tries until it goes through, and waits in between. `attempt` is told the
-    /// edges so far. True: it has waited.
-    #[inline]
-    fn try_until<T>(
+    /// The wait instead of a first try. True: it has waited.
+    ///
+    /// Errors: `ECANCELED`; `EBADF` if the file is closed. After any other
+    /// error the caller tries.
+    fn wait_speculating(
         self,
-        side: Side,
+        speculation: Speculation,
         deadline: i64,
-        mut attempt: impl FnMut(Option<u32>) -> Result<T>,
-    ) -> Result<(T, bool)> {
-        let mut waited = false;
-        loop {
-            let seen = self.trying(side);
-            match attempt(seen) {
-                Err(Errno(libc::EINTR)) => {}
-                Err(Errno::EAGAIN) => {
-                    if waited
-                        && side == Side::Write
-                        && full_yet_writable(self.fd)
-                    {
-                        self.pause(deadline)?;
-                    } else {
-                        self.wait([(side, seen)], deadline)?;
-                    }
-                    waited = true;
-                }
-                done => return done.map(|done| (done, waited)),
-            }
+    ) -> Result<bool> {
+        let read = [(Side::Read, speculation.edges())];
+        match self.wait_with(speculation, read, deadline) {
+            Err(e @ (CLOSED | Errno(libc::ECANCELED))) => Err(e),
+            waited => Ok(waited.unwrap_or(false)),
         }
     }
 
-    /// Lets a little time pass where nothing tells when to try again.
+    /// The wait after a try. `again`: the call has waited before.
     ///
-    /// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if it is closed meanwhile.
+    /// Errors: those of [`File::wait`].
+    #[cold]
+    fn wait_to_retry(
+        self,
+        side: Side,
+        edges: Option<u32>,
+        again: bool,
+        deadline: i64,
+    ) -> Result<()> {
+        // The kernel may call writable what has just refused, as it does a Unix
+        // socket whose receiver is full. No edge tells when that changes.
+        if again
+            && side == Side::Write
+            && fd::ready(self.fd, libc::POLLOUT).is_ok()
+        {
+            return self.pause(deadline);
+        }
+        self.wait([(side, edges)], deadline)
+    }
+
+    /// Lets a little time pass where no edge tells when to try again.
+    ///
+    /// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if the file is closed
+    /// meanwhile.
     #[cold]
     pub(super) fn pause(self, deadline: i64) -> Result<()> {
         park::before_blocking(deadline)?;
@@ -165,8 +190,70 @@ impl File {
     }
 }
 
-/// [`File::wait`], under the lock of `desc`, which goes once the goroutine is
-/// off its stack.
+/// Try; if that would wait, wait; try again.
+///
+/// Errors: those of `attempt` but `EAGAIN` and `EINTR`; those of
+/// [`File::wait`].
+#[inline]
+pub(super) fn until_done<T>(
+    fd: i32,
+    side: Side,
+    deadline: i64,
+    attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    repeat(fd, side, None::<fn(&T) -> bool>, deadline, attempt)
+}
+
+/// [`until_done`], of a read into `room` bytes.
+#[inline]
+pub(super) fn until_read(
+    fd: i32,
+    room: usize,
+    deadline: i64,
+    attempt: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
+    let short = |&n: &usize| 0 < n && n < room;
+    repeat(fd, Side::Read, Some(short), deadline, attempt)
+}
+
+/// [`until_done`]; `short`: of a read, whether it has drained a stream.
+#[inline]
+fn repeat<T>(
+    fd: i32,
+    side: Side,
+    short: Option<impl Fn(&T) -> bool>,
+    deadline: i64,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    cancel::check()?;
+    let file = File::of(fd);
+    let caller = file.caller();
+    let mut waited = match caller.map(|c| c.before_try(short.is_some())) {
+        None | Some(Speculation::None) => false,
+        Some(speculation) => file.wait_speculating(speculation, deadline)?,
+    };
+    loop {
+        let edges = file.edges(side);
+        match attempt() {
+            Err(Errno(libc::EINTR)) => {}
+            Err(Errno::EAGAIN) => {
+                file.wait_to_retry(side, edges, waited, deadline)?;
+                waited = true;
+            }
+            Err(e) => return Err(e),
+            Ok(done) => {
+                let drained = waited && short.is_some_and(|f| f(&done));
+                if let Some(caller) = caller {
+                    caller.after_try(edges.filter(|_| drained));
+                }
+                return Ok(done);
+            }
+        }
+    }
+}
+
+/// [`File::wait`] under the lock of `desc`, which is unlocked once the
+/// goroutine is off its stack.
 fn wait_locked<const N: usize>(
     gp: &'static G,
     desc: &'static Desc,
@@ -199,136 +286,30 @@ fn wait_locked<const N: usize>(
         desc.awake(*side, sg, !sg.woken.get());
     }
     park::outcome(cause)?;
-    // The number may be another file's by now.
+    // Another file may have the number by now.
     if desc.generation() != generation {
         return Err(CLOSED);
     }
-    let told = |sg: &Sudog| sg.woken.get() && !sg.success.get();
-    if records.iter().any(|(_, sg)| told(sg)) {
+    let failed = |sg: &Sudog| sg.woken.get() && !sg.success.get();
+    if records.iter().any(|(_, sg)| failed(sg)) {
         return Err(netpoll::failure());
     }
     Ok(())
 }
 
-/// What gopark calls once the goroutine is off its stack.
+/// Called by gopark once the goroutine is off its stack.
 fn unlock_desc(arg: usize) {
-    // SAFETY: a Desc, which stays; locked by File::wait.
+    // SAFETY: a Desc, which stays (invariant 1 of netpoll); locked by
+    // File::wait.
     let desc = unsafe { &*(arg as *const Desc) };
     desc.unlock();
 }
 
-/// A call on a file, as the file's [`Desc`] is told of it: see
-/// `netpoll::trust`. On a host thread, and where nobody has asked for the Desc
-/// yet, it is told nothing.
-struct Visit {
-    file: File,
-    by: Option<(&'static Desc, u64)>,
-    /// When it began, if it may be on trust.
-    came: Option<u64>,
-}
-
-impl Visit {
-    #[inline]
-    fn begin(fd: i32) -> Self {
-        let file = File::of(fd);
-        let goid = on_goroutine().map(|gp| gp.goid.get());
-        let by = file.desc.zip(goid);
-        let came = by.and_then(|(desc, goid)| desc.come(goid));
-        Self { file, by, came }
-    }
-
-    #[inline]
-    fn end(&self) {
-        if let Some((desc, goid)) = self.by {
-            desc.leave(goid);
-        }
-    }
-
-    /// Waits for what can be read, if the goroutine knows that there is
-    /// nothing. True: it has waited.
-    ///
-    /// Errors: `ECANCELED`; `EBADF` if it is closed.
-    #[inline]
-    fn wait_if_drained(&self, deadline: i64) -> Result<bool> {
-        let known = self
-            .by
-            .zip(self.came)
-            .and_then(|((desc, goid), came)| desc.trust(goid, came));
-        let Some((trust, edges)) = known else { return Ok(false) };
-        let read = [(Side::Read, Some(edges))];
-        match self.file.wait_with(trust, read, deadline) {
-            Ok(waited) => Ok(waited),
-            Err(e @ (CLOSED | Errno(libc::ECANCELED))) => Err(e),
-            // It tries first.
-            Err(_) => Ok(false),
-        }
-    }
-
-    /// It has waited, and its read, after `seen`, left nothing.
-    #[inline]
-    fn drained(&self, seen: Option<u32>) {
-        if let Some(((desc, goid), edges)) = self.by.zip(seen) {
-            desc.drained(goid, edges);
-        }
-    }
-}
-
-/// Tries until it goes through, and waits in between.
-///
-/// Errors: those of `attempt` but `EAGAIN` and `EINTR`; those of
-/// [`File::wait`].
-#[inline]
-pub(super) fn until_done<T>(
-    fd: i32,
-    side: Side,
-    deadline: i64,
-    mut attempt: impl FnMut() -> Result<T>,
-) -> Result<T> {
-    cancel::check()?;
-    let visit = Visit::begin(fd);
-    let (done, _) = visit.file.try_until(side, deadline, |_| attempt())?;
-    visit.end();
-    Ok(done)
-}
-
-/// [`until_done`], of a read into `room` bytes.
-#[inline]
-pub(super) fn until_read(
-    fd: i32,
-    room: usize,
-    deadline: i64,
-    mut attempt: impl FnMut() -> Result<usize>,
-) -> Result<usize> {
-    cancel::check()?;
-    let visit = Visit::begin(fd);
-    let waited_before = visit.wait_if_drained(deadline)?;
-    let mut last = None;
-    let once = |seen| {
-        last = seen;
-        attempt()
-    };
-    let (n, waited) = visit.file.try_until(Side::Read, deadline, once)?;
-    if (waited || waited_before) && 0 < n && n < room {
-        visit.drained(last);
-    } else {
-        visit.end();
-    }
-    Ok(n)
-}
-
-/// Whether the kernel calls writable what has just refused, as it does a Unix
-/// socket whose receiver is full: no edge tells when that changes.
-#[cold]
-fn full_yet_writable(fd: i32) -> bool {
-    fd::ready(fd, libc::POLLOUT).is_ok()
-}
-
-/// Does `f` with the file in non-blocking mode, for calls that look at nothing
-/// else, and puts it back into what it was; not where the number is another
-/// file's by then.
+/// Does `f` with the file in non-blocking mode, for calls that take no flag for
+/// it, and puts the mode back; not where another file has the number by then.
 ///
 /// Errors: those of `f`, of which `EBADF` means that the file is gone; `EBADF`
-/// instead of others if `gmp_close` has closed it meanwhile; `ENOMEM`.
+/// instead of these if `gmp_close` has closed the file meanwhile; `ENOMEM`.
 pub(super) fn nonblocking<T>(
     fd: i32,
     f: impl FnOnce(File) -> Result<T>,
@@ -338,7 +319,7 @@ pub(super) fn nonblocking<T>(
     let generation = desc.generation();
     locked(desc, || desc.enter_nonblocking())?;
     let result = f(file);
-    // Nobody closes it meanwhile.
+    // Under the lock, so that nobody closes the file meanwhile.
     locked(desc, || {
         let closed = file.check();
         if closed.is_ok() {
@@ -361,11 +342,11 @@ fn locked<T>(desc: &Desc, f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Closes `fd`; who waits on it gets `EBADF`.
+/// Closes `fd`; its waiters get `EBADF`.
 ///
 /// Errors: those of close(2).
 pub(crate) fn close(fd: i32) -> Result<()> {
-    // Also where nobody has waited yet: somebody may be about to.
+    // Made also where nobody has waited yet: somebody may be about to.
     let Ok(desc) = netpoll::desc(fd) else { return fd::close(fd) };
     let mut gone = WakeList::new();
     let inside = Inside::enter();
@@ -378,15 +359,15 @@ pub(crate) fn close(fd: i32) -> Result<()> {
         return close_slowly(desc, fd);
     }
     drop(inside);
-    // Outside: it may take a while for other reasons.
+    // Outside, as a blocked call: it may take a while for other reasons.
     let closed = fd::close(fd);
     desc.unlock();
     ready_all(gone);
     closed
 }
 
-/// The rest of [`close`] without the lock: the number is free long before the
-/// call is over, and the next file's.
+/// The rest of [`close`] without the lock: the number is free, and may be the
+/// next file's, long before the call is over.
 #[cold]
 fn close_slowly(desc: &Desc, fd: i32) -> Result<()> {
     let closed = fd::close(fd);

@@ -1,7 +1,7 @@
-//! Files on disks, bytes moved inside the kernel.
+//! Files on disks, and bytes moved inside the kernel.
 //!
-//! A disk takes as long as it takes: these calls look at deadline and cancel
-//! before they start, and sysmon gives the P to others if they are slow.
+//! A call on a disk blocks for as long as the disk takes. Deadline and cancel
+//! count before such a call; sysmon gives the P of a slow one to others.
 
 use super::{
     fdwait::{File, nonblocking},
@@ -13,9 +13,10 @@ use crate::{
 };
 use core::ffi::{CStr, c_int, c_uint, c_void};
 
-/// Does what cannot be interrupted, again after each signal.
+/// Does what neither deadline nor cancel can end, again after each signal.
 ///
-/// Errors: those of `attempt` but `EINTR`; `ETIMEDOUT`, `ECANCELED` before.
+/// Errors: those of `attempt` but `EINTR`; `ETIMEDOUT`, `ECANCELED` before the
+/// first attempt.
 fn uninterrupted<T>(
     deadline: i64,
     mut attempt: impl FnMut() -> Result<T>,
@@ -108,7 +109,8 @@ pub(crate) unsafe fn splice(
     })
 }
 
-/// Tries until it goes through; waits for the side that is not ready.
+/// Tries to move bytes from one file to another until that goes through; in
+/// between, waits for the file that is not ready.
 fn moved(
     from: File,
     to: File,

@@ -1,8 +1,10 @@
 //! Reading and writing: a try, and if it would wait, a wait for the poller.
 //!
-//! The first try makes no look at anything: most calls go through at once.
-//! Which try it is depends on the file (`os::fd`): a socket's is one system
-//! call in either mode.
+//! The loop of that is `fdwait`'s; here is what a try of each call is. The
+//! first try looks at nothing before it, since most calls go through at once. A
+//! try on a socket is one system call in either mode of the file; if the kernel
+//! says that the file is no socket, the try goes on as one for other files
+//! (`os::fd`).
 
 pub(crate) use super::fdwait::close;
 use super::fdwait::{File, nonblocking, until_done, until_read};
@@ -20,7 +22,8 @@ use core::ffi::c_int;
 pub(crate) const READABLE: i32 = 1;
 pub(crate) const WRITABLE: i32 = 2;
 
-/// Reads no bytes: of a datagram socket too, which recv(2) would take one from.
+/// A read of no bytes. It asks what `fd` is, as recv(2) would take a datagram
+/// from a socket.
 fn nothing(fd: i32) -> Result<usize> {
     cancel::check()?;
     fd::kind(fd).map(|_| 0)
@@ -162,8 +165,8 @@ pub(crate) unsafe fn writev(
     })
 }
 
-/// A try on a file that is no socket. One on a disk takes as long as it takes,
-/// and is looked after by sysmon: deadline and cancel count before it only.
+/// A try on a file that is no socket. On a disk the try blocks, and sysmon
+/// gives the P to others; deadline and cancel count before it only.
 ///
 /// # Safety
 /// `iov`: buffers that may be written.
@@ -176,7 +179,7 @@ unsafe fn other_read(fd: i32, iov: &[iovec], deadline: i64) -> Result<usize> {
     unsafe { fd::read(fd, kind, iov) }
 }
 
-/// The same for writing.
+/// [`other_read`], for writing.
 ///
 /// # Safety
 /// `iov`: buffers that may be read.
@@ -235,11 +238,11 @@ pub(crate) unsafe fn recvfrom(
     let into = [into];
     let mut msg = fd::message(&into);
     msg.msg_name = addr.cast();
-    // SAFETY: null or valid, as the caller promises.
+    // SAFETY: null or valid, the caller's.
     msg.msg_namelen = unsafe { len.as_ref() }.copied().unwrap_or(0);
     // SAFETY: the caller's buffers.
     let n = unsafe { recvmsg(fd, &raw mut msg, flags, deadline) }?;
-    // SAFETY: as above.
+    // SAFETY: null or valid, the caller's.
     if let Some(len) = unsafe { len.as_mut() } {
         *len = msg.msg_namelen;
     }
@@ -275,24 +278,24 @@ pub(crate) unsafe fn accept(
     len: *mut socklen_t,
     deadline: i64,
 ) -> Result<i32> {
-    // Now, and not when its clients have taken the last descriptors.
+    // Made now: later, clients may have taken the last descriptors.
     netpoll::start()?;
-    // Else it says what is wrong with it.
+    // If it does not listen, accept(2) says what is wrong.
     if net::listens(fd) {
         fd::set_nonblocking(fd, true)?;
     }
     until_done(fd, Side::Read, deadline, || {
         // SAFETY: the caller's room.
         match unsafe { fd::accept(fd, addr, len) } {
-            // A client that has gone already: the next one.
+            // The client has gone already; another may be behind it.
             Err(e) if is_of_client(e) => Err(Errno(libc::EINTR)),
             r => r,
         }
     })
 }
 
-/// Whether accept(2) hands on what became of one client; Linux tells what the
-/// network said of it, and takes it off the queue.
+/// Whether an error of accept(2) is that of one client, which Linux has taken
+/// off the queue, and not that of the socket that listens.
 fn is_of_client(e: Errno) -> bool {
     const OF_CLIENT: [c_int; 9] = [
         libc::ECONNABORTED,
@@ -308,7 +311,7 @@ fn is_of_client(e: Errno) -> bool {
     OF_CLIENT.contains(&e.0)
 }
 
-/// connect(2); a socket in blocking mode is put back into it.
+/// connect(2). The socket's mode is the same afterwards.
 ///
 /// # Safety
 /// `addr`: an address of `len` bytes.
@@ -325,6 +328,8 @@ pub(crate) unsafe fn connect(
     })
 }
 
+/// [`connect`], while the socket is in non-blocking mode.
+///
 /// # Safety
 /// As [`connect`].
 unsafe fn connect_without(
@@ -336,7 +341,7 @@ unsafe fn connect_without(
     loop {
         // SAFETY: the caller's address.
         match unsafe { fd::connect(file.fd, addr, len) } {
-            // A Unix socket whose queue is full, which is not told to epoll.
+            // A Unix socket's queue is full. No edge tells when there is room.
             Err(Errno::EAGAIN) => file.pause(deadline)?,
             Err(Errno(libc::EINPROGRESS | libc::EALREADY | libc::EINTR)) => {
                 break;
@@ -348,15 +353,15 @@ unsafe fn connect_without(
     fd::take_error(file.fd)
 }
 
-/// Waits until `fd` is ready for any of `events` (`READABLE`, `WRITABLE`), and
-/// gives those that it is ready for.
+/// Waits until `fd` is ready for any of `events` (`READABLE`, `WRITABLE`).
+/// Returns those it is ready for.
 ///
 /// Errors: `EINVAL`; those of [`File::wait`].
 pub(crate) fn wait_fd(fd: i32, events: i32, deadline: i64) -> Result<i32> {
     wait_file(File::of(fd), events, deadline)
 }
 
-/// [`wait_fd`] in the middle of a call.
+/// [`wait_fd`], within a call on the file.
 pub(super) fn wait_file(file: File, events: i32, deadline: i64) -> Result<i32> {
     let bits = match events {
         READABLE => wait_sides(file, [Side::Read], libc::POLLIN, deadline),
@@ -367,10 +372,10 @@ pub(super) fn wait_file(file: File, events: i32, deadline: i64) -> Result<i32> {
         }
         _ => Err(Errno::EINVAL),
     };
-    bits.map(|found| told(found, events))
+    bits.map(|found| events_of(found) & events)
 }
 
-/// Waits until poll finds any of `bits`, those of `sides`.
+/// Waits until poll(2) finds any of `bits`, which belong to `sides`.
 fn wait_sides<const N: usize>(
     file: File,
     sides: [Side; N],
@@ -379,7 +384,7 @@ fn wait_sides<const N: usize>(
 ) -> Result<i16> {
     cancel::check()?;
     loop {
-        let seen = sides.map(|side| (side, file.trying(side)));
+        let seen = sides.map(|side| (side, file.edges(side)));
         match fd::ready(file.fd, bits) {
             Err(Errno::EAGAIN) => file.wait(seen, deadline)?,
             found => return found,
@@ -387,12 +392,10 @@ fn wait_sides<const N: usize>(
     }
 }
 
-/// What poll found, for the caller of `wait_fd`: after an error or the end,
-/// both directions are ready to say so.
-fn told(found: i16, events: i32) -> i32 {
+/// The events that poll(2)'s bits mean. After an error or at the end, both a
+/// read and a write go through, with that result.
+fn events_of(found: i16) -> i32 {
     let bit = |bits, event| if found & bits != 0 { event } else { 0 };
     let end = libc::POLLERR | libc::POLLHUP;
-    let told =
-        bit(libc::POLLIN | end, READABLE) | bit(libc::POLLOUT | end, WRITABLE);
-    told & events
+    bit(libc::POLLIN | end, READABLE) | bit(libc::POLLOUT | end, WRITABLE)
 }

@@ -1,12 +1,16 @@
 //! Names and connections: `gmp_getaddrinfo`, `gmp_listen`, `gmp_dial`.
 //!
-//! Names are resolved by the C library, which blocks: on a goroutine of its
-//! own, so that deadlines and cancels of the caller count. It goes on to its
-//! end where the caller has left.
+//! The C library resolves names, and blocks meanwhile. So a goroutine of its
+//! own asks it, and the caller waits for that goroutine, with its deadline and
+//! its cancel. If the caller leaves early, the goroutine goes on to the end of
+//! the question, which both share ([`Question`]).
 //!
-//! Dialling a name is RFC 8305's race: the addresses, IPv6 and IPv4 in turn,
-//! one more each quarter of a second or as soon as one has failed; the first
-//! connection wins.
+//! To dial a name is RFC 8305's race: the addresses, IPv6 and IPv4 in turn,
+//! with one more attempt each quarter of a second, or as soon as one has
+//! failed. The first connection wins ([`Race`]).
+//!
+//! Rejected: a resolver of our own, which would not see what the host's C
+//! library is configured to ask.
 
 use super::{
     group::{self, Group},
@@ -57,7 +61,7 @@ const NO_HINTS: addrinfo = addrinfo {
     ai_next: ptr::null_mut(),
 };
 
-/// A list from getaddrinfo, freed with it.
+/// A list from getaddrinfo, freed when dropped.
 pub(crate) struct Found(*mut addrinfo);
 
 impl Found {
@@ -78,25 +82,56 @@ impl Drop for Found {
     }
 }
 
-/// A question to the resolver, shared by who asks and the goroutine that does.
+/// A question to the resolver, shared by the caller and the goroutine that
+/// asks.
 struct Question {
     refs: AtomicUsize,
     done: WaitGroup,
     node: Option<Text>,
     service: Option<Text>,
     hints: Option<addrinfo>,
-    /// The goroutine's until `done`, then the asker's.
+    /// The goroutine's until `done`, then the caller's.
     answer: UnsafeCell<Option<Result<Found>>>,
 }
 
 impl Question {
+    /// Copies a question, with a reference each for the caller and the
+    /// goroutine.
+    ///
+    /// Errors: `ENOMEM`.
+    fn new(
+        node: Option<&CStr>,
+        service: Option<&CStr>,
+        hints: Option<&addrinfo>,
+    ) -> Result<Box<Self>> {
+        let done = WaitGroup::new();
+        waitgroup::add(&done, 1)?;
+        try_box(Self {
+            refs: AtomicUsize::new(2),
+            done,
+            node: node.map(copied).transpose()?,
+            service: service.map(copied).transpose()?,
+            hints: hints.map(|h| addrinfo {
+                ai_addrlen: 0,
+                ai_addr: ptr::null_mut(),
+                ai_canonname: ptr::null_mut(),
+                ai_next: ptr::null_mut(),
+                ..*h
+            }),
+            answer: UnsafeCell::new(None),
+        })
+        .ok_or(Errno::ENOMEM)
+    }
+
+    /// Gives a reference up; the last one frees the question.
+    ///
     /// # Safety
-    /// A reference that is not used any more.
+    /// `this`: with a reference of the caller's, which is not used any more.
     unsafe fn unref(this: *const Self) {
-        // SAFETY: alive while the caller holds a reference.
+        // SAFETY: alive while the caller has its reference.
         // AcqRel: all uses come before the free.
         if unsafe { &*this }.refs.fetch_sub(1, AcqRel) == 1 {
-            // SAFETY: from a Box in resolve, and nobody has it any more.
+            // SAFETY: from the Box in resolve, and this was the last reference.
             drop(unsafe { Box::from_raw(this.cast_mut()) });
         }
     }
@@ -115,48 +150,33 @@ pub(crate) fn resolve(
     if deadline <= nanotime() {
         return resolve_at_once(node, service, hints);
     }
-    let done = WaitGroup::new();
-    waitgroup::add(&done, 1)?;
-    let question = try_box(Question {
-        refs: AtomicUsize::new(2),
-        done,
-        node: node.map(copied).transpose()?,
-        service: service.map(copied).transpose()?,
-        hints: hints.map(|h| addrinfo {
-            ai_addrlen: 0,
-            ai_addr: ptr::null_mut(),
-            ai_canonname: ptr::null_mut(),
-            ai_next: ptr::null_mut(),
-            ..*h
-        }),
-        answer: UnsafeCell::new(None),
-    });
-    let question = Box::into_raw(question.ok_or(Errno::ENOMEM)?);
+    let question = Box::into_raw(Question::new(node, service, hints)?);
     if let Err(e) = newproc1(&NewG::new(ask, question.cast())) {
-        // SAFETY: nobody else has got it.
+        // SAFETY: from a Box, and no goroutine has got it.
         drop(unsafe { Box::from_raw(question) });
         return Err(e);
     }
-    // SAFETY: ours until unref.
+    // SAFETY: alive until this call gives its reference up.
     let q = unsafe { &*question };
     let answer = waitgroup::wait(&q.done, deadline).and_then(|()| {
-        // SAFETY: the goroutine has done its part.
+        // SAFETY: done, so the answer is the caller's.
         unsafe { (*q.answer.get()).take() }.unwrap_or(Err(Errno(libc::EIO)))
     });
-    // SAFETY: ours, given up.
+    // SAFETY: this call's reference, last used above.
     unsafe { Question::unref(question) };
     answer
 }
 
-/// The try of a deadline in the past: what needs no name server.
+/// The try of a call whose deadline is in the past: answers what needs no name
+/// server.
 ///
-/// Errors: as [`resolve`]; `ETIMEDOUT` where it takes a look at anything.
+/// Errors: as [`resolve`]; `ETIMEDOUT` for names.
 fn resolve_at_once(
     node: Option<&CStr>,
     service: Option<&CStr>,
     hints: Option<&addrinfo>,
 ) -> Result<Found> {
-    // As getaddrinfo(3) says of no hints.
+    // The flags that getaddrinfo(3) takes where there are no hints.
     let flags = libc::AI_V4MAPPED | libc::AI_ADDRCONFIG;
     let hints = hints.map_or((flags, NO_HINTS), |h| (h.ai_flags, *h));
     let hints = addrinfo {
@@ -184,10 +204,10 @@ fn copied(text: &CStr) -> Result<Text> {
     Text::copy(text.to_bytes()).ok_or(Errno::ENOMEM)
 }
 
-/// The goroutine that asks; sysmon sees to its P.
+/// The goroutine that asks. It blocks, and sysmon gives its P to others.
 unsafe extern "C" fn ask(question: *mut c_void) {
     let question = question.cast::<Question>();
-    // SAFETY: resolve's second reference.
+    // SAFETY: alive until this goroutine gives its reference up.
     let q = unsafe { &*question };
     let text = |s: &Option<Text>| {
         let s = s.as_ref().map(Text::as_c_str);
@@ -199,22 +219,22 @@ unsafe extern "C" fn ask(question: *mut c_void) {
     // SAFETY: strings or null, hints or null, room for a pointer.
     let found =
         unsafe { net::getaddrinfo(node, service, hints, &raw mut list) };
-    // SAFETY: ours until `done`.
+    // SAFETY: the goroutine's until `done`, which comes next.
     unsafe { *q.answer.get() = Some(found.map(|()| Found(list))) };
-    // It was counted in resolve.
+    // Question::new has counted 1.
     let _done = waitgroup::add(&q.done, -1);
-    // SAFETY: ours, given up.
+    // SAFETY: the goroutine's reference, last used above.
     unsafe { Question::unref(question) };
 }
 
-/// Where to: a network and an address, taken apart.
+/// A network and an address, parsed.
 enum Target {
     Unix(Address),
     /// Host, service, and which family.
     Tcp(Text, Text, c_int),
 }
 
-/// Takes `network` and `address` apart.
+/// Parses `network` and `address`.
 ///
 /// Errors: `EINVAL`, `ENAMETOOLONG`; `EPROTONOSUPPORT` for other networks;
 /// `ENOMEM`.
@@ -244,8 +264,8 @@ fn target(network: &CStr, address: &CStr) -> Result<Target> {
 }
 
 /// Whether `port` is a decimal number up to 65535, or may be the name of a
-/// service. getaddrinfo(3) itself cuts a number off at 16 bits, and takes signs
-/// and blanks before it.
+/// service. getaddrinfo(3) itself takes signs and blanks before a number, and
+/// cuts the number off at 16 bits.
 fn is_port(port: &[u8]) -> bool {
     if port.iter().all(u8::is_ascii_digit) {
         let digits = port.iter().map(|&b| u32::from(b - b'0'));
@@ -259,7 +279,11 @@ fn is_port(port: &[u8]) -> bool {
         && port.iter().all(u8::is_ascii_graphic)
 }
 
-/// The addresses of a target, in the order to try them.
+/// The addresses of a target, in the order to try them. `passive`: to listen
+/// at.
+///
+/// Errors: `EAFNOSUPPORT` for a numeric address of another family; those of
+/// [`resolve`].
 fn addresses(
     host: &CStr,
     service: &CStr,
@@ -267,22 +291,37 @@ fn addresses(
     passive: bool,
     deadline: i64,
 ) -> Result<Vec<Address>> {
-    let fits = |a: &Address| family == libc::AF_UNSPEC || a.family() == family;
     let port = service.to_str().ok().and_then(|s| s.parse::<u16>().ok());
-    if let Some(port) = port {
-        let hosts: &[&CStr] = match (host.is_empty(), passive) {
-            (false, _) => &[host],
-            (true, true) => &[c"::", c"0.0.0.0"],
-            (true, false) => &[c"::1", c"127.0.0.1"],
-        };
-        let known = hosts.iter().filter_map(|h| Address::numeric(h, port));
-        let mut known = try_list(known).ok_or(Errno::ENOMEM)?;
-        if !known.is_empty() {
-            known.retain(fits);
-            let none = Err(Errno(libc::EAFNOSUPPORT));
-            return if known.is_empty() { none } else { Ok(known) };
-        }
+    let mut all = match port {
+        Some(port) => numeric(host, port, passive)?,
+        None => Vec::new(),
+    };
+    if all.is_empty() {
+        return named(host, service, family, passive, deadline);
     }
+    all.retain(|a| family == libc::AF_UNSPEC || a.family() == family);
+    if all.is_empty() { Err(Errno(libc::EAFNOSUPPORT)) } else { Ok(all) }
+}
+
+/// The addresses that need no resolver; none if `host` is a name.
+fn numeric(host: &CStr, port: u16, passive: bool) -> Result<Vec<Address>> {
+    let hosts: &[&CStr] = match (host.is_empty(), passive) {
+        (false, _) => &[host],
+        (true, true) => &[c"::", c"0.0.0.0"],
+        (true, false) => &[c"::1", c"127.0.0.1"],
+    };
+    let known = hosts.iter().filter_map(|h| Address::numeric(h, port));
+    try_list(known).ok_or(Errno::ENOMEM)
+}
+
+/// The addresses that the resolver knows.
+fn named(
+    host: &CStr,
+    service: &CStr,
+    family: c_int,
+    passive: bool,
+    deadline: i64,
+) -> Result<Vec<Address>> {
     let hints = addrinfo {
         ai_flags: if passive { libc::AI_PASSIVE } else { libc::AI_ADDRCONFIG },
         ai_family: family,
@@ -293,9 +332,9 @@ fn addresses(
     let found = resolve(node, Some(service), Some(&hints), deadline)?;
     let mut all = Vec::new();
     let mut at = found.0;
-    // SAFETY: null, or in the list.
+    // SAFETY: null, or in the list of `found`.
     while let Some(info) = unsafe { at.as_ref() } {
-        // SAFETY: its address, of this length.
+        // SAFETY: an address of this length, from getaddrinfo.
         let next = unsafe { Address::copy(info.ai_addr, info.ai_addrlen) };
         try_push(&mut all, next).ok_or(Errno::ENOMEM)?;
         at = info.ai_next;
@@ -303,8 +342,8 @@ fn addresses(
     interlaced(&all).ok_or(Errno::ENOMEM)
 }
 
-/// The families in turn, the first one first (RFC 8305, 4); None where memory
-/// is out.
+/// The addresses with the families in turn, beginning with that of the first
+/// address (RFC 8305, 4). None where memory is out.
 fn interlaced(all: &[Address]) -> Option<Vec<Address>> {
     let first = all.first().map(Address::family);
     let of_first = |a: &&Address| Some(a.family()) == first;
@@ -327,7 +366,7 @@ fn interlaced(all: &[Address]) -> Option<Vec<Address>> {
 /// Errors: as [`target`] and [`resolve`]; those of bind(2) and listen(2).
 pub(crate) fn listen(network: &CStr, address: &CStr) -> Result<i32> {
     cancel::check()?;
-    // Now, and not when clients have taken the last descriptors.
+    // Made now: later, clients may have taken the last descriptors.
     netpoll::start()?;
     let (host, service, family) = match target(network, address)? {
         Target::Unix(address) => return net::listen(&address, false),
@@ -340,9 +379,9 @@ pub(crate) fn listen(network: &CStr, address: &CStr) -> Result<i32> {
     for address in &all {
         match net::listen(address, both) {
             Ok(fd) => return Ok(fd),
-            // Without IPv6, the IPv4 one behind it.
             Err(e) => why = e,
         }
+        // Where there is no IPv6, the IPv4 address comes next.
         if why != Errno(libc::EAFNOSUPPORT) && why != Errno(libc::EADDRNOTAVAIL)
         {
             break;
@@ -370,7 +409,7 @@ pub(crate) fn dial(
     match &all[..] {
         [] => Err(Errno(libc::ENOENT)),
         [only] => connected(only, deadline),
-        // No time for a race: a try each.
+        // No time for a race: one try of each.
         several if deadline <= nanotime() => one_by_one(several, deadline),
         several => race(several, deadline),
     }
@@ -403,7 +442,8 @@ fn connected(address: &Address, deadline: i64) -> Result<i32> {
     }
 }
 
-/// A race of attempts, on the stack of who dials, who waits for all.
+/// A race of attempts, on the stack of the dialler, which waits for all of
+/// them.
 struct Race {
     deadline: i64,
     /// A token for each attempt that has ended.
@@ -411,16 +451,20 @@ struct Race {
     state: Lock<Standing>,
 }
 
+/// How a race stands.
 struct Standing {
     winner: Option<i32>,
+    /// The last failure.
     why: Errno,
 }
 
+/// One attempt of a race.
 struct Attempt<'a> {
     race: &'a Race,
     address: &'a Address,
 }
 
+/// Dials all addresses in a race.
 fn race(all: &[Address], deadline: i64) -> Result<i32> {
     let standing = Standing { winner: None, why: Errno(libc::ETIMEDOUT) };
     let race = Race {
@@ -431,10 +475,10 @@ fn race(all: &[Address], deadline: i64) -> Result<i32> {
     let attempts = all.iter().map(|address| Attempt { race: &race, address });
     let attempts = try_list(attempts).ok_or(Errno::ENOMEM)?;
     let gr = group::make();
-    // SAFETY: null, or just made.
+    // SAFETY: null, or a group that was just made.
     let group = unsafe { gr.as_ref() }.ok_or(Errno::ENOMEM)?;
     let result = run(&race, group, &attempts);
-    // SAFETY: ours. It waits for all attempts, which it cancels.
+    // SAFETY: made above. The free cancels all attempts, and waits for them.
     unsafe { group::free(gr) };
     let winner = race.state.lock().winner;
     match (winner, result) {
@@ -449,6 +493,8 @@ fn race(all: &[Address], deadline: i64) -> Result<i32> {
 }
 
 /// Starts one attempt after another, until one has won or all have failed.
+///
+/// Errors: `ETIMEDOUT`, `ECANCELED`; what hinders a start.
 fn run(race: &Race, group: &Group, attempts: &[Attempt<'_>]) -> Result<()> {
     let (mut begun, mut ended) = (0, 0);
     while ended < attempts.len() {
@@ -472,8 +518,9 @@ fn run(race: &Race, group: &Group, attempts: &[Attempt<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// The goroutine of an attempt.
 unsafe extern "C" fn attempt(arg: *mut c_void) -> c_int {
-    // SAFETY: race's, which waits for us.
+    // SAFETY: an Attempt of `race`, which waits for this goroutine.
     let Attempt { race, address } = unsafe { &*arg.cast::<Attempt<'_>>() };
     let socket = connected(address, race.deadline);
     let mut state = race.state.lock();

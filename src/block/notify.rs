@@ -1,23 +1,26 @@
 //! Signals as elements of channels: Go's `signal.Notify`.
 //!
 //! ```text
-//!   handler: PENDING[signo] += 1, ask sysmon
-//!   sysmon: a permit for the relay
-//!   relay (a goroutine): a send to each channel, dropped where there is no
-//!   room
+//!   handler     PENDING[signo] += 1; ask sysmon
+//!   sysmon      gives the relay a permit
+//!   relay       a goroutine: for each signal that is pending, a send to each
+//!               channel that wants it; dropped where there is no room
 //! ```
-//! A signalfd would need every thread of the host to block the signal, and the
-//! first that does not dies of it; and a descriptor is the host's to close. So
-//! this is a handler, and a word that sysmon sleeps on, for the signals that
-//! the host asks for, from the first channel to the last. What the host has
-//! had in that place is called as before, and put back at the end.
+//! A handler is installed for each signal that the host asks for, from its
+//! first channel to its last. The handler calls what the host had in that place
+//! before, which is put back at the end.
 //!
 //! Invariants:
 //! 1. `CHANNELS` has a reference to each channel in it.
-//! 2. The handler reads only `PENDING` and `OLD`, and `OLD` is written before
-//!    the handler is installed and never freed.
-//! 3. A permit stays until the relay has looked: a signal that comes while it
-//!    looks has it look again.
+//! 2. The handler reads only `PENDING` and `OLD`. `OLD` is written before the
+//!    handler is installed, and what it points to is never freed.
+//! 3. A permit stays until the relay has looked: a signal that comes while the
+//!    relay looks makes the relay look again.
+//!
+//! Rejected:
+//! - signalfd: every thread of the host would have to block the signal, and the
+//!   first that does not dies of it;
+//! - a descriptor that the handler writes to: a host may close it.
 
 use super::chan::GmpChan;
 use crate::{
@@ -48,7 +51,7 @@ use std::{boxed::Box, vec::Vec};
 
 /// Signals are numbered from 1.
 const SIGNALS: usize = 65;
-/// Those of a fault belong to whoever made it.
+/// Signals of a fault, which belong to the thread that made it.
 const FAULTS: [c_int; 4] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
 
@@ -68,10 +71,11 @@ static PENDING: [AtomicU32; SIGNALS] = [const { AtomicU32::new(0) }; SIGNALS];
 static OLD: [AtomicPtr<SigAction>; SIGNALS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
 
-/// `gmp_signal_notify`: sends `signo` to `channel` whenever it comes.
+/// `gmp_signal_notify`: sends `signo` to `channel` whenever the signal comes.
 ///
-/// Errors: `EINVAL` for a number that is no signal, one that cannot be caught,
-/// a fault's, or elements of another size; `ENOMEM`.
+/// Errors: `EINVAL` for a number that is no signal, for a signal of a fault or
+/// one that cannot be caught, and for a channel of other elements than int;
+/// `ENOMEM`.
 pub(crate) fn notify(channel: &GmpChan, signo: c_int) -> Result<()> {
     let known = (1..SIGNALS as c_int).contains(&signo);
     let right = channel.elem_size() == size_of::<c_int>();
@@ -96,10 +100,10 @@ pub(crate) fn notify(channel: &GmpChan, signo: c_int) -> Result<()> {
     Ok(())
 }
 
-/// `gmp_signal_stop`: no more of `signo` for `channel`. The last one puts back
-/// what the host has had there.
+/// `gmp_signal_stop`: sends `signo` to `channel` no longer. With the last
+/// channel goes the handler, and the host's is put back.
 ///
-/// Errors: `EINVAL` if it did not get it.
+/// Errors: `EINVAL` if the channel did not get the signal.
 pub(crate) fn stop(channel: &GmpChan, signo: c_int) -> Result<()> {
     let mut wishes = CHANNELS.lock();
     let same = |w: &Wish| w.signo == signo && ptr::eq(w.channel, channel);
@@ -114,46 +118,53 @@ pub(crate) fn stop(channel: &GmpChan, signo: c_int) -> Result<()> {
     Ok(())
 }
 
-/// Under the lock: makes the goroutine that listens.
+/// Under the lock: starts the relay.
 fn start() -> Result<()> {
     let relay = newproc_system(relay, ptr::null_mut(), c"signals")?;
-    // SeqCst: before the handler asks, and before who looks for a deadlock.
+    // SeqCst: before the handler asks sysmon, and before a look for a deadlock.
     RELAY.store(relay, SeqCst);
     Ok(())
 }
 
-/// Under the lock.
+/// Under the lock: puts the handler in the place of the host's.
+///
+/// Errors: `EINVAL`, `ENOMEM`.
 fn install(signo: c_int) -> Result<()> {
     let old = try_box(sigaction_get(signo)?).ok_or(Errno::ENOMEM)?;
-    // Kept for good: a handler that has just begun may look at it.
+    // Never freed (invariant 2): a handler that has just begun may look at it.
+    // Release: pairs with the handler.
     OLD[signo as usize].store(Box::into_raw(old), Release);
-    // SAFETY: the handler is safe to run anywhere, at any time.
+    // SAFETY: the handler is async-signal-safe.
     unsafe { sigaction_set(signo, &handler_action(handler)) }?;
     sigmask::sysmon_takes(signo, true);
     Ok(())
 }
 
-/// Under the lock. Leaves alone what the host has installed meanwhile.
+/// Under the lock: puts the host's handler back, unless the host has installed
+/// another one meanwhile.
 fn uninstall(signo: c_int) {
     sigmask::sysmon_takes(signo, false);
     let ours = handler as *const () as usize;
     if sigaction_get(signo).is_ok_and(|now| now.sa_sigaction == ours) {
-        // SAFETY: from install.
+        // SAFETY: from install, never freed (invariant 2).
         let old = unsafe { &*OLD[signo as usize].load(Acquire) };
-        // SAFETY: what was there before. It cannot fail: it is a signal.
+        // SAFETY: the action that install has found there. The call cannot
+        // fail, as it went through in install.
         let _ours = unsafe { sigaction_set(signo, old) };
     }
 }
 
-/// On whatever thread; async-signal-safe.
+/// The handler, on whatever thread; async-signal-safe.
 unsafe extern "C" fn handler(
     signo: c_int,
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
+    // Release: pairs with the relay.
     PENDING[signo as usize].fetch_add(1, Release);
     ask(Ask::Signals);
-    // SAFETY: written before this handler was installed, never freed.
+    // SAFETY: written before this handler was installed, never freed (invariant
+    // 2).
     let old = unsafe { &*OLD[signo as usize].load(Acquire) };
     let f = old.sa_sigaction;
     if f == libc::SIG_DFL || f == libc::SIG_IGN {
@@ -167,21 +178,21 @@ unsafe extern "C" fn handler(
         // SAFETY: with what the kernel has for it.
         unsafe { f(signo, info, context) };
     } else {
-        // SAFETY: as above.
+        // SAFETY: the host's handler, of the kind that its flags say.
         let f = unsafe {
             core::mem::transmute::<usize, unsafe extern "C" fn(c_int)>(f)
         };
-        // SAFETY: as above.
+        // SAFETY: with what the kernel has for it.
         unsafe { f(signo) };
     }
 }
 
-/// The goroutine that listens.
+/// The relay: a goroutine that sends what is pending.
 unsafe extern "C" fn relay(_arg: *mut c_void) {
     loop {
         for (signo, pending) in PENDING.iter().enumerate() {
-            // Acquire: pairs with the handler. As in Go, signals of one kind
-            // that come at once are one.
+            // Acquire: pairs with the handler. As in Go, several signals of one
+            // number between two looks are one.
             if pending.swap(0, Acquire) != 0 {
                 tell(&CHANNELS.lock(), signo as c_int);
             }

@@ -1,51 +1,70 @@
 //! Layer 5: goroutines that wait for file descriptors (Go's netpoller).
 //!
-//! One epoll instance, edge-triggered, for all descriptors and both directions.
-//! It tells who may go on: [`poll`] returns a list, and whoever polled readies
-//! them. It knows no scheduler.
+//! One epoll instance, edge-triggered, serves all descriptors in both
+//! directions. It tells which goroutines may go on: [`poll`] returns a list,
+//! and its caller readies those in the list. The scheduler is unknown here.
+//!
+//! A [`Desc`] has a number's waiters and edges. Beside it are:
+//!
+//! | file | has |
+//! |---|---|
+//! | `speculation` | reads that wait without a try |
+//! | `poller` | the epoll instance, and a new one where the host closes it |
+//!
+//! # Edges
+//! An *edge* is an event of one direction of a descriptor, counted in its
+//! [`Direction`]. The caller's try may fall together with an event; the count
+//! keeps that event from being missed:
 //!
 //! ```text
-//!   call: note the number of edges; try ---> done
-//!          | EAGAIN
-//!          v
-//!   a Desc for each number: lock; register (ADD);
-//!   an edge since the note? -> try again
-//!          | no
-//!          v
-//!   queue a record, unlock once off the stack, wait; then try again
-//!
-//!   poll: event -> lock; one more edge; take all waiters of that side out
+//!   a waiter                              whoever polls
+//!     (a) note the edges                    (e) an event: lock
+//!     (b) try: EAGAIN                       (f) one more edge
+//!     (c) lock; register; a file that       (g) take all waiters out; unlock
+//!         was registered, and an edge
+//!         since (a)? then (a) again
+//!     (d) queue a record; unlock, once
+//!         off the stack; wait; (a)
 //! ```
-//! For writers nothing is reported while none waits: a socket's send buffer
-//! empties all the time. So a writer has the kernel look once more (MOD), and
-//! what is ready makes an edge.
+//! (f) pairs with (a): a waiter that notes the new edge finds in (b) what the
+//! event tells. A waiter that notes the old edge either locks before (e), and
+//! (g) takes it out; or locks after (g), and (c) finds the edge. A file that
+//! (c) registers for the first time makes an edge of what is ready then.
+//!
+//! Nothing is reported for writers while none waits: a socket's send buffer
+//! empties all the time. So (c) of a writer has the kernel look once more
+//! (MOD), and what is ready then makes an edge, too.
 //!
 //! Go keeps one waiter in a word for each direction (`pdReady`, `pdWait`), as
 //! its `fdMutex` lets one reader in at a time. Here many goroutines may accept
-//! from one socket, and one edge may bring several connections: so each side
-//! has a queue, all in it try again, and nobody waits who has not tried in
-//! vain since the last edge.
+//! from one socket, and one edge may bring several connections. So each
+//! direction has a queue; an edge wakes the whole queue, and each waiter tries
+//! again before it queues again.
 //!
 //! # Numbers are used again
-//! Whoever waits registers the number each time. `EEXIST`: still the file that
-//! is registered. Success on a number that was registered before: that file is
-//! gone, and who waits for it gets `EBADF`, also who has been woken and has not
-//! run yet: a generation tells. The event needs none: one that comes late for
-//! a file that is gone makes somebody try once too often.
+//! Each wait registers the number (ADD). `EEXIST`: the number is still that of
+//! the registered file. Success on a number that was registered before: that
+//! file is gone. Its waiters get `EBADF`, and so do those that have been woken
+//! and have not run yet: they find another `generation`. An event needs no
+//! generation: one that comes late, for a file that is gone, costs a try.
+//!
+//! # Who polls
+//! A waiter is work in the sense of `gmp::spinning`: it counts itself in
+//! [`WAITERS`], then wakes an M if nobody polls. An M that stops looking for
+//! work looks at the count once more, and sleeps in the poller if it is not 0.
 //!
 //! Invariants:
 //! 1. A Desc is made once for a number and stays.
 //! 2. `registered` and the queues are touched under the Desc's lock; `edges`,
 //!    `generation` and `closes` change under it.
-//! 3. A waiter is queued while its side is registered, and after its own try
-//!    in vain, which began after the last edge, or after the kernel looked. So
-//!    whatever comes or is there makes an edge, and that takes the waiter out.
-//!    Nothing takes the side away before: bits go only by MOD, which keeps
-//!    those of the sides that have a queue.
-//! 4. `WAITERS` counts those who wait, until they run again: whoever goes to
-//!    sleep polls if it is not 0.
+//! 3. A waiter is queued while its side is registered, and after its own try in
+//!    vain, which began after the last edge; or else after the kernel has
+//!    looked at the file. So whatever is there, or comes, makes an edge, and
+//!    the edge takes the waiter out. A side stays registered while it has a
+//!    queue: bits go only by MOD, which keeps those of both queues.
+//! 4. `WAITERS` counts the waiters from (d) until they run again.
 //! 5. A new poller is there before [`renew`] locks each Desc in turn to take
-//!    its waiters out: who locks one after that registers in the new one.
+//!    its waiters out: a waiter that locks later registers in the new poller.
 //! 6. `file` names the file that was registered last, by its inode.
 
 use crate::{
@@ -63,11 +82,10 @@ pub(crate) use poller::{
     KEEPER, Polled, break_poll, end_waits, failure, lost, poll, polls, renew,
     start, started,
 };
-use trust::Drained;
-pub(crate) use trust::{Trust, doubts, settle};
+pub(crate) use speculation::{Caller, Speculation, any_unverified, verify};
 
 mod poller;
-mod trust;
+mod speculation;
 
 const _: () = assert!(size_of::<Desc>() == 128);
 /// Descs in a slab, and slabs: a million numbers, far beyond `RLIMIT_NOFILE`
@@ -75,7 +93,7 @@ const _: () = assert!(size_of::<Desc>() == 128);
 const SLAB: usize = 1024;
 const SLABS: usize = 1024;
 
-/// A direction.
+/// Which direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Read = 0,
@@ -83,7 +101,7 @@ pub(crate) enum Side {
 }
 
 /// One direction of one descriptor.
-struct Way {
+struct Direction {
     /// Edges so far.
     edges: AtomicU32,
     queue: WaitQ,
@@ -96,27 +114,27 @@ pub(crate) struct Desc {
     lock: RawLock,
     /// lock: the file of this number was seen in the epoll instance
     registered: Cell<bool>,
-    /// lock: which file that is, for [`renew`]
+    /// lock: which file that is (invariant 6)
     file: Cell<u32>,
-    /// Grows when the number stops to be that of a file.
+    /// Counts the files that have lost the number.
     generation: AtomicU32,
-    /// How often `gmp_close` has closed the number.
+    /// Counts the calls of `gmp_close` on the number.
     closes: AtomicU32,
-    /// lock: how many calls want the file in non-blocking mode
+    /// lock: how many calls need the file in non-blocking mode
     modes: Cell<u32>,
-    /// lock: whether it was before the first of them
+    /// lock: whether the file was in that mode before the first of these calls
     was_nonblocking: Cell<bool>,
-    ways: [Way; 2],
-    drained: Drained,
+    directions: [Direction; 2],
+    speculation: speculation::State,
 }
 
-/// What [`Desc::may_wait`] found.
+/// The result of [`Desc::may_wait`].
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quiet {
-    /// Nothing is there: the caller may wait.
+    /// No edge since the caller's try: the caller may wait.
     Yes,
-    /// An edge has come that it has not tried yet.
+    /// An edge has come: the caller tries again.
     No,
 }
 
@@ -133,7 +151,8 @@ static WAITERS: AtomicU32 = AtomicU32::new(0);
 
 impl Desc {
     fn new(fd: i32) -> Self {
-        let way = || Way { edges: AtomicU32::new(0), queue: WaitQ::new() };
+        let direction =
+            || Direction { edges: AtomicU32::new(0), queue: WaitQ::new() };
         Self {
             fd,
             lock: RawLock::new(Rank::Poll),
@@ -143,29 +162,31 @@ impl Desc {
             closes: AtomicU32::new(0),
             modes: Cell::new(0),
             was_nonblocking: Cell::new(false),
-            ways: [way(), way()],
-            drained: Drained::new(),
+            directions: [direction(), direction()],
+            speculation: speculation::State::new(),
         }
     }
 
     /// How many edges a side has had: noted before a try.
     pub(crate) fn edges(&self, side: Side) -> u32 {
-        // Acquire: what came before the edge is there for the try.
-        self.ways[side as usize].edges.load(Acquire)
+        // Acquire: pairs with edge; (a) and (f).
+        self.directions[side as usize].edges.load(Acquire)
     }
 
-    /// Which file the number stands for, as far as is known.
+    /// Which of the number's files it stands for, as far as is known.
     pub(crate) fn generation(&self) -> u32 {
+        // Acquire: pairs with give_up.
         self.generation.load(Acquire)
     }
 
-    /// How often the number has been closed by `gmp_close`.
+    /// How often `gmp_close` has closed the number.
     pub(crate) fn closes(&self) -> u32 {
+        // Acquire: pairs with close.
         self.closes.load(Acquire)
     }
 
-    /// Under the lock: the file goes into non-blocking mode, until as many
-    /// calls as came have left.
+    /// Under the lock: a call begins that needs the file in non-blocking mode.
+    /// The file stays in that mode until the last of these calls ends.
     ///
     /// Errors: `EBADF`.
     pub(crate) fn enter_nonblocking(&self) -> Result<()> {
@@ -178,46 +199,49 @@ impl Desc {
     }
 
     /// Under the lock: one of these calls ends. The last one puts the mode
-    /// back, if `ours`: the number still is that of its file.
+    /// back, if `ours`: the number is still that of the file.
     pub(crate) fn leave_nonblocking(&self, ours: bool) {
         self.modes.set(self.modes.get() - 1);
         if self.modes.get() == 0 && ours && !self.was_nonblocking.get() {
-            // It has just worked.
+            // The same call has just worked.
             let _restored = os::fd::set_nonblocking(self.fd, false);
         }
     }
 
-    /// Locks it. The caller is inside: it may sleep, and is not blocked.
+    /// Locks the Desc. The caller is inside: its thread may sleep, and does
+    /// not count as blocked.
     pub(crate) fn lock(&self) {
         self.lock.lock();
     }
 
-    /// Unlocks it.
+    /// Unlocks the Desc, which the caller has locked.
     pub(crate) fn unlock(&self) {
-        // SAFETY: the caller has locked it.
+        // SAFETY: locked by the caller.
         unsafe { self.lock.unlock() };
     }
 
-    /// Under the lock: has the kernel report what becomes ready. In `gone` are
-    /// those who waited for a file that is gone.
+    /// Under the lock, step (c): registers a side, and says whether the caller
+    /// may wait. `gone` gets the waiters for a file that is gone.
     ///
-    /// `seen`: the edges before the caller's try; None if it noted none. With
-    /// `trust` there was no such try: they are from before it drained the file.
+    /// `seen`: the edges from before the caller's try; None if it noted none.
+    /// With a speculation there was no try: the edges are the speculation's.
     ///
     /// Errors: `EPERM` for a file that is always ready, `ENOMEM`, `ENOSPC`;
-    /// `EBADF` and `EINVAL`, also where it is the poller that is [`lost`].
+    /// `EBADF` and `EINVAL`, also where the poller is [`lost`].
     pub(crate) fn may_wait(
         &'static self,
         side: Side,
         seen: Option<u32>,
-        trust: Trust,
+        speculation: Speculation,
         gone: &mut WakeList,
     ) -> Result<Quiet> {
         let looked = side == Side::Write || seen.is_none();
-        let new = trust != Trust::Same && self.watch(side, looked)?;
+        let same_file =
+            matches!(speculation, Speculation::DrainedSameFile { .. });
+        let new = !same_file && self.watch(side, looked)?;
         if new && self.registered.replace(true) {
-            if let Some(poller) = poller().filter(|p| !p.has_bell()) {
-                // It is another file's poller that did not know the number.
+            if let Some(poller) = poller().filter(|p| !p.has_wake_fd()) {
+                // The poller that did not know the number is not ours.
                 let _added = poller.remove(self.fd);
                 return Err(GONE);
             }
@@ -226,20 +250,21 @@ impl Desc {
         if new {
             self.file.set(os::own::name(self.fd));
         }
-        let edges = self.ways[side as usize].edges.load(Relaxed);
-        // What is ready where the kernel looks makes an edge.
+        // Relaxed: changed under the lock.
+        let edges = self.directions[side as usize].edges.load(Relaxed);
+        // Where the kernel looks, whatever is ready makes an edge.
         let quiet = new || looked || seen == Some(edges);
-        if quiet && !new && trust != Trust::None {
-            self.doubt();
+        if quiet && !new && speculation != Speculation::None {
+            self.set_unverified();
         }
         Ok(if quiet { Quiet::Yes } else { Quiet::No })
     }
 
-    /// Under the lock: registers a side; `look`: even what is ready already is
-    /// reported. True: the file is new, and then it is too.
+    /// Under the lock: registers a side. `look`: the kernel reports what is
+    /// ready already, as it always does for a file that is new. True: new.
     fn watch(&self, side: Side, look: bool) -> Result<bool> {
         let writing = side == Side::Write
-            || !self.ways[Side::Write as usize].queue.first().is_null();
+            || !self.directions[Side::Write as usize].queue.first().is_null();
         let bits = epoll::READ | if writing { epoll::WRITE } else { 0 };
         let poller = poller().ok_or(GONE)?;
         if !self.registered.get() && !seems_ours(poller, STALE_NEW) {
@@ -259,35 +284,38 @@ impl Desc {
         }
     }
 
-    /// Under the lock: the waiter enters the queue of a side.
+    /// Under the lock, step (d): the waiter enters the queue of a side.
     pub(crate) fn enqueue(&self, side: Side, sg: &Sudog) {
-        self.ways[side as usize].queue.enqueue(sg, false);
-        // SeqCst: before the caller looks whether anybody polls, and before
-        // who goes to sleep looks here.
+        self.directions[side as usize].queue.enqueue(sg, false);
+        // SeqCst: before the caller looks whether anybody polls. Pairs with
+        // waited_for.
         WAITERS.fetch_add(1, SeqCst);
     }
 
-    /// A waiter is awake; `left`: nobody has woken it for this, and it takes
-    /// its record out itself. Locks.
+    /// A waiter is awake. `left`: its record is queued still, as a deadline, a
+    /// cancel or another side has ended the wait; this call takes it out.
+    /// Locks.
     pub(crate) fn awake(&self, side: Side, sg: &Sudog, left: bool) {
+        // Release: a count that is too high for a while costs a poll.
         WAITERS.fetch_sub(1, Release);
         if left {
             self.lock();
-            self.ways[side as usize].queue.remove(sg);
+            self.directions[side as usize].queue.remove(sg);
             self.unlock();
         }
     }
 
-    /// Under the lock: the descriptor is about to be closed. Who waits on it
-    /// gets `EBADF`.
+    /// Under the lock: the descriptor is about to be closed. Its waiters get
+    /// `EBADF`.
     ///
-    /// The lock is kept until it is; or else [`Desc::closed`] follows.
+    /// The caller keeps the lock until the descriptor is closed, or else calls
+    /// [`Desc::closed`].
     pub(crate) fn close(&self, gone: &mut WakeList) {
         // Release: pairs with closes. Relaxed: changed under the lock only.
         self.closes.store(self.closes.load(Relaxed).wrapping_add(1), Release);
         self.modes.set(0);
         if self.registered.replace(false) {
-            // It is not there where another file took the number meanwhile.
+            // Not there if another file has taken the number meanwhile.
             if let Some(ours) = poller().filter(|p| seems_ours(p, STALE_NEW)) {
                 let _not_there = ours.remove(self.fd);
             }
@@ -295,72 +323,76 @@ impl Desc {
         self.give_up(gone);
     }
 
-    /// Under the lock: it has been closed without it. Who came meanwhile tries
-    /// again: it may have registered the file that is gone.
+    /// Under the lock: the descriptor was closed without the lock. Waiters that
+    /// came meanwhile try again: they may have registered the file that is
+    /// gone.
     pub(crate) fn closed(&self, awake: &mut WakeList) {
-        for way in &self.ways {
-            way.edge();
-            way.take(awake, true);
+        for direction in &self.directions {
+            direction.edge();
+            direction.take(awake, true);
         }
     }
 
-    /// An event came.
+    /// An event has come: steps (e) to (g).
     fn happened(&self, events: u32, list: &mut WakeList) {
         let both = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
         let read = epoll::READ as u32 & !(libc::EPOLLET as u32);
         let write = libc::EPOLLOUT as u32;
-        let odd = both | (libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
+        let more = both | (libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
         self.lock();
         if events & (read | both) != 0 {
-            self.drained.edge(events & odd != 0);
+            self.speculation.edge(events & more != 0);
         }
-        for (way, bits) in self.ways.iter().zip([read, write]) {
+        for (direction, bits) in self.directions.iter().zip([read, write]) {
             if events & (bits | both) != 0 {
-                way.edge();
-                way.take(list, true);
+                direction.edge();
+                direction.take(list, true);
             }
         }
         self.unlock();
     }
 
-    /// The poller is a new one, or (`again` is false) has failed for good. Who
-    /// waits for a file that is gone is not let loose on the next one.
+    /// The poller is a new one, and the waiters try `again`; or it has failed
+    /// for good. Waiters for a file that is gone get `EBADF` instead of a try,
+    /// which would be on the number's next file.
     fn restart(&self, again: bool, list: &mut WakeList) {
         self.lock();
         self.registered.set(false);
-        let waited = self.ways.iter().any(|way| !way.queue.seems_empty());
+        let waited =
+            self.directions.iter().any(|side| !side.queue.seems_empty());
         if again && waited && self.file.get() != os::own::name(self.fd) {
             self.give_up(list);
         }
-        for way in &self.ways {
-            way.edge();
-            way.take(list, again);
+        for direction in &self.directions {
+            direction.edge();
+            direction.take(list, again);
         }
         self.unlock();
     }
 
-    /// Under the lock: the number is no more that of the file that it was.
-    /// Who waits does so in vain.
+    /// Under the lock: the file has lost the number, and its waiters wait in
+    /// vain.
     fn give_up(&self, gone: &mut WakeList) {
         // Release: pairs with generation.
         self.generation.fetch_add(1, Release);
-        self.drained.forget();
-        for way in &self.ways {
-            way.edge();
-            way.take(gone, false);
+        self.speculation.forget();
+        for direction in &self.directions {
+            direction.edge();
+            direction.take(gone, false);
         }
     }
 }
 
-impl Way {
-    /// Under the lock: one more. 0 is where all begin.
+impl Direction {
+    /// Under the lock, step (f): one more edge. 0 is for none so far.
     fn edge(&self) {
         // Release: pairs with edges. Relaxed: changed under the lock only.
         let next = self.edges.load(Relaxed).wrapping_add(1).max(1);
         self.edges.store(next, Release);
     }
 
-    /// Takes all waiters out; `again`: they shall try again.
+    /// Under the lock, step (g): takes all waiters out. `again`: they try
+    /// again; else their calls fail.
     fn take(&self, list: &mut WakeList, again: bool) {
         self.queue.dequeue_all(
             |_| true,
@@ -382,7 +414,7 @@ pub(crate) fn desc(fd: i32) -> Result<&'static Desc> {
     known(fd).ok_or(Errno(libc::EBADF))
 }
 
-/// The Desc of a number, if one was asked for already of it or a neighbour.
+/// The Desc of a number, if there is one already.
 pub(crate) fn known(fd: i32) -> Option<&'static Desc> {
     let at = usize::try_from(fd).ok()?;
     // Acquire: pairs with make.
@@ -390,13 +422,13 @@ pub(crate) fn known(fd: i32) -> Option<&'static Desc> {
     if slab.is_null() {
         return None;
     }
-    // SAFETY: within the slab.
+    // SAFETY: at % SLAB < SLAB, so within the slab.
     let desc = unsafe { slab.add(at % SLAB) };
     // SAFETY: made with the slab, which stays (invariant 1).
     Some(unsafe { &*desc })
 }
 
-/// Makes the slab with `fd`'s Desc.
+/// Makes the slab of `fd`'s Desc.
 #[cold]
 fn make(fd: i32) -> Result<()> {
     let at = usize::try_from(fd).map_err(|_| Errno(libc::EBADF))?;
@@ -429,5 +461,7 @@ fn each_desc(mut f: impl FnMut(&'static Desc)) {
 
 /// Whether anybody waits for a descriptor.
 pub(crate) fn waited_for() -> bool {
+    // SeqCst: after the caller has said that it is about to sleep. Pairs with
+    // enqueue.
     WAITERS.load(SeqCst) != 0
 }

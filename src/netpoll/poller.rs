@@ -1,28 +1,32 @@
-//! The one poller of the process: made when somebody waits for the first time,
-//! and anew where the host has closed it.
+//! The one poller of the process: made for the first waiter, and made anew
+//! where the host has closed it.
 //!
-//! A daemon's start closes whatever is open, and the numbers are used again.
-//! `os::epoll` can tell whether both are still ours. That is looked at before a
-//! number is registered that was not there and now and then before a poll
-//! ([`STALE`]), and after an error that may come of it. Then the caller has
-//! [`renew`] make new ones, which wakes all who wait: these try again and
-//! register there, or are told that their file is gone too. An M that sleeps in
-//! the poller that is gone keeps it alive and cannot be reached: the scheduler
-//! puts another in its place (`gmp::keeper`).
-//!
-//! A poller that fails though it is ours, [`PATIENCE`] times in a row, ends
-//! all waits with the error ([`end_waits`]), and so does one that cannot be
-//! made anew: whoever waits is told, and nobody polls for nothing.
+//! A daemon's start closes whatever is open, and the numbers become those of
+//! the daemon's files. `os::epoll` can tell whether the poller's numbers are
+//! still ours. The library asks before a number is registered for the first
+//! time, now and then before a poll ([`STALE`]), and after an error that a
+//! foreign number may have caused. If the numbers are lost, the caller has
+//! [`renew`] make a new poller and wake all waiters. Each of them tries again
+//! and registers there, or gets `EBADF` if its file was closed too.
 //!
 //! ```text
-//!   none --start--> ours --the host closes it--> lost --renew--> ours
-//!                    |  ^                         |
-//!                    |  '-- a poll works --.      | renew fails: end_waits
-//!                    '-- polls fail --> failing <-'
+//!   none ----start----> ours        a waiter comes
+//!   ours ----lost-----> lost        the host closes the numbers
+//!   lost ----renew----> ours        whoever notices
+//!   lost --end_waits--> failing     renew fails
+//!   ours --end_waits--> failing     PATIENCE polls in a row fail
+//!   failing --poll----> ours        a poll goes through
 //! ```
-//! Rejected: descriptors that only look unlikely to be used (high numbers):
-//! closefrom closes them too. One sleep of a second at most: an idle process
-//! makes no wake-ups.
+//! A failing poller ends all waits with its error ([`end_waits`]). Nobody
+//! sleeps in it unless somebody waits again ([`polls`]).
+//!
+//! An M that sleeps in a lost poller keeps it open and cannot be woken: the
+//! scheduler makes another M the timekeeper (`gmp::keeper`).
+//!
+//! Rejected:
+//! - high numbers, which look unlikely to be closed: closefrom(2) closes them;
+//! - sleeps of a second at most, each with a look at the numbers: an idle
+//!   process has no wake-ups.
 
 use super::{MAKING, each_desc, known, waited_for};
 use crate::{
@@ -36,30 +40,30 @@ use crate::{
 use core::{mem::MaybeUninit, ptr};
 use std::vec::Vec;
 
-/// Events taken at a time.
+/// Events taken in one poll.
 const EVENTS: usize = 128;
-/// How often a poll may fail before all waits end, and how long whoever sleeps
-/// in the poller waits before it tries again, in microseconds.
+/// So many polls in a row may fail before all waits end. The timekeeper pauses
+/// between two of them, for so many microseconds.
 const PATIENCE: u32 = 50;
 const PAUSE_US: u32 = 1_000;
-/// After so many cycles it is looked whether the poller's numbers are ours:
-/// some 10 ms, before a poll; some 300 µs, before a number is registered.
+/// In cycles: an older look at the poller's numbers does not count before a
+/// poll (some 10 ms), and before a number is registered (some 300 µs).
 const STALE: u64 = 30_000_000;
 pub(super) const STALE_NEW: u64 = 1_000_000;
-/// The epoll instance and the bell in it; null before anybody waits. One that
-/// was replaced stays where it is, for who still looks at it.
+/// Null before anybody waits. A poller that was replaced is never freed: other
+/// threads may look at it still.
 static POLLER: AtomicPtr<Poller> = AtomicPtr::new(ptr::null_mut());
-/// Who sleeps in it.
+/// The M that sleeps in the poller.
 pub(crate) static KEEPER: Keeper = Keeper::new();
-/// When it was last seen to be ours, in cycles.
+/// When the poller was last seen to be ours, in cycles.
 static SEEN: AtomicU64 = AtomicU64::new(0);
-/// Polls that have failed in a row, and the last one's error.
+/// Polls that have failed in a row, and the error that ended all waits.
 static FAILS: AtomicU32 = AtomicU32::new(0);
 static FAILURE: AtomicI32 = AtomicI32::new(0);
 /// The error of a call that finds the poller gone; see [`lost`].
 pub(super) const GONE: Errno = Errno(libc::EBADF);
 
-/// The epoll instance and the bell in it.
+/// The poller, if there is one.
 pub(super) fn poller() -> Option<&'static Poller> {
     // Acquire: pairs with install.
     let poller = POLLER.load(Acquire);
@@ -80,12 +84,12 @@ fn create() -> Result<()> {
     if started() { Ok(()) } else { install() }
 }
 
-/// With MAKING: makes a poller, and has everybody use it.
+/// Under MAKING: makes a poller, which everybody uses from then on.
 fn install() -> Result<()> {
     let mut place = Vec::new();
     place.try_reserve_exact(1).map_err(|_| Errno::ENOMEM)?;
     place.push(Poller::make()?);
-    // SeqCst: before abandonment looks who sleeps in the one before.
+    // SeqCst: before Keeper::abandon looks who sleeps in the old poller.
     POLLER.store(place.leak().as_mut_ptr(), SeqCst);
     SEEN.store(os::clock::cycles(), Relaxed);
     FAILS.store(0, Relaxed);
@@ -97,13 +101,14 @@ pub(crate) fn started() -> bool {
     poller().is_some()
 }
 
-/// Whether to sleep in it: not if it fails, and nobody waits to be told so.
+/// Whether to sleep in the poller: not in one that fails, unless somebody
+/// waits, whom the next poll serves, or ends with the error.
 pub(crate) fn polls() -> bool {
     // Relaxed: a poll finds out again.
     started() && (FAILS.load(Relaxed) < PATIENCE || waited_for())
 }
 
-/// Whether the poller's numbers are ours, as was seen within so many cycles.
+/// Whether the poller's wake fd is ours, by a look `stale` cycles ago at most.
 #[inline]
 pub(super) fn seems_ours(poller: &Poller, stale: u64) -> bool {
     let now = os::clock::cycles();
@@ -111,7 +116,7 @@ pub(super) fn seems_ours(poller: &Poller, stale: u64) -> bool {
     if now.wrapping_sub(SEEN.load(Relaxed)) < stale {
         return true;
     }
-    let ours = poller.has_bell();
+    let ours = poller.has_wake_fd();
     if ours {
         SEEN.store(now, Relaxed);
     }
@@ -124,17 +129,17 @@ pub(crate) fn lost() -> bool {
     poller().is_some_and(|poller| !poller.is_ours())
 }
 
-/// Makes a poller anew if the host has closed it. In the list are all who
-/// wait, to try again; None: it is there. The caller has somebody else sleep
-/// in the new one, then readies those in the list.
+/// Makes the poller anew if the host has closed it; None if it has not. In the
+/// list are all waiters, to try again. The caller makes another M sleep in the
+/// new poller, then readies those in the list.
 ///
-/// Errors: those of [`start`]; then no wait can be served, and `end_waits`
-/// follows.
+/// Errors: those of [`start`]. Then no wait can be served, and the caller calls
+/// [`end_waits`].
 #[cold]
 pub(crate) fn renew() -> Result<Option<WakeList>> {
     let making = MAKING.lock();
     match poller() {
-        Some(old) if !old.is_ours() => old.drop_bell(),
+        Some(old) if !old.is_ours() => old.drop_wake_fd(),
         _ => return Ok(None),
     }
     install()?;
@@ -144,7 +149,7 @@ pub(crate) fn renew() -> Result<Option<WakeList>> {
     Ok(Some(list))
 }
 
-/// Ends all waits with `why`, which [`failure`] says to those in the list.
+/// Ends all waits with `why`: those in the list get it from [`failure`].
 #[cold]
 pub(crate) fn end_waits(why: Errno) -> WakeList {
     FAILURE.store(why.0, Relaxed);
@@ -154,18 +159,19 @@ pub(crate) fn end_waits(why: Errno) -> WakeList {
     list
 }
 
-/// Why [`end_waits`] has ended a wait.
+/// The error with which [`end_waits`] has ended a wait.
 pub(crate) fn failure() -> Errno {
     // Relaxed: written before the waiter was woken.
     Errno(FAILURE.load(Relaxed))
 }
 
-/// What a poll has brought.
+/// The result of a poll.
 #[must_use]
 pub(crate) enum Polled {
-    /// Those whose files are ready.
+    /// The waiters whose files are ready.
     Ready(WakeList),
-    /// The same, and the host has closed the poller: [`renew`] it.
+    /// The same, and the host has closed the poller: the caller has [`renew`]
+    /// make a new one.
     Lost(WakeList),
 }
 
@@ -195,11 +201,12 @@ pub(crate) fn poll(timeout: i64) -> Polled {
                     desc.happened(bits, &mut list);
                 }
             }
-            // It rings for who sleeps, who has heard it by this, or has to.
-            // Where nobody does any more, it has rung too late.
-            Source::Bell => {
+            // Meant for the timekeeper. A poll that does not sleep has taken
+            // the wake-up away, and hands it on. If nobody sleeps any more, the
+            // wake-up has come too late.
+            Source::Wake => {
                 if timeout == 0 && KEEPER.asleep() {
-                    let _ours = poller.ring();
+                    let _ours = poller.notify();
                 }
             }
             Source::Foreign => foreign = true,
@@ -211,7 +218,7 @@ pub(crate) fn poll(timeout: i64) -> Polled {
     Polled::Ready(list)
 }
 
-/// A poll has failed: waits a little, or no longer.
+/// A poll has failed: pauses, or ends all waits.
 #[cold]
 fn failed(poller: &Poller, why: Errno, timeout: i64) -> Polled {
     if matches!(why.0, libc::EBADF | libc::EINVAL) && !poller.is_ours() {
@@ -231,5 +238,5 @@ fn failed(poller: &Poller, why: Errno, timeout: i64) -> Polled {
 /// may be [`lost`].
 #[must_use]
 pub(crate) fn break_poll() -> bool {
-    poller().is_none_or(|poller| poller.ring().is_ok())
+    poller().is_none_or(|poller| poller.notify().is_ok())
 }

@@ -1,17 +1,20 @@
-//! Readiness of many file descriptors at once, and a way to wake who waits
-//! for it.
+//! Readiness of many descriptors at once, and a way to wake the thread that
+//! waits for it.
 //!
-//! A [`Poller`] is an epoll instance with a bell in it. The bell is a file
-//! that is always ready (a pipe with a byte that stays), reported once for
-//! each time that its interest is set anew: that is what ringing it means.
-//! Nothing is written to it later or read from it, so no file of the host's is
-//! hit where the host has closed our numbers and uses them again. And, unlike
-//! an epoll instance or an eventfd, a pipe has an inode of its own: as long as
-//! the bell's number is that pipe, and epoll says that the pipe is in the
-//! instance, both numbers are ours.
+//! A [`Poller`] is an epoll instance and a *wake fd*, which is registered in
+//! the instance. The wake fd is a pipe's end with a byte in it, so it is always
+//! ready; with `EPOLLONESHOT` it is reported once for each time that its
+//! interest is set. To *notify* is to set that interest anew.
 //!
-//! Events bear a mark, so that those of an epoll instance of the host's under
-//! our number are known for what they are.
+//! The byte is written before anybody else knows the number. Later nothing is
+//! written or read, so no file of the host's is hit where the host has closed
+//! our numbers and uses them for its own files. And a pipe has an inode of its
+//! own, which an epoll instance or an eventfd has not. So both numbers are ours
+//! as long as the wake fd is that pipe, and epoll finds the pipe in the
+//! instance.
+//!
+//! Each event carries a mark, by which those of an epoll instance of the host's
+//! under our number are recognised.
 
 use super::{
     errno::{Errno, KeepErrno, Result},
@@ -22,43 +25,45 @@ use super::{
 };
 use core::{mem::MaybeUninit, ptr, slice};
 
-/// What became ready of a descriptor.
+/// An event of a descriptor that has become ready.
 pub(crate) type Event = libc::epoll_event;
 
-/// What tells readers, and writers: edge-triggered.
+/// The events that concern readers, and writers: edge-triggered.
 pub(crate) const READ: i32 =
     libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET;
 pub(crate) const WRITE: i32 = libc::EPOLLOUT | libc::EPOLLET;
 
-/// The upper half of what our events bear; the lower is the number.
+/// The upper half of an event's data; the lower half is the number.
 const MARK: u64 = 0x676d_7072 << 32;
-/// The bell's number there.
-const BELL: i32 = -1;
+/// The wake fd's number there.
+const WAKE: i32 = -1;
 
-/// Whom an event is for.
+/// The source of an event.
 pub(crate) enum Source {
     /// A descriptor, with `EPOLL…` bits.
     File(i32, u32),
-    Bell,
-    /// Nobody of ours.
+    /// [`Poller::notify`].
+    Wake,
+    /// An epoll instance that is not ours.
     Foreign,
 }
 
-/// Whom `event` is for.
+/// The source of `event`.
 pub(crate) fn source(event: &Event) -> Source {
     let (data, bits) = (event.u64, event.events);
     match data as i32 {
         _ if data >> 32 != MARK >> 32 => Source::Foreign,
-        BELL => Source::Bell,
+        WAKE => Source::Wake,
         fd => Source::File(fd, bits),
     }
 }
 
-/// An epoll instance, and the bell in it.
+/// An epoll instance, and the wake fd in it.
 #[derive(Clone, Copy)]
 pub(crate) struct Poller {
     ep: i32,
-    bell: i32,
+    wake_fd: i32,
+    /// Which file the wake fd is.
     id: FileId,
 }
 
@@ -68,12 +73,12 @@ impl Poller {
     /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`; what a sandbox says.
     pub(crate) fn make() -> Result<Self> {
         let _keep = KeepErrno::new();
-        let bell = make_bell()?;
+        let wake_fd = make_wake_fd()?;
         // SAFETY: takes flags only.
         let made = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         let ep = Errno::check(made)?;
-        let this = Self { ep, bell: bell.fd(), id: bell.id() };
-        if let Err(e) = this.set_bell(libc::EPOLL_CTL_ADD) {
+        let this = Self { ep, wake_fd: wake_fd.fd(), id: wake_fd.id() };
+        if let Err(e) = this.set_wake_fd(libc::EPOLL_CTL_ADD) {
             let _closed = fd::close(ep);
             return Err(e);
         }
@@ -82,44 +87,44 @@ impl Poller {
             // The low number, unless the host has put a file there.
             let _closed = fd::close(ep);
         }
-        bell.into_raw();
-        Ok(Self { ep: lifted.inspect_err(|_| this.drop_bell())?, ..this })
+        wake_fd.into_raw();
+        Ok(Self { ep: lifted.inspect_err(|_| this.drop_wake_fd())?, ..this })
     }
 
-    /// Whether the bell's number still is the bell. The host closes both
-    /// numbers or none, but for an accident.
-    pub(crate) fn has_bell(&self) -> bool {
-        self.id.is(self.bell)
+    /// Whether the wake fd's number is still that of the pipe. A host closes
+    /// both of our numbers or none, but for an accident.
+    pub(crate) fn has_wake_fd(&self) -> bool {
+        self.id.is(self.wake_fd)
     }
 
-    /// Whether both numbers are still ours. Rings.
+    /// Whether both numbers are still ours. Notifies.
     pub(crate) fn is_ours(&self) -> bool {
-        self.ring().is_ok()
+        self.notify().is_ok()
     }
 
-    /// Wakes whoever waits, or who does so next; once.
+    /// Ends one [`Poller::wait`]: one that sleeps, or else the next one.
     ///
     /// Errors: one of the numbers is not ours any more.
-    pub(crate) fn ring(&self) -> Result<()> {
-        if !self.has_bell() {
+    pub(crate) fn notify(&self) -> Result<()> {
+        if !self.has_wake_fd() {
             return Err(Errno(libc::EBADF));
         }
-        self.set_bell(libc::EPOLL_CTL_MOD)
+        self.set_wake_fd(libc::EPOLL_CTL_MOD)
     }
 
-    /// Gives up what is left of one that is not ours any more.
-    pub(crate) fn drop_bell(&self) {
-        own::close(self.bell, self.id);
+    /// Closes what is left of a poller that is not ours any more.
+    pub(crate) fn drop_wake_fd(&self) {
+        own::close(self.wake_fd, self.id);
     }
 
-    fn set_bell(&self, op: i32) -> Result<()> {
+    fn set_wake_fd(&self, op: i32) -> Result<()> {
         let bits = libc::EPOLLIN | libc::EPOLLONESHOT;
-        self.ctl(op, self.bell, BELL, bits)
+        self.ctl(op, self.wake_fd, WAKE, bits)
     }
 
     /// Reports changes of `fd` from now on, `READ` or `WRITE` or both, and
-    /// what is ready already. True: it is new there; false: it has been there,
-    /// with what it reports.
+    /// what is ready already. True: `fd` is new there. False: it was there, and
+    /// its bits stay as they are.
     ///
     /// `EPERM` for a file that is always ready; `EBADF`; `ENOMEM`, `ENOSPC`.
     pub(crate) fn add(&self, fd: i32, bits: i32) -> Result<bool> {
@@ -130,10 +135,10 @@ impl Poller {
         }
     }
 
-    /// Reports `bits` of `fd` from now on, and what is ready of them already;
-    /// it is there.
+    /// Reports `bits` of `fd`, which is there, from now on, and what is ready
+    /// of them already.
     ///
-    /// `ENOENT` if it is not; `EBADF`.
+    /// `ENOENT` if `fd` is not there; `EBADF`.
     pub(crate) fn modify(&self, fd: i32, bits: i32) -> Result<()> {
         self.ctl(libc::EPOLL_CTL_MOD, fd, fd, bits)
     }
@@ -153,9 +158,9 @@ impl Poller {
     }
 
     /// Waits for events, at most `timeout` nanoseconds; `i64::MAX` is for
-    /// ever. None come also for a signal.
+    /// ever. A signal ends the wait too, without events.
     ///
-    /// `EBADF`, `EINVAL`: it is not ours any more; what a sandbox says.
+    /// `EBADF`, `EINVAL`: the poller is not ours any more; what a sandbox says.
     pub(crate) fn wait<'a>(
         &self,
         room: &'a mut [MaybeUninit<Event>],
@@ -168,18 +173,20 @@ impl Poller {
         let n = FINE.or(
             // SAFETY: at and len are those of `room`.
             || unsafe { wait_fine(self.ep, at, len, timeout) },
-            // SAFETY: as above.
+            // SAFETY: at and len are those of `room`.
             || unsafe { wait_coarse(self.ep, at, len, timeout) },
         );
         let n = match n {
             Err(Errno(libc::EINTR)) => 0,
             n => n?,
         };
-        // SAFETY: the kernel has filled in so many.
+        // SAFETY: the kernel has filled in the first n.
         Ok(unsafe { slice::from_raw_parts(room.as_ptr().cast(), n) })
     }
 }
 
+/// epoll_pwait2(2).
+///
 /// # Safety
 /// `at`: room for `len` events.
 unsafe fn wait_fine(
@@ -212,10 +219,10 @@ unsafe fn wait_fine(
     Errno::check(n).map(|n| n as usize)
 }
 
-/// The same in milliseconds.
+/// epoll_wait(2): the timeout in milliseconds.
 ///
 /// # Safety
-/// As there.
+/// `at`: room for `len` events.
 unsafe fn wait_coarse(
     ep: i32,
     at: *mut Event,
@@ -224,28 +231,29 @@ unsafe fn wait_coarse(
 ) -> Result<usize> {
     let millis = match timeout {
         i64::MAX => -1,
-        // Rounded up: no timer is early.
+        // Rounded up, so that no timer is early.
         ns => {
             i32::try_from((ns as u64).div_ceil(1_000_000)).unwrap_or(i32::MAX)
         }
     };
-    // SAFETY: the caller's room.
+    // SAFETY: room for `len` events, as the caller promises.
     let n = unsafe { raw::epoll_wait(ep, at, len, millis) };
     Errno::check(n).map(|n| n as usize)
 }
 
 /// A pipe's end to read from, with a byte in it that nobody reads.
-fn make_bell() -> Result<Own> {
+fn make_wake_fd() -> Result<Own> {
     let mut ends = [0; 2];
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
     // SAFETY: room for two numbers.
     Errno::check(unsafe { libc::pipe2(ends.as_mut_ptr(), flags) })?;
-    // Ready for good, also where the other end cannot be closed.
-    // SAFETY: a byte of ours.
+    // Without the byte, the pipe would be ready only once the other end is
+    // closed, and that may be refused.
+    // SAFETY: one byte of a constant.
     unsafe { libc::write(ends[1], c"!".as_ptr().cast(), 1) };
     let reader = Own::new(ends[0]);
     match FileId::of(ends[1]) {
-        // Both ends are one file.
+        // Both ends of a pipe are one file.
         Ok(id) => own::close(ends[1], id),
         Err(_) => drop(fd::close(ends[1])),
     }
@@ -264,12 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bell_rings_once_for_each_time() {
+    fn a_poller_is_woken_once_for_each_notify() {
         let poller = Poller::make().unwrap();
         for _ in 0..3 {
-            poller.ring().unwrap();
-            poller.ring().unwrap();
-            assert!(matches!(sources(&poller)[..], [Source::Bell]));
+            poller.notify().unwrap();
+            poller.notify().unwrap();
+            assert!(matches!(sources(&poller)[..], [Source::Wake]));
             assert!(sources(&poller).is_empty());
         }
     }
@@ -282,7 +290,7 @@ mod tests {
                 unsafe { libc::close(low) };
             }
             let poller = Poller::make().unwrap();
-            assert!(poller.ep >= 3 && poller.bell >= 3);
+            assert!(poller.ep >= 3 && poller.wake_fd >= 3);
             assert!((0..3).all(|low| fd::stat(low).is_err()));
             assert!(poller.is_ours());
         });
@@ -295,10 +303,10 @@ mod tests {
                 (Poller::make().unwrap(), Poller::make().unwrap());
             // SAFETY: takes numbers.
             unsafe { libc::dup2(theirs.ep, ours.ep) };
-            assert!(ours.has_bell() && !ours.is_ours());
+            assert!(ours.has_wake_fd() && !ours.is_ours());
             // SAFETY: takes numbers.
-            unsafe { libc::dup2(theirs.bell, ours.bell) };
-            assert!(!ours.has_bell());
+            unsafe { libc::dup2(theirs.wake_fd, ours.wake_fd) };
+            assert!(!ours.has_wake_fd());
             assert!(theirs.is_ours());
         });
     }

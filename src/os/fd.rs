@@ -55,8 +55,7 @@ pub(super) fn stat(fd: i32) -> Result<libc::stat> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     let room = stat.as_mut_ptr();
     // libc's function asks by an empty path, which takes longer, and which
-    // sandboxes refuse.
-    // SAFETY: room for a stat.
+    // sandboxes refuse. SAFETY: room for a stat.
     let by_number = || unsafe { libc::syscall(libc::SYS_fstat, fd, room) };
     // SAFETY: room for a stat.
     let by_path = || i64::from(unsafe { libc::fstat(fd, room) });

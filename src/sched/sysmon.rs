@@ -70,7 +70,7 @@ fn sysmon() {
     let mut nap = NAP_WAITS;
     let mut trace = Trace::default();
     let mut leave = Leave::default();
-    let (mut quiet, mut settled) = (0, 0);
+    let (mut quiet, mut verified) = (0, 0);
     loop {
         let due = sleep(nap, quiet > 1, leave.next());
         let now = nanotime();
@@ -78,7 +78,7 @@ fn sysmon() {
         trace.print(now, &watch);
         let found = watch.look(now, now - due < OVERSLEPT);
         poll_for_the_busy(now);
-        settle_doubts(now, &mut settled);
+        verify_speculation(now, &mut verified);
         wake_for_work(now);
         starved::again();
         scavenge();
@@ -104,7 +104,7 @@ fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     SCHED.sysmonnote.clear();
     let mut sched = SCHED.lock();
     let idle = SCHED.npidle.load(SeqCst) as usize == gomaxprocs();
-    let over = quiet && idle && !netpoll::doubts();
+    let over = quiet && idle && !netpoll::any_unverified();
     if over && !nothread::sysmon_is_needed() {
         mode = sysmonwait::DEEP;
         until = deep_until(now);
@@ -172,12 +172,12 @@ fn poll_for_the_busy(now: i64) {
     }
 }
 
-/// Goroutines that wait for a descriptor without having asked the kernel: asks
-/// for those that have done so for a while.
-fn settle_doubts(now: i64, settled: &mut i64) {
-    if netpoll::doubts() && now - *settled > POLL_AFTER {
-        *settled = now;
-        ready_all(netpoll::settle());
+/// Goroutines may wait for a descriptor without having asked the kernel
+/// (`netpoll::speculation`): asks for those that have done so for a while.
+fn verify_speculation(now: i64, verified: &mut i64) {
+    if netpoll::any_unverified() && now - *verified > POLL_AFTER {
+        *verified = now;
+        ready_all(netpoll::verify());
     }
 }
 

@@ -31,7 +31,7 @@ static void write_soon(void *arg)
 }
 
 /* Lets the caller wait for a few bytes, and drain the stream by short reads,
- * so often that it is trusted, and that the code is warm: what follows takes
+ * so often that reads speculate, and that the code is warm: what follows takes
  * little time. */
 static void drain(const struct ends *e)
 {
@@ -280,7 +280,7 @@ static void own_numbers_are_used_again(void *arg)
     }
 }
 
-/* One who waits on trust. */
+/* One who waits on speculation. */
 struct waiter {
     struct ends e;
     int away;
@@ -290,7 +290,7 @@ struct waiter {
     ssize_t result;
 };
 
-static void wait_on_trust(void *arg)
+static void wait_speculating(void *arg)
 {
     struct waiter *w = arg;
     int64_t deadline = w->span < 0 ? GMP_FOREVER : 0;
@@ -305,7 +305,7 @@ static void wait_on_trust(void *arg)
 
 static gmp_g *start_waiter(struct waiter *w)
 {
-    gmp_g *g = spawn(wait_on_trust, w);
+    gmp_g *g = spawn(wait_speculating, w);
 
     AWAIT(atomic_load(&w->begins));
     CHECK_OK(gmp_sleep(US(500)));
@@ -347,8 +347,8 @@ static void others_use_the_number(void *arg)
     CHECK(told >= rounds / 2);
 }
 
-/* Nobody reads the next file. Who waits on trust is told all the same, before
- * long; one that was too slow to be trusted is when somebody reads. */
+/* Nobody reads the next file. A waiter on speculation is told all the same,
+ * before long; one that was too slow to speculate is when somebody reads. */
 static void who_waits_is_told(void *arg)
 {
     int alone = 0;
@@ -474,7 +474,7 @@ static void block_until_let_go(void *arg)
 }
 
 /* A close that takes long holds up nobody but its caller, although somebody
- * has waited on trust just now. */
+ * has waited on speculation just now. */
 static void a_close_lingers(void)
 {
     static char block[1 << 16];
