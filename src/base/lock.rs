@@ -93,9 +93,9 @@ pub enum Rank {
     /// The running calls of the host's functions (`sched/calls.rs`).
     Calls,
     /// The growth of the table of descriptors, and the exchange of the poller
-    /// (`netpoll/mod.rs`).
+    /// (`netpoll/poller.rs`).
     Netpoll,
-    /// One descriptor (`netpoll/mod.rs`).
+    /// One descriptor (`netpoll/desc.rs`).
     Poll,
     /// Global lists: runnable and dead Gs, idle Ps and Ms (`gmp/schedt.rs`).
     Sched,

@@ -6,10 +6,10 @@
 //! are left out: the goroutine waits at once. Whatever has come since that
 //! short read makes an edge, and an edge ends the wait.
 //!
-//! `block::fdwait` makes two calls here. [`Caller::before_try`] asks what the
-//! goroutine may assume; [`Caller::after_try`] tells how its call has ended.
-//! The answer depends on the age of the short read, and on how long the
-//! goroutine has been away since, outside all calls on this file:
+//! `block::fdwait` makes two calls. `Caller::before_try` asks what the
+//! goroutine may assume; `Caller::after_try` tells how its call has ended. The
+//! answer depends on the age of the short read, and on how long the goroutine
+//! has been away since, outside all calls on this file:
 //!
 //! | short read | away | [`Speculation`] | left out |
 //! |---|---|---|---|
@@ -26,7 +26,7 @@
 //! The rule that a short read leaves nothing behind holds for TCP, but not at
 //! an urgent mark, nor for encryption in the kernel. So each file has a
 //! [`Confidence`], and a wait on speculation is *unverified* until an event
-//! ends it, or sysmon asks the kernel ([`verify`]) whether the file is still
+//! ends it, or sysmon asks the kernel (`verify`) whether the file is still
 //! the same and empty.
 //!
 //! | from | to | when |
@@ -46,7 +46,7 @@
 //!    those from before the short read. So whatever has come since that read
 //!    makes one more edge.
 //! 2. A Desc that is `unverified` is in the list [`UNVERIFIED`], or in the
-//!    hands of [`verify`].
+//!    hands of `verify`.
 //! 3. The list is empty while sysmon sleeps for long: a goroutine that enters
 //!    the list holds a P, and sysmon looks at the list once all Ps are idle.
 //! 4. `drained_at`, `left_at` and `away` belong to the goroutine in `drainer`.
@@ -70,16 +70,14 @@
 //! longer than 10 ms loses by it: sysmon's look takes three calls, and one or
 //! two are saved.
 
-use super::{Desc, Side};
 use crate::{
     base::sync::{
-        AtomicPtr, AtomicU8, AtomicU32, AtomicU64,
+        AtomicI32, AtomicU8, AtomicU32, AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
     },
-    gmp::wait::WakeList,
-    os::{self, Errno, clock::cycles},
+    os::{self, clock::cycles},
 };
-use core::{cell::Cell, ptr, sync::atomic::fence};
+use core::{cell::Cell, sync::atomic::fence};
 
 /// In cycles: no system call takes as few.
 const SHORTEST_CALL: u64 = 200;
@@ -154,19 +152,19 @@ pub(super) struct State {
     short_reads: AtomicU8,
     /// A [`Confidence`].
     confidence: AtomicU8,
-    /// lock: somebody waits on speculation, since this round of [`verify`]
+    /// lock: somebody waits on speculation, since this round of `verify`
     unverified: Cell<bool>,
     round: Cell<u32>,
     /// lock: the Desc is in the list
     listed: Cell<bool>,
-    /// the list's
-    next: Cell<*const Desc>,
+    /// the list's: the next number plus 1; 0 at its end
+    next: Cell<i32>,
 }
 
-/// Descs where somebody waits on speculation, linked by `next`. Pushed one by
-/// one, taken as a whole.
-static UNVERIFIED: AtomicPtr<Desc> = AtomicPtr::new(ptr::null_mut());
-/// Counts the calls of [`verify`].
+/// The numbers that somebody waits on speculation for, linked by `next`: the
+/// first one plus 1, or 0. Pushed one by one, taken as a whole.
+static UNVERIFIED: AtomicI32 = AtomicI32::new(0);
+/// Counts the calls of `verify`.
 static ROUND: AtomicU32 = AtomicU32::new(0);
 
 impl State {
@@ -181,7 +179,7 @@ impl State {
             unverified: Cell::new(false),
             round: Cell::new(0),
             listed: Cell::new(false),
-            next: Cell::new(ptr::null()),
+            next: Cell::new(0),
         }
     }
 
@@ -242,62 +240,59 @@ impl State {
         self.away.store(0, Relaxed);
         self.drainer.store(drainer(goid, edges), Release);
     }
-}
 
-/// The low half of a goroutine's number stands for the goroutine.
-fn drainer(goid: u64, edges: u32) -> u64 {
-    goid << 32 | u64::from(edges)
-}
-
-/// A goroutine, in a call on a file whose Desc there was when it began.
-#[derive(Clone, Copy)]
-pub(crate) struct Caller {
-    pub desc: &'static Desc,
-    pub goid: u64,
-}
-
-impl Caller {
-    /// A call begins. `reads`: as a read, which may wait on the result instead
-    /// of its first try.
+    /// A call of `goid` begins. `reads`: as a read, which may wait on the
+    /// result instead of its first try. `edges` are those of readers now.
     #[inline]
-    pub(crate) fn before_try(self, reads: bool) -> Speculation {
-        let state = &self.desc.speculation;
-        if !state.is_drainer(self.goid) {
+    pub(super) fn before_try(
+        &self,
+        goid: u64,
+        reads: bool,
+        edges: impl FnOnce() -> u32,
+    ) -> Speculation {
+        if !self.is_drainer(goid) {
             return Speculation::None;
         }
         let now = cycles();
-        state.add_away(now);
-        if reads { self.speculate(now) } else { Speculation::None }
+        self.add_away(now);
+        if !reads {
+            return Speculation::None;
+        }
+        self.speculate(goid, now, edges)
     }
 
-    /// A call has gone through. `drained`: it was a read that has drained the
-    /// stream, after these edges. Such a read has waited before, so its file is
-    /// the one that the poller knows.
+    /// A call of `goid` on the file of `fd` has gone through. `drained`: it was
+    /// a read that has drained the stream, after these edges. Such a read has
+    /// waited before, so its file is the one that the poller knows.
     #[inline]
-    pub(crate) fn after_try(self, drained: Option<u32>) {
+    pub(super) fn after_try(&self, fd: i32, goid: u64, drained: Option<u32>) {
         if let Some(edges) = drained {
-            self.drained(edges);
-        } else if self.desc.speculation.is_drainer(self.goid) {
-            self.desc.speculation.left_at.store(cycles(), Relaxed);
+            self.drained(fd, goid, edges);
+        } else if self.is_drainer(goid) {
+            self.left_at.store(cycles(), Relaxed);
         }
     }
 
     /// The table at the top.
     #[inline]
-    fn speculate(self, now: u64) -> Speculation {
-        let state = &self.desc.speculation;
-        let drainer = state.drainer.load(Acquire);
-        let age = now.wrapping_sub(state.drained_at.load(Relaxed));
-        let away = state.away.load(Relaxed);
+    fn speculate(
+        &self,
+        goid: u64,
+        now: u64,
+        edges_now: impl FnOnce() -> u32,
+    ) -> Speculation {
+        let drainer = self.drainer.load(Acquire);
+        let age = now.wrapping_sub(self.drained_at.load(Relaxed));
+        let away = self.away.load(Relaxed);
         fence(Acquire);
         // Invariant 4.
-        let torn = state.drainer.load(Relaxed) != drainer;
+        let torn = self.drainer.load(Relaxed) != drainer;
         let edges = drainer as u32;
         if torn
-            || !state.is_drainer(self.goid)
+            || !self.is_drainer(goid)
             || age > FRESH
-            || self.desc.edges(Side::Read) != edges
-            || state.confidence() == Confidence::Never
+            || edges_now() != edges
+            || self.confidence() == Confidence::Never
         {
             return Speculation::None;
         }
@@ -308,61 +303,57 @@ impl Caller {
         }
     }
 
-    /// The caller has drained the stream.
+    /// `goid` has drained the stream.
     #[inline]
-    fn drained(self, edges: u32) {
-        let state = &self.desc.speculation;
-        match state.confidence() {
+    fn drained(&self, fd: i32, goid: u64, edges: u32) {
+        match self.confidence() {
             Confidence::Never => return,
-            Confidence::Unknown if !self.desc.is_tcp() => return,
+            Confidence::Unknown if !self.is_tcp(fd) => return,
             _ => {}
         }
         // Relaxed: a count that may miss some.
-        let short_reads = state.short_reads.load(Relaxed).wrapping_add(1);
-        state.short_reads.store(short_reads, Relaxed);
+        let short_reads = self.short_reads.load(Relaxed).wrapping_add(1);
+        self.short_reads.store(short_reads, Relaxed);
         if short_reads.is_multiple_of(TRY_EVERY) {
-            state.drainer.store(0, Relaxed);
+            self.drainer.store(0, Relaxed);
         } else {
-            state.set_drainer(self.goid, edges);
+            self.set_drainer(goid, edges);
         }
     }
-}
 
-impl Desc {
     /// Whether speculation may begin, asked once for each file. It never does
     /// where the processor's cycles do not tell time.
     #[cold]
-    fn is_tcp(&self) -> bool {
-        let tcp = os::clock::cycles_are_even() && os::net::is_tcp(self.fd);
+    fn is_tcp(&self, fd: i32) -> bool {
+        let tcp = os::clock::cycles_are_even() && os::net::is_tcp(fd);
         let found = if tcp { Confidence::Good } else { Confidence::Never };
         // Unless an event has told otherwise.
         let (from, to) = (Confidence::Unknown as u8, found as u8);
-        self.speculation
-            .confidence
+        self.confidence
             .compare_exchange(from, to, Relaxed, Relaxed)
             .is_ok_and(|_| tcp)
     }
 
-    /// Under the lock: a goroutine waits on speculation. It holds a P
-    /// (invariant 3).
-    pub(super) fn set_unverified(&'static self) {
-        let state = &self.speculation;
-        state.unverified.set(true);
+    /// Under the lock: a goroutine waits on speculation for `fd`, whose state
+    /// this is. It holds a P (invariant 3).
+    pub(super) fn set_unverified(&self, fd: i32) {
+        self.unverified.set(true);
         // Relaxed: a coarse clock.
-        state.round.set(ROUND.load(Relaxed));
-        if !state.listed.replace(true) {
-            self.list();
-        }
+        self.round.set(ROUND.load(Relaxed));
+        self.list(fd);
     }
 
-    fn list(&'static self) {
+    /// Under the lock: enters the list, unless it is there.
+    fn list(&self, fd: i32) {
+        if self.listed.replace(true) {
+            return;
+        }
         let mut head = UNVERIFIED.load(Relaxed);
         loop {
-            self.speculation.next.set(head);
-            let this = ptr::from_ref(self).cast_mut();
+            self.next.set(head);
             let pushed =
-                // Release: pairs with verify.
-                UNVERIFIED.compare_exchange_weak(head, this, Release, Relaxed);
+                // Release: pairs with take_unverified.
+                UNVERIFIED.compare_exchange_weak(head, fd + 1, Release, Relaxed);
             match pushed {
                 Ok(_) => return,
                 Err(now) => head = now,
@@ -370,75 +361,62 @@ impl Desc {
         }
     }
 
-    /// Under the lock, out of the list: verifies a wait that began before
-    /// `round`, and lists the Desc anew if it is unverified still.
-    fn verify_if_due(&'static self, round: u32, list: &mut WakeList) {
-        let state = &self.speculation;
-        state.listed.set(false);
-        let read = &self.directions[Side::Read as usize];
-        if !state.unverified.get() || read.queue.seems_empty() {
-            state.unverified.set(false);
-            return;
-        }
-        if state.round.get() == round || !self.verify(list) {
-            state.listed.set(true);
-            self.list();
-        }
+    /// Under the lock, off the list: the next number of it.
+    pub(super) fn unlist(&self) -> Option<i32> {
+        self.listed.set(false);
+        number(self.next.get())
     }
 
-    /// Under the lock: asks the kernel whether the number is still that of the
-    /// file, and the file empty; if not, the waiters are in `list`. False: the
-    /// kernel cannot tell now.
-    fn verify(&self, list: &mut WakeList) -> bool {
-        let state = &self.speculation;
-        match self.watch(Side::Read, false) {
-            Ok(false) => {}
-            Err(Errno(libc::ENOMEM | libc::ENOSPC)) => return false,
-            Err(_) if super::lost() => return false,
-            other => {
-                self.registered.set(other.is_ok());
-                self.file.set(os::own::name(self.fd));
-                self.give_up(list);
-                return true;
-            }
+    /// Under the lock, off the list: asks the kernel by `verify` if somebody
+    /// waits on speculation since before `round`. `verify` says whether it
+    /// found data that no event has told of; None: the kernel cannot tell now.
+    pub(super) fn verify_if_due(
+        &self,
+        fd: i32,
+        round: u32,
+        waited_for: bool,
+        verify: impl FnOnce() -> Option<bool>,
+    ) {
+        if !self.unverified.get() || !waited_for {
+            self.unverified.set(false);
+            return;
         }
-        state.unverified.set(false);
-        // Below SO_RCVLOWAT, data are there though poll finds nothing.
-        if os::fd::ready(self.fd, libc::POLLIN).is_ok()
-            || os::net::unread(self.fd) > 0
-        {
-            state.set_confidence(match state.confidence() {
+        if self.round.get() == round {
+            return self.list(fd);
+        }
+        let Some(missed) = verify() else { return self.list(fd) };
+        self.unverified.set(false);
+        if missed {
+            self.set_confidence(match self.confidence() {
                 Confidence::Suspect => Confidence::Never,
                 _ => Confidence::Suspect,
             });
-            let read = &self.directions[Side::Read as usize];
-            read.edge();
-            read.take(list, true);
         }
-        true
     }
+}
+
+/// The low half of a goroutine's number stands for the goroutine.
+fn drainer(goid: u64, edges: u32) -> u64 {
+    goid << 32 | u64::from(edges)
+}
+
+/// The number behind a link of the list.
+fn number(link: i32) -> Option<i32> {
+    (link > 0).then(|| link - 1)
 }
 
 /// Whether anybody waits on speculation.
 pub(crate) fn any_unverified() -> bool {
     // Relaxed: asked again and again; before a long sleep, under sched.lock.
-    !UNVERIFIED.load(Relaxed).is_null()
+    UNVERIFIED.load(Relaxed) != 0
 }
 
-/// Verifies all waits on speculation that began before the last call. The
-/// caller, of whom there is one at a time, readies those in the list.
-pub(crate) fn verify() -> WakeList {
-    let mut list = WakeList::new();
+/// Begins a round of `verify`, of which there is one at a time: its number, and
+/// the first number of the list, which it takes.
+pub(super) fn take_unverified() -> (u32, Option<i32>) {
     // Relaxed: a coarse clock.
     let round = ROUND.fetch_add(1, Relaxed);
     // Acquire: pairs with `list`.
-    let mut next: *const Desc = UNVERIFIED.swap(ptr::null_mut(), Acquire);
-    // SAFETY: a Desc stays (invariant 1 of netpoll).
-    while let Some(desc) = unsafe { next.as_ref() } {
-        desc.lock();
-        next = desc.speculation.next.get();
-        desc.verify_if_due(round, &mut list);
-        desc.unlock();
-    }
-    list
+    let first = UNVERIFIED.swap(0, Acquire);
+    (round, number(first))
 }
