@@ -1,5 +1,5 @@
 //! Models of a goroutine's end and of who joins it: loom runs every
-//! interleaving of `gmp::joinword::JoinWord` between the end, which may claim
+//! interleaving of `gmp::joinword::JoinWord` between the end, which may take
 //! its waiter before it leaves its stack, those who join or release, and a
 //! cancel that ends the wait.
 //!
@@ -13,7 +13,7 @@
 #![cfg(loom)]
 
 use gmprt::base::sync::{AtomicBool, AtomicU32, Ordering::*, fence};
-use gmprt::gmp::joinword::{End, JoinWord, Seen, Words};
+use gmprt::gmp::joinword::{End, JoinState, JoinWord, Words};
 use gmprt::gmp::parkword::{Cause, Claim, Fire, ParkWord, Ticket, WaitKind};
 use loom::cell::UnsafeCell;
 use loom::thread::{self, Thread};
@@ -118,8 +118,8 @@ impl Target {
     /// `goexit1` and its hook.
     fn end(&self, early: bool) {
         self.stack.touch();
-        let claimed = if early { self.word.claim(words()) } else { None };
-        let waiter = claimed.map(wake);
+        let taken = if early { self.word.take_waiter(words()) } else { None };
+        let waiter = taken.map(wake);
         self.stack.touch();
         self.rest.touch();
         if let Some(waiter) = waiter {
@@ -139,10 +139,10 @@ impl Target {
         }
     }
 
-    fn settled(&self) -> Seen {
+    fn settled(&self) -> JoinState {
         loop {
             match self.word.look(words()) {
-                Seen::Ending => thread::yield_now(),
+                JoinState::Ending => thread::yield_now(),
                 seen => return seen,
             }
         }
@@ -159,8 +159,8 @@ impl Target {
     fn join(&self, gp: &Arc<Waiter>) -> Joined {
         loop {
             match self.settled() {
-                Seen::Joinable => {}
-                Seen::Exited => return self.take(),
+                JoinState::Joinable => {}
+                JoinState::Exited => return self.take(),
                 _ => return Joined::Invalid,
             }
             if let Some(joined) = self.wait(gp) {
@@ -193,8 +193,8 @@ impl Target {
     /// Looks once: two that spin at a time are no model for loom.
     fn release(&self) -> Joined {
         match self.word.look(words()) {
-            Seen::Joinable if self.word.release(words()) => Joined::Ok,
-            Seen::Exited => self.take(),
+            JoinState::Joinable if self.word.release(words()) => Joined::Ok,
+            JoinState::Exited => self.take(),
             _ => Joined::Invalid,
         }
     }
@@ -208,7 +208,7 @@ fn wake(record: usize) -> Option<Arc<Waiter>> {
     let gp = Arc::clone(&record.gp);
     match record.gp.park.fire(record.ticket, Cause::Wake) {
         Fire::Parked => Some(gp),
-        Fire::Early | Fire::Lost => None,
+        Fire::BeforePark | Fire::Lost => None,
     }
 }
 
@@ -218,7 +218,7 @@ fn check(f: impl Fn() + Sync + Send + 'static) {
     builder.check(f);
 }
 
-/// Runs `model` with an end that claims its waiter and with one that does not.
+/// Runs `model` with an end that takes its waiter and with one that does not.
 fn both_ways(model: impl Fn(bool) + Copy + Sync + Send + 'static) {
     check(move || model(false));
     check(move || model(true));

@@ -375,7 +375,7 @@ fn who_wakes_under_the_lock_has_time_to_write_the_result() {
     check(4, || receive(park_hook));
 }
 
-/// The sender wins Early and still writes while the hook readies.
+/// The sender wins before the park and still writes while the hook readies.
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn a_hook_that_unlocks_before_it_commits_breaks() {

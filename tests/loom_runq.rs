@@ -15,8 +15,7 @@
 //! later store says so; invariant 3 of `runq` speaks for that.
 #![cfg(loom)]
 
-use gmprt::base::sync::{AtomicPtr, Ordering::*};
-use gmprt::gmp::runq::RunQueue;
+use gmprt::gmp::runq::{RunNext, RunQueue};
 use loom::cell::UnsafeCell;
 use loom::thread::{self, JoinHandle};
 use std::ptr;
@@ -34,7 +33,7 @@ struct Item {
 /// A P as its queue needs it.
 struct P {
     runq: RunQueue<Item, N>,
-    runnext: AtomicPtr<Item>,
+    runnext: RunNext<Item>,
     items: Vec<Item>,
 }
 
@@ -52,7 +51,7 @@ impl P {
         let item = |id| Item { id, ran: UnsafeCell::new(0) };
         Arc::new(Self {
             runq: RunQueue::new(),
-            runnext: AtomicPtr::new(ptr::null_mut()),
+            runnext: RunNext::new(),
             items: (0..items).map(item).collect(),
         })
     }
@@ -262,11 +261,12 @@ fn length_is_between_none_and_all() {
     });
 }
 
-/// `runnext`, with the same steps as `sched` takes.
+/// `runnext`, beside other Ps.
 impl P {
     /// Puts an item before the ring, and what was there behind it.
     fn put_next(&self, id: usize) {
-        let old = self.runnext.swap(self.item(id), AcqRel);
+        // SAFETY: the caller is the one owner in this model.
+        let old = unsafe { self.runnext.put(self.item(id), false) };
         if !old.is_null() {
             // SAFETY: the caller is the one owner in this model.
             assert!(unsafe { self.runq.push(old) }, "full");
@@ -275,7 +275,12 @@ impl P {
 
     /// Takes what is there, by the owner.
     fn take_next(&self, taken: &mut Taken) {
-        let item = self.runnext.swap(ptr::null_mut(), AcqRel);
+        let seen = self.runnext.seen();
+        if seen.is_null() {
+            return;
+        }
+        // SAFETY: the caller is the one owner in this model.
+        let item = unsafe { self.runnext.take(seen, false) };
         if !item.is_null() {
             run(item, taken);
         }
@@ -283,26 +288,22 @@ impl P {
 
     /// Takes what a thief saw there, if that is still there.
     fn steal_next(&self) -> Taken {
-        let (seen, none) = (self.runnext.load(Relaxed), ptr::null_mut());
+        let seen = self.runnext.seen();
         let mut taken = Vec::new();
-        if !seen.is_null() {
-            let won =
-                self.runnext.compare_exchange(seen, none, AcqRel, Relaxed);
-            if won.is_ok() {
-                run(seen, &mut taken);
-            }
+        if !seen.is_null() && self.runnext.steal(seen) {
+            run(seen, &mut taken);
         }
         taken
     }
 
     /// One look at both.
     fn looks_empty(&self) -> bool {
-        self.runq.len() == 0 && self.runnext.load(Acquire).is_null()
+        self.runq.len() == 0 && self.runnext.is_empty()
     }
 
     /// As `gmp::P::runqempty` looks.
     fn is_empty(&self) -> bool {
-        self.runq.is_empty_while(|| self.runnext.load(Acquire).is_null())
+        self.runq.is_empty_while(|| self.runnext.is_empty())
     }
 }
 

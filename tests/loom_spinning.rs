@@ -127,7 +127,7 @@ impl Model {
 
     /// As `sched::handoff::wakep`.
     fn wakep(&self) {
-        if self.wanted() && self.spinning.claim() {
+        if self.wanted() && self.spinning.start_if_none() {
             match self.threadless {
                 true => self.refused(),
                 false => self.rest(true),
@@ -150,7 +150,7 @@ impl Model {
             self.starved.store(1, SeqCst);
         }
         if self.work_beside_idle() {
-            if !self.spinning.claim() {
+            if !self.spinning.start_if_none() {
                 return;
             }
             // There is no idle M.
@@ -211,7 +211,7 @@ impl Model {
         if self.mistake == MakesLate {
             let wanted = self.wanted();
             self.work.fetch_add(1, Release);
-            if wanted && self.spinning.claim() {
+            if wanted && self.spinning.start_if_none() {
                 self.rest(true);
             }
             return;

@@ -1,11 +1,7 @@
 //! What sysmon is asked to do, and the goroutine that it wakes for signals.
 
-use super::{SCHED, sysmonwait};
-use core::{
-    ffi::c_void,
-    ptr,
-    sync::atomic::{AtomicPtr, AtomicU32, Ordering::*},
-};
+use super::SYSMON;
+use core::{ffi::c_void, ptr, sync::atomic::AtomicPtr};
 
 /// What sysmon may be asked to do.
 #[repr(u32)]
@@ -24,14 +20,9 @@ pub(crate) enum Ask {
     Threads = 32,
 }
 
-pub(crate) static ASKED: AtomicU32 = AtomicU32::new(0);
-
 /// Asks sysmon for something; from any thread, async-signal-safe.
 pub(crate) fn ask(what: Ask) {
-    ASKED.fetch_or(what as u32, SeqCst);
-    if SCHED.sysmonwait.swap(sysmonwait::AWAKE, SeqCst) != sysmonwait::AWAKE {
-        SCHED.sysmonnote.wakeup();
-    }
+    SYSMON.ask(what as u32);
 }
 
 /// The goroutine that sends signals to channels; null before there is one.

@@ -1,15 +1,16 @@
 //! G: a goroutine, or the stand-in for a host thread or for an M's own stack.
 //!
-//! | status | who owns the stack and the owner fields |
-//! |---|---|
-//! | Idle | nobody: just made |
-//! | Dead | the free list that holds it, or who took it from there |
-//! | Runnable | the queue that holds it |
-//! | Running | the M in `m` |
-//! | Waiting | the wait record; who wins its ticket readies it |
+//! | status | owner of the stack and the owner fields | next, and its cause |
+//! |---|---|---|
+//! | Idle | nobody: just made | Dead: it goes to a free list |
+//! | Dead | the free list, or the M that took it out | Runnable: `newproc` |
+//! | Runnable | the queue that holds it | Running: `execute` |
+//! | Running | the M in `m` | Runnable: `gosched`; Dead: `goexit` |
+//! | | | Waiting: `gopark` |
+//! | Waiting | the winner of its ticket | Runnable: the winner readies it |
 //!
 //! `casgstatus` is the one writer of the status. There is no collector to race
-//! with, so it is a store: who owns the G is always one thread.
+//! with, and the owner is always one thread, so the write is a store.
 //!
 //! A G that has not run yet has no stack: `execute` binds one. A G of a host
 //! thread (`HOST`) never has one of ours: it runs on the thread's own, is
@@ -100,13 +101,13 @@ pub(crate) struct G {
     /// atomic
     pub park: ParkWord,
 
-    /// whoever has it in a queue or list
+    /// the owner of the queue or list that it is in
     pub schedlink: Cell<Option<&'static G>>,
     /// written by `casgstatus` only
     status: AtomicU32,
     /// owner
     pub flags: Cell<u16>,
-    /// whoever holds the lock of what it waits for; see `parkword`
+    /// the holder of the lock of what it waits for; see `parkword`
     pub claim: Claim,
     /// owner: `errno` while it does not run
     pub errno: Cell<i32>,
@@ -120,7 +121,7 @@ pub(crate) struct G {
     pub arg: Cell<*mut c_void>,
     /// atomic
     pub joiner: JoinWord,
-    /// owner: goid of who started it
+    /// owner: goid of the goroutine that started it
     pub parent: Cell<u64>,
 
     /// owner: the M that it is locked to

@@ -1,28 +1,43 @@
-//! Who waits for a goroutine's end: one word per G.
+//! How a goroutine ends for the one that joins it: one word per G.
+//!
+//! Three actors meet here: the goroutine that ends (the end), the holder of its
+//! handle, and the waiter, which is a holder that joins. The descriptor has to
+//! be freed once, after the goroutine has left its stack, and a waiter's
+//! record, which lies on the waiter's stack, has to stay while the end reads
+//! it.
 //!
 //! | word | meaning | moves |
 //! |---|---|---|
-//! | DETACHED | nobody else holds it | |
-//! | JOINABLE | a handle is out | enter -> record, release -> DETACHED |
-//! | a record's address | who waits, on its stack | leave -> JOINABLE |
-//! | ENDING | the end reads the record | hand_over -> DETACHED |
-//! | EXITED | it has ended, and a handle is out | take -> DETACHED |
+//! | DETACHED | no handle is out | |
+//! | JOINABLE | a handle is out | `enter` -> the record |
+//! | | | `release` -> DETACHED, `end` -> EXITED |
+//! | a record's address | a waiter waits | `leave` -> JOINABLE |
+//! | | | `take_waiter`, `end` -> ENDING |
+//! | ENDING | the end uses the record | `hand_over` -> DETACHED |
+//! | EXITED | it has ended, a handle is out | `take` -> DETACHED |
 //!
-//! A detached goroutine is freed at its end; one that ends as JOINABLE, by who
-//! takes EXITED; one that ends with a waiter, by that waiter, whatever ended
-//! its wait: nobody else can come between, so that takes no read-modify-write.
+//! | the word at the end | the descriptor is freed by |
+//! |---|---|
+//! | DETACHED | the end |
+//! | JOINABLE, then EXITED | the holder whose `take` succeeds |
+//! | a record, then ENDING | its waiter, whatever ended the wait |
 //!
-//! All but the first and the record carry the generation of the G, so that who
-//! comes with a handle that goes stale under its hands changes nothing of the
-//! next goroutine in the same place.
+//! A waiter is the only holder that may free then, so it needs no
+//! read-modify-write.
+//!
+//! JOINABLE, ENDING and EXITED carry the generation of the G. A handle may go
+//! stale while its holder looks, and then its moves fail: they change nothing
+//! of the next goroutine in the same place.
 //!
 //! Invariants:
-//! 1. The goroutine's end moves the word to ENDING or EXITED, once. A waiter
-//!    that cannot leave, or was woken, waits for the end of ENDING: so its
-//!    record stays while the end reads it, and the descriptor while the end
-//!    has not left the stack.
-//! 2. Of all who find EXITED, the one whose compare-and-swap takes it frees
-//!    the descriptor.
+//! 1. The end moves the word to ENDING or EXITED, once. A waiter that cannot
+//!    leave, or was woken, waits until ENDING is over. So the record stays
+//!    while the end reads it, and the descriptor while the end is on its stack.
+//! 2. Of all holders that find EXITED, the one whose compare-and-swap takes it
+//!    frees the descriptor.
+//! 3. Each move but those of `start` and `hand_over` is a compare-and-swap, and
+//!    releases what its actor did to the actor of the next move, which acquires
+//!    it.
 
 use crate::base::sync::{AtomicUsize, Ordering::*};
 
@@ -56,10 +71,10 @@ pub enum End {
     Record(usize),
 }
 
-/// What who comes with a handle finds.
+/// The state of the word, as the holder of a handle sees it.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum JoinState {
     Joinable,
     Exited,
     /// Look again.
@@ -83,34 +98,34 @@ impl JoinWord {
         Self(AtomicUsize::new(DETACHED))
     }
 
-    /// Of a new goroutine, by who starts it; None: detached.
+    /// Of a new goroutine, by the actor that starts it; None: detached.
     #[inline(always)]
     pub fn start(&self, words: Option<Words>) {
         // Relaxed: the handle is not out yet.
         self.0.store(words.map_or(DETACHED, |w| w.joinable), Relaxed);
     }
 
-    /// The end: whether nobody waits nor ever will.
+    /// The end: whether nobody joins, nor ever will.
     #[inline(always)]
     pub fn detached(&self) -> bool {
         // Relaxed: a detached goroutine stays so.
         self.0.load(Relaxed) == DETACHED
     }
 
-    /// The end, before the goroutine has left its stack: the record of who
-    /// waits, if anybody does; then the word is ENDING.
+    /// The end, before the goroutine has left its stack: the record of the
+    /// waiter, if there is one; then the word is ENDING.
     #[inline(always)]
-    pub fn claim(&self, words: Words) -> Option<usize> {
+    pub fn take_waiter(&self, words: Words) -> Option<usize> {
         let word = self.0.load(Relaxed);
         if word == DETACHED || word & 7 != 0 {
             return None;
         }
-        // Acquire: the waiter's record. One that leaves now finds JOINABLE,
-        // and the end finds it in `end`.
+        // Acquire: the waiter's record, from enter. Where the waiter leaves at
+        // this moment the word is JOINABLE, which `end` finds.
         self.0.compare_exchange(word, words.ending, AcqRel, Relaxed).ok()
     }
 
-    /// The end, unless it claimed a waiter: nobody uses the stack any more.
+    /// The end, unless it has taken the waiter: nobody uses the stack any more.
     pub fn end(&self, words: Words) -> End {
         if self.detached() {
             return End::Detached;
@@ -122,8 +137,8 @@ impl JoinWord {
             } else {
                 words.ending
             };
-            // Acquire: the waiter's record. Release: all that the goroutine
-            // did, for who joins.
+            // Acquire: the waiter's record, from enter. Release: all that the
+            // goroutine did, for take.
             match self.0.compare_exchange(word, to, AcqRel, Relaxed) {
                 Ok(_) if to == words.exited => return End::Exited,
                 Ok(_) => return End::Record(word),
@@ -135,42 +150,43 @@ impl JoinWord {
 
     /// The end, done with the record: the waiter frees the descriptor.
     pub fn hand_over(&self) {
-        // Release: all that the goroutine did, for its waiter.
+        // Release: all that the goroutine did. Pairs with `look`.
         self.0.store(DETACHED, Release);
     }
 
-    /// Who has a handle of this generation.
-    pub fn look(&self, words: Words) -> Seen {
-        // Acquire: pairs with the end.
+    /// A holder of a handle of this generation looks.
+    pub fn look(&self, words: Words) -> JoinState {
+        // Acquire: pairs with end and hand_over.
         match self.0.load(Acquire) {
-            word if word == words.joinable => Seen::Joinable,
-            word if word == words.exited => Seen::Exited,
-            word if word == words.ending => Seen::Ending,
-            _ => Seen::NotOurs,
+            word if word == words.joinable => JoinState::Joinable,
+            word if word == words.exited => JoinState::Exited,
+            word if word == words.ending => JoinState::Ending,
+            _ => JoinState::NotOurs,
         }
     }
 
-    /// Waits from now on, with `record`; false: look again.
+    /// The holder waits from now on, with `record`; false: look again.
     #[must_use]
     pub fn enter(&self, words: Words, record: usize) -> bool {
-        // Release: the record, for the end.
+        // Release: the record, for take_waiter and end.
         self.0.compare_exchange(words.joinable, record, AcqRel, Relaxed).is_ok()
     }
 
-    /// Waits no more; false: it has ended, and is this waiter's to free.
+    /// The waiter waits no more; false: the goroutine has ended, and is this
+    /// waiter's to free.
     #[must_use]
     pub fn leave(&self, words: Words, record: usize) -> bool {
         self.0.compare_exchange(record, words.joinable, AcqRel, Relaxed).is_ok()
     }
 
-    /// Takes what has ended; false: somebody else has.
+    /// A holder takes what has ended; false: another has.
     #[must_use]
     pub fn take(&self, words: Words) -> bool {
-        // Acquire: pairs with the end.
+        // Acquire: pairs with end.
         self.0.compare_exchange(words.exited, DETACHED, AcqRel, Relaxed).is_ok()
     }
 
-    /// Gives the handle up; false: look again.
+    /// A holder gives its handle up; false: look again.
     #[must_use]
     pub fn release(&self, words: Words) -> bool {
         self.0

@@ -9,7 +9,7 @@
 //!
 //! The M's thread owns all fields but those marked otherwise.
 
-use super::{G, P};
+use super::{G, P, hostwait::HostWait};
 use crate::{base::throw::throw, os::Note};
 use core::{
     cell::Cell,
@@ -29,15 +29,15 @@ pub(crate) enum MKind {
     Host,
 }
 
-/// What runs right after a switch, on the next stack, about the goroutine
-/// that was left: nobody uses its stack any more.
+/// A function that runs right after a switch, on the next stack, for the
+/// goroutine that was left: nobody uses its stack any more. It must not park.
 pub(crate) type HookFn = fn(gp: &'static G, arg: usize) -> HookResult;
 
 /// What a hook decided about the goroutine that was left.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HookResult {
-    /// It is somebody else's now.
+    /// It belongs to another actor now.
     Left,
     /// Its wait is over already: ready it.
     Ready,
@@ -60,15 +60,16 @@ pub(crate) struct M {
     pub g0: Cell<Option<&'static G>>,
     /// The goroutine it runs; read by sysmon and by dumps.
     pub curg: AtomicPtr<G>,
-    /// The P that it holds, unless sysmon took it; null if it knows of none.
+    /// The P that it holds, unless sysmon took it; None if it knows of none.
     pub p: Cell<Option<&'static P>>,
     /// tls\[0\] is the address of this thread's word of g.
     pub tls: Cell<[usize; 2]>,
     /// Set while the thread runs our code; sysmon reads (`owner`).
     pub in_runtime: AtomicBool,
     pub spinning: Cell<bool>,
-    /// Under sched.lock: runs without a P although its goroutine is busy.
-    pub detached: AtomicBool,
+    /// sysmon sets, its thread clears: its P was taken while its goroutine was
+    /// busy, and it has not come by since.
+    pub busy_without_p: AtomicBool,
     pub kind: Cell<MKind>,
     pub errno: Cell<*mut i32>,
     pub cxa: Cell<*mut CxaGlobals>,
@@ -79,10 +80,9 @@ pub(crate) struct M {
     pub procid: AtomicI32,
     /// What it sleeps on.
     pub park: Note,
-    /// A host thread that sleeps without a deadline, until somebody has woken
-    /// it: counted in `sched.nhostwait`.
-    pub hostwait: AtomicBool,
-    /// Written by who wakes it.
+    /// Whether its host thread counts as asleep.
+    pub hostwait: HostWait,
+    /// Written by the actor that wakes it.
     pub nextp: Cell<Option<&'static P>>,
     /// The P that it lost last.
     pub oldp: Cell<Option<&'static P>>,
@@ -116,7 +116,7 @@ impl M {
             p: Cell::new(None),
             in_runtime: AtomicBool::new(true),
             spinning: Cell::new(false),
-            detached: AtomicBool::new(false),
+            busy_without_p: AtomicBool::new(false),
             kind: Cell::new(kind),
             errno: Cell::new(ptr::null_mut()),
             cxa: Cell::new(ptr::null_mut()),
@@ -125,7 +125,7 @@ impl M {
             id: Cell::new(-1),
             procid: AtomicI32::new(0),
             park: Note::new(),
-            hostwait: AtomicBool::new(false),
+            hostwait: HostWait::new(),
             nextp: Cell::new(None),
             oldp: Cell::new(None),
             nextg: Cell::new(None),

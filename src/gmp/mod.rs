@@ -1,18 +1,31 @@
 //! The data of the scheduler: G (goroutine), M (OS thread), P (processor, the
 //! right to run goroutines), their queues, and who owns a P.
 //!
-//! Nothing here decides: `sched` does. What is here is where each field is
-//! guarded and, for what is lock-free, the protocol, in a file of its own that
-//! runs under loom as well:
+//! Nothing here decides: `sched` does. Each field says how it is guarded. What
+//! is lock-free is a protocol in a file of its own, which loom runs as it is.
+//!
+//! Its files, from the top to the bottom; each uses what stands below it:
 //!
 //! | file | what | protocol |
 //! |---|---|---|
-//! | `keeper` | who sleeps in the poller | taken out by one of two |
-//! | `owner` | which M holds a P | handoff, by membarrier |
+//! | `layout` | the offsets that assembly uses are true | |
+//! | `glife` | Gs between two lives | |
+//! | `ask` | what sysmon is asked to do | |
+//! | `schedt` | Go's `sched`, `allp`, `allm` | |
+//! | `gtab` | the table of Gs, and handles | |
+//! | `wait` | records of waiters, and their queues | |
+//! | `p`, `gfree`, `m`, `g` | P; dead Gs; M; G | |
+//! | `offsets` | the offsets that assembly uses | |
+//! | `settings` | the settings of the environment | |
+//! | `hostwait` | host threads asleep, counted | a flag taken by one of two |
 //! | `joinword` | who frees what has ended | by the waiter, or one CAS |
-//! | `parkword` | who wakes a waiter | one winner per wait |
+//! | `keeper` | the M that keeps the time | change, fence, look |
+//! | `owner` | which M holds a P | handoff, by membarrier |
+//! | `parkword`, `waitword` | how a wait ends | one winner per wait |
 //! | `runq` | a P's ring of runnable Gs | one producer, many thieves |
-//! | `spinning` | who is woken to look for work | change, fence, look |
+//! | `spinning` | when an M is woken to look for work | change, fence, look |
+//! | `stopcount` | Ps that have yet to stop | the last one wakes |
+//! | `watchman` | the sleep of sysmon | swaps of one word |
 //!
 //! Invariants:
 //! 1. G, M and P live in type-stable memory: it is never unmapped nor reused
@@ -34,7 +47,11 @@ mod glife;
 #[cfg(not(loom))]
 mod gtab;
 #[cfg(not(loom))]
+mod layout;
+#[cfg(not(loom))]
 mod m;
+#[cfg(not(loom))]
+pub(crate) mod offsets;
 #[cfg(not(loom))]
 mod p;
 #[cfg(not(loom))]
@@ -42,14 +59,18 @@ mod schedt;
 #[cfg(not(loom))]
 mod settings;
 
+pub mod hostwait;
 pub mod joinword;
 pub mod keeper;
 pub mod owner;
 pub mod parkword;
 pub mod runq;
 pub mod spinning;
+pub mod stopcount;
 #[cfg(not(loom))]
 pub(crate) mod wait;
+pub mod waitword;
+pub mod watchman;
 
 #[cfg(not(loom))]
 pub(crate) use self::{
@@ -66,27 +87,3 @@ pub(crate) use self::{
     schedt::*,
     settings::*,
 };
-
-/// The numbers of `asm/offsets.h`.
-#[cfg(not(loom))]
-pub(crate) mod offsets {
-    include!(concat!(env!("OUT_DIR"), "/offsets.rs"));
-}
-
-#[cfg(not(loom))]
-mod layout {
-    use super::{G, M, offsets::*};
-    use core::mem::offset_of;
-
-    const _: () = assert!(offset_of!(G, stack_lo) == G_STACK_LO);
-    const _: () = assert!(offset_of!(G, stack_hi) == G_STACK_HI);
-    const _: () = assert!(offset_of!(G, stackguard0) == G_STACKGUARD0);
-    const _: () = assert!(offset_of!(G, stackguard1) == G_STACKGUARD1);
-    const _: () = assert!(offset_of!(G, sched_sp) == G_SCHED_SP);
-    const _: () = assert!(offset_of!(G, m) == G_M);
-    const _: () = assert!(offset_of!(M, g0) == M_G0);
-    const _: () = assert!(offset_of!(M, curg) == M_CURG);
-    const _: () = assert!(offset_of!(M, tls) == M_TLS);
-    // A million parked goroutines pay for this each.
-    const _: () = assert!(size_of::<G>() == 256);
-}

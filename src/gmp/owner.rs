@@ -1,44 +1,60 @@
-//! Who holds a P: one word with the M and the state.
+//! Which M holds a P: one word with the M and the state.
+//!
+//! A goroutine runs foreign code, which may block for ever. So its P is only
+//! lent to it: a retaker, which is sysmon or the stopper of the world, takes
+//! the P back from an M that is outside the runtime. The M enters and leaves
+//! the runtime all the time, and pays no read-modify-write for that.
 //!
 //! ```text
-//!            acquire                  begin_retake
-//!   Idle ---------------> Running(M) --------------> Retaking(M)
-//!    ^  \                  |  ^  ^                     |  |
-//!    |   \ stop            |  |  +---- enter, cancel --+  |
-//!    |    v                |  +---- acquire (M0 only)     |
-//!    |   Stopped <---------+------- release / take -------+
-//!    +--------------------------------------------------- +
+//!             acquire ->             begin_retake ->
+//!   Idle <--------------> Running(M) <-------------> Retaking(M)
+//!    ^  ^   <- release      |   <- enter, cancel_retake  |  |
+//!    |  |                   |                            |  |
+//!    |  +-------------------|------------- take ---------+  |
+//!    |                      | stop_own                      |
+//!    v                      v                               |
+//!   Stopped <---------------+------- take_stopped ----------+
+//!  (down: stop, up: restart)
 //! ```
+//! | transition | actor | cause |
+//! |---|---|---|
+//! | Idle -> Running | an M that has the P in hand | it runs goroutines |
+//! | Running -> Retaking | a retaker | the M seems to be outside |
+//! | Retaking -> Running | the M, by `enter` | it came back |
+//! | | the retaker, by `cancel_retake` | it has seen the M inside |
+//! | Retaking -> Idle, Stopped | the retaker, by `take` | the M is outside |
+//! | Running -> Idle, Stopped | the M, inside | it has no work, or is to stop |
+//! | Idle -> Stopped -> Idle | the stopper | the world stops, and goes on |
 //!
-//! A goroutine runs foreign code with its P only lent to it. Two sides race
-//! for the P, without a read-modify-write on the owner's side:
-//!
-//! - the owner enters the runtime: it sets its M's `in_runtime` flag with a
-//!   plain store, then reads the word ([`OwnerWord::enter`]);
-//! - sysmon retakes: it moves the word to Retaking
-//!   ([`OwnerWord::begin_retake`]), makes every thread of the process run a
-//!   full barrier (membarrier), reads the flag of the M in the word, and then
-//!   takes the P ([`OwnerWord::take`]) or gives it back
-//!   ([`OwnerWord::cancel_retake`]).
+//! ```text
+//!   M that enters                           retaker
+//!     in_runtime = true             (a)       word: Running -> Retaking   (c)
+//!     (no fence)                              barrier in every thread
+//!     word is still Running?        (b)       in_runtime?                 (d)
+//!       no: take it back, or it               no: take the P
+//!       is lost                               yes: give it back
+//! ```
+//! (a) pairs with (d), and (b) with (c). The barrier falls before (a), between
+//! (a) and (b), or after (b) in the M's thread: in the first two cases (b) sees
+//! (c), or what came of it; in the last two (d) sees (a).
 //!
 //! Invariants:
 //! 1. Only the holder of a P touches its owner-only fields. M holds P if and
 //!    only if the word says Running(M) or Retaking(M), and M's flag is set, or
 //!    M runs the code of the goroutine and does not look.
-//! 2. Either the owner's store of the flag comes before the barrier, so that
-//!    sysmon sees it and gives the P back; or the owner's read of the word
-//!    comes after it, so that the owner sees Retaking, or what came of it.
-//! 3. Every move is a compare-and-swap, so of the owner's Retaking -> Running
-//!    and sysmon's Retaking -> Idle exactly one succeeds.
-//! 4. The owner leaves (release) only with its flag set; sysmon may be in the
-//!    middle of a retake then, and finds the word changed.
-//! 5. One retakes at a time, from begin_retake to its end. Else what one takes
-//!    may be a retake that another began, after the owner was back and gone:
-//!    and then no barrier came between the owner's next entry and the take.
+//! 2. Either the retaker sees the flag of an M that enters, and gives the P
+//!    back; or the M sees Retaking, or what came of it.
+//! 3. Every move is a compare-and-swap, so of the M's Retaking -> Running and
+//!    the retaker's Retaking -> Idle exactly one succeeds.
+//! 4. The holder leaves (release) only with its flag set. A retaker may be in
+//!    the middle of a retake then, and finds the word changed.
+//! 5. One retakes at a time, from begin_retake to its end. Else a retaker may
+//!    take the P by a retake that another began, after the M was back and gone:
+//!    and then no barrier came between the M's next entry and the take.
 //!
 //! Rejected: two words, one for the M and one for the state (the P may move to
-//! another M between sysmon's looks at the two); an entry that only looks and
-//! never moves Retaking back (sysmon and owner both go on, or neither does).
+//! another M between the retaker's looks at the two); an entry that only looks
+//! and never moves Retaking back (retaker and M both go on, or neither does).
 //! These break under the models in `tests/loom_owner.rs`, as do two retakers.
 
 use crate::base::sync::{AtomicU64, Ordering::*};
@@ -46,13 +62,13 @@ use crate::base::sync::{AtomicU64, Ordering::*};
 /// What a P's word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum POwner {
-    /// Nobody holds it: on the idle list, or in somebody's hands on the way.
+    /// No M holds it: it is on the idle list, or in some actor's hands.
     Idle,
     /// The M with this id holds it.
     Running(u64),
-    /// As Running, and sysmon wants it.
+    /// As Running, and a retaker wants it.
     Retaking(u64),
-    /// Held by whoever stopped the world.
+    /// The stopper of the world holds it.
     Stopped,
 }
 
@@ -79,8 +95,8 @@ impl OwnerWord {
 
     /// The word now; stale at once unless the caller is the holder.
     pub fn load(&self) -> POwner {
-        // Pairs with the releases below: who sees Idle or Running(M) sees what
-        // the former holder wrote.
+        // Acquire: pairs with cas and restart. An actor that sees Idle or
+        // Running(M) sees what the former holder wrote.
         let word = self.0.load(Acquire);
         match word & STATE {
             RUNNING => POwner::Running(word & !STATE),
@@ -106,8 +122,8 @@ impl OwnerWord {
     #[must_use]
     #[inline(always)]
     pub fn enter(&self, m: u64) -> bool {
-        // Acquire: pairs with nobody's release on the fast path (we wrote
-        // last); on the slow one the CAS orders.
+        // (b). Acquire: for the slow path, where another wrote last; on the
+        // fast one the caller did.
         if self.0.load(Acquire) == RUNNING | m {
             return true;
         }
@@ -119,7 +135,7 @@ impl OwnerWord {
         let (from, to) = (RETAKING | m, RUNNING | m);
         match self.0.compare_exchange(from, to, AcqRel, Acquire) {
             Ok(_) => true,
-            // Running: a retaker saw our flag and moved it back meanwhile.
+            // Running: a retaker saw the flag and moved it back meanwhile.
             Err(now) => now == to,
         }
     }
@@ -129,41 +145,42 @@ impl OwnerWord {
         self.leave(m, IDLE);
     }
 
-    /// The holder stops its P for whoever stops the world.
+    /// The holder stops its P for the stopper.
     pub fn stop_own(&self, m: u64) {
         self.leave(m, STOPPED);
     }
 
     fn leave(&self, m: u64, to: u64) {
-        // Between the two tries sysmon may come (the second succeeds) or
+        // Between the two tries a retaker may come (the second succeeds) or
         // come and go (the first does, next time round). It cannot take the
-        // P: our flag is set (invariant 2).
+        // P: the holder's flag is set (invariant 2).
         while !self.cas(RUNNING | m, to) && !self.cas(RETAKING | m, to) {
             crate::base::sync::spin_loop();
         }
     }
 
-    /// sysmon, or who stops the world: Running(m) -> Retaking(m). A barrier
-    /// in every thread has to follow, then a look at m's flag.
+    /// A retaker: Running(m) -> Retaking(m), (c). A barrier in every thread has
+    /// to follow, then a look at m's flag, (d).
     #[must_use]
     pub fn begin_retake(&self, m: u64) -> bool {
         self.cas(RUNNING | m, RETAKING | m)
     }
 
-    /// m was outside: Retaking(m) -> Idle. False: m came back first.
+    /// sysmon, where m was outside: Retaking(m) -> Idle. False: m came back
+    /// first.
     #[must_use]
     pub fn take(&self, m: u64) -> bool {
         self.cas(RETAKING | m, IDLE)
     }
 
-    /// The same for who stops the world: Retaking(m) -> Stopped.
+    /// The same for the stopper: Retaking(m) -> Stopped.
     #[must_use]
     pub fn take_stopped(&self, m: u64) -> bool {
         self.cas(RETAKING | m, STOPPED)
     }
 
-    /// m was in the runtime: Retaking(m) -> Running(m), unless m did so, or
-    /// left.
+    /// A retaker, where m was inside: Retaking(m) -> Running(m), unless m did
+    /// so, or left.
     pub fn cancel_retake(&self, m: u64) {
         let _changed = self.cas(RETAKING | m, RUNNING | m);
     }
@@ -174,9 +191,10 @@ impl OwnerWord {
         self.cas(IDLE, STOPPED)
     }
 
-    /// Stopped -> Idle, by who stopped the world.
+    /// Stopped -> Idle, by the stopper.
     pub fn restart(&self) {
-        // The caller owns a Stopped P; nobody else moves it.
+        // Release: pairs with load and cas. The stopper owns a Stopped P;
+        // nobody else moves it.
         self.0.store(IDLE, Release);
     }
 }

@@ -5,13 +5,17 @@
 //! only by the holder, inside the runtime (invariant 1 of `owner`). [`OwnedP`]
 //! is that role as a type.
 
-use super::{G, GFree, M, owner::OwnerWord, runq::RunQueue};
+use super::{
+    G, GFree, M,
+    owner::OwnerWord,
+    runq::{RunNext, RunQueue},
+};
 use crate::{stack::StackCache, timers::Timers};
 use core::{
     cell::Cell,
     ops::Deref,
     ptr,
-    sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, Ordering::*},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::*},
 };
 
 /// Slots in a P's queue.
@@ -44,7 +48,7 @@ impl Waking {
 
     /// Whether this one is not made; owner.
     #[inline(always)]
-    pub(crate) fn skips(&self) -> bool {
+    pub(crate) fn suppressed(&self) -> bool {
         // Relaxed: a measure, here and below.
         let left = self.skip.load(Relaxed);
         if left > 0 {
@@ -54,19 +58,19 @@ impl Waking {
     }
 
     /// sysmon: the P switches slowly, so all are worth it.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn reset(&self) {
         self.skip.store(0, Relaxed);
     }
 
     /// A thief has taken something: it was worth it.
-    pub(crate) fn worked(&self) {
+    pub(crate) fn stolen(&self) {
         if !self.taken.load(Relaxed) {
             self.taken.store(true, Relaxed);
         }
     }
 
     /// One is made, by the owner.
-    pub(crate) fn made(&self) {
+    pub(crate) fn woke(&self) {
         let skip = match self.taken.load(Relaxed) {
             true => 0,
             false => (self.last_skip.get() * 2 + 1).min(Self::MAX_SKIP),
@@ -82,8 +86,8 @@ impl Waking {
 pub(crate) struct P {
     /// atomic
     pub owner: OwnerWord,
-    /// atomic: what runs next, before the queue (Go's `runnext`)
-    pub runnext: AtomicPtr<G>,
+    /// see `runq`
+    runnext: RunNext<G>,
     /// owner stores, sysmon reads: goroutines started or resumed on it
     pub schedtick: AtomicU32,
     /// const
@@ -109,7 +113,7 @@ pub(crate) struct P {
     /// owner
     pub stacks: StackCache,
     /// see `runq`
-    pub runq: RunQueue<G, RUNQ>,
+    runq: RunQueue<G, RUNQ>,
     /// own lock
     pub timers: Timers,
     /// sched.lock: the idle list
@@ -126,7 +130,7 @@ impl P {
     pub(crate) const fn new(id: u32) -> Self {
         Self {
             owner: OwnerWord::new(),
-            runnext: AtomicPtr::new(ptr::null_mut()),
+            runnext: RunNext::new(),
             schedtick: AtomicU32::new(0),
             id,
             streak: Cell::new(0),
@@ -148,9 +152,40 @@ impl P {
     /// Whether it has no runnable goroutine; for anybody. As Go's, it never
     /// says yes while the owner only moves one from `runnext` to the queue.
     pub(crate) fn runqempty(&self) -> bool {
-        // Acquire: who sees that it was taken sees what was queued before.
-        self.runq.is_empty_while(|| self.runnext.load(Acquire).is_null())
+        self.runq.is_empty_while(|| self.runnext.is_empty())
     }
+
+    /// How many goroutines the ring held at some moment; for anybody.
+    pub(crate) fn runq_len(&self) -> u32 {
+        self.runq.len()
+    }
+
+    /// What runs next on it, if anything; a hint for a thief.
+    #[inline(always)]
+    pub(crate) fn next(&self) -> Option<Next> {
+        // SAFETY: null, or a type-stable G (invariant 1 of `gmp`).
+        unsafe { self.runnext.seen().cast_const().as_ref() }.map(Next)
+    }
+
+    /// A thief takes what it has seen to be next, unless that is gone.
+    pub(crate) fn steal_next(&self, seen: Next) -> Option<&'static G> {
+        let item = ptr::from_ref(seen.0).cast_mut();
+        self.runnext.steal(item).then_some(seen.0)
+    }
+}
+
+/// What was seen to run next on a P. It may be gone since, and run elsewhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Next(&'static G);
+
+/// What was taken out of a P's queue.
+///
+/// # Safety
+/// From the queue of a P, or null.
+#[inline(always)]
+unsafe fn queued(item: *mut G) -> Option<&'static G> {
+    // SAFETY: null, or a type-stable G (invariant 1 of `gmp`).
+    unsafe { item.cast_const().as_ref() }
 }
 
 /// A P that the caller's M holds, inside the runtime.
@@ -180,8 +215,107 @@ impl OwnedP {
     /// Whether it has no runnable goroutine, or a thief is taking the last.
     #[inline(always)]
     pub(crate) fn owner_sees_empty(self) -> bool {
-        // Relaxed: only the owner, who asks, puts one there.
-        self.runnext.load(Relaxed).is_null() && self.runq.owner_sees_empty()
+        self.runnext.seen().is_null() && self.ring_is_empty()
+    }
+
+    /// The same of the ring alone.
+    #[inline(always)]
+    pub(crate) fn ring_is_empty(self) -> bool {
+        self.0.runq.owner_sees_empty()
+    }
+
+    /// How many goroutines wait in the ring at most.
+    #[inline]
+    pub(crate) fn ring_len(self) -> u32 {
+        self.0.runq.owner_len()
+    }
+
+    /// Lets `gp` run next, and returns what was next before. `alone`: no other
+    /// P exists.
+    #[inline(always)]
+    pub(crate) fn put_next(
+        self,
+        gp: &'static G,
+        alone: bool,
+    ) -> Option<&'static G> {
+        let item = ptr::from_ref(gp).cast_mut();
+        // SAFETY: the M holds the P (OwnedP's invariant).
+        let before = unsafe { self.0.runnext.put(item, alone) };
+        // SAFETY: from this P.
+        unsafe { queued(before) }
+    }
+
+    /// The same where nothing is next; else false, and nothing has changed.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) fn put_next_if_none(self, gp: &'static G) -> bool {
+        let item = ptr::from_ref(gp).cast_mut();
+        // SAFETY: the M holds the P (OwnedP's invariant).
+        unsafe { self.0.runnext.put_if_none(item) }
+    }
+
+    /// Takes what it has seen to be next; None where a thief came first.
+    #[inline(always)]
+    pub(crate) fn take_next(
+        self,
+        seen: Next,
+        alone: bool,
+    ) -> Option<&'static G> {
+        let item = ptr::from_ref(seen.0).cast_mut();
+        // SAFETY: the M holds the P (OwnedP's invariant).
+        let taken = unsafe { self.0.runnext.take(item, alone) };
+        // SAFETY: from this P.
+        unsafe { queued(taken) }
+    }
+
+    /// Appends `gp` to the ring; false if that is full.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) fn push(self, gp: &'static G) -> bool {
+        let item = ptr::from_ref(gp).cast_mut();
+        // SAFETY: the M holds the P (OwnedP's invariant).
+        unsafe { self.0.runq.push(item) }
+    }
+
+    /// Takes the oldest of the ring. `alone`: no other P exists.
+    #[inline(always)]
+    pub(crate) fn pop(self, alone: bool) -> Option<&'static G> {
+        let oldest = match alone {
+            // SAFETY: the M holds the P, the only one.
+            true => unsafe { self.0.runq.pop_alone() },
+            // SAFETY: the M holds the P (OwnedP's invariant).
+            false => unsafe { self.0.runq.pop() },
+        };
+        // SAFETY: queues hold type-stable Gs.
+        oldest.map(|gp| unsafe { &*gp.cast_const() })
+    }
+
+    /// Moves the older half of a full ring to `sink`; false if a thief has made
+    /// room.
+    #[must_use]
+    pub(crate) fn spill(self, mut sink: impl FnMut(&'static G)) -> bool {
+        // SAFETY: queues hold type-stable Gs.
+        let sink = |gp: *mut G| sink(unsafe { &*gp.cast_const() });
+        // SAFETY: the M holds the P (OwnedP's invariant).
+        unsafe { self.0.runq.spill(sink) }
+    }
+
+    /// Takes half of the ring of `victim` into the own one, which is empty.
+    /// Returns how many.
+    pub(crate) fn steal_from(self, victim: &P) -> u32 {
+        // SAFETY: the M holds the P (OwnedP's invariant).
+        unsafe { victim.runq.steal_into(&self.0.runq) }
+    }
+
+    /// Takes all goroutines out: what is next first, then the ring in order.
+    pub(crate) fn drain(self, mut sink: impl FnMut(&'static G)) {
+        let next = self.next().and_then(|next| self.take_next(next, false));
+        if let Some(gp) = next {
+            sink(gp);
+        }
+        while let Some(gp) = self.pop(false) {
+            sink(gp);
+        }
     }
 
     /// Counts goroutines that start (+1) or end (-1) here.

@@ -1,105 +1,112 @@
-//! Who wakes a waiting goroutine: one word per G, one winner per wait.
+//! How a goroutine waits and is woken: one word per G, one winner per wait.
+//!
+//! Several actors may end the same wait: a waker, which has what the goroutine
+//! waits for, a deadline, a canceller, and the giver of a permit. One of them
+//! has to win, since a goroutine that is readied twice runs twice; and nobody
+//! may run the goroutine before it has left its stack.
+//!
+//! The goroutine *arms* its word, and gets a *ticket* for this one wait. The
+//! ticket goes into each place that may end the wait: a queue of waiters, a
+//! timer. Each actor *fires* the ticket that it finds there. The hook runs
+//! after the goroutine has left its stack, on the stack that came next, and
+//! *commits* the wait.
 //!
 //! ```text
-//!            arm            commit (hook)
-//!   Idle ---------> Armed ----------------> Parked
-//!    ^                |                       |
-//!    |                | fire: Early           | fire: Parked, who won it
-//!    |                v                       v  readies the goroutine
-//!    +------------- Fired <-------------------+
-//!        finish
+//!            arm            commit
+//!   Idle ---------> Armed ---------> Parked ----------+
+//!    ^                |                 |             | fire_locked
+//!    |                | fire            | fire        | (one lock)
+//!    |                v                 v             v
+//!    +----------- Fired <---------------+     Parked, claimed
+//!    |   finish                                       |
+//!    +------------------------------------------------+
 //! ```
+//! | transition | actor | what follows |
+//! |---|---|---|
+//! | Idle -> Armed | the owner | it queues the ticket, leaves its stack |
+//! | Armed -> Parked | the hook | the goroutine is off its stack |
+//! | Armed -> Fired | an actor, too early | the hook readies the goroutine |
+//! | Parked -> Fired | an actor | that actor readies the goroutine |
+//! | Parked -> claimed | a waker | that waker readies the goroutine |
+//! | Fired, claimed -> Idle | the owner | it runs again, and knows the cause |
 //!
-//! A wait begins when its owner arms the word; the ticket of that wait goes
-//! into every place that may end it: a queue of waiters, a timer, a cancel.
-//! Each of them *fires* the ticket; one wins, the others change nothing. The
-//! hook that runs after the goroutine has left its stack *commits*; if the
-//! wait was over by then (Early), the hook readies the goroutine. So nobody
-//! can run a stack that is still in use.
+//! The owner is the goroutine, or its host thread.
 //!
-//! Most waits are for something behind a lock: who queues holds it until the
-//! hook has committed, and who wakes it holds it too ([`Wakers::Locked`]). Then
-//! only a cancel comes from elsewhere, which is rare, and pays for all
-//! (`base::barrier`): commit is a store; and so is the fire where that lock is
-//! one, the *claim* ([`Wakers::OneLock`]). Read-modify-writes are what a wait
-//! costs.
+//! # Wakers behind a lock
+//! Read-modify-writes are what a wait costs, and most waits can do without.
+//! They are for something behind a lock: the waiter holds the lock until the
+//! hook has committed, and a waker holds it too ([`Wakers::Locked`]). Then a
+//! canceller is the only actor that comes without the lock. Cancels are rare,
+//! so they pay for the synchronisation, by a barrier in every thread
+//! (`base::barrier`). The commit is a plain store. Where it is one lock for all
+//! wakers ([`Wakers::OneLock`]) the wake-up is a store as well, to the
+//! [`Claim`].
 //!
 //! ```text
-//!   hook:    word = Parked              waker, under the lock:
-//!            attention: CANCEL?           claim = true
-//!            yes: fire                    attention: CANCEL?
-//!                                         yes: fire, as in the drawing
-//!   cancel:  attention |= CANCEL          no: won; the word stays Parked
-//!            barrier in every thread
-//!            word Parked, no claim: fire
+//!   hook                      canceller                 waker, under the lock
+//!     word = Parked     (a)     pending |= CANCEL (c)     claim = true     (f)
+//!     light barrier             barrier in every          light barrier
+//!     pending: CANCEL?  (b)       thread                  pending: CANCEL? (g)
+//!       yes: fire               word Parked and   (d)       no: won
+//!                                 no claim: fire  (e)       yes: fire
 //! ```
+//! (a) pairs with (d), (b) and (g) with (c), (f) with (e). Either the hook or
+//! the waker finds CANCEL, and then fires by compare-and-swap as the canceller
+//! does; or its store came before the barrier, and the canceller sees it. A
+//! wait that was won by a claim stays Parked.
 //!
-//! Invariants:
-//! 1. Idle -> Armed and Fired -> Idle are the owner's (the goroutine, or its
-//!    host thread); Armed -> Parked is the hook's, which runs once for each
-//!    arm that parks.
-//! 2. The sequence number grows with each arm, so a ticket fires at most the
-//!    wait that it was made for: a late waker finds another number.
-//! 3. Exactly one of the hook (commit fails) and the winner of a fire that
-//!    returned [`Fire::Parked`] readies the goroutine.
-//! 4. A permit ([`ParkWord::give_permit`]) or a cancel that is posted while no
-//!    wait of its kind is under way stays in `attention`. The hook looks there
-//!    after its commit, and the poster looks at the word after posting; both
-//!    are SeqCst, or have the barrier in between, so at least one sees the
-//!    other.
-//! 5. `attention` carries the generation of the G, which grows when it dies: a
-//!    permit or a cancel that comes with an old handle is not posted. Between
-//!    the post and the fire the G may die and live again, so the poster reads
-//!    the word first and the generation after it: if that is still its own,
-//!    so was the wait.
-//! 6. Behind a lock nobody fires an Armed word: wakers come after the commit,
-//!    since they need the lock, and a cancel leaves it to the hook, which then
-//!    stores Parked after the barrier and so finds CANCEL. So that store is
-//!    over nobody's change.
-//! 7. Behind one lock, a waker that does not find CANCEL claimed before the
-//!    barrier, and the cancel sees it; one that does, and the cancel, fire by
-//!    compare-and-swap.
-//! 8. Who loses to a cancel has claimed before it lets go of the lock, which
-//!    the goroutine takes before it waits again (invariant 3 of `wait`). So an
-//!    arm finds nobody who still claims, and takes the claim back.
+//! # What comes while nobody waits
+//! A permit or a cancel stays in `pending` until a wait that it ends:
 //!
-//! Rejected: to claim in the word itself. A waker that looks, loses to a cancel
-//! and then stores would undo it.
+//! ```text
+//!   hook of any other wait                  poster of a permit or cancel
+//!     Armed -> Parked              (h)        post the bit               (k)
+//!     look at `pending`            (i)        look at the word           (l)
+//! ```
+//! (h) pairs with (l), and (i) with (k). All four are SeqCst, and the first of
+//! each side is a read-modify-write, so one side sees the other.
+//!
+//! # Invariants
+//! 1. The owner alone moves Idle -> Armed and Fired -> Idle. The hook alone
+//!    moves Armed -> Parked; it runs once for each arm that parks.
+//! 2. The sequence number grows with each arm. So a ticket ends the wait that
+//!    it was made for and no later one: an actor that comes late finds another
+//!    number.
+//! 3. Exactly one readies the goroutine: the hook, where the commit fails, or
+//!    the actor whose fire returned [`Fire::Parked`].
+//! 4. A bit that is posted is seen by the hook of the next wait of its kind, or
+//!    the poster finds that wait: (h) to (l), and behind a lock (a) to (d).
+//! 5. `pending` carries the generation of the G, which grows when the goroutine
+//!    dies. A poster with an old handle posts nothing. The G may die and live
+//!    again between the post and the fire, so the poster reads the word first
+//!    and the generation after it: if the generation is the poster's, so was
+//!    the wait.
+//! 6. Behind a lock no actor fires an Armed word. Wakers come after the commit,
+//!    since they need the lock; a canceller leaves an Armed word to the hook,
+//!    which stores Parked after the barrier and then finds CANCEL. So the store
+//!    of Parked overwrites no change.
+//! 7. Behind one lock, a waker that does not find CANCEL has claimed before the
+//!    barrier, and the canceller sees the claim.
+//! 8. A waker that loses to a canceller has claimed before it unlocks, and the
+//!    goroutine takes that lock before it waits again (invariant 3 of `wait`).
+//!    So nobody claims any more when the next wait is armed, and arming takes
+//!    the claim back.
+//!
+//! Rejected: a claim in the word itself. A waker that looks, loses to a
+//! canceller and then stores would overwrite the canceller's change.
 
+use super::waitword::{
+    CANCEL, CANCELLABLE, FIRED, FIRST, IDLE, LOCKED, ONE_LOCK, PERMIT, Pending,
+    READYABLE, SHIELD, Word,
+};
+pub use super::waitword::{Cause, Ticket};
 use crate::base::{
     barrier::light,
     sync::{
-        AtomicBool, AtomicU64, Ordering::*, const_unless_loom,
+        AtomicBool, AtomicU64, Ordering, Ordering::*, const_unless_loom,
         release_over_changes, seqcst_accesses,
     },
 };
-
-const STATE: u64 = 3;
-const IDLE: u64 = 0;
-const ARMED: u64 = 1;
-const PARKED: u64 = 2;
-const FIRED: u64 = 3;
-/// The wait ends at a `gmp_ready`.
-const READYABLE: u64 = 1 << 2;
-/// The wait ends at a cancel.
-const CANCELLABLE: u64 = 1 << 3;
-const CAUSE_SHIFT: u32 = 4;
-const CAUSE: u64 = 3 << CAUSE_SHIFT;
-const TIMEOUT: u64 = (Cause::Timeout as u64) << CAUSE_SHIFT;
-/// Wakers hold a lock that the waiter held until its commit.
-const LOCKED: u64 = 1 << 6;
-/// It is the same one for all of them.
-const ONE_LOCK: u64 = 1 << 7;
-/// Where the sequence number begins.
-const SEQ: u64 = 1 << 8;
-
-/// Bits of `attention`, below the generation.
-const PERMIT: u64 = 1;
-const CANCEL: u64 = 2;
-/// Cancels do not reach the goroutine.
-const SHIELD: u64 = 4;
-const GENERATION_SHIFT: u32 = 32;
-const FIRST: u64 = 1 << GENERATION_SHIFT;
 
 /// Which outside events end a wait, besides what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,27 +119,15 @@ pub enum WaitKind {
     Park,
 }
 
-/// Who ends a wait, besides a cancel, where that is not anybody at any time.
+/// Which wakers end a wait, where that is not any actor at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wakers {
-    /// Only who holds a lock that the waiter takes before it queues, and that
-    /// is unlocked after the commit; and the waiter takes it once more before
-    /// it waits again, unless its waker took it out of its only queue.
+    /// Those that hold a lock. The waiter takes that lock before it queues, and
+    /// it is unlocked after the commit. The waiter takes it once more before it
+    /// waits again, unless a waker took the waiter out of its only queue.
     Locked,
-    /// The same, and that lock is one.
+    /// The same, and all of them hold one and the same lock.
     OneLock,
-}
-
-/// Why a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Cause {
-    /// What it waited for happened.
-    Wake = 0,
-    /// Its deadline passed.
-    Timeout = 1,
-    /// Its goroutine was cancelled.
-    Cancel = 2,
 }
 
 /// What a fire did.
@@ -142,37 +137,22 @@ pub enum Fire {
     /// The wait was over already: nothing changed.
     Lost,
     /// Won, before the goroutine left its stack: the hook will ready it.
-    Early,
+    BeforePark,
     /// Won: the caller has to ready the goroutine.
     Parked,
-}
-
-/// One wait of one goroutine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u64);
-
-impl Ticket {
-    /// The ticket as a number, to travel through a timer.
-    pub fn raw(self) -> u64 {
-        self.0
-    }
-
-    /// The reverse of [`Ticket::raw`].
-    pub fn from_raw(raw: u64) -> Self {
-        Self(raw)
-    }
 }
 
 /// One goroutine's waits.
 #[derive(Debug)]
 pub struct ParkWord {
+    /// atomic: a [`Word`]
     word: AtomicU64,
-    /// The generation, owner. PERMIT and CANCEL: atomic, anybody sets. SHIELD:
-    /// owner.
-    attention: AtomicU64,
+    /// A [`Pending`]. The generation and SHIELD: owner. PERMIT and CANCEL:
+    /// atomic, anybody sets.
+    pending: AtomicU64,
 }
 
-/// The one who ends a wait behind one lock says so here; beside the word, so
+/// Set by the waker that ends a wait behind one lock. It is beside the word, so
 /// that it fits where a goroutine has a byte to spare.
 #[derive(Debug)]
 pub struct Claim(AtomicBool);
@@ -188,27 +168,38 @@ impl Claim {
 impl ParkWord {
     const_unless_loom! {
         pub fn new() -> Self {
-            Self { word: AtomicU64::new(0), attention: AtomicU64::new(FIRST) }
+            Self { word: AtomicU64::new(0), pending: AtomicU64::new(FIRST) }
         }
+    }
+
+    #[inline(always)]
+    fn word(&self, order: Ordering) -> Word {
+        Word(self.word.load(order))
+    }
+
+    #[inline(always)]
+    fn pending(&self, order: Ordering) -> Pending {
+        Pending(self.pending.load(order))
     }
 
     /// The generation of the G.
     pub fn generation(&self) -> u32 {
         // Acquire: pairs with next_generation.
-        generation_in(self.attention.load(Acquire))
+        self.pending(Acquire).generation()
     }
 
     /// Owner of a G that has died: old handles go stale, permit and cancel are
     /// forgotten. The sequence of waits goes on.
     pub fn next_generation(&self) {
-        let old = self.attention.load(Relaxed) & !(FIRST - 1);
-        // Release: who finds the new generation sees all that the old one did.
-        // A post that comes in between is for the old one, and dropped.
-        release_over_changes(&self.attention, old.wrapping_add(FIRST));
+        let next = self.pending(Relaxed).next_generation();
+        // Release: an actor that finds the new generation sees all that the
+        // old one did. A post that comes in between is for the old one, and
+        // dropped.
+        release_over_changes(&self.pending, next.0);
     }
 
-    /// Owner: begins a wait that anybody may end. Behind a shield a cancel does
-    /// not end it.
+    /// Owner: begins a wait that any actor may end. Behind a shield a cancel
+    /// does not end it.
     #[inline]
     pub fn arm(&self, kind: WaitKind) -> Ticket {
         self.arm_as(kind, 0)
@@ -225,8 +216,8 @@ impl ParkWord {
         let wakers = match wakers {
             Wakers::Locked => LOCKED,
             Wakers::OneLock => {
-                // Release: who does not find the claim of the last wait finds
-                // that wait over, too.
+                // Release: pairs with (e). A canceller that does not find the
+                // claim of the last wait finds that wait over, too.
                 claim.0.store(false, Release);
                 LOCKED | ONE_LOCK
             }
@@ -237,20 +228,20 @@ impl ParkWord {
     #[inline(always)]
     fn arm_as(&self, kind: WaitKind, wakers: u64) -> Ticket {
         // Relaxed: only the owner moves an Idle word (invariant 1).
-        let old = self.word.load(Relaxed);
-        debug_assert_eq!(old & STATE, IDLE, "arm: already waiting");
+        let old = self.word(Relaxed);
+        debug_assert_eq!(old.state(), IDLE, "arm: already waiting");
         let kind = match kind {
             WaitKind::Plain => 0,
             WaitKind::Cancellable => CANCELLABLE,
             WaitKind::Park => CANCELLABLE | READYABLE,
         };
         let kind = if self.shielded() { kind & !CANCELLABLE } else { kind };
-        let base = ((old & !(SEQ - 1)).wrapping_add(SEQ)) | kind | wakers;
-        // Release: pairs with post, which must not find this wait and then an
-        // older generation (invariant 5). Other wakers learn of the ticket
+        let t = old.next(kind | wakers);
+        // Release: pairs with wait_of, which must not find this wait and then
+        // an older generation (invariant 5). Other actors learn of the ticket
         // through something that orders.
-        self.word.store(base | ARMED, Release);
-        Ticket(base)
+        self.word.store(t.armed().0, Release);
+        t
     }
 
     /// Hook: the goroutine is off its stack. False: the wait is over, and the
@@ -258,128 +249,125 @@ impl ParkWord {
     #[must_use]
     #[inline]
     pub fn commit(&self, t: Ticket) -> bool {
-        if t.0 & LOCKED != 0 {
-            // Release: pairs with the acquire of the cancel that fires. Over
-            // nobody's change (invariant 6).
-            self.word.store(t.0 | PARKED, Release);
+        if t.is_locked() {
+            // Release: (a). It overwrites no change (invariant 6).
+            self.word.store(t.parked().0, Release);
             light();
-            let posted = self.attention.load(Acquire);
-            return posted & CANCEL == 0 || self.commit_slow(t, posted);
+            // Acquire: (b).
+            let pending = self.pending(Acquire);
+            return !pending.cancelled() || self.commit_slow(t, pending);
         }
-        // SeqCst: with `attention`, invariant 4. Release: pairs with the
-        // winner's acquire, which then runs the goroutine.
+        // SeqCst: (h). Release: pairs with replace, whose caller then runs the
+        // goroutine.
         let parked = self
             .word
-            .compare_exchange(t.0 | ARMED, t.0 | PARKED, SeqCst, Acquire)
+            .compare_exchange(t.armed().0, t.parked().0, SeqCst, Acquire)
             .is_ok();
         if !parked {
             return false;
         }
         seqcst_accesses();
-        let posted = self.attention.load(SeqCst);
-        if posted & (PERMIT | CANCEL) == 0 {
-            return true;
-        }
-        self.commit_slow(t, posted)
+        // SeqCst: (i).
+        let pending = self.pending(SeqCst);
+        pending.is_none() || self.commit_slow(t, pending)
     }
 
     #[cold]
-    fn commit_slow(&self, t: Ticket, posted: u64) -> bool {
-        let cause = if posted & CANCEL != 0 && t.0 & CANCELLABLE != 0 {
+    fn commit_slow(&self, t: Ticket, pending: Pending) -> bool {
+        let wait = t.parked();
+        let cause = if pending.cancelled() && wait.ends_at(CANCELLABLE) {
             Cause::Cancel
-        } else if posted & PERMIT != 0 && t.0 & READYABLE != 0 {
+        } else if pending.permit() && wait.ends_at(READYABLE) {
             Cause::Wake
         } else {
             return true;
         };
-        // Parked: ours to ready, which the hook does on false. Lost: whoever
-        // won readies it.
+        // Parked: the hook's to ready, which it does on false. Lost: the
+        // winner readies it.
         self.fire(t, cause) == Fire::Lost
     }
 
-    /// Who holds the lock of a wait `t`: ends it, if it is still under way.
+    /// A waker that holds the lock of a wait `t`: ends it, if it is still under
+    /// way.
     #[inline]
     pub fn fire_locked(&self, t: Ticket, claim: &Claim) -> Fire {
-        if t.0 & ONE_LOCK != 0 {
-            // Release: a cancel that sees it loses, and does no more.
+        if t.is_one_lock() {
+            // Release: (f). A canceller that sees it loses, and does no more.
             claim.0.store(true, Release);
             light();
-            if self.attention.load(Acquire) & CANCEL == 0 {
+            // Acquire: (g).
+            if !self.pending(Acquire).cancelled() {
                 return Fire::Parked;
             }
         }
         self.fire(t, Cause::Wake)
     }
 
-    /// Anybody: ends the wait `t`, if it is still under way. Of the wakers
+    /// Any actor: ends the wait `t`, if it is still under way. Of the wakers
     /// behind one lock only those that have claimed.
     #[inline]
     pub fn fire(&self, t: Ticket, cause: Cause) -> Fire {
-        let fired = t.0 | FIRED | ((cause as u64) << CAUSE_SHIFT);
-        match self.replace(t.0 | PARKED, fired) {
-            Ok(_) => Fire::Parked,
+        let fired = t.fired(cause);
+        match self.replace(t.parked(), fired) {
+            Ok(()) => Fire::Parked,
             Err(now) => self.fire_slow(t, fired, now),
         }
     }
 
     #[cold]
-    fn fire_slow(&self, t: Ticket, fired: u64, mut now: u64) -> Fire {
+    fn fire_slow(&self, t: Ticket, fired: Word, mut now: Word) -> Fire {
         loop {
-            let won = if now == t.0 | PARKED {
+            let won = if now == t.parked() {
                 Fire::Parked
-            } else if now == t.0 | ARMED && t.0 & LOCKED == 0 {
-                Fire::Early
+            } else if now == t.armed() && !t.is_locked() {
+                Fire::BeforePark
             } else {
                 // Over, or invariant 6.
                 return Fire::Lost;
             };
             match self.replace(now, fired) {
-                Ok(_) => return won,
+                Ok(()) => return won,
                 Err(other) => now = other,
             }
         }
     }
 
     #[inline]
-    fn replace(&self, from: u64, to: u64) -> Result<u64, u64> {
+    fn replace(&self, from: Word, to: Word) -> Result<(), Word> {
         // Acquire: the goroutine's saved context, released by commit.
         // Release: what the waker wrote for it, acquired by finish.
-        self.word.compare_exchange(from, to, SeqCst, SeqCst)
+        self.word
+            .compare_exchange(from.0, to.0, SeqCst, SeqCst)
+            .map(drop)
+            .map_err(Word)
     }
 
     /// Owner, running again: ends the wait and says why.
     #[inline]
     pub fn finish(&self) -> Cause {
-        // Acquire: pairs with fire. One that is still Parked was claimed, and
-        // what its waker wrote comes with the goroutine.
-        let word = self.word.load(Acquire);
+        // Acquire: pairs with replace. Where the word is still Parked the wait
+        // was claimed, and what its waker wrote comes with the goroutine.
+        let word = self.word(Acquire);
         debug_assert!(
-            word & STATE == FIRED
-                || word & (STATE | ONE_LOCK | CAUSE) == PARKED | ONE_LOCK,
+            word.state() == FIRED || word.is_parked_behind_one_lock(),
             "finish: not woken"
         );
-        // Relaxed: late wakers compare the sequence number, which stays.
-        self.word.store(word & !(STATE | CAUSE), Relaxed);
-        if word & CAUSE == 0 {
-            return Cause::Wake;
-        }
-        match word & CAUSE {
-            TIMEOUT => Cause::Timeout,
-            _ => Cause::Cancel,
-        }
+        // Relaxed: late actors compare the sequence number, which stays.
+        self.word.store(word.idle().0, Relaxed);
+        word.cause()
     }
 
     /// Owner: takes the permit, if there is one.
     pub fn take_permit(&self) -> bool {
-        // Acquire: pairs with give_permit's release.
-        self.attention.fetch_and(!PERMIT, AcqRel) & PERMIT != 0
+        // Acquire: pairs with give_permit.
+        Pending(self.pending.fetch_and(!PERMIT, AcqRel)).permit()
     }
 
     /// Anybody: leaves a permit, and ends a wait that takes one. The caller
     /// readies the goroutine on [`Fire::Parked`]. None: that generation has
     /// ended.
     pub fn give_permit(&self, generation: u32) -> Option<Fire> {
-        self.post_bit(generation, PERMIT)?;
+        self.post(generation, PERMIT)?;
         seqcst_accesses();
         let wait = self.wait_of(generation, READYABLE);
         Some(wait.map_or(Fire::Lost, |t| self.fire(t, Cause::Wake)))
@@ -389,79 +377,79 @@ impl ParkWord {
     /// thread pass a barrier, unless the goroutine is its own, and calls
     /// [`ParkWord::end_cancelled`]. None: that generation has ended.
     pub fn post_cancel(&self, generation: u32) -> Option<()> {
-        self.post_bit(generation, CANCEL)
+        self.post(generation, CANCEL)
     }
 
     /// Ends a wait that may be cancelled, after the barrier. The caller readies
     /// the goroutine on [`Fire::Parked`].
     pub fn end_cancelled(&self, generation: u32, claim: &Claim) -> Fire {
+        // (d)
         let Some(t) = self.wait_of(generation, CANCELLABLE) else {
             return Fire::Lost;
         };
-        // Acquire: invariant 7. The word came first: if it is Parked by this
-        // wait, the claim is none of an older one.
-        if t.0 & ONE_LOCK != 0 && claim.0.load(Acquire) {
+        // Acquire: (e). The word came first: if it is Parked by this wait, the
+        // claim is none of an older one.
+        if t.is_one_lock() && claim.0.load(Acquire) {
             return Fire::Lost;
         }
         self.fire(t, Cause::Cancel)
     }
 
-    fn post_bit(&self, generation: u32, bit: u64) -> Option<()> {
-        let posted = |a| generation_in(a) == generation;
-        self.attention
-            .fetch_update(SeqCst, Relaxed, |a| posted(a).then_some(a | bit))
+    fn post(&self, generation: u32, bit: u64) -> Option<()> {
+        let ours = |p| Pending(p).generation() == generation;
+        // SeqCst: (k), and (c). Release: what the poster did before.
+        self.pending
+            .fetch_update(SeqCst, Relaxed, |p| ours(p).then_some(p | bit))
             .map(drop)
             .ok()
     }
 
-    /// The wait of that generation that is under way, if it is of this kind.
-    fn wait_of(&self, generation: u32, kind: u64) -> Option<Ticket> {
-        let word = self.word.load(SeqCst);
+    /// The wait of that generation that is under way, if it ends at one of
+    /// these events.
+    fn wait_of(&self, generation: u32, events: u64) -> Option<Ticket> {
+        // SeqCst: (l), and (d).
+        let word = self.word(SeqCst);
         // In this order: invariant 5.
-        let live = generation_in(self.attention.load(SeqCst)) == generation;
-        let waiting = matches!(word & STATE, ARMED | PARKED);
-        (waiting && live && word & kind != 0).then_some(Ticket(word & !STATE))
+        let live = self.pending(SeqCst).generation() == generation;
+        let ends = word.is_waiting() && live && word.ends_at(events);
+        ends.then_some(word.ticket())
     }
 
     /// Whether the goroutine was cancelled.
     pub fn cancelled(&self) -> bool {
-        // Acquire: pairs with cancel's release.
-        self.attention.load(Acquire) & CANCEL != 0
+        // Acquire: pairs with post.
+        self.pending(Acquire).cancelled()
     }
 
     /// Owner: whether a call that may be cancelled has to give up.
     #[inline]
     pub fn must_give_up(&self) -> bool {
-        // Acquire: pairs with cancel's release.
-        self.attention.load(Acquire) & (CANCEL | SHIELD) == CANCEL
+        // Acquire: pairs with post.
+        self.pending(Acquire).must_give_up()
     }
 
     /// Owner: whether cancels do not reach it.
     pub fn shielded(&self) -> bool {
         // Relaxed: only the owner sets it.
-        self.attention.load(Relaxed) & SHIELD != 0
+        self.pending(Relaxed).shielded()
     }
 
     /// Owner: from now on cancels do not reach it, or do again.
     pub fn shield(&self, on: bool) {
         // Relaxed: only the owner reads it; cancels are kept.
         if on {
-            self.attention.fetch_or(SHIELD, Relaxed);
+            self.pending.fetch_or(SHIELD, Relaxed);
         } else {
-            self.attention.fetch_and(!SHIELD, Relaxed);
+            self.pending.fetch_and(!SHIELD, Relaxed);
         }
     }
 
     /// Whether a wait is under way, and nobody has ended it yet.
     pub fn waiting(&self, claim: &Claim) -> bool {
-        let word = self.word.load(SeqCst);
-        matches!(word & STATE, ARMED | PARKED)
-            && (word & ONE_LOCK == 0 || !claim.0.load(SeqCst))
+        let word = self.word(SeqCst);
+        word.is_waiting()
+            && (!word.ticket().is_one_lock() || !claim.0.load(SeqCst))
     }
-}
-
-fn generation_in(attention: u64) -> u32 {
-    (attention >> GENERATION_SHIFT) as u32
 }
 
 impl Default for ParkWord {

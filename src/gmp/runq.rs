@@ -1,19 +1,30 @@
-//! A P's ring of runnable goroutines: one producer, many consumers.
+//! The runnable goroutines of a P: a ring (Go's `runq`) and one place before it
+//! (Go's `runnext`). One owner, many thieves.
 //!
-//! As Go's `runq`: the P's owner appends at `tail` and takes at `head`;
-//! thieves take half, from `head`, by compare-and-swap.
+//! The owner, which is the holder of the P (`owner`), appends to the ring at
+//! `tail` and takes from it at `head`. A thief takes half of the ring, from
+//! `head`, by compare-and-swap. The goroutine in the place before the ring runs
+//! next; the owner puts it there and takes it, and a thief may take it when the
+//! ring is empty.
 //!
+//! ```text
+//!   owner: push --> tail [ . . . . ] head --> pop (owner)
+//!                                         --> steal_into (thief): half of it
+//!   owner: put  --> next --> take (owner), steal (thief)
+//! ```
 //! Invariants:
-//! 1. Only the owner stores `tail` and the slots; anybody moves `head`
-//!    forward, by compare-and-swap.
+//! 1. Only the owner stores `tail` and the slots. Anybody moves `head` forward,
+//!    by compare-and-swap.
 //! 2. `tail - head <= N`, and the slots in `[head, tail)` hold the queue.
-//! 3. A slot that a thief read counts only if its CAS of `head` succeeds:
-//!    then the owner had not reused the slot.
+//! 3. A slot that a thief has read counts only if the thief's compare-and-swap
+//!    of `head` succeeds: then the owner had not reused the slot.
+//! 4. Only the owner puts an item into the place before the ring. A thief takes
+//!    the item that it saw there, or nothing.
 //!
-//! Owner is whoever holds the P (`owner`): the type cannot see it, so the
-//! owner's functions are `unsafe`.
+//! The types here do not know who holds the P, so the owner's functions are
+//! `unsafe`; `OwnedP` has them for everybody else.
 
-use crate::base::sync::{AtomicPtr, AtomicU32, Ordering::*};
+use crate::base::sync::{AtomicPtr, AtomicU32, Ordering::*, const_unless_loom};
 use core::ptr;
 
 /// A ring of `N` pointers; `N` is a power of two.
@@ -87,7 +98,7 @@ impl<T, const N: usize> RunQueue<T, N> {
     /// How many the owner, who asks, would find at most.
     #[inline]
     pub fn owner_len(&self) -> u32 {
-        // Relaxed: as above.
+        // Relaxed: thieves only make it shorter.
         self.tail.load(Relaxed).wrapping_sub(self.head.load(Relaxed))
     }
 
@@ -97,8 +108,8 @@ impl<T, const N: usize> RunQueue<T, N> {
     /// The caller holds the P.
     #[must_use]
     pub unsafe fn push(&self, item: *mut T) -> bool {
-        // Pairs with the release of head in take: thieves are done with every
-        // slot before it.
+        // Acquire: pairs with steal_into, whose thief is done with every slot
+        // before head.
         let head = self.head.load(Acquire);
         // Relaxed: only the owner stores tail, and we are the owner.
         let tail = self.tail.load(Relaxed);
@@ -106,7 +117,7 @@ impl<T, const N: usize> RunQueue<T, N> {
             return false;
         }
         self.slot(tail).store(item, Relaxed);
-        // Pairs with the acquire of tail in take: publishes the slot.
+        // Release: publishes the slot. Pairs with steal_into.
         self.tail.store(tail.wrapping_add(1), Release);
         true
     }
@@ -206,6 +217,95 @@ impl<T, const N: usize> RunQueue<T, N> {
                 return n;
             }
         }
+    }
+}
+
+/// The place before the ring.
+#[derive(Debug)]
+pub struct RunNext<T>(AtomicPtr<T>);
+
+impl<T> RunNext<T> {
+    const_unless_loom! {
+        pub fn new() -> Self {
+            Self(AtomicPtr::new(ptr::null_mut()))
+        }
+    }
+
+    /// Whether nothing is there; for anybody.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        // Acquire: who sees that it was taken sees what was queued before.
+        self.0.load(Acquire).is_null()
+    }
+
+    /// What is there, or null; a hint but for the owner, which finds it gone at
+    /// most.
+    #[inline(always)]
+    pub fn seen(&self) -> *mut T {
+        // Relaxed: put, take and steal order.
+        self.0.load(Relaxed)
+    }
+
+    /// Puts `item` there, and returns what was there or null. `alone`: no other
+    /// P exists.
+    ///
+    /// # Safety
+    /// The caller holds the P.
+    #[inline(always)]
+    pub unsafe fn put(&self, item: *mut T, alone: bool) -> *mut T {
+        let before = self.seen();
+        if before.is_null() || alone {
+            // Nobody else puts one there (invariant 4). Release: publishes the
+            // item to steal.
+            self.0.store(item, Release);
+            return before;
+        }
+        // AcqRel: publishes the item to steal, and the old one may be stolen.
+        self.0.swap(item, AcqRel)
+    }
+
+    /// The same where nothing is there; else false, and nothing has changed.
+    ///
+    /// # Safety
+    /// The caller holds the P.
+    #[must_use]
+    #[inline(always)]
+    pub unsafe fn put_if_none(&self, item: *mut T) -> bool {
+        let none = self.seen().is_null();
+        if none {
+            // As in put.
+            self.0.store(item, Release);
+        }
+        none
+    }
+
+    /// Takes what is there, of which the owner has `seen` that it is not null;
+    /// null where a thief came first. `alone`: no other P exists.
+    ///
+    /// # Safety
+    /// The caller holds the P.
+    #[inline(always)]
+    pub unsafe fn take(&self, seen: *mut T, alone: bool) -> *mut T {
+        if alone {
+            self.0.store(ptr::null_mut(), Relaxed);
+            return seen;
+        }
+        // AcqRel: as in put.
+        self.0.swap(ptr::null_mut(), AcqRel)
+    }
+
+    /// A thief takes the item that it has seen; false if that is gone.
+    #[must_use]
+    pub fn steal(&self, seen: *mut T) -> bool {
+        // Acquire: pairs with put.
+        let none = ptr::null_mut();
+        self.0.compare_exchange(seen, none, AcqRel, Relaxed).is_ok()
+    }
+}
+
+impl<T> Default for RunNext<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

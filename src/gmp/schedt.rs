@@ -1,10 +1,19 @@
 //! The scheduler's globals: Go's `sched`, `allp`, `allm`, and what the start
 //! finds out about the machine.
+//!
+//! `SCHED` has what `sched.lock` guards, in the lock's data, so that the guard
+//! gives access; and beside it lengths of that data and measures, which anybody
+//! reads. The words of a protocol are a static of its type each ([`KEEPER`],
+//! [`SYSMON`], [`STOP`], [`HOST_WAITS`]).
 
-use super::{G, GDepot, GList, M, MAIN_STACK, MKind, P, spinning::Spinning};
+use super::{
+    G, GDepot, GList, M, MAIN_STACK, MKind, P, hostwait::HostWaits,
+    keeper::Keeper, spinning::Spinning, stopcount::StopCount,
+    watchman::Watchman,
+};
 use crate::{
     base::lock::Rank,
-    os::{Lock, LockGuard, Note},
+    os::{Lock, LockGuard, OsFutex},
 };
 use core::{
     ptr,
@@ -38,8 +47,6 @@ pub(crate) struct SchedLocked {
     pub pidle: Option<&'static P>,
     /// Dead Gs that no P holds.
     pub gfree: GDepot,
-    /// Ps that still have to stop for who stops the world.
-    pub stopwait: i32,
     /// Said once that no more threads are to be had.
     pub thread_warned: bool,
 }
@@ -58,32 +65,17 @@ pub(crate) struct Sched {
     pub nmspinning: Spinning,
     /// Ms of ours that a goroutine is locked to; a measure.
     pub nmlocked: AtomicI32,
-    /// Somebody wants the world stopped.
-    pub gcwaiting: AtomicBool,
-    pub stopnote: Note,
-    /// How sysmon sleeps: one of `sysmonwait`. Who takes it away wakes it.
-    pub sysmonwait: AtomicU32,
-    pub sysmonnote: Note,
     /// Last goroutine id handed out in a batch.
     pub goidgen: AtomicU64,
-    /// 0 while an idle M keeps the time (Go's lastpoll).
-    pub lastpoll: AtomicI64,
-    /// Until when it sleeps.
-    pub polluntil: AtomicI64,
-    pub pollnote: Note,
-    /// It sleeps in the poller, not on the note.
-    pub pollnet: AtomicBool,
     /// Live goroutines of the host (Go's gcount less ngsys).
     pub ngoroutines: AtomicI64,
-    /// Host threads that wait in a call without a deadline.
-    pub nhostwait: AtomicI32,
     /// Goroutines that wait for a stack (`sched::starved`, invariant 1).
     pub nstarved: AtomicU32,
     /// Number of `gmp_run_main` under way: deadlocks are reported.
     pub mains: AtomicI32,
     /// Changes to the set of Ps, one at a time.
     pub resize: Lock<()>,
-    /// who takes a P from an M that is outside: one at a time
+    /// Taking a P from an M that is outside, one at a time.
     pub retaking: Lock<()>,
 }
 
@@ -101,7 +93,6 @@ pub(crate) static SCHED: Sched = Sched {
             nmwedged: 0,
             pidle: None,
             gfree: GDepot::new(),
-            stopwait: 0,
             thread_warned: false,
         },
     ),
@@ -109,22 +100,23 @@ pub(crate) static SCHED: Sched = Sched {
     npidle: AtomicI32::new(0),
     nmspinning: Spinning::new(),
     nmlocked: AtomicI32::new(0),
-    gcwaiting: AtomicBool::new(false),
-    stopnote: Note::new(),
-    sysmonwait: AtomicU32::new(sysmonwait::AWAKE),
-    sysmonnote: Note::new(),
     goidgen: AtomicU64::new(0),
-    lastpoll: AtomicI64::new(1),
-    polluntil: AtomicI64::new(0),
-    pollnote: Note::new(),
-    pollnet: AtomicBool::new(false),
     ngoroutines: AtomicI64::new(0),
-    nhostwait: AtomicI32::new(0),
     nstarved: AtomicU32::new(0),
     mains: AtomicI32::new(0),
     resize: Lock::new(Rank::Stw, ()),
     retaking: Lock::new(Rank::Retake, ()),
 };
+
+/// The idle M that keeps the time, and polls (Go's `lastpoll`, `pollUntil`).
+pub(crate) static KEEPER: Keeper<OsFutex> = Keeper::new();
+/// How sysmon sleeps (Go's `sysmonwait`, `sysmonnote`).
+pub(crate) static SYSMON: Watchman<OsFutex> = Watchman::new();
+/// Whether the world is to stop, and how many Ps have yet to do so (Go's
+/// `gcwaiting`, `stopwait`, `stopnote`).
+pub(crate) static STOP: StopCount<OsFutex> = StopCount::new();
+/// Host threads that sleep in a call without a deadline.
+pub(crate) static HOST_WAITS: HostWaits = HostWaits::new();
 
 impl Sched {
     /// Whether anybody waits for a stack.
@@ -212,32 +204,15 @@ impl SchedLocked {
         false
     }
 
-    /// Wakes sysmon out of its deep sleep. It goes there under the lock.
+    /// Wakes sysmon out of its deep sleep, which it begins under the lock.
     pub(crate) fn wake_sysmon(&mut self) {
-        use sysmonwait::{AWAKE, DEEP};
-        let word = &SCHED.sysmonwait;
-        // Relaxed: under the lock.
-        if word.load(Relaxed) == DEEP
-            && word.compare_exchange(DEEP, AWAKE, SeqCst, Relaxed).is_ok()
-        {
-            SCHED.sysmonnote.wakeup();
-        }
+        SYSMON.wake_deep();
     }
 
     /// Ms that exist.
     pub(crate) fn mcount(&self) -> i64 {
         self.mnext - self.nmfreed
     }
-}
-
-/// How sysmon sleeps.
-pub(crate) mod sysmonwait {
-    /// Not at all, or somebody is waking it.
-    pub const AWAKE: u32 = 0;
-    /// Between two looks.
-    pub const NAP: u32 = 1;
-    /// Until somebody takes a P.
-    pub const DEEP: u32 = 2;
 }
 
 /// The number of Ps (Go's gomaxprocs); changed with the world stopped.

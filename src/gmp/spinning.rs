@@ -1,30 +1,42 @@
-//! Who looks for work, and whether somebody has to be woken for it.
+//! When an M is woken to look for work.
 //!
-//! An M spins while it looks for work, from before it is woken for that. It is
-//! woken without a P, and takes an idle one if there is work when it comes up:
-//! until then a host thread may take that P, and run here what it joins.
-//! Whoever makes work wakes an M only if a P is idle and nobody spins, so
-//! whoever stops spinning looks once more:
+//! To wake a thread costs a thousand times what it costs to queue a goroutine,
+//! and Ms that look for work in vain cost CPU time. So an actor that makes work
+//! (the maker) wakes one M, and only if a P is idle and no M looks already. An
+//! M that looks for work *spins*: it counts from the moment at which the maker
+//! decides to wake it until it has found work or gives up. It is woken without
+//! a P, and takes an idle P if there is work when it comes up. Until then a
+//! host thread may take that P, and run here the goroutine that it joins.
+//!
+//! A maker that sees a spinner wakes nobody, so a spinner that gives up looks
+//! once more after it no longer counts. The same holds where a P is put down: a
+//! maker that saw no idle P has woken nobody.
 //!
 //! ```text
-//!   maker                      M                       who puts a P down
-//!     queue the work             count -= 1              put it on the list
-//!     fence                      fence                   fence
-//!     a P idle and nobody        work and a P idle:      work and nobody
-//!       spins: wake one            take it                 spins: wake one
+//!   maker                    spinner that gives up    M that puts a P down
+//!     queue the work  (a)      count -= 1      (c)      P on the list   (e)
+//!     fence                    fence                    fence
+//!     P idle and no   (b)      work and a P    (d)      work and no     (f)
+//!       spinner: wake            idle: take it            spinner: wake
 //! ```
+//! (a) pairs with (d) and (f), (b) with (c) and (e): of the maker and one of
+//! the others at least one sees the other. (c) and (e) are ordered by the lock
+//! of the list of idle Ps: a spinner that found no idle P stopped before the P
+//! was put there.
 //!
 //! Invariants:
-//! 1. Each of the three changes its own word first and then looks at those of
-//!    the others, with a fence between, so of any two one sees the other.
-//!    Idle Ps are taken and put down under a lock.
-//! 2. While work waits and a P is idle, somebody spins, or is about to look.
-//! 3. Who spins with a P puts that down before it stops spinning.
+//! 1. Each of the three changes its own word first, then has a fence, and then
+//!    looks at the words of the others. Idle Ps are taken and put down under a
+//!    lock.
+//! 2. While work waits and a P is idle, an M spins, or one of the three is
+//!    about to look.
+//! 3. A spinner that has a P puts that down before it stops spinning.
 //!
 //! Rejected: a spinner without a P under the rule for those with one, where
 //! only spinners look once more (a P that goes idle after the spinner found
-//! none stays idle beside the work), and looks that come before what they have
-//! to follow. These break under the models in `tests/loom_spinning.rs`.
+//! none stays idle beside the work), and looks that come before the change that
+//! they have to follow. These break under the models in
+//! `tests/loom_spinning.rs`.
 
 use crate::base::{
     sync::{AtomicI32, Ordering::*, const_unless_loom, fence},
@@ -38,7 +50,7 @@ pub struct Spinning {
 
 impl Spinning {
     const_unless_loom! {
-        /// Nobody spins.
+        /// No M spins.
         pub fn new() -> Self {
             Self { count: AtomicI32::new(0) }
         }
@@ -50,38 +62,38 @@ impl Spinning {
         self.count.load(Relaxed)
     }
 
-    /// Whether somebody has to be woken for the work that the caller has
-    /// queued, where `idle` Ps are idle.
+    /// The maker has queued work: whether it has to wake an M. `idle`: how many
+    /// Ps are idle.
     #[inline(always)]
     pub fn wanted(&self, idle: impl FnOnce() -> i32) -> bool {
-        // Pairs with the fences of `stop` and `put_down`: invariant 1.
+        // Between (a) and (b).
         fence(SeqCst);
         idle() != 0 && self.count.load(Relaxed) == 0
     }
 
-    /// Counts one that spins, if nobody does: the caller wakes it.
+    /// Counts one more spinner if there is none; then the caller wakes an M.
     #[must_use]
-    pub fn claim(&self) -> bool {
+    pub fn start_if_none(&self) -> bool {
         self.count.compare_exchange(0, 1, SeqCst, Relaxed).is_ok()
     }
 
-    /// One more spins, of itself.
+    /// One more M spins, of itself.
     pub fn start(&self) {
         self.count.fetch_add(1, SeqCst);
     }
 
-    /// One stops, and looks at the queues next, or wakes somebody who does.
+    /// A spinner stops, and looks at the queues next, or wakes an M that does.
     pub fn stop(&self) {
         if self.count.fetch_sub(1, SeqCst) <= 0 {
             throw("spinning: negative count");
         }
-        // Pairs with the fence of `wanted`: invariant 1.
+        // Between (c) and (d).
         fence(SeqCst);
     }
 
     /// An M without a P is about to sleep: whether it may. `spinning`: it did
     /// until now. `take` finds work and takes an idle P for it, or returns
-    /// false. If that is there, the M spins from now on, and may not sleep.
+    /// false. Where it returns true the M spins from now on, and may not sleep.
     #[must_use]
     pub fn may_sleep(
         &self,
@@ -100,12 +112,11 @@ impl Spinning {
         true
     }
 
-    /// A P was put on the idle list: whether nobody spins, so that who put it
-    /// there looks at the queues next.
+    /// The caller has put a P on the idle list: whether no M spins, so that the
+    /// caller has to look at the queues next.
     #[must_use]
     pub fn put_down(&self) -> bool {
-        // Pairs with the fence of `wanted`, whose maker saw no idle P. Where a
-        // spinner found none, the lock of the list orders its stop before.
+        // Between (e) and (f).
         fence(SeqCst);
         self.count.load(Relaxed) == 0
     }

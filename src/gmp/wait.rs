@@ -1,16 +1,24 @@
 //! The wait record (Go's `sudog`) and queues of them.
 //!
-//! A record lies on the stack of the goroutine that waits, which does not
-//! leave before the record is out of its queue:
+//! A record lies on the stack of the goroutine that waits. The goroutine does
+//! not leave that stack frame before the record is out of its queue.
 //!
-//! 1. a record is queued and taken out under the lock of its queue's object;
-//! 2. a waker takes it out, fires its ticket, and on a win fills it in, still
-//!    under the lock, before it readies the goroutine;
-//! 3. a goroutine that wakes, whoever woke it, takes the lock and, if one of
-//!    its records is still queued, takes it out itself. It need not where the
-//!    waker has taken out its only one.
-//! 4. A ticket in a queue is committed before the lock is free: gopark commits
-//!    before it unlocks. So a waker that wins always readies the goroutine.
+//! | the record | moved there by |
+//! |---|---|
+//! | queued | the goroutine, which then parks |
+//! | taken out, the wait is won | a waker, which readies the goroutine |
+//! | taken out, the wait is lost | a waker that is late, or the goroutine |
+//!
+//! Invariants:
+//! 1. A record is queued and taken out under the lock of its queue's object.
+//! 2. A waker takes the record out, fires its ticket, and on a win fills the
+//!    record in. It does so under the lock, before it readies the goroutine.
+//! 3. A goroutine that was woken, by any actor, takes the lock, and takes out
+//!    the records of its own that are still queued. It need not where a waker
+//!    has taken out its only one.
+//! 4. A ticket in a queue is committed before the lock is free, since gopark
+//!    commits before it unlocks. So a waker that wins always readies the
+//!    goroutine.
 
 use super::{
     G,
@@ -20,9 +28,9 @@ use crate::base::sync::{AtomicPtr, Ordering::*};
 use core::{cell::Cell, ptr};
 
 /// Begins a wait in queues whose lock, or locks, the caller holds, with or
-/// without a deadline. Where nobody but wakers behind these locks and a cancel
-/// ends it, that saves read-modify-writes: not with a deadline, and not on a
-/// host thread, which looks whether it was woken before it sleeps.
+/// without a deadline. Where wakers behind these locks and a canceller are the
+/// only actors, read-modify-writes are spared. A deadline is one more actor,
+/// and a host thread looks whether it was woken before it sleeps.
 #[inline]
 pub(crate) fn arm(
     gp: &G,
@@ -43,7 +51,7 @@ pub(crate) struct Sudog {
     pub ticket: Ticket,
     /// What is sent, or where it is received; null for none.
     pub elem: *mut u8,
-    /// It was taken out by who ended its wait.
+    /// It was taken out by the actor that ended its wait.
     pub woken: Cell<bool>,
     /// The waker did what the goroutine waits for.
     pub success: Cell<bool>,
@@ -72,9 +80,9 @@ impl Sudog {
     }
 
     /// Under the lock, out of its queue: ends its goroutine's wait. False:
-    /// somebody else has.
+    /// another actor has.
     fn fire(&self) -> bool {
-        // Early cannot be (invariant 4).
+        // BeforePark cannot be (invariant 4).
         let fire = self.gp.park.fire_locked(self.ticket, &self.gp.claim);
         let won = fire != Fire::Lost;
         self.woken.set(won);

@@ -7,6 +7,8 @@
 pub mod parkword;
 #[path = "../gmp/wait.rs"]
 pub(crate) mod wait;
+#[path = "../gmp/waitword.rs"]
+pub mod waitword;
 
 use crate::{
     base::throw::throw,

@@ -22,5 +22,5 @@ pub(crate) use desc::{
     Caller, Desc, Quiet, Side, desc, known, verify, waited_for,
 };
 pub(crate) use poll::{Polled, end_waits, poll, polls, renew};
-pub(crate) use poller::{KEEPER, break_poll, failure, lost, start, started};
+pub(crate) use poller::{break_poll, failure, lost, start, started};
 pub(crate) use speculation::{Speculation, any_unverified};

@@ -4,13 +4,12 @@
 use super::{
     desc::{each_desc, known, waited_for},
     poller::{
-        FAILS, FAILURE, KEEPER, MAKING, STALE, install, poller, seems_ours,
-        started,
+        FAILS, FAILURE, MAKING, STALE, install, poller, seems_ours, started,
     },
 };
 use crate::{
     base::sync::Ordering::*,
-    gmp::wait::WakeList,
+    gmp::{KEEPER, wait::WakeList},
     os::{
         self, Errno, Result,
         epoll::{self, Poller, Source},
@@ -104,7 +103,7 @@ pub(crate) fn poll(timeout: i64) -> Polled {
             // the wake-up away, and hands it on. If nobody sleeps any more, the
             // wake-up has come too late.
             Source::Wake => {
-                if timeout == 0 && KEEPER.asleep() {
+                if timeout == 0 && KEEPER.sleeps_in_poller() {
                     let _ours = poller.notify();
                 }
             }

@@ -33,7 +33,6 @@ use crate::{
         lock::Rank,
         sync::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*},
     },
-    gmp::keeper::Keeper,
     os::{self, Errno, Lock, Result, epoll::Poller},
 };
 use core::ptr;
@@ -46,8 +45,6 @@ pub(super) const STALE_NEW: u64 = 1_000_000;
 /// Null before anybody waits. A poller that was replaced is never freed: other
 /// threads may look at it still.
 static POLLER: AtomicPtr<Poller> = AtomicPtr::new(ptr::null_mut());
-/// The M that sleeps in the poller.
-pub(crate) static KEEPER: Keeper = Keeper::new();
 /// When the poller was last seen to be ours, in cycles.
 static SEEN: AtomicU64 = AtomicU64::new(0);
 /// Polls that have failed in a row, and the error that ended all waits.

@@ -61,4 +61,4 @@ pub(crate) mod types {
 }
 
 pub(crate) use errno::{Errno, Result, errno_location};
-pub(crate) use futex::{Lock, LockGuard, Note};
+pub(crate) use futex::{Lock, LockGuard, Note, OsFutex};

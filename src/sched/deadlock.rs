@@ -15,7 +15,9 @@
 use super::mainthread;
 use crate::{
     base::throw::fatal,
-    gmp::{RELAY, SCHED, SchedLocked, allp, gcount, gomaxprocs},
+    gmp::{
+        HOST_WAITS, KEEPER, RELAY, SCHED, SchedLocked, allp, gcount, gomaxprocs,
+    },
     os::task::count_threads,
 };
 use core::sync::atomic::Ordering::*;
@@ -47,13 +49,13 @@ pub(super) fn check_alone() {
 fn all_asleep(sched: &SchedLocked) -> bool {
     // The timekeeper counts as asleep: it may sleep for nobody any more. If it
     // has just woken, the timer or waiter for which it woke is still there.
-    let keeper = i32::from(SCHED.lastpoll.load(SeqCst) == 0);
+    let keeper = i32::from(KEEPER.is_kept());
     let asleep = sched.nmidle + sched.nmidlelocked + sched.nmsys + keeper;
     let asleep = i64::from(asleep);
     if sched.mcount() > asleep {
         return false;
     }
-    let waiting = SCHED.nhostwait.load(SeqCst);
+    let waiting = HOST_WAITS.count();
     let work = !sched.runq.is_empty()
         || SCHED.any_starved()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty())

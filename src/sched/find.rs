@@ -48,7 +48,7 @@ use super::{
 };
 use crate::{
     base::random::xorshift,
-    gmp::{G, M, OwnedP, P, SCHED, allp, gomaxprocs},
+    gmp::{G, M, OwnedP, P, SCHED, STOP, allp, gomaxprocs},
     os::clock::usleep,
 };
 use core::{ptr, sync::atomic::Ordering::*};
@@ -126,7 +126,7 @@ fn steal(pp: OwnedP) -> Option<&'static G> {
         let last = round == STEAL_ROUNDS - 1;
         for id in steal_order(n, xorshift(&pp.rng)) {
             // Relaxed: a hint; schedule looks again.
-            if SCHED.gcwaiting.load(Relaxed) {
+            if STOP.is_wanted() {
                 return None;
             }
             let victim = allp(id);
@@ -174,17 +174,12 @@ fn steal_order(n: usize, random: u64) -> impl Iterator<Item = usize> {
 
 /// Takes half of the victim's queue, or its `runnext` if `take_next`.
 fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
-    // SAFETY: OwnedP holds pp; its queue is empty, so half of another fits.
-    let n = unsafe { victim.runq.steal_into(&pp.runq) };
-    if n > 0 {
-        victim.waking.worked();
+    // The own ring is empty, so half of another fits.
+    if pp.steal_from(victim) > 0 {
+        victim.waking.stolen();
         return runqget(pp);
     }
-    // Relaxed: taken by the swap below.
-    let seen = victim.runnext.load(Relaxed);
-    if !take_next || seen.is_null() {
-        return None;
-    }
+    let seen = if take_next { victim.next()? } else { return None };
     // Taken only if the P has not switched during the grace: otherwise the
     // goroutine has run and come back, as in a ping-pong. Relaxed: a hint.
     let tick = victim.schedtick.load(Relaxed);
@@ -192,23 +187,16 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
     if victim.schedtick.load(Relaxed) != tick {
         return None;
     }
-    // AcqRel: as in runqput.
-    victim
-        .runnext
-        .compare_exchange(seen, ptr::null_mut(), AcqRel, Relaxed)
-        .ok()
-        .map(|gp| {
-            victim.waking.worked();
-            // SAFETY: `seen` is not null, and queues hold type-stable Gs.
-            unsafe { &*gp }
-        })
+    let gp = victim.steal_next(seen)?;
+    victim.waking.stolen();
+    Some(gp)
 }
 
 /// Looks at the global queue under its lock; puts the P on the idle list and
 /// looks on without it.
 fn last_look(mp: &'static M, pp: OwnedP) -> Option<(OwnedP, &'static G)> {
     let mut sched = SCHED.lock();
-    if SCHED.gcwaiting.load(Relaxed) {
+    if STOP.is_wanted() {
         drop(sched);
         gcstopm(mp);
         return None;
@@ -274,7 +262,7 @@ pub(crate) fn without_p(mp: &'static M) {
         return;
     }
     let mut sched = SCHED.lock();
-    if !SCHED.gcwaiting.load(Relaxed)
+    if !STOP.is_wanted()
         && let Some(pp) = sched.pidleget()
     {
         drop(sched);

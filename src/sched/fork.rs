@@ -13,7 +13,7 @@
 use super::{child::IN_CHILD, ending};
 use crate::{
     arch,
-    gmp::{G, GStatus, M, SCHED, casgstatus},
+    gmp::{G, GStatus, M, STOP, casgstatus},
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
@@ -23,7 +23,7 @@ pub(crate) fn begin_child() {
         return;
     }
     // g0's loop looks at it, should this thread be on its way there.
-    SCHED.gcwaiting.store(true, Relaxed);
+    STOP.want();
     let Some(gp) = arch::getg() else { return };
     let mp = gp.mp();
     mp.in_runtime.store(true, Relaxed);

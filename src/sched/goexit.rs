@@ -28,7 +28,7 @@ use super::{
     enter::{Inside, owned_p},
     frame::{bind_stack, move_in},
     handoff::handoffp,
-    join::{self, Claim},
+    join::{self, Waiter},
     lockthread, migrate,
     procs::releasep,
     queue::{self, TICK},
@@ -150,10 +150,10 @@ fn hand_over(gp: &'static G, pp: OwnedP) -> Join {
     if pp.streak.get() >= TICK {
         return Join::Open;
     }
-    let waiter = match join::claim(gp) {
-        Claim::Nothing => return Join::Open,
-        Claim::Woken => return Join::Woken,
-        Claim::Waiter(waiter) => waiter,
+    let waiter = match join::take_waiter(gp) {
+        Waiter::None => return Join::Open,
+        Waiter::Woken => return Join::Woken,
+        Waiter::ToReady(waiter) => waiter,
     };
     if waiter.is_host() || waiter.lockedm.get().is_some() {
         return Join::Ready(waiter);
@@ -222,11 +222,11 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     }
     match arg {
         OPEN => join::ended(gp, pp),
-        WOKEN => join::handed_over(gp, Claim::Woken),
+        WOKEN => join::handed_over(gp, Waiter::Woken),
         waiter => {
             let waiter = waiter as *const G;
             // SAFETY: from hand_over, a type-stable G.
-            join::handed_over(gp, Claim::Waiter(unsafe { &*waiter }));
+            join::handed_over(gp, Waiter::ToReady(unsafe { &*waiter }));
         }
     }
     if locked {

@@ -14,14 +14,14 @@ use super::{
     current::{on_goroutine, this_m},
     enter::{Inside, owned_p},
     idle::wake_idle,
-    keeper::{poll_break, unkept},
+    keeper::{deadline_moved, unkept},
     nothread,
     procs::{acquirep, releasep, stop_in_hand},
     queue::{alone, work_queued},
     threads::newm,
 };
 use crate::{
-    gmp::{M, MAIN_STARTED, MKind, OwnedP, P, SCHED, allp, gomaxprocs},
+    gmp::{M, MAIN_STARTED, MKind, OwnedP, P, SCHED, STOP, allp, gomaxprocs},
     stack,
 };
 use core::sync::atomic::Ordering::*;
@@ -46,12 +46,9 @@ pub(crate) fn put_down(pp: &'static P) {
         return;
     }
     let mut sched = SCHED.lock();
-    if SCHED.gcwaiting.load(Relaxed) {
+    if STOP.is_wanted() {
         stop_in_hand(pp);
-        sched.stopwait -= 1;
-        if sched.stopwait == 0 {
-            SCHED.stopnote.wakeup();
-        }
+        STOP.arrive();
         return;
     }
     let first = sched.pidle.is_none();
@@ -63,7 +60,7 @@ pub(crate) fn put_down(pp: &'static P) {
     }
     let when = pp.timers.next_when();
     if when != i64::MAX {
-        poll_break(when);
+        deadline_moved(when);
         // Nobody may be keeping the time.
         SCHED.lock().wake_sysmon();
     }
@@ -84,15 +81,15 @@ pub(crate) fn wakep_for(pp: OwnedP) {
     if alone() {
         return;
     }
-    let partner = pp.runq.owner_sees_empty();
-    if partner && pp.waking.skips() {
+    let partner = pp.ring_is_empty();
+    if partner && pp.waking.suppressed() {
         return;
     }
     if !SCHED.nmspinning.wanted(npidle) {
         return;
     }
     if partner {
-        pp.waking.made();
+        pp.waking.woke();
     }
     wakep_slow();
 }
@@ -109,7 +106,7 @@ fn wakep_slow() {
     if !MAIN_STARTED.load(Acquire) {
         return;
     }
-    if SCHED.nmspinning.claim() {
+    if SCHED.nmspinning.start_if_none() {
         startm(None);
     }
 }
@@ -129,7 +126,7 @@ pub(crate) fn regain_p(mp: &'static M) {
     }
     let Some(pp) = mp.oldp.get() else { return };
     let mut sched = SCHED.lock();
-    if !SCHED.gcwaiting.load(Relaxed) && sched.pidletake(pp) {
+    if !STOP.is_wanted() && sched.pidletake(pp) {
         drop(sched);
         acquirep(mp, pp);
     }

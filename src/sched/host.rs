@@ -15,8 +15,8 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, HookFn, HookResult, M, MKind, SCHED, casgstatus, gdestroy,
-        gfget, gflag, gfput,
+        G, GStatus, HOST_WAITS, HookFn, HookResult, M, MKind, SCHED,
+        casgstatus, gdestroy, gfget, gflag, gfput,
         parkword::{Cause, Fire, Ticket},
     },
     os::{self, Errno, Result, raw::defer_cancel, thread},
@@ -121,7 +121,8 @@ pub(crate) fn park(
 
 fn sleep(gp: &'static G, mp: &'static M, ticket: Ticket, deadline: i64) {
     if deadline == crate::timers::FOREVER {
-        count_asleep(gp, mp);
+        let waiting = || gp.park.waiting(&gp.claim);
+        HOST_WAITS.fall_asleep(&mp.hostwait, waiting);
         deadlock::check();
         mp.park.sleep();
     } else if !mp.park.sleep_until(deadline) {
@@ -133,16 +134,6 @@ fn sleep(gp: &'static G, mp: &'static M, ticket: Ticket, deadline: i64) {
         mp.park.sleep();
     }
     mp.park.clear();
-}
-
-/// Counts this thread as asleep, unless it has been woken already. A waker
-/// that finds `hostwait` set takes it away and counts down; it may do so
-/// before we count up, so the sum errs towards awake.
-fn count_asleep(gp: &G, mp: &M) {
-    mp.hostwait.store(true, SeqCst);
-    if gp.park.waiting(&gp.claim) || !mp.hostwait.swap(false, SeqCst) {
-        SCHED.nhostwait.fetch_add(1, SeqCst);
-    }
 }
 
 /// The G of this thread, made for a host thread that had none.

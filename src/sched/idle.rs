@@ -28,7 +28,7 @@ pub(super) fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
 /// Puts this M, which has no P and does not spin, to sleep until somebody has
 /// a P for it, or wants it to look for work.
 pub(crate) fn stopm(mp: &'static M) {
-    mp.detached.store(false, Relaxed);
+    mp.busy_without_p.store(false, Relaxed);
     let mut sched = SCHED.lock();
     mp.schedlink.set(sched.midle.replace(mp));
     sched.nmidle += 1;

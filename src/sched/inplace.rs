@@ -9,7 +9,7 @@
 use super::{procs::acquirep, schedule, sigmask, threads};
 use crate::{
     arch,
-    gmp::{DEBUG, G, P, SCHED, gflag},
+    gmp::{DEBUG, G, P, SCHED, STOP, gflag},
     os::{
         self,
         raw::{NoCancel, defer_cancel},
@@ -52,7 +52,7 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
 /// neither.
 fn take_both(target: &'static G) -> Option<&'static P> {
     let mut sched = SCHED.lock();
-    if SCHED.gcwaiting.load(Relaxed)
+    if STOP.is_wanted()
         || sched.pidle.is_none()
         // What was queued before has woken an M, which takes a P when it
         // comes up: one is left for it.

@@ -2,7 +2,7 @@
 //!
 //! Where the ending goroutine finds a waiter before it leaves its stack, and
 //! nothing wants the scheduler, it goes straight on to that waiter
-//! ([`claim`]), which then runs the hook of the end first.
+//! ([`take_waiter`]), which then runs the hook of the end first.
 
 use super::{
     cancel,
@@ -15,7 +15,7 @@ use crate::{
     arch,
     gmp::{
         G, GStatus, OwnedP, gdestroy, generation_of,
-        joinword::{End, Seen, Words},
+        joinword::{End, JoinState, Words},
         lookup,
         parkword::{Cause, Fire, Ticket, WaitKind},
     },
@@ -30,34 +30,35 @@ struct Joiner {
     ticket: Ticket,
 }
 
-/// What [`claim`] found.
+/// The waiter that [`take_waiter`] found, if any.
 #[must_use]
-pub(crate) enum Claim {
+pub(crate) enum Waiter {
     /// [`ended`] is still to be called.
-    Nothing,
+    None,
     /// [`handed_over`] is, and nobody to be readied.
     Woken,
     /// [`handed_over`] is, and this one to be readied.
-    Waiter(&'static G),
+    ToReady(&'static G),
 }
 
-/// Ends the wait of who joins `gp`, which is about to leave its stack.
+/// Ends the wait of the goroutine that joins `gp`, which is about to leave its
+/// stack.
 #[inline(always)]
-pub(crate) fn claim(gp: &G) -> Claim {
-    match gp.joiner.claim(gp.words()) {
-        None => Claim::Nothing,
+pub(crate) fn take_waiter(gp: &G) -> Waiter {
+    match gp.joiner.take_waiter(gp.words()) {
+        None => Waiter::None,
         Some(record) => wake(record),
     }
 }
 
-/// Ends the wait of a claimed record.
-fn wake(record: usize) -> Claim {
+/// Ends the wait of a record that was taken.
+fn wake(record: usize) -> Waiter {
     let joiner = record as *const Joiner;
     // SAFETY: the waiter stays until the word is no longer ENDING.
     let &Joiner { gp: waiter, ticket } = unsafe { &*joiner };
     match waiter.park.fire(ticket, Cause::Wake) {
-        Fire::Parked => Claim::Waiter(waiter),
-        Fire::Early | Fire::Lost => Claim::Woken,
+        Fire::Parked => Waiter::ToReady(waiter),
+        Fire::BeforePark | Fire::Lost => Waiter::Woken,
     }
 }
 
@@ -76,16 +77,15 @@ fn ended_slow(gp: &'static G, pp: Option<OwnedP>) {
         End::Detached => gdestroy(gp, pp),
         End::Exited => {}
         End::Record(record) => {
-            let claim = wake(record);
-            handed_over(gp, claim);
+            handed_over(gp, wake(record));
         }
     }
 }
 
-/// The same after a [`claim`] that found a waiter, who frees `gp` now.
-pub(crate) fn handed_over(gp: &'static G, claim: Claim) {
+/// The same after a [`take_waiter`] that found a waiter, who frees `gp` now.
+pub(crate) fn handed_over(gp: &'static G, waiter: Waiter) {
     gp.joiner.hand_over();
-    if let Claim::Waiter(waiter) = claim {
+    if let Waiter::ToReady(waiter) = waiter {
         ready(waiter, true);
     }
 }
@@ -108,8 +108,8 @@ pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
     }
     loop {
         match settled(target, words) {
-            Seen::Joinable => {}
-            Seen::Exited => return take_exited(target, words),
+            JoinState::Joinable => {}
+            JoinState::Exited => return take_exited(target, words),
             _ => return Err(Errno::EINVAL),
         }
         if let Some(result) = wait(gp, target, words, deadline) {
@@ -124,10 +124,10 @@ fn unstarted(target: &G) -> bool {
 
 /// What is there, once the end is over that is under way.
 #[inline(always)]
-fn settled(target: &G, words: Words) -> Seen {
+fn settled(target: &G, words: Words) -> JoinState {
     loop {
         match target.joiner.look(words) {
-            Seen::Ending => osyield(),
+            JoinState::Ending => osyield(),
             seen => return seen,
         }
     }
@@ -190,9 +190,11 @@ pub(crate) fn release(handle: *mut c_void) -> Result<()> {
     let words = Words::of(generation_of(handle));
     loop {
         match settled(target, words) {
-            Seen::Joinable if target.joiner.release(words) => return Ok(()),
-            Seen::Joinable => {}
-            Seen::Exited => return take_exited(target, words),
+            JoinState::Joinable if target.joiner.release(words) => {
+                return Ok(());
+            }
+            JoinState::Joinable => {}
+            JoinState::Exited => return take_exited(target, words),
             _ => return Err(Errno::EINVAL),
         }
     }

@@ -1,17 +1,16 @@
-//! Whether somebody keeps the time, and how that sleep is broken.
+//! Whether an M keeps the time, and how it is woken.
 //!
-//! The M that keeps the time is in `timing`, with the protocol. Here is what
-//! every other thread asks and does.
+//! The protocol is `gmp::keeper`'s; the M that keeps the time sleeps in
+//! `timing`. Here is what every other thread asks and does.
 
 use crate::{
-    gmp::{Ask, SCHED, allp, ask, gomaxprocs},
+    gmp::{
+        Ask, KEEPER, allp, ask, gomaxprocs,
+        keeper::{EARLIEST, Wake},
+    },
     netpoll,
     timers::FOREVER,
 };
-use core::sync::atomic::{Ordering::*, fence};
-
-/// No timer is due before: `polluntil` is 0 where nobody sleeps.
-pub(super) const EARLIEST: i64 = 1;
 
 /// The earliest timer of all Ps.
 pub(crate) fn next_timer() -> i64 {
@@ -21,39 +20,34 @@ pub(crate) fn next_timer() -> i64 {
         .unwrap_or(FOREVER)
 }
 
-/// Whether there are timers or waiters for descriptors, and nobody sleeps for
+/// Whether there are timers or waiters for descriptors, and no M sleeps for
 /// them.
 pub(super) fn unkept() -> bool {
-    SCHED.lastpoll.load(SeqCst) != 0
-        && (next_timer() != FOREVER || netpoll::waited_for())
+    !KEEPER.is_kept() && (next_timer() != FOREVER || netpoll::waited_for())
 }
 
-/// Wakes who sleeps in the poller; from any thread, whatever it holds.
-pub(super) fn break_poll() {
+/// Wakes the M that sleeps in the poller; from any thread, whatever it holds.
+pub(super) fn wake_poller() {
     if !netpoll::break_poll() {
-        // Which takes locks, and sysmon holds none.
+        // A new poller takes locks, and sysmon holds none.
         ask(Ask::Poller);
     }
 }
 
-/// Wakes the keeper of the time if it sleeps past `when`; from any thread.
-pub(crate) fn poll_break(when: i64) {
-    fence(SeqCst);
-    let until = SCHED.polluntil.load(SeqCst);
-    // 0: nobody keeps the time, or it is being woken.
-    if until == 0 || until <= when {
-        return;
+/// Wakes the timekeeper if it sleeps past `when`; from any thread.
+pub(crate) fn deadline_moved(when: i64) {
+    match KEEPER.deadline_moved(when) {
+        Wake::Done => {}
+        Wake::Poller => wake_poller(),
     }
-    // Who takes the value away wakes, once.
-    if SCHED.polluntil.compare_exchange(until, 0, SeqCst, SeqCst).is_ok() {
-        match SCHED.pollnet.load(SeqCst) {
-            true => break_poll(),
-            false => SCHED.pollnote.wakeup(),
-        }
-    }
+}
+
+/// Wakes the timekeeper if it sleeps; from any thread.
+pub(super) fn wake_timekeeper() {
+    deadline_moved(EARLIEST);
 }
 
 /// Whether somebody waits for a descriptor and nobody polls.
 pub(super) fn unpolled() -> bool {
-    SCHED.lastpoll.load(SeqCst) != 0 && netpoll::waited_for()
+    !KEEPER.is_kept() && netpoll::waited_for()
 }

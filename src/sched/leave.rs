@@ -72,7 +72,8 @@ impl Leave {
 fn only_ours() -> bool {
     let ours = |tid| {
         each_m().any(|mp| {
-            // Acquire: pairs with minit and attach, which write the kind first.
+            // Acquire: pairs with `threads::minit` and `host::attach`, which
+            // write the kind first.
             let same = mp.procid.load(Acquire) == tid;
             // SAFETY: aligned and initialised; while the M's thread writes the
             // byte, the read gives the old value or the new one.

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     base::throw::throw,
-    gmp::{G, M, MKind, OwnedP, SCHED},
+    gmp::{G, HOST_WAITS, M, MKind, OwnedP, SCHED},
     os::{Errno, Result},
 };
 use core::sync::atomic::Ordering::*;
@@ -105,7 +105,7 @@ pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
 /// Counts an M that sleeps for its goroutine, for the check of deadlocks.
 fn count_asleep(mp: &M, change: i32) {
     if mp.kind.get() == MKind::Host {
-        SCHED.nhostwait.fetch_add(change, SeqCst);
+        HOST_WAITS.add(change);
     } else {
         SCHED.lock().nmidlelocked += change;
     }

@@ -36,10 +36,10 @@
 //!
 //! ```text
 //!   who is refused             keeper                    maker of work
-//!     count -= 1, P is idle      publish `polluntil` (c)   queue the work
+//!     count -= 1, P is idle      publish its sleep   (c)   queue the work
 //!     STARVED = true      (a)    fence                     fence
 //!     fence                      STARVED, and work         a P idle and
-//!     take `polluntil`    (b)      beside an idle P:       nobody spins:
+//!     take that sleep     (b)      beside an idle P:       nobody spins:
 //!       away, if it is set         no sleep          (d)     wake one
 //! ```
 //! (a) pairs with (d) and (c) with (b): one of them sees the other. A maker
@@ -56,17 +56,19 @@
 
 use super::{
     idle::wake_idle,
-    keeper::{self, EARLIEST, unpolled},
+    keeper::{self, unpolled},
     queue::work_queued,
 };
 use crate::{
     base::print::SigWriter,
-    gmp::{G, M, MAXTHREADS, MKind, P, SCHED, SchedLocked},
+    gmp::{
+        HOST_WAITS, M, MAXTHREADS, MKind, OwnedP, P, SCHED, STOP, SchedLocked,
+    },
     os::{Errno, Result, clock::nanotime},
 };
 use core::{
     fmt::Write,
-    mem, ptr,
+    mem,
     sync::atomic::{AtomicBool, AtomicI64, Ordering::*},
 };
 
@@ -132,12 +134,9 @@ pub(super) fn refused(pp: Option<&'static P>, why: Errno) {
 /// Puts a P in the caller's hands on the idle list, or stops it.
 fn put_away(pp: &'static P) {
     let mut sched = SCHED.lock();
-    if SCHED.gcwaiting.load(Relaxed) {
+    if STOP.is_wanted() {
         let _stopped = pp.owner.stop();
-        sched.stopwait -= 1;
-        if sched.stopwait == 0 {
-            SCHED.stopnote.wakeup();
-        }
+        STOP.arrive();
     } else {
         sched.pidleput(pp);
     }
@@ -147,7 +146,7 @@ fn put_away(pp: &'static P) {
 /// invariant 2.
 fn rescue() {
     while work_beside_idle() {
-        if !SCHED.nmspinning.claim() {
+        if !SCHED.nmspinning.start_if_none() {
             // Somebody spins, and looks once more when it stops.
             return;
         }
@@ -164,7 +163,7 @@ fn rescue() {
         return;
     }
     bring_locked();
-    keeper::poll_break(EARLIEST);
+    keeper::wake_timekeeper();
     SCHED.lock().wake_sysmon();
 }
 
@@ -198,8 +197,8 @@ const LOOK: u32 = 256;
 /// run these, and they need no thread.
 fn bring_locked() {
     let mut sched = SCHED.lock();
-    let any = sched.nmidlelocked != 0 || SCHED.nhostwait.load(Relaxed) != 0;
-    if !any || SCHED.gcwaiting.load(Relaxed) {
+    let any = sched.nmidlelocked != 0 || HOST_WAITS.count() != 0;
+    if !any || STOP.is_wanted() {
         return;
     }
     gather(&mut sched);
@@ -219,7 +218,7 @@ fn bring_locked() {
 fn bring(sched: &mut SchedLocked, mp: &'static M) {
     let Some(pp) = sched.pidleget() else { return };
     if mp.kind.get() == MKind::Host {
-        SCHED.nhostwait.fetch_sub(1, SeqCst);
+        HOST_WAITS.add(-1);
     } else {
         // Under the lock: no moment without work and without somebody awake.
         sched.nmidlelocked -= 1;
@@ -233,17 +232,9 @@ fn gather(sched: &mut SchedLocked) {
     let mut at = sched.pidle;
     while let Some(pp) = at {
         at = pp.link.get();
-        let next = pp.runnext.swap(ptr::null_mut(), AcqRel);
-        // SAFETY: null, or a type-stable G.
-        if let Some(gp) = unsafe { next.cast_const().as_ref() } {
-            sched.globrunqput(gp);
-        }
         // SAFETY: idle, and on the list under our lock: in our hands.
-        while let Some(gp) = unsafe { pp.runq.pop() } {
-            let gp: *const G = gp;
-            // SAFETY: queues hold type-stable Gs.
-            sched.globrunqput(unsafe { &*gp });
-        }
+        let own = unsafe { OwnedP::new(pp) };
+        own.drain(|gp| sched.globrunqput(gp));
     }
 }
 

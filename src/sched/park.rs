@@ -234,7 +234,7 @@ fn user_hook(gp: &'static G, arg: usize) -> HookResult {
     if let Some(u) = unlockf
         && !calls::unlock(gp, &u)
     {
-        // Early: ours. Lost: fired meanwhile, before any commit, so the
+        // BeforePark: ours. Lost: fired meanwhile, before any commit, so the
         // winner leaves the readying to us as well.
         let _won = gp.park.fire(wait.ticket, Cause::Wake);
         return HookResult::Ready;

@@ -16,7 +16,7 @@ pub(crate) fn acquirep(mp: &'static M, pp: &'static P) {
         throw("acquirep: the P is not idle");
     }
     mp.p.set(Some(pp));
-    mp.detached.store(false, Relaxed);
+    mp.busy_without_p.store(false, Relaxed);
 }
 
 /// Takes the P that whoever woke this M has set aside for it, if any.

@@ -17,7 +17,7 @@
 //!    of Ps changes only while the world is stopped.
 
 use crate::gmp::{G, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs};
-use core::{ptr, sync::atomic::Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 /// Every so many switches a P looks at the global queue and at descriptors.
 pub(crate) const TICK: u32 = 61;
@@ -25,45 +25,29 @@ pub(crate) const TICK: u32 = 61;
 /// Queues a runnable goroutine on this P. `next`: before all others; the former
 /// `runnext` goes to the end of the ring.
 pub(crate) fn runqput(pp: OwnedP, gp: &'static G, next: bool) {
-    let mut item = ptr::from_ref(gp).cast_mut();
-    if next {
-        // Relaxed: only the owner puts a goroutine there (invariant 1).
-        let before = pp.runnext.load(Relaxed);
-        if before.is_null() || alone() {
-            // Release: publishes the goroutine to a thief.
-            pp.runnext.store(item, Release);
-            item = before;
-        } else {
-            // AcqRel, as a thief changes the same word: Release publishes the
-            // new goroutine, Acquire covers the old one, which comes back.
-            item = pp.runnext.swap(item, AcqRel);
-        }
-        if item.is_null() {
-            return;
-        }
-    }
-    // SAFETY: OwnedP holds the P (invariant 1).
-    while !unsafe { pp.runq.push(item) } {
-        if runqputslow(pp, item) {
+    let gp = match next {
+        false => gp,
+        true => match pp.put_next(gp, alone()) {
+            Some(before) => before,
+            None => return,
+        },
+    };
+    while !pp.push(gp) {
+        if runqputslow(pp, gp) {
             return;
         }
         // A thief has taken some meanwhile, so there is room now.
     }
 }
 
-/// Moves the older half of a full ring to the global queue, with `item` behind
+/// Moves the older half of a full ring to the global queue, with `gp` behind
 /// it. False: the ring is not full any more.
 #[cold]
-fn runqputslow(pp: OwnedP, item: *mut G) -> bool {
+fn runqputslow(pp: OwnedP, gp: &'static G) -> bool {
     let mut sched = SCHED.lock();
-    let mut put = |gp: *mut G| {
-        // SAFETY: not null, so a type-stable G (invariant 2).
-        sched.globrunqput(unsafe { &*gp });
-    };
-    // SAFETY: OwnedP holds the P (invariant 1).
-    let spilled = unsafe { pp.runq.spill(&mut put) };
+    let spilled = pp.spill(|gp| sched.globrunqput(gp));
     if spilled {
-        put(item);
+        sched.globrunqput(gp);
     }
     spilled
 }
@@ -73,44 +57,16 @@ fn runqputslow(pp: OwnedP, item: *mut G) -> bool {
 #[inline(always)]
 pub(crate) fn runqget(pp: OwnedP) -> Option<&'static G> {
     let alone = alone();
-    // Relaxed: only the owner puts a goroutine there (invariant 1).
-    let next = pp.runnext.load(Relaxed);
-    if !next.is_null() && pp.streak.get() < TICK {
-        let taken = take_runnext(pp, next, alone);
-        if !taken.is_null() {
-            pp.streak.set(pp.streak.get() + 1);
-            // SAFETY: not null, so a type-stable G (invariant 2).
-            return Some(unsafe { &*taken });
-        }
+    let next = pp.next();
+    if let Some(next) = next
+        && pp.streak.get() < TICK
+        && let Some(gp) = pp.take_next(next, alone)
+    {
+        pp.streak.set(pp.streak.get() + 1);
+        return Some(gp);
     }
     pp.streak.set(0);
-    let oldest = match alone {
-        // SAFETY: OwnedP holds the P, and it is the only one (invariant 3).
-        true => unsafe { pp.runq.pop_alone() },
-        // SAFETY: OwnedP holds the P (invariant 1).
-        false => unsafe { pp.runq.pop() },
-    };
-    if let Some(gp) = oldest {
-        // SAFETY: not null, so a type-stable G (invariant 2).
-        return Some(unsafe { &*gp });
-    }
-    if next.is_null() {
-        return None;
-    }
-    let taken = take_runnext(pp, next, alone);
-    // SAFETY: null, or a type-stable G (invariant 2).
-    unsafe { taken.as_ref() }
-}
-
-/// Takes `next` out of `runnext`; null if a thief was faster.
-#[inline(always)]
-fn take_runnext(pp: OwnedP, next: *mut G, alone: bool) -> *mut G {
-    if alone {
-        pp.runnext.store(ptr::null_mut(), Relaxed);
-        return next;
-    }
-    // AcqRel: as in runqput.
-    pp.runnext.swap(ptr::null_mut(), AcqRel)
+    pp.pop(alone).or_else(|| pp.take_next(next?, alone))
 }
 
 /// Whether there is only one P (invariant 3).
@@ -149,13 +105,12 @@ pub(super) fn globrunqget(
 ) -> Option<&'static G> {
     let size = sched.runq.len();
     let share = size / gomaxprocs() as u32 + 1;
-    let room = RUNQ as u32 - pp.runq.owner_len();
+    let room = RUNQ as u32 - pp.ring_len();
     let n = share.min(size).min(room / 2);
     let first = sched.globrunqpop()?;
     for _ in 1..n {
         let Some(gp) = sched.globrunqpop() else { break };
-        // SAFETY: OwnedP holds the P (invariant 1).
-        if !unsafe { pp.runq.push(ptr::from_ref(gp).cast_mut()) } {
+        if !pp.push(gp) {
             sched.globrunqputhead(gp);
             break;
         }
@@ -168,11 +123,7 @@ pub(super) fn globrunqget(
 /// costs no read-modify-write.
 #[inline(always)]
 pub(super) fn queue_new(pp: OwnedP, gp: &'static G) {
-    // Relaxed: only the owner puts a goroutine there (invariant 1).
-    if pp.runnext.load(Relaxed).is_null() {
-        // Release: publishes the goroutine to a thief.
-        pp.runnext.store(ptr::from_ref(gp).cast_mut(), Release);
-    } else {
+    if !pp.put_next_if_none(gp) {
         runqput(pp, gp, false);
     }
 }

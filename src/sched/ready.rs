@@ -11,12 +11,12 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, SCHED, casgstatus, generation_of, lookup_live,
+        G, GStatus, HOST_WAITS, SCHED, casgstatus, generation_of, lookup_live,
         parkword::Fire, wait::WakeList,
     },
     os::{Errno, Result},
 };
-use core::{ffi::c_void, sync::atomic::Ordering::*};
+use core::ffi::c_void;
 
 /// Makes a parked goroutine runnable; called by the winner of its ticket.
 ///
@@ -78,8 +78,6 @@ pub(crate) fn ready_permit(handle: *mut c_void) -> Result<()> {
 /// not count as asleep from here on, even before it runs.
 pub(crate) fn wake(gp: &'static G) {
     let mp = gp.mp();
-    if mp.hostwait.swap(false, SeqCst) {
-        SCHED.nhostwait.fetch_sub(1, SeqCst);
-    }
+    HOST_WAITS.wake(&mp.hostwait);
     mp.park.wakeup();
 }

@@ -36,8 +36,8 @@
 //! 1. `SEEN` is touched by sysmon's thread only.
 //! 2. A P is judged blocked only by a look that came in time: if sysmon itself
 //!    overslept, a clock that stands still tells nothing.
-//! 3. `M::detached` is set before the P is taken, and cleared when the M gets a
-//!    P or sleeps, or the take fails.
+//! 3. `M::busy_without_p` is set before the P is taken, and cleared when the M
+//!    gets a P or sleeps, or the take fails.
 //!
 //! Rejected: a judgement by the clock alone (on a loaded machine the clock of a
 //! busy thread stands still in many looks).
@@ -49,7 +49,7 @@ use super::{
 use crate::{
     base::alloc::try_push,
     gmp::{
-        DEBUG, G, M, MAXPROCS, P, SCHED, allp, gomaxprocs, m_of_word,
+        DEBUG, G, KEEPER, M, MAXPROCS, P, SCHED, allp, gomaxprocs, m_of_word,
         owner::POwner,
     },
     os::{
@@ -96,7 +96,7 @@ static SEEN: SeenAll =
     SeenAll(UnsafeCell::new([const { Seen::nothing() }; MAXPROCS]));
 
 /// A busy thread without a P.
-struct Detached {
+struct WithoutP {
     m: u64,
     cpu: i64,
 }
@@ -104,7 +104,7 @@ struct Detached {
 /// sysmon's memory.
 pub(crate) struct Watch<'a> {
     seen: &'a mut [Seen; MAXPROCS],
-    detached: Vec<Detached>,
+    without_p: Vec<WithoutP>,
     recounted: i64,
 }
 
@@ -130,7 +130,7 @@ impl Watch<'_> {
     pub(crate) fn new() -> Self {
         // SAFETY: called once, on sysmon's thread (invariant 1).
         let seen = unsafe { &mut *SEEN.0.get() };
-        Self { seen, detached: Vec::new(), recounted: 0 }
+        Self { seen, without_p: Vec::new(), recounted: 0 }
     }
 
     /// Looks at all Ps. `trusted`: the look came in time (invariant 2).
@@ -162,7 +162,7 @@ impl Watch<'_> {
         let tick = pp.schedtick.load(Relaxed);
         let fast = seen.m == m && tick.wrapping_sub(seen.tick) >= FAST;
         if !fast {
-            pp.waking.forget();
+            pp.waking.reset();
         }
         if seen.m != m || seen.tick != tick {
             *seen = Seen { task: seen.task.take(), ..Seen::nothing() };
@@ -200,7 +200,7 @@ impl Watch<'_> {
             return;
         }
         let (cpu, since) = (seen.cpu.unwrap_or(0), seen.since);
-        let beyond = self.detached.len() as i64 - gomaxprocs() as i64;
+        let beyond = self.without_p.len() as i64 - gomaxprocs() as i64;
         if beyond >= 0 && now - since < SLICE * (beyond + 1) {
             return;
         }
@@ -216,36 +216,36 @@ impl Watch<'_> {
         }
         let mp = m_of_word(m);
         // Before the M can get another P, which clears the mark (invariant 3).
-        mp.detached.store(busy.is_some(), SeqCst);
+        mp.busy_without_p.store(busy.is_some(), SeqCst);
         if !try_retake(pp, m, |pp, m| pp.owner.take(m)) {
-            mp.detached.store(false, SeqCst);
+            mp.busy_without_p.store(false, SeqCst);
             return;
         }
         self.seen[pp.id as usize].m = 0;
         if let Some(cpu) = busy {
-            self.detached.retain(|d| d.m != m);
+            self.without_p.retain(|d| d.m != m);
             // Without memory the thread is not counted, and slices stay short.
-            let _uncounted = try_push(&mut self.detached, Detached { m, cpu });
+            let _uncounted = try_push(&mut self.without_p, WithoutP { m, cpu });
         }
         handoffp(pp);
     }
 
-    /// Drops threads that have a P again, or sleep, from `detached`. A clock
+    /// Drops threads that have a P again, or sleep, from `without_p`. A clock
     /// that stands still is no sleep: the thread may wait for a CPU.
     fn recount(&mut self, now: i64) {
         let due = now - self.recounted >= RECOUNT;
         if due {
             self.recounted = now;
         }
-        self.detached.retain_mut(|d| {
+        self.without_p.retain_mut(|d| {
             let mp = m_of_word(d.m);
-            if !mp.detached.load(Relaxed) {
+            if !mp.busy_without_p.load(Relaxed) {
                 return false;
             }
             if !due {
                 return true;
             }
-            // Acquire: pairs with minit.
+            // Acquire: pairs with `threads::minit`.
             let tid = mp.procid.load(Acquire);
             if tid == 0 {
                 return false;
@@ -257,8 +257,8 @@ impl Watch<'_> {
     }
 
     /// How many busy threads run without a P.
-    pub(crate) fn detached(&self) -> usize {
-        self.detached.len()
+    pub(crate) fn without_p(&self) -> usize {
+        self.without_p.len()
     }
 }
 
@@ -303,7 +303,7 @@ impl Seen {
 
     /// Blocked, unless the sleep is one that is soon over as a rule.
     fn judge_sleep(&mut self, mp: &M, state: u8, now: i64) -> Verdict {
-        // Acquire: pairs with minit.
+        // Acquire: pairs with `threads::minit`.
         match task::place(mp.procid.load(Acquire)) {
             // The thread was woken meanwhile.
             Ok(None) => return Verdict::Unknown,
@@ -324,7 +324,7 @@ impl Seen {
     /// The kernel's letter for the thread's state; 0 where it cannot be read
     /// (no /proc, no fd to spare).
     fn state(&mut self, mp: &M) -> u8 {
-        // Acquire: pairs with minit.
+        // Acquire: pairs with `threads::minit`.
         let tid = mp.procid.load(Acquire);
         if self.task.as_ref().is_none_or(|t| t.0 != tid) {
             self.task = TaskStat::open(tid).ok().map(|t| (tid, t));
@@ -340,7 +340,7 @@ impl Seen {
 }
 
 fn cputime(mp: &M) -> Option<i64> {
-    // Acquire: pairs with minit.
+    // Acquire: pairs with `threads::minit`.
     thread_cputime(mp.procid.load(Acquire)).ok()
 }
 
@@ -351,7 +351,7 @@ fn runs(task: &TaskStat) -> bool {
 
 /// Asks the goroutine that `mp` runs to yield at its next checkpoint.
 fn request_yield(mp: &'static M) {
-    // Acquire: pairs with the switch's release store of `curg`.
+    // Acquire: pairs with come_on.
     let gp: *const G = mp.curg.load(Acquire);
     // SAFETY: null, or a type-stable G. If the M has left it since, the request
     // is cleared when the G is switched to again.
@@ -363,7 +363,7 @@ fn request_yield(mp: &'static M) {
 /// Whether a P that is taken would find no thread to run it; warns once if so.
 /// The timekeeper is such a thread.
 fn out_of_threads() -> bool {
-    let kept = SCHED.lastpoll.load(SeqCst) == 0;
+    let kept = KEEPER.is_kept();
     let sched = SCHED.lock();
     let out = !kept && sched.midle.is_none() && sched.at_thread_limit();
     drop(sched);

@@ -33,7 +33,7 @@ use crate::{
     arch,
     base::throw::throw,
     gmp::{
-        G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED,
+        G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED, STOP,
         casgstatus, gflag,
     },
 };
@@ -94,7 +94,7 @@ pub(crate) fn come_on(mp: &'static M, pp: OwnedP, gp: &'static G) {
     gp.m.set(mp);
     gp.reset_stackguard();
     pp.tick();
-    // Release: pairs with the acquire of sysmon and of dumps.
+    // Release: pairs with `retake::request_yield`.
     mp.curg.store(ptr::from_ref(gp).cast_mut(), Release);
 }
 
@@ -137,7 +137,7 @@ pub(crate) extern "C" fn schedule() -> ! {
             continue;
         };
         // Relaxed: gcstopm looks again under the lock.
-        if SCHED.gcwaiting.load(Relaxed) {
+        if STOP.is_wanted() {
             if child::in_child() {
                 child::end_child();
             }
@@ -184,7 +184,7 @@ pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
     mp.kind.get() == MKind::Worker
         && mp.lockedg.get().is_none()
         // Relaxed: hints; schedule looks again.
-        && !SCHED.gcwaiting.load(Relaxed)
+        && !STOP.is_wanted()
         && !pp.timer_due.load(Relaxed)
         && !pp.schedtick.load(Relaxed).is_multiple_of(TICK)
 }
@@ -265,8 +265,8 @@ pub(crate) fn switch_off(
 pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
     if let Some(gp) = mp.nextg.take() {
         match owned_p(mp) {
-            // Relaxed: a hint; put_down looks again under the lock.
-            Some(pp) if !SCHED.gcwaiting.load(Relaxed) => return (pp, gp),
+            // Relaxed: put_down looks again under the lock.
+            Some(pp) if !STOP.is_wanted() => return (pp, gp),
             _ if child::in_child() => child::end_child(),
             _ => {
                 SCHED.lock().globrunqputhead(gp);
@@ -277,7 +277,7 @@ pub(crate) fn come_or_leave(mp: &'static M) -> (OwnedP, &'static G) {
     if owned_p(mp).is_some() {
         put_down(releasep(mp));
     }
-    mp.detached.store(false, Relaxed);
+    mp.busy_without_p.store(false, Relaxed);
     let g0 = mp.g0();
     // SAFETY: run_in_place's base of this g0, which is live below us.
     unsafe { arch::gogo(g0.sched_sp.get(), g0) }

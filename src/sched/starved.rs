@@ -19,9 +19,10 @@
 //!     a stack in the    (b)         nstarved != 0: serve     (d)
 //!       pool, under its lock?
 //! ```
-//! (a) pairs with (d) and (c) with (b), by the lock of the pool: (b) finds the
-//! stack, or comes before (c), and then (d) sees the count. The freer waits for
-//! the lock of the lists, under which (b) runs, and finds the goroutine there.
+//! (a) pairs with (d), and (c) with (b). The lock of the pool orders them: (b)
+//! finds the stack, or comes before (c), and then (d) sees the count. The freer
+//! waits for the lock of the lists, under which (b) runs, and finds the
+//! goroutine there.
 //!
 //! Invariants:
 //! 1. A goroutine in a list is Runnable, has no stack, is in no other queue,

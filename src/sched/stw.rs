@@ -1,7 +1,7 @@
 //! The world stopped, and the number of Ps changed (procresize).
 //!
 //! ```text
-//!   stop_the_world: gcwaiting = true
+//!   stop_the_world: the stop is wanted
 //!     an idle P             --> Stopped at once
 //!     a P whose M is inside --> its M stops it (gcstopm) and counts down
 //!     a P whose M is outside --> taken from it (retake_stopped)
@@ -21,13 +21,13 @@ use super::{
 use crate::{
     base::{alloc::try_box, random::seed_of_p, throw::throw},
     gmp::{
-        G, GOMAXPROCS, M, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P, SCHED, allp,
-        allp_push, gomaxprocs, m_word, nallp, owner::POwner,
+        GOMAXPROCS, M, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P, SCHED, STOP,
+        allp, allp_push, gomaxprocs, m_word, nallp, owner::POwner,
     },
     os::{Errno, Result, clock::nanotime, cpu},
     stack,
 };
-use core::{ptr, sync::atomic::Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 /// How long who stops the world waits before it looks again.
 const STOP_LOOK: i64 = 50_000;
@@ -37,18 +37,15 @@ pub(crate) fn gcstopm(mp: &'static M) {
     if mp.spinning.replace(false) {
         SCHED.nmspinning.stop();
     }
-    let mut sched = SCHED.lock();
-    if !SCHED.gcwaiting.load(Relaxed) {
+    let sched = SCHED.lock();
+    if !STOP.is_wanted() {
         return;
     }
     // As schedule and findrunnable know.
     let Some(pp) = mp.p.take() else { throw("gcstopm: no P") };
     pp.owner.stop_own(m_word(mp));
     mp.oldp.set(Some(pp));
-    sched.stopwait -= 1;
-    if sched.stopwait == 0 {
-        SCHED.stopnote.wakeup();
-    }
+    STOP.arrive();
     drop(sched);
     stopm(mp);
 }
@@ -62,20 +59,14 @@ fn stop_the_world() {
         pp.get().owner.stop_own(m_word(mp));
     }
     let mut sched = SCHED.lock();
-    SCHED.stopnote.clear();
-    SCHED.gcwaiting.store(true, SeqCst);
+    STOP.want();
     while let Some(pp) = sched.pidleget() {
         stop_in_hand(pp);
     }
-    sched.stopwait = running_ps();
-    let mut left = sched.stopwait;
+    let wait = STOP.expect(running_ps());
     drop(sched);
-    while left > 0 {
-        let woken = SCHED.stopnote.sleep_until(nanotime() + STOP_LOOK);
-        if woken {
-            return;
-        }
-        left = retake_stopped();
+    if wait {
+        STOP.wait(|| nanotime() + STOP_LOOK, retake_stopped);
     }
 }
 
@@ -85,31 +76,28 @@ fn running_ps() -> i32 {
         .count() as i32
 }
 
-/// Stops the Ps whose goroutines are outside. Returns how many are left to
-/// stop themselves.
-fn retake_stopped() -> i32 {
+/// Stops the Ps whose goroutines are outside; whether the last P that had to
+/// stop was one of them.
+fn retake_stopped() -> bool {
     for id in 0..gomaxprocs() {
         let pp = allp(id);
         let POwner::Running(m) = pp.owner.load() else { continue };
         if !try_retake(pp, m, |pp, m| pp.owner.take_stopped(m)) {
             continue;
         }
-        let mut sched = SCHED.lock();
-        sched.stopwait -= 1;
-        if sched.stopwait == 0 {
-            // Nobody else wakes the note: they do so at 0 only.
-            return 0;
+        let _sched = SCHED.lock();
+        if STOP.arrive_taken() {
+            return true;
         }
     }
-    // Those that stop themselves wake the note at 0.
-    SCHED.lock().stopwait.max(1)
+    false
 }
 
 /// Lets the Ps run again: those with work get an M, the others go idle.
 fn start_the_world() {
     let mut with_work = None;
     let mut sched = SCHED.lock();
-    SCHED.gcwaiting.store(false, SeqCst);
+    STOP.end();
     for id in (0..gomaxprocs()).rev() {
         let pp = allp(id);
         pp.owner.restart();
@@ -160,18 +148,7 @@ fn empty_p(pp: &'static P) {
     // SAFETY: the world is stopped, and we stopped it: its Ps are ours.
     let own = unsafe { OwnedP::new(pp) };
     let mut sched = SCHED.lock();
-    let mut put = |gp: *mut G| {
-        // SAFETY: queues hold type-stable Gs.
-        sched.globrunqput(unsafe { &*gp });
-    };
-    let next = pp.runnext.swap(ptr::null_mut(), AcqRel);
-    if !next.is_null() {
-        put(next);
-    }
-    // SAFETY: as above.
-    while let Some(gp) = unsafe { pp.runq.pop() } {
-        put(gp);
-    }
+    own.drain(|gp| sched.globrunqput(gp));
     while let Some(gp) = own.gfree().pop_front() {
         sched.gfree.push_front(gp);
     }

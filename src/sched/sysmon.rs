@@ -6,15 +6,13 @@
 //! somebody takes a P; but while there is no thread for what waits
 //! (`nothread`), it looks for one at each look.
 //!
-//! | sysmonwait | sleeps | woken by |
+//! | sleep | until | woken by |
 //! |---|---|---|
-//! | AWAKE | no | |
-//! | NAP | a look's distance | `ask` |
-//! | DEEP | until something runs | `ask`, `pidleget`, an orphan's timer, want |
-//! | | | of memory for a stack |
+//! | a nap | the next look | `ask` |
+//! | deep | something runs | `ask`, `pidleget`, an orphan's timer, want of |
+//! | | | memory for a stack |
 //!
-//! Invariant: who changes `sysmonwait` to AWAKE wakes the note, once; sysmon
-//! itself may do so when its sleep ends, and then no wake-up comes.
+//! The protocol of that sleep is `gmp::watchman`'s.
 
 use super::{
     background::SCAVENGER,
@@ -28,13 +26,13 @@ use super::{
     sigmask, starved,
     template::{start_template, start_wanted},
     threads::newm,
-    timing::{self, look_net, renew_and_ring},
+    timing::{self, look_net, renew_and_notify},
 };
 use crate::{
     base::print::SigWriter,
     gmp::{
-        ASKED, Ask, DEBUG, MKind, RELAY, RUNTIME_INIT_TIME, SCHED, allp,
-        gomaxprocs, sysmonwait,
+        Ask, DEBUG, KEEPER, MKind, RELAY, RUNTIME_INIT_TIME, SCHED, SYSMON,
+        allp, gomaxprocs, watchman::Depth,
     },
     netpoll,
     os::{Result, clock::nanotime, membarrier},
@@ -98,37 +96,28 @@ fn sysmon() {
 /// was to end.
 fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     let now = nanotime();
-    let mut mode = sysmonwait::NAP;
+    let mut depth = Depth::Nap;
     // At least a little, for a timer that nobody can serve yet.
     let mut until = (now + nap).min(next_timer().max(now + 50 * US));
-    SCHED.sysmonnote.clear();
     let mut sched = SCHED.lock();
     let idle = SCHED.npidle.load(SeqCst) as usize == gomaxprocs();
     let over = quiet && idle && !netpoll::any_unverified();
     if over && !nothread::sysmon_is_needed() {
-        mode = sysmonwait::DEEP;
+        depth = Depth::Deep;
         until = deep_until(now);
         // Once more, for whoever was on the way out at the last check.
         deadlock::checkdead(&mut sched);
     }
     until = until.min(latest);
-    SCHED.sysmonwait.store(mode, SeqCst);
+    SYSMON.fall_asleep(depth);
     drop(sched);
-    if ASKED.load(SeqCst) == 0 && SCHED.sysmonnote.sleep_until(until) {
-        return nanotime();
-    }
-    if SCHED.sysmonwait.swap(sysmonwait::AWAKE, SeqCst) == sysmonwait::AWAKE {
-        // Somebody is waking us just now.
-        SCHED.sysmonnote.sleep();
-        return nanotime();
-    }
-    until
+    if SYSMON.sleep_until(until) { nanotime() } else { until }
 }
 
 /// Until when to sleep if nothing runs: somebody keeps the time, or we do.
 fn deep_until(now: i64) -> i64 {
     let mut until = FOREVER;
-    if SCHED.lastpoll.load(SeqCst) != 0 {
+    if !KEEPER.is_kept() {
         until = next_timer();
     }
     if SCHED.any_starved() {
@@ -144,7 +133,7 @@ fn deep_until(now: i64) -> i64 {
 
 /// Does what was asked.
 fn serve() {
-    let asked = ASKED.swap(0, SeqCst);
+    let asked = SYSMON.take_asked();
     if asked & Ask::Template as u32 != 0 {
         start_template();
     }
@@ -156,7 +145,7 @@ fn serve() {
         sigmask::of_sysmon();
     }
     if asked & Ask::Poller as u32 != 0 {
-        renew_and_ring();
+        renew_and_notify();
     }
     if asked & Ask::Signals as u32 != 0 {
         // Nobody before it has begun; then it looks first.
@@ -166,8 +155,7 @@ fn serve() {
 
 /// All Ps have been busy for a while: nobody has looked at descriptors.
 fn poll_for_the_busy(now: i64) {
-    let last = SCHED.lastpoll.load(SeqCst);
-    if last != 0 && now - last > POLL_AFTER {
+    if KEEPER.last_poll().is_some_and(|last| now - last > POLL_AFTER) {
         ready_all(look_net());
     }
 }
@@ -239,7 +227,7 @@ impl Trace {
             gomaxprocs(),
             SCHED.npidle.load(Relaxed),
             SCHED.nmspinning.count(),
-            watch.detached(),
+            watch.without_p(),
             SCHED.runqsize.load(Relaxed),
             crate::gmp::gcount(),
         );
@@ -258,7 +246,7 @@ fn detail(w: &mut SigWriter) {
             "  P{id}: {:?} schedtick={} runqsize={} timers={}",
             pp.owner.load(),
             pp.schedtick.load(Relaxed),
-            pp.runq.len(),
+            pp.runq_len(),
             pp.timers.len(),
         );
     }

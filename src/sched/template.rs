@@ -10,8 +10,8 @@
 //!                                       was true: once more
 //!                                     else: sleep until woken
 //! ```
-//! (a) pairs with (d) by the lock of the list: the template thread takes the M,
-//! or the push comes after (d), and then (b) sees (c). Exactly one thread
+//! (a) pairs with (d). Under the lock of the list the template thread takes the
+//! M, or the push comes after (d), and then (b) sees (c). Exactly one thread
 //! changes `TEMPLATE_ASLEEP` from true to false; if that is a maker, it wakes
 //! the template thread.
 

@@ -141,7 +141,7 @@ pub(crate) extern "C" fn minit() {
     mp.errno.set(os::errno_location());
     minit_stack(mp);
     minit_signals(mp);
-    // Release: pairs with sysmon's acquire (`retake`, `leave`).
+    // Release: pairs with `retake::cputime` and `leave::only_ours`.
     mp.procid.store(thread::gettid(), Release);
 }
 
@@ -235,7 +235,7 @@ pub(crate) fn freem(mp: &'static M) {
 fn forget_thread(mp: &M) {
     mp.cxa.set(ptr::null_mut());
     mp.procid.store(0, Relaxed);
-    mp.detached.store(false, Relaxed);
+    mp.busy_without_p.store(false, Relaxed);
     mp.curg.store(ptr::null_mut(), Relaxed);
     mp.lockedext.set(0);
 }
@@ -373,7 +373,7 @@ unsafe extern "C" fn thread_start(arg: *mut c_void) {
     // SAFETY: the NewM of newm1, which waits for us.
     let new = unsafe { &mut *new };
     let mp = ptr::from_ref(new.mp).cast_mut().cast();
-    // Acquire: pairs with boot's store.
+    // Acquire: pairs with `init::schedinit`.
     let hook = THREAD_START.load(Acquire);
     new.result = if hook.is_null() {
         // SAFETY: newosproc_start takes an M.
@@ -419,7 +419,7 @@ unsafe extern "C" fn newosproc_start(arg: *mut c_void) -> *mut c_void {
 
 /// Names a thread that we made. A host that makes the threads names them.
 fn name_thread(mp: &M) {
-    // Acquire: pairs with boot's store.
+    // Acquire: pairs with `init::schedinit`.
     if !THREAD_START.load(Acquire).is_null() {
         return;
     }

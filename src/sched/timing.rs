@@ -1,34 +1,30 @@
 //! Timers: put on a P's heap, run when due; and who sleeps until then, and
 //! polls descriptors meanwhile.
 //!
-//! One idle M keeps the time: it sleeps until the earliest timer of all Ps
-//! (`lastpoll` is 0 meanwhile); the others sleep until woken. Who adds an
-//! earlier timer breaks that sleep ([`poll_break`]). As with spinning: the
-//! keeper publishes until when it sleeps, then looks at the timers; who adds a
-//! timer looks at what the keeper published afterwards.
-//!
-//! It sleeps on a note, or, once anybody has waited for a descriptor, in the
-//! poller (`pollnet` says which, written before `polluntil`). Where the host
-//! closes the poller under it, it is abandoned, and another keeps the time.
+//! One idle M keeps the time: it sleeps until the earliest timer of all Ps,
+//! on a note or in the poller. The other Ms sleep until they are woken. An M
+//! that adds an earlier timer wakes the timekeeper. The protocol, and what
+//! happens where the host closes the poller, is `gmp::keeper`'s.
 
 use super::{
     enter::current_p,
     handoff::wakep,
-    keeper::{EARLIEST, break_poll, next_timer, poll_break},
+    keeper::{deadline_moved, next_timer, wake_poller, wake_timekeeper},
     migrate, nothread,
     procs::acquirep,
     ready::ready_all,
 };
 use crate::{
-    gmp::{M, P, SCHED, allp, gomaxprocs, wait::WakeList},
-    netpoll::{self, KEEPER, Polled},
-    os::{Result, clock::nanotime},
+    gmp::{
+        KEEPER, M, P, SCHED, STOP, allp, gomaxprocs,
+        keeper::{EARLIEST, Ended, Sleep, Timekeeper},
+        wait::WakeList,
+    },
+    netpoll::{self, Polled},
+    os::{OsFutex, Result, clock::nanotime},
     timers::{FOREVER, Timer, Timers},
 };
-use core::{
-    ptr,
-    sync::atomic::{Ordering::*, fence},
-};
+use core::{ptr, sync::atomic::Ordering::*};
 
 /// In nanoseconds: a P that switches looks at descriptors so often at least.
 const LATE: i64 = 500_000;
@@ -46,18 +42,18 @@ pub(crate) unsafe fn add_timer(timer: &Timer, when: i64) {
     };
     // SAFETY: as the caller promises.
     let first = unsafe { heap.add(timer, when) };
-    heed(when, first);
+    timer_moved(when, first);
 }
 
 /// A timer has a new time, and may be the first of its heap now.
-fn heed(when: i64, first: bool) {
+fn timer_moved(when: i64, first: bool) {
     if first {
-        poll_break(when);
+        deadline_moved(when);
     }
     if current_p().is_none() {
         // Nobody that holds a P knows of it: somebody has to keep the time,
         // or, where all Ps are busy, sysmon.
-        if SCHED.polluntil.load(SeqCst) == 0 {
+        if KEEPER.sleep() == Sleep::Nobody {
             wakep();
         }
         SCHED.lock().wake_sysmon();
@@ -70,7 +66,7 @@ pub(crate) fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
     let when = when.max(EARLIEST);
     let set = Timers::set(timer, when, seq);
     if let Some(first) = set {
-        heed(when, first);
+        timer_moved(when, first);
     }
     set.is_some()
 }
@@ -120,17 +116,24 @@ fn run_others() {
 /// while it sleeps.
 pub(super) fn keep_time(mp: &'static M) -> bool {
     let wanted = next_timer() != FOREVER || netpoll::waited_for();
-    if !wanted || SCHED.lastpoll.swap(0, SeqCst) == 0 {
+    if !wanted {
         return false;
     }
-    let polled = if netpoll::polls() { sleep_in_poll(mp) } else { sleep() };
+    let Some(timekeeper) = KEEPER.become_timekeeper() else { return false };
+    let polled = if netpoll::polls() {
+        sleep_in_poller(timekeeper, mp)
+    } else {
+        // Nobody waits for a descriptor, or nobody has yet.
+        timekeeper.sleep_on_note(latest_on_note, nanotime);
+        Polled::Ready(WakeList::new())
+    };
     let pp = SCHED.lock().pidleget();
     if let Some(pp) = pp {
         acquirep(mp, pp);
     }
     // Without a P they go to the global queue. Relaxed: a hint, that the world
     // may be about to be stopped.
-    if pp.is_some() || !SCHED.gcwaiting.load(Relaxed) {
+    if pp.is_some() || !STOP.is_wanted() {
         for id in 0..gomaxprocs() {
             run_timers(allp(id));
         }
@@ -139,47 +142,34 @@ pub(super) fn keep_time(mp: &'static M) -> bool {
     pp.is_some()
 }
 
-/// Nobody waits for a descriptor, or nobody has yet.
-fn sleep() -> Polled {
-    SCHED.pollnote.clear();
-    SCHED.pollnet.store(false, SeqCst);
-    let mut until = publish_until();
-    if netpoll::polls() {
-        // Just now, and heed_net may have come before we published.
-        until = EARLIEST;
-    }
-    let woken = SCHED.pollnote.sleep_until(until);
-    if !woken && SCHED.polluntil.swap(0, SeqCst) == 0 {
-        // A break is under way: it belongs to this sleep.
-        SCHED.pollnote.sleep();
-    }
-    SCHED.lastpoll.store(nanotime(), SeqCst);
-    Polled::Ready(WakeList::new())
+/// Until when the timekeeper may sleep: the next timer, or no time at all
+/// while work waits that no other M can come for.
+fn latest() -> i64 {
+    if nothread::keeper_is_needed() { EARLIEST } else { next_timer() }
 }
 
-fn sleep_in_poll(mp: &'static M) -> Polled {
-    SCHED.pollnet.store(true, SeqCst);
-    let m = ptr::from_ref(mp).addr();
-    KEEPER.sleeps(m);
-    let timeout = match publish_until() {
-        FOREVER => FOREVER,
-        until => (until - nanotime()).max(0),
+/// The same on the note: no time at all once there is somebody to poll for.
+fn latest_on_note() -> i64 {
+    if netpoll::polls() { EARLIEST } else { latest() }
+}
+
+fn sleep_in_poller(
+    timekeeper: Timekeeper<'_, OsFutex>,
+    mp: &'static M,
+) -> Polled {
+    let poll = |until| {
+        netpoll::poll(match until {
+            FOREVER => FOREVER,
+            until => (until - nanotime()).max(0),
+        })
     };
-    let polled = netpoll::poll(timeout);
-    if KEEPER.woke(m) {
-        // A break that comes late makes the next sleep short, and no harm.
-        kept();
-    } else {
-        // It may have been meant for the keeper.
-        break_poll();
+    let m = ptr::from_ref(mp).addr();
+    let (polled, ended) = timekeeper.sleep_in_poller(m, latest, nanotime, poll);
+    match ended {
+        Ended::Kept => {}
+        Ended::Abandoned => wake_poller(),
     }
     polled
-}
-
-/// The keeper sleeps in the poller no longer.
-fn kept() {
-    SCHED.polluntil.store(0, SeqCst);
-    SCHED.lastpoll.store(nanotime(), SeqCst);
 }
 
 /// What a poll has brought, and a new poller where there is need of one.
@@ -205,80 +195,47 @@ pub(crate) fn renew_poller() -> Result<()> {
         Ok(Some(list)) => (list, Ok(())),
         Err(why) => (netpoll::end_waits(why), Err(why)),
     };
-    if KEEPER.abandon() {
-        kept();
-    }
+    KEEPER.abandon(nanotime);
     ready_all(list);
     wakep();
     result
 }
 
-/// What sysmon does where a bell could not be rung.
-pub(super) fn renew_and_ring() {
+/// What sysmon does where the poller could not be notified.
+pub(super) fn renew_and_notify() {
     if renew_poller().is_ok() {
         // Or else it is lost once more, and the next one asks.
-        let _rung = netpoll::break_poll();
+        let _notified = netpoll::break_poll();
     }
 }
 
 /// Takes what is ready, if nobody sleeps in the poller; on an M that found no
 /// other work, or sysmon's.
 pub(super) fn look_net() -> WakeList {
-    if !netpoll::waited_for()
-        || !netpoll::started()
-        || SCHED.lastpoll.load(SeqCst) == 0
-    {
-        return WakeList::new();
-    }
-    let now = nanotime();
-    let last = SCHED.lastpoll.load(SeqCst);
-    // Not over the 0 of a keeper.
-    let ours = last != 0
-        && SCHED.lastpoll.compare_exchange(last, now, SeqCst, SeqCst).is_ok();
-    if ours { renewed(netpoll::poll(0)) } else { WakeList::new() }
+    let polls = netpoll::waited_for()
+        && netpoll::started()
+        && KEEPER.may_poll(nanotime);
+    if polls { renewed(netpoll::poll(0)) } else { WakeList::new() }
 }
 
 /// The same on a P that has found other work for so long that it is late.
 pub(super) fn look_net_late() -> WakeList {
-    let last = SCHED.lastpoll.load(Relaxed);
-    if !netpoll::waited_for() || last == 0 || nanotime() - last < LATE {
+    let late = || {
+        let last = KEEPER.last_poll();
+        last.is_some_and(|last| nanotime() - last >= LATE)
+    };
+    if !netpoll::waited_for() || !late() {
         return WakeList::new();
     }
     look_net()
 }
 
-/// Somebody is about to wait for a descriptor: somebody has to poll. Who sleeps
-/// on the note does not: it began before there was a poller.
+/// A goroutine is about to wait for a descriptor, and has been counted: an M
+/// has to poll. A timekeeper that sleeps on the note does not.
 pub(crate) fn heed_net() {
-    if SCHED.polluntil.load(SeqCst) == 0 {
-        wakep();
-    } else if !SCHED.pollnet.load(SeqCst) {
-        poll_break(EARLIEST);
-    }
-}
-
-/// Says until when the keeper sleeps, and makes sure that no earlier timer
-/// was added meanwhile, nor work that no other M can come for.
-fn publish_until() -> i64 {
-    let mut until = next_timer();
-    SCHED.polluntil.store(until, SeqCst);
-    loop {
-        // Pairs with poll_break: whoever added an earlier timer since sees
-        // what we published, or we see the timer here.
-        fence(SeqCst);
-        let next = next_timer();
-        if nothread::keeper_is_needed() {
-            return EARLIEST;
-        }
-        if next >= until {
-            return until;
-        }
-        let moved =
-            SCHED.polluntil.compare_exchange(until, next, SeqCst, SeqCst);
-        if moved.is_err() {
-            // Broken already: the note is or will be woken.
-            return until;
-        }
-        until = next;
+    match KEEPER.sleep() {
+        Sleep::Nobody => wakep(),
+        Sleep::OnNote(_) => wake_timekeeper(),
+        Sleep::InPoller(_) => {}
     }
 }

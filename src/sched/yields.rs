@@ -30,7 +30,9 @@ use super::{
 };
 use crate::{
     arch,
-    gmp::{G, GStatus, HookResult, M, MKind, OwnedP, RUNQ, SCHED, casgstatus},
+    gmp::{
+        G, GStatus, HookResult, M, MKind, OwnedP, RUNQ, SCHED, STOP, casgstatus,
+    },
     netpoll,
     timers::FOREVER,
 };
@@ -106,7 +108,7 @@ fn leave_by(
 /// Whether a yield looks at the global queue, in which `waiting` are.
 #[inline(always)]
 fn serves_global(pp: OwnedP, waiting: u32) -> bool {
-    waiting <= MANY || pp.runq.owner_len() <= MANY
+    waiting <= MANY || pp.ring_len() <= MANY
 }
 
 /// A yield that does so.
@@ -122,7 +124,7 @@ fn leave_for_all(
 /// Whether a yield with empty queues may still find something to run.
 fn yield_worth(pp: OwnedP) -> bool {
     // Relaxed: hints; the scheduler looks again.
-    SCHED.gcwaiting.load(Relaxed)
+    STOP.is_wanted()
         || pp.timer_due.load(Relaxed)
         || (pp.schedtick.load(Relaxed).is_multiple_of(TICK)
             && (pp.timers.next_when() != FOREVER || netpoll::waited_for()))

@@ -6,8 +6,7 @@ use super::source::{Source, library, name, places, report, sources};
 use std::collections::BTreeSet;
 
 /// Files whose "pairs with" is not checked yet: folder, reason.
-const NOT_YET: [(&str, &str); 2] =
-    [("gmp/", "is being put in order"), ("sched/", "is being put in order")];
+const NOT_YET: [(&str, &str); 0] = [];
 
 /// What uses a rank and is not in its text: file, reason.
 const NO_LOCKS: [(&str, &str); 2] =

@@ -11,8 +11,7 @@ use super::source::{Source, report};
 use std::collections::BTreeSet;
 
 /// Folders that have no order yet: folder, reason.
-const NOT_YET: [(&str, &str); 2] =
-    [("gmp", "is being put in order"), ("netpoll", "is being put in order")];
+const NOT_YET: [(&str, &str); 0] = [];
 
 /// Files that may know each other: folder, files, reason.
 const TOGETHER: [(&str, &[&str], &str); 1] = [(

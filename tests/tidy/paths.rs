@@ -118,7 +118,9 @@ fn items_of(code: &str) -> BTreeSet<String> {
     }
     let words: Vec<_> = flat.split_whitespace().collect();
     let named = words.windows(2).filter(|pair| KEYWORDS.contains(&pair[0]));
-    named.map(|pair| name(pair[1]).to_owned()).collect()
+    // A type such as `fn(i32)` has no name.
+    let names = named.map(|pair| name(pair[1])).filter(|n| !n.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 /// The parts of `text` between the commas that stand outside all braces.

@@ -1,0 +1,3 @@
+//! The numbers of `asm/offsets.h`, as `build.rs` copies them.
+
+include!(concat!(env!("OUT_DIR"), "/offsets.rs"));
