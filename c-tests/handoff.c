@@ -1,11 +1,16 @@
 /* A goroutine may block in any C function or keep its thread busy: the others
- * go on. Gaps are printed; only coarse bounds are checked, since a machine
- * under load has gaps of its own. */
+ * go on. What is checked is how often they did, not for how long they waited:
+ * a machine under load has gaps of its own, which are printed. */
 #include "test.h"
 
-enum { BLOCKERS = 1000, BURNERS = 200 };
+enum { BLOCKERS = 1000, BURNERS = 200, OVERLAP = 4 };
+
+/* A goroutine that gets in only when the disturber is done ticks once. */
+enum { TICKS = 10 };
 
 static atomic_bool stop;
+static atomic_int ticks;
+static int ticks_meanwhile;
 
 /* Sleeps a millisecond at a time; stores the longest time between two. */
 static void tick(void *arg)
@@ -16,6 +21,7 @@ static void tick(void *arg)
         int64_t now;
 
         CHECK_OK(gmp_sleep(MS(1)));
+        atomic_fetch_add(&ticks, 1);
         now = gmp_now();
         if (now - last > worst)
             worst = now - last;
@@ -26,12 +32,18 @@ static void tick(void *arg)
 
 static void block_half_a_second(void *arg)
 {
+    int before = atomic_load(&ticks);
+
     block_ns(MS(500));
+    ticks_meanwhile = atomic_load(&ticks) - before;
 }
 
 static void spin_half_a_second(void *arg)
 {
+    int before = atomic_load(&ticks);
+
     spin_ns(MS(500));
+    ticks_meanwhile = atomic_load(&ticks) - before;
 }
 
 static void ticker_goes_on(const char *what, gmp_fn disturb)
@@ -46,8 +58,9 @@ static void ticker_goes_on(const char *what, gmp_fn disturb)
     CHECK_OK(gmp_join(disturber));
     atomic_store(&stop, true);
     CHECK_OK(gmp_join(ticker));
-    printf("%s: worst gap %.2f ms\n", what, (double)worst / 1e6);
-    CHECK(worst < MS(300));
+    printf("%s: %d ticks, worst gap %.2f ms\n", what, ticks_meanwhile,
+           (double)worst / 1e6);
+    CHECK(ticks_meanwhile >= TICKS);
 }
 
 static int pipe_fds[2];
@@ -80,9 +93,19 @@ static void thousand_block_at_once(void)
     CHECK_OK(close(pipe_fds[1]));
 }
 
+/* How many nap, and the most that did at once. */
+static atomic_int napping, most_napping;
+
 static void nap(void *arg)
 {
+    int now = atomic_fetch_add(&napping, 1) + 1;
+    int most = atomic_load(&most_napping);
+
+    while (now > most &&
+           !atomic_compare_exchange_weak(&most_napping, &most, now))
+        ;
     CHECK_OK(usleep(100000));
+    atomic_fetch_sub(&napping, 1);
 }
 
 static void thousand_naps_overlap(void)
@@ -94,10 +117,10 @@ static void thousand_naps_overlap(void)
         gs[i] = spawn(nap, NULL);
     for (int i = 0; i < BLOCKERS; i++)
         CHECK_OK(gmp_join(gs[i]));
-    /* One after the other they take 100 s. */
-    printf("%d naps of 100 ms: %.0f ms\n", BLOCKERS,
-           (double)(gmp_now() - start) / 1e6);
-    CHECK(gmp_now() - start < SEC(10));
+    /* One after the other they take 100 s, and one naps at a time. */
+    printf("%d naps of 100 ms: %.0f ms, %d at once\n", BLOCKERS,
+           (double)(gmp_now() - start) / 1e6, atomic_load(&most_napping));
+    CHECK(atomic_load(&most_napping) >= OVERLAP);
 }
 
 static atomic_int burning;
