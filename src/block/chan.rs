@@ -1,22 +1,23 @@
-//! Channels: Go's `hchan`.
+//! Channels: Go's `hchan`. A queue of elements between goroutines, which makes
+//! a sender wait while it is full and a receiver while it is empty.
 //!
 //! ```text
 //!   header | buffer of capacity elements
 //!            ^recvx        ^sendx
 //! ```
 //! Invariants, under the lock:
-//! 1. `recvq` and `sendq` are not both non-empty, but for select on both ends
-//!    of one channel.
-//! 2. With a buffer: `count > 0` means nobody receives in a queue, and
-//!    `count < capacity` that nobody sends in one.
-//! 3. A waiter's element is on its own stack or in its caller's memory. The
-//!    other side copies it directly, while that waiter is parked.
+//! 1. `recvq` and `sendq` are not both non-empty, unless one select waits at
+//!    both ends of the channel.
+//! 2. With a buffer: while `count > 0`, `recvq` is empty; while
+//!    `count < capacity`, `sendq` is.
+//! 3. A waiter's element is on the waiter's stack or in its caller's memory.
+//!    The other side copies it directly, while the waiter is parked.
 //!
-//! `count` and `closed` are atomic so that `len` and the `try` calls can look
-//! without the lock.
+//! `count` and `closed` are atomic, so that `len` and the `try` calls can read
+//! them without the lock.
 //!
-//! The memory comes from `malloc` and is counted: one reference a maker, one
-//! more for each `ref`. The last `unref` frees it.
+//! A channel is memory from `malloc` with a count of references: the maker has
+//! the first, each `ref` adds one, and the last `unref` frees the channel.
 
 use super::ticker::Ticker;
 use crate::{
@@ -27,17 +28,17 @@ use crate::{
     },
     gmp::{
         G,
-        parkword::{WaitKind, Wakers},
-        wait::{self, Sudog, WaitQ, WakeList},
+        parkword::{Cause, Wakers},
+        wait::{At, Sudog, Turn, Unlock, Wait, WaitQ, WakeList},
     },
-    os::{Errno, Result, clock::nanotime},
+    os::{Errno, Result},
     sched::{
         cancel, child, current, host,
         lock::RawLock,
-        park::{self, Wait, gopark},
+        park::gopark,
         ready::{ready, ready_all},
     },
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{
     alloc::Layout,
@@ -74,8 +75,13 @@ pub struct GmpChan {
 /// Whether a call may wait, and until when.
 #[derive(Clone, Copy)]
 pub(crate) enum Block {
-    Never,
-    Until(i64),
+    Not,
+    Until(Deadline),
+}
+
+impl Block {
+    /// The call waits for as long as it takes.
+    pub(crate) const UNTIL_DONE: Self = Self::Until(Deadline::NEVER);
 }
 
 /// The buffer begins here: aligned for any type.
@@ -124,7 +130,7 @@ impl GmpChan {
         self.refs.fetch_add(1, Relaxed);
     }
 
-    /// Takes one more reference unless the last one is gone.
+    /// Takes one more reference, unless the channel has none left.
     pub(super) fn upgrade(&self) -> bool {
         let more = |n: usize| (n > 0).then_some(n + 1);
         self.refs.fetch_update(Relaxed, Relaxed, more).is_ok()
@@ -140,7 +146,7 @@ impl GmpChan {
         // AcqRel: all uses come before the free.
         match ch.refs.fetch_sub(1, AcqRel) {
             0 => fatal("gmp_chan_unref: more often than it was referenced"),
-            // Who waits on it may be a goroutine of the parent.
+            // Goroutines of the parent may wait in its queues.
             1 if child::in_child() => return,
             1 => {}
             _ => return,
@@ -152,8 +158,8 @@ impl GmpChan {
             fatal("gmp_chan_unref: freed while goroutines wait on it");
         }
         if !ch.ticker.is_null() {
-            // SAFETY: the channel's reference, given up here. Once the timer
-            // is stopped it does not look at the channel any more.
+            // SAFETY: the channel's reference, given up here. A stopped timer
+            // does not look at the channel any more.
             unsafe { Ticker::free(ch.ticker) };
         }
         // SAFETY: from malloc, and the last reference is gone.
@@ -161,7 +167,7 @@ impl GmpChan {
     }
 
     pub(crate) fn len(&self) -> usize {
-        // Relaxed: stale at once anyway.
+        // Relaxed: the answer may be out of date at once anyway.
         self.count.load(Relaxed)
     }
 
@@ -188,16 +194,16 @@ impl GmpChan {
         unsafe { base.add(HEADER + at * self.elem_size) }
     }
 
-    /// Copies one element; nothing where one side is null.
+    /// Copies one element; does nothing if either side is null.
     #[inline(always)]
     fn copy(&self, from: *const u8, to: *mut u8) {
         if from.is_null() || to.is_null() {
             return;
         }
         if self.elem_size == size_of::<u64>() {
-            // SAFETY: as below; a word needs no call.
+            // SAFETY: room for an element, as below. A word needs no call.
             let word = unsafe { from.cast::<u64>().read_unaligned() };
-            // SAFETY: as below.
+            // SAFETY: room for an element, as below.
             unsafe { to.cast::<u64>().write_unaligned(word) };
             return;
         }
@@ -208,7 +214,7 @@ impl GmpChan {
 
     fn zero(&self, to: *mut u8) {
         if !to.is_null() {
-            // SAFETY: as in copy.
+            // SAFETY: room for an element, as in copy.
             unsafe { ptr::write_bytes(to, 0, self.elem_size) };
         }
     }
@@ -219,14 +225,14 @@ impl GmpChan {
         at
     }
 
-    /// Under the lock: puts an element into the buffer.
+    /// Under the lock, with room: puts an element into the buffer.
     fn push(&self, elem: *const u8) {
         let at = self.advance(&self.sendx);
         self.copy(elem, self.slot(at));
         self.count.store(self.len() + 1, Relaxed);
     }
 
-    /// Under the lock: takes an element out of the buffer.
+    /// Under the lock, if there is one: takes an element out of the buffer.
     fn pop(&self, elem: *mut u8) {
         let at = self.advance(&self.recvx);
         self.copy(self.slot(at), elem);
@@ -234,28 +240,28 @@ impl GmpChan {
     }
 }
 
-/// One of the two things that are done to a channel.
+/// An operation on a channel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
     Send,
     Recv,
 }
 
-/// What could be done at once, with the channel locked.
+/// What became of an operation that was tried on a locked channel.
 #[must_use]
 pub(super) enum Now {
-    /// It is done; the caller unlocks, and then wakes this one.
+    /// Done; the caller unlocks, and then readies this waiter of the other end.
     Done(Option<&'static G>),
-    /// It is closed (and drained, to a receiver).
+    /// The channel is closed, and for a receiver drained.
     Closed,
-    /// It has to wait.
+    /// The operation has to wait.
     Wait,
 }
 
 impl GmpChan {
-    /// Under the lock: what can be done without waiting.
+    /// Under the lock: does `op` if that needs no wait.
     #[inline(always)]
-    pub(super) fn now(&self, op: Op, elem: *mut u8) -> Now {
+    pub(super) fn try_now(&self, op: Op, elem: *mut u8) -> Now {
         match op {
             Op::Send => self.send_now(elem),
             Op::Recv => self.recv_now(elem),
@@ -279,8 +285,8 @@ impl GmpChan {
         Now::Wait
     }
 
-    /// From a sender that waits its element is taken, or, with a full buffer,
-    /// the oldest there, while the sender's goes to the end.
+    /// Takes the oldest element of the buffer, and puts that of a waiting
+    /// sender at the end; without a buffer it takes the sender's.
     #[inline(always)]
     fn recv_now(&self, elem: *mut u8) -> Now {
         if self.len() > 0 {
@@ -288,8 +294,8 @@ impl GmpChan {
                 self.pop(elem);
                 return Now::Done(None);
             };
-            // Full, and it stays so: who looks without the lock shall not see
-            // it otherwise.
+            // The buffer is full, and `count` says so throughout: a look
+            // without the lock must not find room.
             let at = self.advance(&self.recvx);
             self.copy(self.slot(at), elem);
             self.copy(sg.elem, self.slot(at));
@@ -307,8 +313,8 @@ impl GmpChan {
         Now::Done(Some(sg.gp))
     }
 
-    /// Sends a copy of `*elem` if that is possible at once; gives back who
-    /// received it, for the caller to wake.
+    /// Sends a copy of `*elem` if that is possible at once; returns the
+    /// receiver that waited for it, for the caller to ready.
     pub(super) fn try_send(&self, elem: *const u8) -> Option<&'static G> {
         self.lock();
         let now = self.send_now(elem);
@@ -319,7 +325,7 @@ impl GmpChan {
         }
     }
 
-    /// Under the lock: who waits to do `op`.
+    /// Under the lock: the queue of those that wait to do `op`.
     pub(super) fn queue(&self, op: Op) -> &WaitQ {
         match op {
             Op::Send => &self.sendq,
@@ -327,19 +333,23 @@ impl GmpChan {
         }
     }
 
-    /// A hint that needs no lock: whether `op` would have to wait.
+    /// Whether `op` would have to wait, read without the lock. If so, there was
+    /// a moment during this call when it would: `closed` is read last, and a
+    /// channel that is open then was open all the time. With a buffer that is
+    /// full, or empty, nobody waits at the other end (invariant 2); without
+    /// one, `count` is 0 and the queue decides.
+    #[inline]
     pub(super) fn seems_blocked(&self, op: Op) -> bool {
-        // Acquire: pairs with close.
-        if self.closed.load(Acquire) {
-            return false;
-        }
-        match op {
-            Op::Send => self.len() == self.capacity && self.recvq.seems_empty(),
-            Op::Recv => self.len() == 0 && self.sendq.seems_empty(),
-        }
+        // Acquire, all three: the reads keep their order. Pairs with close.
+        let count = self.count.load(Acquire);
+        let blocked = match op {
+            Op::Send => count == self.capacity && self.recvq.seems_empty(),
+            Op::Recv => count == 0 && self.sendq.seems_empty(),
+        };
+        blocked && !self.closed.load(Acquire)
     }
 
-    /// What `op` gets that was woken without success: the channel is closed.
+    /// The result of an `op` that a close has woken.
     pub(super) fn found_closed(&self, op: Op, elem: *mut u8) -> Errno {
         if op == Op::Recv {
             self.zero(elem);
@@ -350,8 +360,8 @@ impl GmpChan {
 
 /// Sends a copy of `*elem`.
 ///
-/// Errors: `EPIPE` closed; `EAGAIN` would block and may not; `ETIMEDOUT`,
-/// `ECANCELED`, `EDEADLK` as every wait.
+/// Errors: `EPIPE` if the channel is closed; `EAGAIN` if the call would wait
+/// and may not; `ETIMEDOUT`, `ECANCELED`, `EDEADLK` as of every wait.
 #[inline(always)]
 pub(crate) fn send(
     ch: Option<&GmpChan>,
@@ -359,17 +369,13 @@ pub(crate) fn send(
     block: Block,
 ) -> Result<()> {
     let Some(ch) = ch else { return wait_for_ever(block, c"chan send (null)") };
-    if let Block::Never = block
-        && full(ch)
-    {
-        return Err(Errno::EAGAIN);
-    }
-    one(ch, Op::Send, elem.cast_mut(), block)
+    operate(ch, Op::Send, elem.cast_mut(), block)
 }
 
-/// Receives into `*elem`, which may be null.
+/// Receives into `*elem`; `elem` may be null.
 ///
-/// Errors: `EPIPE` closed and drained, `*elem` zeroed; else as [`send`].
+/// Errors: `EPIPE` if the channel is closed and drained, and then `*elem` is
+/// zeroed; else as [`send`].
 #[inline(always)]
 pub(crate) fn recv(
     ch: Option<&GmpChan>,
@@ -379,63 +385,52 @@ pub(crate) fn recv(
     let Some(ch) = ch else {
         return wait_for_ever(block, c"chan receive (null)");
     };
-    if let Block::Never = block
-        && empty(ch)
-    {
-        return Err(Errno::EAGAIN);
-    }
-    one(ch, Op::Recv, elem, block)
+    operate(ch, Op::Recv, elem, block)
 }
 
-/// Does `op`, now or when it can be done.
+/// Does `op`, and waits for that if it has to and may.
 #[inline(always)]
-fn one(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
-    if let Block::Until(_) = block {
-        cancel::check()?;
+fn operate(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
+    match block {
+        Block::Not if ch.seems_blocked(op) => return Err(Errno::EAGAIN),
+        Block::Not => {}
+        Block::Until(_) => cancel::check()?,
     }
-    loop {
-        ch.lock.lock();
-        match ch.now(op, elem) {
-            Now::Done(other) => {
-                ch.unlock();
-                if let Some(gp) = other {
-                    ready(gp, true);
-                }
-                return Ok(());
+    ch.lock.lock();
+    match ch.try_now(op, elem) {
+        Now::Done(other) => {
+            ch.unlock();
+            if let Some(gp) = other {
+                ready(gp, Turn::Next);
             }
-            Now::Closed => {
-                ch.unlock();
-                return Err(Errno(libc::EPIPE));
-            }
-            Now::Wait if current::has_g() => {
-                return park_on(ch, op, elem, block);
-            }
-            // A host thread that has no G yet, which nobody makes under a
-            // lock.
-            Now::Wait => {
-                ch.unlock();
-                match block {
-                    Block::Never => return Err(Errno::EAGAIN),
-                    Block::Until(_) => host::current().map(drop)?,
-                }
-            }
+            Ok(())
+        }
+        Now::Closed => {
+            ch.unlock();
+            Err(Errno(libc::EPIPE))
+        }
+        Now::Wait if current::has_g() => park_on(ch, op, elem, block),
+        Now::Wait => {
+            ch.unlock();
+            operate_with_g(ch, op, elem, block)
         }
     }
 }
 
-/// Whether a send would block; without the lock, as in Go: a channel that
-/// was not closed and full at some moment was both at that moment.
-fn full(ch: &GmpChan) -> bool {
-    if ch.closed.load(Acquire) {
-        return false;
+/// A host thread without a G gets one, which is not made under a lock, and
+/// tries again.
+#[cold]
+fn operate_with_g(
+    ch: &GmpChan,
+    op: Op,
+    elem: *mut u8,
+    block: Block,
+) -> Result<()> {
+    if let Block::Not = block {
+        return Err(Errno::EAGAIN);
     }
-    // An unbuffered one is decided under the lock.
-    ch.capacity != 0 && ch.count.load(Acquire) == ch.capacity
-}
-
-/// Whether a receive would block.
-fn empty(ch: &GmpChan) -> bool {
-    ch.capacity != 0 && ch.count.load(Acquire) == 0 && !ch.closed.load(Acquire)
+    host::current()?;
+    operate(ch, op, elem, block)
 }
 
 /// Waits in a queue of `ch`, which is locked; unlocks it.
@@ -448,69 +443,69 @@ fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
             return Err(e);
         }
     };
-    let forever = deadline == FOREVER;
-    let ticket = wait::arm(gp, WaitKind::Cancellable, forever, Wakers::OneLock);
-    let sg = Sudog::new(gp, ticket, elem);
-    ch.queue(op).enqueue(&sg, false);
     let reason = match op {
         Op::Send => c"chan send",
         Op::Recv => c"chan receive",
     };
-    let wait = Wait {
-        ticket,
-        unlock: unlock_chan,
-        arg: ptr::from_ref(ch) as usize,
-        reason,
-        deadline,
-    };
-    let cause = gopark(gp, wait);
+    let wait = Wait::until(deadline, reason);
+    let ticket = wait.begin_locked(gp, Wakers::OneLock);
+    let sg = Sudog::new(gp, ticket, elem);
+    ch.queue(op).enqueue(&sg, At::Back);
+    let cause = gopark(gp, &wait, ticket, ch);
     if sg.success.get() {
         return Ok(());
     }
-    if let Err(e) = park::outcome(cause) {
-        ch.lock.lock();
-        ch.queue(op).remove(&sg);
-        ch.unlock();
-        return Err(e);
-    }
-    Err(ch.found_closed(op, elem))
+    Err(without_success(ch, op, &sg, cause))
 }
 
-/// Whether the caller, which has a G, may wait now, and until when.
+/// The error of a wait that ended by a close, a deadline or a cancel.
+#[cold]
+fn without_success(ch: &GmpChan, op: Op, sg: &Sudog, cause: Cause) -> Errno {
+    if let Err(e) = cause.outcome() {
+        ch.lock.lock();
+        ch.queue(op).remove(sg);
+        ch.unlock();
+        return e;
+    }
+    ch.found_closed(op, sg.elem)
+}
+
+/// The caller, which has a G, and until when it may wait.
 ///
-/// Errors: `EAGAIN`, `ETIMEDOUT`; as [`current`].
-pub(super) fn may_park(block: Block) -> Result<(&'static G, i64)> {
+/// Errors: `EAGAIN` if it may not; `ETIMEDOUT`; as [`host::current`].
+pub(super) fn may_park(block: Block) -> Result<(&'static G, Deadline)> {
     let Block::Until(deadline) = block else { return Err(Errno::EAGAIN) };
     let gp = host::current()?;
-    if deadline != FOREVER && deadline <= nanotime() {
-        return Err(Errno(libc::ETIMEDOUT));
-    }
+    deadline.check()?;
     Ok((gp, deadline))
 }
 
-/// What gopark calls once the waiter is off its stack.
-fn unlock_chan(arg: usize) {
-    // SAFETY: the channel that park_on locked; its waiter, which is queued,
-    // keeps the caller's reference alive.
-    let ch = unsafe { &*(arg as *const GmpChan) };
-    ch.unlock();
+// SAFETY: the waiter, which is queued, has a reference to the channel, and
+// takes the lock before it goes on, or was woken under it.
+unsafe impl Unlock for &GmpChan {
+    fn unlock(self) {
+        GmpChan::unlock(self);
+    }
 }
 
-/// A null channel is never ready, nor is a select without cases.
+/// Waits for a null channel, which is never ready, or for a select without
+/// cases.
 pub(super) fn wait_for_ever(block: Block, reason: &'static CStr) -> Result<()> {
     if let Block::Until(_) = block {
         cancel::check()?;
-        // A host thread gets its G.
+        // Gives a host thread its G.
         host::current()?;
     }
     let (gp, deadline) = may_park(block)?;
-    park::outcome(park::wait_for_nothing(gp, reason, deadline))
+    let wait = Wait::until(deadline, reason);
+    let ticket = wait.begin(gp);
+    gopark(gp, &wait, ticket, ()).outcome()
 }
 
-/// Closes a channel: receivers drain it, then get `EPIPE`; senders get that
+/// Closes a channel: receivers drain it, then get `EPIPE`; senders get `EPIPE`
 /// at once.
 ///
-/// Errors: `EPIPE` closed already.
+/// Errors: `EPIPE` if it is closed already.
 pub(crate) fn close(ch: &GmpChan) -> Result<()> {
     ch.lock.lock();
     if ch.closed.load(Relaxed) {
@@ -530,6 +525,3 @@ pub(crate) fn close(ch: &GmpChan) -> Result<()> {
     }
     Ok(())
 }
-
-/// A wait without end.
-pub(crate) const BLOCK: Block = Block::Until(FOREVER);

@@ -26,12 +26,12 @@ use super::{
     io::{self, READABLE},
 };
 use crate::{
-    os::{Errno, Result, child, clock::nanotime},
+    os::{Errno, Result, child},
     sched::{
         cancel, host,
         park::{self, before_blocking},
     },
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::ffi::c_int;
 
@@ -88,7 +88,7 @@ pub(crate) unsafe fn waitpid(
     pid: i32,
     status: *mut c_int,
     options: c_int,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<i32> {
     cancel::check()?;
     let wanted = Wanted { pid, status, options };
@@ -100,7 +100,7 @@ pub(crate) unsafe fn waitpid(
         return Ok(0);
     }
     let host = host::current()?.is_host();
-    if host && deadline == FOREVER {
+    if host && deadline.is_never() {
         // SAFETY: the caller's room.
         return unsafe { wanted.wait(0) };
     }
@@ -127,7 +127,7 @@ pub(crate) unsafe fn waitpid(
 unsafe fn wait_by_pidfd(
     wanted: &Wanted,
     ended: i32,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Option<Result<i32>> {
     loop {
         // Before the first wait, too: another call may have waited for the
@@ -155,11 +155,14 @@ fn refused(e: Errno) -> bool {
 ///
 /// # Safety
 /// As [`waitpid`].
-unsafe fn look_now_and_then(wanted: &Wanted, deadline: i64) -> Result<i32> {
+unsafe fn look_now_and_then(
+    wanted: &Wanted,
+    deadline: Deadline,
+) -> Result<i32> {
     let mut pause = FIRST_PAUSE_NS;
     loop {
         before_blocking(deadline)?;
-        let next = nanotime().saturating_add(pause).min(deadline);
+        let next = Deadline::after(pause).min(deadline);
         park::sleep_until(next)?;
         pause = (pause * 2).min(LAST_PAUSE_NS);
         // SAFETY: the caller's room.

@@ -1,25 +1,25 @@
 //! Condition variables: Go's `sync.Cond`, with the mutex named at each wait.
 //!
-//! A waiter enters the line, then leaves its stack, then the hook of that
-//! park unlocks the mutex: who locks it from then on and signals finds the
-//! waiter. No wake-up is spurious, and a signal that meets a waiter whose
-//! deadline has just passed goes to the next one.
+//! A waiter enters the line, then leaves its stack, and then the hook of that
+//! park unlocks the mutex. So a signaller that locks the mutex after that finds
+//! the waiter. No wake-up is spurious. A signal that meets a waiter whose
+//! deadline has just passed goes to the next waiter.
 //!
-//! Invariant: `waiters` is the number in the line, or more while somebody who
-//! has stopped waiting is about to count itself out. It changes under the
-//! lock of the bucket ([`super::parking`]).
+//! Invariant: `waiters` is the number of those in the line, or more while one
+//! that gives up is about to count itself out. It changes under the lock of
+//! the bucket ([`super::parking`]).
 
 use super::{
     mutex::{self, Mutex},
-    parking::{Bucket, End, How, Place, waiter},
+    parking::{Bucket, Place, Waited, waiter},
 };
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
-    gmp::wait::WakeList,
+    gmp::wait::{Unlock, Wait, WakeList},
     os::{Errno, Result},
     sched::ready::ready_all,
+    timers::Deadline,
 };
-use core::ptr;
 
 /// The word of a `gmp_cond`; zero is one without waiters.
 #[derive(Default)]
@@ -28,23 +28,22 @@ pub struct Cond {
     waiters: AtomicU32,
 }
 
-/// Unlocks `m`, waits for a signal, and locks `m` again, which nothing
-/// interrupts.
+/// Unlocks `m`, waits for a signal, and locks `m` again. Nothing interrupts
+/// that last lock.
 ///
-/// Errors: `EPERM` if `m` is not locked, `ECANCELED`, `EDEADLK` before it is
-/// unlocked; `ETIMEDOUT`, `ECANCELED` once it is locked again.
-pub(crate) fn wait(c: &Cond, m: &Mutex, deadline: i64) -> Result<()> {
-    let how = How::until(deadline, c"condition");
-    let gp = waiter(&how)?;
+/// Errors: before `m` is unlocked, `EPERM` if it was not locked, `ECANCELED`,
+/// `EDEADLK`; once it is locked again, `ETIMEDOUT`, `ECANCELED`.
+pub(crate) fn wait(c: &Cond, m: &Mutex, deadline: Deadline) -> Result<()> {
+    let line = &Wait::until(deadline, c"condition");
+    let gp = waiter(line)?;
     if !mutex::is_locked(m) {
         return Err(Errno(libc::EPERM));
     }
     let bucket = Bucket::of(c);
     count(c, 1);
-    let unlock = Some((unlock_mutex as fn(usize), ptr::from_ref(m).addr()));
-    let result = match bucket.wait(gp, how, Place::LAST, unlock) {
-        End::Woken { .. } => Ok(()),
-        End::Left(e, bucket) => {
+    let result = match bucket.wait(gp, line, Place::LAST, m) {
+        Waited::Woken { .. } => Ok(()),
+        Waited::GaveUp(e, bucket) => {
             count(c, -1);
             drop(bucket);
             Err(e)
@@ -54,24 +53,25 @@ pub(crate) fn wait(c: &Cond, m: &Mutex, deadline: i64) -> Result<()> {
     result
 }
 
-/// Under the bucket's lock.
+/// Under the bucket's lock: adds to the number of waiters.
 fn count(c: &Cond, change: i32) {
     let waiters = c.waiters.load(Relaxed);
     c.waiters.store(waiters.wrapping_add_signed(change), Relaxed);
 }
 
-/// From the hook of the wait.
-fn unlock_mutex(m: usize) {
-    // SAFETY: the mutex of a waiter that locks it again before it goes on.
-    let m = unsafe { &*(m as *const Mutex) };
-    // It was locked when the wait began; if another has unlocked it since,
-    // that is its mistake.
-    let _unlocked = mutex::unlock(m);
+// SAFETY: the waiter locks the mutex again before it goes on.
+unsafe impl Unlock for &Mutex {
+    fn unlock(self) {
+        // It was locked when the wait began. If another thread has unlocked it
+        // since, the mistake is the host's.
+        let _unlocked = mutex::unlock(self);
+    }
 }
 
-/// Wakes the one that has waited longest.
+/// Wakes the waiter that has waited longest.
 pub(crate) fn signal(c: &Cond) {
-    // Relaxed: who signals for a waiter has held the mutex after it.
+    // Relaxed: a signaller that is to find a waiter has locked the mutex after
+    // it.
     if c.waiters.load(Relaxed) == 0 {
         return;
     }
@@ -88,7 +88,8 @@ pub(crate) fn signal(c: &Cond) {
 
 /// Wakes all.
 pub(crate) fn broadcast(c: &Cond) {
-    // Relaxed: as in signal.
+    // Relaxed: a signaller that is to find a waiter has locked the mutex after
+    // it.
     if c.waiters.load(Relaxed) == 0 {
         return;
     }

@@ -15,21 +15,20 @@
 use crate::{
     gmp::{
         G,
-        parkword::WaitKind,
-        wait::{Sudog, WakeList},
+        wait::{Sudog, Unlock, Wait, WakeList},
     },
     netpoll::{self, Caller, Desc, Quiet, Side, Speculation},
-    os::{Errno, Result, clock::nanotime, fd, net},
+    os::{Errno, Result, fd, net},
     sched::{
         cancel,
         current::on_goroutine,
         enter::{Inside, current_p},
         host,
-        park::{self, Wait, gopark},
+        park::{self, gopark},
         ready::ready_all,
         timing,
     },
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::ptr;
 
@@ -87,7 +86,7 @@ impl File {
     pub(super) fn wait<const N: usize>(
         self,
         sides: [(Side, Option<u32>); N],
-        deadline: i64,
+        deadline: Deadline,
     ) -> Result<()> {
         self.wait_with(Speculation::None, sides, deadline).map(drop)
     }
@@ -98,12 +97,10 @@ impl File {
         self,
         speculation: Speculation,
         sides: [(Side, Option<u32>); N],
-        deadline: i64,
+        deadline: Deadline,
     ) -> Result<bool> {
         let gp = host::current()?;
-        if deadline != FOREVER && deadline <= nanotime() {
-            return Err(Errno(libc::ETIMEDOUT));
-        }
+        deadline.check()?;
         netpoll::start()?;
         let desc = self.desc.map_or_else(|| netpoll::desc(self.fd), Ok)?;
         let inside = Inside::enter();
@@ -146,7 +143,7 @@ impl File {
     fn wait_speculating(
         self,
         speculation: Speculation,
-        deadline: i64,
+        deadline: Deadline,
     ) -> Result<bool> {
         let read = [(Side::Read, speculation.edges())];
         match self.wait_with(speculation, read, deadline) {
@@ -164,7 +161,7 @@ impl File {
         side: Side,
         edges: Option<u32>,
         again: bool,
-        deadline: i64,
+        deadline: Deadline,
     ) -> Result<()> {
         // The kernel may call writable what has just refused, as it does a Unix
         // socket whose receiver is full. No edge tells when that changes.
@@ -182,10 +179,9 @@ impl File {
     /// Errors: `ETIMEDOUT`, `ECANCELED`; `EBADF` if the file is closed
     /// meanwhile.
     #[cold]
-    pub(super) fn pause(self, deadline: i64) -> Result<()> {
+    pub(super) fn pause(self, deadline: Deadline) -> Result<()> {
         park::before_blocking(deadline)?;
-        let soon = nanotime() + SOON_NS;
-        park::sleep_until(soon.min(deadline))?;
+        park::sleep_until(Deadline::after(SOON_NS).min(deadline))?;
         self.check()
     }
 }
@@ -198,7 +194,7 @@ impl File {
 pub(super) fn until_done<T>(
     fd: i32,
     side: Side,
-    deadline: i64,
+    deadline: Deadline,
     attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     repeat(fd, side, None::<fn(&T) -> bool>, deadline, attempt)
@@ -209,7 +205,7 @@ pub(super) fn until_done<T>(
 pub(super) fn until_read(
     fd: i32,
     room: usize,
-    deadline: i64,
+    deadline: Deadline,
     attempt: impl FnMut() -> Result<usize>,
 ) -> Result<usize> {
     let short = |&n: &usize| 0 < n && n < room;
@@ -222,7 +218,7 @@ fn repeat<T>(
     fd: i32,
     side: Side,
     short: Option<impl Fn(&T) -> bool>,
-    deadline: i64,
+    deadline: Deadline,
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     cancel::check()?;
@@ -259,10 +255,16 @@ fn wait_locked<const N: usize>(
     desc: &'static Desc,
     sides: [Side; N],
     gone: WakeList,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<()> {
     let generation = desc.generation();
-    let ticket = gp.park.arm(WaitKind::Cancellable);
+    let reason = match sides[..] {
+        [Side::Read] => c"IO wait (read)",
+        [Side::Write] => c"IO wait (write)",
+        _ => c"IO wait",
+    };
+    let wait = Wait::until(deadline, reason);
+    let ticket = wait.begin(gp);
     let records =
         sides.map(|side| (side, Sudog::new(gp, ticket, ptr::null_mut())));
     for (side, sg) in &records {
@@ -270,22 +272,11 @@ fn wait_locked<const N: usize>(
     }
     ready_all(gone);
     timing::heed_net();
-    let wait = Wait {
-        ticket,
-        unlock: unlock_desc,
-        arg: ptr::from_ref(desc).addr(),
-        reason: match sides[..] {
-            [Side::Read] => c"IO wait (read)",
-            [Side::Write] => c"IO wait (write)",
-            _ => c"IO wait",
-        },
-        deadline,
-    };
-    let cause = gopark(gp, wait);
+    let cause = gopark(gp, &wait, ticket, desc);
     for (side, sg) in &records {
         desc.awake(*side, sg, !sg.woken.get());
     }
-    park::outcome(cause)?;
+    cause.outcome()?;
     // Another file may have the number by now.
     if desc.generation() != generation {
         return Err(CLOSED);
@@ -297,12 +288,11 @@ fn wait_locked<const N: usize>(
     Ok(())
 }
 
-/// Called by gopark once the goroutine is off its stack.
-fn unlock_desc(arg: usize) {
-    // SAFETY: a Desc, which stays (invariant 1 of netpoll); locked by
-    // File::wait.
-    let desc = unsafe { &*(arg as *const Desc) };
-    desc.unlock();
+// SAFETY: a Desc stays (invariant 1 of netpoll).
+unsafe impl Unlock for &'static Desc {
+    fn unlock(self) {
+        Desc::unlock(self);
+    }
 }
 
 /// Does `f` with the file in non-blocking mode, for calls that take no flag for

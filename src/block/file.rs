@@ -10,6 +10,7 @@ use super::{
 use crate::{
     os::{Errno, Result, fd, file},
     sched::{cancel, park::before_blocking},
+    timers::Deadline,
 };
 use core::ffi::{CStr, c_int, c_uint, c_void};
 
@@ -18,7 +19,7 @@ use core::ffi::{CStr, c_int, c_uint, c_void};
 /// Errors: those of `attempt` but `EINTR`; `ETIMEDOUT`, `ECANCELED` before the
 /// first attempt.
 fn uninterrupted<T>(
-    deadline: i64,
+    deadline: Deadline,
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     before_blocking(deadline)?;
@@ -35,13 +36,13 @@ pub(crate) fn open(
     path: &CStr,
     flags: c_int,
     mode: c_uint,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<i32> {
     uninterrupted(deadline, || file::open(path, flags, mode))
 }
 
 /// fsync(2).
-pub(crate) fn fsync(fd: i32, deadline: i64) -> Result<()> {
+pub(crate) fn fsync(fd: i32, deadline: Deadline) -> Result<()> {
     uninterrupted(deadline, || file::fsync(fd))
 }
 
@@ -54,7 +55,7 @@ pub(crate) unsafe fn pread(
     buf: *mut c_void,
     n: usize,
     offset: i64,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     // SAFETY: the caller's buffer.
     uninterrupted(deadline, || unsafe { file::pread(fd, buf, n, offset) })
@@ -69,7 +70,7 @@ pub(crate) unsafe fn pwrite(
     buf: *const c_void,
     n: usize,
     offset: i64,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     // SAFETY: the caller's buffer.
     uninterrupted(deadline, || unsafe { file::pwrite(fd, buf, n, offset) })
@@ -84,7 +85,7 @@ pub(crate) unsafe fn sendfile(
     from: i32,
     offset: *mut i64,
     n: usize,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     // SAFETY: the caller's offset.
     let attempt = || unsafe { file::sendfile(to, from, offset, n) };
@@ -100,7 +101,7 @@ pub(crate) unsafe fn splice(
     to: (i32, *mut i64),
     n: usize,
     flags: c_uint,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     // SAFETY: the caller's offsets.
     let attempt = || unsafe { file::splice(from, to, n, flags) };
@@ -114,7 +115,7 @@ pub(crate) unsafe fn splice(
 fn moved(
     from: File,
     to: File,
-    deadline: i64,
+    deadline: Deadline,
     mut attempt: impl FnMut() -> Result<usize>,
 ) -> Result<usize> {
     cancel::check()?;

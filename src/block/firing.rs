@@ -7,7 +7,7 @@ use super::{
     ticker::{Action, State, Ticker},
 };
 use crate::{
-    gmp::{G, GmpFn},
+    gmp::{G, GmpFn, wait::Turn},
     os::clock::nanotime,
     sched::{
         child, ending,
@@ -51,7 +51,7 @@ fn fire(timer: usize, seq: u64) {
         Then::Launch => launch(t),
         Then::Ticked(ch, receiver) => {
             if let Some(gp) = receiver {
-                ready(gp, true);
+                ready(gp, Turn::Next);
             }
             // SAFETY: the reference from due.
             unsafe { GmpChan::unref(ptr::from_ref(ch).cast_mut()) };

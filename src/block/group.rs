@@ -6,18 +6,19 @@
 //! ```
 //! A group is cancelled by its first error, by `gmp_group_cancel`, by its end
 //! (`gmp_group_free`), and with the group that it is nested in. That cancels
-//! its members and the groups below it. It does not end while a member runs.
+//! its members and the groups below it. A group does not end while a member
+//! runs.
 //!
 //! Invariants:
 //! 1. Parents, children and siblings are read and written under `TREE`;
-//!    `members` under the group's lock, which comes after it.
-//! 2. `cancelled` is set under the group's lock, for good. A member looks at
-//!    it under that lock when it enters `members`: it is cancelled there, or
-//!    by who sets `cancelled` later.
-//! 3. `pending` counts the members that were started; each is counted out by
-//!    its last touch of the group.
-//! 4. A group that is freed leaves the tree first; groups nested in it that
-//!    still exist are on their own then.
+//!    `members` under the group's lock, which comes after `TREE`.
+//! 2. `cancelled` is set under the group's lock, for good. A member reads it
+//!    under that lock when it joins `members`. So it is cancelled there, or by
+//!    the canceller that sets `cancelled` later.
+//! 3. `pending` counts the members that were started. A member counts itself
+//!    out with its last touch of the group.
+//! 4. A group that is freed leaves the tree first. Groups nested in it that
+//!    still exist have no parent then.
 
 use super::waitgroup::{self, WaitGroup};
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
         lock::Lock,
         newproc::{NewG, newproc1},
     },
+    timers::Deadline,
 };
 use core::{
     cell::Cell,
@@ -77,15 +79,15 @@ static_of_a_run! {
     static TREE: Lock<()> = Lock::new(Rank::Groups, ());
 }
 
-/// A member, from `malloc`; freed with its goroutine's end. What the end is
-/// told of comes first.
+/// A member, from `malloc`, freed at its goroutine's end. The part that the end
+/// knows comes first.
 #[repr(C)]
 struct Member {
     at_end: AtEnd,
     group: *const Group,
     f: MemberFn,
     arg: *mut c_void,
-    /// Set when it runs.
+    /// Set once its goroutine runs.
     handle: Cell<*mut c_void>,
     /// The group's lock.
     next: Cell<*const Member>,
@@ -95,7 +97,7 @@ struct Member {
 
 impl Member {
     fn group(&self) -> &'static Group {
-        // SAFETY: it does not end while a member is counted (invariant 3).
+        // SAFETY: a group does not end while a member is counted (invariant 3).
         unsafe { &*self.group }
     }
 }
@@ -107,7 +109,7 @@ fn group_of(gp: &G) -> *const Group {
     member.map_or(ptr::null(), |m| m.group)
 }
 
-/// Whether the caller is a member of `gr`, which it cannot wait for then.
+/// Whether the caller is a member of `gr`, and so cannot wait for it.
 fn is_mine(gr: &Group) -> bool {
     on_goroutine().is_some_and(|gp| ptr::eq(group_of(gp), gr))
 }
@@ -120,7 +122,8 @@ pub(crate) fn make() -> *mut Group {
     if place.is_null() {
         return place;
     }
-    // What a goroutine makes behind a shield, or at its end, cleans up.
+    // A group made behind a shield, or at the goroutine's end, is for clean-up:
+    // cancels do not reach it.
     let exposed = on_goroutine().filter(|gp| !gp.park.shielded());
     let parent = exposed.map_or(ptr::null(), group_of);
     let members = Members { cancelled: false, first: ptr::null() };
@@ -143,7 +146,7 @@ pub(crate) fn make() -> *mut Group {
     place
 }
 
-/// Enters a new group below `parent`; a cancelled one cancels it.
+/// Puts a new group below `parent`; if that is cancelled, the new one is too.
 fn nest(gr: &Group, parent: &Group) {
     let _tree = TREE.lock();
     let first = parent.child.replace(gr);
@@ -163,16 +166,16 @@ fn leave_tree(gr: &Group) {
     // SAFETY: null, or in the tree, so alive (invariant 4).
     if let Some(before) = unsafe { prev.as_ref() } {
         before.next.set(next);
-    // SAFETY: as above.
+    // SAFETY: null, or in the tree, so alive (invariant 4).
     } else if let Some(parent) = unsafe { gr.parent.get().as_ref() } {
         parent.child.set(next);
     }
-    // SAFETY: as above.
+    // SAFETY: null, or in the tree, so alive (invariant 4).
     if let Some(after) = unsafe { next.as_ref() } {
         after.prev.set(prev);
     }
     let mut at = gr.child.get();
-    // SAFETY: as above.
+    // SAFETY: null, or in the tree, so alive (invariant 4).
     while let Some(child) = unsafe { at.as_ref() } {
         at = child.next.replace(ptr::null());
         child.prev.set(ptr::null());
@@ -190,7 +193,7 @@ pub(crate) fn go(gr: &Group, f: MemberFn, arg: *mut c_void) -> Result<()> {
         return Err(Errno::ENOMEM);
     }
     let member = Member {
-        at_end: AtEnd { run: leave },
+        at_end: AtEnd { run: ended },
         group: gr,
         f,
         arg,
@@ -202,7 +205,7 @@ pub(crate) fn go(gr: &Group, f: MemberFn, arg: *mut c_void) -> Result<()> {
     unsafe { place.write(member) };
     let started = waitgroup::add(&gr.pending, 1).and_then(|()| {
         newproc1(&NewG::new(run, place.cast())).map(drop).inspect_err(|_| {
-            // It was counted just now.
+            // Never fails: it was counted in just now.
             let _counted_out = waitgroup::add(&gr.pending, -1);
         })
     });
@@ -222,7 +225,7 @@ unsafe extern "C" fn run(place: *mut c_void) {
     };
     member.handle.set(handle_of(gp));
     gp.at_end.set(&raw const member.at_end);
-    enter(member);
+    join_members(member);
     // SAFETY: the host's function with its argument.
     let result = unsafe { (member.f)(member.arg) };
     if result != 0 && !child::in_child() {
@@ -230,8 +233,8 @@ unsafe extern "C" fn run(place: *mut c_void) {
     }
 }
 
-/// Enters the list of members (invariant 2).
-fn enter(member: &Member) {
+/// Puts a member into the list (invariant 2).
+fn join_members(member: &Member) {
     let mut members = member.group().members.lock();
     let first = members.first;
     member.next.set(first);
@@ -241,14 +244,14 @@ fn enter(member: &Member) {
     }
     members.first = member;
     if members.cancelled {
-        // It runs, here: it can be cancelled.
+        // Never fails: the member's goroutine is this one.
         let _cancelled = cancel::cancel(member.handle.get());
     }
 }
 
-/// A member's goroutine has ended, however it did: its defers have run, and
-/// nobody uses its stack any more.
-fn leave(at_end: &AtEnd) {
+/// A member's goroutine has ended in any way: its defers have run, and nobody
+/// uses its stack any more.
+fn ended(at_end: &AtEnd) {
     let place = ptr::from_ref(at_end).cast::<Member>();
     // SAFETY: run's: the first field of a member.
     let member = unsafe { &*place };
@@ -260,14 +263,14 @@ fn leave(at_end: &AtEnd) {
         Some(before) => before.next.set(next),
         None => members.first = next,
     }
-    // SAFETY: as above.
+    // SAFETY: null, or in the list, so alive.
     if let Some(after) = unsafe { next.as_ref() } {
         after.prev.set(prev);
     }
     drop(members);
     // SAFETY: from malloc in go, and out of the list.
     unsafe { libc::free(place.cast_mut().cast()) };
-    // It was counted when it was started; the last touch.
+    // Never fails: it was counted in when it was started. The last touch.
     let _counted_out = waitgroup::add(&group.pending, -1);
 }
 
@@ -295,7 +298,7 @@ pub(crate) fn cancel_all(gr: &Group) {
             if ptr::eq(at, gr) {
                 return;
             }
-            // SAFETY: as above.
+            // SAFETY: null, or in the tree, so alive (invariant 4).
             if let Some(next) = unsafe { at.next.get().as_ref() } {
                 at = next;
                 break;
@@ -313,14 +316,14 @@ fn cancel_members(gr: &Group) {
     let member = |at: *const Member| unsafe { at.as_ref() };
     let first = member(members.first);
     let all = iter::successors(first, |m| member(m.next.get()));
-    // One that is about to end has no use for it.
+    // A member that is about to end ignores it.
     cancel::cancel_each(all.map(|m| m.handle.get()));
 }
 
-/// `gmp_group_wait`: until no member is left; the first error of any of them.
+/// `gmp_group_wait`: waits until no member is left; returns the first error.
 ///
 /// Errors: `EDEADLK` from a member, `ETIMEDOUT`, `ECANCELED`.
-pub(crate) fn wait(gr: &Group, deadline: i64) -> Result<c_int> {
+pub(crate) fn wait(gr: &Group, deadline: Deadline) -> Result<c_int> {
     if is_mine(gr) {
         return Err(Errno(libc::EDEADLK));
     }

@@ -15,6 +15,7 @@ use crate::{
         types::{iovec, msghdr, sockaddr, socklen_t},
     },
     sched::{cancel, park::before_blocking},
+    timers::Deadline,
 };
 use core::ffi::c_int;
 
@@ -37,7 +38,7 @@ pub(crate) unsafe fn read(
     fd: i32,
     buf: *mut u8,
     n: usize,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     if n == 0 {
         return nothing(fd);
@@ -62,7 +63,7 @@ pub(crate) unsafe fn write(
     fd: i32,
     buf: *const u8,
     n: usize,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     until_done(fd, Side::Write, deadline, || {
         // SAFETY: the caller's buffer.
@@ -85,7 +86,7 @@ pub(crate) unsafe fn read_full(
     fd: i32,
     buf: *mut u8,
     n: usize,
-    deadline: i64,
+    deadline: Deadline,
     done: &mut usize,
 ) -> Result<()> {
     while *done < n {
@@ -108,7 +109,7 @@ pub(crate) unsafe fn write_all(
     fd: i32,
     buf: *const u8,
     n: usize,
-    deadline: i64,
+    deadline: Deadline,
     done: &mut usize,
 ) -> Result<()> {
     while *done < n {
@@ -127,7 +128,7 @@ pub(crate) unsafe fn write_all(
 pub(crate) unsafe fn readv(
     fd: i32,
     iov: &[iovec],
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     if iov.iter().all(|part| part.iov_len == 0) {
         return nothing(fd);
@@ -151,7 +152,7 @@ pub(crate) unsafe fn readv(
 pub(crate) unsafe fn writev(
     fd: i32,
     iov: &[iovec],
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     until_done(fd, Side::Write, deadline, || {
         let msg = fd::message(iov);
@@ -170,7 +171,11 @@ pub(crate) unsafe fn writev(
 ///
 /// # Safety
 /// `iov`: buffers that may be written.
-unsafe fn other_read(fd: i32, iov: &[iovec], deadline: i64) -> Result<usize> {
+unsafe fn other_read(
+    fd: i32,
+    iov: &[iovec],
+    deadline: Deadline,
+) -> Result<usize> {
     let kind = fd::kind(fd)?;
     if kind == fd::Kind::Disk {
         before_blocking(deadline)?;
@@ -183,7 +188,11 @@ unsafe fn other_read(fd: i32, iov: &[iovec], deadline: i64) -> Result<usize> {
 ///
 /// # Safety
 /// `iov`: buffers that may be read.
-unsafe fn other_write(fd: i32, iov: &[iovec], deadline: i64) -> Result<usize> {
+unsafe fn other_write(
+    fd: i32,
+    iov: &[iovec],
+    deadline: Deadline,
+) -> Result<usize> {
     let kind = fd::kind(fd)?;
     if kind == fd::Kind::Disk {
         before_blocking(deadline)?;
@@ -200,7 +209,7 @@ pub(crate) unsafe fn recvmsg(
     fd: i32,
     msg: *mut msghdr,
     flags: c_int,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     until_done(fd, Side::Read, deadline, || {
         // SAFETY: the caller's message.
@@ -216,7 +225,7 @@ pub(crate) unsafe fn sendmsg(
     fd: i32,
     msg: *const msghdr,
     flags: c_int,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     until_done(fd, Side::Write, deadline, || {
         // SAFETY: the caller's message.
@@ -233,7 +242,7 @@ pub(crate) unsafe fn recvfrom(
     into: iovec,
     flags: c_int,
     (addr, len): (*mut sockaddr, *mut socklen_t),
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     let into = [into];
     let mut msg = fd::message(&into);
@@ -258,7 +267,7 @@ pub(crate) unsafe fn sendto(
     from: iovec,
     flags: c_int,
     (addr, len): (*const sockaddr, socklen_t),
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<usize> {
     let from = [from];
     let mut msg = fd::message(&from);
@@ -276,7 +285,7 @@ pub(crate) unsafe fn accept(
     fd: i32,
     addr: *mut sockaddr,
     len: *mut socklen_t,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<i32> {
     // Made now: later, clients may have taken the last descriptors.
     netpoll::start()?;
@@ -319,7 +328,7 @@ pub(crate) unsafe fn connect(
     fd: i32,
     addr: *const sockaddr,
     len: socklen_t,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<()> {
     cancel::check()?;
     nonblocking(fd, |file| {
@@ -336,7 +345,7 @@ unsafe fn connect_without(
     file: File,
     addr: *const sockaddr,
     len: socklen_t,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<()> {
     loop {
         // SAFETY: the caller's address.
@@ -357,12 +366,16 @@ unsafe fn connect_without(
 /// Returns those it is ready for.
 ///
 /// Errors: `EINVAL`; those of [`File::wait`].
-pub(crate) fn wait_fd(fd: i32, events: i32, deadline: i64) -> Result<i32> {
+pub(crate) fn wait_fd(fd: i32, events: i32, deadline: Deadline) -> Result<i32> {
     wait_file(File::of(fd), events, deadline)
 }
 
 /// [`wait_fd`], within a call on the file.
-pub(super) fn wait_file(file: File, events: i32, deadline: i64) -> Result<i32> {
+pub(super) fn wait_file(
+    file: File,
+    events: i32,
+    deadline: Deadline,
+) -> Result<i32> {
     let bits = match events {
         READABLE => wait_sides(file, [Side::Read], libc::POLLIN, deadline),
         WRITABLE => wait_sides(file, [Side::Write], libc::POLLOUT, deadline),
@@ -380,7 +393,7 @@ fn wait_sides<const N: usize>(
     file: File,
     sides: [Side; N],
     bits: i16,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<i16> {
     cancel::check()?;
     loop {

@@ -1,8 +1,9 @@
 //! Everything that parks: channels, select, locks, groups, timers.
 //!
-//! All of it waits through one record (`gmp::wait`) and `sched::gopark`,
-//! and nothing here touches a run queue. A goroutine that waits here may be
-//! woken by the object, a deadline or a cancel; who loses changes nothing.
+//! All of it waits with one record (`gmp::wait`) and in one function
+//! (`sched::park::gopark`), and nothing here touches a run queue. A waker, a
+//! deadline and a cancel may each end a wait. One of them wins, and the others
+//! change nothing.
 //!
 //! Its files, from the top to the bottom; each uses what stands below it:
 //!

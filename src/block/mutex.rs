@@ -1,45 +1,52 @@
-//! Mutexes: Go's `sync.Mutex`, with its normal and its starving ways.
+//! Mutexes: Go's `sync.Mutex`, in its normal and its starving mode.
 //!
 //! ```text
 //!   state = LOCKED | WOKEN | WAITERS
+//!
+//!   LOCKED   set by lock; cleared by unlock, unless it hands the mutex over
+//!   WOKEN    set by unlock for the waiter that it wakes; cleared by that
+//!            waiter's next step
+//!   WAITERS  set by a waiter that queues; cleared by an unlock, or by a waiter
+//!            that gives up, which leaves the line empty
 //! ```
-//! Normal: a waiter that is woken competes with whoever arrives meanwhile, and
-//! goes to the front of the line if it loses. That is fast, since the one who
-//! runs often locks again at once. Starving: a waiter that has waited for more
-//! than a millisecond is handed the mutex, which stays LOCKED in between, so
-//! nobody can come before it.
+//! Normal mode: a waiter that is woken competes with newcomers, and goes to the
+//! front of the line if it loses. That is fast, since the goroutine that runs
+//! often locks again at once. Starving mode: a waiter that has waited for more
+//! than a millisecond is handed the mutex. The mutex stays LOCKED meanwhile, so
+//! no newcomer can overtake the waiter.
 //!
-//! WOKEN: a waiter is awake and about to lock; unlock wakes no second one. If
-//! somebody came before it, it lets others run a few times, and looks again,
-//! before it waits in the line again: a yield costs a fraction of a wait and a
-//! wake-up, and meanwhile nobody pays for these.
-//!
-//! Go keeps the number of waiters in the word; here whoever leaves the line
-//! could not tell then whether an unlock that is under way has counted it out
-//! already. So the word only says that there are some, and everything about
-//! them happens under the lock of their bucket ([`super::parking`]).
+//! While WOKEN is set, a waiter is awake and about to lock, and an unlock wakes
+//! no second one. If a newcomer was faster, the waiter yields and looks again a
+//! few times before it queues again: a yield costs a fraction of a wait and a
+//! wake-up.
 //!
 //! Invariants:
 //! 1. WAITERS is set while anybody is in the line. It changes under the
 //!    bucket's lock.
-//! 2. WOKEN is set by an unlock, under the bucket's lock, for the one waiter
-//!    that it wakes, and cleared by that waiter's next step.
-//! 3. Under the bucket's lock, with WAITERS and without WOKEN, only its holder
-//!    unlocks.
+//! 2. WOKEN is set under the bucket's lock, for one waiter.
+//! 3. Under the bucket's lock, with WAITERS and without WOKEN, only the holder
+//!    of the mutex unlocks.
+//!
+//! Rejected: to keep the number of waiters in the word, as Go does. A waiter
+//! that gives up could not tell whether an unlock that is under way has counted
+//! it out already. So the word says only that there are waiters, and all else
+//! about them happens under the lock of their bucket ([`super::parking`]).
 
-use super::parking::{Bucket, End, How, Place, waiter};
+use super::parking::{Bucket, Place, Waited, waiter};
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
+    gmp::wait::{At, Wait},
     os::{Errno, Result, clock::nanotime},
     sched::{cancel, yields::gosched},
+    timers::Deadline,
 };
 
 const LOCKED: u32 = 1;
 const WOKEN: u32 = 2;
 const WAITERS: u32 = 4;
 const STARVING_NS: i64 = 1_000_000;
-/// How often a waiter that was woken looks whether it can lock. Few, since
-/// with many others to run each look takes long; a model explores two.
+/// How often a waiter that was woken looks whether it can lock. Few, since a
+/// look takes long where many others run in between; a model explores two.
 const LOOKS: u32 = if cfg!(shuttle) { 2 } else { 4 };
 
 /// The word of a `gmp_mutex`; zero is unlocked.
@@ -54,23 +61,23 @@ pub struct Mutex {
 /// Errors: `EDEADLK` where the caller may not park.
 #[inline]
 pub(crate) fn lock(m: &Mutex) -> Result<()> {
-    // No look before, which this would have to wait for. Acquire: pairs with
-    // unlock.
+    // Without a load before, which the read-modify-write would have to wait
+    // for. Acquire: pairs with unlock.
     if m.state.fetch_or(LOCKED, Acquire) & LOCKED == 0 {
         return Ok(());
     }
-    lock_slow(m, How::uninterrupted(c"mutex"))
+    lock_slow(m, &Wait::uninterrupted(c"mutex"))
 }
 
 /// Locks, unless the deadline passes or the caller is cancelled.
 ///
 /// Errors: as [`lock`]; `ETIMEDOUT`, `ECANCELED`.
-pub(crate) fn lock_until(m: &Mutex, deadline: i64) -> Result<()> {
+pub(crate) fn lock_until(m: &Mutex, deadline: Deadline) -> Result<()> {
     cancel::check()?;
     if try_lock(m) {
         return Ok(());
     }
-    lock_slow(m, How::until(deadline, c"mutex"))
+    lock_slow(m, &Wait::until(deadline, c"mutex"))
 }
 
 /// Locks if that is possible at once.
@@ -84,15 +91,15 @@ pub(crate) fn try_lock(m: &Mutex) -> bool {
             .is_ok()
 }
 
-/// Whether somebody has it locked now.
+/// Whether the mutex is locked now.
 pub(crate) fn is_locked(m: &Mutex) -> bool {
     m.state.load(Relaxed) & LOCKED != 0
 }
 
 #[cold]
-fn lock_slow(m: &Mutex, how: How) -> Result<()> {
-    let gp = waiter(&how)?;
-    // When it first waited, and whether the WOKEN bit is its own.
+fn lock_slow(m: &Mutex, wait: &Wait) -> Result<()> {
+    let gp = waiter(wait)?;
+    // When it began to wait, 0 before that; and WOKEN if that bit is its own.
     let mut since = 0;
     let mut awake = 0;
     loop {
@@ -108,15 +115,15 @@ fn lock_slow(m: &Mutex, how: How) -> Result<()> {
             return Ok(());
         }
         let place = Place {
-            front: since != 0,
+            at: if since == 0 { At::Back } else { At::Front },
             since: if since == 0 { nanotime() } else { since },
             wants: 0,
         };
         since = place.since;
-        match bucket.wait(gp, how, place, None) {
-            End::Woken { handed: true } => return Ok(()),
-            End::Woken { handed: false } => awake = WOKEN,
-            End::Left(e, bucket) => {
+        match bucket.wait(gp, wait, place, ()) {
+            Waited::Woken { handed: true } => return Ok(()),
+            Waited::Woken { handed: false } => awake = WOKEN,
+            Waited::GaveUp(e, bucket) => {
                 if bucket.is_empty() {
                     m.state.fetch_and(!WAITERS, Relaxed);
                 }
@@ -129,7 +136,7 @@ fn lock_slow(m: &Mutex, how: How) -> Result<()> {
     }
 }
 
-/// The waiter that was woken tries to lock, without the bucket.
+/// A waiter that was woken tries to lock, without the bucket.
 fn take_awake(m: &Mutex) -> bool {
     for _ in 1..LOOKS {
         if take_free(m) {
@@ -140,7 +147,7 @@ fn take_awake(m: &Mutex) -> bool {
     take_free(m)
 }
 
-/// Its next step, if the mutex is free.
+/// Locks a mutex that is free, and clears WOKEN; false if it is not.
 fn take_free(m: &Mutex) -> bool {
     let mut old = m.state.load(Relaxed);
     while old & LOCKED == 0 {
@@ -154,10 +161,10 @@ fn take_free(m: &Mutex) -> bool {
     false
 }
 
-/// Unlocks. Once it has, it touches the mutex no more: another thread may
-/// lock it, see that it is the last user, and free it.
+/// Unlocks. The change of the word is the last touch of the mutex: another
+/// thread may lock it, find that it is the last user, and free it.
 ///
-/// Errors: `EPERM` if it is not locked.
+/// Errors: `EPERM` if the mutex is not locked.
 #[inline]
 pub(crate) fn unlock(m: &Mutex) -> Result<()> {
     let mut old = m.state.load(Relaxed);
@@ -181,12 +188,12 @@ pub(crate) fn unlock(m: &Mutex) -> Result<()> {
     }
 }
 
-/// Unlocks and wakes a waiter, or hands the mutex to one that starves.
+/// Unlocks and wakes a waiter, or hands the mutex to a waiter that starves.
 #[cold]
 fn unlock_slow(m: &Mutex) -> Result<()> {
     let bucket = Bucket::of(m);
-    // Somebody may have unlocked it besides, which is a mistake, or the last
-    // waiter may have left: look again.
+    // Look again: the last waiter may have given up, or another thread may
+    // have unlocked the mutex by mistake.
     if m.state.load(Relaxed) & (LOCKED | WAITERS | WOKEN) != LOCKED | WAITERS {
         drop(bucket);
         return unlock(m);

@@ -37,7 +37,7 @@ use crate::{
         lock::Lock,
         newproc::{NewG, newproc1},
     },
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{
     cell::UnsafeCell,
@@ -144,10 +144,10 @@ pub(crate) fn resolve(
     node: Option<&CStr>,
     service: Option<&CStr>,
     hints: Option<&addrinfo>,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<Found> {
     cancel::check()?;
-    if deadline <= nanotime() {
+    if deadline.has_passed(nanotime()) {
         return resolve_at_once(node, service, hints);
     }
     let question = Box::into_raw(Question::new(node, service, hints)?);
@@ -289,7 +289,7 @@ fn addresses(
     service: &CStr,
     family: c_int,
     passive: bool,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<Vec<Address>> {
     let port = service.to_str().ok().and_then(|s| s.parse::<u16>().ok());
     let mut all = match port {
@@ -320,7 +320,7 @@ fn named(
     service: &CStr,
     family: c_int,
     passive: bool,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<Vec<Address>> {
     let hints = addrinfo {
         ai_flags: if passive { libc::AI_PASSIVE } else { libc::AI_ADDRCONFIG },
@@ -373,7 +373,7 @@ pub(crate) fn listen(network: &CStr, address: &CStr) -> Result<i32> {
         Target::Tcp(host, service, family) => (host, service, family),
     };
     let (host, service) = (host.as_c_str(), service.as_c_str());
-    let all = addresses(host, service, family, true, FOREVER)?;
+    let all = addresses(host, service, family, true, Deadline::NEVER)?;
     let both = family == libc::AF_UNSPEC && host.is_empty();
     let mut why = Errno(libc::ENOENT);
     for address in &all {
@@ -397,7 +397,7 @@ pub(crate) fn listen(network: &CStr, address: &CStr) -> Result<i32> {
 pub(crate) fn dial(
     network: &CStr,
     address: &CStr,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<i32> {
     cancel::check()?;
     let (host, service, family) = match target(network, address)? {
@@ -410,13 +410,15 @@ pub(crate) fn dial(
         [] => Err(Errno(libc::ENOENT)),
         [only] => connected(only, deadline),
         // No time for a race: one try of each.
-        several if deadline <= nanotime() => one_by_one(several, deadline),
+        several if deadline.has_passed(nanotime()) => {
+            one_by_one(several, deadline)
+        }
         several => race(several, deadline),
     }
 }
 
 /// Tries each address; the error of the last one.
-fn one_by_one(all: &[Address], deadline: i64) -> Result<i32> {
+fn one_by_one(all: &[Address], deadline: Deadline) -> Result<i32> {
     let mut why = Errno(libc::ETIMEDOUT);
     for address in all {
         match connected(address, deadline) {
@@ -429,7 +431,7 @@ fn one_by_one(all: &[Address], deadline: i64) -> Result<i32> {
 }
 
 /// A new socket, connected to `address`, in blocking mode.
-fn connected(address: &Address, deadline: i64) -> Result<i32> {
+fn connected(address: &Address, deadline: Deadline) -> Result<i32> {
     let socket = net::socket(address.family(), libc::SOCK_STREAM)?;
     let (at, len) = (address.as_ptr(), address.len);
     // SAFETY: an address of this length.
@@ -445,7 +447,7 @@ fn connected(address: &Address, deadline: i64) -> Result<i32> {
 /// A race of attempts, on the stack of the dialler, which waits for all of
 /// them.
 struct Race {
-    deadline: i64,
+    deadline: Deadline,
     /// A token for each attempt that has ended.
     ended: Sema,
     state: Lock<Standing>,
@@ -465,7 +467,7 @@ struct Attempt<'a> {
 }
 
 /// Dials all addresses in a race.
-fn race(all: &[Address], deadline: i64) -> Result<i32> {
+fn race(all: &[Address], deadline: Deadline) -> Result<i32> {
     let standing = Standing { winner: None, why: Errno(libc::ETIMEDOUT) };
     let race = Race {
         deadline,
@@ -504,11 +506,12 @@ fn run(race: &Race, group: &Group, attempts: &[Attempt<'_>]) -> Result<()> {
             begun += 1;
         }
         let more = begun < attempts.len();
-        let pause = nanotime().saturating_add(ATTEMPT_DELAY);
+        let pause = Deadline::after(ATTEMPT_DELAY);
         let until = if more { pause.min(race.deadline) } else { race.deadline };
         match sema::acquire(&race.ended, until) {
             Ok(()) => ended += 1,
-            Err(Errno(libc::ETIMEDOUT)) if nanotime() < race.deadline => {}
+            Err(Errno(libc::ETIMEDOUT))
+                if !race.deadline.has_passed(nanotime()) => {}
             Err(e) => return Err(e),
         }
         if race.state.lock().winner.is_some() {

@@ -29,7 +29,7 @@ use crate::{
         lock::Rank,
         sync::{AtomicPtr, AtomicU32, Ordering::*},
     },
-    gmp::{Ask, RELAY, ask},
+    gmp::{Ask, RELAY, ask, wait::Turn},
     os::{
         Errno, Result,
         signal::{SigAction, handler_action, sigaction_get, sigaction_set},
@@ -41,7 +41,7 @@ use crate::{
         ready::ready,
         sigmask,
     },
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{
     ffi::{c_int, c_void},
@@ -197,7 +197,7 @@ unsafe extern "C" fn relay(_arg: *mut c_void) {
                 tell(&CHANNELS.lock(), signo as c_int);
             }
         }
-        park::park_plain(c"signals", FOREVER);
+        park::park_plain(c"signals", Deadline::NEVER);
     }
 }
 
@@ -208,7 +208,7 @@ fn tell(wishes: &LockGuard<'_, Wishes>, signo: c_int) {
         let channel = unsafe { &*wish.channel };
         let receiver = channel.try_send(ptr::from_ref(&signo).cast());
         if let Some(gp) = receiver {
-            ready(gp, false);
+            ready(gp, Turn::Last);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Once: Go's `sync.Once`, with the exceptions of `std::call_once`.
+//! Once: Go's `sync.Once`, with the exceptions of `std::call_once`. The first
+//! caller, the *runner*, runs a function; all others wait until that is done.
 //!
 //! ```text
 //!        the first caller             its function has ended
@@ -6,35 +7,39 @@
 //!    ^                       | | ^
 //!    '--left by an exception-' '-' left by a jump: another caller takes over
 //! ```
-//! Everybody else waits for Done. A function that returns, or ends its
-//! goroutine by `gmp_exit`, has run, and never does again. One that is left by
-//! an exception has not: the exception goes on to the caller of the once, and
-//! the next caller runs the function. The same if it is left by `longjmp`,
-//! which tells nobody ([`crate::sched::calls`]): the once stays Running, for a
-//! call that is no longer live, and whoever finds that out puts its own call in
-//! that one's place.
+//! A function that returns, or ends its goroutine by `gmp_exit`, has run, and
+//! never does again. A function that is left by an exception has not: the
+//! exception goes on to the caller of the once, and the next caller runs the
+//! function. The same holds for a function that is left by `longjmp`, of which
+//! nobody is told ([`crate::sched::calls`]). Then the once stays Running for a
+//! call that is no longer live, and a caller that finds that out puts its own
+//! call in that place.
 //!
 //! Invariants:
 //! 1. QUEUED is set while anybody is in the line, under the lock of their
-//!    bucket ([`super::parking`]), and only while it is Running.
-//! 2. `runner` is the number of the call that runs it, or 0 for a moment at
-//!    its beginning and end. Whoever changes it from the number of a call that
-//!    is not live runs the function.
+//!    bucket ([`super::parking`]), and only in the state Running.
+//! 2. `runner` is the number of the call that runs the function, or 0 for a
+//!    moment at its beginning and end. The caller that changes it from the
+//!    number of a call that is not live runs the function.
 //! 3. A call is live before its number is in `runner`, and until the state has
-//!    changed. After a call is lost, all who wait look again.
-//! 4. With Done, or New again, the runner touches the once no more. A waiter
-//!    that is woken by Done does not either.
+//!    changed. After a call is lost, all waiters look again.
+//! 4. After the step to Done, or back to New, the runner touches the once no
+//!    more. Nor does a waiter that Done has woken.
 
-use super::parking::{Bucket, End, How, Place, waiter};
+use super::parking::{Bucket, Place, Waited, waiter};
 use crate::{
     base::sync::{AtomicU32, AtomicU64, Ordering::*},
-    gmp::{G, wait::WakeList},
+    gmp::{
+        G,
+        wait::{Wait, WakeList},
+    },
     os::{Errno, Result},
     sched::{
         calls::{self, Call, Frame, Owner},
         cancel, child, host,
         ready::ready_all,
     },
+    timers::Deadline,
 };
 use core::ptr;
 
@@ -64,46 +69,46 @@ pub struct Once {
 /// What a caller has to do.
 #[must_use]
 pub(crate) enum Begun {
-    /// Nothing: it is done.
+    /// Nothing: the function has run.
     Done,
-    /// To call its function, and [`end`].
+    /// Call the function, and then [`end`].
     Run(&'static Call),
 }
 
-/// What `calls` tells.
+/// What `calls` tells a once.
 static OWNER: Owner = Owner { exited, lost };
 
-/// The caller, whose frame is `frame`, comes; waits while another runs it.
+/// A call, whose frame is `frame`, begins; it waits while another caller runs
+/// the function.
 ///
-/// Errors: `EDEADLK` from inside its own function, or where the caller may
-/// not park; `ENOMEM`.
+/// Errors: `EDEADLK` from inside that function, or where the caller may not
+/// park; `ENOMEM`.
 #[inline]
 pub(crate) fn begin(o: &Once, frame: Frame) -> Result<Begun> {
     // Acquire: pairs with complete.
     if o.state.load(Acquire) == DONE {
         return Ok(Begun::Done);
     }
-    begin_slow(o, How::uninterrupted(c"once"), frame)
+    begin_slow(o, &Wait::uninterrupted(c"once"), frame)
 }
 
-/// The same, unless the deadline passes or the caller is cancelled before it
-/// is done or begun here.
+/// [`begin`], unless the deadline passes or the caller is cancelled first.
 ///
 /// Errors: as [`begin`]; `ETIMEDOUT`, `ECANCELED`.
 pub(crate) fn begin_until(
     o: &Once,
-    deadline: i64,
+    deadline: Deadline,
     frame: Frame,
 ) -> Result<Begun> {
     cancel::check()?;
     if o.state.load(Acquire) == DONE {
         return Ok(Begun::Done);
     }
-    begin_slow(o, How::until(deadline, c"once"), frame)
+    begin_slow(o, &Wait::until(deadline, c"once"), frame)
 }
 
 #[cold]
-fn begin_slow(o: &Once, how: How, frame: Frame) -> Result<Begun> {
+fn begin_slow(o: &Once, wait: &Wait, frame: Frame) -> Result<Begun> {
     let gp = host::current()?;
     calls::settle(gp, frame);
     loop {
@@ -119,7 +124,7 @@ fn begin_slow(o: &Once, how: How, frame: Frame) -> Result<Begun> {
             continue;
         }
         let runner = o.runner.load(Acquire);
-        match who(runner) {
+        match goid_of(runner) {
             None => {
                 if let Some(call) = take_over(o, runner, gp, frame)? {
                     return Ok(Begun::Run(call));
@@ -129,7 +134,7 @@ fn begin_slow(o: &Once, how: How, frame: Frame) -> Result<Begun> {
                 return Err(Errno(libc::EDEADLK));
             }
             Some(_) => {
-                if wait(o, gp, how)? {
+                if wait_for(o, gp, wait)? {
                     return Ok(Begun::Done);
                 }
             }
@@ -137,23 +142,23 @@ fn begin_slow(o: &Once, how: How, frame: Frame) -> Result<Begun> {
     }
 }
 
-/// The goid of whoever runs it, 0 for somebody at the beginning or the end;
-/// None if that call is not live.
-fn who(runner: u64) -> Option<u64> {
+/// The goid of the runner, 0 while it begins or ends; None if its call is not
+/// live.
+fn goid_of(runner: u64) -> Option<u64> {
     if runner == 0 { Some(0) } else { calls::who_is_in(runner) }
 }
 
-fn enter(o: &Once, gp: &'static G, frame: Frame) -> Result<&'static Call> {
+fn begin_call(o: &Once, gp: &'static G, frame: Frame) -> Result<&'static Call> {
     calls::enter(gp, frame, &OWNER, ptr::from_ref(o).addr())
 }
 
-/// New -> Running, by this caller; None: another was faster.
+/// New -> Running, by this caller; None: another caller was faster.
 fn start(
     o: &Once,
     gp: &'static G,
     frame: Frame,
 ) -> Result<Option<&'static Call>> {
-    let call = enter(o, gp, frame)?;
+    let call = begin_call(o, gp, frame)?;
     let first = o.state.compare_exchange(NEW, RUNNING, Acquire, Relaxed);
     if first.is_err() {
         calls::leave(call);
@@ -164,7 +169,8 @@ fn start(
     Ok(Some(call))
 }
 
-/// Runs it in the place of a call that is not live (invariant 2).
+/// Becomes the runner in place of a call that is not live (invariant 2); None:
+/// another caller was faster.
 #[cold]
 fn take_over(
     o: &Once,
@@ -172,7 +178,7 @@ fn take_over(
     gp: &'static G,
     frame: Frame,
 ) -> Result<Option<&'static Call>> {
-    let call = enter(o, gp, frame)?;
+    let call = begin_call(o, gp, frame)?;
     let mine = call.number();
     let first = o.runner.compare_exchange(runner, mine, AcqRel, Relaxed);
     if first.is_err() {
@@ -182,29 +188,30 @@ fn take_over(
     Ok(Some(call))
 }
 
-/// Waits while another runs it. True: it is done; false: look again.
-fn wait(o: &Once, gp: &'static G, how: How) -> Result<bool> {
-    waiter(&how)?;
+/// Waits while another caller runs the function. True: it has run; false: look
+/// again.
+fn wait_for(o: &Once, gp: &'static G, wait: &Wait) -> Result<bool> {
+    waiter(wait)?;
     let bucket = Bucket::of(o);
     // Acquire: pairs with complete.
     let queued = o.state.fetch_update(Acquire, Acquire, |old| {
         (old & RUNNING != 0).then_some(old | QUEUED)
     });
-    // Also under the lock: whoever is lost from now on wakes us.
-    if queued.is_err() || who(o.runner.load(Acquire)).is_none() {
+    // Under the lock: a call that is lost from now on wakes us.
+    if queued.is_err() || goid_of(o.runner.load(Acquire)).is_none() {
         return Ok(false);
     }
-    match bucket.wait(gp, how, Place::LAST, None) {
-        End::Woken { handed } => Ok(handed),
-        // QUEUED may stay: complete finds nobody then.
-        End::Left(e, _bucket) => Err(e),
+    match bucket.wait(gp, wait, Place::LAST, ()) {
+        Waited::Woken { handed } => Ok(handed),
+        // QUEUED may stay: then complete finds nobody in the line.
+        Waited::GaveUp(e, _bucket) => Err(e),
     }
 }
 
 /// The function of `call` has returned, or was left by an exception.
 pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
     if child::in_child() {
-        // Locks of threads that are not here.
+        // The buckets may be locked by threads of the parent.
         o.state.store(if returned { DONE } else { NEW }, Release);
         return;
     }
@@ -216,8 +223,8 @@ pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
     calls::leave(call);
 }
 
-/// It is done: lets the others go on. The change of the state is the last
-/// touch.
+/// The function has run: lets the waiters go on. The change of the state is the
+/// last touch of the once.
 fn complete(o: &Once) {
     o.runner.store(0, Relaxed);
     // Release: pairs with the acquires of begin, begin_slow and wait.
@@ -232,7 +239,8 @@ fn complete(o: &Once) {
     ready_all(list);
 }
 
-/// It has not been done: one of those who wait begins anew. Likewise.
+/// The function has not run: one of the waiters begins anew. The change of the
+/// state is the last touch of the once.
 #[cold]
 fn abandon(o: &Once) {
     o.runner.store(0, Relaxed);
@@ -245,7 +253,7 @@ fn abandon(o: &Once) {
     wake_to_look(bucket);
 }
 
-/// Wakes all who wait, without what they wait for.
+/// Wakes all waiters, to look again.
 fn wake_to_look(bucket: Bucket<'static>) {
     let mut list = WakeList::new();
     while let Some(waiter) = bucket.pop() {
@@ -258,16 +266,16 @@ fn wake_to_look(bucket: Bucket<'static>) {
 /// The goroutine of a call ends inside its function.
 fn exited(place: usize) {
     let o = place as *const Once;
-    // SAFETY: its caller keeps it, whose frame is there yet.
+    // SAFETY: kept by its caller, whose frame is still there.
     complete(unsafe { &*o });
 }
 
-/// A call is lost. The once may be gone with it, unless somebody waits.
+/// A call is lost. The once may be gone with its frame, unless somebody waits.
 fn lost(place: usize) {
     wake_to_look(Bucket::at(place));
 }
 
-/// Both at once, for models: there are no exceptions there.
+/// [`begin`], the function, and [`end`], for models, which have no exceptions.
 ///
 /// Errors: as [`begin`].
 #[cfg(shuttle)]
@@ -277,7 +285,7 @@ pub(crate) fn call(o: &Once, f: GmpFn, arg: *mut c_void) -> Result<()> {
     Ok(())
 }
 
-/// The same with a deadline.
+/// [`call`] with a deadline.
 ///
 /// Errors: as [`begin_until`].
 #[cfg(shuttle)]
@@ -285,7 +293,7 @@ pub(crate) fn call_until(
     o: &Once,
     f: GmpFn,
     arg: *mut c_void,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<()> {
     let begun = begin_until(o, deadline, NO_FRAME)?;
     run(o, begun, f, arg);
@@ -325,14 +333,14 @@ pub enum Left {
 #[cfg(shuttle)]
 const FRAME: Frame = Frame { cfa: 1, ret: 0 };
 
-/// Calls `f`, which tells how it ends, for models. None: it was done already.
+/// Calls `f`, which tells how it ends, for models. None: it has run already.
 ///
 /// Errors: as [`begin`]; with a deadline as [`begin_until`].
 #[cfg(shuttle)]
 pub(crate) fn call_left(
     o: &Once,
     f: impl FnOnce() -> Left,
-    deadline: Option<i64>,
+    deadline: Option<Deadline>,
 ) -> Result<Option<Left>> {
     let begun = match deadline {
         None => begin(o, FRAME)?,

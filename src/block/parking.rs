@@ -1,50 +1,43 @@
 //! Waiting on addresses: Go's `semaRoot`, with the interface of a parking lot.
 //!
 //! Objects that hosts embed (mutex, condition, ...) are a few words without a
-//! destructor. Who has to wait for one queues here, by the object's address,
-//! in one of [`BUCKETS`] buckets:
+//! destructor, too small for a queue. A waiter queues here, by the object's
+//! address, in one of [`BUCKETS`] buckets:
 //!
 //! ```text
 //!   bucket -> waiter of A        one for each address, the *holder*,
 //!              /        \         in a search tree
 //!       waiter of B   waiter of C
 //!            | its line
-//!          first .. last         everybody for it
+//!          first .. last         all waiters of A
 //! ```
-//! The line of an address lies in the record of one of its waiters, and moves
-//! to another's when that one leaves. The tree is ordered by the scrambled
-//! address, and so balanced by chance: many addresses with few waiters each
-//! are found as fast as few with many. (Go balances by chance too, with a
-//! random number for each node.)
+//! The line of an address lies in the record of one of its waiters, the holder,
+//! and passes to an heir when the holder leaves. The tree is ordered by the
+//! scrambled address, and so balanced by chance: many addresses with few
+//! waiters each are found as fast as few addresses with many. (Go balances by
+//! chance too, with a random number for each node.)
 //!
 //! Invariants:
-//! 1. Bucket, lines and queues are touched under the bucket's lock.
-//! 2. An address has a line as long as somebody waits on it; its holder is in
-//!    its queue.
-//! 3. An object's word says that somebody waits if somebody does. Who finds
-//!    it said changes that word under the bucket's lock only, in one step that
-//!    is the last touch: whoever may take the object from then on may also
-//!    free its memory.
-//! 4. Who stops waiting without having been woken gets the bucket locked
-//!    ([`End::Left`]) and sets right what its waiting has changed.
+//! 1. Bucket, tree and lines are touched under the bucket's lock.
+//! 2. An address has a line while anybody waits on it, and its holder is in
+//!    that line.
+//! 3. An object's word says that somebody waits if somebody does. A thread that
+//!    reads so changes the word under the bucket's lock only, in one step that
+//!    is its last touch of the object: the next owner may free the memory.
+//! 4. A waiter that gives up gets the bucket locked ([`Waited::GaveUp`]), and
+//!    takes back what its waiting has changed in the object.
 
 use crate::{
     base::{lock::Rank, sync::static_of_a_run},
     gmp::{
         G,
         parkword::{WaitKind, Wakers},
-        wait::{self, Sudog, WaitQ, WakeList},
+        wait::{At, Sudog, Turn, Unlock, Wait, WaitQ, WakeList},
     },
-    os::{Errno, Result, clock::nanotime},
-    sched::{
-        cancel, host,
-        lock::RawLock,
-        park::{self, Wait, gopark},
-        ready::ready,
-    },
-    timers::FOREVER,
+    os::{Errno, Result},
+    sched::{cancel, host, lock::RawLock, park::gopark, ready::ready},
 };
-use core::{cell::Cell, cmp::Ordering, ffi::CStr, mem, ptr};
+use core::{cell::Cell, cmp::Ordering, mem, ptr};
 
 /// Buckets, as a power of two. Few in a model.
 const BUCKET_BITS: u32 = if cfg!(shuttle) { 1 } else { 8 };
@@ -69,57 +62,37 @@ static_of_a_run! {
     }; BUCKETS];
 }
 
-/// How to wait, and what for.
-#[derive(Clone, Copy)]
-pub(crate) struct How {
-    pub kind: WaitKind,
-    pub deadline: i64,
-    pub reason: &'static CStr,
-}
-
-impl How {
-    /// A wait that only what it waits for ends.
-    pub(crate) fn uninterrupted(reason: &'static CStr) -> Self {
-        Self { kind: WaitKind::Plain, deadline: FOREVER, reason }
-    }
-
-    /// A wait that a cancel ends, and a deadline.
-    pub(crate) fn until(deadline: i64, reason: &'static CStr) -> Self {
-        Self { kind: WaitKind::Cancellable, deadline, reason }
-    }
-}
-
-/// A place in a line.
+/// A waiter's place in a line, and what the object notes down with it.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
-    /// Before those that wait already.
-    pub front: bool,
-    /// Since when, for [`Woken::since`]; the object's own business.
+    /// The end of the line at which it queues.
+    pub at: At,
+    /// Since when it waits, for [`Woken::since`].
     pub since: i64,
-    /// What it wants, for [`Bucket::pop_where`]; likewise.
+    /// What it wants, for [`Bucket::pop_where`].
     pub wants: u32,
 }
 
 impl Place {
     /// At the end of the line.
-    pub(crate) const LAST: Self = Self { front: false, since: 0, wants: 0 };
+    pub(crate) const LAST: Self = Self { at: At::Back, since: 0, wants: 0 };
 }
 
-/// One goroutine that waits on one address, or rather its key. `sg` comes
-/// first: a queue's records are found as waiters.
+/// One goroutine that waits on one address, of which this has the key. `sg`
+/// comes first, so that a record in a line is found as a waiter.
 #[repr(C)]
 struct Waiter {
     sg: Sudog,
     key: usize,
     place: Place,
-    /// In the holder: the queue of this address.
+    /// In a holder: the line of this address.
     line: WaitQ,
-    /// In a holder: those with a lower key in the tree, and a higher one.
+    /// In a holder: its children in the tree, by their keys.
     lower: Link,
     higher: Link,
 }
 
-/// A place of the tree: a holder or null.
+/// An edge of the tree: a holder or null.
 type Link = Cell<*const Waiter>;
 
 impl Waiter {
@@ -132,34 +105,36 @@ impl Waiter {
 }
 
 /// How a wait ended.
-pub(crate) enum End<'a> {
-    /// Somebody woke it; `handed`: with what it waits for.
+#[must_use]
+pub(crate) enum Waited<'a> {
+    /// By a waker, which has `handed` over what the waiter waits for, or not.
     Woken { handed: bool },
-    /// A deadline or a cancel, and the bucket locked for invariant 4.
-    Left(Errno, Bucket<'a>),
+    /// By a deadline or a cancel; with the bucket locked (invariant 4).
+    GaveUp(Errno, Bucket<'a>),
 }
 
-/// A waiter taken out, whose wait has ended; it goes on once it is woken.
+/// A waiter taken out of its line, whose wait has ended. It goes on once the
+/// waker calls [`Woken::wake`].
 #[must_use]
 pub(crate) struct Woken(&'static Sudog);
 
 impl Woken {
-    /// Since when it has been waiting, as it said.
+    /// [`Place::since`].
     pub(crate) fn since(&self) -> i64 {
         Waiter::of(self.0).place.since
     }
 
-    /// Tells it that it got what it waits for.
+    /// Tells the waiter that it has got what it waits for.
     pub(crate) fn hand_over(&self) {
         self.0.success.set(true);
     }
 
-    /// Lets it go on.
+    /// Lets the waiter go on.
     pub(crate) fn wake(self) {
-        ready(self.0.gp, true);
+        ready(self.0.gp, Turn::Next);
     }
 
-    /// Lets it go on later, with others.
+    /// Lets the waiter go on later, with all of `list`.
     pub(crate) fn wake_later(self, list: &mut WakeList) {
         list.push(self.0);
     }
@@ -184,10 +159,10 @@ impl Bucket<'static> {
         Self::at(ptr::from_ref(object).addr())
     }
 
-    /// The same of an object that may not exist any more.
+    /// Locks the bucket of an object that may not exist any more.
     pub(crate) fn at(addr: usize) -> Self {
-        // Fibonacci hashing: addresses that are near one another get far. An
-        // odd factor makes no two of them equal.
+        // Fibonacci hashing takes neighbours far apart. The factor is odd, so
+        // different addresses have different keys.
         #[cfg(shuttle)]
         let addr = crate::os::memory::number(addr);
         let key = addr.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -196,18 +171,16 @@ impl Bucket<'static> {
         Self { slot, key }
     }
 
-    /// Waits in the line of this address until woken. `then`, with its
-    /// argument, is called once the goroutine is off its stack and the bucket
-    /// is unlocked.
+    /// Waits in the line of this address until woken. `then` is unlocked after
+    /// the bucket, once the goroutine is off its stack.
     pub(crate) fn wait(
         self,
         gp: &'static G,
-        how: How,
+        wait: &Wait,
         place: Place,
-        then: Option<(fn(usize), usize)>,
-    ) -> End<'static> {
-        let forever = how.deadline == FOREVER;
-        let ticket = wait::arm(gp, how.kind, forever, Wakers::OneLock);
+        then: impl Unlock,
+    ) -> Waited<'static> {
+        let ticket = wait.begin_locked(gp, Wakers::OneLock);
         let waiter = Waiter {
             sg: Sudog::new(gp, ticket, ptr::null_mut()),
             key: self.key,
@@ -217,46 +190,25 @@ impl Bucket<'static> {
             higher: Cell::new(ptr::null()),
         };
         self.enqueue(&waiter);
-        let slot = self.slot;
-        let key = self.key;
-        let leaving = Leaving { slot, then };
-        let wait = Wait {
-            ticket,
-            unlock: Leaving::unlock,
-            arg: ptr::from_ref(&leaving).addr(),
-            reason: how.reason,
-            deadline: how.deadline,
-        };
+        let Self { slot, key } = self;
         // Unlocked by the hook.
         mem::forget(self);
-        let cause = gopark(gp, wait);
-        let Err(e) = park::outcome(cause) else {
-            return End::Woken { handed: waiter.sg.success.get() };
+        let cause = gopark(gp, wait, ticket, (slot, then));
+        let Err(e) = cause.outcome() else {
+            return Waited::Woken { handed: waiter.sg.success.get() };
         };
         slot.lock.lock();
         let bucket = Self { slot, key };
         bucket.remove(&waiter);
-        End::Left(e, bucket)
+        Waited::GaveUp(e, bucket)
     }
 }
 
-/// What the hook of a wait needs. On the waiter's stack, which stays until
-/// the waiter can lock the bucket again: it is read before that is unlocked.
-#[derive(Clone, Copy)]
-struct Leaving {
-    slot: &'static Slot,
-    then: Option<(fn(usize), usize)>,
-}
-
-impl Leaving {
-    fn unlock(arg: usize) {
-        // SAFETY: see the type.
-        let Leaving { slot, then } = unsafe { *(arg as *const Leaving) };
-        // SAFETY: locked by `of`; the hook unlocks for it.
-        unsafe { slot.lock.unlock() };
-        if let Some((f, arg)) = then {
-            f(arg);
-        }
+// SAFETY: a slot of the table, which stays.
+unsafe impl Unlock for &'static Slot {
+    fn unlock(self) {
+        // SAFETY: locked by `of`; the hook unlocks for the waiter.
+        unsafe { self.lock.unlock() };
     }
 }
 
@@ -264,7 +216,7 @@ impl Bucket<'_> {
     /// Where the holder of this address's line is in the tree, or would be.
     fn find(&self) -> &Link {
         let mut link = &self.slot.holders;
-        // SAFETY: null, or a waiter in its queue, so alive (invariant 2).
+        // SAFETY: null, or a waiter in its line, so alive (invariant 2).
         while let Some(holder) = unsafe { link.get().as_ref() } {
             link = match self.key.cmp(&holder.key) {
                 Ordering::Less => &holder.lower,
@@ -277,42 +229,42 @@ impl Bucket<'_> {
 
     /// The holder of this address's line.
     fn holder(&self) -> Option<&Waiter> {
-        // SAFETY: as in find.
+        // SAFETY: null, or a waiter in its line, so alive (invariant 2).
         unsafe { self.find().get().as_ref() }
     }
 
     fn enqueue(&self, waiter: &Waiter) {
         let link = self.find();
-        // SAFETY: as in find.
+        // SAFETY: null, or a waiter in its line, so alive (invariant 2).
         match unsafe { link.get().as_ref() } {
             Some(holder) => {
-                holder.line.enqueue(&waiter.sg, waiter.place.front);
+                holder.line.enqueue(&waiter.sg, waiter.place.at);
             }
             None => {
-                waiter.line.enqueue(&waiter.sg, false);
+                waiter.line.enqueue(&waiter.sg, At::Back);
                 link.set(waiter);
             }
         }
     }
 
-    /// Takes `waiter` out if nobody has.
+    /// Takes `waiter` out of its line, if no waker has.
     fn remove(&self, waiter: &Waiter) {
         if let Some(holder) = self.holder()
             && holder.line.remove(&waiter.sg)
         {
-            self.settle(holder);
+            self.pass_on(holder);
         }
     }
 
-    /// Some have left `holder`'s line: finds it a new place if its holder is
-    /// among them.
-    fn settle(&self, holder: &Waiter) {
+    /// After some waiters have left `holder`'s line: if the holder is one of
+    /// them, the line passes to the first that is left.
+    fn pass_on(&self, holder: &Waiter) {
         if holder.sg.queued() {
             return;
         }
         let link = self.find();
         let heir = holder.line.first().cast::<Waiter>();
-        // SAFETY: null, or a waiter in its queue, so alive.
+        // SAFETY: null, or a waiter in its line, so alive (invariant 2).
         let Some(heir) = (unsafe { heir.as_ref() }) else {
             unlink(link, holder);
             return;
@@ -326,22 +278,23 @@ impl Bucket<'_> {
         self.holder().is_none()
     }
 
-    /// Takes the first waiter out and ends its wait.
+    /// Takes the first waiter out of its line and ends its wait.
     pub(crate) fn pop(&self) -> Option<Woken> {
         self.pop_where(|_| true)
     }
 
-    /// The same of those that want what `fit` picks.
+    /// Takes out the first waiter whose [`Place::wants`] `fit` accepts, and
+    /// ends its wait.
     pub(crate) fn pop_where(&self, fit: impl Fn(u32) -> bool) -> Option<Woken> {
         let holder = self.holder()?;
         let wants = |sg: &Sudog| Waiter::of(sg).place.wants;
         let sg = holder.line.dequeue_where(|sg| fit(wants(sg)));
-        self.settle(holder);
+        self.pass_on(holder);
         sg.map(Woken)
     }
 
-    /// Takes all out that want what `fit` picks, tells them that they got it,
-    /// and gives back how many.
+    /// Takes out all waiters whose [`Place::wants`] `fit` accepts, tells them
+    /// that they have got it, and returns how many they are.
     pub(crate) fn hand_to_all(
         &self,
         list: &mut WakeList,
@@ -357,12 +310,12 @@ impl Bucket<'_> {
                 n += 1;
             },
         );
-        self.settle(holder);
+        self.pass_on(holder);
         n
     }
 }
 
-/// Puts `heir`, which is in no tree, where `holder` is.
+/// Puts `heir`, which has no place in the tree, into that of `holder`.
 fn replace(link: &Link, holder: &Waiter, heir: &Waiter) {
     heir.lower.set(holder.lower.get());
     heir.higher.set(holder.higher.get());
@@ -375,9 +328,9 @@ fn unlink(link: &Link, holder: &Waiter) {
         link.set(holder.higher.get());
         return;
     }
-    // The next higher one takes its place: the lowest of those.
+    // Its place goes to the holder with the next higher key.
     let mut lowest = &holder.higher;
-    // SAFETY: null, or a holder, so alive.
+    // SAFETY: null, or a holder, so alive (invariant 2).
     while let Some(next) = unsafe { lowest.get().as_ref() } {
         if next.lower.get().is_null() {
             lowest.set(next.higher.get());
@@ -389,17 +342,15 @@ fn unlink(link: &Link, holder: &Waiter) {
     link.set(holder.lower.get());
 }
 
-/// The calling goroutine, for a wait, which has tried without.
+/// The caller, which is about to wait, having tried without.
 ///
-/// Errors: `ETIMEDOUT`; `ECANCELED` where `how` lets cancels end it; as
-/// [`current`].
-pub(crate) fn waiter(how: &How) -> Result<&'static G> {
+/// Errors: `ETIMEDOUT`; `ECANCELED` where cancels end the wait; as
+/// [`host::current`].
+pub(crate) fn waiter(wait: &Wait) -> Result<&'static G> {
     let gp = host::current()?;
-    if how.kind != WaitKind::Plain {
+    if wait.kind != WaitKind::Plain {
         cancel::check()?;
     }
-    if how.deadline != FOREVER && how.deadline <= nanotime() {
-        return Err(Errno(libc::ETIMEDOUT));
-    }
+    wait.deadline.check()?;
     Ok(gp)
 }

@@ -2,27 +2,34 @@
 //!
 //! ```text
 //!   state = readers << 2 | QUEUED | WRITER
+//!
+//!   readers  one more for each rlock, one less for each runlock
+//!   WRITER   set by lock, cleared by unlock
+//!   QUEUED   set by a waiter that queues; cleared by `let_in`, which leaves
+//!            the line empty
 //! ```
 //! A writer that waits keeps new readers out. When a writer unlocks, all
-//! readers that wait go on; when the last reader does, the first writer. So
-//! neither side starves.
+//! readers in the line go on; when the last reader unlocks, the first writer
+//! does. So neither side starves.
 //!
 //! Invariants:
 //! 1. QUEUED is set while anybody is in the line. It changes under the lock of
 //!    their bucket ([`super::parking`]). While it is set, nobody locks without
 //!    that lock, and neither a writer nor the last reader unlocks without it.
-//! 2. Who is let in from the line is entered in `state` by who lets it in.
-//! 3. Nobody waits for what is free: who unlocks, and who leaves the line,
-//!    lets in whoever can go ([`settle`]).
-//! 4. `writers` counts those in the line. One that leaves counts itself out,
-//!    also where somebody has taken its record out in vain before.
+//! 2. A waiter that is let in is entered in `state` by the thread that lets it
+//!    in.
+//! 3. Nobody waits for what is free: an unlock, and a waiter that gives up, let
+//!    in all that can go ([`let_in`]).
+//! 4. `writers` counts the writers in the line. A writer that gives up counts
+//!    itself out, even if a waker has taken its record out in vain before.
 
-use super::parking::{Bucket, End, How, Place, waiter};
+use super::parking::{Bucket, Place, Waited, waiter};
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
-    gmp::wait::WakeList,
+    gmp::wait::{Wait, WakeList},
     os::{Errno, Result},
     sched::{cancel, ready::ready_all},
+    timers::Deadline,
 };
 
 const WRITER: u32 = 1;
@@ -38,11 +45,11 @@ pub struct RwMutex {
     writers: AtomicU32,
 }
 
-/// What a waiter wants.
+/// What a waiter wants; as a number, how many writers it is.
 const READ: u32 = 0;
 const WRITE: u32 = 1;
 
-/// What `old` becomes where a reader comes in at once.
+/// `old` with one more reader; None if a reader has to wait.
 fn one_more_reader(old: u32) -> Option<u32> {
     (old & (WRITER | QUEUED) == 0).then(|| old.checked_add(READER))?
 }
@@ -66,18 +73,18 @@ pub(crate) fn rlock(rw: &RwMutex) -> Result<()> {
     if try_rlock(rw) {
         return Ok(());
     }
-    lock_slow(rw, READ, How::uninterrupted(c"rwmutex read"))
+    lock_slow(rw, READ, &Wait::uninterrupted(c"rwmutex read"))
 }
 
-/// The same, unless the deadline passes or the caller is cancelled.
+/// Locks for reading, unless the deadline passes or the caller is cancelled.
 ///
 /// Errors: as [`rlock`]; `ETIMEDOUT`, `ECANCELED`.
-pub(crate) fn rlock_until(rw: &RwMutex, deadline: i64) -> Result<()> {
+pub(crate) fn rlock_until(rw: &RwMutex, deadline: Deadline) -> Result<()> {
     cancel::check()?;
     if try_rlock(rw) {
         return Ok(());
     }
-    lock_slow(rw, READ, How::until(deadline, c"rwmutex read"))
+    lock_slow(rw, READ, &Wait::until(deadline, c"rwmutex read"))
 }
 
 /// Locks for writing; waits for as long as it takes.
@@ -87,44 +94,44 @@ pub(crate) fn lock(rw: &RwMutex) -> Result<()> {
     if try_lock(rw) {
         return Ok(());
     }
-    lock_slow(rw, WRITE, How::uninterrupted(c"rwmutex write"))
+    lock_slow(rw, WRITE, &Wait::uninterrupted(c"rwmutex write"))
 }
 
-/// The same, unless the deadline passes or the caller is cancelled.
+/// Locks for writing, unless the deadline passes or the caller is cancelled.
 ///
 /// Errors: as [`rlock_until`].
-pub(crate) fn lock_until(rw: &RwMutex, deadline: i64) -> Result<()> {
+pub(crate) fn lock_until(rw: &RwMutex, deadline: Deadline) -> Result<()> {
     cancel::check()?;
     if try_lock(rw) {
         return Ok(());
     }
-    lock_slow(rw, WRITE, How::until(deadline, c"rwmutex write"))
+    lock_slow(rw, WRITE, &Wait::until(deadline, c"rwmutex write"))
 }
 
 #[cold]
-fn lock_slow(rw: &RwMutex, wants: u32, how: How) -> Result<()> {
-    let gp = waiter(&how)?;
+fn lock_slow(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
+    let gp = waiter(wait)?;
     let bucket = Bucket::of(rw);
-    let enter = |old: u32| match wants {
+    let locked = |old: u32| match wants {
         READ => one_more_reader(old),
         _ => (old == 0).then_some(WRITER),
     };
     // Acquire: pairs with unlock and runlock. Never fails: it is always
     // Some.
     let old = rw.state.fetch_update(Acquire, Relaxed, |old| {
-        Some(enter(old).unwrap_or(old | QUEUED))
+        Some(locked(old).unwrap_or(old | QUEUED))
     });
-    if old.is_ok_and(|old| enter(old).is_some()) {
+    if old.is_ok_and(|old| locked(old).is_some()) {
         return Ok(());
     }
     let writers = rw.writers.load(Relaxed);
     rw.writers.store(writers + wants, Relaxed);
-    match bucket.wait(gp, how, Place { wants, ..Place::LAST }, None) {
-        End::Woken { .. } => Ok(()),
-        End::Left(e, bucket) => {
+    match bucket.wait(gp, wait, Place { wants, ..Place::LAST }, ()) {
+        Waited::Woken { .. } => Ok(()),
+        Waited::GaveUp(e, bucket) => {
             let writers = rw.writers.load(Relaxed);
             rw.writers.store(writers - wants, Relaxed);
-            settle(rw, bucket, 0);
+            let_in(rw, bucket, 0);
             Err(e)
         }
     }
@@ -132,14 +139,14 @@ fn lock_slow(rw: &RwMutex, wants: u32, how: How) -> Result<()> {
 
 /// Unlocks what was locked for writing.
 ///
-/// Errors: `EPERM` if it is not.
+/// Errors: `EPERM` if the mutex is not locked so.
 pub(crate) fn unlock(rw: &RwMutex) -> Result<()> {
     let mut old = rw.state.load(Relaxed);
     while old & WRITER != 0 {
         if old & QUEUED != 0 {
             let bucket = Bucket::of(rw);
             if rw.state.load(Relaxed) & (WRITER | QUEUED) == WRITER | QUEUED {
-                settle(rw, bucket, WRITER);
+                let_in(rw, bucket, WRITER);
                 return Ok(());
             }
             old = rw.state.load(Relaxed);
@@ -156,7 +163,7 @@ pub(crate) fn unlock(rw: &RwMutex) -> Result<()> {
 
 /// Unlocks what was locked for reading.
 ///
-/// Errors: `EPERM` if it is not.
+/// Errors: `EPERM` if the mutex is not locked so.
 pub(crate) fn runlock(rw: &RwMutex) -> Result<()> {
     let last = |s: u32| s & QUEUED != 0 && s < 2 * READER;
     let mut old = rw.state.load(Relaxed);
@@ -165,7 +172,7 @@ pub(crate) fn runlock(rw: &RwMutex) -> Result<()> {
             let bucket = Bucket::of(rw);
             old = rw.state.load(Relaxed);
             if old >= READER && last(old) {
-                settle(rw, bucket, READER);
+                let_in(rw, bucket, READER);
                 return Ok(());
             }
             continue;
@@ -180,9 +187,9 @@ pub(crate) fn runlock(rw: &RwMutex) -> Result<()> {
     Err(Errno(libc::EPERM))
 }
 
-/// Gives up what the caller holds, WRITER, READER or nothing, and lets in who
-/// can go then. The change of the state is the last touch.
-fn settle(rw: &RwMutex, bucket: Bucket<'_>, gives_up: u32) {
+/// Gives up what the caller holds, WRITER, READER or nothing, and lets in all
+/// that can go then. The change of `state` is the last touch of the mutex.
+fn let_in(rw: &RwMutex, bucket: Bucket<'_>, gives_up: u32) {
     let mut list = WakeList::new();
     let held = rw.state.load(Relaxed) - gives_up;
     let free = held < READER && held & WRITER == 0;
@@ -204,8 +211,8 @@ fn settle(rw: &RwMutex, bucket: Bucket<'_>, gives_up: u32) {
         comes = READER * bucket.hand_to_all(&mut list, |w| w == READ);
     }
     let queued = if bucket.is_empty() { 0 } else { QUEUED };
-    // Acquire and Release: what was done under the one lock comes before what
-    // is done under the next. Never fails: it is always Some.
+    // AcqRel: all that was done with the mutex locked happens before what the
+    // waiters do. Never fails: it is always Some.
     let _old = rw.state.fetch_update(AcqRel, Relaxed, |old| {
         Some((old - gives_up + comes) & !QUEUED | queued)
     });

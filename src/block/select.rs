@@ -1,24 +1,25 @@
-//! Select: Go's `selectgo`.
+//! Select: Go's `selectgo`. Of several operations on channels it does one that
+//! can be done, and waits until one can.
 //!
-//! 1. Of the cases that seem ready one is picked, all alike, and tried under
-//!    its channel's lock. A select that finds one ready pays for one lock and
-//!    one random number.
-//! 2. Two orders of the cases are made. *Poll order* is random: the first ready
-//!    case in it runs, so ready ones are picked uniformly. *Lock order* is that
-//!    of the channels' addresses: all locks are taken in it, so that selects
-//!    over the same channels do not block one another for ever. With all
-//!    channels locked, each case is tried. Nothing ready: a record of the
-//!    goroutine goes into each channel's queue, all with one ticket.
-//! 3. Whoever fires the ticket has run that record's case. Awake again, the
-//!    goroutine locks one channel after the other and takes the other records
-//!    out.
+//! 1. One of the cases that seem ready is picked at random, and tried under its
+//!    channel's lock. A select that finds a case ready pays for one lock and,
+//!    if there are several, for one random number.
+//! 2. Else two orders of the cases are made. *Poll order* is random: the first
+//!    ready case in it runs, so the choice is uniform. *Lock order* is that of
+//!    the channels' addresses: all selects take all locks in it, so that they
+//!    cannot block one another for ever. With all channels locked, each case is
+//!    tried. If none is ready, a record of the goroutine goes into each
+//!    channel's queue, all with one ticket.
+//! 3. The waker that fires the ticket has run the case of its record. The
+//!    goroutine then locks one channel after the other, and takes the other
+//!    records out.
 //!
 //! Invariants:
-//! 1. The orders and the records, on the goroutine's stack or allocated by
-//!    it, stay until it has locked each channel again; but for the one where
-//!    its case was done, if no other case has that. So the hook that unlocks
-//!    them, in lock order, may read the order until its last unlock: either
-//!    the goroutine, or whoever ran its case, has locked that channel since.
+//! 1. The orders and the records lie on the goroutine's stack, or are allocated
+//!    by it. They stay until it has locked each channel again, except the one
+//!    where a waker ran its case, if no other case names that. So the hook,
+//!    which unlocks in lock order, may read the order until its last unlock:
+//!    that channel has been locked since by the goroutine or by the waker.
 //! 2. A channel that several cases name is locked once: they are neighbours
 //!    in lock order.
 //! 3. All cases of one select share a ticket, so one of them runs.
@@ -27,17 +28,12 @@ use super::chan::{Block, GmpChan, Now, Op, may_park, wait_for_ever};
 use crate::{
     gmp::{
         G,
-        parkword::{WaitKind, Wakers},
-        wait::{self, Sudog},
+        parkword::Wakers,
+        wait::{At, Sudog, Turn, Unlock, Wait},
     },
     os::{Errno, Result},
-    sched::{
-        cancel, host,
-        park::{self, Wait, gopark},
-        random::cheaprand,
-        ready::ready,
-    },
-    timers::FOREVER,
+    sched::{cancel, host, park::gopark, random::cheaprand, ready::ready},
+    timers::Deadline,
 };
 use core::{
     mem::{MaybeUninit, offset_of},
@@ -66,7 +62,7 @@ pub(crate) const MAX_CASES: usize = 65_536;
 const FEW: usize = 8;
 
 impl Case {
-    /// Where two of the fields lie, which `gmp_case` has at the same places.
+    /// Offsets of two fields, for `ffi` to compare with those of `gmp_case`.
     pub(crate) const OP: usize = offset_of!(Case, op);
     pub(crate) const RESULT: usize = offset_of!(Case, result);
 
@@ -85,9 +81,9 @@ impl Case {
         if self.op == SEND { Op::Send } else { Op::Recv }
     }
 
-    /// Whether it seems ready.
+    /// Whether the case seems ready.
     ///
-    /// Errors: `EINVAL` for a bad one.
+    /// Errors: `EINVAL` for a bad case.
     #[inline]
     fn look(&self) -> Result<bool> {
         let Some(ch) = self.chan() else {
@@ -113,10 +109,10 @@ struct Room<'a> {
     records: &'a mut [MaybeUninit<Sudog>],
 }
 
-/// Runs one of `cases`; gives its index.
+/// Runs one of `cases` and returns its index.
 ///
 /// Errors: `EINVAL` for a bad case, or too many; `EAGAIN`, `ETIMEDOUT`,
-/// `ECANCELED`, `EDEADLK` as every wait; `ENOMEM`.
+/// `ECANCELED`, `EDEADLK` as of every wait; `ENOMEM`.
 pub(crate) fn select(cases: &mut [Case], block: Block) -> Result<usize> {
     if cases.len() > MAX_CASES {
         return Err(Errno::EINVAL);
@@ -128,7 +124,7 @@ pub(crate) fn select(cases: &mut [Case], block: Block) -> Result<usize> {
     if let Some(i) = pick(cases, ready) {
         let case = &mut cases[i];
         case.ch().lock();
-        let now = case.ch().now(case.op(), case.elem);
+        let now = case.ch().try_now(case.op(), case.elem);
         case.ch().unlock();
         if done(case, now) {
             return Ok(i);
@@ -139,13 +135,13 @@ pub(crate) fn select(cases: &mut [Case], block: Block) -> Result<usize> {
 
 /// How many of `cases` seem ready.
 ///
-/// Errors: `EINVAL` for a bad one.
+/// Errors: `EINVAL` for a bad case.
 fn count_ready(cases: &[Case]) -> Result<usize> {
     let add = |n, case: &Case| Ok(n + usize::from(case.look()?));
     cases.iter().try_fold(0, add)
 }
 
-/// One of the cases that seem ready, which are so many.
+/// One of the cases that seem ready; there were `ready` of them.
 fn pick(cases: &[Case], ready: usize) -> Option<usize> {
     let nth = match ready {
         0 => return None,
@@ -162,7 +158,7 @@ fn below(n: usize) -> usize {
     ((u64::from(cheaprand()) * n as u64) >> 32) as usize
 }
 
-/// None seems ready, or somebody else was faster.
+/// The rest of [`select`]: no case seems ready, or another was faster there.
 #[inline(never)]
 fn select_slow(cases: &mut [Case], block: Block) -> Result<usize> {
     let n = cases.len();
@@ -189,11 +185,11 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
     if k == 0 {
         wait_for_ever(block, c"select (no cases)")?;
     }
-    if k == 1 && matches!(block, Block::Never) {
+    if k == 1 && matches!(block, Block::Not) {
         return Err(Errno::EAGAIN);
     }
     if let Block::Until(_) = block {
-        // A host thread gets its G, which nobody makes under a lock.
+        // Gives a host thread its G, which is not made under a lock.
         host::current()?;
     }
     lock_order(cases, poll, lock);
@@ -201,7 +197,7 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
     all.lock();
     for &i in poll {
         let case = &cases[usize::from(i)];
-        let now = case.ch().now(case.op(), case.elem);
+        let now = case.ch().try_now(case.op(), case.elem);
         if !matches!(now, Now::Wait) {
             all.unlock();
             done(&mut cases[usize::from(i)], now);
@@ -222,7 +218,7 @@ fn select_in(cases: &mut [Case], block: Block, room: Room) -> Result<usize> {
 }
 
 /// Fills `poll` with the cases that have a channel, in random order, and
-/// gives back how many.
+/// returns how many there are.
 fn poll_order(cases: &[Case], poll: &mut [u16]) -> usize {
     let mut k = 0;
     for (i, case) in cases.iter().enumerate() {
@@ -260,7 +256,7 @@ fn lock_order(cases: &[Case], poll: &[u16], lock: &mut [*const Case]) {
     }
 }
 
-/// Ends a case that ran, its channel unlocked; false if it has to wait.
+/// Ends a case that ran, its channel unlocked; false if the case has to wait.
 fn done(case: &mut Case, now: Now) -> bool {
     match now {
         Now::Wait => return false,
@@ -268,15 +264,15 @@ fn done(case: &mut Case, now: Now) -> bool {
         Now::Done(waiter) => {
             case.result = 0;
             if let Some(gp) = waiter {
-                ready(gp, true);
+                ready(gp, Turn::Next);
             }
         }
     }
     true
 }
 
-/// The cases in lock order. A hook reads it beside the goroutine
-/// (invariant 1).
+/// The cases in lock order. The hook reads them while the goroutine may run
+/// already (invariant 1).
 #[derive(Clone, Copy)]
 struct All<'a> {
     order: &'a [*const Case],
@@ -288,14 +284,14 @@ impl All<'_> {
         unsafe { &*self.order[at] }
     }
 
-    /// Calls `f` for each channel, once (invariant 2). Reads nothing after
-    /// the last call.
+    /// Calls `f` once for each channel (invariant 2). Reads nothing after the
+    /// last call.
     fn each_channel(&self, f: impl Fn(&GmpChan)) {
         let mut rest = self.order;
         while let Some((&case, after)) = rest.split_first() {
-            // SAFETY: as in case.
+            // SAFETY: one of the select's cases.
             let case = unsafe { &*case };
-            // SAFETY: likewise.
+            // SAFETY: one of the select's cases.
             let ch = |&next: &*const Case| unsafe { (*next).ch };
             if after.first().map(ch) != Some(case.ch) {
                 f(case.ch());
@@ -313,12 +309,11 @@ impl All<'_> {
     }
 }
 
-/// What gopark calls once the goroutine is off its stack.
-fn unlock_all(arg: usize) {
-    // SAFETY: select_in's, which stays until the last unlock (invariant 1);
-    // the copy is ours.
-    let all = unsafe { *(arg as *const All<'_>) };
-    all.unlock();
+// SAFETY: the order stays until the last unlock (invariant 1).
+unsafe impl Unlock for All<'_> {
+    fn unlock(self) {
+        All::unlock(&self);
+    }
 }
 
 /// The case that ran.
@@ -330,33 +325,26 @@ struct Chosen {
 /// Waits in the queues of all channels, which are locked; unlocks them.
 fn park_on(
     gp: &'static G,
-    deadline: i64,
+    deadline: Deadline,
     all: &All<'_>,
     records: &mut [MaybeUninit<Sudog>],
 ) -> Result<Chosen> {
-    let forever = deadline == FOREVER;
     let wakers = match records {
         [_] => Wakers::OneLock,
         _ => Wakers::Locked,
     };
-    let ticket = wait::arm(gp, WaitKind::Cancellable, forever, wakers);
+    let wait = Wait::until(deadline, c"select");
+    let ticket = wait.begin_locked(gp, wakers);
     for (record, &case) in records.iter_mut().zip(all.order) {
-        // SAFETY: as in All::case.
+        // SAFETY: one of the select's cases.
         let case = unsafe { &*case };
         let sg = record.write(Sudog::new(gp, ticket, case.elem));
-        case.ch().queue(case.op()).enqueue(sg, false);
+        case.ch().queue(case.op()).enqueue(sg, At::Back);
     }
-    let wait = Wait {
-        ticket,
-        unlock: unlock_all,
-        arg: ptr::from_ref(all).addr(),
-        reason: c"select",
-        deadline,
-    };
-    let outcome = park::outcome(gopark(gp, wait));
+    let outcome = gopark(gp, &wait, ticket, *all).outcome();
     // SAFETY: all written above; MaybeUninit<T> lies in memory as T does.
     let records = unsafe { &*(ptr::from_ref(records) as *const [Sudog]) };
-    let Some(at) = leave(all, records) else {
+    let Some(at) = withdraw(all, records) else {
         outcome?;
         crate::base::throw::throw("select: woken by nobody");
     };
@@ -368,10 +356,10 @@ fn park_on(
     Ok(Chosen { case, result })
 }
 
-/// Takes out of the queues what is left of the records; gives back which one
-/// was woken.
-fn leave(all: &All<'_>, records: &[Sudog]) -> Option<usize> {
-    // Without a lock: only who wakes the goroutine writes that, before.
+/// Takes the records that are left out of the queues; returns the place of the
+/// one that a waker took.
+fn withdraw(all: &All<'_>, records: &[Sudog]) -> Option<usize> {
+    // Without a lock: only the waker writes that, before it readies us.
     let mut woken = records.iter().position(|sg| sg.success.get());
     let mut at = 0;
     while at < records.len() {
@@ -413,11 +401,12 @@ impl Memory {
         let n = self.n;
         // SAFETY: within the allocation: the orders follow the records.
         let lock = unsafe { self.place.add(n) }.cast::<*const Case>();
-        // SAFETY: likewise.
+        // SAFETY: within the allocation: poll order follows lock order.
         let poll = unsafe { lock.add(n) }.cast::<u16>();
-        // SAFETY: likewise; a value for what is written before it is read.
+        // A slice needs values, though all are written before they are read.
+        // SAFETY: the n places of lock order.
         unsafe { ptr::write_bytes(lock, 0, n) };
-        // SAFETY: likewise.
+        // SAFETY: the n places of poll order.
         unsafe { ptr::write_bytes(poll, 0, n) };
         Room {
             // SAFETY: n initialised places, no one else's.

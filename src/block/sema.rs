@@ -2,17 +2,24 @@
 //!
 //! ```text
 //!   state = QUEUED | tokens
+//!
+//!   tokens  one less for each acquire; one more for each release that finds
+//!           no waiter
+//!   QUEUED  set by a waiter that queues; cleared by a release, or by a waiter
+//!           that gives up, which leaves the line empty
 //! ```
 //! Invariants:
-//! 1. QUEUED is set while anybody is in the line, and there are no tokens
-//!    then. It changes under the lock of their bucket ([`super::parking`]).
-//! 2. Who is woken has been handed its token.
+//! 1. QUEUED is set while anybody is in the line, and then there are no tokens.
+//!    It changes under the lock of their bucket ([`super::parking`]).
+//! 2. A waiter that is woken has been handed its token.
 
-use super::parking::{Bucket, End, How, Place, waiter};
+use super::parking::{Bucket, Place, Waited, waiter};
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
+    gmp::wait::Wait,
     os::{Errno, Result},
     sched::cancel,
+    timers::Deadline,
 };
 
 const QUEUED: u32 = 1 << 31;
@@ -26,12 +33,13 @@ pub struct Sema {
 }
 
 impl Sema {
-    /// One with so many tokens.
+    /// A semaphore with so many tokens.
     pub(crate) const fn new(tokens: u32) -> Self {
         Self { state: AtomicU32::new(tokens) }
     }
 }
 
+/// `old` without one token; None if there is none to take.
 fn one_less(old: u32) -> Option<u32> {
     if old & QUEUED != 0 { None } else { old.checked_sub(1) }
 }
@@ -42,20 +50,20 @@ pub(crate) fn try_acquire(s: &Sema) -> bool {
     s.state.fetch_update(Acquire, Relaxed, one_less).is_ok()
 }
 
-/// Takes a token; waits for one.
+/// Takes a token, and waits until there is one.
 ///
 /// Errors: `ETIMEDOUT`, `ECANCELED`; `EDEADLK` where the caller may not park.
-pub(crate) fn acquire(s: &Sema, deadline: i64) -> Result<()> {
+pub(crate) fn acquire(s: &Sema, deadline: Deadline) -> Result<()> {
     cancel::check()?;
     if try_acquire(s) {
         return Ok(());
     }
-    acquire_slow(s, How::until(deadline, c"semaphore"))
+    acquire_slow(s, &Wait::until(deadline, c"semaphore"))
 }
 
 #[cold]
-fn acquire_slow(s: &Sema, how: How) -> Result<()> {
-    let gp = waiter(&how)?;
+fn acquire_slow(s: &Sema, wait: &Wait) -> Result<()> {
+    let gp = waiter(wait)?;
     let bucket = Bucket::of(s);
     // Acquire: pairs with `release`. Never fails: it is always Some.
     let old = s.state.fetch_update(Acquire, Relaxed, |old| {
@@ -64,9 +72,9 @@ fn acquire_slow(s: &Sema, how: How) -> Result<()> {
     if old.is_ok_and(|old| one_less(old).is_some()) {
         return Ok(());
     }
-    match bucket.wait(gp, how, Place::LAST, None) {
-        End::Woken { .. } => Ok(()),
-        End::Left(e, bucket) => {
+    match bucket.wait(gp, wait, Place::LAST, ()) {
+        Waited::Woken { .. } => Ok(()),
+        Waited::GaveUp(e, bucket) => {
             if bucket.is_empty() {
                 s.state.fetch_and(!QUEUED, Relaxed);
             }
@@ -75,7 +83,7 @@ fn acquire_slow(s: &Sema, how: How) -> Result<()> {
     }
 }
 
-/// Gives a token to the first who waits, or to whoever comes next.
+/// Gives a token to the first waiter, or leaves it for the next caller.
 ///
 /// Errors: `EOVERFLOW` beyond 2^31 - 1 tokens.
 pub(crate) fn release(s: &Sema) -> Result<()> {

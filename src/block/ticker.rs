@@ -10,9 +10,9 @@
 //!   function: launched (a goroutine is on its way) -> running -> over
 //!   channel:  a tick is sent if there is room
 //! ```
-//! Go 1.23's guarantee: after stop and reset nothing of an earlier arming
+//! Go 1.23's guarantee: after a stop or reset, nothing of an earlier arming
 //! begins any more. A goroutine that has been launched asks first whether it
-//! may begin, and stop takes that back.
+//! may begin, and a stop takes the permission back.
 //!
 //! The time runs on in `sched`'s heaps; one of them holds a reference to the
 //! timer while it is there, and hands it to the function that it calls (`fire`
@@ -22,11 +22,11 @@
 //! Invariants:
 //! 1. The state is touched under the timer's lock.
 //! 2. `seq` grows with each start, reset and stop.
-//! 3. References: the user's (or the channel's), the heap's while it is there,
-//!    one for each goroutine launched.
-//! 4. The channel holds a reference to its timer and not the reverse. Before
-//!    it is freed it stops the timer, and under the lock an armed timer whose
-//!    `seq` is right may look at it.
+//! 3. References: one of the user (or the channel), one of the heap that the
+//!    timer is in, one for each goroutine launched.
+//! 4. The channel holds a reference to its timer, and not the reverse. It stops
+//!    the timer before it is freed. So under the lock an armed timer whose
+//!    `seq` is right may use the channel.
 
 #[cfg(shuttle)]
 use crate::os::memory as libc;
@@ -44,11 +44,11 @@ use crate::{
         lock::{Lock, LockGuard},
         timing,
     },
-    timers::{STOPPED, Timer, TimerFn, Timers},
+    timers::{Deadline, STOPPED, Timer, TimerFn, Timers},
 };
 use core::ffi::c_void;
 
-/// What it does when its time comes.
+/// What a timer does when its time comes.
 #[derive(Clone, Copy)]
 pub(super) enum Action {
     Call(GmpFn, *mut c_void),
@@ -81,7 +81,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Nothing of what was armed begins any more.
+    /// Forgets the arming: nothing of it begins any more.
     fn disarm(&mut self) {
         self.armed = false;
         self.launched = false;
@@ -127,8 +127,8 @@ impl Ticker {
         place
     }
 
-    /// Fires `ns` from now, and then as often as it did. Nothing of an earlier
-    /// arming begins any more. Whether its function is under way.
+    /// Fires `ns` from now, and then with the period that it had. Nothing of an
+    /// earlier arming begins any more. Returns whether its function runs now.
     pub(crate) fn reset(&self, ns: i64) -> bool {
         let _inside = Inside::enter();
         let mut state = self.state.lock();
@@ -140,23 +140,24 @@ impl Ticker {
 
     /// Under the lock: fires at `when`. The caller is inside.
     pub(super) fn arm(&self, state: &mut LockGuard<'_, State>, when: i64) {
-        // The last moment there is belongs to stopped timers.
+        // The last moment of the clock stands for a stopped timer.
         let when = when.min(STOPPED - 1);
         state.armed = true;
         state.seq += 1;
         state.when = when;
-        if timing::set_timer(&self.node, when, state.seq) {
+        let deadline = Deadline::at(when);
+        if timing::set_timer(&self.node, deadline, state.seq) {
             return;
         }
-        // The heap's, which it has already of a timer that is pending.
+        // The heap's reference; it has one already to a pending timer.
         self.add_ref();
         self.node.set_seq(state.seq);
-        // SAFETY: it stays while the heap has a reference.
-        unsafe { timing::add_timer(&self.node, when) };
+        // SAFETY: the timer stays while the heap has a reference.
+        unsafe { timing::add_timer(&self.node, deadline) };
     }
 
-    /// Does not fire any more. Whether it would have: it was armed, or its
-    /// function was about to begin, which it does not.
+    /// Stops the timer. Returns whether it would have fired: it was armed, or
+    /// its function was about to begin.
     pub(crate) fn stop(&self) -> bool {
         let _inside = Inside::enter();
         let mut state = self.state.lock();
@@ -171,13 +172,13 @@ impl Ticker {
         pending
     }
 
-    /// Stops it and drops the user's, or the channel's, reference.
+    /// Stops the timer and drops the reference of the user or the channel.
     ///
     /// # Safety
     /// `this` is not used by the caller any more.
     pub(crate) unsafe fn free(this: *const Self) {
         if child::in_child() {
-            // Its heap is the parent's.
+            // It is in a heap of the parent's.
             return;
         }
         let _inside = Inside::enter();
@@ -185,10 +186,10 @@ impl Ticker {
         let t = unsafe { &*this };
         let mut state = t.state.lock();
         state.disarm();
-        // With the heap's, if it is there.
+        // The caller's, and the heap's if the timer is in one.
         let refs = 1 + usize::from(Timers::remove(&t.node));
         drop(state);
-        // SAFETY: the same, given up.
+        // SAFETY: these references are given up.
         unsafe { Self::unref(this, refs) };
     }
 
@@ -202,8 +203,8 @@ impl Ticker {
     pub(super) unsafe fn unref(this: *const Self, n: usize) {
         // SAFETY: alive while the caller holds a reference.
         let refs = &unsafe { &*this }.refs;
-        // Acquire, AcqRel: all uses come before the free. Who has them all is
-        // alone.
+        // Acquire, AcqRel: all uses come before the free. A caller that has all
+        // references is alone.
         if refs.load(Acquire) == n || refs.fetch_sub(n, AcqRel) == n {
             // SAFETY: from malloc, and nobody has it any more. Nothing in it
             // needs to be dropped.

@@ -2,26 +2,32 @@
 //!
 //! ```text
 //!   state = counter << 32 | QUEUED
+//!
+//!   counter  changed by add
+//!   QUEUED   set by a waiter that queues; cleared by the add that brings the
+//!            counter to zero, or by a waiter that gives up, which leaves the
+//!            line empty
 //! ```
-//! Whoever brings the counter to zero releases all waiters. A counter that
+//! The add that brings the counter to zero releases all waiters. A counter that
 //! would go below zero is the caller's mistake and changes nothing.
 //!
-//! Go counts waiters and gives each a token, so that a group may be used
-//! again only once all waits have returned, and it detects the rest. Here the
-//! step to zero and the release of those in the line are one, under the lock
-//! of their bucket ([`super::parking`]): a wait ends when the counter gets to
-//! zero after it began, whoever adds when.
+//! Invariant: QUEUED is set while anybody is in the line. It changes under the
+//! lock of their bucket ([`super::parking`]), and while it is set the counter
+//! goes to zero under that lock only. So the step to zero and the release are
+//! one: a wait ends when the counter gets to zero after the wait began, no
+//! matter who adds when.
 //!
-//! Invariant: QUEUED is set while anybody is in the line. It is set and
-//! cleared under the bucket's lock, and the counter goes to zero from such a
-//! state under it only.
+//! Rejected: to count waiters and give each a token, as Go does. Then a group
+//! can be used again only after all waits have returned, and misuse has to be
+//! detected.
 
-use super::parking::{Bucket, End, How, Place, waiter};
+use super::parking::{Bucket, Place, Waited, waiter};
 use crate::{
     base::sync::{AtomicU64, Ordering::*},
-    gmp::wait::WakeList,
+    gmp::wait::{Wait, WakeList},
     os::{Errno, Result},
     sched::{cancel, ready::ready_all},
+    timers::Deadline,
 };
 
 /// The word of a `gmp_waitgroup`; zero is an empty group.
@@ -69,8 +75,8 @@ pub(crate) fn add(wg: &WaitGroup, delta: i64) -> Result<()> {
     }
 }
 
-/// The same under the bucket's lock, with waiters to release, unless the
-/// counter has changed by now.
+/// An [`add`] that seems to bring the counter to zero, with waiters to release;
+/// under the bucket's lock.
 #[cold]
 fn add_to_zero(wg: &WaitGroup, delta: i64) -> Result<()> {
     let mut list = WakeList::new();
@@ -78,10 +84,10 @@ fn add_to_zero(wg: &WaitGroup, delta: i64) -> Result<()> {
     let mut old = wg.state.load(Relaxed);
     loop {
         let sum = sum(old, delta)?;
-        // Zero: nobody will wait for it any more.
+        // At zero the line becomes empty.
         let queued = if sum == 0 { 0 } else { old & QUEUED };
         let new = sum << COUNTER | queued;
-        // As in add. The last touch.
+        // AcqRel: as in add. The last touch.
         match wg.state.compare_exchange_weak(old, new, AcqRel, Relaxed) {
             Ok(_) if sum == 0 => break,
             Ok(_) => return Ok(()),
@@ -97,16 +103,16 @@ fn add_to_zero(wg: &WaitGroup, delta: i64) -> Result<()> {
 /// Waits until the counter is zero.
 ///
 /// Errors: `ETIMEDOUT`, `ECANCELED`; `EDEADLK` where the caller may not park.
-pub(crate) fn wait(wg: &WaitGroup, deadline: i64) -> Result<()> {
+pub(crate) fn wait(wg: &WaitGroup, deadline: Deadline) -> Result<()> {
     cancel::check()?;
     // Acquire: pairs with add.
     if wg.state.load(Acquire) >> COUNTER == 0 {
         return Ok(());
     }
-    wait_slow(wg, How::until(deadline, c"waitgroup"))
+    wait_slow(wg, &Wait::until(deadline, c"waitgroup"))
 }
 
-/// The same for what nothing may interrupt.
+/// Waits until the counter is zero, and nothing interrupts that.
 ///
 /// Errors: `EDEADLK` where the caller may not park.
 pub(crate) fn wait_for_sure(
@@ -116,11 +122,11 @@ pub(crate) fn wait_for_sure(
     if wg.state.load(Acquire) >> COUNTER == 0 {
         return Ok(());
     }
-    wait_slow(wg, How::uninterrupted(why))
+    wait_slow(wg, &Wait::uninterrupted(why))
 }
 
-fn wait_slow(wg: &WaitGroup, how: How) -> Result<()> {
-    let gp = waiter(&how)?;
+fn wait_slow(wg: &WaitGroup, wait: &Wait) -> Result<()> {
+    let gp = waiter(wait)?;
     let bucket = Bucket::of(wg);
     // Acquire: pairs with add.
     let queued = wg.state.fetch_update(Acquire, Acquire, |old| {
@@ -129,9 +135,9 @@ fn wait_slow(wg: &WaitGroup, how: How) -> Result<()> {
     if queued.is_err() {
         return Ok(());
     }
-    match bucket.wait(gp, how, Place::LAST, None) {
-        End::Woken { .. } => Ok(()),
-        End::Left(e, bucket) => {
+    match bucket.wait(gp, wait, Place::LAST, ()) {
+        Waited::Woken { .. } => Ok(()),
+        Waited::GaveUp(e, bucket) => {
             if bucket.is_empty() {
                 wg.state.fetch_and(!QUEUED, Relaxed);
             }

@@ -51,7 +51,7 @@ use crate::{
         current::on_goroutine, ending::with_cleanup, newproc::newproc_system,
         park::park_plain, ready::ready_permit,
     },
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{
     cell::Cell,
@@ -228,7 +228,7 @@ pub(super) fn may_serve() {
 /// The rest of the life of a library's main goroutine.
 pub(super) fn serve() -> ! {
     loop {
-        park_plain(c"init wait", FOREVER);
+        park_plain(c"init wait", Deadline::NEVER);
         // Acquire: pairs with open. A park may end spuriously.
         if WANTED.swap(false, Acquire) {
             run_listed(State::Up);

@@ -17,7 +17,7 @@ use crate::{
         park,
     },
     stack::MAX_SIZE,
-    timers,
+    timers::Deadline,
 };
 use core::{
     cell::Cell,
@@ -56,11 +56,11 @@ pub(crate) fn run_main(
     // Counted first: a deadlock may come before newproc1 has returned.
     SCHED.mains.fetch_add(1, SeqCst);
     let _shield = Shield::enter();
-    let ended = start_main(&run).and_then(|g| join::join(g, timers::FOREVER));
+    let ended = start_main(&run).and_then(|g| join::join(g, Deadline::NEVER));
     let result = loop {
         match (ended, run.result.get()) {
             (Ok(()), Some(result)) => break Ok(result),
-            (Ok(()), None) => park::park_plain(c"main exited", timers::FOREVER),
+            (Ok(()), None) => park::park_plain(c"main exited", Deadline::NEVER),
             (Err(e), _) => break Err(e),
         }
     };

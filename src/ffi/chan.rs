@@ -2,8 +2,9 @@
 
 use super::call;
 use crate::{
-    block::chan::{self, BLOCK, Block, GmpChan},
+    block::chan::{self, Block, GmpChan},
     os::{Errno, Result},
+    timers::Deadline,
 };
 use core::{
     ffi::{c_int, c_void},
@@ -92,7 +93,7 @@ pub unsafe extern "C" fn gmp_chan_send(
     elem: *const c_void,
 ) -> c_int {
     // SAFETY: promises 1 and 2, of `ch` and `elem`.
-    call(|| unsafe { send(ch, elem, BLOCK) })
+    call(|| unsafe { send(ch, elem, Block::UNTIL_DONE) })
 }
 
 /// gmp_chan_send with a deadline. May block.
@@ -105,6 +106,7 @@ pub unsafe extern "C" fn gmp_chan_send_until(
     elem: *const c_void,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promises 1 and 2, of `ch` and `elem`.
     call(|| unsafe { send(ch, elem, Block::Until(deadline)) })
 }
@@ -119,7 +121,7 @@ pub unsafe extern "C" fn gmp_chan_try_send(
     elem: *const c_void,
 ) -> c_int {
     // SAFETY: promises 1 and 2, of `ch` and `elem`.
-    call(|| unsafe { send(ch, elem, Block::Never) })
+    call(|| unsafe { send(ch, elem, Block::Not) })
 }
 
 /// Receives an element from `ch` into `*elem`: waits until there is one. On a
@@ -136,7 +138,7 @@ pub unsafe extern "C" fn gmp_chan_recv(
     elem: *mut c_void,
 ) -> c_int {
     // SAFETY: promise 1, of `ch`.
-    call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), BLOCK))
+    call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), Block::UNTIL_DONE))
 }
 
 /// gmp_chan_recv with a deadline. May block.
@@ -149,6 +151,7 @@ pub unsafe extern "C" fn gmp_chan_recv_until(
     elem: *mut c_void,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     let block = Block::Until(deadline);
     // SAFETY: promise 1, of `ch`.
     call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), block))
@@ -164,7 +167,7 @@ pub unsafe extern "C" fn gmp_chan_try_recv(
     elem: *mut c_void,
 ) -> c_int {
     // SAFETY: promise 1, of `ch`.
-    call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), Block::Never))
+    call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), Block::Not))
 }
 
 /// Closes `ch`. Receivers get what the buffer holds and then -EPIPE; senders

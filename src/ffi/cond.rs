@@ -1,13 +1,13 @@
 //! Condition variables.
 
 use super::{
-    call, fits,
+    FOREVER, call, fits,
     mutex::{gmp_mutex, mutex},
 };
 use crate::{
     block::cond::{self, Cond},
     os::{Errno, Result},
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::ffi::c_int;
 
@@ -56,6 +56,7 @@ pub unsafe extern "C" fn gmp_cond_wait_until(
     m: *mut gmp_mutex,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     call(|| {
         // SAFETY: promise 1, of `c`.
         let c = unsafe { cond(c) }?;

@@ -1,10 +1,10 @@
 //! Files on disks, bytes moved inside the kernel.
 
-use super::{buffer, call, counted, numbered};
+use super::{FOREVER, buffer, call, counted, numbered};
 use crate::{
     block::file,
     os::types::{mode_t, ssize_t},
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
@@ -35,6 +35,7 @@ pub unsafe extern "C" fn gmp_open_until(
     mode: mode_t,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     numbered(|| {
         buffer(path, 1)?;
         // SAFETY: promise 3: `path` is a C string, and is not null here.
@@ -54,6 +55,7 @@ pub extern "C" fn gmp_fsync(fd: c_int) -> c_int {
 /// gmp_fsync with a deadline. May block.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_fsync_until(fd: c_int, deadline: i64) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     call(|| file::fsync(fd, deadline))
 }
 
@@ -87,6 +89,7 @@ pub unsafe extern "C" fn gmp_pread_until(
     offset: i64,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         buffer(buf, n)?;
         // SAFETY: promise 2: `buf` has `n` bytes.
@@ -123,6 +126,7 @@ pub unsafe extern "C" fn gmp_pwrite_until(
     offset: i64,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         buffer(buf, n)?;
         // SAFETY: promise 2: `buf` has `n` bytes.
@@ -165,6 +169,7 @@ pub unsafe extern "C" fn gmp_sendfile_until(
     n: usize,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 2, of `offset`.
     counted(|| unsafe { file::sendfile(out_fd, in_fd, offset, n, deadline) })
 }
@@ -207,6 +212,7 @@ pub unsafe extern "C" fn gmp_splice_until(
     flags: c_uint,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         let (from, to) = ((fd_in, off_in), (fd_out, off_out));
         // SAFETY: promise 2, of `off_in` and `off_out`.

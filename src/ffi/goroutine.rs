@@ -10,7 +10,7 @@ use crate::{
         newproc::{self, NewG},
         yields,
     },
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -168,13 +168,14 @@ unsafe fn apply(attr: *const gmp_attr, spec: &mut NewG<'_>) -> Result<()> {
 /// -EDEADLK on `g` itself and inside an unlockf. May block.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_join(g: *mut gmp_g) -> c_int {
-    call(|| join::join(g.cast(), FOREVER))
+    call(|| join::join(g.cast(), Deadline::NEVER))
 }
 
 /// gmp_join with a deadline; after -ETIMEDOUT join `g` again, or release it.
 /// May block.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_join_until(g: *mut gmp_g, deadline: i64) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     call(|| join::join(g.cast(), deadline))
 }
 

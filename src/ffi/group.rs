@@ -1,11 +1,11 @@
 //! Groups of goroutines.
 
-use super::{call, code};
+use super::{FOREVER, call, code};
 use crate::{
     block::group::{self, Group},
     boot,
     os::{Errno, Result},
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{
     ffi::{c_int, c_void},
@@ -93,6 +93,7 @@ pub unsafe extern "C" fn gmp_group_wait_until(
     gr: *mut gmp_group,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     let mut error = 0;
     let code = call(|| {
         // SAFETY: promise 1, of `gr`.

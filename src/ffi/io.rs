@@ -1,13 +1,13 @@
 //! Descriptors: read, write, wait, close.
 
-use super::{buffer, call, counted, numbered};
+use super::{FOREVER, buffer, call, counted, numbered};
 use crate::{
     block::io,
     os::{
         Errno, Result,
         types::{iovec, ssize_t},
     },
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{
     ffi::{c_int, c_void},
@@ -73,6 +73,7 @@ pub unsafe extern "C" fn gmp_read_until(
     n: usize,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         buffer(buf, n)?;
         // SAFETY: promise 2: `buf` has `n` bytes.
@@ -109,6 +110,7 @@ pub unsafe extern "C" fn gmp_write_until(
     n: usize,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         buffer(buf, n)?;
         // SAFETY: promise 2: `buf` has `n` bytes.
@@ -134,7 +136,9 @@ pub unsafe extern "C" fn gmp_read_full(
         buffer(buf, n)?;
         let mut done = 0;
         // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe { io::read_full(fd, buf.cast(), n, FOREVER, &mut done) }?;
+        unsafe {
+            io::read_full(fd, buf.cast(), n, Deadline::NEVER, &mut done)
+        }?;
         Ok(done)
     })
 }
@@ -154,6 +158,7 @@ pub unsafe extern "C" fn gmp_read_full_until(
     done: *mut usize,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     let mut count = 0;
     let result = call(|| {
         buffer(buf, n)?;
@@ -184,7 +189,9 @@ pub unsafe extern "C" fn gmp_write_all(
         buffer(buf, n)?;
         let mut done = 0;
         // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe { io::write_all(fd, buf.cast(), n, FOREVER, &mut done) }?;
+        unsafe {
+            io::write_all(fd, buf.cast(), n, Deadline::NEVER, &mut done)
+        }?;
         Ok(done)
     })
 }
@@ -204,6 +211,7 @@ pub unsafe extern "C" fn gmp_write_all_until(
     done: *mut usize,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     let mut count = 0;
     let result = call(|| {
         buffer(buf, n)?;
@@ -243,6 +251,7 @@ pub unsafe extern "C" fn gmp_readv_until(
     n: c_int,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         // SAFETY: promise 2, of `iov`.
         let iov = unsafe { vectors(iov, n) }?;
@@ -277,6 +286,7 @@ pub unsafe extern "C" fn gmp_writev_until(
     n: c_int,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         // SAFETY: promise 2, of `iov`.
         let iov = unsafe { vectors(iov, n) }?;
@@ -298,6 +308,7 @@ pub extern "C" fn gmp_wait_fd(
     events: c_int,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     numbered(|| io::wait_fd(fd, events, deadline))
 }
 

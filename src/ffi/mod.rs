@@ -81,8 +81,12 @@ pub mod waitgroup;
 use crate::{
     boot,
     os::{Errno, Result, types::ssize_t},
+    timers::Deadline,
 };
 use core::ffi::c_int;
+
+/// The deadline of a call without one.
+const FOREVER: i64 = Deadline::NEVER.ns();
 
 /// `f`'s result as the host sees it, once the runtime is up.
 #[inline]

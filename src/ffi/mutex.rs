@@ -4,6 +4,7 @@ use super::{call, fits, tried};
 use crate::{
     block::mutex::{self, Mutex},
     os::{Errno, Result},
+    timers::Deadline,
 };
 use core::ffi::c_int;
 
@@ -46,6 +47,7 @@ pub unsafe extern "C" fn gmp_mutex_lock_until(
     m: *mut gmp_mutex,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `m`.
     call(|| mutex::lock_until(unsafe { mutex(m) }?, deadline))
 }

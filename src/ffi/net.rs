@@ -1,10 +1,10 @@
 //! Names: listen, dial, getaddrinfo.
 
-use super::{call, numbered};
+use super::{FOREVER, call, numbered};
 use crate::{
     block::net,
     os::{Errno, types::addrinfo},
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::ffi::{CStr, c_char, c_int};
 
@@ -74,6 +74,7 @@ pub unsafe extern "C" fn gmp_dial_until(
     address: *const c_char,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     numbered(|| {
         // SAFETY: promise 3, of `network`.
         let network = unsafe { text(network) }.ok_or(Errno::EINVAL)?;
@@ -115,6 +116,7 @@ pub unsafe extern "C" fn gmp_getaddrinfo_until(
     res: *mut *mut addrinfo,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     call(|| {
         // SAFETY: promise 2: `res` may be written.
         let res = unsafe { res.as_mut() }.ok_or(Errno::EINVAL)?;

@@ -6,6 +6,7 @@ use crate::{
     boot,
     os::{Errno, Result},
     sched::calls::{Call, Frame},
+    timers::Deadline,
 };
 use core::{
     arch::naked_asm,
@@ -107,6 +108,7 @@ unsafe extern "C" fn gmprt_once_begin(
     ret: usize,
     out: *mut *const Call,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     let begun = boot::gate().and_then(|()| {
         // SAFETY: promise 1, of `o`.
         let o = unsafe { once(o) }?;

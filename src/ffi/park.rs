@@ -1,12 +1,13 @@
 //! Park: wait and wake, to build locks and queues.
 
-use super::{call, goroutine::gmp_g};
+use super::{FOREVER, call, goroutine::gmp_g};
 use crate::{
+    gmp::parkword::Cause,
     sched::{
         calls::{UnlockFn, Unlockf},
         park, ready,
     },
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::ffi::{CStr, c_char, c_int, c_void};
 
@@ -56,6 +57,7 @@ pub unsafe extern "C" fn gmp_park_until(
     reason: *const c_char,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     call(|| {
         let unlockf = unlockf.map(|f| Unlockf {
             // SAFETY: the same function, whose handle has another type there.
@@ -70,7 +72,7 @@ pub unsafe extern "C" fn gmp_park_until(
             // which is how long the park uses it.
             unsafe { CStr::from_ptr(reason) }
         };
-        park::park_user(unlockf, reason, deadline).and_then(park::outcome)
+        park::park_user(unlockf, reason, deadline).and_then(Cause::outcome)
     })
 }
 

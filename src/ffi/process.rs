@@ -1,7 +1,7 @@
 //! Processes: wait for children.
 
-use super::numbered;
-use crate::{block::child, os::types::pid_t, timers::FOREVER};
+use super::{FOREVER, numbered};
+use crate::{block::child, os::types::pid_t, timers::Deadline};
 use core::ffi::c_int;
 
 /// Waits for the child `pid`, with `pid` and `options` as of waitpid(2), so
@@ -41,6 +41,7 @@ pub unsafe extern "C" fn gmp_waitpid_until(
     options: c_int,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 2, of `status`.
     numbered(|| unsafe { child::waitpid(pid, status, options, deadline) })
 }

@@ -4,6 +4,7 @@ use super::{call, fits, tried};
 use crate::{
     block::rwmutex::{self, RwMutex},
     os::{Errno, Result},
+    timers::Deadline,
 };
 use core::ffi::c_int;
 
@@ -48,6 +49,7 @@ pub unsafe extern "C" fn gmp_rwmutex_lock_until(
     rw: *mut gmp_rwmutex,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `rw`.
     call(|| rwmutex::lock_until(unsafe { rwmutex(rw) }?, deadline))
 }
@@ -98,6 +100,7 @@ pub unsafe extern "C" fn gmp_rwmutex_rlock_until(
     rw: *mut gmp_rwmutex,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `rw`.
     call(|| rwmutex::rlock_until(unsafe { rwmutex(rw) }?, deadline))
 }

@@ -3,10 +3,11 @@
 use super::{call, chan::gmp_chan};
 use crate::{
     block::{
-        chan::{BLOCK, Block},
+        chan::Block,
         select::{self, Case},
     },
     os::Errno,
+    timers::Deadline,
 };
 use core::{
     ffi::{c_int, c_void},
@@ -79,7 +80,7 @@ unsafe fn run(cases: *mut gmp_case, n: usize, block: Block) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_select(cases: *mut gmp_case, n: usize) -> c_int {
     // SAFETY: promises 1 and 2, of `cases`.
-    unsafe { run(cases, n, BLOCK) }
+    unsafe { run(cases, n, Block::UNTIL_DONE) }
 }
 
 /// gmp_select with a deadline. May block.
@@ -92,6 +93,7 @@ pub unsafe extern "C" fn gmp_select_until(
     n: usize,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promises 1 and 2, of `cases`.
     unsafe { run(cases, n, Block::Until(deadline)) }
 }
@@ -107,5 +109,5 @@ pub unsafe extern "C" fn gmp_try_select(
     n: usize,
 ) -> c_int {
     // SAFETY: promises 1 and 2, of `cases`.
-    unsafe { run(cases, n, Block::Never) }
+    unsafe { run(cases, n, Block::Not) }
 }

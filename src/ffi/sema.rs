@@ -4,7 +4,7 @@ use super::{call, fits, tried};
 use crate::{
     block::sema::{self, Sema},
     os::{Errno, Result},
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::ffi::c_int;
 
@@ -35,7 +35,7 @@ unsafe fn sema<'a>(s: *mut gmp_sema) -> Result<&'a Sema> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_sema_acquire(s: *mut gmp_sema) -> c_int {
     // SAFETY: promise 1, of `s`.
-    call(|| sema::acquire(unsafe { sema(s) }?, FOREVER))
+    call(|| sema::acquire(unsafe { sema(s) }?, Deadline::NEVER))
 }
 
 /// gmp_sema_acquire with a deadline. May block.
@@ -47,6 +47,7 @@ pub unsafe extern "C" fn gmp_sema_acquire_until(
     s: *mut gmp_sema,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `s`.
     call(|| sema::acquire(unsafe { sema(s) }?, deadline))
 }

@@ -1,10 +1,10 @@
 //! Sockets: messages, accept, connect.
 
-use super::{buffer, call, counted, numbered};
+use super::{FOREVER, buffer, call, counted, numbered};
 use crate::{
     block::io,
     os::types::{iovec, msghdr, sockaddr, socklen_t, ssize_t},
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::ffi::{c_int, c_void};
 
@@ -42,6 +42,7 @@ pub unsafe extern "C" fn gmp_accept_until(
     len: *mut socklen_t,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 2, of `addr` and `len`.
     numbered(|| unsafe { io::accept(fd, addr, len, deadline) })
 }
@@ -77,6 +78,7 @@ pub unsafe extern "C" fn gmp_connect_until(
     len: socklen_t,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     call(|| {
         buffer(addr, 1)?;
         // SAFETY: promise 2, of `addr`.
@@ -112,6 +114,7 @@ pub unsafe extern "C" fn gmp_recvmsg_until(
     flags: c_int,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         buffer(msg, 1)?;
         // SAFETY: promise 2, of `msg` and its buffers.
@@ -147,6 +150,7 @@ pub unsafe extern "C" fn gmp_sendmsg_until(
     flags: c_int,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         buffer(msg, 1)?;
         // SAFETY: promise 2, of `msg` and its buffers.
@@ -190,6 +194,7 @@ pub unsafe extern "C" fn gmp_recvfrom_until(
     len: *mut socklen_t,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         buffer(buf, n)?;
         let into = iovec { iov_base: buf, iov_len: n };
@@ -233,6 +238,7 @@ pub unsafe extern "C" fn gmp_sendto_until(
     len: socklen_t,
     deadline: i64,
 ) -> ssize_t {
+    let deadline = Deadline::from_c(deadline);
     counted(|| {
         buffer(buf, n)?;
         let from = iovec { iov_base: buf.cast_mut(), iov_len: n };

@@ -5,6 +5,7 @@ use crate::{
     boot,
     os::Errno,
     sched::{self, handoff, park},
+    timers::Deadline,
 };
 use core::{
     arch::naked_asm,
@@ -88,6 +89,7 @@ pub unsafe extern "C" fn gmp_blocking_until(
 /// returns to the host.
 #[unsafe(no_mangle)]
 extern "C" fn gmprt_blocking_begin(func: gmp_fn, deadline: i64) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     call(|| {
         func.ok_or(Errno::EINVAL)?;
         park::before_blocking(deadline)?;

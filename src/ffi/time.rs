@@ -1,11 +1,13 @@
 //! Time: the clock, deadlines, sleep.
 
 use super::call;
-use crate::{os::clock::nanotime, sched::park};
+use crate::{os::clock::nanotime, sched::park, timers::Deadline};
 use core::ffi::c_int;
 
 /// A deadline that never comes.
 pub const GMP_FOREVER: i64 = i64::MAX;
+
+const _: () = assert!(Deadline::from_c(GMP_FOREVER).is_never());
 
 /// Returns the nanoseconds of the monotonic clock on which deadlines are
 /// measured. It is the kernel's, even if a library replaces clock_gettime.
@@ -37,5 +39,6 @@ pub extern "C" fn gmp_sleep(ns: i64) -> c_int {
 /// Returns 0. May block.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_sleep_until(deadline: i64) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     call(|| park::sleep_until(deadline))
 }

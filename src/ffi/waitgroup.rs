@@ -4,7 +4,7 @@ use super::{call, fits};
 use crate::{
     block::waitgroup::{self, WaitGroup},
     os::{Errno, Result},
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::ffi::c_int;
 
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn gmp_waitgroup_done(wg: *mut gmp_waitgroup) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_waitgroup_wait(wg: *mut gmp_waitgroup) -> c_int {
     // SAFETY: promise 1, of `wg`.
-    call(|| waitgroup::wait(unsafe { group(wg) }?, FOREVER))
+    call(|| waitgroup::wait(unsafe { group(wg) }?, Deadline::NEVER))
 }
 
 /// gmp_waitgroup_wait with a deadline. May block.
@@ -75,6 +75,7 @@ pub unsafe extern "C" fn gmp_waitgroup_wait_until(
     wg: *mut gmp_waitgroup,
     deadline: i64,
 ) -> c_int {
+    let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `wg`.
     call(|| waitgroup::wait(unsafe { group(wg) }?, deadline))
 }

@@ -1,4 +1,5 @@
-//! The wait record (Go's `sudog`) and queues of them.
+//! Waits: how a goroutine waits ([`Wait`]), what it unlocks once it is off its
+//! stack ([`Unlock`]), its record in a queue (Go's `sudog`), and such queues.
 //!
 //! A record lies on the stack of the goroutine that waits. The goroutine does
 //! not leave that stack frame before the record is out of its queue.
@@ -22,38 +23,125 @@
 
 use super::{
     G,
-    parkword::{Fire, Ticket, WaitKind, Wakers},
+    parkword::{Cause, Fire, Ticket, WaitKind, Wakers},
 };
-use crate::base::sync::{AtomicPtr, Ordering::*};
-use core::{cell::Cell, ptr};
+use crate::{
+    base::sync::{AtomicPtr, Ordering::*},
+    os::{Errno, Result},
+    timers::Deadline,
+};
+use core::{cell::Cell, ffi::CStr, ptr};
 
-/// Begins a wait in queues whose lock, or locks, the caller holds, with or
-/// without a deadline. Where wakers behind these locks and a canceller are the
-/// only actors, read-modify-writes are spared. A deadline is one more actor,
-/// and a host thread looks whether it was woken before it sleeps.
-#[inline]
-pub(crate) fn arm(
-    gp: &G,
-    kind: WaitKind,
-    forever: bool,
-    wakers: Wakers,
-) -> Ticket {
-    if forever && !gp.is_host() {
-        gp.park.arm_for(kind, wakers, &gp.claim)
-    } else {
-        gp.park.arm(kind)
+/// How a goroutine waits, and what for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    /// Which events end it, besides its waker.
+    pub kind: WaitKind,
+    pub deadline: Deadline,
+    /// What it waits for, as a C string that outlives the wait.
+    pub reason: &'static CStr,
+}
+
+impl Wait {
+    /// A wait that a waker ends, the deadline, or a cancel.
+    #[inline(always)]
+    pub(crate) fn until(deadline: Deadline, reason: &'static CStr) -> Self {
+        Self { kind: WaitKind::Cancellable, deadline, reason }
     }
+
+    /// A wait that only a waker ends.
+    #[inline(always)]
+    pub(crate) fn uninterrupted(reason: &'static CStr) -> Self {
+        let deadline = Deadline::NEVER;
+        Self { kind: WaitKind::Plain, deadline, reason }
+    }
+
+    /// Begins the wait of `gp`, the caller; any thread may end it.
+    #[inline]
+    pub(crate) fn begin(&self, gp: &G) -> Ticket {
+        gp.park.arm(self.kind)
+    }
+
+    /// Begins the wait of `gp`, the caller, in queues whose locks the caller
+    /// holds. That saves read-modify-writes where only wakers with these locks
+    /// and a canceller can end the wait. A deadline could end it too, and a
+    /// host thread looks whether it was woken before it sleeps.
+    #[inline]
+    pub(crate) fn begin_locked(&self, gp: &G, wakers: Wakers) -> Ticket {
+        if self.deadline.is_never() && !gp.is_host() {
+            gp.park.arm_for(self.kind, wakers, &gp.claim)
+        } else {
+            self.begin(gp)
+        }
+    }
+}
+
+impl Cause {
+    /// The end of a wait as a call's result.
+    ///
+    /// Errors: `ETIMEDOUT`, `ECANCELED`.
+    #[inline]
+    pub(crate) fn outcome(self) -> Result<()> {
+        match self {
+            Self::Wake => Ok(()),
+            Self::Timeout => Err(Errno(libc::ETIMEDOUT)),
+            Self::Cancel => Err(Errno(libc::ECANCELED)),
+        }
+    }
+}
+
+/// What a goroutine that waits lets go of, once it is off its stack: as a rule
+/// the lock that its wakers need.
+///
+/// `gopark` copies the value off the stack, commits the wait, and then calls
+/// [`Unlock::unlock`] on whatever stack runs next. The deadline or a canceller
+/// may have ended the wait by then.
+///
+/// # Safety
+/// What the value refers to stays until its `unlock` is done with it. Either
+/// the goroutine takes that lock before it goes on, or somebody else keeps it.
+pub(crate) unsafe trait Unlock: Copy {
+    fn unlock(self);
+}
+
+// SAFETY: it refers to nothing.
+unsafe impl Unlock for () {
+    fn unlock(self) {}
+}
+
+// SAFETY: both do as they promise.
+unsafe impl<A: Unlock, B: Unlock> Unlock for (A, B) {
+    fn unlock(self) {
+        self.0.unlock();
+        self.1.unlock();
+    }
+}
+
+/// An end of a queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    Front,
+    Back,
+}
+
+/// When a goroutine that was woken runs, of those that its waker's P has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Next.
+    Next,
+    /// After all that are queued there.
+    Last,
 }
 
 /// One goroutine in one queue.
 pub(crate) struct Sudog {
     pub gp: &'static G,
     pub ticket: Ticket,
-    /// What is sent, or where it is received; null for none.
+    /// The element to send, or room for the one to receive; null for none.
     pub elem: *mut u8,
-    /// It was taken out by the actor that ended its wait.
+    /// The waker that took this record out has ended the wait.
     pub woken: Cell<bool>,
-    /// The waker did what the goroutine waits for.
+    /// The waker has done what the goroutine waits for.
     pub success: Cell<bool>,
     queued: Cell<bool>,
     next: Cell<*const Sudog>,
@@ -74,15 +162,15 @@ impl Sudog {
         }
     }
 
-    /// Under the lock: whether it is in a queue.
+    /// Under the lock: whether the record is in a queue.
     pub(crate) fn queued(&self) -> bool {
         self.queued.get()
     }
 
-    /// Under the lock, out of its queue: ends its goroutine's wait. False:
-    /// another actor has.
+    /// Under the lock, with the record out of its queue: ends its goroutine's
+    /// wait. False: that was over.
     fn fire(&self) -> bool {
-        // BeforePark cannot be (invariant 4).
+        // Never before the commit (invariant 4).
         let fire = self.gp.park.fire_locked(self.ticket, &self.gp.claim);
         let won = fire != Fire::Lost;
         self.woken.set(won);
@@ -98,8 +186,8 @@ pub(crate) struct WaitQ {
     tail: Cell<*const Sudog>,
 }
 
-// SAFETY: the records belong to goroutines that wait until they are taken
-// out, under the lock of the queue's object (invariant 1).
+// SAFETY: a queue is used under the lock of its object (invariant 1), and its
+// records are alive (invariant 3).
 unsafe impl Send for WaitQ {}
 
 impl WaitQ {
@@ -112,7 +200,8 @@ impl WaitQ {
 
     /// A hint that needs no lock.
     pub(crate) fn seems_empty(&self) -> bool {
-        self.first().is_null()
+        // Acquire: looks that come later see no older state.
+        self.head.load(Acquire).is_null()
     }
 
     /// The first, or null.
@@ -125,47 +214,46 @@ impl WaitQ {
         self.head.store(to.cast_mut(), Relaxed);
     }
 
-    /// Takes over all that wait in `other`; empty itself.
+    /// Takes over all that wait in `other`, being empty itself.
     pub(crate) fn take(&self, other: &Self) {
         self.set_first(other.first());
         self.tail.set(other.tail.replace(ptr::null()));
         other.set_first(ptr::null());
     }
 
-    /// Appends, or with `front` puts first.
-    pub(crate) fn enqueue(&self, sg: &Sudog, front: bool) {
+    /// Puts `sg` in.
+    pub(crate) fn enqueue(&self, sg: &Sudog, at: At) {
         sg.queued.set(true);
-        let (prev, next) = if front {
-            (ptr::null(), self.first())
-        } else {
-            (self.tail.get(), ptr::null())
+        let (prev, next) = match at {
+            At::Front => (ptr::null(), self.first()),
+            At::Back => (self.tail.get(), ptr::null()),
         };
         sg.prev.set(prev);
         sg.next.set(next);
-        // SAFETY: null, or queued, so alive (invariant 1).
+        // SAFETY: null, or queued, so alive (invariant 3).
         match unsafe { prev.as_ref() } {
             Some(before) => before.next.set(sg),
             None => self.set_first(sg),
         }
-        // SAFETY: as above.
+        // SAFETY: null, or queued, so alive (invariant 3).
         match unsafe { next.as_ref() } {
             Some(after) => after.prev.set(sg),
             None => self.tail.set(sg),
         }
     }
 
-    /// Takes `sg` out; false if it was not in.
+    /// Takes `sg` out; false if it is not in the queue.
     pub(crate) fn remove(&self, sg: &Sudog) -> bool {
         if !sg.queued.replace(false) {
             return false;
         }
         let (prev, next) = (sg.prev.get(), sg.next.get());
-        // SAFETY: null, or queued, so alive (invariant 1).
+        // SAFETY: null, or queued, so alive (invariant 3).
         match unsafe { prev.as_ref() } {
             Some(before) => before.next.set(next),
             None => self.set_first(next),
         }
-        // SAFETY: as above.
+        // SAFETY: null, or queued, so alive (invariant 3).
         match unsafe { next.as_ref() } {
             Some(after) => after.prev.set(prev),
             None => self.tail.set(prev),
@@ -173,17 +261,17 @@ impl WaitQ {
         true
     }
 
-    /// Takes the first out whose wait we end, for the reason that it waits
-    /// for. The caller fills it in and then readies its goroutine: after
-    /// that it is gone.
+    /// Takes out the first record whose wait is not over, and ends that wait.
+    /// The caller fills the record in and then readies its goroutine; after
+    /// that the record is gone.
     #[inline]
     pub(crate) fn dequeue(&self) -> Option<&'static Sudog> {
-        // SAFETY: as in dequeue_where.
+        // SAFETY: null, or queued, so alive until the caller readies it.
         while let Some(sg) = unsafe { self.first().as_ref() } {
             sg.queued.set(false);
             let next = sg.next.get();
             self.set_first(next);
-            // SAFETY: null, or queued, so alive (invariant 1).
+            // SAFETY: null, or queued, so alive (invariant 3).
             match unsafe { next.as_ref() } {
                 Some(after) => after.prev.set(ptr::null()),
                 None => self.tail.set(ptr::null()),
@@ -195,15 +283,14 @@ impl WaitQ {
         None
     }
 
-    /// The same of those that `fit` picks.
+    /// [`WaitQ::dequeue`] of the records that `fit` accepts.
     #[inline]
     pub(crate) fn dequeue_where(
         &self,
         fit: impl Fn(&Sudog) -> bool,
     ) -> Option<&'static Sudog> {
         let mut at = self.first();
-        // SAFETY: null, or queued, so alive until its goroutine is readied,
-        // which happens after the caller is done with it.
+        // SAFETY: null, or queued, so alive until the caller readies it.
         while let Some(sg) = unsafe { at.as_ref() } {
             at = sg.next.get();
             if fit(sg) {
@@ -216,14 +303,14 @@ impl WaitQ {
         None
     }
 
-    /// The same for all of them, in order.
+    /// [`WaitQ::dequeue_where`] for all of them, in order.
     pub(crate) fn dequeue_all(
         &self,
         fit: impl Fn(&Sudog) -> bool,
         mut each: impl FnMut(&'static Sudog),
     ) {
         let mut at = self.first();
-        // SAFETY: as in dequeue_where.
+        // SAFETY: null, or queued, so alive until the caller readies it.
         while let Some(sg) = unsafe { at.as_ref() } {
             at = sg.next.get();
             if fit(sg) {
@@ -236,7 +323,8 @@ impl WaitQ {
     }
 }
 
-/// Dequeued records, to be woken once the lock is free, in their order.
+/// Dequeued records, whose goroutines are readied once the lock is free, in
+/// their order.
 #[must_use]
 pub(crate) struct WakeList {
     head: *const Sudog,
@@ -250,7 +338,7 @@ impl WakeList {
 
     pub(crate) fn push(&mut self, sg: &'static Sudog) {
         sg.next.set(ptr::null());
-        // SAFETY: null, or a dequeued record, which stays until it is woken.
+        // SAFETY: null, or dequeued and not readied, so alive.
         match unsafe { self.tail.as_ref() } {
             Some(tail) => tail.next.set(sg),
             None => self.head = sg,
@@ -258,14 +346,15 @@ impl WakeList {
         self.tail = sg;
     }
 
-    /// Whether there is just one, or none.
+    /// Whether there is one record, or none.
     pub(crate) fn is_single(&self) -> bool {
         ptr::eq(self.head, self.tail)
     }
 
-    /// The goroutine of the first, taken out, for the caller to ready.
+    /// Takes out the first record; returns its goroutine, for the caller to
+    /// ready.
     pub(crate) fn pop(&mut self) -> Option<&'static G> {
-        // SAFETY: null, or a dequeued record that is not woken yet.
+        // SAFETY: null, or dequeued and not readied, so alive.
         let sg = unsafe { self.head.as_ref() }?;
         self.head = sg.next.get();
         if self.head.is_null() {

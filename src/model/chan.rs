@@ -8,6 +8,7 @@ use crate::{
         select::{self, Case, RECV, SEND},
     },
     os::Errno,
+    timers::Deadline,
 };
 use core::{array, ptr, slice};
 
@@ -70,22 +71,22 @@ impl Chan {
 
     /// Sends, unless the deadline comes first.
     pub fn send(&self, elem: u64, deadline: i64) -> Result<()> {
-        self.send_or(elem, Block::Until(deadline))
+        self.send_or(elem, Block::Until(Deadline::at(deadline)))
     }
 
     /// Receives, unless the deadline comes first.
     pub fn recv(&self, deadline: i64) -> Result<u64> {
-        self.recv_or(Block::Until(deadline))
+        self.recv_or(Block::Until(Deadline::at(deadline)))
     }
 
     /// Sends if possible without waiting.
     pub fn try_send(&self, elem: u64) -> Result<()> {
-        self.send_or(elem, Block::Never)
+        self.send_or(elem, Block::Not)
     }
 
     /// Receives if possible without waiting.
     pub fn try_recv(&self) -> Result<u64> {
-        self.recv_or(Block::Never)
+        self.recv_or(Block::Not)
     }
 
     /// Closes it.
@@ -157,14 +158,14 @@ fn select_or(cases: &[Do<'_>], block: Block) -> Result<Done> {
 
 /// Performs one of the cases, unless the deadline comes first.
 pub fn select(cases: &[Do<'_>], deadline: i64) -> Result<Done> {
-    select_or(cases, Block::Until(deadline))
+    select_or(cases, Block::Until(Deadline::at(deadline)))
 }
 
 /// Performs one of the cases if possible without waiting.
 pub fn try_select(cases: &[Do<'_>]) -> Result<Done> {
-    select_or(cases, Block::Never)
+    select_or(cases, Block::Not)
 }
 
 // Tests use this module's constant.
-const _: () = assert!(FOREVER == crate::timers::FOREVER);
+const _: () = assert!(Deadline::at(FOREVER).is_never());
 const _: () = assert!(Errno::EAGAIN.0 == libc::EAGAIN);

@@ -1,8 +1,10 @@
 //! The line of an address, for models of locks that are wrong on purpose.
 
 use crate::{
-    block::parking::{self, Bucket, End, How, Place},
+    block::parking::{self, Bucket, Place, Waited},
+    gmp::wait::Wait,
     sched::host,
+    timers::Deadline,
 };
 
 /// The line of an object, locked.
@@ -29,11 +31,11 @@ impl Line {
 
     /// Waits in the line, unless the deadline or a cancel comes first.
     pub fn wait(self, deadline: i64) -> Ended {
-        let how = How::until(deadline, c"model");
+        let wait = Wait::until(Deadline::at(deadline), c"model");
         let gp = host::current().expect("it may park");
-        match self.0.wait(gp, how, Place::LAST, None) {
-            End::Woken { .. } => Ended::Woken,
-            End::Left(e, bucket) => Ended::Left(e.0, Self(bucket)),
+        match self.0.wait(gp, &wait, Place::LAST, ()) {
+            Waited::Woken { .. } => Ended::Woken,
+            Waited::GaveUp(e, bucket) => Ended::Left(e.0, Self(bucket)),
         }
     }
 

@@ -1,7 +1,10 @@
 //! The locks and counters that a host embeds in its structures.
 
 use super::{Result, call, keep, number};
-use crate::block::{cond, mutex, once, rwmutex, sema, waitgroup};
+use crate::{
+    block::{cond, mutex, once, rwmutex, sema, waitgroup},
+    timers::Deadline,
+};
 
 /// `gmp_mutex`.
 #[derive(Default)]
@@ -15,7 +18,7 @@ impl Mutex {
 
     /// Locks, unless the deadline or a cancel comes first.
     pub fn lock_until(&self, deadline: i64) -> Result<()> {
-        number(mutex::lock_until(&self.0, deadline))
+        number(mutex::lock_until(&self.0, Deadline::at(deadline)))
     }
 
     /// Locks if possible without waiting.
@@ -46,12 +49,12 @@ impl RwMutex {
 
     /// Locks for writing, unless the deadline or a cancel comes first.
     pub fn lock_until(&self, deadline: i64) -> Result<()> {
-        number(rwmutex::lock_until(&self.0, deadline))
+        number(rwmutex::lock_until(&self.0, Deadline::at(deadline)))
     }
 
     /// Locks for reading, unless the deadline or a cancel comes first.
     pub fn rlock_until(&self, deadline: i64) -> Result<()> {
-        number(rwmutex::rlock_until(&self.0, deadline))
+        number(rwmutex::rlock_until(&self.0, Deadline::at(deadline)))
     }
 
     /// Locks for writing if possible without waiting.
@@ -82,7 +85,7 @@ pub struct Cond(cond::Cond);
 impl Cond {
     /// Unlocks `m`, waits, and locks `m` again.
     pub fn wait(&self, m: &Mutex, deadline: i64) -> Result<()> {
-        number(cond::wait(&self.0, &m.0, deadline))
+        number(cond::wait(&self.0, &m.0, Deadline::at(deadline)))
     }
 
     /// Wakes one waiter.
@@ -112,7 +115,7 @@ impl Sema {
 
     /// Takes a token, unless the deadline or a cancel comes first.
     pub fn acquire(&self, deadline: i64) -> Result<()> {
-        number(sema::acquire(&self.0, deadline))
+        number(sema::acquire(&self.0, Deadline::at(deadline)))
     }
 
     /// Takes a token if there is one.
@@ -143,7 +146,7 @@ impl WaitGroup {
 
     /// Waits for zero, unless the deadline or a cancel comes first.
     pub fn wait(&self, deadline: i64) -> Result<()> {
-        number(waitgroup::wait(&self.0, deadline))
+        number(waitgroup::wait(&self.0, Deadline::at(deadline)))
     }
 }
 
@@ -174,7 +177,7 @@ impl Once {
             f();
             0
         }));
-        number(once::call_until(&self.0, call, arg, deadline))
+        number(once::call_until(&self.0, call, arg, Deadline::at(deadline)))
     }
 
     /// Calls `f`, whose result tells how it ends, with or without a deadline.
@@ -184,6 +187,6 @@ impl Once {
         f: impl FnOnce() -> once::Left,
         deadline: Option<i64>,
     ) -> Result<Option<once::Left>> {
-        number(once::call_left(&self.0, f, deadline))
+        number(once::call_left(&self.0, f, deadline.map(Deadline::at)))
     }
 }

@@ -1,7 +1,10 @@
 //! Timers and groups, which start goroutines.
 
 use super::{Result, call, call_member, keep, number};
-use crate::block::{firing, group, ticker};
+use crate::{
+    block::{firing, group, ticker},
+    timers::Deadline,
+};
 
 /// A `gmp_timer`.
 #[derive(Debug)]
@@ -84,7 +87,7 @@ impl Group {
 
     /// Waits for all members; returns their first error, or 0.
     pub fn wait(&self, deadline: i64) -> Result<i32> {
-        number(group::wait(self.gr(), deadline))
+        number(group::wait(self.gr(), Deadline::at(deadline)))
     }
 
     /// Cancels all members, and the groups nested in this one.

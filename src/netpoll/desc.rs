@@ -66,7 +66,7 @@ use crate::{
         lock::Rank,
         sync::{AtomicPtr, AtomicU32, Ordering::*},
     },
-    gmp::wait::{Sudog, WaitQ, WakeList},
+    gmp::wait::{At, Sudog, WaitQ, WakeList},
     os::{self, Errno, Result, epoll, futex::OsFutex},
 };
 use core::{cell::Cell, ptr};
@@ -271,7 +271,7 @@ impl Desc {
 
     /// Under the lock, step (d): the waiter enters the queue of a side.
     pub(crate) fn enqueue(&self, side: Side, sg: &Sudog) {
-        self.directions[side as usize].queue.enqueue(sg, false);
+        self.directions[side as usize].queue.enqueue(sg, At::Back);
         // SeqCst: before the caller looks whether anybody polls. Pairs with
         // waited_for.
         WAITERS.fetch_add(1, SeqCst);

@@ -29,7 +29,7 @@ use crate::{
     gmp::{G, GmpFn, handle_of},
     os::{Result, clock::nanotime},
     stack,
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{
     ffi::{CStr, c_void},
@@ -71,7 +71,7 @@ unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
     // Release: pairs with sweep.
     SWEEPER.store(handle_of(begin()), Release);
     loop {
-        park_plain(c"sweep wait", FOREVER);
+        park_plain(c"sweep wait", Deadline::NEVER);
         flush_idle();
     }
 }
@@ -88,11 +88,11 @@ unsafe extern "C" fn bgscavenge(_arg: *mut c_void) {
     loop {
         // Release: pairs with sysmon's swap (invariant 2).
         SCAVENGER.store(handle, Release);
-        park_plain(c"scavenge wait", FOREVER);
+        park_plain(c"scavenge wait", Deadline::NEVER);
         SCAVENGER.store(0, Release);
         sweep();
         while let Some(next) = stack::scavenge(nanotime()).next {
-            park_plain(c"scavenge pause", next);
+            park_plain(c"scavenge pause", Deadline::at(next));
         }
     }
 }

@@ -13,7 +13,7 @@
 use super::{current::on_goroutine, ready::ready};
 use crate::{
     arch,
-    gmp::{G, generation_of, gflag, lookup_live, parkword::Fire},
+    gmp::{G, generation_of, gflag, lookup_live, parkword::Fire, wait::Turn},
     os::{Errno, Result, membarrier},
 };
 use core::{ffi::c_void, marker::PhantomData, ptr};
@@ -74,7 +74,7 @@ fn post(handle: *mut c_void) -> Result<&'static G> {
 fn end_wait(gp: &'static G, handle: *mut c_void) {
     let fire = gp.park.end_cancelled(generation_of(handle), &gp.claim);
     if fire == Fire::Parked {
-        ready(gp, true);
+        ready(gp, Turn::Next);
     }
 }
 

@@ -1,25 +1,29 @@
 //! Threads that are not ours.
 //!
-//! A host thread gets a G and an M of its own at its first call that blocks.
-//! Its park is a sleep of the thread; everything else about waiting is as for
-//! a goroutine, so that a waiter is always a G. Both go when the thread ends
-//! (a pthread key's destructor; a thread-local's would pin the library).
+//! A host thread gets a G and an M of its own at its first call that may block,
+//! so that a waiter is always a G. Its park is a sleep of the thread; all else
+//! about waiting is as for a goroutine. G and M are given back when the thread
+//! ends, by the destructor of a pthread key. (The destructor of a thread-local
+//! would pin the library.)
 //!
-//! A thread that is cancelled while it waits goes on to wait: its record is in
-//! queues. No call is a point of cancellation (`os::raw`).
+//! A thread that `pthread_cancel` hits while it waits goes on waiting, because
+//! its record is in queues. No call is a point of cancellation (`os::raw`).
 
 use super::{
-    calls, child, deadlock, ending, mainthread, python, sigmask,
+    calls, child, deadlock, ending, mainthread, python,
+    schedule::Departure,
+    sigmask,
     threads::{self, allocm, freem},
 };
 use crate::{
     arch,
     gmp::{
-        G, GStatus, HOST_WAITS, HookFn, HookResult, M, MKind, SCHED,
-        casgstatus, gdestroy, gfget, gflag, gfput,
+        G, GStatus, HOST_WAITS, HookResult, M, MKind, SCHED, casgstatus,
+        gdestroy, gfget, gflag, gfput,
         parkword::{Cause, Fire, Ticket},
     },
     os::{self, Errno, Result, raw::defer_cancel, thread},
+    timers::Deadline,
 };
 use core::{
     ffi::c_void,
@@ -81,7 +85,7 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     let gp = value.cast::<G>().cast_const();
     // SAFETY: attach's value, a type-stable G.
     let gp: &'static G = unsafe { &*gp };
-    // Calls that it has left by a jump.
+    // For calls that the thread has left by a jump.
     ending::run_records(gp);
     super::local::destroy(gp);
     arch::setg(None);
@@ -98,13 +102,13 @@ fn free(gp: &'static G) {
     gdestroy(gp, None);
 }
 
-/// Blocks this thread until `ticket` is fired or the deadline passes. `hook`
-/// does what runs on g0 for a goroutine.
+/// Blocks this thread until `ticket` is fired or the deadline passes. The hook,
+/// which a goroutine leaves to the next stack, runs here before the sleep.
 pub(crate) fn park(
     gp: &'static G,
     ticket: Ticket,
-    deadline: i64,
-    (hook, arg): (HookFn, usize),
+    deadline: Deadline,
+    Departure { hook, arg, .. }: Departure,
 ) -> Cause {
     let mp = gp.mp();
     defer_cancel();
@@ -119,18 +123,18 @@ pub(crate) fn park(
     gp.park.finish()
 }
 
-fn sleep(gp: &'static G, mp: &'static M, ticket: Ticket, deadline: i64) {
-    if deadline == crate::timers::FOREVER {
+fn sleep(gp: &'static G, mp: &'static M, ticket: Ticket, deadline: Deadline) {
+    if deadline.is_never() {
         let waiting = || gp.park.waiting(&gp.claim);
         HOST_WAITS.fall_asleep(&mp.hostwait, waiting);
         deadlock::check();
         mp.park.sleep();
-    } else if !mp.park.sleep_until(deadline) {
+    } else if !mp.park.sleep_until(deadline.ns()) {
         if gp.park.fire(ticket, Cause::Timeout) != Fire::Lost {
             // Nobody else will wake us.
             return;
         }
-        // Somebody won just now, and wakes us.
+        // A waker won just now, and wakes us.
         mp.park.sleep();
     }
     mp.park.clear();

@@ -1,9 +1,10 @@
-//! A host thread that runs the goroutine that it joins, in place.
+//! A host thread that joins a goroutine runs it in place, which saves waking a
+//! thread.
 //!
-//! A goroutine that has not started may run on the thread that joins it: the
-//! thread takes an idle P, becomes that P's M on its own stack as g0, and is a
-//! host thread again when the goroutine parks or ends. Meanwhile it is as every
-//! M: control words, signal mask, no cancel. What it had itself comes back
+//! That is possible while the goroutine has not started. The host thread takes
+//! an idle P and becomes its M, with its own stack as g0. When the goroutine
+//! parks or ends, it is a host thread again. Meanwhile it has the control words
+//! and the signal mask of every M, and cannot be cancelled; its own come back
 //! afterwards.
 
 use super::{procs::acquirep, schedule, sigmask, threads};
@@ -17,10 +18,10 @@ use crate::{
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
-/// This host thread, which has a G and wants `target` to end, runs it here
-/// until it first parks, if that is cheap: it has not started, is the newest
-/// in the global queue, needs no thread of its own, and a P is idle, besides
-/// one for what was queued before it.
+/// Runs `target` on this host thread, which has a G, until `target` first
+/// parks. It does so only if that is cheap: `target` has not started, is the
+/// newest in the global queue, needs no thread of its own, and a P is idle,
+/// besides one for what was queued before.
 pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     // Relaxed: hints, checked again under the lock.
     if !DEBUG.hostrun.load(Relaxed) || SCHED.npidle.load(Relaxed) == 0 {
@@ -29,7 +30,7 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     let Some(pp) = take_both(target) else { return };
     let mp = gp.mp();
     let errno = os::errno::KeepErrno::new();
-    // The goroutine is not this thread, and so not cancelled with it.
+    // A pthread_cancel of this thread is not meant for the goroutine.
     defer_cancel();
     let cancel = NoCancel::new();
     let mask = sigmask::InPlace::enter();
@@ -54,14 +55,14 @@ fn take_both(target: &'static G) -> Option<&'static P> {
     let mut sched = SCHED.lock();
     if STOP.is_wanted()
         || sched.pidle.is_none()
-        // What was queued before has woken an M, which takes a P when it
-        // comes up: one is left for it.
+        // The goroutine queued before has woken an M, which takes a P when it
+        // comes up: leave one for it.
         || sched.runq.len() > 1 && SCHED.npidle.load(Relaxed) < 2
         || !sched.globrunqtake_newest(target)
     {
         return None;
     }
-    // In our hands now, so its fields are ours to read.
+    // Out of the queue, so its fields are ours to read.
     if target.has(gflag::LOCK_AT_START) || target.has(gflag::STARTED) {
         sched.globrunqput(target);
         return None;

@@ -1,4 +1,4 @@
-//! Who waits for a goroutine's end; the protocol is `gmp::joinword`'s.
+//! Joins: waiting for a goroutine's end. The protocol is `gmp::joinword`'s.
 //!
 //! Where the ending goroutine finds a waiter before it leaves its stack, and
 //! nothing wants the scheduler, it goes straight on to that waiter
@@ -8,7 +8,7 @@ use super::{
     cancel,
     enter::{Inside, current_p},
     host, inplace,
-    park::{self, Wait, gopark},
+    park::gopark,
     ready::ready,
 };
 use crate::{
@@ -17,14 +17,15 @@ use crate::{
         G, GStatus, OwnedP, gdestroy, generation_of,
         joinword::{End, JoinState, Words},
         lookup,
-        parkword::{Cause, Fire, Ticket, WaitKind},
+        parkword::{Cause, Fire, Ticket},
+        wait::{Turn, Wait},
     },
-    os::{Errno, Result, clock::nanotime, thread::osyield},
-    timers,
+    os::{Errno, Result, thread::osyield},
+    timers::Deadline,
 };
 use core::{ffi::c_void, ptr};
 
-/// Who waits.
+/// The record of a wait for an end, on the joiner's stack.
 struct Joiner {
     gp: &'static G,
     ticket: Ticket,
@@ -54,7 +55,7 @@ pub(crate) fn take_waiter(gp: &G) -> Waiter {
 /// Ends the wait of a record that was taken.
 fn wake(record: usize) -> Waiter {
     let joiner = record as *const Joiner;
-    // SAFETY: the waiter stays until the word is no longer ENDING.
+    // SAFETY: the joiner stays until the word is no longer ENDING.
     let &Joiner { gp: waiter, ticket } = unsafe { &*joiner };
     match waiter.park.fire(ticket, Cause::Wake) {
         Fire::Parked => Waiter::ToReady(waiter),
@@ -82,20 +83,20 @@ fn ended_slow(gp: &'static G, pp: Option<OwnedP>) {
     }
 }
 
-/// The same after a [`take_waiter`] that found a waiter, who frees `gp` now.
+/// [`ended`] after a [`take_waiter`] that found a waiter, which frees `gp` now.
 pub(crate) fn handed_over(gp: &'static G, waiter: Waiter) {
     gp.joiner.hand_over();
     if let Waiter::ToReady(waiter) = waiter {
-        ready(waiter, true);
+        ready(waiter, Turn::Next);
     }
 }
 
 /// Waits for `handle`'s goroutine to end, and releases it.
 ///
-/// Errors: `EINVAL` (stale, not joinable, or somebody joins it already),
-/// `EDEADLK` (itself, or inside a callback), `ETIMEDOUT`, `ECANCELED`: it can
-/// be joined again after the last two.
-pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
+/// Errors: `EINVAL` if the handle is stale, not joinable, or joined already;
+/// `EDEADLK` from the goroutine itself, or inside a callback; `ETIMEDOUT` and
+/// `ECANCELED`, after which it can be joined again.
+pub(crate) fn join(handle: *mut c_void, deadline: Deadline) -> Result<()> {
     cancel::check()?;
     let target = lookup(handle)?;
     let words = Words::of(generation_of(handle));
@@ -103,7 +104,7 @@ pub(crate) fn join(handle: *mut c_void, deadline: i64) -> Result<()> {
         return Err(Errno(libc::EDEADLK));
     }
     let gp = host::current()?;
-    if gp.is_host() && deadline == timers::FOREVER && unstarted(target) {
+    if gp.is_host() && deadline.is_never() && unstarted(target) {
         inplace::run_in_place(gp, target);
     }
     loop {
@@ -122,7 +123,7 @@ fn unstarted(target: &G) -> bool {
     target.readgstatus() == GStatus::Runnable
 }
 
-/// What is there, once the end is over that is under way.
+/// The state of the join word, once an end that is under way is over.
 #[inline(always)]
 fn settled(target: &G, words: Words) -> JoinState {
     loop {
@@ -133,7 +134,7 @@ fn settled(target: &G, words: Words) -> JoinState {
     }
 }
 
-/// Frees what has ended, if nobody else does.
+/// Frees a goroutine that has ended, if nobody else does.
 fn take_exited(target: &'static G, words: Words) -> Result<()> {
     if !target.joiner.take(words) {
         return Err(Errno::EINVAL);
@@ -143,39 +144,32 @@ fn take_exited(target: &'static G, words: Words) -> Result<()> {
     Ok(())
 }
 
-/// Waits once; None: the word changed before, look again.
+/// Waits once; None: the join word changed before that, look again.
 fn wait(
     gp: &'static G,
     target: &'static G,
     words: Words,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Option<Result<()>> {
-    if deadline != timers::FOREVER && deadline <= nanotime() {
-        return Some(Err(Errno(libc::ETIMEDOUT)));
+    if let Err(e) = deadline.check() {
+        return Some(Err(e));
     }
-    let ticket = gp.park.arm(WaitKind::Cancellable);
+    let wait = Wait::until(deadline, c"join");
+    let ticket = wait.begin(gp);
     let joiner = Joiner { gp, ticket };
     let record = ptr::from_ref(&joiner) as usize;
     if !target.joiner.enter(words, record) {
-        // Nobody has the ticket: we end the wait ourselves.
+        // Nobody else has the ticket: we end the wait ourselves.
         let _early = gp.park.fire(ticket, Cause::Wake);
         gp.park.finish();
         return None;
     }
-    let cause = gopark(
-        gp,
-        Wait {
-            ticket,
-            unlock: park::unlock_nothing,
-            arg: 0,
-            reason: c"join",
-            deadline,
-        },
-    );
+    let cause = gopark(gp, &wait, ticket, ());
     if cause != Cause::Wake && target.joiner.leave(words, record) {
-        return Some(park::outcome(cause));
+        return Some(cause.outcome());
     }
-    // It has ended, perhaps at the same moment as the deadline: ours to free.
+    // The goroutine has ended, perhaps when the deadline passed: it is ours to
+    // free.
     let _ours = settled(target, words);
     let _inside = Inside::enter();
     gdestroy(target, current_p());

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     base::print::SigWriter,
-    gmp::{DEBUG, ELSEWHERE, G, M, MKind, OwnedP, P, SCHED},
+    gmp::{DEBUG, ELSEWHERE, G, M, MKind, OwnedP, P, SCHED, wait::Turn},
 };
 use core::{
     ffi::CStr,
@@ -85,7 +85,7 @@ fn pass_on(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
         return true;
     }
     // A new M finds gp on the P.
-    runqput(pp, gp, true);
+    runqput(pp, gp, Turn::Next);
     let old = releasep(mp);
     if newm(MKind::Worker, None, Some(old), false).is_ok() {
         return true;

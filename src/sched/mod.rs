@@ -42,6 +42,7 @@
 //! | `park` | gopark, deadlines, permits |
 //! | `yields` | gosched, checkpoint |
 //! | `host` | host threads: their G and M, their waits |
+//! | `depart` | off a stack and back on it |
 //! | `python` | goroutines with Python frames stay on their thread |
 //! | `calls` | calls of the host's functions that a jump may leave |
 //! | `newproc` | goroutines made and started |
@@ -92,6 +93,7 @@ pub(crate) mod child;
 pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod deadlock;
+mod depart;
 pub(crate) mod ending;
 pub(crate) mod enter;
 pub(crate) mod find;

@@ -1,174 +1,206 @@
-//! Parking and readying: how a goroutine leaves its stack to wait, and how it
-//! comes back. A yield, which waits for nothing, is in `yields`.
+//! Parking: how a goroutine leaves its stack to wait, and how it comes back.
 //!
-//! A wait, from the side of whoever blocks:
-//! 1. `let gp = current()?` (a host thread gets its G here);
-//! 2. `let t = gp.park.arm(kind)`, or with the lock of 3 held, `wait::arm`;
-//! 3. put `(gp, t)` where the waker will find it, under that object's lock;
-//! 4. `gopark(gp, Wait { ticket: t, … })`, whose `unlock` lets wakers in;
-//! 5. the [`Cause`] says who won. Not the waker: take yourself out again.
+//! A wait, from the side of the goroutine (or host thread) that blocks:
+//! 1. `let gp = host::current()?` (a host thread gets its G here);
+//! 2. a [`Wait`] says until when and what for, and its `begin` gives the
+//!    *ticket* of this wait; `begin_locked` with the lock of step 3 held;
+//! 3. put `gp` and the ticket where a waker finds them, under that object's
+//!    lock;
+//! 4. [`gopark`], which lets go of that lock once the goroutine is off its
+//!    stack;
+//! 5. the [`Cause`] says how the wait ended. If no waker ended it, the
+//!    goroutine takes its own record out again.
 //!
-//! And of whoever wakes: take `(gp, t)` out under the lock, `fire`, and on
-//! [`Fire::Parked`] call [`ready`].
+//! A waker takes `gp` and the ticket out under the lock, fires the ticket
+//! (`gmp::parkword`), and on [`Fire::Parked`] calls [`ready`].
 //!
-//! The way off the stack is `schedule::switch_off`.
+//! The steps off the stack are `depart`'s. A yield, which waits for nothing, is
+//! in `yields`.
 
 use super::{
     calls::{self, Unlockf},
-    cancel, child, context,
+    cancel, child,
+    depart::depart,
     enter::{Inside, owned_p},
     host::{self, current},
-    python,
     ready::ready,
-    schedule::{Off, after_switch, switch_off},
+    schedule::Departure,
     timing::add_timer,
     yields::gosched,
 };
 use crate::{
     gmp::{
-        G, GStatus, HookResult, M, casgstatus,
+        G, GStatus, HookResult, M, handle_of,
         parkword::{Cause, Fire, Ticket, WaitKind},
+        wait::{Turn, Unlock, Wait},
     },
     os::{Errno, Result, clock::nanotime},
-    timers::{FOREVER, Timer, Timers},
+    timers::{Deadline, Timer, Timers},
 };
 use core::{ffi::CStr, pin::pin, ptr, sync::atomic::Ordering::*};
 
-/// How a goroutine waits.
-#[derive(Clone, Copy)]
-pub(crate) struct Wait {
-    pub ticket: Ticket,
-    /// Called with `arg` once the goroutine is off its stack and committed:
-    /// lets in the wakers that need what it unlocks. A deadline or a cancel
-    /// may have won by then, so it must not touch the goroutine.
-    pub unlock: fn(arg: usize),
-    pub arg: usize,
-    /// What it waits for, as a C string that outlives the wait.
-    pub reason: &'static CStr,
-    /// Absolute nanoseconds, or [`FOREVER`].
-    pub deadline: i64,
+/// What is done for a goroutine that parks, once it is off its stack.
+trait OffStack: Copy {
+    /// Whether it has to be done on g0; else it is done on whatever stack runs
+    /// next.
+    const ON_G0: bool;
+
+    /// Commits the wait, or finds that it is over.
+    fn off_stack(self, gp: &'static G) -> HookResult;
 }
 
-/// Nothing to unlock.
-pub(crate) fn unlock_nothing(_arg: usize) {}
+/// The hook of every park.
+fn park_hook<H: OffStack>(gp: &'static G, arg: usize) -> HookResult {
+    // SAFETY: from `park`: an H on the stack of `gp`, which stays as it is
+    // until the wait is committed or over, so until this copy has been made.
+    let left = unsafe { *(arg as *const H) };
+    left.off_stack(gp)
+}
 
-/// Parks the current goroutine until its ticket is fired: Running -> Waiting
-/// -> Running. On a host thread it blocks the thread.
+/// What gopark leaves to its hook.
+#[derive(Clone, Copy)]
+struct LetIn<U> {
+    ticket: Ticket,
+    unlock: U,
+}
+
+impl<U: Unlock> OffStack for LetIn<U> {
+    const ON_G0: bool = false;
+
+    /// Commits, then lets wakers in. In this order a waker that has the lock
+    /// finds a goroutine off its stack, and has until its `ready` to fill in
+    /// what the goroutine waits for.
+    #[inline(always)]
+    fn off_stack(self, gp: &'static G) -> HookResult {
+        let parked = gp.park.commit(self.ticket);
+        self.unlock.unlock();
+        if parked { HookResult::Left } else { HookResult::Ready }
+    }
+}
+
+/// Parks `gp`, the caller, until `ticket` is fired: Running -> Waiting ->
+/// Running. On a host thread it blocks the thread. `unlock` lets wakers in.
 ///
 /// The caller may wake up on another M: it re-reads all per-M and per-P state.
-pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
+#[inline(never)]
+pub(crate) fn gopark<U: Unlock>(
+    gp: &'static G,
+    wait: &Wait,
+    ticket: Ticket,
+    unlock: U,
+) -> Cause {
     let inside = Inside::enter_on(gp.mp());
-    let reason = wait.reason.as_ptr().cast_mut();
-    // Release: who sees the pointer may read the string.
-    gp.waitreason.store(reason, Release);
-    if gp.is_host() {
-        let arg = ptr::from_ref(&wait) as usize;
-        return host::park(gp, wait.ticket, wait.deadline, (park_hook, arg));
-    }
-    if wait.deadline != FOREVER {
-        return park_timed(gp, &wait);
-    }
-    let mp = park_now(gp, Off::park(&wait));
-    let cause = gp.park.finish();
+    let left = LetIn { ticket, unlock };
+    let (cause, mp) = park(gp, wait, ticket, &left);
     inside.leave_on(mp);
     cause
 }
 
+/// Goes off the stack, or to sleep on a host thread, and comes back; returns
+/// the M that it runs on then. `left` is done in between.
+#[inline(always)]
+fn park<H: OffStack>(
+    gp: &'static G,
+    wait: &Wait,
+    ticket: Ticket,
+    left: &H,
+) -> (Cause, &'static M) {
+    // Release: a dump that sees the pointer may read the string.
+    gp.waitreason.store(wait.reason.as_ptr().cast_mut(), Release);
+    let arg = ptr::from_ref(left) as usize;
+    let hook = park_hook::<H>;
+    let departure = Departure { hook, arg, to_g0: H::ON_G0 };
+    if gp.is_host() {
+        return (host::park(gp, ticket, wait.deadline, departure), gp.mp());
+    }
+    if !wait.deadline.is_never() {
+        return park_until(gp, ticket, wait.deadline, departure);
+    }
+    let mp = go_waiting(gp, departure);
+    (gp.park.finish(), mp)
+}
+
+/// Parks a goroutine with a deadline: a timer on its stack fires the ticket.
 #[cold]
-fn park_timed(gp: &'static G, wait: &Wait) -> Cause {
+fn park_until(
+    gp: &'static G,
+    ticket: Ticket,
+    deadline: Deadline,
+    departure: Departure,
+) -> (Cause, &'static M) {
     let arg = ptr::from_ref(gp) as usize;
-    let timer = pin!(Timer::new(timed_out, arg, wait.ticket.raw()));
+    let timer = pin!(Timer::new(deadline_came, arg, ticket.raw()));
     // SAFETY: pinned, and removed below before it goes.
-    unsafe { add_timer(&timer, wait.deadline) };
-    park_now(gp, Off::park(wait));
+    unsafe { add_timer(&timer, deadline) };
+    let mp = go_waiting(gp, departure);
     let cause = gp.park.finish();
     if cause != Cause::Timeout {
         Timers::remove(&timer);
     }
-    cause
+    (cause, mp)
 }
 
-/// A deadline has come: the timer's function.
-fn timed_out(arg: usize, ticket: u64) {
-    let gp = arg as *const G;
+/// The function of a wait's timer.
+fn deadline_came(gp: usize, ticket: u64) {
+    let gp = gp as *const G;
     // SAFETY: a G is type-stable; the ticket tells whether it still waits.
     let gp = unsafe { &*gp };
     if gp.park.fire(Ticket::from_raw(ticket), Cause::Timeout) == Fire::Parked {
-        ready(gp, true);
+        ready(gp, Turn::Next);
     }
 }
 
-/// Goes off the stack and comes back, perhaps on another M.
 #[inline(always)]
-fn park_now(gp: &'static G, off: Off) -> &'static M {
+fn go_waiting(gp: &'static G, departure: Departure) -> &'static M {
     let mp = gp.mp();
-    let pinned = python::pin_python(gp, mp);
-    context::save(gp, mp);
-    casgstatus(gp, GStatus::Running, GStatus::Waiting);
-    switch_off(gp, mp, owned_p(mp), off);
-    let mp = after_switch();
-    context::restore(gp, mp);
-    if pinned {
-        python::unpin_python(gp);
-    }
-    mp
-}
-
-impl Off {
-    fn park(wait: &Wait) -> Self {
-        let arg = ptr::from_ref(wait) as usize;
-        Self { hook: park_hook, arg, to_g0: false }
-    }
-}
-
-/// The hook of gopark: commits, then lets wakers in. In this order who wakes
-/// under the lock finds a goroutine that is off its stack, and has until its
-/// `ready` to fill in what the goroutine waits for.
-fn park_hook(gp: &'static G, arg: usize) -> HookResult {
-    // SAFETY: the Wait on the parked goroutine's stack, which stays as it is
-    // until somebody wins the ticket and readies it: after this copy.
-    let wait = unsafe { *(arg as *const Wait) };
-    let parked = gp.park.commit(wait.ticket);
-    (wait.unlock)(wait.arg);
-    if parked { HookResult::Left } else { HookResult::Ready }
+    depart(gp, mp, owned_p(mp), GStatus::Waiting, |_| departure)
 }
 
 /// Sleeps until `deadline`.
 ///
 /// Errors: `ECANCELED`; as [`current`].
-pub(crate) fn sleep_until(deadline: i64) -> Result<()> {
+pub(crate) fn sleep_until(deadline: Deadline) -> Result<()> {
     let gp = current()?;
     cancel::check()?;
-    if deadline <= nanotime() {
+    if deadline.has_passed(nanotime()) {
         gosched();
         return Ok(());
     }
-    match wait_for_nothing(gp, c"sleep", deadline) {
+    let wait = Wait::until(deadline, c"sleep");
+    let ticket = wait.begin(gp);
+    match gopark(gp, &wait, ticket, ()) {
         Cause::Cancel => Err(Errno(libc::ECANCELED)),
         Cause::Wake | Cause::Timeout => Ok(()),
     }
 }
 
-/// Waits for what nobody will send: a deadline, a cancel.
-pub(crate) fn wait_for_nothing(
-    gp: &'static G,
-    reason: &'static CStr,
-    deadline: i64,
-) -> Cause {
-    let wait = Wait {
-        ticket: gp.park.arm(WaitKind::Cancellable),
-        unlock: unlock_nothing,
-        arg: 0,
-        reason,
-        deadline,
-    };
-    gopark(gp, wait)
+/// What gmp_park leaves to its hook.
+#[derive(Clone, Copy)]
+struct AskHost {
+    ticket: Ticket,
+    unlockf: Option<Unlockf>,
 }
 
-#[derive(Clone, Copy)]
-struct UserPark {
-    wait: Wait,
-    unlockf: Option<Unlockf>,
+impl OffStack for AskHost {
+    const ON_G0: bool = true;
+
+    /// Calls `unlockf`, and commits unless it says that the wait is over. On
+    /// g0, or on the host thread itself.
+    fn off_stack(self, gp: &'static G) -> HookResult {
+        if let Some(u) = self.unlockf
+            && !calls::unlock(gp, &u)
+        {
+            // BeforePark: we have won. Lost: a waker won before any commit,
+            // and so leaves the readying to us as well.
+            let _won = gp.park.fire(self.ticket, Cause::Wake);
+            return HookResult::Ready;
+        }
+        if gp.park.commit(self.ticket) {
+            HookResult::Left
+        } else {
+            HookResult::Ready
+        }
+    }
 }
 
 /// `gmp_park`: waits for a permit, which a `gmp_ready` leaves. `unlockf` runs
@@ -178,98 +210,38 @@ struct UserPark {
 pub(crate) fn park_user(
     mut unlockf: Option<Unlockf>,
     reason: &'static CStr,
-    deadline: i64,
+    deadline: Deadline,
 ) -> Result<Cause> {
     let gp = current()?;
     let inside = Inside::enter();
-    gp.waitreason.store(reason.as_ptr().cast_mut(), Release);
-    let wait = Wait {
-        ticket: gp.park.arm(WaitKind::Park),
-        unlock: unlock_nothing,
-        arg: 0,
-        reason,
-        deadline,
-    };
+    let wait = Wait { kind: WaitKind::Park, deadline, reason };
+    let ticket = wait.begin(gp);
     if let Some(u) = &mut unlockf {
-        u.handle = crate::gmp::handle_of(gp);
+        u.handle = handle_of(gp);
     }
-    let user = UserPark { wait, unlockf };
-    let arg = ptr::from_ref(&user) as usize;
-    let cause = if gp.is_host() {
-        host::park(gp, wait.ticket, deadline, (user_hook, arg))
-    } else {
-        park_user_goroutine(gp, wait, arg)
-    };
+    let (cause, _) = park(gp, &wait, ticket, &AskHost { ticket, unlockf });
     child::stay_inside(inside);
-    // The permit that ended the wait, or that came during it, is used up; it
-    // counts for more than a deadline that passed at the same time. A cancel
-    // leaves it.
+    // The permit that ended the wait, or came during it, is used up. It counts
+    // for more than a deadline that passed at the same time. A cancel leaves it
+    // for the next park.
     if cause == Cause::Cancel || gp.park.must_give_up() {
         return Ok(Cause::Cancel);
     }
     Ok(if gp.park.take_permit() { Cause::Wake } else { cause })
 }
 
-fn park_user_goroutine(gp: &'static G, wait: Wait, arg: usize) -> Cause {
-    let ticket = wait.ticket.raw();
-    let timer = pin!(Timer::new(timed_out, ptr::from_ref(gp) as usize, ticket));
-    if wait.deadline != FOREVER {
-        // SAFETY: pinned, and removed below before it goes.
-        unsafe { add_timer(&timer, wait.deadline) };
-    }
-    park_now(gp, Off { hook: user_hook, arg, to_g0: true });
-    let cause = gp.park.finish();
-    if wait.deadline != FOREVER && cause != Cause::Timeout {
-        Timers::remove(&timer);
-    }
-    cause
-}
-
-/// The hook of gmp_park; on g0, or on the host thread itself.
-fn user_hook(gp: &'static G, arg: usize) -> HookResult {
-    let user = arg as *const UserPark;
-    // SAFETY: on the parked one's stack, which stays until the ticket is won
-    // and it is readied: after these copies.
-    let UserPark { wait, unlockf } = unsafe { *user };
-    if let Some(u) = unlockf
-        && !calls::unlock(gp, &u)
-    {
-        // BeforePark: ours. Lost: fired meanwhile, before any commit, so the
-        // winner leaves the readying to us as well.
-        let _won = gp.park.fire(wait.ticket, Cause::Wake);
-        return HookResult::Ready;
-    }
-    if gp.park.commit(wait.ticket) {
-        HookResult::Left
-    } else {
-        HookResult::Ready
-    }
-}
-
-/// Parks a goroutine of the library until `ready_permit` or the deadline;
+/// Parks a goroutine of the library's own until `ready_permit` or the deadline;
 /// may return early.
-pub(crate) fn park_plain(reason: &'static CStr, deadline: i64) {
+pub(crate) fn park_plain(reason: &'static CStr, deadline: Deadline) {
     if park_user(None, reason, deadline).is_err() {
         crate::base::throw::throw("park_plain: not on a goroutine");
     }
 }
 
-/// A wait's end as the caller sees it.
-pub(crate) fn outcome(cause: Cause) -> Result<()> {
-    match cause {
-        Cause::Wake => Ok(()),
-        Cause::Timeout => Err(Errno(libc::ETIMEDOUT)),
-        Cause::Cancel => Err(Errno(libc::ECANCELED)),
-    }
-}
-
-/// What a call that cannot be interrupted looks at before it starts.
+/// The check of a call that nothing can interrupt once it has started.
 ///
 /// Errors: `ECANCELED`, `ETIMEDOUT`.
-pub(crate) fn before_blocking(deadline: i64) -> Result<()> {
+pub(crate) fn before_blocking(deadline: Deadline) -> Result<()> {
     cancel::check()?;
-    if deadline != FOREVER && deadline <= nanotime() {
-        return Err(Errno(libc::ETIMEDOUT));
-    }
-    Ok(())
+    deadline.check()
 }

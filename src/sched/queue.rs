@@ -1,7 +1,7 @@
 //! Run queues: a P's own ring with its `runnext`, and the global queue.
 //!
 //! ```text
-//!   runqput(next) --> runnext --what was there--> runq --full--> global queue
+//!   runqput(Next) --> runnext --what was there--> runq --full--> global queue
 //!                        |                          |                 |
 //!                        +------> runqget <---------+  look_global <--+
 //! ```
@@ -16,18 +16,20 @@
 //! 3. With one P ([`alone`]) there is no thief, and plain stores do. The number
 //!    of Ps changes only while the world is stopped.
 
-use crate::gmp::{G, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs};
+use crate::gmp::{
+    G, OwnedP, P, RUNQ, SCHED, SchedLocked, allp, gomaxprocs, wait::Turn,
+};
 use core::sync::atomic::Ordering::*;
 
 /// Every so many switches a P looks at the global queue and at descriptors.
 pub(crate) const TICK: u32 = 61;
 
-/// Queues a runnable goroutine on this P. `next`: before all others; the former
+/// Queues a runnable goroutine on this P. If its turn is next, the former
 /// `runnext` goes to the end of the ring.
-pub(crate) fn runqput(pp: OwnedP, gp: &'static G, next: bool) {
-    let gp = match next {
-        false => gp,
-        true => match pp.put_next(gp, alone()) {
+pub(crate) fn runqput(pp: OwnedP, gp: &'static G, turn: Turn) {
+    let gp = match turn {
+        Turn::Last => gp,
+        Turn::Next => match pp.put_next(gp, alone()) {
             Some(before) => before,
             None => return,
         },
@@ -124,6 +126,6 @@ pub(super) fn globrunqget(
 #[inline(always)]
 pub(super) fn queue_new(pp: OwnedP, gp: &'static G) {
     if !pp.put_next_if_none(gp) {
-        runqput(pp, gp, false);
+        runqput(pp, gp, Turn::Last);
     }
 }

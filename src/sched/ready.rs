@@ -12,7 +12,8 @@ use crate::{
     arch,
     gmp::{
         G, GStatus, HOST_WAITS, SCHED, casgstatus, generation_of, lookup_live,
-        parkword::Fire, wait::WakeList,
+        parkword::Fire,
+        wait::{Turn, WakeList},
     },
     os::{Errno, Result},
 };
@@ -20,9 +21,9 @@ use core::ffi::c_void;
 
 /// Makes a parked goroutine runnable; called by the winner of its ticket.
 ///
-/// `next`: the goroutine runs next on this P. On a thread without a P it goes
-/// to the global queue.
-pub(crate) fn ready(gp: &'static G, next: bool) {
+/// The goroutine takes this `turn` on the caller's P, or goes to the global
+/// queue if the caller has none.
+pub(crate) fn ready(gp: &'static G, turn: Turn) {
     if gp.is_host() {
         return ready_host(gp);
     }
@@ -34,7 +35,7 @@ pub(crate) fn ready(gp: &'static G, next: bool) {
     let inside = Inside::enter_on(mp);
     match owned_p(mp) {
         Some(pp) => {
-            runqput(pp, gp, next);
+            runqput(pp, gp, turn);
             wakep_for(pp);
         }
         None => ready_without_p(gp),
@@ -56,9 +57,9 @@ fn ready_without_p(gp: &'static G) {
 /// Readies a list. A single goroutine runs next; several queue up, in order,
 /// behind those of this P.
 pub(crate) fn ready_all(mut list: WakeList) {
-    let next = list.is_single();
+    let turn = if list.is_single() { Turn::Next } else { Turn::Last };
     while let Some(gp) = list.pop() {
-        ready(gp, next);
+        ready(gp, turn);
     }
 }
 
@@ -69,7 +70,7 @@ pub(crate) fn ready_permit(handle: *mut c_void) -> Result<()> {
     let gp = lookup_live(handle)?;
     let fire = gp.park.give_permit(generation_of(handle));
     if fire.ok_or(Errno::EINVAL)? == Fire::Parked {
-        ready(gp, true);
+        ready(gp, Turn::Next);
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ use crate::{
     base::throw::throw,
     gmp::{
         G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED, STOP,
-        casgstatus, gflag,
+        casgstatus, gflag, wait::Turn,
     },
 };
 use core::{ptr, sync::atomic::Ordering::*};
@@ -61,11 +61,11 @@ pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
 /// if `gp` was queued instead.
 fn resume_now(mp: &'static M, gp: &'static G) {
     let Some(pp) = owned_p(mp) else {
-        ready::ready(gp, false);
+        ready::ready(gp, Turn::Last);
         return;
     };
     if mp.kind.get() == MKind::Host || gp.is_marked() {
-        ready::ready(gp, false);
+        ready::ready(gp, Turn::Last);
         return;
     }
     // gp runs before the goroutine that next_here may have set aside.
@@ -82,7 +82,7 @@ pub(crate) fn after_switch() -> &'static M {
     if let Some(hook) = mp.hook.take()
         && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
     {
-        ready::ready(hook.gp, true);
+        ready::ready(hook.gp, Turn::Next);
     }
     mp
 }
@@ -206,7 +206,8 @@ extern "C" fn mstart1() {
 
 /// How a goroutine leaves its stack.
 #[derive(Clone, Copy)]
-pub(crate) struct Off {
+pub(crate) struct Departure {
+    /// What has to be done once nobody uses the stack, and its argument.
     pub hook: HookFn,
     pub arg: usize,
     /// The hook has to run on g0.
@@ -238,11 +239,12 @@ pub(crate) fn switch_off(
     gp: &'static G,
     mp: &'static M,
     pp: Option<OwnedP>,
-    off: Off,
+    departure: Departure,
 ) {
-    mp.hook.set(Some(Hook { run: off.hook, gp, arg: off.arg }));
+    let Departure { hook, arg, to_g0 } = departure;
+    mp.hook.set(Some(Hook { run: hook, gp, arg }));
     let next = match pp {
-        Some(pp) if !off.to_g0 => next_here(mp, pp).map(|g| (pp, g)),
+        Some(pp) if !to_g0 => next_here(mp, pp).map(|g| (pp, g)),
         _ => None,
     };
     let Some((pp, next)) = next else {

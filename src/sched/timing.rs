@@ -22,7 +22,7 @@ use crate::{
     },
     netpoll::{self, Polled},
     os::{OsFutex, Result, clock::nanotime},
-    timers::{FOREVER, Timer, Timers},
+    timers::{Deadline, FOREVER, Timer, Timers},
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
@@ -33,8 +33,8 @@ const LATE: i64 = 500_000;
 ///
 /// # Safety
 /// As [`Timers::add`].
-pub(crate) unsafe fn add_timer(timer: &Timer, when: i64) {
-    let when = when.max(EARLIEST);
+pub(crate) unsafe fn add_timer(timer: &Timer, when: Deadline) {
+    let when = when.ns().max(EARLIEST);
     let pp = current_p();
     let heap: &'static Timers = match pp {
         Some(pp) => &pp.get().timers,
@@ -62,8 +62,8 @@ fn timer_moved(when: i64, first: bool) {
 
 /// Lets a timer that is pending fire at `when` instead, with `seq` for its
 /// function. False if it is not pending. The caller is inside.
-pub(crate) fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
-    let when = when.max(EARLIEST);
+pub(crate) fn set_timer(timer: &Timer, when: Deadline, seq: u64) -> bool {
+    let when = when.ns().max(EARLIEST);
     let set = Timers::set(timer, when, seq);
     if let Some(first) = set {
         timer_moved(when, first);

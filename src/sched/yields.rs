@@ -20,18 +20,17 @@
 //! there is room for, and beyond [`LONG`] the yielder queues behind all.
 
 use super::{
-    context,
     current::{in_callback, this_m},
+    depart::depart,
     enter::{Inside, owned_p},
     handoff::wakep,
-    python,
     queue::{self, TICK, runqput},
-    schedule::{Off, after_switch, switch_off},
+    schedule::Departure,
 };
 use crate::{
     arch,
     gmp::{
-        G, GStatus, HookResult, M, MKind, OwnedP, RUNQ, SCHED, STOP, casgstatus,
+        G, GStatus, HookResult, M, MKind, OwnedP, RUNQ, SCHED, STOP, wait::Turn,
     },
     netpoll,
     timers::FOREVER,
@@ -44,9 +43,11 @@ const MANY: u32 = 16;
 const LONG: u32 = 4 * RUNQ as u32;
 
 /// How a yielder leaves that queues on its P.
-const BEHIND_OURS: Off = Off { hook: yield_hook, arg: 0, to_g0: false };
+const BEHIND_OURS: Departure =
+    Departure { hook: yield_hook, arg: 0, to_g0: false };
 /// How one leaves that queues in the global queue.
-const BEHIND_ALL: Off = Off { hook: behind_all, arg: 0, to_g0: true };
+const BEHIND_ALL: Departure =
+    Departure { hook: behind_all, arg: 0, to_g0: true };
 
 /// Lets others run (Gosched). Does nothing on a host thread, or inside a
 /// callback.
@@ -82,27 +83,8 @@ pub(crate) fn gosched() {
         gp.reset_stackguard();
         return inside.leave_on(mp);
     }
-    inside.leave_on(leave_by(gp, mp, pp, |_| BEHIND_OURS));
-}
-
-/// Goes off the stack, as `way` says, and comes back, perhaps on another M.
-#[inline(always)]
-fn leave_by(
-    gp: &'static G,
-    mp: &'static M,
-    pp: Option<OwnedP>,
-    way: impl FnOnce(&M) -> Off,
-) -> &'static M {
-    let pinned = python::pin_python(gp, mp);
-    context::save(gp, mp);
-    casgstatus(gp, GStatus::Running, GStatus::Runnable);
-    switch_off(gp, mp, pp, way(mp));
-    let mp = after_switch();
-    context::restore(gp, mp);
-    if pinned {
-        python::unpin_python(gp);
-    }
-    mp
+    let to = GStatus::Runnable;
+    inside.leave_on(depart(gp, mp, pp, to, |_| BEHIND_OURS));
 }
 
 /// Whether a yield looks at the global queue, in which `waiting` are.
@@ -118,7 +100,7 @@ fn leave_for_all(
     mp: &'static M,
     pp: Option<OwnedP>,
 ) -> &'static M {
-    leave_by(gp, mp, pp, |mp| give_way(mp, pp))
+    depart(gp, mp, pp, GStatus::Runnable, |mp| give_way(mp, pp))
 }
 
 /// Whether a yield with empty queues may still find something to run.
@@ -131,7 +113,7 @@ fn yield_worth(pp: OwnedP) -> bool {
 }
 
 /// Takes what runs next; how the yielder leaves for it.
-fn give_way(mp: &M, pp: Option<OwnedP>) -> Off {
+fn give_way(mp: &M, pp: Option<OwnedP>) -> Departure {
     let Some(pp) = pp else { return BEHIND_ALL };
     let turn = pp.owner_sees_empty() || !pp.global_turn.get();
     pp.global_turn.set(turn);
@@ -144,7 +126,7 @@ fn give_way(mp: &M, pp: Option<OwnedP>) -> Off {
     let Some(next) = next else { return BEHIND_OURS };
     // g0 runs it, after the yielder is queued.
     mp.nextg.set(Some(next));
-    Off { to_g0: true, ..BEHIND_OURS }
+    Departure { to_g0: true, ..BEHIND_OURS }
 }
 
 /// The hook of gosched: behind the others of this P, or of all.
@@ -153,7 +135,7 @@ fn yield_hook(gp: &'static G, arg: usize) -> HookResult {
         // Relaxed: a hint. Where many wait for all Ps, behind them: else it
         // would pass them each time.
         Some(pp) if SCHED.runqsize.load(Relaxed) <= LONG => {
-            runqput(pp, gp, false);
+            runqput(pp, gp, Turn::Last);
             HookResult::Left
         }
         _ => behind_all(gp, arg),

@@ -19,15 +19,6 @@
 //!                       its function is called too
 //! ```
 //!
-//! Its files, from the top to the bottom; each uses what stands below it:
-//!
-//! | file | holds |
-//! |---|---|
-//! | `mod.rs` | the heap of a P, under its lock |
-//! | `heap.rs` | the heap itself |
-//! | `spill.rs` | timers for which the heap has no memory |
-//! | `timer.rs` | a timer, and what is kept of it |
-//!
 //! A heap has a dense table of *slots*, one for each timer in it: a slot holds
 //! the timer's address, its function and its own time. An *entry* holds a slot
 //! and the time by which the heap sorts it.
@@ -40,6 +31,7 @@
 //! | `heap.rs` | the heap itself |
 //! | `spill.rs` | timers for which the heap has no memory |
 //! | `timer.rs` | a timer, and what is kept of it |
+//! | `deadline.rs` | until when a call may wait |
 //!
 //! Invariants:
 //! 1. A pending timer has one entry, in the heap that `Timer::heap` names, and
@@ -69,11 +61,14 @@
 //! the timer lies on a stack. `stop` and `set` are almost free, for timers that
 //! are started and stopped all the time.
 
+mod deadline;
 mod heap;
 mod spill;
 
-/// A deadline that never comes.
-pub(crate) const FOREVER: i64 = i64::MAX;
+pub(crate) use deadline::Deadline;
+
+/// The first time of a heap without timers, and the end of a sleep without end.
+pub(crate) const FOREVER: i64 = Deadline::NEVER.ns();
 
 #[cfg(test)]
 mod tests;

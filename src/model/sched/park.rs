@@ -9,24 +9,14 @@ use crate::{
     arch,
     gmp::{
         G, GStatus, casgstatus, gdestroy, gfget, gflag,
-        parkword::{Cause, Fire, Ticket, WaitKind},
-        wait::WakeList,
+        parkword::{Cause, Fire, Ticket},
+        wait::{Turn, Unlock, Wait, WakeList},
     },
     os::{Errno, Result, random},
-    timers::{FOREVER, Timer, Timers},
+    timers::{Timer, Timers},
 };
-use core::{ffi::CStr, pin::pin, ptr};
+use core::{pin::pin, ptr};
 use shuttle::thread;
-
-/// How a goroutine waits, as the real one.
-#[derive(Clone, Copy)]
-pub(crate) struct Wait {
-    pub ticket: Ticket,
-    pub unlock: fn(arg: usize),
-    pub arg: usize,
-    pub reason: &'static CStr,
-    pub deadline: i64,
-}
 
 /// The G of this thread; makes one for a host thread without.
 pub(crate) fn current() -> Result<&'static G> {
@@ -55,17 +45,44 @@ pub(crate) fn has_g() -> bool {
     arch::getg().is_some()
 }
 
+/// What gopark leaves to its hook, which may run on another thread.
+struct LetIn {
+    ticket: Ticket,
+    unlock: fn(copy: usize),
+    /// A copy of what is unlocked, in a box.
+    copy: usize,
+}
+
+impl LetIn {
+    fn new<U: Unlock>(ticket: Ticket, unlock: U) -> Self {
+        let copy = Box::into_raw(Box::new(unlock)).addr();
+        Self { ticket, unlock: Self::unlock::<U>, copy }
+    }
+
+    fn unlock<U: Unlock>(copy: usize) {
+        // SAFETY: new's, once.
+        let unlock = unsafe { Box::from_raw(copy as *mut U) };
+        (*unlock).unlock();
+    }
+}
+
 /// Parks until the ticket is fired: Running -> Waiting -> Running.
-pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
-    if wait.deadline == FOREVER {
-        park_now(gp, wait);
+pub(crate) fn gopark<U: Unlock>(
+    gp: &'static G,
+    wait: &Wait,
+    ticket: Ticket,
+    unlock: U,
+) -> Cause {
+    let left = LetIn::new(ticket, unlock);
+    if wait.deadline.is_never() {
+        go_waiting(gp, left);
         return gp.park.finish();
     }
     let arg = ptr::from_ref(gp) as usize;
-    let timer = pin!(Timer::new(timed_out, arg, wait.ticket.raw()));
+    let timer = pin!(Timer::new(deadline_came, arg, ticket.raw()));
     // SAFETY: pinned, and removed below before it goes.
     unsafe { add_timer(&timer, wait.deadline) };
-    park_now(gp, wait);
+    go_waiting(gp, left);
     let cause = gp.park.finish();
     if cause != Cause::Timeout {
         Timers::remove(&timer);
@@ -73,19 +90,19 @@ pub(crate) fn gopark(gp: &'static G, wait: Wait) -> Cause {
     cause
 }
 
-fn timed_out(arg: usize, ticket: u64) {
-    let gp = arg as *const G;
+fn deadline_came(gp: usize, ticket: u64) {
+    let gp = gp as *const G;
     // SAFETY: Gs stay until the run ends; the ticket tells whether it waits.
     let gp = unsafe { &*gp };
     let fire = gp.park.fire(Ticket::from_raw(ticket), Cause::Timeout);
     if fire == Fire::Parked || mistakes(Mistake::LoserReadies) {
-        ready(gp, true);
+        ready(gp, Turn::Next);
     }
 }
 
 /// Leaves the stack and returns to it. The hook runs here, or on another thread
 /// beside the goroutine, which may be readied before the hook has ended.
-fn park_now(gp: &'static G, wait: Wait) {
+fn go_waiting(gp: &'static G, left: LetIn) {
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
     if random(4) == 0 {
         let place = ptr::from_ref(gp).addr();
@@ -94,11 +111,11 @@ fn park_now(gp: &'static G, wait: Wait) {
             locks::give(locks);
             let gp = place as *const G;
             // SAFETY: Gs stay until the run ends.
-            park_hook(unsafe { &*gp }, wait);
+            park_hook(unsafe { &*gp }, &left);
         });
     } else {
         arch::setg(None);
-        park_hook(gp, wait);
+        park_hook(gp, &left);
         arch::setg(Some(gp));
     }
     while gp.readgstatus() != GStatus::Runnable {
@@ -107,19 +124,19 @@ fn park_now(gp: &'static G, wait: Wait) {
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
 }
 
-/// The hook of gopark: commits, then lets wakers in.
-fn park_hook(gp: &'static G, wait: Wait) {
-    let unlock = || (wait.unlock)(wait.arg);
+/// The hook of gopark, as the real one: commits, then lets wakers in.
+fn park_hook(gp: &'static G, left: &LetIn) {
+    let unlock = || (left.unlock)(left.copy);
     let parked = if mistakes(Mistake::UnlocksFirst) {
         unlock();
-        gp.park.commit(wait.ticket)
+        gp.park.commit(left.ticket)
     } else {
-        let parked = gp.park.commit(wait.ticket);
+        let parked = gp.park.commit(left.ticket);
         unlock();
         parked
     };
     if !parked {
-        ready(gp, true);
+        ready(gp, Turn::Next);
     }
 }
 
@@ -150,7 +167,7 @@ pub(crate) fn gosched() {
 }
 
 /// Makes a parked goroutine runnable. The winner of its ticket calls this once.
-pub(crate) fn ready(gp: &'static G, _next: bool) {
+pub(crate) fn ready(gp: &'static G, _turn: Turn) {
     let thread = gp.thread.borrow().clone().expect("it runs");
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
     thread.unpark();
@@ -159,19 +176,8 @@ pub(crate) fn ready(gp: &'static G, _next: bool) {
 /// As the real one.
 pub(crate) fn ready_all(mut list: WakeList) {
     while let Some(gp) = list.pop() {
-        ready(gp, false);
+        ready(gp, Turn::Last);
     }
-}
-
-/// Waits for a deadline or a cancel.
-pub(crate) fn wait_for_nothing(
-    gp: &'static G,
-    reason: &'static CStr,
-    deadline: i64,
-) -> Cause {
-    let ticket = gp.park.arm(WaitKind::Cancellable);
-    let unlock = |_| {};
-    gopark(gp, Wait { ticket, unlock, arg: 0, reason, deadline })
 }
 
 pub(crate) fn on_goroutine() -> Option<&'static G> {
@@ -180,13 +186,4 @@ pub(crate) fn on_goroutine() -> Option<&'static G> {
 
 pub(crate) fn current_goroutine() -> Result<&'static G> {
     on_goroutine().ok_or(Errno(libc::EPERM))
-}
-
-/// The result of a wait for the caller.
-pub(crate) fn outcome(cause: Cause) -> Result<()> {
-    match cause {
-        Cause::Wake => Ok(()),
-        Cause::Timeout => Err(Errno(libc::ETIMEDOUT)),
-        Cause::Cancel => Err(Errno(libc::ECANCELED)),
-    }
 }

@@ -11,7 +11,7 @@ use crate::{
         clock::{nanotime, pass_until},
         random,
     },
-    timers::{Timer, Timers},
+    timers::{Deadline, Timer, Timers},
 };
 use core::cell::RefCell;
 use shuttle::thread::{self, JoinHandle, Thread};
@@ -73,17 +73,17 @@ fn hesitate() {
 
 /// # Safety
 /// As for [`Timers::add`].
-pub(crate) unsafe fn add_timer(timer: &Timer, when: i64) {
+pub(crate) unsafe fn add_timer(timer: &Timer, when: Deadline) {
     // SAFETY: the caller promises what `add` needs.
-    let first = unsafe { heap().add(timer, when) };
+    let first = unsafe { heap().add(timer, when.ns()) };
     if first {
         look_again();
     }
 }
 
 /// As the real one.
-pub(crate) fn set_timer(timer: &Timer, when: i64, seq: u64) -> bool {
-    let set = Timers::set(timer, when, seq);
+pub(crate) fn set_timer(timer: &Timer, when: Deadline, seq: u64) -> bool {
+    let set = Timers::set(timer, when.ns(), seq);
     if set == Some(true) {
         look_again();
     }
