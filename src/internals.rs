@@ -18,7 +18,7 @@ use crate::{
     stack::{self, Stack, StackCache},
     timers::{Timer, Timers},
 };
-use core::cell::Cell;
+use core::{cell::Cell, ptr};
 
 /// A heap of timers that do nothing when they are due. Made once: it stays.
 pub struct TimerHeap {
@@ -135,8 +135,9 @@ impl Drop for Stacks {
 /// 8; `from` is not used by anybody else.
 #[inline]
 pub unsafe fn switch(from: &Cell<usize>, to: usize) {
+    let g = arch::getg().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: as the caller promised.
-    unsafe { arch::gswitch(from.as_ptr(), to, arch::getg()) };
+    unsafe { arch::gswitch(from.as_ptr(), to, g) };
 }
 
 /// A counter behind the lock that channels and heaps have.

@@ -130,7 +130,7 @@ impl Model {
         if self.wanted() && self.spinning.start_if_none() {
             match self.threadless {
                 true => self.refused(),
-                false => self.rest(true),
+                false => self.stop_spinning(true),
             }
         }
     }
@@ -176,12 +176,13 @@ impl Model {
             while self.take_work() {}
             self.pidleput();
         }
-        self.rest(false);
+        self.stop_spinning(false);
     }
 
-    /// As the end of `sched::find::rest`, with `sched::timing::keep_time`.
+    /// As the end of `sched::find::stop_spinning`, with
+    /// `sched::timing::sleep_as_timekeeper`.
     fn keep(&self) {
-        self.rest(false);
+        self.stop_spinning(false);
         let needed =
             || self.starved.load(SeqCst) != 0 && self.work_beside_idle();
         let early = needed();
@@ -212,7 +213,7 @@ impl Model {
             let wanted = self.wanted();
             self.work.fetch_add(1, Release);
             if wanted && self.spinning.start_if_none() {
-                self.rest(true);
+                self.stop_spinning(true);
             }
             return;
         }
@@ -220,9 +221,9 @@ impl Model {
         self.wakep();
     }
 
-    /// As `sched::find::rest`, on an M without a P; it returns when the M
-    /// sleeps. What it finds meanwhile it runs.
-    fn rest(&self, mut spinning: bool) {
+    /// As `sched::find::stop_spinning`, on an M without a P; it returns when the
+    /// M sleeps. What it finds meanwhile it runs.
+    fn stop_spinning(&self, mut spinning: bool) {
         while !self.may_sleep(spinning) {
             spinning = !self.take_work();
             if !spinning {

@@ -271,7 +271,7 @@ fn wait_locked<const N: usize>(
         desc.enqueue(*side, sg);
     }
     ready_all(gone);
-    timing::heed_net();
+    timing::waiter_comes();
     let cause = gopark(gp, &wait, ticket, desc);
     for (side, sg) in &records {
         desc.awake(*side, sg, !sg.woken.get());

@@ -62,9 +62,9 @@ const NO_HINTS: addrinfo = addrinfo {
 };
 
 /// A list from getaddrinfo, freed when dropped.
-pub(crate) struct Found(*mut addrinfo);
+pub(crate) struct Addresses(*mut addrinfo);
 
-impl Found {
+impl Addresses {
     /// Gives the list to the host.
     pub(crate) fn into_raw(self) -> *mut addrinfo {
         let list = self.0;
@@ -73,7 +73,7 @@ impl Found {
     }
 }
 
-impl Drop for Found {
+impl Drop for Addresses {
     fn drop(&mut self) {
         if !self.0.is_null() {
             // SAFETY: from getaddrinfo.
@@ -91,7 +91,7 @@ struct Question {
     service: Option<Text>,
     hints: Option<addrinfo>,
     /// The goroutine's until `done`, then the caller's.
-    answer: UnsafeCell<Option<Result<Found>>>,
+    answer: UnsafeCell<Option<Result<Addresses>>>,
 }
 
 impl Question {
@@ -145,7 +145,7 @@ pub(crate) fn resolve(
     service: Option<&CStr>,
     hints: Option<&addrinfo>,
     deadline: Deadline,
-) -> Result<Found> {
+) -> Result<Addresses> {
     cancel::check()?;
     if deadline.has_passed(nanotime()) {
         return resolve_at_once(node, service, hints);
@@ -175,7 +175,7 @@ fn resolve_at_once(
     node: Option<&CStr>,
     service: Option<&CStr>,
     hints: Option<&addrinfo>,
-) -> Result<Found> {
+) -> Result<Addresses> {
     // The flags that getaddrinfo(3) takes where there are no hints.
     let flags = libc::AI_V4MAPPED | libc::AI_ADDRCONFIG;
     let hints = hints.map_or((flags, NO_HINTS), |h| (h.ai_flags, *h));
@@ -194,7 +194,7 @@ fn resolve_at_once(
         net::getaddrinfo(node, service, &raw const hints, &raw mut list)
     };
     match found {
-        Ok(()) => Ok(Found(list)),
+        Ok(()) => Ok(Addresses(list)),
         Err(Errno(libc::ENOENT)) => Err(Errno(libc::ETIMEDOUT)),
         Err(e) => Err(e),
     }
@@ -220,7 +220,7 @@ unsafe extern "C" fn ask(question: *mut c_void) {
     let found =
         unsafe { net::getaddrinfo(node, service, hints, &raw mut list) };
     // SAFETY: the goroutine's until `done`, which comes next.
-    unsafe { *q.answer.get() = Some(found.map(|()| Found(list))) };
+    unsafe { *q.answer.get() = Some(found.map(|()| Addresses(list))) };
     // Question::new has counted 1.
     let _done = waitgroup::add(&q.done, -1);
     // SAFETY: the goroutine's reference, last used above.

@@ -110,7 +110,7 @@ pub(crate) fn begin_until(
 #[cold]
 fn begin_slow(o: &Once, wait: &Wait, frame: Frame) -> Result<Begun> {
     let gp = host::current()?;
-    calls::settle(gp, frame);
+    calls::end_lost(gp, frame);
     loop {
         // Acquire: pairs with complete and abandon.
         let state = o.state.load(Acquire);
@@ -149,7 +149,7 @@ fn goid_of(runner: u64) -> Option<u64> {
 }
 
 fn begin_call(o: &Once, gp: &'static G, frame: Frame) -> Result<&'static Call> {
-    calls::enter(gp, frame, &OWNER, ptr::from_ref(o).addr())
+    calls::begin(gp, frame, &OWNER, ptr::from_ref(o).addr())
 }
 
 /// New -> Running, by this caller; None: another caller was faster.
@@ -161,7 +161,7 @@ fn start(
     let call = begin_call(o, gp, frame)?;
     let first = o.state.compare_exchange(NEW, RUNNING, Acquire, Relaxed);
     if first.is_err() {
-        calls::leave(call);
+        calls::end(call);
         return Ok(None);
     }
     // Release: pairs with begin_slow and wait: is the call live?
@@ -182,7 +182,7 @@ fn take_over(
     let mine = call.number();
     let first = o.runner.compare_exchange(runner, mine, AcqRel, Relaxed);
     if first.is_err() {
-        calls::leave(call);
+        calls::end(call);
         return Ok(None);
     }
     Ok(Some(call))
@@ -220,7 +220,7 @@ pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
     } else {
         abandon(o);
     }
-    calls::leave(call);
+    calls::end(call);
 }
 
 /// The function has run: lets the waiters go on. The change of the state is the
@@ -353,15 +353,15 @@ pub(crate) fn call_left(
         Left::Throws if mistakes(Mistake::AbandonsInSilence) => {
             o.runner.store(0, Relaxed);
             o.state.store(NEW, Release);
-            calls::leave(call);
+            calls::end(call);
         }
         Left::Throws => end(o, call, false),
         Left::Jumps if mistakes(Mistake::LosesInSilence) => {
-            calls::leave(call);
+            calls::end(call);
         }
         Left::Jumps if mistakes(Mistake::TellsTooEarly) => {
             lost(ptr::from_ref(o).addr());
-            calls::leave(call);
+            calls::end(call);
         }
         Left::Jumps => {}
         Left::Exits => host::current()?.set_flag(gflag::EXITED),

@@ -55,7 +55,7 @@ enum Var {
 }
 
 /// One line of the help.
-struct Entry {
+struct Variable {
     name: &'static str,
     /// The values that it takes.
     values: &'static str,
@@ -63,38 +63,38 @@ struct Entry {
 }
 
 /// The variables, in the order of [`Var`].
-const VARS: [Entry; 7] = [
-    Entry {
+const VARS: [Variable; 7] = [
+    Variable {
         name: "GMP_AUTOSTART",
         values: "yes or no",
         about: "start when loaded, or at the first call",
     },
-    Entry {
+    Variable {
         name: "GMP_MAXPROCS",
         values: "a number from 1",
         about: "goroutines that run at once",
     },
-    Entry {
+    Variable {
         name: "GOMAXPROCS",
         values: "a number from 1",
         about: "the same, where GMP_MAXPROCS says nothing",
     },
-    Entry {
+    Variable {
         name: "GMP_MAXTHREADS",
         values: "a number from 2",
         about: "threads at most, sysmon and m0 among them",
     },
-    Entry {
+    Variable {
         name: "GMP_STACKSIZE",
         values: "16K to 1G",
         about: "bytes of a goroutine's stack; K, M, G or KiB, MiB, GiB",
     },
-    Entry {
+    Variable {
         name: "GMP_TRACEBACK",
         values: "none, single, all or system",
         about: "goroutines that a fatal error lists",
     },
-    Entry {
+    Variable {
         name: "GMPDEBUG",
         values: "key=value,...",
         about: "any of the following keys",
@@ -103,7 +103,7 @@ const VARS: [Entry; 7] = [
 
 /// A key of `GMPDEBUG`.
 struct Key {
-    entry: Entry,
+    entry: Variable,
     /// Sets the value; false if it does not parse.
     set: fn(&str, &mut Settings) -> bool,
 }
@@ -114,7 +114,7 @@ const fn key(
     about: &'static str,
     set: fn(&str, &mut Settings) -> bool,
 ) -> Key {
-    Key { entry: Entry { name, values, about }, set }
+    Key { entry: Variable { name, values, about }, set }
 }
 
 const KEYS: [Key; 9] = [
@@ -378,8 +378,8 @@ fn no_such(name: &str, what: &str, nearest: Option<&str>) {
 /// `GMPDEBUG=help`: prints all settings.
 fn help() {
     let mut w = SigWriter::stderr();
-    let mut line = |indent: &str, entry: &Entry| {
-        let Entry { name, values, about } = entry;
+    let mut line = |indent: &str, entry: &Variable| {
+        let Variable { name, values, about } = entry;
         // A SigWriter reports no errors.
         let _ = writeln!(w, "gmprt: {indent}{name}={values}: {about}");
     };

@@ -15,7 +15,7 @@ pub(crate) enum Ask {
     /// Take other signals itself.
     Mask = 8,
     /// Look whether the process is to end.
-    Leave = 16,
+    NoMain = 16,
     /// Make threads for workers.
     Threads = 32,
 }

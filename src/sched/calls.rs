@@ -2,11 +2,11 @@
 //! has to know how such a function ended.
 //!
 //! ```text
-//!   enter --> live --returned, or unwound by an exception--> leave
+//!   begin --> live --returned, or unwound by an exception--> end
 //!               |----gmp_exit----------------------------> `exited`
 //!               '----longjmp-----------------------------> `lost`
 //! ```
-//! An exception passes through `ffi/callbacks.c`, which calls [`leave`]. A
+//! An exception passes through `ffi/callbacks.c`, which calls [`end`]. A
 //! `longjmp` tells nobody. So a call has its record outside the stack, and the
 //! goroutine looks later whether the call's frame is still there ([`gone`]):
 //! when it begins another such call, waits for anything, or ends. The owner of
@@ -44,7 +44,7 @@ pub(crate) struct Frame {
 }
 
 /// Functions of a call's owner for the ends that it does not see itself. Both
-/// get the `place` that was given to [`enter`].
+/// get the `place` that was given to [`begin`].
 pub(crate) struct Owner {
     /// The goroutine ends by `gmp_exit`, inside the function.
     pub exited: fn(place: usize),
@@ -123,7 +123,7 @@ fn calls<'a>(first: *const Call) -> impl Iterator<Item = &'a Call> {
 /// Begins a call at `frame` by `gp`, the caller.
 ///
 /// Errors: `ENOMEM`.
-pub(crate) fn enter(
+pub(crate) fn begin(
     gp: &'static G,
     frame: Frame,
     owner: &'static Owner,
@@ -153,14 +153,14 @@ pub(crate) fn enter(
 }
 
 /// Ends a call; its owner has seen the end.
-pub(crate) fn leave(call: &'static Call) {
+pub(crate) fn end(call: &'static Call) {
     ending::remove(call.gp, &call.record);
     call.withdraw();
     free(call);
 }
 
 fn free(call: &'static Call) {
-    // SAFETY: from malloc in enter, and out of all lists.
+    // SAFETY: from malloc in begin, and out of all lists.
     unsafe { libc::free(ptr::from_ref(call).cast_mut().cast()) };
 }
 
@@ -193,7 +193,7 @@ fn next_gone(gp: &G, sp: usize) -> Option<&'static Call> {
 
 /// Ends the calls of `gp`, the caller, that were left by a jump, before a new
 /// one at `frame`. Outside all locks.
-pub(crate) fn settle(gp: &G, frame: Frame) {
+pub(crate) fn end_lost(gp: &G, frame: Frame) {
     while let Some(call) = next_gone(gp, frame.cfa) {
         ending::remove(gp, &call.record);
         call.withdraw();
@@ -228,7 +228,7 @@ fn gone(gp: &G, Frame { cfa, ret }: Frame, sp: usize) -> bool {
 
 /// The function of a call's record: the goroutine ends.
 unsafe extern "C" fn at_end(call: *mut c_void) {
-    // SAFETY: from enter; `ending` has just taken it out of the list of its G,
+    // SAFETY: from begin; `ending` has just taken it out of the list of its G,
     // and nothing else frees it.
     let call: &'static Call = unsafe { &*call.cast::<Call>().cast_const() };
     if super::child::in_child() {

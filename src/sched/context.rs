@@ -37,7 +37,7 @@ pub(crate) fn save(gp: &G, mp: &M) {
         swap_cxa(gp, cxa);
     }
     if gp.has(gflag::SIGMASK) {
-        sigmask::leave(gp);
+        sigmask::save(gp);
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn restore(gp: &G, mp: &M) {
         swap_cxa(gp, cxa);
     }
     if gp.has(gflag::SIGMASK) {
-        sigmask::come(gp);
+        sigmask::restore(gp);
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn checkdead(sched: &mut SchedLocked) {
 }
 
 /// Reports a deadlock in a process that has no thread of the host's left
-/// (`leave`), if there are goroutines.
+/// (`nomain`), if there are goroutines.
 pub(super) fn check_alone() {
     // While all are asleep, no goroutine comes or goes.
     if all_asleep(&SCHED.lock()) && gcount() != 0 {

@@ -44,7 +44,7 @@ use super::{
     ready::ready_all,
     starved,
     stw::gcstopm,
-    timing::{keep_time, look_net, look_net_late, run_timers},
+    timing::{look_net, look_net_late, run_timers, sleep_as_timekeeper},
 };
 use crate::{
     base::random::xorshift,
@@ -207,19 +207,19 @@ fn last_look(mp: &'static M, pp: OwnedP) -> Option<(OwnedP, &'static G)> {
     let old = releasep(mp);
     sched.pidleput(old);
     drop(sched);
-    rest(mp);
+    stop_spinning(mp);
     None
 }
 
 /// The look without a P (module): takes an idle P for work, or sleeps, as the
 /// timekeeper or until woken.
-pub(super) fn rest(mp: &'static M) {
+pub(super) fn stop_spinning(mp: &'static M) {
     let spinning = mp.spinning.replace(false);
     if !SCHED.nmspinning.may_sleep(spinning, || take_for_work(mp)) {
         mp.spinning.set(true);
         return;
     }
-    if !keep_time(mp) {
+    if !sleep_as_timekeeper(mp) {
         stopm(mp);
     }
 }
@@ -258,7 +258,7 @@ pub(crate) fn resetspinning(mp: &M) {
 /// sleeps.
 pub(crate) fn without_p(mp: &'static M) {
     if mp.spinning.get() {
-        rest(mp);
+        stop_spinning(mp);
         return;
     }
     let mut sched = SCHED.lock();

@@ -113,7 +113,7 @@ fn switch(
     next: &'static G,
 ) -> ! {
     mp.hook.set(Some(Hook { run: exit_hook, gp, arg }));
-    schedule::come_on(mp, pp, next);
+    schedule::set_current(mp, pp, next);
     // SAFETY: next is Running, ours, and suspended at sched_sp.
     unsafe { arch::go_leave(next.sched_sp.get(), next) }
 }
@@ -190,7 +190,7 @@ fn relay(gp: &'static G, mp: &'static M, pp: OwnedP, next: &'static G) -> ! {
         crate::base::throw::throw("relay: no stack");
     };
     let sp = move_in(next, stack);
-    schedule::come_on(mp, pp, next);
+    schedule::set_current(mp, pp, next);
     arch::setg(Some(next));
     forget_cxa(gp, mp);
     pp.count(-1);

@@ -1,6 +1,6 @@
 //! Whether the main thread has left the process by `pthread_exit`.
 //!
-//! The destructor of a pthread key tells. `leave` says what follows from it.
+//! The destructor of a pthread key tells. `nomain` says what follows from it.
 //!
 //! Invariant 1: only the main thread sets `GONE`, and only the child of a fork
 //! clears it.
@@ -52,7 +52,7 @@ unsafe extern "C" fn leaves(_value: *mut c_void) {
     // Release: pairs with main_has_left.
     GONE.store(true, Release);
     if !child::in_child() {
-        ask(Ask::Leave);
+        ask(Ask::NoMain);
     }
 }
 

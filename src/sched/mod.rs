@@ -46,7 +46,7 @@
 //! | `python` | goroutines with Python frames stay on their thread |
 //! | `calls` | calls of the host's functions that a jump may leave |
 //! | `newproc` | goroutines made and started |
-//! | `leave` | the end of a process whose main thread has left |
+//! | `nomain` | the end of a process whose main thread has left |
 //! | `retake` | Ps taken from goroutines that are outside |
 //! | `template` | the thread from which other threads are made |
 //! | `schedule` | g0's loop, and the switch to the next goroutine |
@@ -106,13 +106,13 @@ pub(crate) mod idle;
 pub(crate) mod inplace;
 pub(crate) mod join;
 pub(crate) mod keeper;
-pub(crate) mod leave;
 pub(crate) mod local;
 pub(crate) mod lock;
 pub(crate) mod lockthread;
 pub(crate) mod mainthread;
 pub(crate) mod migrate;
 pub(crate) mod newproc;
+pub(crate) mod nomain;
 pub(crate) mod nothread;
 pub(crate) mod park;
 pub(crate) mod procs;

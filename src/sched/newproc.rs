@@ -204,7 +204,7 @@ fn fill_rest(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
 
 /// The function that `gostart` calls, and its argument.
 #[repr(C)]
-pub(crate) struct Entry {
+pub(crate) struct FirstCall {
     func: Option<GmpFn>,
     arg: *mut c_void,
 }
@@ -212,14 +212,14 @@ pub(crate) struct Entry {
 /// The first call on a new goroutine's stack: runs the hook of the goroutine
 /// that was left, and goes outside.
 #[unsafe(no_mangle)]
-extern "C" fn gostart1() -> Entry {
+extern "C" fn gostart1() -> FirstCall {
     let mp = schedule::after_switch();
     let gp = this_g();
     super::context::restore(gp, mp);
     if gp.has(gflag::LOCK_AT_START) {
         lockthread::lock_os_thread();
     }
-    let entry = Entry { func: gp.func.get(), arg: gp.arg.get() };
+    let entry = FirstCall { func: gp.func.get(), arg: gp.arg.get() };
     leave();
     entry
 }

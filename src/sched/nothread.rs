@@ -9,7 +9,7 @@
 //! | M | sleeps | brought by |
 //! |---|---|---|
 //! | idle | in `stopm`, on the idle list | `startm` |
-//! | keeper of the time | in `keep_time`, on no list | the break of its sleep |
+//! | timekeeper | in `sleep_as_timekeeper`, on no list | a break of its sleep |
 //! | locked | in `stoplockedm` | its own goroutine, and no other |
 //! | blocked in C | outside, without a P | itself: back, it takes an idle P |
 //!

@@ -71,7 +71,7 @@ const RECOUNT: i64 = 10_000_000;
 const SHORT: i64 = 10_000_000;
 
 /// One P as the last look saw it.
-struct Seen {
+struct LastLook {
     /// The M of the owner word; 0: nothing was seen.
     m: u64,
     tick: u32,
@@ -87,13 +87,13 @@ struct Seen {
 }
 
 /// All Ps as the last look saw them. Static, so that no look needs memory.
-struct SeenAll(UnsafeCell<[Seen; MAXPROCS]>);
+struct LastLooks(UnsafeCell<[LastLook; MAXPROCS]>);
 
 // SAFETY: touched by sysmon's thread only (invariant 1).
-unsafe impl Sync for SeenAll {}
+unsafe impl Sync for LastLooks {}
 
-static SEEN: SeenAll =
-    SeenAll(UnsafeCell::new([const { Seen::nothing() }; MAXPROCS]));
+static SEEN: LastLooks =
+    LastLooks(UnsafeCell::new([const { LastLook::nothing() }; MAXPROCS]));
 
 /// A busy thread without a P.
 struct WithoutP {
@@ -103,13 +103,13 @@ struct WithoutP {
 
 /// sysmon's memory.
 pub(crate) struct Watch<'a> {
-    seen: &'a mut [Seen; MAXPROCS],
+    seen: &'a mut [LastLook; MAXPROCS],
     without_p: Vec<WithoutP>,
     recounted: i64,
 }
 
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Found {
+pub(crate) struct LookResult {
     /// Ps that run something.
     pub running: usize,
     /// Work waits behind a goroutine that is outside and has not switched.
@@ -134,10 +134,10 @@ impl Watch<'_> {
     }
 
     /// Looks at all Ps. `trusted`: the look came in time (invariant 2).
-    pub(crate) fn look(&mut self, now: i64, trusted: bool) -> Found {
+    pub(crate) fn look(&mut self, now: i64, trusted: bool) -> LookResult {
         let n = gomaxprocs().min(MAXPROCS);
         self.recount(now);
-        let mut found = Found::default();
+        let mut found = LookResult::default();
         for id in 0..n {
             self.look_at(id, now, trusted, &mut found);
         }
@@ -149,7 +149,7 @@ impl Watch<'_> {
         id: usize,
         now: i64,
         trusted: bool,
-        found: &mut Found,
+        found: &mut LookResult,
     ) {
         let pp = allp(id);
         let seen = &mut self.seen[id];
@@ -165,7 +165,7 @@ impl Watch<'_> {
             pp.waking.reset();
         }
         if seen.m != m || seen.tick != tick {
-            *seen = Seen { task: seen.task.take(), ..Seen::nothing() };
+            *seen = LastLook { task: seen.task.take(), ..LastLook::nothing() };
             (seen.m, seen.tick, seen.since) = (m, tick, now);
         }
         if pp.timers.next_when() <= now {
@@ -262,7 +262,7 @@ impl Watch<'_> {
     }
 }
 
-impl Seen {
+impl LastLook {
     const fn nothing() -> Self {
         Self {
             m: 0,
@@ -351,7 +351,7 @@ fn runs(task: &TaskStat) -> bool {
 
 /// Asks the goroutine that `mp` runs to yield at its next checkpoint.
 fn request_yield(mp: &'static M) {
-    // Acquire: pairs with come_on.
+    // Acquire: pairs with set_current.
     let gp: *const G = mp.curg.load(Acquire);
     // SAFETY: null, or a type-stable G. If the M has left it since, the request
     // is cleared when the G is switched to again.

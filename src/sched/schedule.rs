@@ -89,7 +89,7 @@ pub(crate) fn after_switch() -> &'static M {
 
 /// Makes `gp` the goroutine that this M runs; the switch to it follows.
 #[inline(always)]
-pub(crate) fn come_on(mp: &'static M, pp: OwnedP, gp: &'static G) {
+pub(crate) fn set_current(mp: &'static M, pp: OwnedP, gp: &'static G) {
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
     gp.m.set(mp);
     gp.reset_stackguard();
@@ -104,13 +104,13 @@ pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
     // The maker of a host's goroutine has published the mask before
     // (`sigmask`).
     if mp.kind.get() == MKind::Early {
-        sigmask::settle(mp);
+        sigmask::take_on(mp);
     }
     if !gp.has(gflag::STARTED) && bind_stack(pp, gp).is_err() {
         starved::wait_for_stack(gp);
         return;
     }
-    come_on(mp, pp, gp);
+    set_current(mp, pp, gp);
     // SAFETY: gp is Running, ours, suspended at sched_sp (invariant 1).
     unsafe { arch::gogo(gp.sched_sp.get(), gp) }
 }
@@ -256,7 +256,7 @@ pub(crate) fn switch_off(
     if ptr::eq(next, gp) {
         crate::base::throw::throw("switch_off: queued while it ran");
     }
-    come_on(mp, pp, next);
+    set_current(mp, pp, next);
     // SAFETY: next is Running, ours, suspended at sched_sp (invariant 1).
     unsafe { arch::gswitch(gp.sched_sp.as_ptr(), next.sched_sp.get(), next) };
 }

@@ -111,7 +111,7 @@ pub(crate) fn first_call() {
 /// Publishes the mask of the threads.
 fn tell(mask: SigMask) {
     MASK.store(mask.without_faults().0, Relaxed);
-    // Release (a): pairs with settle (invariant 1).
+    // Release (a): pairs with take_on (invariant 1).
     TOLD.store(true, Release);
 }
 
@@ -125,14 +125,14 @@ fn mask() -> SigMask {
 pub(crate) fn minit(mp: &M) {
     if mp.kind.get() == MKind::Worker {
         mp.kind.set(MKind::Early);
-        settle(mp);
+        take_on(mp);
     }
 }
 
 /// Gives an Early M, which is about to run something, its mask, if the mask is
 /// known.
 #[cold]
-pub(crate) fn settle(mp: &M) {
+pub(crate) fn take_on(mp: &M) {
     // Acquire (c): pairs with tell.
     if TOLD.load(Acquire) {
         mask().restore();
@@ -193,7 +193,7 @@ pub(super) fn of_sysmon() {
 
 /// Keeps the mask of a goroutine with the flag, which leaves its thread.
 #[cold]
-pub(super) fn leave(gp: &G) {
+pub(super) fn save(gp: &G) {
     if gp.is_locked() {
         return;
     }
@@ -207,7 +207,7 @@ pub(super) fn leave(gp: &G) {
 
 /// Gives this thread the mask of a goroutine with the flag.
 #[cold]
-pub(super) fn come(gp: &G) {
+pub(super) fn restore(gp: &G) {
     if !gp.is_locked() {
         SigMask(gp.sigmask()).restore();
     }

@@ -19,7 +19,7 @@ use super::{
     deadlock,
     handoff::wakep,
     keeper::{self, next_timer},
-    leave::Leave,
+    nomain::NoMain,
     nothread,
     ready::{ready_all, ready_permit},
     retake::Watch,
@@ -67,10 +67,10 @@ fn sysmon() {
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
     let mut trace = Trace::default();
-    let mut leave = Leave::default();
+    let mut nomain = NoMain::default();
     let (mut quiet, mut verified) = (0, 0);
     loop {
-        let due = sleep(nap, quiet > 1, leave.next());
+        let due = sleep(nap, quiet > 1, nomain.next());
         let now = nanotime();
         serve();
         trace.print(now, &watch);
@@ -80,7 +80,7 @@ fn sysmon() {
         wake_for_work(now);
         starved::again();
         scavenge();
-        leave.look(now);
+        nomain.look(now);
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
         nap = if found.stuck {
             NAP_STUCK
@@ -182,7 +182,7 @@ fn wake_for_work(now: i64) {
     if waits {
         wakep();
         if nothread::is_short() {
-            timing::heed_timers();
+            timing::mark_timers_due();
         }
     }
 }

@@ -141,7 +141,7 @@ pub(crate) extern "C" fn minit() {
     mp.errno.set(os::errno_location());
     minit_stack(mp);
     minit_signals(mp);
-    // Release: pairs with `retake::cputime` and `leave::only_ours`.
+    // Release: pairs with `retake::cputime` and `nomain::only_ours`.
     mp.procid.store(thread::gettid(), Release);
 }
 

@@ -93,7 +93,7 @@ pub(crate) fn run_timers(pp: &'static P) -> usize {
 
 /// Each M that is busy looks at the timers at its next switch.
 #[cold]
-pub(super) fn heed_timers() {
+pub(super) fn mark_timers_due() {
     for id in 0..gomaxprocs() {
         // Relaxed: a hint.
         allp(id).timer_due.store(true, Relaxed);
@@ -114,7 +114,7 @@ fn run_others() {
 /// Sleeps until the next timer or a descriptor that is ready, if nobody else
 /// does. True: this M has a P again, and what was due is ready. The M has no P
 /// while it sleeps.
-pub(super) fn keep_time(mp: &'static M) -> bool {
+pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
     let wanted = next_timer() != FOREVER || netpoll::waited_for();
     if !wanted {
         return false;
@@ -232,7 +232,7 @@ pub(super) fn look_net_late() -> WakeList {
 
 /// A goroutine is about to wait for a descriptor, and has been counted: an M
 /// has to poll. A timekeeper that sleeps on the note does not.
-pub(crate) fn heed_net() {
+pub(crate) fn waiter_comes() {
     match KEEPER.sleep() {
         Sleep::Nobody => wakep(),
         Sleep::OnNote(_) => wake_timekeeper(),

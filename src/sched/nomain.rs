@@ -35,14 +35,14 @@ const EXIT_STACK: usize = 1 << 20;
 
 /// sysmon's memory of the last look.
 #[derive(Default)]
-pub(super) struct Leave {
+pub(super) struct NoMain {
     last: i64,
     /// The last look found no thread of the host's.
     alone: bool,
     ending: bool,
 }
 
-impl Leave {
+impl NoMain {
     /// When to look again.
     pub(super) fn next(&self) -> i64 {
         if main_has_left() { self.last + PERIOD } else { FOREVER }
