@@ -16,7 +16,7 @@ use crate::{
     block::parking::Bucket,
     os::{self, Lock},
     stack::{self, Stack, StackCache},
-    timers::{Timer, Timers},
+    timers::{Deadline, Timer, Timers},
 };
 use core::{cell::Cell, ptr};
 
@@ -41,7 +41,7 @@ impl TimerHeap {
     #[inline]
     pub fn add(&self, i: usize, when: i64) -> bool {
         // SAFETY: not pending, or add throws; it stays until drop removes it.
-        unsafe { self.timers.add(&self.all[i], when) }
+        unsafe { self.timers.add(&self.all[i], Deadline::at(when)) }
     }
 
     /// Takes it out. True if it was pending.
@@ -53,7 +53,7 @@ impl TimerHeap {
     /// Makes it due at another time, if it is pending.
     #[inline]
     pub fn set(&self, i: usize, when: i64) -> Option<bool> {
-        Timers::set(&self.all[i], when, 0)
+        Timers::set(&self.all[i], Deadline::at(when), 0)
     }
 
     /// Stops it, as what the host stops: it may stay in the heap for a while.

@@ -1,7 +1,7 @@
 //! Models of waking: loom runs every interleaving of `gmp::spinning::Spinning`
 //! between who makes work, an M that was woken without a P, a host thread that
 //! takes the P meanwhile, and an M that goes idle; and where threads are
-//! refused, with the keeper of the time (`sched::nothread`).
+//! refused, with the timekeeper (`sched::nothread`).
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_spinning`
 //!
@@ -221,7 +221,7 @@ impl Model {
         self.wakep();
     }
 
-    /// As `sched::find::stop_spinning`, on an M without a P; it returns when the
+    /// As `sched::find::stop_spinning`, on an M without a P; returns when the
     /// M sleeps. What it finds meanwhile it runs.
     fn stop_spinning(&self, mut spinning: bool) {
         while !self.may_sleep(spinning) {
@@ -276,7 +276,7 @@ impl Model {
     /// The M that was woken comes up.
     fn comes_up(self: &Arc<Self>) -> JoinHandle<()> {
         let model = Arc::clone(self);
-        thread::spawn(move || model.rest(true))
+        thread::spawn(move || model.stop_spinning(true))
     }
 
     /// Nobody moves any more.
@@ -326,7 +326,7 @@ fn m_goes_idle(mistake: Mistake) {
             let model = Arc::clone(&model);
             thread::spawn(move || {
                 model.pidleput();
-                model.rest(false);
+                model.stop_spinning(false);
             })
         };
         model.make();
@@ -349,7 +349,7 @@ fn two_run(mistake: Mistake) {
 }
 
 /// A thread for one that spins is refused while another thread makes work and
-/// the keeper of the time goes to sleep.
+/// the timekeeper goes to sleep.
 fn only_the_keeper(mistake: Mistake) {
     check(move || {
         let model = Model::without_threads(mistake);

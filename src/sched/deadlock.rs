@@ -62,7 +62,7 @@ fn all_asleep(sched: &SchedLocked) -> bool {
         || crate::netpoll::waited_for()
         // A signal may come, and wake a goroutine.
         || !RELAY.load(SeqCst).is_null()
-        || super::keeper::next_timer() != crate::timers::FOREVER;
+        || !super::keeper::next_timer().is_never();
     if work {
         return false;
     }

@@ -59,7 +59,7 @@ pub(crate) fn put_down(pp: &'static P) {
         wakep();
     }
     let when = pp.timers.next_when();
-    if when != i64::MAX {
+    if !when.is_never() {
         deadline_moved(when);
         // Nobody may be keeping the time.
         SCHED.lock().wake_sysmon();

@@ -9,21 +9,21 @@ use crate::{
         keeper::{EARLIEST, Wake},
     },
     netpoll,
-    timers::FOREVER,
+    timers::Deadline,
 };
 
 /// The earliest timer of all Ps.
-pub(crate) fn next_timer() -> i64 {
+pub(crate) fn next_timer() -> Deadline {
     (0..gomaxprocs())
         .map(|id| allp(id).timers.next_when())
         .min()
-        .unwrap_or(FOREVER)
+        .unwrap_or(Deadline::NEVER)
 }
 
 /// Whether there are timers or waiters for descriptors, and no M sleeps for
 /// them.
 pub(super) fn unkept() -> bool {
-    !KEEPER.is_kept() && (next_timer() != FOREVER || netpoll::waited_for())
+    !KEEPER.is_kept() && (!next_timer().is_never() || netpoll::waited_for())
 }
 
 /// Wakes the M that sleeps in the poller; from any thread, whatever it holds.
@@ -35,8 +35,8 @@ pub(super) fn wake_poller() {
 }
 
 /// Wakes the timekeeper if it sleeps past `when`; from any thread.
-pub(crate) fn deadline_moved(when: i64) {
-    match KEEPER.deadline_moved(when) {
+pub(crate) fn deadline_moved(when: Deadline) {
+    match KEEPER.deadline_moved(when.ns()) {
         Wake::Done => {}
         Wake::Poller => wake_poller(),
     }
@@ -44,7 +44,7 @@ pub(crate) fn deadline_moved(when: i64) {
 
 /// Wakes the timekeeper if it sleeps; from any thread.
 pub(super) fn wake_timekeeper() {
-    deadline_moved(EARLIEST);
+    deadline_moved(Deadline::at(EARLIEST));
 }
 
 /// Whether somebody waits for a descriptor and nobody polls.

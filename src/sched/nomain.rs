@@ -24,7 +24,7 @@ use super::{deadlock, mainthread::main_has_left};
 use crate::{
     gmp::{MKind, each_m, gcount},
     os::{proc, task, thread},
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
 
@@ -45,7 +45,7 @@ pub(super) struct NoMain {
 impl NoMain {
     /// When to look again.
     pub(super) fn next(&self) -> i64 {
-        if main_has_left() { self.last + PERIOD } else { FOREVER }
+        if main_has_left() { self.last + PERIOD } else { Deadline::NEVER.ns() }
     }
 
     /// Ends the process if nobody is left.

@@ -172,7 +172,7 @@ fn work_beside_idle() -> bool {
     SCHED.npidle.load(SeqCst) != 0 && (work_queued() || keeper::unkept())
 }
 
-/// Whether the keeper of the time, which has published until when it sleeps,
+/// Whether the timekeeper, which has published until when it sleeps,
 /// has to run goroutines instead: invariant 3.
 pub(super) fn keeper_is_needed() -> bool {
     STARVED.load(SeqCst) && SCHED.npidle.load(SeqCst) != 0 && work_queued()

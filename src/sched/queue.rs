@@ -87,7 +87,7 @@ pub(super) fn work_queued() -> bool {
 pub(crate) fn work_waits(pp: &P, now: i64) -> bool {
     !pp.runqempty()
         || SCHED.runqsize.load(Relaxed) != 0
-        || pp.timers.next_when() <= now
+        || pp.timers.next_when().has_passed(now)
 }
 
 /// Takes this P's share of the global queue; returns the first goroutine.

@@ -168,7 +168,7 @@ impl Watch<'_> {
             *seen = LastLook { task: seen.task.take(), ..LastLook::nothing() };
             (seen.m, seen.tick, seen.since) = (m, tick, now);
         }
-        if pp.timers.next_when() <= now {
+        if pp.timers.next_when().has_passed(now) {
             // Relaxed: a hint for its next switch.
             pp.timer_due.store(true, Relaxed);
         }

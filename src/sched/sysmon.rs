@@ -37,7 +37,7 @@ use crate::{
     netpoll,
     os::{Result, clock::nanotime, membarrier},
     stack,
-    timers::FOREVER,
+    timers::Deadline,
 };
 use core::{ffi::c_void, fmt::Write, sync::atomic::Ordering::*};
 
@@ -98,7 +98,7 @@ fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     let now = nanotime();
     let mut depth = Depth::Nap;
     // At least a little, for a timer that nobody can serve yet.
-    let mut until = (now + nap).min(next_timer().max(now + 50 * US));
+    let mut until = (now + nap).min(next_timer().ns().max(now + 50 * US));
     let mut sched = SCHED.lock();
     let idle = SCHED.npidle.load(SeqCst) as usize == gomaxprocs();
     let over = quiet && idle && !netpoll::any_unverified();
@@ -116,9 +116,9 @@ fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
 
 /// Until when to sleep if nothing runs: somebody keeps the time, or we do.
 fn deep_until(now: i64) -> i64 {
-    let mut until = FOREVER;
+    let mut until = Deadline::NEVER.ns();
     if !KEEPER.is_kept() {
-        until = next_timer();
+        until = next_timer().ns();
     }
     if SCHED.any_starved() {
         until = until.min(now + starved::AGAIN);
@@ -176,7 +176,7 @@ fn wake_for_work(now: i64) {
         return;
     }
     let waits = SCHED.runqsize.load(Relaxed) != 0
-        || next_timer() <= now
+        || next_timer().has_passed(now)
         || keeper::unpolled()
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty());
     if waits {

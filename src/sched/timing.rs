@@ -22,7 +22,7 @@ use crate::{
     },
     netpoll::{self, Polled},
     os::{OsFutex, Result, clock::nanotime},
-    timers::{Deadline, FOREVER, Timer, Timers},
+    timers::{Deadline, Timer, Timers},
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
@@ -34,7 +34,7 @@ const LATE: i64 = 500_000;
 /// # Safety
 /// As [`Timers::add`].
 pub(crate) unsafe fn add_timer(timer: &Timer, when: Deadline) {
-    let when = when.ns().max(EARLIEST);
+    let when = when.max(Deadline::at(EARLIEST));
     let pp = current_p();
     let heap: &'static Timers = match pp {
         Some(pp) => &pp.get().timers,
@@ -46,7 +46,7 @@ pub(crate) unsafe fn add_timer(timer: &Timer, when: Deadline) {
 }
 
 /// A timer has a new time, and may be the first of its heap now.
-fn timer_moved(when: i64, first: bool) {
+fn timer_moved(when: Deadline, first: bool) {
     if first {
         deadline_moved(when);
     }
@@ -63,7 +63,7 @@ fn timer_moved(when: i64, first: bool) {
 /// Lets a timer that is pending fire at `when` instead, with `seq` for its
 /// function. False if it is not pending. The caller is inside.
 pub(crate) fn set_timer(timer: &Timer, when: Deadline, seq: u64) -> bool {
-    let when = when.ns().max(EARLIEST);
+    let when = when.max(Deadline::at(EARLIEST));
     let set = Timers::set(timer, when, seq);
     if let Some(first) = set {
         timer_moved(when, first);
@@ -81,11 +81,11 @@ pub(crate) fn run_timers(pp: &'static P) -> usize {
         }
     }
     let when = pp.timers.next_when();
-    if when == FOREVER {
+    if when.is_never() {
         return 0;
     }
     let now = nanotime();
-    if when > now {
+    if !when.has_passed(now) {
         return 0;
     }
     pp.timers.run(now)
@@ -105,7 +105,7 @@ pub(super) fn mark_timers_due() {
 fn run_others() {
     let now = nanotime();
     for timers in (0..gomaxprocs()).map(|id| &allp(id).timers) {
-        if timers.next_when() <= now {
+        if timers.next_when().has_passed(now) {
             timers.run(now);
         }
     }
@@ -115,7 +115,7 @@ fn run_others() {
 /// does. True: this M has a P again, and what was due is ready. The M has no P
 /// while it sleeps.
 pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
-    let wanted = next_timer() != FOREVER || netpoll::waited_for();
+    let wanted = !next_timer().is_never() || netpoll::waited_for();
     if !wanted {
         return false;
     }
@@ -145,7 +145,7 @@ pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
 /// Until when the timekeeper may sleep: the next timer, or no time at all
 /// while work waits that no other M can come for.
 fn latest() -> i64 {
-    if nothread::keeper_is_needed() { EARLIEST } else { next_timer() }
+    if nothread::keeper_is_needed() { EARLIEST } else { next_timer().ns() }
 }
 
 /// The same on the note: no time at all once there is somebody to poll for.
@@ -158,9 +158,10 @@ fn sleep_in_poller(
     mp: &'static M,
 ) -> Polled {
     let poll = |until| {
-        netpoll::poll(match until {
-            FOREVER => FOREVER,
-            until => (until - nanotime()).max(0),
+        let never = Deadline::at(until).is_never();
+        netpoll::poll(match never {
+            true => until,
+            false => (until - nanotime()).max(0),
         })
     };
     let m = ptr::from_ref(mp).addr();

@@ -33,7 +33,6 @@ use crate::{
         G, GStatus, HookResult, M, MKind, OwnedP, RUNQ, SCHED, STOP, wait::Turn,
     },
     netpoll,
-    timers::FOREVER,
 };
 use core::sync::atomic::Ordering::*;
 
@@ -109,7 +108,7 @@ fn yield_worth(pp: OwnedP) -> bool {
     STOP.is_wanted()
         || pp.timer_due.load(Relaxed)
         || (pp.schedtick.load(Relaxed).is_multiple_of(TICK)
-            && (pp.timers.next_when() != FOREVER || netpoll::waited_for()))
+            && (!pp.timers.next_when().is_never() || netpoll::waited_for()))
 }
 
 /// Takes what runs next; how the yielder leaves for it.

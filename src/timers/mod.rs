@@ -67,9 +67,6 @@ mod spill;
 
 pub(crate) use deadline::Deadline;
 
-/// The first time of a heap without timers, and the end of a sleep without end.
-pub(crate) const FOREVER: i64 = Deadline::NEVER.ns();
-
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -120,8 +117,7 @@ impl Timers {
         }
     }
 
-    /// Makes `t` pending: its function is called at `when`, in monotonic
-    /// nanoseconds, or soon after.
+    /// Makes `t` pending: its function is called at `when`, or soon after.
     ///
     /// True if a thread that sleeps until the first deadline may have to wake:
     /// `t` comes first now, or all other timers are stopped.
@@ -129,13 +125,14 @@ impl Timers {
     /// # Safety
     /// `t` is not pending, and stays in place until [`Self::remove`] has
     /// returned or the function was called.
-    pub(crate) unsafe fn add(&'static self, t: &Timer, when: i64) -> bool {
+    pub(crate) unsafe fn add(&'static self, t: &Timer, when: Deadline) -> bool {
+        let when = when.ns();
         let mut heap = self.heap.lock();
         if heap.has(t) {
             throw("timers.add: pending already");
         }
         // While all timers were stopped, nobody slept until an entry's time.
-        let idle = self.next_when() == i64::MAX;
+        let idle = self.next_when().is_never();
         let call = t.call();
         let first = heap.push(when, Pending { call, timer: t, when }) | idle;
         t.heap.store(self.name(), Ordering::Release);
@@ -158,11 +155,11 @@ impl Timers {
 
     /// Makes a pending `t` due at `when` instead, with `seq` for its function.
     /// Some(true) means the same as in [`Self::add`]; None: `t` is not pending.
-    pub(crate) fn set(t: &Timer, when: i64, seq: u64) -> Option<bool> {
+    pub(crate) fn set(t: &Timer, when: Deadline, seq: u64) -> Option<bool> {
         Self::pending(t, |at, mut heap| {
             // While all were stopped, nobody slept until an entry's time.
-            let idle = at.next_when() == i64::MAX;
-            let first = heap.set(t, when, seq) | idle;
+            let idle = at.next_when().is_never();
+            let first = heap.set(t, when.ns(), seq) | idle;
             at.publish(&heap);
             first
         })
@@ -202,20 +199,20 @@ impl Timers {
         }
     }
 
-    /// The time of the first timer, `i64::MAX` without one. Takes no lock. A
-    /// thread that sleeps until then must be woken when [`Self::add`] says so.
+    /// The time of the first timer, never without one. Takes no lock. A thread
+    /// that sleeps until then must be woken when [`Self::add`] says so.
     #[inline]
-    pub(crate) fn next_when(&self) -> i64 {
+    pub(crate) fn next_when(&self) -> Deadline {
         // Acquire: pairs with publish. A caller that then sleeps, and the adder
         // that then wakes it, each need a fence of their own.
-        self.next.load(Ordering::Acquire)
+        Deadline::at(self.next.load(Ordering::Acquire))
     }
 
     /// Calls the functions of all timers that are due at `now`, in order;
     /// returns their number.
     pub(crate) fn run(&self, now: i64) -> usize {
         let mut ran = 0;
-        while self.next_when() <= now {
+        while self.next_when().has_passed(now) {
             let mut due = [None; BATCH];
             let n = self.pop_due(now, &mut due);
             if n == 0 {

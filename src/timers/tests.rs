@@ -40,7 +40,7 @@ fn limit(heap: &'static Timers, room: usize) {
 fn add(heap: &'static Timers, t: &Timer, when: i64) -> bool {
     // SAFETY: the tests keep their timers in place until they are removed or
     // have run.
-    unsafe { heap.add(t, when) }
+    unsafe { heap.add(t, Deadline::at(when)) }
 }
 
 /// A small generator, so that a failure can be repeated.
@@ -73,9 +73,9 @@ fn in_order(heap: &'static Timers, room: usize) {
     let by_time = |k: u64| (0..10).map(move |i| 5 * i + k);
     let want: Vec<_> = (0..3).flat_map(by_time).collect();
     assert_eq!(taken(&log), want);
-    assert_eq!(heap.next_when(), 30);
+    assert_eq!(heap.next_when().ns(), 30);
     assert_eq!(heap.run(i64::MAX), 20);
-    assert_eq!(heap.next_when(), i64::MAX);
+    assert_eq!(heap.next_when().ns(), i64::MAX);
 }
 
 #[test]
@@ -101,11 +101,11 @@ fn add_tells_whether_it_is_the_first() {
     assert!(!add(heap, &all[1], 100));
     assert!(!add(heap, &all[2], 200));
     assert!(add(heap, &all[3], 99));
-    assert_eq!(heap.next_when(), 99);
+    assert_eq!(heap.next_when().ns(), 99);
     assert!(Timers::remove(&all[3]));
-    assert_eq!(heap.next_when(), 100);
+    assert_eq!(heap.next_when().ns(), 100);
     assert_eq!(all.iter().filter(|t| Timers::remove(t)).count(), 3);
-    assert_eq!((heap.len(), heap.next_when()), (0, i64::MAX));
+    assert_eq!((heap.len(), heap.next_when().ns()), (0, i64::MAX));
 }
 
 #[test]
@@ -140,8 +140,8 @@ fn moved_and_removed(room_a: usize, room_b: usize) {
     a.move_to(b);
     a.move_to(b);
     b.move_to(b);
-    assert_eq!((a.len(), a.next_when()), (0, i64::MAX));
-    assert_eq!((b.len(), b.next_when()), (6, 3));
+    assert_eq!((a.len(), a.next_when().ns()), (0, i64::MAX));
+    assert_eq!((b.len(), b.next_when().ns()), (6, 3));
     assert!(Timers::remove(&all[2]));
     assert_eq!(b.run(3), 5);
     assert_eq!(taken(&log), [0, 1, 3, 4, 5]);
@@ -218,7 +218,7 @@ fn as_a_sorted_list(heap: &'static Timers, room: usize) {
         rest = &rest[due..];
         assert!(heap.heap.lock().is_sound());
         let next = rest.first().map_or(i64::MAX, |(at, _)| *at);
-        assert_eq!(heap.next_when(), next);
+        assert_eq!(heap.next_when().ns(), next);
     }
     assert!(rest.is_empty());
 }
@@ -263,7 +263,7 @@ fn as_last_set(heap: &'static Timers, room: usize) {
         match random.below(8) {
             0..4 => {
                 let when = now + random.below(1000) as i64;
-                if Timers::set(&all[i], when, seq).is_none() {
+                if Timers::set(&all[i], Deadline::at(when), seq).is_none() {
                     all[i].set_seq(seq);
                     add(heap, &all[i], when);
                     model[i].held += 1;
@@ -288,7 +288,7 @@ fn as_last_set(heap: &'static Timers, room: usize) {
         }
         assert!(heap.heap.lock().is_sound());
         let earliest = model.iter().filter_map(|a| a.when).min();
-        assert!(earliest.is_none_or(|when| heap.next_when() <= when));
+        assert!(earliest.is_none_or(|when| heap.next_when().ns() <= when));
     }
     // A timer that is due last takes the stopped ones along.
     let last = timer(&log, 0);
@@ -299,7 +299,7 @@ fn as_last_set(heap: &'static Timers, room: usize) {
         model[seq as usize & 255].called(seq, i64::MAX);
     }
     assert!(model.iter().all(|a| a.when.is_none() && a.held == 0));
-    assert_eq!((heap.len(), heap.next_when()), (0, i64::MAX));
+    assert_eq!((heap.len(), heap.next_when().ns()), (0, i64::MAX));
 }
 
 #[test]
@@ -314,13 +314,13 @@ fn stopped_timers_do_not_pile_up() {
         assert!(heap.len() < 50);
     }
     Timers::stop(&all[0]).call();
-    assert_eq!(heap.next_when(), i64::MAX, "nobody wakes up for the rest");
+    assert_eq!(heap.next_when().ns(), i64::MAX, "nobody wakes up for the rest");
     // A timer that runs takes along those that would come up before it.
     let last = timer(&log, 0);
     add(heap, &last, 20_000);
-    assert_eq!(heap.next_when(), 1_000);
+    assert_eq!(heap.next_when().ns(), 1_000);
     heap.run(1_000);
-    assert_eq!((heap.len(), heap.next_when()), (1, 20_000));
+    assert_eq!((heap.len(), heap.next_when().ns()), (1, 20_000));
     assert_eq!(taken(&log).len(), all.len(), "each was called");
     assert!(Timers::remove(&last));
 }

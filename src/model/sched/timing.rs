@@ -52,9 +52,9 @@ pub(super) fn sweep() -> usize {
 fn keep() {
     loop {
         let when = heap().next_when();
-        if when != i64::MAX {
+        if !when.is_never() {
             hesitate();
-            pass_until(when);
+            pass_until(when.ns());
             heap().run(nanotime());
         } else if WORLD.0.over.get() && WORLD.0.live.get() == 0 {
             return;
@@ -75,7 +75,7 @@ fn hesitate() {
 /// As for [`Timers::add`].
 pub(crate) unsafe fn add_timer(timer: &Timer, when: Deadline) {
     // SAFETY: the caller promises what `add` needs.
-    let first = unsafe { heap().add(timer, when.ns()) };
+    let first = unsafe { heap().add(timer, when) };
     if first {
         look_again();
     }
@@ -83,7 +83,7 @@ pub(crate) unsafe fn add_timer(timer: &Timer, when: Deadline) {
 
 /// As the real one.
 pub(crate) fn set_timer(timer: &Timer, when: Deadline, seq: u64) -> bool {
-    let set = Timers::set(timer, when.ns(), seq);
+    let set = Timers::set(timer, when, seq);
     if set == Some(true) {
         look_again();
     }
