@@ -117,6 +117,13 @@ pub(crate) fn getg() -> Option<&'static G> {
     unsafe { g.as_ref() }
 }
 
+/// Whether `gp` is the G of this thread.
+#[inline(always)]
+pub(crate) fn is_running(gp: &G) -> bool {
+    // Compared as addresses: no test for a thread without one.
+    ptr::eq(getg().map_or(ptr::null(), ptr::from_ref), gp)
+}
+
 /// Sets this thread's g.
 #[inline(always)]
 pub(crate) fn setg(g: Option<&'static G>) {

@@ -57,7 +57,7 @@ extern "C" fn check() {
     }
     check_cas();
     check_bytes();
-    if !arch::getg().is_some_and(|gp| ptr::eq(gp, &runtime_g0))
+    if !arch::is_running(&runtime_g0)
         || !ptr::eq(runtime_g0.mp(), &runtime_m0)
         || !runtime_m0.is_g0(&runtime_g0)
     {

@@ -71,7 +71,7 @@ extern "C" fn start_failed(why: c_int) {
     if !exe::has_main() {
         return;
     }
-    if arch::getg().is_some_and(|gp| ptr::eq(gp, &runtime_g0)) {
+    if arch::is_running(&runtime_g0) {
         // From now on this thread is like any other.
         arch::setg(None);
     }

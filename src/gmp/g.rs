@@ -340,9 +340,10 @@ impl GList {
         self.len == 0
     }
 
-    /// The newest at the back.
-    pub(crate) fn back(&self) -> Option<&'static G> {
-        self.head.and(self.tail)
+    /// Whether `gp` is the newest at the back.
+    pub(crate) fn is_newest(&self, gp: &G) -> bool {
+        let tail = self.tail.map_or(ptr::null(), ptr::from_ref);
+        self.len != 0 && ptr::eq(tail, gp)
     }
 
     pub(crate) fn push_back(&mut self, gp: &'static G) {
@@ -373,7 +374,10 @@ impl GList {
     /// Takes the newest out: O(n), for the rare case that the list is short
     /// or the caller just pushed.
     pub(crate) fn pop_back(&mut self) -> Option<&'static G> {
-        let last = self.back()?;
+        if self.len <= 1 {
+            return self.pop_front();
+        }
+        let last = self.tail?;
         let mut at = self.head;
         while let Some(gp) = at {
             at = gp.schedlink.get();

@@ -153,7 +153,7 @@ impl SchedLocked {
 
     /// Takes `gp` out of the global queue if it is the newest there.
     pub(crate) fn globrunqtake_newest(&mut self, gp: &'static G) -> bool {
-        if !self.runq.back().is_some_and(|newest| ptr::eq(newest, gp)) {
+        if !self.runq.is_newest(gp) {
             return false;
         }
         // Walking a long list under the lock would stall everybody.

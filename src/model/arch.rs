@@ -13,6 +13,11 @@ pub(crate) fn getg() -> Option<&'static G> {
     CURRENT.with(Cell::get)
 }
 
+/// Whether `gp` is the G of this thread.
+pub(crate) fn is_running(gp: &G) -> bool {
+    getg().is_some_and(|me| core::ptr::eq(me, gp))
+}
+
 /// Makes `gp` the G of this thread.
 pub(crate) fn setg(gp: Option<&'static G>) {
     CURRENT.with(|current| current.set(gp));

@@ -16,7 +16,7 @@ use crate::{
     gmp::{G, generation_of, gflag, lookup_live, parkword::Fire, wait::Turn},
     os::{Errno, Result, membarrier},
 };
-use core::{ffi::c_void, marker::PhantomData, ptr};
+use core::{ffi::c_void, marker::PhantomData};
 
 /// Every call that may wait and that a cancel ends calls this first.
 ///
@@ -36,7 +36,7 @@ pub(crate) fn check() -> Result<()> {
 pub(crate) fn cancel(handle: *mut c_void) -> Result<()> {
     let gp = post(handle)?;
     // The caller itself waits for nothing now, and its next call checks.
-    if !arch::getg().is_some_and(|me| ptr::eq(me, gp)) {
+    if !arch::is_running(gp) {
         membarrier::everywhere();
         end_wait(gp, handle);
     }

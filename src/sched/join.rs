@@ -6,7 +6,7 @@
 
 use super::{
     cancel,
-    enter::{Inside, current_p},
+    enter::{Inside, owned_p},
     host, inplace,
     park::gopark,
     ready::ready,
@@ -100,17 +100,17 @@ pub(crate) fn join(handle: *mut c_void, deadline: Deadline) -> Result<()> {
     cancel::check()?;
     let target = lookup(handle)?;
     let words = Words::of(generation_of(handle));
-    if arch::getg().is_some_and(|me| ptr::eq(me, target)) {
+    let gp = host::current()?;
+    if ptr::eq(gp, target) {
         return Err(Errno(libc::EDEADLK));
     }
-    let gp = host::current()?;
     if gp.is_host() && deadline.is_never() && unstarted(target) {
         inplace::run_in_place(gp, target);
     }
     loop {
         match settled(target, words) {
             JoinState::Joinable => {}
-            JoinState::Exited => return take_exited(target, words),
+            JoinState::Exited => return take_exited(target, words, Some(gp)),
             _ => return Err(Errno::EINVAL),
         }
         if let Some(result) = wait(gp, target, words, deadline) {
@@ -134,14 +134,28 @@ fn settled(target: &G, words: Words) -> JoinState {
     }
 }
 
-/// Frees a goroutine that has ended, if nobody else does.
-fn take_exited(target: &'static G, words: Words) -> Result<()> {
+/// Frees a goroutine that has ended, if nobody else does; `me` is the caller.
+#[inline(always)]
+fn take_exited(
+    target: &'static G,
+    words: Words,
+    me: Option<&'static G>,
+) -> Result<()> {
     if !target.joiner.take(words) {
         return Err(Errno::EINVAL);
     }
-    let _inside = Inside::enter();
-    gdestroy(target, current_p());
+    free(target, me);
     Ok(())
+}
+
+/// Frees a goroutine that has ended, on the P of `me`, the caller, if any.
+#[inline(always)]
+fn free(target: &'static G, me: Option<&'static G>) {
+    let Some(me) = me else { return gdestroy(target, None) };
+    let mp = me.mp();
+    let inside = Inside::enter_on(mp);
+    gdestroy(target, owned_p(mp));
+    inside.leave_on(mp);
 }
 
 /// Waits once; None: the join word changed before that, look again.
@@ -171,8 +185,7 @@ fn wait(
     // The goroutine has ended, perhaps when the deadline passed: it is ours to
     // free.
     let _ours = settled(target, words);
-    let _inside = Inside::enter();
-    gdestroy(target, current_p());
+    free(target, Some(gp));
     Some(Ok(()))
 }
 
@@ -188,7 +201,9 @@ pub(crate) fn release(handle: *mut c_void) -> Result<()> {
                 return Ok(());
             }
             JoinState::Joinable => {}
-            JoinState::Exited => return take_exited(target, words),
+            JoinState::Exited => {
+                return take_exited(target, words, arch::getg());
+            }
             _ => return Err(Errno::EINVAL),
         }
     }

@@ -27,6 +27,7 @@ pub(crate) fn acquire_nextp(mp: &'static M) {
 }
 
 /// Lets go of the P that this M holds: Idle, in the caller's hands.
+#[inline]
 pub(crate) fn releasep(mp: &'static M) -> &'static P {
     let Some(pp) = mp.p.take() else {
         throw("releasep: no P");
