@@ -186,7 +186,7 @@ pub(crate) fn startm(pp: Option<&'static P>) {
     if wake_idle(pp) {
         return;
     }
-    if let Err(e) = newm(MKind::Worker, None, pp, pp.is_none()) {
+    if let Err(e) = newm(MKind::Worker, None, pp) {
         nothread::refused(pp, e);
     }
 }

@@ -87,7 +87,7 @@ fn pass_on(mp: &'static M, pp: OwnedP, gp: &'static G) -> bool {
     // A new M finds gp on the P.
     runqput(pp, gp, Turn::Next);
     let old = releasep(mp);
-    if newm(MKind::Worker, None, Some(old), false).is_ok() {
+    if newm(MKind::Worker, None, Some(old)).is_ok() {
         return true;
     }
     acquirep(mp, old);

@@ -57,7 +57,7 @@ const OVERSLEPT: i64 = 2_000 * US;
 ///
 /// Errors: those of `newm`.
 pub(crate) fn start_sysmon() -> Result<()> {
-    newm(MKind::Sysmon, Some(sysmon), None, false)
+    newm(MKind::Sysmon, Some(sysmon), None)
 }
 
 /// sysmon's thread. Never returns.

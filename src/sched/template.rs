@@ -27,7 +27,7 @@ use core::sync::atomic::Ordering::*;
 
 /// sysmon: starts the template thread.
 pub(crate) fn start_template() {
-    if newm(MKind::Template, Some(template_thread), None, false).is_err() {
+    if newm(MKind::Template, Some(template_thread), None).is_err() {
         // sysmon's thread is in a known state too.
         TEMPLATE_WANTED.store(false, SeqCst);
         start_wanted();

@@ -249,7 +249,8 @@ extern "C" fn m0_ended() {
     forget_thread(&runtime_m0);
 }
 
-/// Starts a thread that runs `f`, then takes `pp` and schedules.
+/// Starts a thread that runs `f`, then takes `pp` and schedules. A worker
+/// without a P looks for work: it counts as spinning already.
 ///
 /// Errors: `EAGAIN`, `ENOMEM` from the system or a limit; `pp` is still the
 /// caller's.
@@ -257,7 +258,6 @@ pub(crate) fn newm(
     kind: MKind,
     f: Option<fn()>,
     pp: Option<&'static P>,
-    spinning: bool,
 ) -> Result<()> {
     nothread::may_make(kind)?;
     let mp = allocm(kind).ok_or(Errno::ENOMEM)?;
@@ -267,7 +267,7 @@ pub(crate) fn newm(
     }
     mp.mstartfn.set(f);
     mp.nextp.set(pp);
-    mp.spinning.set(spinning);
+    mp.spinning.set(kind == MKind::Worker && pp.is_none());
     mp.in_runtime.store(true, Relaxed);
     if let Some(maker) = maker() {
         have_started(maker, mp);
