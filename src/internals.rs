@@ -136,7 +136,7 @@ impl Drop for Stacks {
 #[inline]
 pub unsafe fn switch(from: &Cell<usize>, to: usize) {
     let g = arch::getg().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: as the caller promised.
+    // SAFETY: `to` is suspended and `from` the caller's alone, both promised.
     unsafe { arch::gswitch(from.as_ptr(), to, g) };
 }
 

@@ -1,13 +1,13 @@
 //! Models of a goroutine's end and of who joins it: loom runs every
-//! interleaving of `gmp::joinword::JoinWord` between the end, which may take
+//! interleaving of `gmp::joinword::JoinWord` between the ender, which may take
 //! its waiter before it leaves its stack, those who join or release, and a
 //! cancel that ends the wait.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_join`
 //!
-//! What is checked: the descriptor is freed once, by nobody while the end uses
-//! it or its stack; a waiter's record stays while the end reads it; one of two
-//! who want it gets it; and nobody waits for ever.
+//! Checked: the descriptor is freed once, and not while the ender uses it or
+//! its stack; a waiter's record stays while the ender reads it; of two holders
+//! that want the descriptor one gets it; and no waiter waits for ever.
 //!
 //! The steps are those of `sched::join` and of `sched::goexit`.
 #![cfg(loom)]

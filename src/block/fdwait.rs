@@ -62,7 +62,7 @@ impl File {
     }
 
     /// The edges of a side before a try, which the wait after it compares; None
-    /// where nobody can have waited.
+    /// where no goroutine can have waited.
     #[inline]
     pub(super) fn edges(self, side: Side) -> Option<u32> {
         self.desc.map(|desc| desc.edges(side))
@@ -288,7 +288,7 @@ fn wait_locked<const N: usize>(
     Ok(())
 }
 
-// SAFETY: a Desc stays (invariant 1 of netpoll).
+// SAFETY: a Desc stays (invariant 1 of `netpoll::desc`).
 unsafe impl Unlock for &'static Desc {
     fn unlock(self) {
         Desc::unlock(self);
@@ -309,7 +309,7 @@ pub(super) fn nonblocking<T>(
     let generation = desc.generation();
     locked(desc, || desc.enter_nonblocking())?;
     let result = f(file);
-    // Under the lock, so that nobody closes the file meanwhile.
+    // Under the lock, so that no `close` comes in between.
     locked(desc, || {
         let closed = file.check();
         if closed.is_ok() {
@@ -336,7 +336,7 @@ fn locked<T>(desc: &Desc, f: impl FnOnce() -> T) -> T {
 ///
 /// Errors: those of close(2).
 pub(crate) fn close(fd: i32) -> Result<()> {
-    // Made also where nobody has waited yet: somebody may be about to.
+    // Made also before the first wait: a waiter may be about to come.
     let Ok(desc) = netpoll::desc(fd) else { return fd::close(fd) };
     let mut gone = WakeList::new();
     let inside = Inside::enter();

@@ -1,5 +1,5 @@
-//! What a timer of a host's does when its time comes: a goroutine calls its
-//! function, or its channel gets a tick. Its states and invariants are in
+//! A host's timer when its time comes: a goroutine calls the timer's function,
+//! or its channel gets a tick. The timer's states and invariants are in
 //! `ticker`, which knows no channel: a channel knows its timer.
 
 use super::{

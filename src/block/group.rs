@@ -5,9 +5,9 @@
 //!     '--members--> goroutines that run
 //! ```
 //! A group is cancelled by its first error, by `gmp_group_cancel`, by its end
-//! (`gmp_group_free`), and with the group that it is nested in. That cancels
-//! its members and the groups below it. A group does not end while a member
-//! runs.
+//! (`gmp_group_free`), and with the group that it is nested in. With a group
+//! its members are cancelled, and the groups below it. A group does not end
+//! while a member runs.
 //!
 //! Invariants:
 //! 1. Parents, children and siblings are read and written under `TREE`;

@@ -21,7 +21,7 @@
 //! wake-up.
 //!
 //! Invariants:
-//! 1. WAITERS is set while anybody is in the line. It changes under the
+//! 1. WAITERS is set while waiters are in the line. It changes under the
 //!    bucket's lock.
 //! 2. WOKEN is set under the bucket's lock, for one waiter.
 //! 3. Under the bucket's lock, with WAITERS and without WOKEN, only the holder

@@ -16,7 +16,7 @@
 //! call in that place.
 //!
 //! Invariants:
-//! 1. QUEUED is set while anybody is in the line, under the lock of their
+//! 1. QUEUED is set while waiters are in the line, under the lock of their
 //!    bucket ([`super::parking`]), and only in the state Running.
 //! 2. `runner` is the number of the call that runs the function, or 0 for a
 //!    moment at its beginning and end. The caller that changes it from the
@@ -270,7 +270,7 @@ fn exited(place: usize) {
     complete(unsafe { &*o });
 }
 
-/// A call is lost. The once may be gone with its frame, unless somebody waits.
+/// A call is lost. The once may be gone with its frame, unless a caller waits.
 fn lost(place: usize) {
     wake_to_look(Bucket::at(place));
 }

@@ -9,7 +9,7 @@
 //!              /        \         in a search tree
 //!       waiter of B   waiter of C
 //!            | its line
-//!          first .. last         all waiters of A
+//!          first .. last         all waiters of B
 //! ```
 //! The line of an address lies in the record of one of its waiters, the holder,
 //! and passes to an heir when the holder leaves. The tree is ordered by the
@@ -19,11 +19,12 @@
 //!
 //! Invariants:
 //! 1. Bucket, tree and lines are touched under the bucket's lock.
-//! 2. An address has a line while anybody waits on it, and its holder is in
-//!    that line.
-//! 3. An object's word says that somebody waits if somebody does. A thread that
-//!    reads so changes the word under the bucket's lock only, in one step that
-//!    is its last touch of the object: the next owner may free the memory.
+//! 2. An address has a line while it has a waiter, and the holder of the line
+//!    is in the line.
+//! 3. An object's word says that there are waiters while there are any. A
+//!    thread that reads so, and takes waiters out, changes the word under the
+//!    bucket's lock, in one step, which is that thread's last touch of the
+//!    object: the next owner may free the memory.
 //! 4. A waiter that gives up gets the bucket locked ([`Waited::GaveUp`]), and
 //!    takes back what its waiting has changed in the object.
 

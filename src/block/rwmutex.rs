@@ -13,7 +13,7 @@
 //! does. So neither side starves.
 //!
 //! Invariants:
-//! 1. QUEUED is set while anybody is in the line. It changes under the lock of
+//! 1. QUEUED is set while waiters are in the line. It changes under the lock of
 //!    their bucket ([`super::parking`]). While it is set, nobody locks without
 //!    that lock, and neither a writer nor the last reader unlocks without it.
 //! 2. A waiter that is let in is entered in `state` by the thread that lets it

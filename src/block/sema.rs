@@ -9,8 +9,8 @@
 //!           that gives up, which leaves the line empty
 //! ```
 //! Invariants:
-//! 1. QUEUED is set while anybody is in the line, and then there are no tokens.
-//!    It changes under the lock of their bucket ([`super::parking`]).
+//! 1. QUEUED is set while waiters are in the line, and then there are no
+//!    tokens. It changes under the lock of their bucket ([`super::parking`]).
 //! 2. A waiter that is woken has been handed its token.
 
 use super::parking::{Bucket, Place, Waited, waiter};

@@ -16,8 +16,8 @@
 //!
 //! The time runs on in `sched`'s heaps; one of them holds a reference to the
 //! timer while it is there, and hands it to the function that it calls (`fire`
-//! of `firing`). That may be late: the timer is stopped, armed anew, or freed.
-//! `fire` tells by `seq`.
+//! of `firing`). The call may come late: the timer is stopped, armed anew, or
+//! freed by then. `fire` finds that out by `seq`.
 //!
 //! Invariants:
 //! 1. The state is touched under the timer's lock.

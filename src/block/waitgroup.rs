@@ -11,7 +11,7 @@
 //! The add that brings the counter to zero releases all waiters. A counter that
 //! would go below zero is the caller's mistake and changes nothing.
 //!
-//! Invariant: QUEUED is set while anybody is in the line. It changes under the
+//! Invariant: QUEUED is set while waiters are in the line. It changes under the
 //! lock of their bucket ([`super::parking`]), and while it is set the counter
 //! goes to zero under that lock only. So the step to zero and the release are
 //! one: a wait ends when the counter gets to zero after the wait began, no

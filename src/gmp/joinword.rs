@@ -1,43 +1,44 @@
 //! How a goroutine ends for the one that joins it: one word per G.
 //!
-//! Three actors meet here: the goroutine that ends (the end), the holder of its
-//! handle, and the waiter, which is a holder that joins. The descriptor has to
-//! be freed once, after the goroutine has left its stack, and a waiter's
-//! record, which lies on the waiter's stack, has to stay while the end reads
-//! it.
+//! Three actors meet here: the *ender*, which is the goroutine that ends and
+//! then its hook, the holder of its handle, and the waiter, which is a holder
+//! that joins. The descriptor has to be freed once, after the goroutine has
+//! left its stack, and a waiter's record, which lies on the waiter's stack, has
+//! to stay while the ender reads the record.
 //!
 //! | word | meaning | moves |
 //! |---|---|---|
-//! | DETACHED | no handle is out | |
+//! | DETACHED | no handle is out, or its holder frees | `start` -> JOINABLE |
 //! | JOINABLE | a handle is out | `enter` -> the record |
 //! | | | `release` -> DETACHED, `end` -> EXITED |
 //! | a record's address | a waiter waits | `leave` -> JOINABLE |
 //! | | | `take_waiter`, `end` -> ENDING |
-//! | ENDING | the end uses the record | `hand_over` -> DETACHED |
+//! | ENDING | the ender uses the record | `hand_over` -> DETACHED |
 //! | EXITED | it has ended, a handle is out | `take` -> DETACHED |
 //!
 //! | the word at the end | the descriptor is freed by |
 //! |---|---|
-//! | DETACHED | the end |
+//! | DETACHED | the ender |
 //! | JOINABLE, then EXITED | the holder whose `take` succeeds |
 //! | a record, then ENDING | its waiter, whatever ended the wait |
 //!
-//! A waiter is the only holder that may free then, so it needs no
-//! read-modify-write.
+//! In the last row the waiter is the only holder that may free, and needs no
+//! read-modify-write to claim that.
 //!
 //! JOINABLE, ENDING and EXITED carry the generation of the G. A handle may go
-//! stale while its holder looks, and then its moves fail: they change nothing
-//! of the next goroutine in the same place.
+//! stale while its holder looks, and then the holder's moves fail: they change
+//! nothing of the next goroutine in the same place.
 //!
 //! Invariants:
-//! 1. The end moves the word to ENDING or EXITED, once. A waiter that cannot
-//!    leave, or was woken, waits until ENDING is over. So the record stays
-//!    while the end reads it, and the descriptor while the end is on its stack.
+//! 1. The ender moves the word to ENDING or EXITED, once, or finds DETACHED. A
+//!    waiter that cannot leave, or was woken, waits until ENDING is over. So
+//!    the record stays while the ender reads it, and the descriptor until the
+//!    ender has left the goroutine's stack.
 //! 2. Of all holders that find EXITED, the one whose compare-and-swap takes it
 //!    frees the descriptor.
 //! 3. Each move but those of `start` and `hand_over` is a compare-and-swap, and
 //!    releases what its actor did to the actor of the next move, which acquires
-//!    it.
+//!    it. `hand_over` releases to the waiter's `look`.
 
 use crate::base::sync::{AtomicUsize, Ordering::*};
 
@@ -79,7 +80,7 @@ pub enum JoinState {
     Exited,
     /// Look again.
     Ending,
-    /// Detached, or somebody waits; or another generation.
+    /// Detached, or a waiter waits; or another generation.
     NotOurs,
 }
 
@@ -105,14 +106,14 @@ impl JoinWord {
         self.0.store(words.map_or(DETACHED, |w| w.joinable), Relaxed);
     }
 
-    /// The end: whether nobody joins, nor ever will.
+    /// The ender: whether no holder joins, nor ever will.
     #[inline(always)]
     pub fn detached(&self) -> bool {
         // Relaxed: a detached goroutine stays so.
         self.0.load(Relaxed) == DETACHED
     }
 
-    /// The end, before the goroutine has left its stack: the record of the
+    /// The ender, before the goroutine has left its stack: the record of the
     /// waiter, if there is one; then the word is ENDING.
     #[inline(always)]
     pub fn take_waiter(&self, words: Words) -> Option<usize> {
@@ -125,7 +126,7 @@ impl JoinWord {
         self.0.compare_exchange(word, words.ending, AcqRel, Relaxed).ok()
     }
 
-    /// The end, unless it has taken the waiter: nobody uses the stack any more.
+    /// The ender, off the goroutine's stack, unless it has taken the waiter.
     pub fn end(&self, words: Words) -> End {
         if self.detached() {
             return End::Detached;
@@ -148,7 +149,7 @@ impl JoinWord {
         }
     }
 
-    /// The end, done with the record: the waiter frees the descriptor.
+    /// The ender, done with the record: the waiter frees the descriptor.
     pub fn hand_over(&self) {
         // Release: all that the goroutine did. Pairs with `look`.
         self.0.store(DETACHED, Release);

@@ -16,25 +16,28 @@
 //! |---|---|---|
 //! | `lastpoll` | 0 | Kept or Asleep |
 //! | | other | Free: when descriptors were polled last |
-//! | `sleep` | 0 | nobody sleeps, or a waker is about to wake the sleeper |
+//! | `sleep` | 0 | no M sleeps, or a waker is about to wake the sleeper |
 //! | | `t` | the timekeeper sleeps on the note until `t` |
 //! | | `-t` | the timekeeper sleeps in the poller until `t` |
-//! | `sleeper` | an M | it sleeps in the poller, or is about to |
+//! | `sleeper` | 0 | the timekeeper, if any, is not in the poller |
+//! | | an M | it sleeps in the poller, or is about to |
 //!
 //! Invariants:
 //! 1. At most one M is the timekeeper: the one whose swap took `lastpoll` to 0.
 //! 2. A deadline that is added is not slept past: either the timekeeper sees
 //!    it, or the adder sees `sleep` and wakes the timekeeper, or the adder sees
-//!    that nobody sleeps.
-//! 3. The actor that takes `sleep` away, a waker or the timekeeper, decides the
-//!    sleep. A waker then wakes the place that the value names, once. The
-//!    timekeeper that finds it taken on the note waits for that wake, so the
-//!    note is clear and has no waker when the next sleep begins.
-//! 4. An M that finds the time kept leaves it to the timekeeper, which looks at
-//!    timers and waiters once more after its end.
+//!    that no M sleeps.
+//! 3. The actor that takes `sleep`, which is to set it to 0, ends the sleep: a
+//!    waker or the timekeeper. A waker then wakes the place that the old value
+//!    names, once. A timekeeper on the note whose time has come after a waker
+//!    took `sleep` waits for that waker. So the note is clear and has no waker
+//!    when the next sleep begins.
+//! 4. An M that finds the time kept need not look at timers and waiters: the
+//!    actor that ends the keeping looks at both afterwards, or wakes an M that
+//!    does.
 //! 5. Either the timekeeper or the renewer of the poller takes the M out of
-//!    `sleeper`, and that side ends the keeping. No timekeeper sleeps in a
-//!    poller that is gone.
+//!    `sleeper`, and that side ends the keeping. So an M that sleeps in a
+//!    poller that was replaced is not the timekeeper.
 //!
 //! Invariant 2, while the timekeeper goes to sleep and when it ends:
 //!
@@ -60,9 +63,9 @@
 //! ```
 //!
 //! Invariant 5. The host may close the descriptors of the poller while the
-//! timekeeper sleeps there. The instance lives on as long as that sleep, and
-//! nothing wakes it. So the renewer abandons the sleeper, which learns of that
-//! when it wakes:
+//! timekeeper sleeps there. The epoll instance lives on as long as that sleep,
+//! and no waker can reach it. So the renewer abandons the sleeper, which finds
+//! itself abandoned when it wakes, however late:
 //!
 //! ```text
 //!   timekeeper                   renewer                   waker
@@ -72,20 +75,26 @@
 //!     load the poller, sleep
 //!     sleeper: M -> 0      (i)
 //! ```
-//! (g) pairs with (h): a timekeeper that is not abandoned came after (h), and
-//! loads the new poller. Of (h) and (i) one finds the M. (j) pairs with (k): a
-//! waker that came before may have woken the old poller, and then the
-//! timekeeper does not sleep; one that comes later wakes the poller that the
-//! timekeeper loads, or the timekeeper is abandoned.
+//! (g) pairs with (h): a timekeeper whose (g) comes before (h) is abandoned,
+//! and one whose (g) comes after (h) loads the new poller. Of (h) and (i) one
+//! finds the M. (j) pairs with (k): a waker whose (k) came before (j) may have
+//! woken the old poller, and then the timekeeper does not sleep; a waker that
+//! comes later wakes the poller that the timekeeper loads, or the timekeeper is
+//! abandoned.
 //!
-//! An M that sleeps in the new poller may be abandoned too: then two sleep
-//! there, and the one that is woken in vain wakes the other.
+//! A timekeeper whose (g) comes before (h) may still load the new poller. That
+//! abandoned M then sleeps there beside the next timekeeper, and a wake-up
+//! meant for the timekeeper may reach the abandoned M, which wakes the poller
+//! again.
 //!
-//! Rejected: a word of its own that says where the timekeeper sleeps. A waker
-//! that reads it after it took `sleep` may read that of the next sleep, and
-//! wakes a note for nothing, which then is woken twice. (g) before the value is
-//! published: an M that is abandoned in between publishes over the value of the
-//! next timekeeper. Both break under the models in `tests/loom_keeper.rs`.
+//! Rejected:
+//! - a word of its own that says where the timekeeper sleeps: a waker that has
+//!   taken `sleep` may read there the place of the next sleep, and wake a note
+//!   on which no sleep was taken, so that the note is woken twice;
+//! - (g) before the value is published: an M that is abandoned in between
+//!   publishes over the value of the next timekeeper.
+//!
+//! Both break under the models in `tests/loom_keeper.rs`.
 
 use crate::base::{
     Futex,
@@ -286,7 +295,7 @@ impl<F: Futex> Timekeeper<'_, F> {
                 return until;
             }
             let (from, to) = (place(until).word(), place(next).word());
-            // Release: as above.
+            // Release: a waker finds the note clear.
             if word.compare_exchange(from, to, Release, Relaxed).is_err() {
                 // Taken by a waker: the sleep is over as it begins.
                 return until;

@@ -2,14 +2,14 @@
 //!
 //! Several actors may end the same wait: a waker, which has what the goroutine
 //! waits for, a deadline, a canceller, and the giver of a permit. One of them
-//! has to win, since a goroutine that is readied twice runs twice; and nobody
-//! may run the goroutine before it has left its stack.
+//! has to win, since a goroutine that is readied twice runs twice; and no M may
+//! run the goroutine before the goroutine has left its stack.
 //!
 //! The goroutine *arms* its word, and gets a *ticket* for this one wait. The
 //! ticket goes into each place that may end the wait: a queue of waiters, a
-//! timer. Each actor *fires* the ticket that it finds there. The hook runs
-//! after the goroutine has left its stack, on the stack that came next, and
-//! *commits* the wait.
+//! timer. Each actor *fires* the ticket that it finds there. A hook, which
+//! runs on the next stack once the goroutine is off its own, *commits* the
+//! wait.
 //!
 //! ```text
 //!            arm            commit
@@ -26,21 +26,26 @@
 //! | Idle -> Armed | the owner | it queues the ticket, leaves its stack |
 //! | Armed -> Parked | the hook | the goroutine is off its stack |
 //! | Armed -> Fired | an actor, too early | the hook readies the goroutine |
-//! | Parked -> Fired | an actor | that actor readies the goroutine |
+//! | Parked -> Fired | an actor, or the hook | that one readies the goroutine |
 //! | Parked -> claimed | a waker | that waker readies the goroutine |
 //! | Fired, claimed -> Idle | the owner | it runs again, and knows the cause |
 //!
-//! The owner is the goroutine, or its host thread.
+//! The owner is the goroutine, or its host thread. The hook is an actor where
+//! it finds a permit or a cancel right after the commit. An owner that fires
+//! its own ticket before it leaves the stack goes on without a hook.
 //!
 //! # Wakers behind a lock
-//! Read-modify-writes are what a wait costs, and most waits can do without.
-//! They are for something behind a lock: the waiter holds the lock until the
-//! hook has committed, and a waker holds it too ([`Wakers::Locked`]). Then a
-//! canceller is the only actor that comes without the lock. Cancels are rare,
-//! so they pay for the synchronisation, by a barrier in every thread
-//! (`base::barrier`). The commit is a plain store. Where it is one lock for all
-//! wakers ([`Wakers::OneLock`]) the wake-up is a store as well, to the
-//! [`Claim`].
+//! Read-modify-writes are what a wait costs, and most waits can do without
+//! them. Most waits are for something behind a lock: the waiter holds the lock
+//! until the hook has committed, and each waker holds it too
+//! ([`Wakers::Locked`]). A wait with a deadline is none of these, since its
+//! timer fires without the lock, nor is a host thread's (`Wait::begin_locked`).
+//! So in these waits a canceller is the only actor without the lock. Cancels
+//! are rare and pay for the synchronisation, by a barrier in every thread
+//! (`base::barrier`); the commit is a plain store. Where all wakers hold one
+//! and the same lock ([`Wakers::OneLock`]) the wake-up is a plain store as
+//! well, to the [`Claim`]; where each queue has its own lock, wakers compete by
+//! compare-and-swap.
 //!
 //! ```text
 //!   hook                      canceller                 waker, under the lock
@@ -50,13 +55,14 @@
 //!       yes: fire               word Parked and   (d)       no: won
 //!                                 no claim: fire  (e)       yes: fire
 //! ```
-//! (a) pairs with (d), (b) and (g) with (c), (f) with (e). Either the hook or
-//! the waker finds CANCEL, and then fires by compare-and-swap as the canceller
-//! does; or its store came before the barrier, and the canceller sees it. A
-//! wait that was won by a claim stays Parked.
+//! (a) pairs with (d), (b) and (g) with (c), (f) with (e). The hook either
+//! finds CANCEL, and then fires by compare-and-swap as the canceller does; or
+//! the hook's store came before the barrier, and the canceller sees that store.
+//! The same holds for a waker. A wait that was won by a claim stays Parked.
 //!
-//! # What comes while nobody waits
-//! A permit or a cancel stays in `pending` until a wait that it ends:
+//! # What comes while the goroutine does not wait
+//! A permit stays in `pending` until the owner takes it, a cancel until the
+//! goroutine dies. Each wait that they may end looks there:
 //!
 //! ```text
 //!   hook of any other wait                  poster of a permit or cancel
@@ -67,13 +73,14 @@
 //! each side is a read-modify-write, so one side sees the other.
 //!
 //! # Invariants
-//! 1. The owner alone moves Idle -> Armed and Fired -> Idle. The hook alone
-//!    moves Armed -> Parked; it runs once for each arm that parks.
+//! 1. The owner alone moves Idle -> Armed, and Fired or claimed -> Idle. The
+//!    hook alone moves Armed -> Parked, and runs once for each arm that parks.
 //! 2. The sequence number grows with each arm. So a ticket ends the wait that
 //!    it was made for and no later one: an actor that comes late finds another
 //!    number.
-//! 3. Exactly one readies the goroutine: the hook, where the commit fails, or
-//!    the actor whose fire returned [`Fire::Parked`].
+//! 3. Exactly one actor readies a goroutine that has left its stack: the hook,
+//!    where the commit fails, or the actor whose fire returned
+//!    [`Fire::Parked`].
 //! 4. A bit that is posted is seen by the hook of the next wait of its kind, or
 //!    the poster finds that wait: (h) to (l), and behind a lock (a) to (d).
 //! 5. `pending` carries the generation of the G, which grows when the goroutine
@@ -89,8 +96,8 @@
 //!    barrier, and the canceller sees the claim.
 //! 8. A waker that loses to a canceller has claimed before it unlocks, and the
 //!    goroutine takes that lock before it waits again (invariant 3 of `wait`).
-//!    So nobody claims any more when the next wait is armed, and arming takes
-//!    the claim back.
+//!    So no waker of the old wait claims any more when the next wait is armed,
+//!    and arming takes the claim back.
 //!
 //! Rejected: a claim in the word itself. A waker that looks, loses to a
 //! canceller and then stores would overwrite the canceller's change.

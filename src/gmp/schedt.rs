@@ -119,7 +119,7 @@ pub(crate) static STOP: StopCount<OsFutex> = StopCount::new();
 pub(crate) static HOST_WAITS: HostWaits = HostWaits::new();
 
 impl Sched {
-    /// Whether anybody waits for a stack.
+    /// Whether a goroutine waits for a stack.
     #[inline(always)]
     pub(crate) fn any_starved(&self) -> bool {
         // Relaxed: invariants 2 and 3 of `sched::starved` are about locks.
@@ -219,7 +219,7 @@ impl SchedLocked {
 pub(crate) static GOMAXPROCS: AtomicUsize = AtomicUsize::new(0);
 /// CPUs that this process could run on when it started.
 pub(crate) static NCPUALLOWED: AtomicUsize = AtomicUsize::new(1);
-/// As many of them as its quota is worth; 0 until somebody asks.
+/// As many of them as its quota is worth; 0 until the first `num_cpu`.
 pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(0);
 /// `runtime_main` has started what it starts itself: new goroutines may start
 /// Ms from now on. (Go sets its mainStarted first of all; here a process that

@@ -3,26 +3,29 @@
 //! To wake a thread costs a thousand times what it costs to queue a goroutine,
 //! and Ms that look for work in vain cost CPU time. So an actor that makes work
 //! (the maker) wakes one M, and only if a P is idle and no M looks already. An
-//! M that looks for work *spins*: it counts from the moment at which the maker
-//! decides to wake it until it has found work or gives up. It is woken without
-//! a P, and takes an idle P if there is work when it comes up. Until then a
-//! host thread may take that P, and run here the goroutine that it joins.
+//! M that looks for work *spins*: it is in `count` from the moment at which the
+//! maker decides to wake it until it has found work or gives up. The M is woken
+//! without a P, and takes an idle P if there is work when the M comes up. Until
+//! then a host thread may take that P, and run on it the goroutine that the
+//! host thread joins.
 //!
-//! A maker that sees a spinner wakes nobody, so a spinner that gives up looks
-//! once more after it no longer counts. The same holds where a P is put down: a
-//! maker that saw no idle P has woken nobody.
+//! A maker that sees a spinner wakes no M, so a spinner looks once more after
+//! it has left `count`: for itself if it gives up, and for another M if it has
+//! found work. The same holds where a P is put down, since a maker that saw no
+//! idle P has woken no M.
 //!
 //! ```text
-//!   maker                    spinner that gives up    M that puts a P down
+//!   maker                    spinner that stops       M that puts a P down
 //!     queue the work  (a)      count -= 1      (c)      P on the list   (e)
 //!     fence                    fence                    fence
 //!     P idle and no   (b)      work and a P    (d)      work and no     (f)
-//!       spinner: wake            idle: take it            spinner: wake
+//!       spinner: wake            idle: take it,           spinner: take
+//!                                or wake                  it, or wake
 //! ```
 //! (a) pairs with (d) and (f), (b) with (c) and (e): of the maker and one of
 //! the others at least one sees the other. (c) and (e) are ordered by the lock
-//! of the list of idle Ps: a spinner that found no idle P stopped before the P
-//! was put there.
+//! of the list of idle Ps: a spinner that in (d) found no idle P had left
+//! `count` before (e), so (f) sees no spinner.
 //!
 //! Invariants:
 //! 1. Each of the three changes its own word first, then has a fence, and then
@@ -30,13 +33,15 @@
 //!    lock.
 //! 2. While work waits and a P is idle, an M spins, or one of the three is
 //!    about to look.
-//! 3. A spinner that has a P puts that down before it stops spinning.
+//! 3. A spinner that gives up and has a P puts the P down before (c).
 //!
-//! Rejected: a spinner without a P under the rule for those with one, where
-//! only spinners look once more (a P that goes idle after the spinner found
-//! none stays idle beside the work), and looks that come before the change that
-//! they have to follow. These break under the models in
-//! `tests/loom_spinning.rs`.
+//! Rejected:
+//! - that only spinners look once more, as in Go, which wakes a spinner with a
+//!   P: a P that goes idle after a spinner found none would stay idle beside
+//!   the work;
+//! - a look that comes before the change that it has to follow.
+//!
+//! Both break under the models in `tests/loom_spinning.rs`.
 
 use crate::base::{
     sync::{AtomicI32, Ordering::*, const_unless_loom, fence},

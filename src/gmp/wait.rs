@@ -90,16 +90,17 @@ impl Cause {
     }
 }
 
-/// What a goroutine that waits lets go of, once it is off its stack: as a rule
-/// the lock that its wakers need.
+/// A thing that a waiting goroutine lets go of once it is off its stack: as a
+/// rule the lock that its wakers need.
 ///
 /// `gopark` copies the value off the stack, commits the wait, and then calls
 /// [`Unlock::unlock`] on whatever stack runs next. The deadline or a canceller
 /// may have ended the wait by then.
 ///
 /// # Safety
-/// What the value refers to stays until its `unlock` is done with it. Either
-/// the goroutine takes that lock before it goes on, or somebody else keeps it.
+/// The object behind the value stays until `unlock` is done with the object.
+/// Either the goroutine takes that lock before it goes on, and only then may
+/// free the object, or another owner keeps the object.
 pub(crate) unsafe trait Unlock: Copy {
     fn unlock(self);
 }

@@ -15,11 +15,11 @@
 //! costs an idle process no wake-ups.
 //!
 //! Invariants:
-//! 1. The actor that takes `mode` away, a waker or sysmon, decides the sleep. A
+//! 1. The actor that takes `mode` away, a waker or sysmon, ends the sleep. A
 //!    waker then wakes the note, once. Where sysmon finds `mode` taken it waits
 //!    for that wake, so the note is clear when the next sleep begins.
-//! 2. What is asked for is served at the next look, and no sleep comes before
-//!    that.
+//! 2. A request is served at the next look, and no sleep comes before that
+//!    look.
 //! 3. sysmon decides for the deep sleep under `sched.lock`, and `wake_deep` is
 //!    called under it. So a change that is made under that lock either comes
 //!    before the decision, and sysmon sees it, or finds sysmon asleep.

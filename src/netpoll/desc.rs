@@ -2,11 +2,11 @@
 //!
 //! # Edges
 //! An *edge* is an event of one direction of a descriptor, counted in its
-//! [`Direction`]. The caller's try may fall together with an event; the count
-//! keeps that event from being missed:
+//! [`Direction`]. An event may come between a waiter's try and its wait; by the
+//! count the waiter notices that event:
 //!
 //! ```text
-//!   a waiter                              whoever polls
+//!   a waiter                              an M that polls
 //!     (a) note the edges                    (e) an event: lock
 //!     (b) try: EAGAIN                       (f) one more edge
 //!     (c) lock; register; a file that       (g) take all waiters out; unlock
@@ -20,9 +20,10 @@
 //! (g) takes it out; or locks after (g), and (c) finds the edge. A file that
 //! (c) registers for the first time makes an edge of what is ready then.
 //!
-//! Nothing is reported for writers while none waits: a socket's send buffer
-//! empties all the time. So (c) of a writer has the kernel look once more
-//! (MOD), and what is ready then makes an edge, too.
+//! The kernel is asked about writing only once a writer waits: a socket's send
+//! buffer empties all the time. So (c) of a writer has the kernel look once
+//! more (MOD), whatever the edges are, and what is ready then makes an edge,
+//! too.
 //!
 //! Go keeps one waiter in a word for each direction (`pdReady`, `pdWait`), as
 //! its `fdMutex` lets one reader in at a time. Here many goroutines may accept
@@ -31,27 +32,30 @@
 //! again before it queues again.
 //!
 //! # Numbers are used again
-//! Each wait registers the number (ADD). `EEXIST`: the number is still that of
-//! the registered file. Success on a number that was registered before: that
-//! file is gone. Its waiters get `EBADF`, and so do those that have been woken
-//! and have not run yet: they find another `generation`. An event needs no
-//! generation: one that comes late, for a file that is gone, costs a try.
+//! Each wait registers the number: a reader by ADD, a writer by MOD, and by ADD
+//! after `ENOENT`. Where ADD says `EEXIST`, or MOD succeeds, the number is
+//! still that of the registered file. Where ADD succeeds on a number that was
+//! registered before, that file is gone. The waiters for that file get `EBADF`,
+//! and so do those that were woken and have not run yet: they find another
+//! `generation`. An event needs no generation: one that comes late, for a file
+//! that is gone, costs a try.
 //!
 //! # Who polls
 //! A waiter is work in the sense of `gmp::spinning`: it counts itself in
-//! [`WAITERS`], then wakes an M if nobody polls. An M that stops looking for
-//! work looks at the count once more, and sleeps in the poller if it is not 0.
+//! [`WAITERS`], then wakes an M unless the timekeeper sleeps in the poller. An
+//! M that stops looking for work looks at the count once more, and if the count
+//! is not 0 becomes the timekeeper, unless another M is.
 //!
 //! Invariants:
 //! 1. A Desc is made once for a number and stays.
 //! 2. `registered` and the queues are touched under the Desc's lock; `edges`,
 //!    `generation` and `closes` change under it.
-//! 3. A waiter is queued while its side is registered, and after its own try in
-//!    vain, which began after the last edge; or else after the kernel has
-//!    looked at the file. So whatever is there, or comes, makes an edge, and
-//!    the edge takes the waiter out. A side stays registered while it has a
+//! 3. A waiter is queued only while its side is registered, and only if its own
+//!    try, in vain, began after the last edge, or if (c) has had the kernel
+//!    look at the file. So readiness that is there, or comes, makes an edge,
+//!    and the edge takes the waiter out. A side stays registered while it has a
 //!    queue: bits go only by MOD, which keeps those of both queues.
-//! 4. `WAITERS` counts the waiters from (d) until they run again.
+//! 4. `WAITERS` counts the records from (d) until their waiters run again.
 //! 5. A new poller is there before `renew` locks each Desc in turn to take
 //!    its waiters out: a waiter that locks later registers in the new poller.
 //! 6. `file` names the file that was registered last, by its inode.
@@ -272,7 +276,7 @@ impl Desc {
     /// Under the lock, step (d): the waiter enters the queue of a side.
     pub(crate) fn enqueue(&self, side: Side, sg: &Sudog) {
         self.directions[side as usize].queue.enqueue(sg, At::Back);
-        // SeqCst: before the caller looks whether anybody polls. Pairs with
+        // SeqCst: before the caller looks whether an M polls. Pairs with
         // waited_for.
         WAITERS.fetch_add(1, SeqCst);
     }
@@ -444,7 +448,7 @@ pub(super) fn each_desc(mut f: impl FnMut(&'static Desc)) {
     }
 }
 
-/// Whether anybody waits for a descriptor.
+/// Whether a goroutine waits for a descriptor.
 pub(crate) fn waited_for() -> bool {
     // SeqCst: after the caller has said that it is about to sleep. Pairs with
     // enqueue.

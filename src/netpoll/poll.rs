@@ -26,8 +26,8 @@ const PATIENCE: u32 = 50;
 
 const PAUSE_US: u32 = 1_000;
 
-/// Whether to sleep in the poller: not in one that fails, unless somebody
-/// waits, whom the next poll serves, or ends with the error.
+/// Whether to sleep in the poller: not in one that fails, unless there are
+/// waiters, which the next poll serves, or ends with the error.
 pub(crate) fn polls() -> bool {
     // Relaxed: a poll finds out again.
     started() && (FAILS.load(Relaxed) < PATIENCE || waited_for())
@@ -100,7 +100,7 @@ pub(crate) fn poll(timeout: i64) -> Polled {
                 }
             }
             // Meant for the timekeeper. A poll that does not sleep has taken
-            // the wake-up away, and hands it on. If nobody sleeps any more, the
+            // the wake-up away, and hands it on. If no M sleeps any more, the
             // wake-up has come too late.
             Source::Wake => {
                 if timeout == 0 && KEEPER.sleeps_in_poller() {

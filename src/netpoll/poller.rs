@@ -12,13 +12,13 @@
 //! ```text
 //!   none ----start----> ours        a waiter comes
 //!   ours ----lost-----> lost        the host closes the numbers
-//!   lost ----renew----> ours        whoever notices
+//!   lost ----renew----> ours        the thread that notices
 //!   lost --end_waits--> failing     renew fails
 //!   ours --end_waits--> failing     PATIENCE polls in a row fail
 //!   failing --poll----> ours        a poll goes through
 //! ```
-//! A failing poller ends all waits with its error (`end_waits`). Nobody
-//! sleeps in it unless somebody waits again (`polls`).
+//! A failing poller ends all waits with its error (`end_waits`). No M sleeps
+//! in it unless a goroutine waits again (`polls`).
 //!
 //! An M that sleeps in a lost poller keeps it open and cannot be woken: the
 //! scheduler makes another M the timekeeper (`gmp::keeper`).
@@ -42,7 +42,7 @@ use std::vec::Vec;
 /// poll (some 10 ms), and before a number is registered (some 300 µs).
 pub(super) const STALE: u64 = 30_000_000;
 pub(super) const STALE_NEW: u64 = 1_000_000;
-/// Null before anybody waits. A poller that was replaced is never freed: other
+/// Null before the first wait. A poller that was replaced is never freed: other
 /// threads may look at it still.
 static POLLER: AtomicPtr<Poller> = AtomicPtr::new(ptr::null_mut());
 /// When the poller was last seen to be ours, in cycles.

@@ -3,8 +3,8 @@
 //! A read that brings less than it has room for has drained the stream. When
 //! the same goroutine soon reads again, a try (recv) would find nothing, and
 //! registering the number (ADD) would find it registered. Both system calls
-//! are left out: the goroutine waits at once. Whatever has come since that
-//! short read makes an edge, and an edge ends the wait.
+//! are left out: the goroutine waits at once. Data that have come since that
+//! short read make an edge, and an edge ends the wait.
 //!
 //! `block::fdwait` makes two calls. `Caller::before_try` asks what the
 //! goroutine may assume; `Caller::after_try` tells how its call has ended. The
@@ -19,7 +19,7 @@
 //!
 //! In the last row the goroutine has had no time to close the file. If another
 //! thread has closed it, the effect is that of a close during the wait. In the
-//! first row a wait could be long for data that are there already, as nobody
+//! first row a wait could be long for data that are there already, as no M
 //! polls for a while where all Ps are busy.
 //!
 //! # Confidence
@@ -42,9 +42,9 @@
 //! One of [`TRY_EVERY`] short reads is not noted, so that the next read tries.
 //!
 //! Invariants:
-//! 1. Whoever waits on speculation has compared, under the lock, the edges with
-//!    those from before the short read. So whatever has come since that read
-//!    makes one more edge.
+//! 1. A goroutine that waits on speculation has compared, under the lock, the
+//!    edges with those from before the short read. So data that have come since
+//!    that read make one more edge.
 //! 2. A Desc that is `unverified` is in the list [`UNVERIFIED`], or in the
 //!    hands of `verify`.
 //! 3. The list is empty while sysmon sleeps for long: a goroutine that enters
@@ -152,7 +152,7 @@ pub(super) struct State {
     short_reads: AtomicU8,
     /// A [`Confidence`].
     confidence: AtomicU8,
-    /// lock: somebody waits on speculation, since this round of `verify`
+    /// lock: a goroutine waits on speculation, since this round of `verify`
     unverified: Cell<bool>,
     round: Cell<u32>,
     /// lock: the Desc is in the list
@@ -161,8 +161,8 @@ pub(super) struct State {
     next: Cell<i32>,
 }
 
-/// The numbers that somebody waits on speculation for, linked by `next`: the
-/// first one plus 1, or 0. Pushed one by one, taken as a whole.
+/// The numbers for which a goroutine waits on speculation, linked by `next`:
+/// the first one plus 1, or 0. Pushed one by one, taken as a whole.
 static UNVERIFIED: AtomicI32 = AtomicI32::new(0);
 /// Counts the calls of `verify`.
 static ROUND: AtomicU32 = AtomicU32::new(0);
@@ -367,7 +367,7 @@ impl State {
         number(self.next.get())
     }
 
-    /// Under the lock, off the list: asks the kernel by `verify` if somebody
+    /// Under the lock, off the list: asks the kernel by `verify` if a goroutine
     /// waits on speculation since before `round`. `verify` says whether it
     /// found data that no event has told of; None: the kernel cannot tell now.
     pub(super) fn verify_if_due(
@@ -405,7 +405,7 @@ fn number(link: i32) -> Option<i32> {
     (link > 0).then(|| link - 1)
 }
 
-/// Whether anybody waits on speculation.
+/// Whether a goroutine waits on speculation.
 pub(crate) fn any_unverified() -> bool {
     // Relaxed: asked again and again; before a long sleep, under sched.lock.
     UNVERIFIED.load(Relaxed) != 0

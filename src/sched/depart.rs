@@ -1,7 +1,8 @@
 //! A goroutine leaves its stack and comes back, perhaps on another M.
 //!
-//! What every way off the stack has in common: a park (`park`) and a yield
-//! (`yields`) differ in the status that they set and in their [`Departure`].
+//! Every way off the stack takes the steps that are here: a park (`park`) and a
+//! yield (`yields`) differ in the status that they set and in their
+//! [`Departure`].
 
 use super::{
     context, python,

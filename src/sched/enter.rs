@@ -1,13 +1,15 @@
 //! Inside and outside the runtime, and the P that a call still holds.
 //!
-//! Entry and exit are a plain store each; the protocol between the M and sysmon
-//! is `gmp::owner`'s. Entries nest: a call from a hook of the user (`unlockf`)
-//! finds its M inside already, and must not park.
+//! A thread is *inside* while it runs the library's code and needs its P.
+//! Outside it runs the host's code, and the P is only lent to it: a retaker may
+//! take the P back. Entry and exit are a plain store each; the protocol between
+//! the M and the retaker is `gmp::owner`'s. Entries nest: a call from a
+//! callback (`unlockf`) finds its M inside already, and must not park.
 //!
 //! Invariants:
 //! 1. `in_runtime` is written by the M's own thread only.
-//! 2. While a value of [`Inside`] lives, the flag of the M that runs the
-//!    goroutine is set. After a park that may be another M than before.
+//! 2. While a value of [`Inside`] lives, `in_runtime` is set in the M that runs
+//!    the goroutine, which after a park may be another M than before.
 
 use crate::{
     arch,

@@ -13,23 +13,24 @@
 //! A look that finds work returns it. The order is Go's.
 //!
 //! # Spinning
-//! An M that looks at other Ps *spins*; at most half as many Ms spin as Ps are
-//! busy. The maker of work wakes an M only if none spins (`wakep`), so each M
-//! that stops spinning looks once more:
+//! An M that looks at other Ps *spins*, and begins to only while fewer than
+//! half as many Ms spin as Ps are busy. The maker of work wakes an M only if
+//! none spins (`wakep`), so each M that stops spinning looks once more:
 //!
 //! ```text
 //!   M that goes to sleep             maker of work
 //!     P to the idle list,              queue the work      (c)
 //!       nmspinning -= 1     (a)        fence
 //!     fence                            a P is idle and
-//!     work is queued:       (b)        nobody spins:       (d)
+//!     work is queued:       (b)        no M spins:         (d)
 //!       take an idle P,                  wake an M
 //!       spin again
 //! ```
 //! (a) pairs with (d) and (c) with (b): the M sees the work, or the maker sees
-//! the P and no spinner. `gmp::spinning` has the proof, with a third column for
-//! an M that puts a P down without having spun. An M that is woken to look has
-//! no P: it begins at (a), and takes an idle P or sleeps again.
+//! the P and no spinner. `gmp::spinning` has the proof, with letters of its own
+//! and a third column for an M that puts a P down without having spun. An M
+//! that is woken to look has no P: it begins at `nmspinning -= 1`, and takes an
+//! idle P if work is queued, or sleeps again.
 //!
 //! Invariants:
 //! 1. An M sleeps without a P, and does not spin.
@@ -243,7 +244,7 @@ fn take_for_work(mp: &'static M) -> bool {
 pub(crate) fn resetspinning(mp: &M) {
     mp.spinning.set(false);
     SCHED.nmspinning.stop();
-    // While this M spun, makers of work and of timers woke nobody: it does so
+    // While this M spun, makers of work and of timers woke no M: this M does so
     // now. An idle M beside an idle P is woken even without work, to look for
     // the next; but no thread is made for that.
     if work_queued()

@@ -26,9 +26,9 @@ use crate::{
 };
 use core::sync::atomic::Ordering::*;
 
-/// Finds an M for a P in the caller's hands, if there is work for it; else it
-/// goes to the idle list. For a caller who may want it back soon: who is woken
-/// without it might come too late again and again.
+/// Finds an M for a P in the caller's hands, if there is work for it; else the
+/// P goes to the idle list. For a caller that may want the P back soon: an M
+/// that is woken without the P might come too late again and again.
 pub(crate) fn handoffp(pp: &'static P) {
     // Acquire: pairs with globrunqput.
     if SCHED.runqsize.load(Acquire) != 0 {
@@ -61,12 +61,12 @@ pub(crate) fn put_down(pp: &'static P) {
     let when = pp.timers.next_when();
     if !when.is_never() {
         deadline_moved(when);
-        // Nobody may be keeping the time.
+        // Perhaps no M keeps the time.
         SCHED.lock().wake_sysmon();
     }
 }
 
-/// Wakes an M for new work, if a P is idle and nobody looks for work already.
+/// Wakes an M for new work, if a P is idle and no M looks for work already.
 #[inline]
 pub(crate) fn wakep() {
     if SCHED.nmspinning.wanted(npidle) {
@@ -149,7 +149,7 @@ pub(crate) fn flush_idle() -> usize {
         stack::flush(&pp.stacks);
         sched.pidleput(pp);
         drop(sched);
-        // Who made work meanwhile found one idle P less.
+        // A maker of work has meanwhile found one idle P less.
         if SCHED.nmspinning.put_down() && work_queued() {
             wakep();
         }
@@ -158,8 +158,8 @@ pub(crate) fn flush_idle() -> usize {
     flushed
 }
 
-/// A goroutine is about to block in a call that is not ours: gives its P to
-/// whoever has work for it, at once.
+/// A goroutine is about to block in a call that is not ours: lets go of its P
+/// at once, for an M that finds work for the P.
 pub(crate) fn entersyscall() {
     let inside = Inside::enter();
     if !inside.nested() && on_goroutine().is_some() {

@@ -25,8 +25,8 @@ pub(super) fn mget(sched: &mut SchedLocked) -> Option<&'static M> {
     Some(mp)
 }
 
-/// Puts this M, which has no P and does not spin, to sleep until somebody has
-/// a P for it, or wants it to look for work.
+/// Puts this M, which has no P and does not spin, to sleep until a waker has a
+/// P for it, or wants it to look for work.
 pub(crate) fn stopm(mp: &'static M) {
     mp.busy_without_p.store(false, Relaxed);
     let mut sched = SCHED.lock();

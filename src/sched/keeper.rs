@@ -47,7 +47,7 @@ pub(super) fn wake_timekeeper() {
     deadline_moved(Deadline::at(EARLIEST));
 }
 
-/// Whether somebody waits for a descriptor and nobody polls.
+/// Whether a goroutine waits for a descriptor and no M keeps the time.
 pub(super) fn unpolled() -> bool {
     !KEEPER.is_kept() && netpoll::waited_for()
 }

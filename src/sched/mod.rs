@@ -20,9 +20,10 @@
 //!                +--------------------- ready ----------------+
 //! ```
 //! `gopark`, `gosched` and `goexit1` leave a *hook* behind: the work that has
-//! to wait until nobody uses the old stack (let wakers in, queue the goroutine,
-//! free the stack). The next context on the thread runs the hook first: either
-//! the goroutine to which the old one switched directly, or `schedule` on g0.
+//! to wait until no thread uses the old stack (let wakers in, queue the
+//! goroutine, free the stack). The next context on the thread runs the hook
+//! first: either the goroutine to which the old one switched directly, or
+//! `schedule` on g0.
 //!
 //! Invariants:
 //! 1. Until its hook has begun, on another stack, a goroutine that leaves its

@@ -17,16 +17,17 @@
 //! 1. An M whose thread cannot be made is given back, and with it what it was
 //!    to bring: its P goes to the idle list, or is stopped for whoever stops
 //!    the world; its place among those that spin is left.
-//! 2. Whoever gave these back looks afterwards whether work waits beside an
-//!    idle P ([`rescue`]). If so, and nobody else spins, it wakes an idle M; if
-//!    there is none, it brings locked goroutines that wait to their Ms, breaks
-//!    the keeper's sleep, and wakes sysmon out of its deep sleep.
+//! 2. The starter, which has asked for the thread and has given these back,
+//!    looks whether work waits beside an idle P ([`rescue`]). If so, and no M
+//!    spins, the starter wakes an idle M; if there is none, it brings locked
+//!    goroutines that wait to their Ms, breaks the keeper's sleep, and wakes
+//!    sysmon out of its deep sleep.
 //! 3. The keeper looks for such work once more after it has published until
 //!    when it sleeps, if a thread was refused lately ([`keeper_is_needed`]).
 //!    So the break of invariant 2 finds it asleep, or the keeper finds the
 //!    work.
-//! 4. While work waits beside an idle P, or somebody waits for a descriptor and
-//!    nobody polls, sysmon naps, and tries again at each look: after 10 ms at
+//! 4. While work waits beside an idle P, or a goroutine waits for a descriptor
+//!    and no M polls, sysmon naps, and tries again at each look: after 10 ms at
 //!    most. An idle process has neither, and sysmon sleeps.
 //!    Where timers of an idle P are due, it has each busy M come by the
 //!    scheduler, and run them there: no busy M would otherwise look at them.
@@ -35,23 +36,23 @@
 //!    run goroutines which are not locked.
 //!
 //! ```text
-//!   who is refused             keeper                    maker of work
+//!   starter that is refused    keeper                    maker of work
 //!     count -= 1, P is idle      publish its sleep   (c)   queue the work
 //!     STARVED = true      (a)    fence                     fence
 //!     fence                      STARVED, and work         a P idle and
-//!     take that sleep     (b)      beside an idle P:       nobody spins:
+//!     take that sleep     (b)      beside an idle P:       no M spins:
 //!       away, if it is set         no sleep          (d)     wake one
 //! ```
 //! (a) pairs with (d) and (c) with (b): one of them sees the other. A maker
 //! that still counted on the spinner has queued before the fence of the
-//! refused one's `stop` (`gmp::spinning`), whose look comes afterwards.
+//! starter's `stop` (`gmp::spinning`), and the starter looks afterwards.
 //!
 //! Between two tries with the system at least [`PAUSE`] passes: a refusal costs
-//! as much as a thread, and whoever makes work asks for one each time.
+//! as much as a thread, and each maker of work asks for one.
 //!
 //! Rejected: a fatal error beyond some number of threads, as in Go (a program
 //! that runs well with 10,000 threads runs with one less); a retry on the spot
-//! (whoever makes work would sleep); keeping the P for a thread that comes
+//! (the maker of work would sleep); keeping the P for a thread that comes
 //! later (an M that returns from C could not take it).
 
 use super::{
@@ -142,12 +143,12 @@ fn put_away(pp: &'static P) {
     }
 }
 
-/// Finds somebody for work beside an idle P, where no new thread is to be had:
+/// Finds an M for work beside an idle P, where no new thread is to be had:
 /// invariant 2.
 fn rescue() {
     while work_beside_idle() {
         if !SCHED.nmspinning.start_if_none() {
-            // Somebody spins, and looks once more when it stops.
+            // An M spins, and looks once more when it stops.
             return;
         }
         if wake_idle(None) {

@@ -2,10 +2,11 @@
 //!
 //! A wait, from the side of the goroutine (or host thread) that blocks:
 //! 1. `let gp = host::current()?` (a host thread gets its G here);
-//! 2. a [`Wait`] says until when and what for, and its `begin` gives the
-//!    *ticket* of this wait; `begin_locked` with the lock of step 3 held;
-//! 3. put `gp` and the ticket where a waker finds them, under that object's
-//!    lock;
+//! 2. make a [`Wait`], which says until when and what for; its `begin` gives
+//!    the *ticket* of this wait, or its `begin_locked`, which is cheaper, if
+//!    the goroutine holds the lock of step 3 by now;
+//! 3. put `gp` and the ticket where a waker finds them, under the lock of the
+//!    object that the goroutine waits for;
 //! 4. [`gopark`], which lets go of that lock once the goroutine is off its
 //!    stack;
 //! 5. the [`Cause`] says how the wait ended. If no waker ended it, the

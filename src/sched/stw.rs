@@ -204,8 +204,9 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     Ok(old as i32)
 }
 
-/// CPUs that this process may use. Whoever sets the number of Ps does not need
-/// it, so the quota, in several files, is read when it is asked for first.
+/// CPUs that this process may use. A host that sets the number of Ps does not
+/// need this number, so the quota, in several files, is read at the first
+/// question.
 ///
 /// Errors: `ENOMEM`.
 pub(crate) fn num_cpu() -> Result<usize> {

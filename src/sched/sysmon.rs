@@ -2,9 +2,9 @@
 //!
 //! It naps between looks: 0.25 ms while work waits behind a goroutine that
 //! does not move, 1 ms while work waits, then twice as long each time up to
-//! 10 ms; never past the next timer. When nothing runs it sleeps until
-//! somebody takes a P; but while there is no thread for what waits
-//! (`nothread`), it looks for one at each look.
+//! 10 ms; never past the next timer. When nothing runs sysmon sleeps until an
+//! M takes a P; but while there is no thread for work that waits (`nothread`),
+//! sysmon tries for one at each look.
 //!
 //! | sleep | until | woken by |
 //! |---|---|---|
@@ -48,7 +48,7 @@ const NAP_STUCK: i64 = 250 * US;
 const NAP_WAITS: i64 = 1000 * US;
 /// The longest nap.
 const NAP_MAX: i64 = 10_000 * US;
-/// Descriptors are looked at by somebody at least so often.
+/// Descriptors are looked at by an M or by sysmon at least so often.
 const POLL_AFTER: i64 = 10_000 * US;
 /// A look that comes later than this past its time tells nothing.
 const OVERSLEPT: i64 = 2_000 * US;
@@ -105,7 +105,7 @@ fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     if over && !nothread::sysmon_is_needed() {
         depth = Depth::Deep;
         until = deep_until(now);
-        // Once more, for whoever was on the way out at the last check.
+        // Once more, for an M that was on the way out at the last check.
         deadlock::checkdead(&mut sched);
     }
     until = until.min(latest);
@@ -114,7 +114,8 @@ fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     if SYSMON.sleep_until(until) { nanotime() } else { until }
 }
 
-/// Until when to sleep if nothing runs: somebody keeps the time, or we do.
+/// Until when to sleep if nothing runs: the timekeeper keeps the time, or,
+/// where there is none, sysmon does.
 fn deep_until(now: i64) -> i64 {
     let mut until = Deadline::NEVER.ns();
     if !KEEPER.is_kept() {
@@ -138,7 +139,7 @@ fn serve() {
         start_template();
     }
     if asked & Ask::Threads as u32 != 0 {
-        // Nobody: the template thread has made them.
+        // None is left where the template thread has made them.
         let _any = start_wanted();
     }
     if asked & Ask::Mask as u32 != 0 {
@@ -148,12 +149,12 @@ fn serve() {
         renew_and_notify();
     }
     if asked & Ask::Signals as u32 != 0 {
-        // Nobody before it has begun; then it looks first.
+        // Null before the relay has begun, which then looks before it parks.
         let _nobody = ready_permit(RELAY.load(Acquire));
     }
 }
 
-/// All Ps have been busy for a while: nobody has looked at descriptors.
+/// All Ps have been busy for a while, and no M has looked at descriptors.
 fn poll_for_the_busy(now: i64) {
     if KEEPER.last_poll().is_some_and(|last| now - last > POLL_AFTER) {
         ready_all(look_net());
@@ -169,7 +170,8 @@ fn verify_speculation(now: i64, verified: &mut i64) {
     }
 }
 
-/// Idle Ps for work, timers or descriptors that nobody looks after.
+/// Wakes an M where a P is idle beside work, a due timer, or descriptors that
+/// no M polls.
 fn wake_for_work(now: i64) {
     // Relaxed: hints; wakep looks again.
     if SCHED.npidle.load(Relaxed) == 0 {

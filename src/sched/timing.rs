@@ -1,5 +1,5 @@
-//! Timers: put on a P's heap, run when due; and who sleeps until then, and
-//! polls descriptors meanwhile.
+//! Timers: put on a P's heap, run when due; and the timekeeper, which sleeps
+//! until then, and polls descriptors meanwhile.
 //!
 //! One idle M keeps the time: it sleeps until the earliest timer of all Ps,
 //! on a note or in the poller. The other Ms sleep until they are woken. An M
@@ -40,7 +40,7 @@ pub(crate) unsafe fn add_timer(timer: &Timer, when: Deadline) {
         Some(pp) => &pp.get().timers,
         None => &allp(0).timers,
     };
-    // SAFETY: as the caller promises.
+    // SAFETY: not pending, and stays in place: the caller promises both.
     let first = unsafe { heap.add(timer, when) };
     timer_moved(when, first);
 }
@@ -51,8 +51,8 @@ fn timer_moved(when: Deadline, first: bool) {
         deadline_moved(when);
     }
     if current_p().is_none() {
-        // Nobody that holds a P knows of it: somebody has to keep the time,
-        // or, where all Ps are busy, sysmon.
+        // No M that holds a P knows of the timer: a timekeeper is needed, or,
+        // where all Ps are busy, sysmon.
         if KEEPER.sleep() == Sleep::Nobody {
             wakep();
         }
@@ -111,7 +111,7 @@ fn run_others() {
     }
 }
 
-/// Sleeps until the next timer or a descriptor that is ready, if nobody else
+/// Sleeps until the next timer or a descriptor that is ready, if no other M
 /// does. True: this M has a P again, and what was due is ready. The M has no P
 /// while it sleeps.
 pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
@@ -123,7 +123,7 @@ pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
     let polled = if netpoll::polls() {
         sleep_in_poller(timekeeper, mp)
     } else {
-        // Nobody waits for a descriptor, or nobody has yet.
+        // No goroutine waits for a descriptor, or none has yet.
         timekeeper.sleep_on_note(latest_on_note, nanotime);
         Polled::Ready(WakeList::new())
     };
@@ -148,7 +148,7 @@ fn latest() -> i64 {
     if nothread::keeper_is_needed() { EARLIEST } else { next_timer().ns() }
 }
 
-/// The same on the note: no time at all once there is somebody to poll for.
+/// The same on the note: no time at all once there is a waiter to poll for.
 fn latest_on_note() -> i64 {
     if netpoll::polls() { EARLIEST } else { latest() }
 }
@@ -178,14 +178,14 @@ fn renewed(polled: Polled) -> WakeList {
     match polled {
         Polled::Ready(list) => list,
         Polled::Lost(list) => {
-            // Who waits has been told if it fails.
+            // If that fails, all waiters have been told.
             let _told = renew_poller();
             list
         }
     }
 }
 
-/// Makes the poller anew if the host has closed it: all who wait try again.
+/// Makes the poller anew if the host has closed it: all waiters try again.
 /// Where that fails, their waits end with the error. The caller is inside.
 ///
 /// Errors: those of [`netpoll::start`].
@@ -210,8 +210,8 @@ pub(super) fn renew_and_notify() {
     }
 }
 
-/// Takes what is ready, if nobody sleeps in the poller; on an M that found no
-/// other work, or sysmon's.
+/// Takes what is ready, if no M keeps the time; on an M that found no other
+/// work, or sysmon's.
 pub(super) fn look_net() -> WakeList {
     let polls = netpoll::waited_for()
         && netpoll::started()

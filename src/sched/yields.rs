@@ -1,8 +1,8 @@
 //! Yielding (Gosched): a goroutine that could go on lets others run first.
 //!
-//! Whoever waits on this P runs before the yielder, which queues behind them.
-//! Whoever waits in the global queue, which no P serves of itself but every
-//! 61st time, runs at the next yield or the one after it:
+//! Goroutines that wait on this P run before the yielder, which queues behind
+//! them. The global queue, which no P serves of itself but every 61st time, is
+//! served at the next yield or the one after it:
 //!
 //! | this P's queue | global queue | a yield |
 //! |---|---|---|

@@ -14,10 +14,12 @@
 //!   pending -> idle     remove; or it is due: run takes it out under the lock
 //!                       and then calls its function
 //!   pending -> stopped  stop; the timer stays in its heap
+//!   pending -> idle     stop of a spilled timer; the caller calls its function
 //!   stopped -> pending  set
-//!   stopped -> idle     remove; or its time comes, or many are stopped: then
-//!                       its function is called too
+//!   stopped -> idle     remove; or its entry comes up, or many are stopped: in
+//!                       both of these cases its function is called, too
 //! ```
+//! Below, and in the functions, a stopped timer counts as pending.
 //!
 //! A heap has a dense table of *slots*, one for each timer in it: a slot holds
 //! the timer's address, its function and its own time. An *entry* holds a slot
@@ -39,22 +41,24 @@
 //!    fields are written under that heap's lock, and for a move under both
 //!    locks. In a timer that is not pending the fields are stale, so the heap
 //!    always checks the slot.
-//! 2. A pending timer stays in place and lives: `add`'s caller promises it. No
-//!    function here touches a timer that is not pending. The slot holds the
-//!    call, and a change of the slot takes the timer out. Without memory for
-//!    a slot the timer has [`SPILLED`] and no entry in the tables: it is a node
-//!    of the tree in `spill`, which touches the timers themselves.
+//! 2. A pending timer stays in place and lives: `add`'s caller promises it. A
+//!    timer that is not pending is touched only by a function that gets it as
+//!    an argument. The slot holds the call, so the heap takes a timer out by a
+//!    change of the slot, and does not touch the timer. Where there is no
+//!    memory for a slot, `Timer::slot` is [`SPILLED`], and the timer has no
+//!    entry in the tables: it is a node of the tree in `spill`, which touches
+//!    the timers themselves.
 //! 3. `places` says for each slot in use where its entry is.
-//! 4. `next` is the first entry's time, or `i64::MAX` if all timers are
-//!    stopped; it is stored under the lock.
+//! 4. `next` is the first entry's time, or `i64::MAX` if there is no timer but
+//!    stopped ones; it is stored under the lock.
 //! 5. Functions run without the lock. So a `remove` that finds the timer gone
-//!    cannot tell whether the function ran or is about to run. A late function
-//!    finds that out by its `seq`.
+//!    cannot tell whether the function ran or is about to run. A function that
+//!    runs late sees by its `seq` that it is late.
 //! 6. A timer's own time is its entry's time, a later one, or [`STOPPED`]. The
 //!    heap acts on a later time when the entry comes up. A stopped timer is
-//!    taken out when its entry comes up, or when there are many. Its function
-//!    is called even so, sees by `seq` that it is stale, and may release what
-//!    it holds.
+//!    taken out when its entry comes up, or when there are many. The timer's
+//!    function is called even so, sees by `seq` that the call is stale, and may
+//!    release what the timer refers to.
 //!
 //! So there are two ways to give up a timer; Go uses the second for all.
 //! `remove` is exact and costs a logarithm. A wait's deadline needs it, because
