@@ -159,8 +159,8 @@ impl Counter {
     }
 }
 
-/// Looks for somebody who waits on `object`, as an unlock does that was told
-/// of some, and wakes nobody. True if there was none.
+/// Looks for a waiter on `object`, as an unlock does whose word tells of one,
+/// and wakes none. True if there is none.
 #[inline]
 pub fn nobody_waits<T>(object: &T) -> bool {
     Bucket::of(object).is_empty()

@@ -37,7 +37,7 @@
 //!    address, so the memory may be freed or unmapped.
 //!
 //! Go's note wakes through the kernel every time. Here the Sleeping state
-//! spares the system call while nobody sleeps.
+//! spares the system call while the owner is awake.
 
 use super::Futex;
 use super::sync::{AtomicU32, Ordering, const_unless_loom};

@@ -10,10 +10,10 @@
 //! A function that returns, or ends its goroutine by `gmp_exit`, has run, and
 //! never does again. A function that is left by an exception has not: the
 //! exception goes on to the caller of the once, and the next caller runs the
-//! function. The same holds for a function that is left by `longjmp`, of which
-//! nobody is told ([`crate::sched::calls`]). Then the once stays Running for a
-//! call that is no longer live, and a caller that finds that out puts its own
-//! call in that place.
+//! function. The same holds for a function that is left by `longjmp`, which
+//! calls nothing of ours ([`crate::sched::calls`]). Then the once stays Running
+//! for a call that is no longer live, and a caller that finds that out puts its
+//! own call in that place.
 //!
 //! Invariants:
 //! 1. QUEUED is set while waiters are in the line, under the lock of their

@@ -14,12 +14,13 @@
 //!
 //! Invariants:
 //! 1. QUEUED is set while waiters are in the line. It changes under the lock of
-//!    their bucket ([`super::parking`]). While it is set, nobody locks without
-//!    that lock, and neither a writer nor the last reader unlocks without it.
+//!    their bucket ([`super::parking`]). While it is set, no thread locks
+//!    without that lock, and neither a writer nor the last reader unlocks
+//!    without it.
 //! 2. A waiter that is let in is entered in `state` by the thread that lets it
 //!    in.
-//! 3. Nobody waits for what is free: an unlock, and a waiter that gives up, let
-//!    in all that can go ([`let_in`]).
+//! 3. No waiter waits for what is free: an unlock, and a waiter that gives up,
+//!    let in all that can go ([`let_in`]).
 //! 4. `writers` counts the writers in the line. A writer that gives up counts
 //!    itself out, even if a waker has taken its record out in vain before.
 

@@ -2,7 +2,7 @@
 //!
 //! | status | owner of the stack and the owner fields | next, and its cause |
 //! |---|---|---|
-//! | Idle | nobody: just made | Dead: it goes to a free list |
+//! | Idle | its maker | Dead: it goes to a free list |
 //! | Dead | the free list, or the M that took it out | Runnable: `newproc` |
 //! | Runnable | the queue that holds it | Running: `execute` |
 //! | Running | the M in `m` | Runnable: `gosched`; Dead: `goexit` |

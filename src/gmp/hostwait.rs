@@ -1,9 +1,9 @@
 //! How many host threads sleep in a call without a deadline, and have not been
 //! woken; for the search for deadlocks.
 //!
-//! A host thread sleeps on the note of its M, and its waker is whoever ended
-//! its wait (`parkword`). The thread counts from the sleep to the wake-up, not
-//! until it runs again: a thread that was woken will go on.
+//! A host thread sleeps on the note of its M, and its waker is the actor that
+//! ended its wait (`parkword`). The thread counts from the sleep to the
+//! wake-up, not until it runs again: a thread that was woken will go on.
 //!
 //! | `HostWait` | the thread | moves |
 //! |---|---|---|
@@ -68,7 +68,7 @@ impl HostWaits {
     pub fn fall_asleep(&self, mine: &HostWait, waiting: impl FnOnce() -> bool) {
         // AcqRel: (a).
         mine.0.swap(true, AcqRel);
-        // Relaxed: whoever is second does nothing that the first has to see.
+        // Relaxed: the second side does nothing that the first has to see.
         if waiting() || !mine.0.swap(false, Relaxed) {
             self.0.fetch_add(1, Relaxed);
         }

@@ -32,8 +32,8 @@
 //!    for something else, so a stale reference reads an old or a new value of
 //!    the same type, never garbage. Hence they are passed as `&'static`.
 //! 2. A field marked *owner* is written only by its owner; for a G that is the
-//!    thread that runs it, or, while it does not run, whoever took it out of
-//!    the structure that held it (queue, list, wait record).
+//!    thread that runs it, or, while it does not run, the actor that took it
+//!    out of the structure that held it (queue, list, wait record).
 //! 3. A G is in at most one queue or list, chained by `schedlink`.
 
 #[cfg(not(loom))]

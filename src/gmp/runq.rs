@@ -13,8 +13,8 @@
 //!   owner: put  --> next --> take (owner), steal (thief)
 //! ```
 //! Invariants:
-//! 1. Only the owner stores `tail` and the slots. Anybody moves `head` forward,
-//!    by compare-and-swap.
+//! 1. Only the owner stores `tail` and the slots. Owner and thieves move `head`
+//!    forward, by compare-and-swap.
 //! 2. `tail - head <= N`, and the slots in `[head, tail)` hold the queue.
 //! 3. A slot that a thief has read counts only if the thief's compare-and-swap
 //!    of `head` succeeds: then the owner had not reused the slot.

@@ -2,9 +2,9 @@
 //! finds out about the machine.
 //!
 //! `SCHED` has what `sched.lock` guards, in the lock's data, so that the guard
-//! gives access; and beside it lengths of that data and measures, which anybody
-//! reads. The words of a protocol are a static of its type each ([`KEEPER`],
-//! [`SYSMON`], [`STOP`], [`HOST_WAITS`]).
+//! gives access; and beside it lengths of that data and measures, which any
+//! thread reads. The words of a protocol are a static of its type each
+//! ([`KEEPER`], [`SYSMON`], [`STOP`], [`HOST_WAITS`]).
 
 use super::{
     G, GDepot, GList, M, MAIN_STACK, MKind, P, hostwait::HostWaits,

@@ -25,7 +25,7 @@
 //! (a) pairs with (d) and (f), (b) with (c) and (e): of the maker and one of
 //! the others at least one sees the other. (c) and (e) are ordered by the lock
 //! of the list of idle Ps: a spinner that in (d) found no idle P had left
-//! `count` before (e), so (f) sees no spinner.
+//! `count` before (e), so (f) does not count that spinner.
 //!
 //! Invariants:
 //! 1. Each of the three changes its own word first, then has a fence, and then

@@ -15,7 +15,7 @@
 //!    stopped. Whether a stop is wanted changes under the lock too, so an M
 //!    that holds the lock knows; without the lock `is_wanted` is a hint.
 //! 2. `left` comes to 0 once. An M that takes it there wakes the note; the
-//!    stopper that does so itself knows it, and then nobody wakes the note. So
+//!    stopper that does so itself knows it, and then no M wakes the note. So
 //!    no wake-up is under way when the wait is over.
 //! 3. One stopper at a time (`sched.resize`).
 

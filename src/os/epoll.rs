@@ -6,7 +6,7 @@
 //! ready; with `EPOLLONESHOT` it is reported once for each time that its
 //! interest is set. To *notify* is to set that interest anew.
 //!
-//! The byte is written before anybody else knows the number. Later nothing is
+//! The byte is written before another thread knows the number. Later nothing is
 //! written or read, so no file of the host's is hit where the host has closed
 //! our numbers and uses them for its own files. And a pipe has an inode of its
 //! own, which an epoll instance or an eventfd has not. So both numbers are ours

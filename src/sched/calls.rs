@@ -7,10 +7,11 @@
 //!               '----longjmp-----------------------------> `lost`
 //! ```
 //! An exception passes through `ffi/callbacks.c`, which calls [`end`]. A
-//! `longjmp` tells nobody. So a call has its record outside the stack, and the
-//! goroutine looks later whether the call's frame is still there ([`gone`]):
-//! when it begins another such call, waits for anything, or ends. The owner of
-//! the call is then told `lost`; its object may not exist any more.
+//! `longjmp` calls nothing of ours. So a call has its record outside the stack,
+//! and the goroutine looks later whether the call's frame is still there
+//! ([`gone`]): when it begins another such call, waits for anything, or ends.
+//! The owner of the call is then told `lost`; its object may not exist any
+//! more.
 //!
 //! # Is the frame there?
 //! A frame has its caller's stack pointer (`cfa`) and, in the word below, its

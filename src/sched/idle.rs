@@ -3,7 +3,7 @@
 //! Invariant: an M sleeps on its own note only, in [`stopm`] or in
 //! `lockthread::stoplockedm`, without a P. The waker of an idle M has taken it
 //! off the list and has set `nextp` before; the waker of a locked one knows
-//! that nobody else wakes it. So there is one wake-up for each sleep.
+//! that no other waker comes. So there is one wake-up for each sleep.
 
 use super::{deadlock, procs::acquire_nextp};
 use crate::gmp::{M, P, SCHED, SchedLocked};

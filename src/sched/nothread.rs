@@ -15,8 +15,8 @@
 //!
 //! Invariants:
 //! 1. An M whose thread cannot be made is given back, and with it what it was
-//!    to bring: its P goes to the idle list, or is stopped for whoever stops
-//!    the world; its place among those that spin is left.
+//!    to bring: its P goes to the idle list, or is stopped for the stopper
+//!    of the world; its place among those that spin is left.
 //! 2. The starter, which has asked for the thread and has given these back,
 //!    looks whether work waits beside an idle P ([`rescue`]). If so, and no M
 //!    spins, the starter wakes an idle M; if there is none, it brings locked
@@ -221,7 +221,7 @@ fn bring(sched: &mut SchedLocked, mp: &'static M) {
     if mp.kind.get() == MKind::Host {
         HOST_WAITS.add(-1);
     } else {
-        // Under the lock: no moment without work and without somebody awake.
+        // Under the lock: no moment without work and without an M awake.
         sched.nmidlelocked -= 1;
     }
     mp.nextp.set(Some(pp));

@@ -19,7 +19,7 @@ pub(crate) fn acquirep(mp: &'static M, pp: &'static P) {
     mp.busy_without_p.store(false, Relaxed);
 }
 
-/// Takes the P that whoever woke this M has set aside for it, if any.
+/// Takes the P that the waker of this M has set aside for it, if any.
 pub(crate) fn acquire_nextp(mp: &'static M) {
     if let Some(pp) = mp.nextp.take() {
         acquirep(mp, pp);
