@@ -29,7 +29,7 @@ use crate::{
         lock::Rank,
         sync::{AtomicPtr, AtomicU32, Ordering::*},
     },
-    gmp::{Ask, RELAY, ask, wait::Turn},
+    gmp::{Ask, SIGNALER, ask, wait::Turn},
     os::{
         Errno, Result,
         signal::{SigAction, handler_action, sigaction_get, sigaction_set},
@@ -84,7 +84,7 @@ pub(crate) fn notify(channel: &GmpChan, signo: c_int) -> Result<()> {
     }
     let mut wishes = CHANNELS.lock();
     // Relaxed: written under the lock.
-    if RELAY.load(Relaxed).is_null() {
+    if SIGNALER.load(Relaxed).is_null() {
         start()?;
     }
     let same = |w: &Wish| w.signo == signo && ptr::eq(w.channel, channel);
@@ -122,7 +122,7 @@ pub(crate) fn stop(channel: &GmpChan, signo: c_int) -> Result<()> {
 fn start() -> Result<()> {
     let relay = newproc_system(relay, ptr::null_mut(), c"signals")?;
     // SeqCst: before the handler asks sysmon, and before a look for a deadlock.
-    RELAY.store(relay, SeqCst);
+    SIGNALER.store(relay, SeqCst);
     Ok(())
 }
 

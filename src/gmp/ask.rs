@@ -26,4 +26,4 @@ pub(crate) fn ask(what: Ask) {
 }
 
 /// The goroutine that sends signals to channels; null before there is one.
-pub(crate) static RELAY: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+pub(crate) static SIGNALER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());

@@ -16,7 +16,8 @@ use super::mainthread;
 use crate::{
     base::throw::fatal,
     gmp::{
-        HOST_WAITS, KEEPER, RELAY, SCHED, SchedLocked, allp, gcount, gomaxprocs,
+        HOST_WAITS, KEEPER, SCHED, SIGNALER, SchedLocked, allp, gcount,
+        gomaxprocs,
     },
     os::task::count_threads,
 };
@@ -61,7 +62,7 @@ fn all_asleep(sched: &SchedLocked) -> bool {
         || (0..gomaxprocs()).any(|id| !allp(id).runqempty())
         || crate::netpoll::waited_for()
         // A signal may come, and wake a goroutine.
-        || !RELAY.load(SeqCst).is_null()
+        || !SIGNALER.load(SeqCst).is_null()
         || !super::keeper::next_timer().is_never();
     if work {
         return false;

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     base::print::SigWriter,
     gmp::{
-        Ask, DEBUG, KEEPER, MKind, RELAY, RUNTIME_INIT_TIME, SCHED, SYSMON,
+        Ask, DEBUG, KEEPER, MKind, RUNTIME_INIT_TIME, SCHED, SIGNALER, SYSMON,
         allp, gomaxprocs, watchman::Depth,
     },
     netpoll,
@@ -150,7 +150,7 @@ fn serve() {
     }
     if asked & Ask::Signals as u32 != 0 {
         // Null before the relay has begun, which then looks before it parks.
-        let _nobody = ready_permit(RELAY.load(Acquire));
+        let _nobody = ready_permit(SIGNALER.load(Acquire));
     }
 }
 
