@@ -1,8 +1,8 @@
-//! Random numbers for choices that have to be fair and not more: the seed of
-//! the process, and two small generators.
+//! Random numbers for choices that have to be fair, and no more than that: the
+//! seed of the process, and two small generators.
 //!
-//! Each M and each P has a stream of its own, which starts at a place that
-//! follows from the seed; nothing here is shared but the seed.
+//! Each M and each P has a stream of its own, whose start follows from the
+//! seed. Threads share nothing but the seed.
 
 use super::sync::{AtomicU64, Ordering::*};
 use core::cell::Cell;
@@ -10,16 +10,16 @@ use core::cell::Cell;
 /// An odd number without a pattern: 2^64 by the golden ratio.
 pub(crate) const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Where all random numbers start: those of Ms, of Ps, and of threads that
-/// have no G. Another one in each process; `randinit` writes.
+/// The seed, from which the streams of Ms, Ps and threads without a G start. It
+/// differs from process to process; `randinit` writes it.
 pub(crate) static RANDSEED: AtomicU64 = AtomicU64::new(0);
 
-/// Where the random numbers of the P with this number start; never 0.
+/// The start of the stream of the P with this number; never 0.
 pub(crate) fn seed_of_p(id: u64) -> u64 {
     seed(id)
 }
 
-/// The same of an M: none starts where a P does.
+/// The start of an M's stream; no M starts where a P does. Never 0.
 pub(crate) fn seed_of_m(id: u64) -> u64 {
     seed(id | 1 << 32)
 }
@@ -40,8 +40,8 @@ pub(crate) fn xorshift(stream: &Cell<u64>) -> u64 {
     x
 }
 
-/// A number without a pattern for one of a sequence in steps of [`STEP`]: the
-/// finaliser of MurmurHash3, as in splitmix64.
+/// A number without a pattern for a term of a sequence in steps of [`STEP`]:
+/// the finaliser of MurmurHash3, as in splitmix64.
 pub(crate) fn mix(x: u64) -> u32 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -52,7 +52,7 @@ pub(crate) fn mix(x: u64) -> u32 {
 mod tests {
     use super::*;
 
-    /// What starts anywhere is told by the seed, and all of them differ.
+    /// The seed decides all starts, and the starts differ.
     #[test]
     fn random_numbers_start_by_the_seed() {
         let starts = |seed| {

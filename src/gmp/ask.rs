@@ -1,26 +1,26 @@
-//! What sysmon is asked to do, and the goroutine that it wakes for signals.
+//! Requests to sysmon, and the goroutine that relays signals.
 
 use super::SYSMON;
 use core::{ffi::c_void, ptr, sync::atomic::AtomicPtr};
 
-/// What sysmon may be asked to do.
+/// A request to sysmon; some only wake it.
 #[repr(u32)]
 pub(crate) enum Ask {
     /// Start the template thread.
     Template = 1,
     /// Make the poller anew, if the host has closed it.
     Poller = 2,
-    /// Wake the relay of signals.
+    /// Wake [`SIGNALER`].
     Signals = 4,
-    /// Take other signals itself.
+    /// Change its signal mask (`sched::sigmask`).
     Mask = 8,
-    /// Look whether the process is to end.
+    /// Look whether the process is to end (`sched::nomain`).
     NoMain = 16,
     /// Make threads for workers.
     Threads = 32,
 }
 
-/// Asks sysmon for something; from any thread, async-signal-safe.
+/// Makes a request; from any thread, async-signal-safe.
 pub(crate) fn ask(what: Ask) {
     SYSMON.ask(what as u32);
 }

@@ -4,20 +4,21 @@
 //!   P:  own --full--> spare --both full--> depot (under sched.lock)
 //!       own <-empty-- spare <-both empty-- depot, or new ones
 //! ```
-//! A P takes and keeps one at a time, without a lock; to and from the depot
-//! they move in batches, whole, so that a batch costs one link.
+//! A P takes and keeps single Gs, without a lock. Between a P and the depot
+//! move whole batches, so that a batch costs one link.
 //!
 //! Invariants:
-//! 1. A G in here is Dead, chained by `schedlink`, and nobody else's. The
-//!    first of a batch in the depot is chained to the first of the next one by
-//!    `arg`, which a dead G has no use for.
+//! 1. A G in here is Dead, chained by `schedlink`, and in no other list. In the
+//!    depot, `arg` of a batch's first G is the first G of the next batch: a
+//!    dead G has no other use for it.
 //! 2. `own` holds `len` Gs, at most [`BATCH`]; `spare` and each batch hold
 //!    none or `BATCH`.
 
 use super::G;
 use core::{cell::Cell, ptr};
 
-/// Gs that move at once. A P keeps two batches at most.
+/// Gs that move between a P and the depot at once. A P keeps two batches at
+/// most.
 pub(crate) const BATCH: u32 = 32;
 
 /// The dead Gs of a P, whose owner alone uses them.
@@ -36,7 +37,7 @@ impl GFree {
         Self { own: Cell::new(None), len: Cell::new(0), spare: Cell::new(None) }
     }
 
-    /// Takes the one that died last.
+    /// Takes the G that died last.
     #[inline(always)]
     pub(crate) fn pop_front(&self) -> Option<&'static G> {
         if self.own.get().is_none() {
@@ -49,7 +50,7 @@ impl GFree {
         Some(gp)
     }
 
-    /// Keeps `gp`. Gives a batch back where there are too many.
+    /// Keeps `gp`. Returns a batch if there are too many.
     #[inline(always)]
     pub(crate) fn push_front(&self, gp: &'static G) -> Option<GBatch> {
         if self.len.get() == BATCH {
@@ -68,7 +69,7 @@ impl GFree {
         self.spare.replace(full).map(GBatch)
     }
 
-    /// Takes a batch in, where there is none.
+    /// Takes a batch in; `spare` is empty.
     pub(crate) fn refill(&self, batch: GBatch) {
         debug_assert!(self.spare.get().is_none());
         self.spare.set(Some(batch.0));
@@ -77,7 +78,7 @@ impl GFree {
 
 /// The dead Gs that no P keeps; under sched.lock.
 pub(crate) struct GDepot {
-    /// Those that make no batch.
+    /// Gs that make no whole batch.
     loose: GFree,
     batches: Option<&'static G>,
 }

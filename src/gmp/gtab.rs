@@ -1,16 +1,18 @@
 //! The table of all Gs (Go's `allgs`), and the handles that hosts hold.
 //!
-//! Gs live in slabs of [`SLAB`] descriptors that are never unmapped. A handle
-//! (`gmp_g *`) is not an address: it is the G's index and its generation, so a
-//! stale or invented one is found out and never followed.
+//! A host may hold a handle (`gmp_g *`) after its goroutine has ended, when the
+//! G lives again as another goroutine. So a handle is no address: it is the G's
+//! index and generation, and a stale or invented handle is recognised without
+//! being followed.
 //!
 //! ```text
 //!   handle = generation << 32 | index + 1
 //! ```
+//! Gs live in slabs of [`SLAB`] descriptors that are never unmapped.
 //!
 //! Invariants:
-//! 1. A slab pointer is written once, under `ALLG`, and `COUNT` grows past a G
-//!    once that is initialised; readers need no lock.
+//! 1. A slab pointer is written once, under `ALLG`. `COUNT` grows past a G only
+//!    once that G is initialised. So readers need no lock.
 //! 2. A G's generation changes when it dies, before it goes to a free list.
 
 use super::{G, GStatus};
@@ -27,9 +29,9 @@ use core::{
 /// Gs in a slab: 256 KiB.
 const SLAB: usize = 1024;
 const SLAB_BYTES: usize = SLAB * size_of::<G>();
-/// Slabs mapped at a time, at least, where there is room. Each chunk is as
-/// large as all before it: few mappings hold millions of Gs, and what is not
-/// touched costs nothing.
+/// Slabs mapped at a time, at least, unless memory is scarce. Each chunk is as
+/// large as all before it, so few mappings hold millions of Gs; pages that are
+/// not touched cost nothing.
 const CHUNK: usize = 64;
 /// Gs whose pages the kernel makes at once, past the first slab: 64 KiB. Huge
 /// pages cost less in all, but up to 5 ms at a time on a virtual machine.
@@ -39,19 +41,19 @@ const SLABS: usize = 65_536;
 
 static TABLE: [AtomicPtr<G>; SLABS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SLABS];
-/// How many Gs were ever made.
+/// The number of Gs ever made.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 static ALLG: Lock<()> = Lock::new(Rank::Allg, ());
 
-/// A new G, Idle, from the end of the table; None where memory is out.
+/// A new G, Idle, from the end of the table; None if memory is out.
 pub(crate) fn galloc() -> Option<&'static G> {
     let mut new = None;
     galloc_many(1, |gp| new = Some(gp));
     new
 }
 
-/// Makes new Gs, Idle: `many`, or fewer at the end of a step, or none where
-/// memory is out. `each` gets the last one first.
+/// Makes new Gs, Idle: `many`, or fewer at the end of a step, or none if memory
+/// is out. `each` gets the last one first.
 pub(crate) fn galloc_many(many: u32, mut each: impl FnMut(&'static G)) {
     let _guard = ALLG.lock();
     let first = COUNT.load(Relaxed);
@@ -69,10 +71,10 @@ pub(crate) fn galloc_many(many: u32, mut each: impl FnMut(&'static G)) {
     }
     let many = many.min(left as u32);
     for i in (0..many).rev() {
-        // SAFETY: less than SLAB, so within the slab.
+        // SAFETY: at + i < SLAB, so within the slab.
         let place = unsafe { base.add(at + i as usize) };
-        // SAFETY: the slab is mapped, and nobody knows this place yet: COUNT
-        // comes after.
+        // SAFETY: the slab is mapped, and no reader comes to this place before
+        // COUNT grows (invariant 1).
         unsafe { place.write(G::new(first + i)) };
         // SAFETY: just initialised, never unmapped.
         each(unsafe { &*place });
@@ -81,7 +83,7 @@ pub(crate) fn galloc_many(many: u32, mut each: impl FnMut(&'static G)) {
     COUNT.store(first + many, Release);
 }
 
-/// Maps a chunk of slabs from number `first` on, or one where memory is
+/// Maps a chunk of slabs from number `first` on, or one slab if memory is
 /// scarce. Under `ALLG`.
 fn map_slabs(first: usize) -> Option<()> {
     let many = CHUNK.max(first).min(SLABS - first);
@@ -99,20 +101,20 @@ fn map_slabs(first: usize) -> Option<()> {
 }
 
 fn g_at(index: u32) -> Option<&'static G> {
-    // Acquire: pairs with galloc.
+    // Acquire: pairs with galloc_many.
     if index >= COUNT.load(Acquire) {
         return None;
     }
     let base = TABLE[index as usize / SLAB].load(Acquire);
-    // SAFETY: index < COUNT, so the slab is there and this place lies in it.
+    // SAFETY: index < COUNT, so the slab is mapped and this place lies in it.
     let place = unsafe { base.add(index as usize % SLAB) };
-    // SAFETY: initialised before COUNT grew past it.
+    // SAFETY: initialised before COUNT grew past it (invariant 1).
     Some(unsafe { &*place })
 }
 
 /// The host's name for `gp` until it dies.
 pub(crate) fn handle_of(gp: &G) -> *mut c_void {
-    // The caller owns gp or holds it alive.
+    // The caller runs gp or keeps it alive, so its generation stays.
     let generation = u64::from(gp.park.generation());
     (generation << 32 | u64::from(gp.index + 1)) as *mut c_void
 }
@@ -122,8 +124,8 @@ pub(crate) fn generation_of(handle: *mut c_void) -> u32 {
     (handle as u64 >> 32) as u32
 }
 
-/// The G of a handle, unless it has died since. It may die at once after:
-/// what is done with it must be harmless to the next one in its place.
+/// The G of a handle; None if the goroutine has died. It may die at any moment
+/// after that, so the caller does nothing that harms the G's next goroutine.
 pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
     let bits = handle as u64;
     let index = (bits as u32).checked_sub(1)?;
@@ -143,7 +145,7 @@ pub(crate) fn lookup(handle: *mut c_void) -> Result<&'static G> {
     g_from_handle(handle).ok_or(Errno::EINVAL)
 }
 
-/// The same, for what needs a goroutine that has not ended.
+/// [`lookup`] for a goroutine that must not have ended.
 pub(crate) fn lookup_live(handle: *mut c_void) -> Result<&'static G> {
     let gp = lookup(handle)?;
     if gp.readgstatus() == GStatus::Dead { Err(Errno::EINVAL) } else { Ok(gp) }

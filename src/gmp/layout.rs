@@ -1,4 +1,5 @@
-//! The fields that assembly knows are where it looks for them.
+//! Checks, when compiled, that the fields which assembly uses lie where it
+//! looks.
 
 use super::{G, M, offsets::*};
 use core::mem::offset_of;
@@ -12,5 +13,5 @@ const _: () = assert!(offset_of!(G, m) == G_M);
 const _: () = assert!(offset_of!(M, g0) == M_G0);
 const _: () = assert!(offset_of!(M, curg) == M_CURG);
 const _: () = assert!(offset_of!(M, tls) == M_TLS);
-// A million parked goroutines pay for this each.
+// Each parked goroutine pays for it, and there may be a million.
 const _: () = assert!(size_of::<G>() == 256);

@@ -3,7 +3,7 @@
 //! | kind | thread | g0 | P |
 //! |---|---|---|---|
 //! | Worker | ours; m0 too | its own | takes and leaves them |
-//! | Early | a Worker's, with all signals blocked | its own | likewise |
+//! | Early | a Worker's, with all signals blocked | its own | as a Worker |
 //! | Sysmon, Template | ours | its own | never |
 //! | Host | the host's | while it runs a goroutine in place | only then |
 //!
@@ -17,7 +17,7 @@ use core::{
     sync::atomic::{AtomicBool, AtomicI32, AtomicPtr},
 };
 
-/// What kind of thread an M is.
+/// The kind of an M's thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MKind {
     Worker,
@@ -30,16 +30,16 @@ pub(crate) enum MKind {
 }
 
 /// A function that runs right after a switch, on the next stack, for the
-/// goroutine that was left: nobody uses its stack any more. It must not park.
+/// goroutine that has left: its own stack is free. A hook must not park.
 pub(crate) type HookFn = fn(gp: &'static G, arg: usize) -> HookResult;
 
-/// What a hook decided about the goroutine that was left.
+/// A hook's decision about the goroutine that has left.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HookResult {
-    /// It belongs to another actor now.
+    /// The goroutine belongs to another actor now.
     Left,
-    /// Its wait is over already: ready it.
+    /// The goroutine's wait is over already: ready it.
     Ready,
 }
 
@@ -58,17 +58,17 @@ pub(crate) type CxaGlobals = [usize; 2];
 #[repr(C, align(64))]
 pub(crate) struct M {
     pub g0: Cell<Option<&'static G>>,
-    /// The goroutine it runs; read by sysmon and by dumps.
+    /// The goroutine that the M runs; read by sysmon and by dumps.
     pub curg: AtomicPtr<G>,
-    /// The P that it holds, unless sysmon took it; None if it knows of none.
+    /// The P that the M holds, unless a retaker has taken it (`owner`).
     pub p: Cell<Option<&'static P>>,
     /// tls\[0\] is the address of this thread's word of g.
     pub tls: Cell<[usize; 2]>,
-    /// Set while the thread runs our code; sysmon reads (`owner`).
+    /// Set while the thread is inside; retakers read it (`owner`).
     pub in_runtime: AtomicBool,
     pub spinning: Cell<bool>,
-    /// sysmon sets, its thread clears: its P was taken while its goroutine was
-    /// busy, and it has not come by since.
+    /// sysmon sets, the M's thread clears: the P was taken while the goroutine
+    /// was busy, and the M has neither had a P nor slept since.
     pub busy_without_p: AtomicBool,
     pub kind: Cell<MKind>,
     pub errno: Cell<*mut i32>,
@@ -76,34 +76,34 @@ pub(crate) struct M {
     pub hook: Cell<Option<Hook>>,
 
     pub id: Cell<i64>,
-    /// Kernel's thread id (Go's procid); 0 before it runs.
+    /// The kernel's id of the thread (Go's procid); 0 while there is none.
     pub procid: AtomicI32,
-    /// What it sleeps on.
+    /// The note on which the M sleeps.
     pub park: Note,
-    /// Whether its host thread counts as asleep.
+    /// Whether the M's host thread counts as asleep.
     pub hostwait: HostWait,
-    /// Written by the actor that wakes it.
+    /// The P that the waker of the M brings; the waker writes it.
     pub nextp: Cell<Option<&'static P>>,
-    /// The P that it lost last.
+    /// The P that the M had last.
     pub oldp: Cell<Option<&'static P>>,
-    /// Picked before it came to g0, which runs it next.
+    /// The goroutine that g0 runs next, picked before the switch to g0.
     pub nextg: Cell<Option<&'static G>>,
     pub lockedg: Cell<Option<&'static G>>,
-    /// How often the goroutine locked it.
+    /// The goroutine's locks to the M less its unlocks.
     pub lockedext: Cell<u32>,
-    /// Runs instead of the scheduler.
+    /// The function that the thread runs instead of the scheduler.
     pub mstartfn: Cell<Option<fn()>>,
     /// sched.lock: idle list.
     pub schedlink: Cell<Option<&'static M>>,
-    /// Written once, before it is published in `allm`.
+    /// Written before the M is published in `allm`, and not after that.
     pub alllink: Cell<Option<&'static M>>,
-    /// The signal stack's low end and size; 0 where it has none.
+    /// The low end and size of the signal stack that is ours; 0 if none is.
     pub gsignal: Cell<(usize, usize)>,
     pub rng: Cell<u64>,
 }
 
-// SAFETY: the Cells belong to the M's thread, or to the holder of sched.lock,
-// as their comments say; the rest is atomic.
+// SAFETY: the Cells belong to the M's thread, to the M's waker or to the holder
+// of sched.lock, as their comments say; the rest is atomic.
 unsafe impl Sync for M {}
 // SAFETY: nothing in it is tied to the thread that made it.
 unsafe impl Send for M {}
@@ -139,13 +139,13 @@ impl M {
         }
     }
 
-    /// Its g0, once it has one: before its thread begins.
+    /// The M's g0, which is set before the thread begins.
     pub(crate) fn g0(&self) -> &'static G {
         let Some(g0) = self.g0.get() else { throw("an M without a g0") };
         g0
     }
 
-    /// Whether `gp` is its g0.
+    /// Whether `gp` is the M's g0.
     #[inline(always)]
     pub(crate) fn is_g0(&self, gp: &G) -> bool {
         // Compared as addresses: no test for an M without one.
@@ -154,6 +154,6 @@ impl M {
     }
 }
 
-/// No M: a goroutine that is locked to it runs on any but its last one
-/// (`sched::migrate`).
+/// Stands for no M: a goroutine that is locked to it continues on any M but the
+/// one that it left (`sched::migrate`).
 pub(crate) static ELSEWHERE: M = M::new(MKind::Worker);

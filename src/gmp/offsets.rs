@@ -1,3 +1,3 @@
-//! The numbers of `asm/offsets.h`, as `build.rs` copies them.
+//! The offsets of `asm/offsets.h`, copied by `build.rs`.
 
 include!(concat!(env!("OUT_DIR"), "/offsets.rs"));

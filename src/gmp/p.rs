@@ -23,15 +23,16 @@ pub(crate) const RUNQ: usize = 256;
 /// Goroutine ids that a P takes at a time.
 pub(crate) const GOIDCACHE: u64 = 16;
 
-/// Which wake-ups for what is next on a P are worth their price. The partner
-/// in a ping-pong is gone before anybody could take it: each wake-up in vain
-/// doubles the number of those that are not made, up to a bound.
+/// Whether a wake-up for the goroutine in `runnext` is worth its price. In a
+/// ping-pong that goroutine runs here before a thief could take it. So each
+/// wake-up after which no thief took anything doubles the number of wake-ups
+/// that are suppressed after it, up to a bound.
 pub(crate) struct Waking {
-    /// How many are not made from now on; sysmon may clear it.
+    /// Wake-ups to suppress from now on; sysmon may clear it.
     skip: AtomicU32,
-    /// owner: how many were not made after the last one
+    /// owner: wake-ups suppressed after the last one that was made
     last_skip: Cell<u32>,
-    /// A thief has taken something since the last one.
+    /// A thief has taken something since the last wake-up.
     taken: AtomicBool,
 }
 
@@ -46,7 +47,7 @@ impl Waking {
         }
     }
 
-    /// Whether this one is not made; owner.
+    /// Whether the owner does without this wake-up.
     #[inline(always)]
     pub(crate) fn suppressed(&self) -> bool {
         // Relaxed: a measure, here and below.
@@ -57,19 +58,19 @@ impl Waking {
         left > 0
     }
 
-    /// sysmon: the P switches slowly, so all are worth it.
+    /// sysmon: the P switches slowly, so every wake-up is worth its price.
     pub(crate) fn reset(&self) {
         self.skip.store(0, Relaxed);
     }
 
-    /// A thief has taken something: it was worth it.
+    /// A thief has taken something: the last wake-up was worth its price.
     pub(crate) fn stolen(&self) {
         if !self.taken.load(Relaxed) {
             self.taken.store(true, Relaxed);
         }
     }
 
-    /// One is made, by the owner.
+    /// The owner makes a wake-up.
     pub(crate) fn woke(&self) {
         let skip = match self.taken.load(Relaxed) {
             true => 0,
@@ -94,15 +95,15 @@ pub(crate) struct P {
     pub id: u32,
     /// owner: how many times in a row `runnext` came before the queue
     pub streak: Cell<u32>,
-    /// owner: the last yield that found others here and in the global queue ran
-    /// one of the latter
+    /// owner: the last yield that took turns between the two queues chose the
+    /// global one
     pub global_turn: Cell<bool>,
     /// owner: the next look for work begins with the global queue
     pub global_first: Cell<bool>,
-    /// owner: how wake-ups for its work have gone
+    /// owner: which wake-ups for its work to suppress
     pub waking: Waking,
-    /// sysmon: a timer of this P is due, and it has not been looked at yet;
-    /// always with `migrate=1`, where each switch goes by way of g0.
+    /// The next switch goes by way of g0: for due timers, or for goroutines
+    /// that wait for stacks. sysmon sets it; with `migrate=1` it is always set.
     pub timer_due: AtomicBool,
     /// owner
     pub rng: Cell<u64>,
@@ -118,7 +119,7 @@ pub(crate) struct P {
     pub timers: Timers,
     /// sched.lock: the idle list
     pub link: Cell<Option<&'static P>>,
-    /// owner adds, anybody reads: goroutines started on it less those ended
+    /// owner adds, any thread reads: goroutines started on it less those ended
     pub live: AtomicI64,
 }
 
@@ -149,56 +150,59 @@ impl P {
         }
     }
 
-    /// Whether it has no runnable goroutine; for anybody. As Go's, it never
-    /// says yes while the owner only moves one from `runnext` to the queue.
+    /// Whether the P has no runnable goroutine; from any thread. As in Go, a
+    /// goroutine that the owner moves from `runnext` to the ring is not missed.
     pub(crate) fn runqempty(&self) -> bool {
         self.runq.is_empty_while(|| self.runnext.is_empty())
     }
 
-    /// How many goroutines the ring held at some moment; for anybody.
+    /// How many goroutines the ring held at some moment; from any thread.
     pub(crate) fn runq_len(&self) -> u32 {
         self.runq.len()
     }
 
-    /// What runs next on it, if anything; a hint for a thief.
+    /// The goroutine in `runnext`; a hint for a thief.
     #[inline(always)]
     pub(crate) fn next(&self) -> Option<Next> {
         // SAFETY: null, or a type-stable G (invariant 1 of `gmp`).
         unsafe { self.runnext.seen().cast_const().as_ref() }.map(Next)
     }
 
-    /// A thief takes what it has seen to be next, unless that is gone.
+    /// A thief takes the goroutine that it saw in `runnext`, unless that is
+    /// gone.
     pub(crate) fn steal_next(&self, seen: Next) -> Option<&'static G> {
         let item = ptr::from_ref(seen.0).cast_mut();
         self.runnext.steal(item).then_some(seen.0)
     }
 }
 
-/// What was seen to run next on a P. It may be gone since, and run elsewhere.
+/// A goroutine that was seen in a `runnext`. It may be gone since, and run
+/// elsewhere.
 #[derive(Clone, Copy)]
 pub(crate) struct Next(&'static G);
 
-/// What was taken out of a P's queue.
+/// The goroutine of an item.
 ///
 /// # Safety
-/// From the queue of a P, or null.
+/// `item` is null, or was taken from the queue of a P.
 #[inline(always)]
 unsafe fn queued(item: *mut G) -> Option<&'static G> {
     // SAFETY: null, or a type-stable G (invariant 1 of `gmp`).
     unsafe { item.cast_const().as_ref() }
 }
 
-/// A P that the caller's M holds, inside the runtime.
+/// A P that the caller's M holds, inside the runtime; or one that the caller
+/// has in hand or has stopped (`sched::procs`, `sched::stw`).
 ///
-/// Invariant: made only by an M that checked its hold (`sched::enter`) or took
-/// the P, and dead before the M lets go of it or of the runtime.
+/// Invariant: made only by an actor that has checked its hold (`sched::enter`)
+/// or taken the P, and dead before the actor lets go of the P or goes outside.
 #[derive(Clone, Copy)]
 pub(crate) struct OwnedP(&'static P);
 
 impl OwnedP {
     /// # Safety
-    /// The M of this thread holds `pp` and is in the runtime, for as long as
-    /// the value lives.
+    /// For as long as the value lives, the M of this thread holds `pp` and is
+    /// inside; or this thread has `pp` in hand, or has stopped it.
     pub(crate) unsafe fn new(pp: &'static P) -> Self {
         Self(pp)
     }
@@ -212,13 +216,13 @@ impl OwnedP {
         &self.0.gfree
     }
 
-    /// Whether it has no runnable goroutine, or a thief is taking the last.
+    /// Whether the P has no runnable goroutine, or a thief is taking the last.
     #[inline(always)]
     pub(crate) fn owner_sees_empty(self) -> bool {
         self.runnext.seen().is_null() && self.ring_is_empty()
     }
 
-    /// The same of the ring alone.
+    /// Whether the ring is empty, or a thief is taking the last of it.
     #[inline(always)]
     pub(crate) fn ring_is_empty(self) -> bool {
         self.0.runq.owner_sees_empty()
@@ -230,8 +234,8 @@ impl OwnedP {
         self.0.runq.owner_len()
     }
 
-    /// Lets `gp` run next, and returns what was next before. `alone`: no other
-    /// P exists.
+    /// Puts `gp` into `runnext`; returns the goroutine that was there. `alone`:
+    /// no other P exists.
     #[inline(always)]
     pub(crate) fn put_next(
         self,
@@ -241,11 +245,11 @@ impl OwnedP {
         let item = ptr::from_ref(gp).cast_mut();
         // SAFETY: the M holds the P (OwnedP's invariant).
         let before = unsafe { self.0.runnext.put(item, alone) };
-        // SAFETY: from this P.
+        // SAFETY: from this P's `runnext`.
         unsafe { queued(before) }
     }
 
-    /// The same where nothing is next; else false, and nothing has changed.
+    /// Puts `gp` into `runnext` if that is empty; else false.
     #[must_use]
     #[inline(always)]
     pub(crate) fn put_next_if_none(self, gp: &'static G) -> bool {
@@ -254,7 +258,8 @@ impl OwnedP {
         unsafe { self.0.runnext.put_if_none(item) }
     }
 
-    /// Takes what it has seen to be next; None where a thief came first.
+    /// Takes the goroutine that the owner saw in `runnext`; None if a thief
+    /// came first.
     #[inline(always)]
     pub(crate) fn take_next(
         self,
@@ -264,7 +269,7 @@ impl OwnedP {
         let item = ptr::from_ref(seen.0).cast_mut();
         // SAFETY: the M holds the P (OwnedP's invariant).
         let taken = unsafe { self.0.runnext.take(item, alone) };
-        // SAFETY: from this P.
+        // SAFETY: from this P's `runnext`.
         unsafe { queued(taken) }
     }
 
@@ -277,7 +282,7 @@ impl OwnedP {
         unsafe { self.0.runq.push(item) }
     }
 
-    /// Takes the oldest of the ring. `alone`: no other P exists.
+    /// Takes the oldest goroutine of the ring. `alone`: no other P exists.
     #[inline(always)]
     pub(crate) fn pop(self, alone: bool) -> Option<&'static G> {
         let oldest = match alone {
@@ -300,14 +305,14 @@ impl OwnedP {
         unsafe { self.0.runq.spill(sink) }
     }
 
-    /// Takes half of the ring of `victim` into the own one, which is empty.
-    /// Returns how many.
+    /// Moves half of the ring of `victim` to the own ring, which is empty.
+    /// Returns how many goroutines.
     pub(crate) fn steal_from(self, victim: &P) -> u32 {
         // SAFETY: the M holds the P (OwnedP's invariant).
         unsafe { victim.runq.steal_into(&self.0.runq) }
     }
 
-    /// Takes all goroutines out: what is next first, then the ring in order.
+    /// Takes all goroutines out: `runnext` first, then the ring in order.
     pub(crate) fn drain(self, mut sink: impl FnMut(&'static G)) {
         let next = self.next().and_then(|next| self.take_next(next, false));
         if let Some(gp) = next {
@@ -324,7 +329,7 @@ impl OwnedP {
         self.live.store(self.live.load(Relaxed) + change, Relaxed);
     }
 
-    /// Counts one more goroutine resumed on it.
+    /// Counts one more goroutine started or resumed on the P.
     pub(crate) fn tick(self) -> u32 {
         // Relaxed, load and store: only the owner writes.
         let tick = self.schedtick.load(Relaxed).wrapping_add(1);
@@ -347,7 +352,7 @@ pub(crate) fn m_word(mp: &M) -> u64 {
     core::ptr::from_ref(mp) as u64
 }
 
-/// The M behind such a number.
+/// The M for which a number of [`m_word`] stands.
 pub(crate) fn m_of_word(word: u64) -> &'static M {
     let mp = word as *const M;
     // SAFETY: only m_word makes these numbers, and Ms are type-stable.

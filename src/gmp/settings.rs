@@ -1,7 +1,8 @@
 //! The settings of the environment.
 //!
-//! `boot` parses and writes, before the first goroutine runs; everybody reads,
-//! relaxed, for creating a thread or queueing a goroutine orders the rest.
+//! `boot` writes them before the first goroutine runs. All loads are relaxed: a
+//! thread that is created, or a goroutine that is queued, comes after the
+//! writes.
 
 use crate::base::sync::{
     AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::*,
@@ -13,11 +14,11 @@ use crate::base::sync::{
 pub(crate) enum Traceback {
     /// Nothing.
     None = 0,
-    /// The one that failed; all of the host's where none did.
+    /// The goroutine that failed; all of the host's if none did.
     Single = 1,
-    /// All of the host's.
+    /// All goroutines of the host's.
     All = 2,
-    /// The library's own too.
+    /// The library's own goroutines too.
     System = 3,
 }
 
@@ -27,15 +28,15 @@ pub(crate) struct DebugVars {
     pub inittrace: AtomicBool,
     /// Print the scheduler's state every so many milliseconds; 0: never.
     pub schedtrace: AtomicU32,
-    /// With each P, M and goroutine.
+    /// Print each P, too.
     pub scheddetail: AtomicBool,
     /// sysmon takes Ps from goroutines that block or run long.
     pub handoff: AtomicBool,
     /// A host thread that joins an unstarted goroutine runs it in place.
     pub hostrun: AtomicBool,
-    /// No goroutine goes on on the thread that it left.
+    /// A goroutine that parks or yields continues on another thread.
     pub migrate: AtomicBool,
-    /// `GMP_STACKSIZE` is set: nobody else changes the default.
+    /// `GMP_STACKSIZE` is set, so nothing else changes the default.
     pub stack_size: AtomicBool,
     /// A [`Traceback`].
     traceback: AtomicU8,
@@ -52,8 +53,8 @@ pub(crate) static DEBUG: DebugVars = DebugVars {
     traceback: AtomicU8::new(Traceback::Single as u8),
 };
 
-/// Bytes of stack of the goroutine that runs the program's `main`; 0 where
-/// the main goroutine only initialises, which is in a library.
+/// Bytes of stack of the goroutine that runs the program's `main`; 0 in a
+/// library, where the main goroutine only initialises.
 pub(crate) static MAIN_STACK: AtomicUsize = AtomicUsize::new(0);
 
 impl DebugVars {

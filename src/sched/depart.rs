@@ -1,8 +1,7 @@
 //! A goroutine leaves its stack and comes back, perhaps on another M.
 //!
-//! Every way off the stack takes the steps that are here: a park (`park`) and a
-//! yield (`yields`) differ in the status that they set and in their
-//! [`Departure`].
+//! A park (`park`) and a yield (`yields`) have this in common. They differ in
+//! the status that they set and in their [`Departure`].
 
 use super::{
     context, python,
@@ -10,9 +9,9 @@ use super::{
 };
 use crate::gmp::{G, GStatus, M, OwnedP, casgstatus};
 
-/// Takes `gp`, the caller, off its stack with the status `to`; `mp` and `pp`
-/// are the caller's. Once the status is set, `how` says the rest. Returns when
-/// the goroutine runs again, with the M that it runs on then.
+/// Takes `gp`, the caller's goroutine, off its stack, with the status `to`.
+/// `mp` and `pp` are the caller's. `how` chooses the [`Departure`] once the
+/// status is set. Returns when the goroutine runs again, with its M of then.
 #[inline(always)]
 pub(super) fn depart(
     gp: &'static G,

@@ -1,14 +1,15 @@
-//! Where a P goes that is let go, and which M is woken for new work.
+//! Handoff: which M gets a P that another thread lets go of, and which M is
+//! woken for new work.
 //!
 //! ```text
 //!   handoffp --work in the global queue--> startm --> an idle M, or a new one
 //!      |                                     ^          (none: `nothread`)
 //!      +--> put_down --work on this P--------+
 //!              |
-//!              +--> the idle list; wakep if work waits elsewhere
+//!              +--the world is to stop--> Stopped
+//!              +--otherwise--> the idle list; wakep if work waits elsewhere
 //! ```
-//! [`wakep`] wakes an M only where a P is idle and no M looks for work already
-//! (`gmp::spinning`).
+//! [`wakep`] wakes an M only if a P is idle and no M spins (`gmp::spinning`).
 
 use super::{
     current::{on_goroutine, this_m},
@@ -26,9 +27,13 @@ use crate::{
 };
 use core::sync::atomic::Ordering::*;
 
-/// Finds an M for a P in the caller's hands, if there is work for it; else the
-/// P goes to the idle list. For a caller that may want the P back soon: an M
-/// that is woken without the P might come too late again and again.
+/// Gives a P in hand to an M if there is work for it, on the P or in the global
+/// queue. Otherwise puts the P on the idle list.
+///
+/// For the global queue [`put_down`] would wake an M without a P. The M that
+/// let go of the P may take it back (`regain_p`) before the woken M is up, and
+/// may do so again and again: then the work never runs. So the P comes with the
+/// wake-up.
 pub(crate) fn handoffp(pp: &'static P) {
     // Acquire: pairs with globrunqput.
     if SCHED.runqsize.load(Acquire) != 0 {
@@ -38,8 +43,9 @@ pub(crate) fn handoffp(pp: &'static P) {
     }
 }
 
-/// Puts a P in the caller's hands on the idle list, unless there is work on it,
-/// and wakes an M for work that waits elsewhere.
+/// Puts a P in hand on the idle list, and wakes an M for work that waits
+/// elsewhere. A P with work on it goes to an M instead, and a P that the
+/// stopper of the world waits for is stopped.
 pub(crate) fn put_down(pp: &'static P) {
     if !pp.runqempty() {
         startm(Some(pp));
@@ -54,19 +60,20 @@ pub(crate) fn put_down(pp: &'static P) {
     let first = sched.pidle.is_none();
     sched.pidleput(pp);
     drop(sched);
-    // Others may have some, and where all were busy, timers.
+    // Other queues may hold work. If no P was idle before, there may be no
+    // timekeeper.
     if SCHED.nmspinning.put_down() && (work_queued() || first && unkept()) {
         wakep();
     }
     let when = pp.timers.next_when();
     if !when.is_never() {
         deadline_moved(when);
-        // Perhaps no M keeps the time.
+        // Without a timekeeper sysmon looks after this P's timers.
         SCHED.lock().wake_sysmon();
     }
 }
 
-/// Wakes an M for new work, if a P is idle and no M looks for work already.
+/// Wakes an M for new work, if a P is idle and no M spins.
 #[inline]
 pub(crate) fn wakep() {
     if SCHED.nmspinning.wanted(npidle) {
@@ -74,8 +81,9 @@ pub(crate) fn wakep() {
     }
 }
 
-/// [`wakep`] for work that the caller has just put on its own P. Where that is
-/// only what runs next there, a wake-up may not be worth its price.
+/// [`wakep`] for work that the caller has just put on its own P. If that is
+/// only the goroutine in `runnext`, a wake-up may not be worth its price
+/// (`P::waking`).
 #[inline(always)]
 pub(crate) fn wakep_for(pp: OwnedP) {
     if alone() {
@@ -94,7 +102,7 @@ pub(crate) fn wakep_for(pp: OwnedP) {
     wakep_slow();
 }
 
-/// A hint (`gmp::spinning`).
+/// The number of idle Ps; a hint (`gmp::spinning`).
 #[inline(always)]
 fn npidle() -> i32 {
     SCHED.npidle.load(Relaxed)
@@ -102,7 +110,7 @@ fn npidle() -> i32 {
 
 #[cold]
 fn wakep_slow() {
-    // Acquire: pairs with runtime_main, which sets it once Ms may start.
+    // Acquire: pairs with runtime_main, which sets the flag once Ms may start.
     if !MAIN_STARTED.load(Acquire) {
         return;
     }
@@ -111,14 +119,14 @@ fn wakep_slow() {
     }
 }
 
-/// The goroutine of this M goes where it needs no P.
+/// Hands off the P of this M, whose goroutine goes where it needs no P.
 pub(crate) fn give_up_p(mp: &'static M) {
     if owned_p(mp).is_some() {
         handoffp(releasep(mp));
     }
 }
 
-/// Takes the P back that this M had last, if it is idle.
+/// Takes back the P that this M had last, if that P is idle.
 pub(crate) fn regain_p(mp: &'static M) {
     // Relaxed: a hint.
     if owned_p(mp).is_some() || SCHED.npidle.load(Relaxed) == 0 {
@@ -132,7 +140,7 @@ pub(crate) fn regain_p(mp: &'static M) {
     }
 }
 
-/// Ps that hold dead Gs and stacks although they are idle give them back.
+/// Takes the dead Gs and the stacks from idle Ps. Returns the number of Ps.
 pub(crate) fn flush_idle() -> usize {
     let mut flushed = 0;
     for id in 0..gomaxprocs() {
@@ -141,7 +149,7 @@ pub(crate) fn flush_idle() -> usize {
         if !sched.pidletake(pp) {
             continue;
         }
-        // SAFETY: off the idle list and Idle: in our hands, nobody else's.
+        // SAFETY: taken off the idle list, so in hand (invariant 1 of `procs`).
         let own = unsafe { OwnedP::new(pp) };
         while let Some(gp) = own.gfree().pop_front() {
             sched.gfree.push_front(gp);
@@ -149,7 +157,8 @@ pub(crate) fn flush_idle() -> usize {
         stack::flush(&pp.stacks);
         sched.pidleput(pp);
         drop(sched);
-        // A maker of work has meanwhile found one idle P less.
+        // A maker of work found one idle P less meanwhile, and may have woken
+        // no M.
         if SCHED.nmspinning.put_down() && work_queued() {
             wakep();
         }
@@ -158,8 +167,8 @@ pub(crate) fn flush_idle() -> usize {
     flushed
 }
 
-/// A goroutine is about to block in a call that is not ours: lets go of its P
-/// at once, for an M that finds work for the P.
+/// Hands off the P of the caller's goroutine at once, without sysmon: the
+/// goroutine is about to block in foreign code.
 pub(crate) fn entersyscall() {
     let inside = Inside::enter();
     if !inside.nested() && on_goroutine().is_some() {
@@ -167,8 +176,9 @@ pub(crate) fn entersyscall() {
     }
 }
 
-/// It is back from such a call: takes its old P again if that is still idle,
-/// and goes on without one if not. Never blocks, never changes the thread.
+/// Ends what [`entersyscall`] began: the goroutine takes its old P again if
+/// that is idle, and otherwise goes on without a P. Never blocks, never changes
+/// the thread.
 pub(crate) fn exitsyscall() {
     let inside = Inside::enter();
     if !inside.nested() && on_goroutine().is_some() {
@@ -176,12 +186,12 @@ pub(crate) fn exitsyscall() {
     }
 }
 
-/// Has some M run `pp`, which is in the caller's hands; or, without one, look
-/// for work: it counts as spinning already, and takes an idle P when it comes
-/// up, if there still is work and a P. Until then a host thread may take that
-/// P and run what it joins itself.
+/// Makes an M run `pp`, which is in hand. Without a `pp` the M looks for work:
+/// it counts as spinning already, and takes an idle P when it is up, if there
+/// still is one and work. Until then a host thread may take that P, and run the
+/// goroutine that it joins.
 ///
-/// Where no thread is to be had, the P goes to the idle list (`nothread`).
+/// If no thread can be made, the P goes to the idle list (`nothread`).
 pub(crate) fn startm(pp: Option<&'static P>) {
     if wake_idle(pp) {
         return;

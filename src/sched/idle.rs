@@ -1,15 +1,16 @@
 //! Idle Ms: put to sleep, and woken.
 //!
-//! Invariant: an M sleeps on its own note only, in [`stopm`] or in
-//! `lockthread::stoplockedm`, without a P. The waker of an idle M has taken it
-//! off the list and has set `nextp` before; the waker of a locked one knows
-//! that no other waker comes. So there is one wake-up for each sleep.
+//! Invariant 1: an M sleeps on its own note only, in [`stopm`] or in
+//! `lockthread::stoplockedm`, without a P, and each sleep has one waker. The
+//! waker of an idle M has taken the M off the list; the waker of a locked M has
+//! taken the M's goroutine out of its queue. Either has set `nextp` before.
 
 use super::{deadlock, procs::acquire_nextp};
 use crate::gmp::{M, P, SCHED, SchedLocked};
 use core::sync::atomic::Ordering::*;
 
-/// Wakes an idle M for `pp`, or to look for work; false if there is none.
+/// Wakes an idle M to run `pp`, or without one to look for work. False if no M
+/// is idle.
 pub(super) fn wake_idle(pp: Option<&'static P>) -> bool {
     let Some(mp) = mget(&mut SCHED.lock()) else { return false };
     mp.spinning.set(pp.is_none());

@@ -1,7 +1,6 @@
-//! Whether an M keeps the time, and how it is woken.
+//! Whether there is a timekeeper, and how other threads wake it.
 //!
-//! The protocol is `gmp::keeper`'s; the M that keeps the time sleeps in
-//! `timing`. Here is what every other thread asks and does.
+//! `gmp::keeper` has the protocol, and `timing` the timekeeper's own part.
 
 use crate::{
     gmp::{
@@ -20,16 +19,15 @@ pub(crate) fn next_timer() -> Deadline {
         .unwrap_or(Deadline::NEVER)
 }
 
-/// Whether there are timers or waiters for descriptors, and no M sleeps for
-/// them.
+/// Whether there are timers or waiters for descriptors, and no timekeeper.
 pub(super) fn unkept() -> bool {
     !KEEPER.is_kept() && (!next_timer().is_never() || netpoll::waited_for())
 }
 
-/// Wakes the M that sleeps in the poller; from any thread, whatever it holds.
+/// Wakes the M that sleeps in the poller; from any thread, under any locks.
 pub(super) fn wake_poller() {
     if !netpoll::break_poll() {
-        // A new poller takes locks, and sysmon holds none.
+        // A new poller takes locks, so it is for sysmon, which holds none.
         ask(Ask::Poller);
     }
 }
@@ -47,7 +45,7 @@ pub(super) fn wake_timekeeper() {
     deadline_moved(Deadline::at(EARLIEST));
 }
 
-/// Whether a goroutine waits for a descriptor and no M keeps the time.
+/// Whether there are waiters for descriptors, and no timekeeper to poll.
 pub(super) fn unpolled() -> bool {
     !KEEPER.is_kept() && netpoll::waited_for()
 }

@@ -1,59 +1,61 @@
-//! Want of threads: what happens where a thread that is needed cannot be had.
+//! No thread to be had: what happens where a thread is needed and refused.
 //!
 //! `pthread_create` may refuse once, for a moment or for good (RLIMIT_NPROC, a
 //! pids cgroup, memory, a filter of system calls); the host's hook may fail;
-//! the limit of `GMP_MAXTHREADS` may be reached. None of these is fatal. Work
-//! waits then, and an M that exists runs it, or the next thread that can be
-//! had. Besides a new one these may run what waits:
+//! the limit of `GMP_MAXTHREADS` may be reached. None of these is fatal: the
+//! work waits until a thread can be made, or an M that exists runs it:
 //!
-//! | M | sleeps | brought by |
+//! | M | sleeps | woken by |
 //! |---|---|---|
-//! | idle | in `stopm`, on the idle list | `startm` |
-//! | timekeeper | in `sleep_as_timekeeper`, on no list | a break of its sleep |
-//! | locked | in `stoplockedm` | its own goroutine, and no other |
-//! | blocked in C | outside, without a P | itself: back, it takes an idle P |
+//! | idle | in `stopm`, on the idle list | `wake_idle` |
+//! | timekeeper | in `sleep_as_timekeeper`, on no list | `wake_timekeeper` |
+//! | locked | in `stoplockedm` | `bring_locked`, for its own goroutine only |
+//! | blocked in C | outside, without a P | no actor: back, it takes an idle P |
+//!
+//! The *refused* thread is the one that tried to make another, for an M: a
+//! maker of work, say, or the template thread.
 //!
 //! Invariants:
-//! 1. An M whose thread cannot be made is given back, and with it what it was
-//!    to bring: its P goes to the idle list, or is stopped for the stopper
-//!    of the world; its place among those that spin is left.
-//! 2. The starter, which has asked for the thread and has given these back,
-//!    looks whether work waits beside an idle P ([`rescue`]). If so, and no M
-//!    spins, the starter wakes an idle M; if there is none, it brings locked
-//!    goroutines that wait to their Ms, breaks the keeper's sleep, and wakes
-//!    sysmon out of its deep sleep.
-//! 3. The keeper looks for such work once more after it has published until
-//!    when it sleeps, if a thread was refused lately ([`keeper_is_needed`]).
-//!    So the break of invariant 2 finds it asleep, or the keeper finds the
-//!    work.
-//! 4. While work waits beside an idle P, or a goroutine waits for a descriptor
-//!    and no M polls, sysmon naps, and tries again at each look: after 10 ms at
-//!    most. An idle process has neither, and sysmon sleeps.
-//!    Where timers of an idle P are due, it has each busy M come by the
-//!    scheduler, and run them there: no busy M would otherwise look at them.
-//! 5. The limit counts neither the Ms of locked goroutines, nor m0 once it
-//!    is wedged, nor host threads; and it never refuses the only M that could
-//!    run goroutines which are not locked.
+//! 1. The refused thread gives the M back, and all that the M was to bring: the
+//!    M's P goes to the idle list, or is stopped for the stopper of the world;
+//!    an M without a P no longer counts as a spinner.
+//! 2. After that the refused thread looks whether work waits beside an idle P
+//!    ([`rescue`]). If so, and no M spins, it wakes an idle M. If no M is idle,
+//!    it gives idle Ps to locked Ms whose goroutines wait, wakes the
+//!    timekeeper, and wakes sysmon out of its deep sleep.
+//! 3. If a thread was refused lately, the timekeeper looks for such work after
+//!    it has published until when it sleeps ([`keeper_is_needed`]). So the
+//!    refused thread finds it asleep, or the timekeeper finds the work.
+//! 4. While work waits beside an idle P, or a waiter for a descriptor has no M
+//!    that polls, sysmon naps, and tries to get a thread at each look: after 10
+//!    ms at most. In an idle process there is neither, and sysmon sleeps
+//!    deeply. If timers of an idle P are due, sysmon makes each busy M come by
+//!    the scheduler and run them, as otherwise no busy M looks at them.
+//! 5. The limit counts neither the Ms of locked goroutines, nor m0 once it is
+//!    wedged, nor host threads. It never refuses the only M that could run
+//!    goroutines which are not locked.
 //!
 //! ```text
-//!   starter that is refused    keeper                    maker of work
-//!     count -= 1, P is idle      publish its sleep   (c)   queue the work
-//!     STARVED = true      (a)    fence                     fence
-//!     fence                      STARVED, and work         a P idle and
-//!     take that sleep     (b)      beside an idle P:       no M spins:
-//!       away, if it is set         no sleep          (d)     wake one
+//!   refused thread             timekeeper                maker of work
+//!     count -= 1, or the P       publish `sleep`    (c)    queue the work
+//!       to the idle list         fence                     fence
+//!     SCARCE = true       (a)    SCARCE, and work          a P is idle and
+//!     fence                        beside an idle P:       no M spins:
+//!     take `sleep` away,  (b)      no sleep         (d)      wake one
+//!       if it is set
 //! ```
-//! (a) pairs with (d) and (c) with (b): one of them sees the other. A maker
-//! that still counted on the spinner has queued before the fence of the
-//! starter's `stop` (`gmp::spinning`), and the starter looks afterwards.
+//! (a) pairs with (d), and (c) with (b): the refused thread sees the sleep, or
+//! the timekeeper sees the refusal. A maker that still saw the M counted has
+//! queued its work before the fence in `stop` (`gmp::spinning`), and the
+//! refused thread looks after that fence.
 //!
 //! Between two tries with the system at least [`PAUSE`] passes: a refusal costs
-//! as much as a thread, and each maker of work asks for one.
+//! as much as a thread, and each maker of work would try.
 //!
 //! Rejected: a fatal error beyond some number of threads, as in Go (a program
 //! that runs well with 10,000 threads runs with one less); a retry on the spot
-//! (the maker of work would sleep); keeping the P for a thread that comes
-//! later (an M that returns from C could not take it).
+//! (the maker of work would sleep); keeping the P for a thread that comes later
+//! (an M that returns from C could not take it).
 
 use super::{
     idle::wake_idle,
@@ -73,13 +75,13 @@ use core::{
     sync::atomic::{AtomicBool, AtomicI64, Ordering::*},
 };
 
-/// In nanoseconds: nobody asks the system for a thread again so soon after it
-/// has refused one.
+/// Nanoseconds for which no worker's thread is asked of the system after it has
+/// refused one.
 const PAUSE: i64 = 5_000_000;
 
 /// A thread was refused, and none has been made since.
-static STARVED: AtomicBool = AtomicBool::new(false);
-/// When the system last refused one; 0 if it gave one since.
+static SCARCE: AtomicBool = AtomicBool::new(false);
+/// When the system last refused one; 0 if it has made one since.
 static REFUSED: AtomicI64 = AtomicI64::new(0);
 
 impl SchedLocked {
@@ -108,31 +110,32 @@ pub(super) fn may_make(kind: MKind) -> Result<()> {
     Ok(())
 }
 
-/// The system has made a thread, or refused one.
+/// Notes that the system has made a thread, or refused one.
 pub(super) fn tried(result: Result<()>) {
     match result {
         Err(_) => REFUSED.store(nanotime(), Relaxed),
-        Ok(()) if STARVED.load(Relaxed) => {
+        Ok(()) if SCARCE.load(Relaxed) => {
             REFUSED.store(0, Relaxed);
-            STARVED.store(false, Relaxed);
+            SCARCE.store(false, Relaxed);
         }
         Ok(()) => {}
     }
 }
 
-/// No thread came for an M that was to bring `pp`, or else to spin.
+/// This thread was refused another one, for an M that was to bring `pp`, or
+/// without a `pp` to spin: invariants 1 and 2.
 #[cold]
 pub(super) fn refused(pp: Option<&'static P>, why: Errno) {
     match pp {
         None => SCHED.nmspinning.stop(),
         Some(pp) => put_away(pp),
     }
-    STARVED.store(true, SeqCst);
+    SCARCE.store(true, SeqCst);
     rescue();
     warn_no_thread(why);
 }
 
-/// Puts a P in the caller's hands on the idle list, or stops it.
+/// Puts a P in hand on the idle list, or stops it for the stopper.
 fn put_away(pp: &'static P) {
     let mut sched = SCHED.lock();
     if STOP.is_wanted() {
@@ -143,8 +146,7 @@ fn put_away(pp: &'static P) {
     }
 }
 
-/// Finds an M for work beside an idle P, where no new thread is to be had:
-/// invariant 2.
+/// Finds an M that exists for work beside an idle P: invariant 2.
 fn rescue() {
     while work_beside_idle() {
         if !SCHED.nmspinning.start_if_none() {
@@ -158,7 +160,7 @@ fn rescue() {
         if SCHED.lock().nmidle == 0 {
             break;
         }
-        // One that is about to sleep has counted on us.
+        // An M that has gone to sleep meanwhile may rely on this spinner.
     }
     if !work_beside_idle() {
         return;
@@ -168,34 +170,35 @@ fn rescue() {
     SCHED.lock().wake_sysmon();
 }
 
-/// Whether something waits that an idle P could do.
+/// Whether a P is idle while goroutines are queued, or while no M keeps the
+/// time for timers or waiters for descriptors.
 fn work_beside_idle() -> bool {
     SCHED.npidle.load(SeqCst) != 0 && (work_queued() || keeper::unkept())
 }
 
-/// Whether the timekeeper, which has published until when it sleeps,
-/// has to run goroutines instead: invariant 3.
+/// Whether the timekeeper, which has published until when it sleeps, has to run
+/// goroutines instead: invariant 3.
 pub(super) fn keeper_is_needed() -> bool {
-    STARVED.load(SeqCst) && SCHED.npidle.load(SeqCst) != 0 && work_queued()
+    SCARCE.load(SeqCst) && SCHED.npidle.load(SeqCst) != 0 && work_queued()
 }
 
-/// Whether sysmon has to stay awake though nothing runs: invariant 4. Timers
-/// it serves in its sleep.
+/// Whether sysmon must not sleep deeply though nothing runs: invariant 4. For
+/// timers it may: its deep sleep ends at the next one.
 pub(super) fn sysmon_is_needed() -> bool {
     work_queued() || unpolled()
 }
 
-/// Whether a thread was refused lately: then busy Ms do for idle Ps, too.
+/// Whether a thread was refused lately: then busy Ms run the timers of idle Ps.
 pub(super) fn is_short() -> bool {
     // Relaxed: a hint.
-    STARVED.load(Relaxed)
+    SCARCE.load(Relaxed)
 }
 
-/// How many goroutines of the global queue one look for locked ones passes.
+/// Goroutines of the global queue that [`bring_locked`] looks at, at most.
 const LOOK: u32 = 256;
 
-/// Hands idle Ps to Ms whose locked goroutines are runnable: nobody else can
-/// run these, and they need no thread.
+/// Gives idle Ps to Ms whose locked goroutines are runnable: no other M can run
+/// these, and they need no new thread.
 fn bring_locked() {
     let mut sched = SCHED.lock();
     let any = sched.nmidlelocked != 0 || HOST_WAITS.count() != 0;
@@ -215,31 +218,31 @@ fn bring_locked() {
     }
 }
 
-/// Gives an idle P to an M that sleeps until its goroutine is to run.
+/// Gives an idle P to a locked M, which sleeps until its goroutine is to run.
 fn bring(sched: &mut SchedLocked, mp: &'static M) {
     let Some(pp) = sched.pidleget() else { return };
     if mp.kind.get() == MKind::Host {
         HOST_WAITS.add(-1);
     } else {
-        // Under the lock: no moment without work and without an M awake.
+        // Under the lock: `checkdead` sees the goroutine queued or the M awake.
         sched.nmidlelocked -= 1;
     }
     mp.nextp.set(Some(pp));
     mp.park.wakeup();
 }
 
-/// Moves what waits on idle Ps to the global queue.
+/// Moves the goroutines of idle Ps to the global queue.
 fn gather(sched: &mut SchedLocked) {
     let mut at = sched.pidle;
     while let Some(pp) = at {
         at = pp.link.get();
-        // SAFETY: idle, and on the list under our lock: in our hands.
+        // SAFETY: on the idle list, under the lock (invariant 1 of `procs`).
         let own = unsafe { OwnedP::new(pp) };
         own.drain(|gp| sched.globrunqput(gp));
     }
 }
 
-/// Says once that no more threads are to be had.
+/// Warns once that no more threads are to be had.
 #[cold]
 pub(crate) fn warn_no_thread(why: Errno) {
     let mut sched = SCHED.lock();

@@ -1,4 +1,18 @@
-//! P: taken, let go, handed off; the world stopped; their number changed.
+//! A P taken, let go, retaken and stopped.
+//!
+//! | P | becomes | by |
+//! |---|---|---|
+//! | on the idle list | in hand | `pidleget`, `pidletake` |
+//! | in hand | on the idle list | `pidleput` |
+//! | in hand | held by an M | `acquirep` |
+//! | held | in hand | `releasep`; `try_retake`, if the M is outside |
+//! | in hand | Stopped | `stop_in_hand` |
+//!
+//! `gmp::owner` has the protocol between the holder of a P and a retaker.
+//!
+//! Invariant 1: a P in hand is Idle and on no list, and only the thread that
+//! took it there touches its owner-only fields. A P on the idle list is in the
+//! hands of the holder of `sched.lock`.
 
 use crate::{
     base::throw::throw,
@@ -7,7 +21,7 @@ use crate::{
 };
 use core::sync::atomic::Ordering::*;
 
-/// Takes an idle P that is in the caller's hands.
+/// Gives this M a P that is in hand.
 pub(crate) fn acquirep(mp: &'static M, pp: &'static P) {
     if mp.p.get().is_some() {
         throw("acquirep: already has a P");
@@ -26,7 +40,7 @@ pub(crate) fn acquire_nextp(mp: &'static M) {
     }
 }
 
-/// Lets go of the P that this M holds: Idle, in the caller's hands.
+/// Lets go of the P that this M holds: the P is in hand then.
 #[inline]
 pub(crate) fn releasep(mp: &'static M) -> &'static P {
     let Some(pp) = mp.p.take() else {
@@ -37,8 +51,8 @@ pub(crate) fn releasep(mp: &'static M) -> &'static P {
     pp
 }
 
-/// The heavy side of the handoff protocol for one P: takes it from the M
-/// behind `m` if that is outside.
+/// The heavy side of the protocol of `gmp::owner` for one P: takes the P from
+/// the M behind `m` if that M is outside.
 pub(crate) fn try_retake(
     pp: &'static P,
     m: u64,
@@ -49,7 +63,7 @@ pub(crate) fn try_retake(
     if mp.in_runtime.load(Relaxed) {
         return false;
     }
-    // sysmon, or who stops the world (invariant 5 of `owner`).
+    // One retaker at a time: sysmon or the stopper (invariant 5 of `owner`).
     let _one = SCHED.retaking.lock();
     if !pp.owner.begin_retake(m) {
         return false;
@@ -62,7 +76,7 @@ pub(crate) fn try_retake(
     take(pp, m)
 }
 
-/// Stops a P in the caller's hands.
+/// Stops a P in hand.
 pub(super) fn stop_in_hand(pp: &'static P) {
     if !pp.owner.stop() {
         throw("stop: the P is not idle");

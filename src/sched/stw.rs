@@ -1,14 +1,24 @@
-//! The world stopped, and the number of Ps changed (procresize).
+//! The world stopped, to change the number of Ps (procresize).
+//!
+//! The actor that stops the world, the *stopper*, waits until every P is
+//! Stopped. Then no M runs, steals or queues on any P. Goroutines outside go on
+//! meanwhile, without a P.
 //!
 //! ```text
 //!   stop_the_world: the stop is wanted
-//!     an idle P             --> Stopped at once
-//!     a P whose M is inside --> its M stops it (gcstopm) and counts down
-//!     a P whose M is outside --> taken from it (retake_stopped)
-//!   all are Stopped: set_procs --> start_the_world
+//!     the stopper's own P, idle Ps --> Stopped at once, by the stopper
+//!     a P whose M is inside        --> its M stops it (gcstopm, or where the M
+//!                                      lets go of it) and counts down
+//!     a P whose M is outside       --> the stopper takes it (retake_stopped)
+//!   all are Stopped: set_procs
+//!     start_the_world              --> with an M, or idle
 //! ```
-//! Goroutines outside go on meanwhile, without a P. `SCHED.resize` lets one
-//! thread do this at a time.
+//! `gmp::stopcount` has the protocol of the count.
+//!
+//! Invariants:
+//! 1. There is one stopper at a time: the holder of `SCHED.resize`.
+//! 2. A Stopped P is on no list, and only the stopper touches its owner-only
+//!    fields.
 
 use super::{
     current::{in_callback, this_m},
@@ -29,10 +39,11 @@ use crate::{
 };
 use core::sync::atomic::Ordering::*;
 
-/// How long who stops the world waits before it looks again.
+/// Nanoseconds between two looks of the stopper for Ms that are outside.
 const STOP_LOOK: i64 = 50_000;
 
-/// Stops this M's P for who stops the world, and sleeps.
+/// Stops this M's P for the stopper, and sleeps; only if a stop is wanted
+/// still.
 pub(crate) fn gcstopm(mp: &'static M) {
     if mp.spinning.replace(false) {
         SCHED.nmspinning.stop();
@@ -41,7 +52,7 @@ pub(crate) fn gcstopm(mp: &'static M) {
     if !STOP.is_wanted() {
         return;
     }
-    // As schedule and findrunnable know.
+    // schedule and findrunnable come here with a P.
     let Some(pp) = mp.p.take() else { throw("gcstopm: no P") };
     pp.owner.stop_own(m_word(mp));
     mp.oldp.set(Some(pp));
@@ -50,8 +61,7 @@ pub(crate) fn gcstopm(mp: &'static M) {
     stopm(mp);
 }
 
-/// Stops every P. The caller holds `SCHED.resize`, is inside, and has no P
-/// afterwards. Goroutines outside go on, without a P.
+/// Stops every P, the stopper's own too. The stopper is inside.
 fn stop_the_world() {
     if let Some(pp) = current_p() {
         let mp = this_m();
@@ -76,8 +86,8 @@ fn running_ps() -> i32 {
         .count() as i32
 }
 
-/// Stops the Ps whose goroutines are outside; whether the last P that had to
-/// stop was one of them.
+/// Stops the Ps whose Ms are outside. True: one of these was the last P that
+/// had to stop.
 fn retake_stopped() -> bool {
     for id in 0..gomaxprocs() {
         let pp = allp(id);
@@ -93,7 +103,7 @@ fn retake_stopped() -> bool {
     false
 }
 
-/// Lets the Ps run again: those with work get an M, the others go idle.
+/// Lets the Ps run again: a P with goroutines gets an M, the others go idle.
 fn start_the_world() {
     let mut with_work = None;
     let mut sched = SCHED.lock();
@@ -116,8 +126,8 @@ fn start_the_world() {
     wakep();
 }
 
-/// Makes Ps until there are `n`, which are Stopped and not yet in use. The
-/// caller holds `SCHED.resize`, or nobody else is there.
+/// Makes Ps until there are `n`; new ones are Stopped, and not in use yet. The
+/// caller holds `SCHED.resize`, or is `schedinit`.
 ///
 /// Errors: `ENOMEM`.
 fn make_procs(n: usize) -> Result<()> {
@@ -131,8 +141,7 @@ fn make_procs(n: usize) -> Result<()> {
     Ok(())
 }
 
-/// Makes `n` the number of Ps, which are there. The world is stopped; all Ps
-/// are Stopped.
+/// Makes `n` the number of Ps in use. So many exist, and all Ps are Stopped.
 fn set_procs(n: usize) {
     if n == 0 || n > nallp() {
         throw("procresize: invalid arg");
@@ -145,7 +154,7 @@ fn set_procs(n: usize) {
 
 /// Moves everything out of a P that goes out of use.
 fn empty_p(pp: &'static P) {
-    // SAFETY: the world is stopped, and we stopped it: its Ps are ours.
+    // SAFETY: the P is Stopped, and this is the stopper (invariant 2).
     let own = unsafe { OwnedP::new(pp) };
     let mut sched = SCHED.lock();
     own.drain(|gp| sched.globrunqput(gp));
@@ -157,7 +166,7 @@ fn empty_p(pp: &'static P) {
     pp.timers.move_to(&allp(0).timers);
 }
 
-/// `schedinit`'s part: the first Ps; m0 takes P0, the others go idle.
+/// Makes the first Ps, for `schedinit`: m0 takes P0, the others go idle.
 ///
 /// Errors: `ENOMEM`.
 pub(crate) fn procresize(n: usize) -> Result<()> {
@@ -176,12 +185,12 @@ pub(crate) fn procresize(n: usize) -> Result<()> {
     Ok(())
 }
 
-/// `gmp_set_maxprocs`: the former number; `n < 1` only asks. More than
-/// [`MAXPROCS`] counts as that. Never blocks for long, never moves the caller;
-/// a goroutine has no P afterwards.
+/// `gmp_set_maxprocs`: changes the number of Ps to `n`, at most [`MAXPROCS`],
+/// and returns the former number; `n < 1` changes nothing. Never blocks for
+/// long, never moves the caller to another thread. A goroutine has no P
+/// afterwards.
 ///
-/// Errors: `EDEADLK` from inside a callback: the world would wait for it;
-/// `ENOMEM`.
+/// Errors: `EDEADLK` inside a callback, which must not wait; `ENOMEM`.
 pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     let n = (n.max(0) as usize).min(MAXPROCS);
     if n < 1 {
@@ -204,13 +213,13 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     Ok(old as i32)
 }
 
-/// CPUs that this process may use. A host that sets the number of Ps does not
-/// need this number, so the quota, in several files, is read at the first
-/// question.
+/// CPUs that this process may use. Several files hold the quota, so they are
+/// read at the first call: a program that sets the number of Ps may need none.
 ///
 /// Errors: `ENOMEM`.
 pub(crate) fn num_cpu() -> Result<usize> {
-    // Relaxed: nothing comes with it; two that ask at once find the same.
+    // Relaxed: the number publishes nothing else, and two threads that read
+    // the files at once find the same.
     match NCPU.load(Relaxed) {
         0 => {
             let n = cpu::within_quota(NCPUALLOWED.load(Relaxed))?;

@@ -1,18 +1,20 @@
-//! sysmon: the thread that watches, without a P.
+//! sysmon: the thread that watches all others, without a P.
 //!
-//! It naps between looks: 0.25 ms while work waits behind a goroutine that
-//! does not move, 1 ms while work waits, then twice as long each time up to
-//! 10 ms; never past the next timer. When nothing runs sysmon sleeps until an
-//! M takes a P; but while there is no thread for work that waits (`nothread`),
-//! sysmon tries for one at each look.
+//! A goroutine may block or compute in foreign code, and then its M looks at
+//! nothing else. sysmon takes the P from such an M (`retake`), polls
+//! descriptors while all Ps are busy, wakes Ms for work that was left, and
+//! serves the requests of other threads (`Ask`). It sleeps between two looks:
 //!
 //! | sleep | until | woken by |
 //! |---|---|---|
-//! | a nap | the next look | `ask` |
-//! | deep | something runs | `ask`, `pidleget`, an orphan's timer, want of |
-//! | | | memory for a stack |
+//! | nap | the next look, or the next timer | `ask` |
+//! | deep, if nothing runs or waits | an M takes a P | `ask`, `wake_sysmon` |
 //!
-//! The protocol of that sleep is `gmp::watchman`'s.
+//! A nap lasts 0.25 ms while work waits behind a goroutine that does not move,
+//! 1 ms while work waits, and otherwise twice as long each time, up to 10 ms.
+//! `wake_sysmon` is called where an idle P is taken, where a timer is left to
+//! no M that holds a P, and where a thread or memory for a stack cannot be had.
+//! `gmp::watchman` has the protocol of the sleep.
 
 use super::{
     background::SCAVENGER,
@@ -48,9 +50,9 @@ const NAP_STUCK: i64 = 250 * US;
 const NAP_WAITS: i64 = 1000 * US;
 /// The longest nap.
 const NAP_MAX: i64 = 10_000 * US;
-/// Descriptors are looked at by an M or by sysmon at least so often.
+/// Nanoseconds after which sysmon polls if no M has, and verifies speculation.
 const POLL_AFTER: i64 = 10_000 * US;
-/// A look that comes later than this past its time tells nothing.
+/// A look that comes so late does not tell whether a thread is blocked.
 const OVERSLEPT: i64 = 2_000 * US;
 
 /// Starts sysmon's thread.
@@ -62,7 +64,7 @@ pub(crate) fn start_sysmon() -> Result<()> {
 
 /// sysmon's thread. Never returns.
 fn sysmon() {
-    // Takes milliseconds in a process with threads: here nobody waits for it.
+    // Takes milliseconds in a process with threads; no thread waits for sysmon.
     let _again_later = membarrier::register();
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
@@ -92,12 +94,12 @@ fn sysmon() {
     }
 }
 
-/// Naps, or sleeps until something runs, but not past `latest`. Returns when it
-/// was to end.
+/// Naps or, if `quiet` and nothing runs, sleeps deeply; not past `latest`.
+/// Returns when the sleep was to end, or now if a waker ended it.
 fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     let now = nanotime();
     let mut depth = Depth::Nap;
-    // At least a little, for a timer that nobody can serve yet.
+    // 50 us at least: a due timer may have to wait for an M.
     let mut until = (now + nap).min(next_timer().ns().max(now + 50 * US));
     let mut sched = SCHED.lock();
     let idle = SCHED.npidle.load(SeqCst) as usize == gomaxprocs();
@@ -105,7 +107,7 @@ fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     if over && !nothread::sysmon_is_needed() {
         depth = Depth::Deep;
         until = deep_until(now);
-        // Once more, for an M that was on the way out at the last check.
+        // Once more: at the last check a thread may have been about to end.
         deadlock::checkdead(&mut sched);
     }
     until = until.min(latest);
@@ -114,8 +116,7 @@ fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     if SYSMON.sleep_until(until) { nanotime() } else { until }
 }
 
-/// Until when to sleep if nothing runs: the timekeeper keeps the time, or,
-/// where there is none, sysmon does.
+/// Until when sysmon may sleep deeply: without a timekeeper, the next timer.
 fn deep_until(now: i64) -> i64 {
     let mut until = Deadline::NEVER.ns();
     if !KEEPER.is_kept() {
@@ -132,14 +133,14 @@ fn deep_until(now: i64) -> i64 {
     until
 }
 
-/// Does what was asked.
+/// Serves the requests of other threads.
 fn serve() {
     let asked = SYSMON.take_asked();
     if asked & Ask::Template as u32 != 0 {
         start_template();
     }
     if asked & Ask::Threads as u32 != 0 {
-        // None is left where the template thread has made them.
+        // None are left if the template thread has made them.
         let _any = start_wanted();
     }
     if asked & Ask::Mask as u32 != 0 {
@@ -149,20 +150,20 @@ fn serve() {
         renew_and_notify();
     }
     if asked & Ask::Signals as u32 != 0 {
-        // Null before the relay has begun, which then looks before it parks.
+        // Fails before the relay has begun, which then looks first.
         let _nobody = ready_permit(SIGNALER.load(Acquire));
     }
 }
 
-/// All Ps have been busy for a while, and no M has looked at descriptors.
+/// Polls if no M has for a while, since all Ps are busy.
 fn poll_for_the_busy(now: i64) {
     if KEEPER.last_poll().is_some_and(|last| now - last > POLL_AFTER) {
         ready_all(look_net());
     }
 }
 
-/// Goroutines may wait for a descriptor without having asked the kernel
-/// (`netpoll::speculation`): asks for those that have done so for a while.
+/// Asks the kernel about the descriptors for which goroutines have waited for a
+/// while without having asked it (`netpoll::speculation`).
 fn verify_speculation(now: i64, verified: &mut i64) {
     if netpoll::any_unverified() && now - *verified > POLL_AFTER {
         *verified = now;
@@ -170,8 +171,8 @@ fn verify_speculation(now: i64, verified: &mut i64) {
     }
 }
 
-/// Wakes an M where a P is idle beside work, a due timer, or descriptors that
-/// no M polls.
+/// Wakes an M if a P is idle and goroutines, due timers or waiters for
+/// descriptors are left.
 fn wake_for_work(now: i64) {
     // Relaxed: hints; wakep looks again.
     if SCHED.npidle.load(Relaxed) == 0 {
@@ -196,12 +197,12 @@ fn scavenge() {
         return;
     }
     let handle = SCAVENGER.swap(0, AcqRel) as *mut c_void;
-    // It never ends; 0 is nobody.
+    // The scavenger never ends, so this fails for 0 only.
     let _nobody = ready_permit(handle);
 }
 
-/// `GMPDEBUG=schedtrace=MS`: a line, or with `scheddetail=1` the Ps too. It
-/// begins with how long the runtime has been up.
+/// `GMPDEBUG=schedtrace=MS`: a line that begins with the time since the start,
+/// and with `scheddetail=1` a line for each P.
 #[derive(Default)]
 struct Trace {
     last: i64,

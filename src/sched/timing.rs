@@ -1,10 +1,11 @@
-//! Timers: put on a P's heap, run when due; and the timekeeper, which sleeps
-//! until then, and polls descriptors meanwhile.
+//! Timers put on a P's heap and run when due; the sleep of the timekeeper, and
+//! the polls of other threads.
 //!
-//! One idle M keeps the time: it sleeps until the earliest timer of all Ps,
-//! on a note or in the poller. The other Ms sleep until they are woken. An M
-//! that adds an earlier timer wakes the timekeeper. The protocol, and what
-//! happens where the host closes the poller, is `gmp::keeper`'s.
+//! One idle M is the timekeeper: it sleeps until the earliest timer of all Ps
+//! is due, or a descriptor with waiters is ready. The other idle Ms sleep until
+//! they are woken. A thread that adds an earlier timer wakes the timekeeper.
+//! `gmp::keeper` has the protocol, and what happens if the host closes the
+//! poller.
 
 use super::{
     enter::current_p,
@@ -26,10 +27,10 @@ use crate::{
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
-/// In nanoseconds: a P that switches looks at descriptors so often at least.
+/// Nanoseconds after the last poll when an M that finds other work polls too.
 const LATE: i64 = 500_000;
 
-/// Puts a timer on this P's heap, or on some P's. The caller is inside.
+/// Puts a timer on this P's heap, or without a P on P0's. The caller is inside.
 ///
 /// # Safety
 /// As [`Timers::add`].
@@ -40,19 +41,20 @@ pub(crate) unsafe fn add_timer(timer: &Timer, when: Deadline) {
         Some(pp) => &pp.get().timers,
         None => &allp(0).timers,
     };
-    // SAFETY: not pending, and stays in place: the caller promises both.
+    // SAFETY: this function has the contract of `Timers::add`.
     let first = unsafe { heap.add(timer, when) };
     timer_moved(when, first);
 }
 
-/// A timer has a new time, and may be the first of its heap now.
+/// Wakes the M that has to look after a timer with a new time. `first`: the
+/// timer may be the first of its heap now.
 fn timer_moved(when: Deadline, first: bool) {
     if first {
         deadline_moved(when);
     }
     if current_p().is_none() {
-        // No M that holds a P knows of the timer: a timekeeper is needed, or,
-        // where all Ps are busy, sysmon.
+        // The heap is not of a P that this M holds: a timekeeper has to look
+        // after the timer or, while all Ps are busy, sysmon.
         if KEEPER.sleep() == Sleep::Nobody {
             wakep();
         }
@@ -60,8 +62,8 @@ fn timer_moved(when: Deadline, first: bool) {
     }
 }
 
-/// Lets a timer that is pending fire at `when` instead, with `seq` for its
-/// function. False if it is not pending. The caller is inside.
+/// Makes a pending timer due at `when` instead, with `seq` for its function.
+/// False if the timer is not pending. The caller is inside.
 pub(crate) fn set_timer(timer: &Timer, when: Deadline, seq: u64) -> bool {
     let when = when.max(Deadline::at(EARLIEST));
     let set = Timers::set(timer, when, seq);
@@ -71,9 +73,10 @@ pub(crate) fn set_timer(timer: &Timer, when: Deadline, seq: u64) -> bool {
     set.is_some()
 }
 
-/// Runs what is due on this P's heap, whose goroutines become ready here.
+/// Runs the due timers of `pp`, and returns how many. Their goroutines become
+/// ready on this M's P, or without one in the global queue.
 pub(crate) fn run_timers(pp: &'static P) -> usize {
-    // Relaxed: a hint, and this is the look.
+    // Relaxed: a hint, and this is the look that it asks for.
     if pp.timer_due.load(Relaxed) {
         pp.timer_due.store(migrate::on(), Relaxed);
         if nothread::is_short() {
@@ -91,7 +94,7 @@ pub(crate) fn run_timers(pp: &'static P) -> usize {
     pp.timers.run(now)
 }
 
-/// Each M that is busy looks at the timers at its next switch.
+/// Makes each busy M look at the timers, at its next switch.
 #[cold]
 pub(super) fn mark_timers_due() {
     for id in 0..gomaxprocs() {
@@ -100,7 +103,8 @@ pub(super) fn mark_timers_due() {
     }
 }
 
-/// Runs what is due on any P: an idle one may have no M that comes for it.
+/// Runs the due timers of all Ps: an idle P may have no M that comes for its
+/// own.
 #[cold]
 fn run_others() {
     let now = nanotime();
@@ -111,9 +115,9 @@ fn run_others() {
     }
 }
 
-/// Sleeps until the next timer or a descriptor that is ready, if no other M
-/// does. True: this M has a P again, and what was due is ready. The M has no P
-/// while it sleeps.
+/// Sleeps as the timekeeper until the next timer is due or a descriptor is
+/// ready, unless another M does or there is neither. This M comes without a P.
+/// True: it has one now, and has made ready what was due.
 pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
     let wanted = !next_timer().is_never() || netpoll::waited_for();
     if !wanted {
@@ -123,7 +127,7 @@ pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
     let polled = if netpoll::polls() {
         sleep_in_poller(timekeeper, mp)
     } else {
-        // No goroutine waits for a descriptor, or none has yet.
+        // There is no poller yet, or it fails and has no waiters.
         timekeeper.sleep_on_note(latest_on_note, nanotime);
         Polled::Ready(WakeList::new())
     };
@@ -131,8 +135,8 @@ pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
     if let Some(pp) = pp {
         acquirep(mp, pp);
     }
-    // Without a P they go to the global queue. Relaxed: a hint, that the world
-    // may be about to be stopped.
+    // Without a P, goroutines go to the global queue; not if the world is to
+    // stop, which is a hint here.
     if pp.is_some() || !STOP.is_wanted() {
         for id in 0..gomaxprocs() {
             run_timers(allp(id));
@@ -142,13 +146,14 @@ pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
     pp.is_some()
 }
 
-/// Until when the timekeeper may sleep: the next timer, or no time at all
-/// while work waits that no other M can come for.
+/// Until when the timekeeper may sleep: until the next timer, or not at all
+/// while work waits for which no other M can come.
 fn latest() -> i64 {
     if nothread::keeper_is_needed() { EARLIEST } else { next_timer().ns() }
 }
 
-/// The same on the note: no time at all once there is a waiter to poll for.
+/// [`latest`] for a sleep on the note: not at all once the poller is the place
+/// to sleep.
 fn latest_on_note() -> i64 {
     if netpoll::polls() { EARLIEST } else { latest() }
 }
@@ -173,20 +178,21 @@ fn sleep_in_poller(
     polled
 }
 
-/// What a poll has brought, and a new poller where there is need of one.
+/// The waiters that a poll found ready. If the poller was lost, makes a new
+/// one.
 fn renewed(polled: Polled) -> WakeList {
     match polled {
         Polled::Ready(list) => list,
         Polled::Lost(list) => {
-            // If that fails, all waiters have been told.
+            // If this fails, all waits have ended with the error.
             let _told = renew_poller();
             list
         }
     }
 }
 
-/// Makes the poller anew if the host has closed it: all waiters try again.
-/// Where that fails, their waits end with the error. The caller is inside.
+/// Makes the poller anew if the host has closed it: all waiters try again. If
+/// that fails, their waits end with the error. The caller is inside.
 ///
 /// Errors: those of [`netpoll::start`].
 #[cold]
@@ -202,16 +208,16 @@ pub(crate) fn renew_poller() -> Result<()> {
     result
 }
 
-/// What sysmon does where the poller could not be notified.
+/// For sysmon, after a waker could not notify the poller.
 pub(super) fn renew_and_notify() {
     if renew_poller().is_ok() {
-        // Or else it is lost once more, and the next one asks.
+        // If this fails the poller is lost again, and the next waker asks.
         let _notified = netpoll::break_poll();
     }
 }
 
-/// Takes what is ready, if no M keeps the time; on an M that found no other
-/// work, or sysmon's.
+/// Polls without a sleep, unless the timekeeper or another thread polls now.
+/// For an M that found no other work, and for sysmon.
 pub(super) fn look_net() -> WakeList {
     let polls = netpoll::waited_for()
         && netpoll::started()
@@ -219,7 +225,8 @@ pub(super) fn look_net() -> WakeList {
     if polls { renewed(netpoll::poll(0)) } else { WakeList::new() }
 }
 
-/// The same on a P that has found other work for so long that it is late.
+/// [`look_net`] for an M that finds other work, once the last poll is [`LATE`]
+/// ago.
 pub(super) fn look_net_late() -> WakeList {
     let late = || {
         let last = KEEPER.last_poll();
@@ -231,8 +238,8 @@ pub(super) fn look_net_late() -> WakeList {
     look_net()
 }
 
-/// A goroutine is about to wait for a descriptor, and has been counted: an M
-/// has to poll. A timekeeper that sleeps on the note does not.
+/// Makes sure that an M polls, for a caller that has counted itself as a waiter
+/// for a descriptor. A timekeeper that sleeps on the note does not poll.
 pub(crate) fn waiter_comes() {
     match KEEPER.sleep() {
         Sleep::Nobody => wakep(),

@@ -1,8 +1,9 @@
 //! Yielding (Gosched): a goroutine that could go on lets others run first.
 //!
 //! Goroutines that wait on this P run before the yielder, which queues behind
-//! them. The global queue, which no P serves of itself but every 61st time, is
-//! served at the next yield or the one after it:
+//! them. A P with goroutines of its own looks at the global queue only every
+//! 61st switch. So a yield looks there too: a goroutine that waits there runs
+//! at the next yield, or at the one after it.
 //!
 //! | this P's queue | global queue | a yield |
 //! |---|---|---|
@@ -10,14 +11,15 @@
 //! | any | empty | runs the next one here |
 //! | empty | any | takes this P's share of the global queue |
 //! | few or many | few | in turns: the next one here; the share |
-//! | few | many | likewise |
+//! | few | many | in turns: the next one here; the share |
 //! | many | many | runs the next one here |
 //!
-//! In turns, because threads that ready goroutines all the time would else keep
-//! those from running that wait here. Many on both sides are in all likelihood
-//! yielders that did not fit the P's queue; a look at the global queue each
-//! time would cost them more than the switch. The 61st switch takes as many as
-//! there is room for, and beyond [`LONG`] the yielder queues behind all.
+//! In turns, because threads that fill the global queue all the time would
+//! otherwise keep the goroutines here from running. If both queues hold many,
+//! most are probably yielders that did not fit the P's queue; a look at the
+//! global queue at each yield would cost them more than the switch. Then the
+//! 61st switch takes as many as there is room for, and the yielder queues
+//! behind all once the global queue is longer than [`LONG`].
 
 use super::{
     current::{in_callback, this_m},
@@ -36,20 +38,20 @@ use crate::{
 };
 use core::sync::atomic::Ordering::*;
 
-/// So many, in the global queue or in a P's, are many.
+/// A queue with more goroutines than this holds many.
 const MANY: u32 = 16;
-/// A global queue longer than this is not served well enough by the way.
+/// A yielder queues behind a global queue longer than this.
 const LONG: u32 = 4 * RUNQ as u32;
 
-/// How a yielder leaves that queues on its P.
+/// The departure of a yielder that queues on its P.
 const BEHIND_OURS: Departure =
     Departure { hook: yield_hook, arg: 0, to_g0: false };
-/// How one leaves that queues in the global queue.
+/// The departure of a yielder that queues in the global queue.
 const BEHIND_ALL: Departure =
     Departure { hook: behind_all, arg: 0, to_g0: true };
 
-/// Lets others run (Gosched). Does nothing on a host thread, or inside a
-/// callback.
+/// Lets others run (Gosched). A host thread yields to other threads; inside a
+/// callback nothing happens.
 pub(crate) fn gosched() {
     let Some(gp) = arch::getg() else {
         crate::os::thread::osyield();
@@ -86,13 +88,13 @@ pub(crate) fn gosched() {
     inside.leave_on(depart(gp, mp, pp, to, |_| BEHIND_OURS));
 }
 
-/// Whether a yield looks at the global queue, in which `waiting` are.
+/// Whether a yield looks at the global queue, which holds `waiting` goroutines.
 #[inline(always)]
 fn serves_global(pp: OwnedP, waiting: u32) -> bool {
     waiting <= MANY || pp.ring_len() <= MANY
 }
 
-/// A yield that does so.
+/// A yield that looks at the global queue.
 #[cold]
 fn leave_for_all(
     gp: &'static G,
@@ -111,13 +113,13 @@ fn yield_worth(pp: OwnedP) -> bool {
             && (!pp.timers.next_when().is_never() || netpoll::waited_for()))
 }
 
-/// Takes what runs next; how the yielder leaves for it.
+/// Chooses the goroutine to run next, and the departure of the yielder.
 fn give_way(mp: &M, pp: Option<OwnedP>) -> Departure {
     let Some(pp) = pp else { return BEHIND_ALL };
     let turn = pp.owner_sees_empty() || !pp.global_turn.get();
     pp.global_turn.set(turn);
     if mp.kind.get() != MKind::Worker || mp.lockedg.get().is_some() {
-        // A thread that runs one goroutine only hands its P on.
+        // An M for one goroutine only hands its P on; the next M looks.
         pp.global_first.set(turn);
         return BEHIND_ALL;
     }
@@ -128,11 +130,11 @@ fn give_way(mp: &M, pp: Option<OwnedP>) -> Departure {
     Departure { to_g0: true, ..BEHIND_OURS }
 }
 
-/// The hook of gosched: behind the others of this P, or of all.
+/// The hook that queues a yielder on its P.
 fn yield_hook(gp: &'static G, arg: usize) -> HookResult {
     match owned_p(this_m()) {
-        // Relaxed: a hint. Where many wait for all Ps, behind them: else it
-        // would pass them each time.
+        // Relaxed: a hint. Beyond LONG the yielder would pass the global queue
+        // each time.
         Some(pp) if SCHED.runqsize.load(Relaxed) <= LONG => {
             runqput(pp, gp, Turn::Last);
             HookResult::Left
@@ -141,16 +143,16 @@ fn yield_hook(gp: &'static G, arg: usize) -> HookResult {
     }
 }
 
-/// The hook of a yielder that goes behind all.
+/// The hook that queues a yielder behind the global queue.
 #[cold]
 fn behind_all(gp: &'static G, _arg: usize) -> HookResult {
     SCHED.lock().globrunqput(gp);
-    // This M may go away without a look at it.
+    // This M may sleep next, without a look at the queue.
     wakep();
     HookResult::Left
 }
 
-/// A goroutine in a long loop asks whether it should let others run.
+/// Lets others run if sysmon has requested it; for long loops.
 #[inline]
 pub(crate) fn checkpoint() {
     if arch::getg().is_some_and(G::yield_requested) {
