@@ -286,6 +286,8 @@ static int forking_unlockf(gmp_g *g, void *arg)
     pid_t child = fork();
 
     CHECK(child >= 0);
+    if (child == 0)
+        alarm(20);
     *(pid_t *)arg = child;
     return child == 0; /* the child would park */
 }
@@ -299,6 +301,44 @@ static void fork_in_unlockf(void *arg)
         judge(child, 0, "e");
     else
         yields();
+}
+
+/* Locks the heap of timers most of the time. */
+static void *starts_timers(void *arg)
+{
+    while (!atomic_load((atomic_bool *)arg))
+        gmp_chan_unref(gmp_after(SEC(1)));
+    return NULL;
+}
+
+/* The deadline of a park whose unlockf forks is a timer in a heap that another
+ * thread may have locked, which is not there in the child. */
+static void fork_with_a_deadline(void *arg)
+{
+    for (int i = 0; i < 200; i++) {
+        int64_t far = gmp_after_ns(SEC(3600));
+        pid_t child = -1;
+        int status;
+
+        CHECK_OK(gmp_park_until(forking_unlockf, &child, NULL, far));
+        if (child == 0)
+            _exit(0);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
+static void fork_beside_busy_heaps(void)
+{
+    static atomic_bool over;
+    pthread_t threads[3];
+
+    for (int i = 0; i < 3; i++)
+        CHECK_OK(pthread_create(&threads[i], NULL, starts_timers, &over));
+    CHECK_OK(gmp_join(spawn(fork_with_a_deadline, NULL)));
+    atomic_store(&over, true);
+    for (int i = 0; i < 3; i++)
+        CHECK_OK(pthread_join(threads[i], NULL));
 }
 
 static int forking_member(void *arg)
@@ -366,6 +406,7 @@ int test_main(int argc, char **argv)
     for (intptr_t i = 0; i < 2; i++)
         CHECK_OK(gmp_join(spawn(fork_in_once, (void *)i)));
     CHECK_OK(gmp_join(spawn(fork_in_unlockf, NULL)));
+    fork_beside_busy_heaps();
     in_a_group();
     in_a_timer();
     atomic_store(&stop, true);

@@ -352,3 +352,39 @@ fn a_thread_that_was_woken_does_not_count() {
 fn a_waker_that_counts_before_the_wait_is_over_leaves_it_counted() {
     host_thread(true);
 }
+
+/// A thread that the runtime does not know wakes the host thread and ends,
+/// beside the search for a deadlock. `late`: the mistake that the search does
+/// not look at the wake-ups once more.
+fn search(late: bool) {
+    explore(3, move || {
+        let host = Arc::new((HostWaits::new(), HostWait::new()));
+        // The host thread and its waker.
+        let threads = Arc::new(AtomicU32::new(2));
+        host.0.fall_asleep(&host.1, || true);
+        let waker = {
+            let (host, threads) = (Arc::clone(&host), Arc::clone(&threads));
+            thread::spawn(move || {
+                host.0.wake(&host.1);
+                threads.fetch_sub(1, Release);
+            })
+        };
+        let woken = host.0.woken();
+        let asleep = host.0.count();
+        let all = threads.load(Acquire) as i32;
+        let dead = all <= asleep && (late || host.0.woken() == woken);
+        assert!(!dead, "it goes on");
+        waker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_waker_that_ends_beside_the_search_is_no_deadlock() {
+    search(false);
+}
+
+#[test]
+#[should_panic(expected = "it goes on")]
+fn a_search_that_looks_once_misses_a_waker_that_ends() {
+    search(true);
+}

@@ -29,8 +29,8 @@
 //! it, so the thread sees that the wait is over.
 
 use crate::base::sync::{
-    AtomicBool, AtomicI32,
-    Ordering::{AcqRel, Relaxed},
+    AtomicBool, AtomicI32, AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
     const_unless_loom,
 };
 
@@ -40,8 +40,14 @@ pub struct HostWait(AtomicBool);
 /// The number of those that do.
 ///
 /// Relaxed: a thread that has counted takes `sched.lock` before it sleeps, and
-/// so does a waker; the search holds that lock.
-pub struct HostWaits(AtomicI32);
+/// so does a waker with an M; the search holds that lock. A waker without one
+/// takes no lock: while it lives, the search counts a thread too many, and once
+/// it has ended, `woken` tells.
+pub struct HostWaits {
+    count: AtomicI32,
+    /// How many were woken so far; wraps.
+    woken: AtomicU32,
+}
 
 impl HostWait {
     const_unless_loom! {
@@ -54,13 +60,21 @@ impl HostWait {
 impl HostWaits {
     const_unless_loom! {
         pub fn new() -> Self {
-            Self(AtomicI32::new(0))
+            Self { count: AtomicI32::new(0), woken: AtomicU32::new(0) }
         }
     }
 
     /// How many there are.
     pub fn count(&self) -> i32 {
-        self.0.load(Relaxed)
+        self.count.load(Relaxed)
+    }
+
+    /// How many wake-ups there were. A search that finds the same number before
+    /// it reads the count, and after it has counted the threads, has missed
+    /// none of a thread that it does not know and that has ended since.
+    pub fn woken(&self) -> u32 {
+        // Acquire: pairs with wake.
+        self.woken.load(Acquire)
     }
 
     /// The thread of `mine` is about to sleep on its note, unless its wait is
@@ -70,7 +84,7 @@ impl HostWaits {
         mine.0.swap(true, AcqRel);
         // Relaxed: the second side does nothing that the first has to see.
         if waiting() || !mine.0.swap(false, Relaxed) {
-            self.0.fetch_add(1, Relaxed);
+            self.count.fetch_add(1, Relaxed);
         }
     }
 
@@ -78,14 +92,16 @@ impl HostWaits {
     pub fn wake(&self, mine: &HostWait) {
         // AcqRel: (b).
         if mine.0.swap(false, AcqRel) {
-            self.0.fetch_sub(1, Relaxed);
+            self.count.fetch_sub(1, Relaxed);
+            // Release: pairs with woken.
+            self.woken.fetch_add(1, Release);
         }
     }
 
     /// A thread sleeps, or no longer, whose waker is told of it by other means:
     /// one that waits for the goroutine that is locked to it.
     pub fn add(&self, change: i32) {
-        self.0.fetch_add(change, Relaxed);
+        self.count.fetch_add(change, Relaxed);
     }
 }
 

@@ -56,6 +56,7 @@ fn all_asleep(sched: &SchedLocked) -> bool {
     if sched.mcount() > asleep {
         return false;
     }
+    let woken = HOST_WAITS.woken();
     let waiting = HOST_WAITS.count();
     let work = !sched.runq.is_empty()
         || SCHED.any_starved()
@@ -69,5 +70,8 @@ fn all_asleep(sched: &SchedLocked) -> bool {
     }
     let left = i64::from(mainthread::main_has_left());
     let ours = sched.mcount() + i64::from(waiting) + left;
+    // A thread that the runtime does not know takes no lock to wake one of
+    // these, and may have ended since: so the wake-ups are looked at last.
     count_threads().is_some_and(|n| n as i64 <= ours)
+        && HOST_WAITS.woken() == woken
 }

@@ -72,7 +72,7 @@ use crate::{
 use core::{
     fmt::Write,
     mem,
-    sync::atomic::{AtomicBool, AtomicI64, Ordering::*},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering::*, fence},
 };
 
 /// Nanoseconds for which no worker's thread is asked of the system after it has
@@ -148,6 +148,8 @@ fn put_away(pp: &'static P) {
 
 /// Finds an M that exists for work beside an idle P: invariant 2.
 fn rescue() {
+    // Between the P on the idle list and the looks: the columns.
+    fence(SeqCst);
     while work_beside_idle() {
         if !SCHED.nmspinning.start_if_none() {
             // An M spins, and looks once more when it stops.

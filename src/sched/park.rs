@@ -135,7 +135,9 @@ fn park_until(
     unsafe { add_timer(&timer, deadline) };
     let mp = go_waiting(gp, departure);
     let cause = gp.park.finish();
-    if cause != Cause::Timeout {
+    // An unlockf may have forked: in the child no thread runs the heap, and one
+    // of the parent's may have held its lock (invariant 1 of `fork`).
+    if cause != Cause::Timeout && !child::in_child() {
         Timers::remove(&timer);
     }
     (cause, mp)

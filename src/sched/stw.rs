@@ -21,6 +21,7 @@
 //!    fields.
 
 use super::{
+    child,
     current::{in_callback, this_m},
     enter::{Inside, current_p},
     handoff::{startm, wakep},
@@ -45,6 +46,10 @@ const STOP_LOOK: i64 = 50_000;
 /// Stops this M's P for the stopper, and sleeps; only if a stop is wanted
 /// still.
 pub(crate) fn gcstopm(mp: &'static M) {
+    if child::in_child() {
+        // A signal handler has forked on g0: no thread starts the world again.
+        child::end_child();
+    }
     if mp.spinning.replace(false) {
         SCHED.nmspinning.stop();
     }
