@@ -49,8 +49,8 @@ use super::{
 use crate::{
     base::alloc::try_push,
     gmp::{
-        DEBUG, G, KEEPER, M, MAXPROCS, P, SCHED, allp, gomaxprocs, m_of_word,
-        owner::POwner,
+        DEBUG, G, KEEPER, M, MAIN_STARTED, MAXPROCS, P, SCHED, allp,
+        gomaxprocs, m_of_word, owner::POwner,
     },
     os::{
         Errno,
@@ -209,6 +209,11 @@ impl Watch<'_> {
 
     /// Takes the P. `busy`: its thread runs on, and has had so much CPU time.
     fn retake(&mut self, pp: &'static P, m: u64, busy: Option<i64>) {
+        // Acquire: pairs with `runtime_main::initialise`. Before that the start
+        // runs on m0 alone, and a P that is taken would make a thread.
+        if !MAIN_STARTED.load(Acquire) {
+            return;
+        }
         // Relaxed: set at boot.
         let handoff = DEBUG.handoff.load(Relaxed);
         if !handoff || out_of_threads() {
