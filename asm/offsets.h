@@ -20,6 +20,14 @@
  * words, then the registers; see switch_amd64.S. */
 #define FRAME_MXCSR 0
 #define FRAME_FPUCW 4
+#define FRAME_R15 8
+#define FRAME_R14 16
+#define FRAME_R13 24
+#define FRAME_R12 32
+#define FRAME_RBX 40
+#define FRAME_RBP 48
+#define FRAME_RIP 56
+#define FRAME_SIZE 64
 
 /* The control bits of MXCSR, and the control words that a goroutine begins
  * with: all exceptions masked, rounding to nearest, 64 bits of mantissa. */

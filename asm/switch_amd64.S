@@ -109,13 +109,13 @@ gmprt_tls_g:
 
 // CFI only: from here on rsp points at a frame, whatever it was before.
 .macro at_frame
-	.cfi_def_cfa_offset 64
-	.cfi_rel_offset r15, 8
-	.cfi_rel_offset r14, 16
-	.cfi_rel_offset r13, 24
-	.cfi_rel_offset r12, 32
-	.cfi_rel_offset rbx, 40
-	.cfi_rel_offset rbp, 48
+	.cfi_def_cfa_offset FRAME_SIZE
+	.cfi_rel_offset r15, FRAME_R15
+	.cfi_rel_offset r14, FRAME_R14
+	.cfi_rel_offset r13, FRAME_R13
+	.cfi_rel_offset r12, FRAME_R12
+	.cfi_rel_offset rbx, FRAME_RBX
+	.cfi_rel_offset rbp, FRAME_RBP
 .endm
 
 // gswitch(from: *mut usize, to: usize, g: *const G)
@@ -322,7 +322,7 @@ func goleave
 	read_control
 	mov	rsp, rdi		// from here on we are on g's stack
 	at_frame
-	.cfi_rel_offset rip, 56
+	.cfi_rel_offset rip, FRAME_RIP
 	compare_control
 	take_registers
 	pop	rcx

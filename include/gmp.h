@@ -414,9 +414,10 @@ _Bool gmp_cancelled(void);
 
 /**
  * Begins a shield: until gmp_shield_leave, a cancel does not interrupt the
- * calling goroutine. Shields nest. On a host thread it does nothing.
+ * calling goroutine. Shields nest, up to 65,000. On a host thread it does
+ * nothing.
  *
- * Returns 0. Never blocks.
+ * Returns 0; -EAGAIN for one shield too many. Never blocks.
  */
 int gmp_shield_enter(void);
 

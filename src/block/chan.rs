@@ -447,7 +447,7 @@ fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
         Op::Send => c"chan send",
         Op::Recv => c"chan receive",
     };
-    let wait = Wait::until(deadline, reason);
+    let wait = Wait::until(deadline, reason).on(ch);
     let ticket = wait.begin_locked(gp, Wakers::OneLock);
     let sg = Sudog::new(gp, ticket, elem);
     ch.queue(op).enqueue(&sg, At::Back);

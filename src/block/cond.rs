@@ -34,7 +34,7 @@ pub struct Cond {
 /// Errors: before `m` is unlocked, `EPERM` if it was not locked, `ECANCELED`,
 /// `EDEADLK`; once it is locked again, `ETIMEDOUT`, `ECANCELED`.
 pub(crate) fn wait(c: &Cond, m: &Mutex, deadline: Deadline) -> Result<()> {
-    let line = &Wait::until(deadline, c"condition");
+    let line = &Wait::until(deadline, c"condition").on(c);
     let gp = waiter(line)?;
     if !mutex::is_locked(m) {
         return Err(Errno(libc::EPERM));

@@ -263,7 +263,7 @@ fn wait_locked<const N: usize>(
         [Side::Write] => c"IO wait (write)",
         _ => c"IO wait",
     };
-    let wait = Wait::until(deadline, reason);
+    let wait = Wait::until(deadline, reason).on(desc.number());
     let ticket = wait.begin(gp);
     let records =
         sides.map(|side| (side, Sudog::new(gp, ticket, ptr::null_mut())));

@@ -4,13 +4,15 @@
 
 use super::{
     chan::GmpChan,
-    ticker::{Action, State, Ticker},
+    ticker::{Action, Call, State, Ticker},
 };
 use crate::{
-    gmp::{G, GmpFn, wait::Turn},
+    gmp::{G, wait::Turn},
     os::clock::nanotime,
     sched::{
-        child, ending,
+        child,
+        current::on_goroutine,
+        ending,
         newproc::{NewG, newproc1},
         ready::ready,
     },
@@ -101,7 +103,8 @@ fn next_tick(state: &State, now: i64) -> i64 {
 fn launch(t: &Ticker) {
     t.add_ref();
     let arg = ptr::from_ref(t).cast_mut().cast();
-    if newproc1(&NewG::new(run, arg)).is_ok() {
+    let gopc = if let Action::Call(call) = t.action { call.gopc } else { 0 };
+    if newproc1(&NewG { gopc, ..NewG::new(run, arg) }).is_ok() {
         return;
     }
     let mut state = t.state.lock();
@@ -125,9 +128,12 @@ unsafe extern "C" fn run(arg: *mut c_void) {
         state.running = true;
     }
     drop(state);
-    if may && let Action::Call(f, arg_of_f) = t.action {
+    if may && let Action::Call(call) = t.action {
+        if let Some(gp) = on_goroutine() {
+            gp.stands_for(call.f as *const ());
+        }
         // SAFETY: the host's function with its argument.
-        ending::with_cleanup(over, arg, || unsafe { f(arg_of_f) });
+        ending::with_cleanup(over, arg, || unsafe { (call.f)(call.arg) });
         // SAFETY: the same argument.
         unsafe { over(arg) };
         return;
@@ -157,13 +163,8 @@ unsafe extern "C" fn over(arg: *mut c_void) {
 }
 
 /// `gmp_timer_start`: null where memory is out.
-pub(crate) fn start(
-    f: GmpFn,
-    arg: *mut c_void,
-    ns: i64,
-    period: i64,
-) -> *const Ticker {
-    let place = Ticker::make(Action::Call(f, arg), period, fire);
+pub(crate) fn start(call: Call, ns: i64, period: i64) -> *const Ticker {
+    let place = Ticker::make(Action::Call(call), period, fire);
     // SAFETY: null, or just made.
     if let Some(t) = unsafe { place.as_ref() } {
         t.reset(ns);

@@ -26,7 +26,7 @@ use crate::{
         lock::Rank,
         sync::{AtomicI32, Ordering::*, static_of_a_run},
     },
-    gmp::{AtEnd, G, handle_of},
+    gmp::{AtEnd, G, handle_of, wait::Wait},
     os::{Errno, Result},
     sched::{
         cancel, child,
@@ -186,7 +186,12 @@ fn leave_tree(gr: &Group) {
 /// `gmp_group_go`: starts a member; in a cancelled group it starts cancelled.
 ///
 /// Errors: `ENOMEM`.
-pub(crate) fn go(gr: &Group, f: MemberFn, arg: *mut c_void) -> Result<()> {
+pub(crate) fn go(
+    gr: &Group,
+    f: MemberFn,
+    arg: *mut c_void,
+    gopc: usize,
+) -> Result<()> {
     // SAFETY: malloc may be called with any size.
     let place = unsafe { libc::malloc(size_of::<Member>()) }.cast::<Member>();
     if place.is_null() {
@@ -204,7 +209,8 @@ pub(crate) fn go(gr: &Group, f: MemberFn, arg: *mut c_void) -> Result<()> {
     // SAFETY: fresh memory of this size; malloc aligns it.
     unsafe { place.write(member) };
     let started = waitgroup::add(&gr.pending, 1).and_then(|()| {
-        newproc1(&NewG::new(run, place.cast())).map(drop).inspect_err(|_| {
+        let member = NewG { gopc, ..NewG::new(run, place.cast()) };
+        newproc1(&member).map(drop).inspect_err(|_| {
             // Never fails: it was counted in just now.
             let _counted_out = waitgroup::add(&gr.pending, -1);
         })
@@ -223,6 +229,7 @@ unsafe extern "C" fn run(place: *mut c_void) {
     let Some(gp) = on_goroutine() else {
         crate::base::throw::throw("group: a member is no goroutine");
     };
+    gp.stands_for(member.f as *const ());
     member.handle.set(handle_of(gp));
     gp.at_end.set(&raw const member.at_end);
     join_members(member);
@@ -327,7 +334,8 @@ pub(crate) fn wait(gr: &Group, deadline: Deadline) -> Result<c_int> {
     if is_mine(gr) {
         return Err(Errno(libc::EDEADLK));
     }
-    waitgroup::wait(&gr.pending, deadline)?;
+    let how = Wait::until(deadline, c"group").on(gr);
+    waitgroup::wait_as(&gr.pending, &how)?;
     // Relaxed: a member's error comes before its end.
     Ok(gr.error.load(Relaxed))
 }
@@ -347,7 +355,8 @@ pub(crate) unsafe fn free(this: *mut Group) {
         crate::base::throw::fatal("gmp_group_free: called by a member");
     }
     cancel_all(gr);
-    if waitgroup::wait_for_sure(&gr.pending, c"group free").is_err() {
+    let how = Wait::uninterrupted(c"group free").on(gr);
+    if waitgroup::wait_as(&gr.pending, &how).is_err() {
         crate::base::throw::fatal(
             "gmp_group_free: called where it cannot wait",
         );

@@ -66,7 +66,7 @@ pub(crate) fn lock(m: &Mutex) -> Result<()> {
     if m.state.fetch_or(LOCKED, Acquire) & LOCKED == 0 {
         return Ok(());
     }
-    lock_slow(m, &Wait::uninterrupted(c"mutex"))
+    lock_slow(m, &Wait::uninterrupted(c"mutex").on(m))
 }
 
 /// Locks, unless the deadline passes or the caller is cancelled.
@@ -77,7 +77,7 @@ pub(crate) fn lock_until(m: &Mutex, deadline: Deadline) -> Result<()> {
     if try_lock(m) {
         return Ok(());
     }
-    lock_slow(m, &Wait::until(deadline, c"mutex"))
+    lock_slow(m, &Wait::until(deadline, c"mutex").on(m))
 }
 
 /// Locks if that is possible at once.

@@ -502,7 +502,7 @@ fn run(race: &Race, group: &Group, attempts: &[Attempt<'_>]) -> Result<()> {
     while ended < attempts.len() {
         if let Some(next) = attempts.get(begun) {
             let arg = ptr::from_ref(next).cast_mut().cast();
-            group::go(group, attempt, arg)?;
+            group::go(group, attempt, arg, 0)?;
             begun += 1;
         }
         let more = begun < attempts.len();

@@ -89,7 +89,7 @@ pub(crate) fn begin(o: &Once, frame: Frame) -> Result<Begun> {
     if o.state.load(Acquire) == DONE {
         return Ok(Begun::Done);
     }
-    begin_slow(o, &Wait::uninterrupted(c"once"), frame)
+    begin_slow(o, &Wait::uninterrupted(c"once").on(o), frame)
 }
 
 /// [`begin`], unless the deadline passes or the caller is cancelled first.
@@ -104,7 +104,7 @@ pub(crate) fn begin_until(
     if o.state.load(Acquire) == DONE {
         return Ok(Begun::Done);
     }
-    begin_slow(o, &Wait::until(deadline, c"once"), frame)
+    begin_slow(o, &Wait::until(deadline, c"once").on(o), frame)
 }
 
 #[cold]

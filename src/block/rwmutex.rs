@@ -74,7 +74,7 @@ pub(crate) fn rlock(rw: &RwMutex) -> Result<()> {
     if try_rlock(rw) {
         return Ok(());
     }
-    lock_slow(rw, READ, &Wait::uninterrupted(c"rwmutex read"))
+    lock_slow(rw, READ, &Wait::uninterrupted(c"rwmutex read").on(rw))
 }
 
 /// Locks for reading, unless the deadline passes or the caller is cancelled.
@@ -85,7 +85,7 @@ pub(crate) fn rlock_until(rw: &RwMutex, deadline: Deadline) -> Result<()> {
     if try_rlock(rw) {
         return Ok(());
     }
-    lock_slow(rw, READ, &Wait::until(deadline, c"rwmutex read"))
+    lock_slow(rw, READ, &Wait::until(deadline, c"rwmutex read").on(rw))
 }
 
 /// Locks for writing; waits for as long as it takes.
@@ -95,7 +95,7 @@ pub(crate) fn lock(rw: &RwMutex) -> Result<()> {
     if try_lock(rw) {
         return Ok(());
     }
-    lock_slow(rw, WRITE, &Wait::uninterrupted(c"rwmutex write"))
+    lock_slow(rw, WRITE, &Wait::uninterrupted(c"rwmutex write").on(rw))
 }
 
 /// Locks for writing, unless the deadline passes or the caller is cancelled.
@@ -106,7 +106,7 @@ pub(crate) fn lock_until(rw: &RwMutex, deadline: Deadline) -> Result<()> {
     if try_lock(rw) {
         return Ok(());
     }
-    lock_slow(rw, WRITE, &Wait::until(deadline, c"rwmutex write"))
+    lock_slow(rw, WRITE, &Wait::until(deadline, c"rwmutex write").on(rw))
 }
 
 #[cold]

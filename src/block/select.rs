@@ -333,7 +333,7 @@ fn park_on(
         [_] => Wakers::OneLock,
         _ => Wakers::Locked,
     };
-    let wait = Wait::until(deadline, c"select");
+    let wait = Wait::until(deadline, c"select").on(all.order.as_ptr());
     let ticket = wait.begin_locked(gp, wakers);
     for (record, &case) in records.iter_mut().zip(all.order) {
         // SAFETY: one of the select's cases.

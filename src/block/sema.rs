@@ -58,7 +58,7 @@ pub(crate) fn acquire(s: &Sema, deadline: Deadline) -> Result<()> {
     if try_acquire(s) {
         return Ok(());
     }
-    acquire_slow(s, &Wait::until(deadline, c"semaphore"))
+    acquire_slow(s, &Wait::until(deadline, c"semaphore").on(s))
 }
 
 #[cold]

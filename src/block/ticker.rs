@@ -48,10 +48,19 @@ use crate::{
 };
 use core::ffi::c_void;
 
+/// A function of the host's to call on a goroutine.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub f: GmpFn,
+    pub arg: *mut c_void,
+    /// `NewG::gopc`
+    pub gopc: usize,
+}
+
 /// What a timer does when its time comes.
 #[derive(Clone, Copy)]
 pub(super) enum Action {
-    Call(GmpFn, *mut c_void),
+    Call(Call),
     /// Sends on this channel. Invariant 4.
     Send(*const c_void),
 }

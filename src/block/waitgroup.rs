@@ -24,7 +24,10 @@
 use super::parking::{Bucket, Place, Waited, waiter};
 use crate::{
     base::sync::{AtomicU64, Ordering::*},
-    gmp::wait::{Wait, WakeList},
+    gmp::{
+        parkword::WaitKind,
+        wait::{Wait, WakeList},
+    },
     os::{Errno, Result},
     sched::{cancel, ready::ready_all},
     timers::Deadline,
@@ -104,25 +107,21 @@ fn add_to_zero(wg: &WaitGroup, delta: i64) -> Result<()> {
 ///
 /// Errors: `ETIMEDOUT`, `ECANCELED`; `EDEADLK` where the caller may not park.
 pub(crate) fn wait(wg: &WaitGroup, deadline: Deadline) -> Result<()> {
-    cancel::check()?;
+    wait_as(wg, &Wait::until(deadline, c"waitgroup").on(wg))
+}
+
+/// [`wait`] in the way of `wait`, which may stand for another object.
+///
+/// Errors: as [`wait`], where `wait` can end by them.
+pub(crate) fn wait_as(wg: &WaitGroup, wait: &Wait) -> Result<()> {
+    if wait.kind != WaitKind::Plain {
+        cancel::check()?;
+    }
     // Acquire: pairs with add.
     if wg.state.load(Acquire) >> COUNTER == 0 {
         return Ok(());
     }
-    wait_slow(wg, &Wait::until(deadline, c"waitgroup"))
-}
-
-/// Waits until the counter is zero, and nothing interrupts that.
-///
-/// Errors: `EDEADLK` where the caller may not park.
-pub(crate) fn wait_for_sure(
-    wg: &WaitGroup,
-    why: &'static core::ffi::CStr,
-) -> Result<()> {
-    if wg.state.load(Acquire) >> COUNTER == 0 {
-        return Ok(());
-    }
-    wait_slow(wg, &Wait::uninterrupted(why))
+    wait_slow(wg, wait)
 }
 
 fn wait_slow(wg: &WaitGroup, wait: &Wait) -> Result<()> {

@@ -12,7 +12,9 @@ use crate::{
     },
     sched::{
         cancel::Shield,
-        child, host, join,
+        child,
+        current::on_goroutine,
+        host, join,
         newproc::{NewG, newproc1},
         park,
     },
@@ -89,6 +91,9 @@ unsafe extern "C" fn main_goroutine(arg: *mut c_void) {
     // SAFETY: run_main's, which stays until this goroutine has ended (the
     // module's invariant).
     let run = unsafe { &*arg.cast::<Run>() };
+    if let Some(gp) = on_goroutine() {
+        gp.stands_for(run.main as *const ());
+    }
     // SAFETY: the host's main with the host's arguments.
     let result = unsafe { (run.main)(run.argc, run.argv) };
     if child::in_child() {

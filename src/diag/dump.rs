@@ -94,10 +94,15 @@ fn line(w: &mut SigWriter, gp: &G) {
 pub(crate) fn head(w: &mut dyn fmt::Write, gp: &G) -> fmt::Result {
     write!(w, "goroutine {} [", peek(&gp.goid))?;
     let status = gp.readgstatus();
-    let reason = gp.waitreason.load(Acquire);
     match status {
-        GStatus::Waiting if !reason.is_null() => text(w, reason)?,
-        GStatus::Waiting => w.write_str("waiting")?,
+        GStatus::Waiting => {
+            // SAFETY: null, or on the stack of a goroutine that waits. The
+            // report takes the risk that it goes on just now.
+            match unsafe { gp.waiting.load(Acquire).as_ref() } {
+                Some(wait) => text(w, wait.reason)?,
+                None => w.write_str("waiting")?,
+            }
+        }
         GStatus::Running => w.write_str("running")?,
         GStatus::Runnable => w.write_str("runnable")?,
         GStatus::Idle => w.write_str("idle")?,

@@ -35,13 +35,13 @@ pub extern "C" fn gmp_cancelled() -> bool {
 }
 
 /// Begins a shield: until gmp_shield_leave, a cancel does not interrupt the
-/// calling goroutine. Shields nest. On a host thread it does nothing.
+/// calling goroutine. Shields nest, up to 65,000. On a host thread it does
+/// nothing.
 ///
-/// Returns 0. Never blocks.
+/// Returns 0; -EAGAIN for one shield too many. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_shield_enter() -> c_int {
-    cancel::shield_enter();
-    0
+    code(cancel::shield_enter())
 }
 
 /// Ends the innermost shield.

@@ -1,6 +1,6 @@
 //! Goroutines: start, join, yield, end.
 
-use super::call;
+use super::{call, with_caller};
 use crate::{
     boot,
     gmp::{gflag, handle_of, set_name},
@@ -59,12 +59,14 @@ pub struct gmp_attr {
 ///
 /// # Safety
 /// `func`: promise 4, with `arg`.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_go(func: gmp_fn, arg: *mut c_void) -> c_int {
-    call(|| {
-        let func = func.ok_or(Errno::EINVAL)?;
-        newproc::newproc_plain(func, arg)
-    })
+    with_caller!("rdx", go)
+}
+
+extern "C" fn go(func: gmp_fn, arg: *mut c_void, gopc: usize) -> c_int {
+    call(|| newproc::newproc_plain(func.ok_or(Errno::EINVAL)?, arg, gopc))
 }
 
 /// Starts a goroutine that calls `func` with the address of a copy of the
@@ -76,11 +78,23 @@ pub unsafe extern "C" fn gmp_go(func: gmp_fn, arg: *mut c_void) -> c_int {
 ///
 /// # Safety
 /// `args`: promise 2, for `size` bytes. `func`: promise 4, with a copy of them.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_go_copy(
     func: gmp_fn,
     args: *const c_void,
     size: usize,
+) -> c_int {
+    with_caller!("rcx", go_copy)
+}
+
+/// # Safety
+/// `args`: promise 2, for `size` bytes.
+unsafe extern "C" fn go_copy(
+    func: gmp_fn,
+    args: *const c_void,
+    size: usize,
+    gopc: usize,
 ) -> c_int {
     call(|| {
         let func = func.ok_or(Errno::EINVAL)?;
@@ -95,6 +109,7 @@ pub unsafe extern "C" fn gmp_go_copy(
         };
         let spec = NewG {
             args: Some(bytes),
+            gopc,
             ..NewG::new(func, core::ptr::null_mut())
         };
         newproc::newproc1(&spec).map(drop)
@@ -111,6 +126,7 @@ pub unsafe extern "C" fn gmp_go_copy(
 /// # Safety
 /// `attr`: promise 1; its name: promise 3. `out`: promise 2. `func`: promise 4,
 /// with `arg`.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_go_with(
     attr: *const gmp_attr,
@@ -118,11 +134,24 @@ pub unsafe extern "C" fn gmp_go_with(
     arg: *mut c_void,
     out: *mut *mut gmp_g,
 ) -> c_int {
+    with_caller!("r8", go_with)
+}
+
+/// # Safety
+/// `attr`: promise 1; its name: promise 3. `out`: promise 2.
+unsafe extern "C" fn go_with(
+    attr: *const gmp_attr,
+    func: gmp_fn,
+    arg: *mut c_void,
+    out: *mut *mut gmp_g,
+    gopc: usize,
+) -> c_int {
     call(|| {
         let mut spec = NewG::new(func.ok_or(Errno::EINVAL)?, arg);
         // SAFETY: promises 1 and 3, of `attr`.
         unsafe { apply(attr, &mut spec) }?;
         spec.joinable = !out.is_null();
+        spec.gopc = gopc;
         let handle = newproc::newproc1(&spec)?;
         if !out.is_null() {
             // SAFETY: promise 2: `out` may be written, and is not null here.

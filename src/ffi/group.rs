@@ -1,6 +1,6 @@
 //! Groups of goroutines.
 
-use super::{FOREVER, call, code};
+use super::{FOREVER, call, code, with_caller};
 use crate::{
     block::group::{self, Group},
     boot,
@@ -56,16 +56,28 @@ pub extern "C" fn gmp_group_make() -> *mut gmp_group {
 ///
 /// # Safety
 /// `gr`: promise 1. `func`: promise 4, with `arg`.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_group_go(
     gr: *mut gmp_group,
     func: Option<unsafe extern "C" fn(arg: *mut c_void) -> c_int>,
     arg: *mut c_void,
 ) -> c_int {
+    with_caller!("rcx", group_go)
+}
+
+/// # Safety
+/// `gr`: promise 1.
+unsafe extern "C" fn group_go(
+    gr: *mut gmp_group,
+    func: Option<unsafe extern "C" fn(arg: *mut c_void) -> c_int>,
+    arg: *mut c_void,
+    gopc: usize,
+) -> c_int {
     call(|| {
         // SAFETY: promise 1, of `gr`.
         let gr = unsafe { group(gr) }?;
-        group::go(gr, func.ok_or(Errno::EINVAL)?, arg)
+        group::go(gr, func.ok_or(Errno::EINVAL)?, arg, gopc)
     })
 }
 

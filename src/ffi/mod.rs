@@ -10,6 +10,7 @@
 //!
 //! | file | heading |
 //! |---|---|
+//! | `layout` | none: a table for debuggers |
 //! | `hooks` | Hooks |
 //! | `signal` | Signals |
 //! | `process` | Processes |
@@ -61,6 +62,7 @@ pub mod goroutine;
 pub mod group;
 pub mod hooks;
 pub mod io;
+pub mod layout;
 pub mod local;
 pub mod mutex;
 pub mod net;
@@ -87,6 +89,19 @@ use core::ffi::c_int;
 
 /// The deadline of a call without one.
 const FOREVER: i64 = Deadline::NEVER.ns();
+
+/// The body of an entry that starts a goroutine. `$function` gets the entry's
+/// arguments and then, in `$register`, the address at which the caller goes on.
+macro_rules! with_caller {
+    ($register:literal, $function:path) => {
+        core::arch::naked_asm!(
+            concat!("mov ", $register, ", [rsp]"),
+            "jmp {function}",
+            function = sym $function,
+        )
+    };
+}
+use with_caller;
 
 /// `f`'s result as the host sees it, once the runtime is up.
 #[inline]

@@ -1,8 +1,11 @@
 //! Timers and tickers.
 
-use super::{call, chan::gmp_chan, goroutine::gmp_fn};
+use super::{call, chan::gmp_chan, goroutine::gmp_fn, with_caller};
 use crate::{
-    block::{firing, ticker::Ticker},
+    block::{
+        firing,
+        ticker::{Call, Ticker},
+    },
     boot,
     os::{Errno, Result},
 };
@@ -33,6 +36,7 @@ unsafe fn timer<'a>(t: *mut gmp_timer) -> Result<&'a Ticker> {
 ///
 /// # Safety
 /// `func`: promise 4, with `arg`.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_timer_start(
     ns: i64,
@@ -40,11 +44,21 @@ pub unsafe extern "C" fn gmp_timer_start(
     func: gmp_fn,
     arg: *mut c_void,
 ) -> *mut gmp_timer {
+    with_caller!("r8", timer_start)
+}
+
+extern "C" fn timer_start(
+    ns: i64,
+    period_ns: i64,
+    func: gmp_fn,
+    arg: *mut c_void,
+    gopc: usize,
+) -> *mut gmp_timer {
     let Some(func) = func else { return ptr::null_mut() };
     if period_ns < 0 || boot::gate().is_err() {
         return ptr::null_mut();
     }
-    firing::start(func, arg, ns, period_ns).cast_mut().cast()
+    firing::start(Call { f: func, arg, gopc }, ns, period_ns).cast_mut().cast()
 }
 
 /// Makes `t` fire `ns` nanoseconds from now, whether it was pending, stopped or

@@ -20,12 +20,13 @@ use super::{
     ELSEWHERE, M,
     joinword::{JoinWord, Words},
     parkword::{Claim, ParkWord},
+    waitfor::Wait,
 };
 use crate::{base::throw::throw, stack::Stack};
 use core::{
     cell::{Cell, UnsafeCell},
     ffi::{c_char, c_void},
-    ptr,
+    mem, ptr,
     sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
 };
 
@@ -44,7 +45,7 @@ pub(crate) enum GStatus {
 }
 
 /// Arguments up to this size wait inside the descriptor.
-pub(crate) const INLINE_ARGS: usize = 48;
+pub(crate) const INLINE_ARGS: usize = 40;
 
 /// `stackguard0` while a yield is requested; above every address.
 pub(crate) const STACK_PREEMPT: usize = usize::MAX - 1313;
@@ -115,7 +116,7 @@ pub(crate) struct G {
     pub index: u32,
     /// owner
     pub goid: Cell<u64>,
-    /// owner
+    /// owner: its function; once it runs, that of the host (Go's `startpc`)
     pub func: Cell<Option<GmpFn>>,
     /// owner
     pub arg: Cell<*mut c_void>,
@@ -128,14 +129,16 @@ pub(crate) struct G {
     pub lockedm: Cell<Option<&'static M>>,
     /// atomic: its name, from `malloc`, or null
     pub name: AtomicPtr<c_char>,
-    /// atomic: a C string that says what it waits for
-    pub waitreason: AtomicPtr<c_char>,
-    /// owner: how many shields against cancels it has entered
-    pub shields: Cell<u32>,
+    /// atomic: while it is Waiting, how and for what; on its own stack
+    pub waiting: AtomicPtr<Wait>,
+    /// atomic: since when, as a mark ([`super::waitmark`])
+    pub waitsince: AtomicU32,
     /// owner: bytes of `args` in use
     pub args_len: Cell<u32>,
     /// owner: bytes of stack asked for, with `SIZED`
     pub stack_size: Cell<u32>,
+    /// owner: how many shields against cancels it has entered
+    pub shields: Cell<u16>,
     /// owner
     pub stack_class: Cell<u8>,
     /// owner: rounds of key destructors that have begun
@@ -149,6 +152,8 @@ pub(crate) struct G {
 
     /// owner: the two words behind `__cxa_get_globals` while it does not run
     pub cxa: Cell<[usize; 2]>,
+    /// owner: where the host's call that made it returns to; 0 if no call did
+    pub gopc: Cell<usize>,
     /// owner: the arguments, or a pointer from `malloc` to them; once it has
     /// begun, its signal mask while it does not run, with `SIGMASK`
     pub args: UnsafeCell<[u8; INLINE_ARGS]>,
@@ -161,6 +166,9 @@ unsafe impl Sync for G {}
 unsafe impl Send for G {}
 
 impl G {
+    /// Where the status is.
+    pub(crate) const STATUS_AT: usize = mem::offset_of!(G, status);
+
     pub(crate) const fn new(index: u32) -> Self {
         Self {
             stack_lo: Cell::new(0),
@@ -176,17 +184,19 @@ impl G {
             claim: Claim::new(),
             errno: Cell::new(0),
             index,
-            shields: Cell::new(0),
             args_len: Cell::new(0),
             goid: Cell::new(0),
             func: Cell::new(None),
             arg: Cell::new(ptr::null_mut()),
             lockedm: Cell::new(None),
             cxa: Cell::new([0; 2]),
+            gopc: Cell::new(0),
             joiner: JoinWord::new(),
             name: AtomicPtr::new(ptr::null_mut()),
             parent: Cell::new(0),
-            waitreason: AtomicPtr::new(ptr::null_mut()),
+            waiting: AtomicPtr::new(ptr::null_mut()),
+            waitsince: AtomicU32::new(0),
+            shields: Cell::new(0),
             stack_size: Cell::new(0),
             stack_class: Cell::new(0),
             rounds: Cell::new(0),
@@ -283,6 +293,15 @@ impl G {
         let lo = self.stack_lo.replace(0);
         let hi = self.stack_hi.replace(0);
         (lo != 0).then(|| Stack { lo, hi, class: self.stack_class.get() })
+    }
+
+    /// In dumps its function is the host's at `f` from now on, and no longer
+    /// the library's that calls it.
+    pub(crate) fn stands_for(&self, f: *const ()) {
+        // SAFETY: a function's address, and a goroutine that runs calls its
+        // function no second time.
+        let f = unsafe { mem::transmute::<*const (), Option<GmpFn>>(f) };
+        self.func.set(f);
     }
 
     /// Drops a request to yield.

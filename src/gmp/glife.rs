@@ -137,6 +137,6 @@ pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
     gp.shields.set(0);
     gp.rounds.set(0);
     gp.flags.set(0);
-    gp.waitreason.store(ptr::null_mut(), Relaxed);
+    gp.waiting.store(ptr::null_mut(), Relaxed);
     gfput(pp, gp);
 }

@@ -27,7 +27,7 @@ use core::{
 };
 
 /// Gs in a slab: 256 KiB.
-const SLAB: usize = 1024;
+pub(crate) const SLAB: usize = 1024;
 const SLAB_BYTES: usize = SLAB * size_of::<G>();
 /// Slabs mapped at a time, at least, unless memory is scarce. Each chunk is as
 /// large as all before it, so few mappings hold millions of Gs; pages that are
@@ -39,10 +39,10 @@ const STEP: usize = 256;
 /// Slabs at most: 67 million Gs.
 const SLABS: usize = 65_536;
 
-static TABLE: [AtomicPtr<G>; SLABS] =
+pub(crate) static TABLE: [AtomicPtr<G>; SLABS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SLABS];
 /// The number of Gs ever made.
-static COUNT: AtomicU32 = AtomicU32::new(0);
+pub(crate) static COUNT: AtomicU32 = AtomicU32::new(0);
 static ALLG: Lock<()> = Lock::new(Rank::Allg, ());
 
 /// A new G, Idle, from the end of the table; None if memory is out.

@@ -19,6 +19,7 @@ use core::{
 
 /// The kind of an M's thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum MKind {
     Worker,
     /// Becomes a Worker before it runs a goroutine of the host's; see

@@ -15,6 +15,7 @@
 //! | `gtab` | the table of Gs, and handles | |
 //! | `wait` | records of waiters, and their queues | |
 //! | `p`, `gfree`, `m`, `g` | P; dead Gs; M; G | |
+//! | `waitfor` | how a goroutine waits, and what for | |
 //! | `offsets` | the offsets that assembly uses | |
 //! | `settings` | the settings of the environment | |
 //! | `hostwait` | host threads asleep, counted | a flag taken by one of two |
@@ -45,7 +46,7 @@ mod gfree;
 #[cfg(not(loom))]
 mod glife;
 #[cfg(not(loom))]
-mod gtab;
+pub(crate) mod gtab;
 #[cfg(not(loom))]
 mod layout;
 #[cfg(not(loom))]
@@ -69,6 +70,8 @@ pub mod spinning;
 pub mod stopcount;
 #[cfg(not(loom))]
 pub(crate) mod wait;
+#[cfg(not(loom))]
+pub(crate) mod waitfor;
 pub mod waitword;
 pub mod watchman;
 

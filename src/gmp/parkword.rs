@@ -151,6 +151,7 @@ pub enum Fire {
 
 /// One goroutine's waits.
 #[derive(Debug)]
+#[repr(C)]
 pub struct ParkWord {
     /// atomic: a [`Word`]
     word: AtomicU64,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::lock::Rank,
-    os::{Lock, LockGuard, OsFutex},
+    os::{Lock, LockGuard, OsFutex, clock::nanotime},
 };
 use core::{
     ptr,
@@ -206,7 +206,10 @@ impl SchedLocked {
 
     /// Wakes sysmon out of its deep sleep, which it begins under the lock.
     pub(crate) fn wake_sysmon(&mut self) {
-        SYSMON.wake_deep();
+        if SYSMON.wake_deep() {
+            // Before the goroutine parks that the P is taken for.
+            renew_waitmark(nanotime());
+        }
     }
 
     /// Ms that exist.
@@ -232,11 +235,30 @@ const MAXMCOUNT: i32 = 10_000;
 /// Ms at most (`GMP_MAXTHREADS`): work that needs one more waits.
 pub(crate) static MAXTHREADS: AtomicI32 = AtomicI32::new(MAXMCOUNT);
 
-static ALLP: [AtomicPtr<P>; MAXPROCS] =
+/// The monotonic clock, about, in units of 2^23 ns (8.4 ms): what a park notes
+/// down, as the clock itself is dear. sysmon renews it at each of its looks,
+/// at most 10 ms apart, and the actor that ends sysmon's deep sleep does. It is
+/// later still where sysmon gets no CPU. It comes round after a year.
+pub(crate) static WAITMARK: AtomicU32 = AtomicU32::new(0);
+/// How many bits of the clock a mark leaves out.
+pub(crate) const WAITMARK_SHIFT: u32 = 23;
+
+/// The time as a mark.
+#[inline(always)]
+pub(crate) fn waitmark() -> u32 {
+    WAITMARK.load(Relaxed)
+}
+
+/// Renews the mark, from the clock.
+pub(crate) fn renew_waitmark(now: i64) {
+    WAITMARK.store((now >> WAITMARK_SHIFT) as u32, Relaxed);
+}
+
+pub(crate) static ALLP: [AtomicPtr<P>; MAXPROCS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; MAXPROCS];
 /// Ps ever made; those past `GOMAXPROCS` are Stopped and empty.
-static NALLP: AtomicUsize = AtomicUsize::new(0);
-static ALLM: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
+pub(crate) static NALLP: AtomicUsize = AtomicUsize::new(0);
+pub(crate) static ALLM: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
 
 /// The number of Ps.
 pub(crate) fn gomaxprocs() -> usize {

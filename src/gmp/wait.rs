@@ -1,5 +1,6 @@
-//! Waits: how a goroutine waits ([`Wait`]), what it unlocks once it is off its
-//! stack ([`Unlock`]), its record in a queue (Go's `sudog`), and such queues.
+//! Waits: how a wait begins ([`Wait`]), what the waiter unlocks once it is off
+//! its stack ([`Unlock`]), its record in a queue (Go's `sudog`), and such
+//! queues.
 //!
 //! A record lies on the stack of the goroutine that waits. The goroutine does
 //! not leave that stack frame before the record is out of its queue.
@@ -21,41 +22,18 @@
 //!    commits before it unlocks. So a waker that wins always readies the
 //!    goroutine.
 
+pub(crate) use super::waitfor::Wait;
 use super::{
     G,
-    parkword::{Cause, Fire, Ticket, WaitKind, Wakers},
+    parkword::{Cause, Fire, Ticket, Wakers},
 };
 use crate::{
     base::sync::{AtomicPtr, Ordering::*},
     os::{Errno, Result},
-    timers::Deadline,
 };
-use core::{cell::Cell, ffi::CStr, ptr};
-
-/// How a goroutine waits, and what for.
-#[derive(Clone, Copy)]
-pub(crate) struct Wait {
-    /// Which events end it, besides its waker.
-    pub kind: WaitKind,
-    pub deadline: Deadline,
-    /// What it waits for, as a C string that outlives the wait.
-    pub reason: &'static CStr,
-}
+use core::{cell::Cell, ptr};
 
 impl Wait {
-    /// A wait that a waker ends, the deadline, or a cancel.
-    #[inline(always)]
-    pub(crate) fn until(deadline: Deadline, reason: &'static CStr) -> Self {
-        Self { kind: WaitKind::Cancellable, deadline, reason }
-    }
-
-    /// A wait that only a waker ends.
-    #[inline(always)]
-    pub(crate) fn uninterrupted(reason: &'static CStr) -> Self {
-        let deadline = Deadline::NEVER;
-        Self { kind: WaitKind::Plain, deadline, reason }
-    }
-
     /// Begins the wait of `gp`, the caller; any thread may end it.
     #[inline]
     pub(crate) fn begin(&self, gp: &G) -> Ticket {

@@ -120,15 +120,25 @@ impl<F: Futex> Watchman<F> {
         }
     }
 
-    /// Ends a deep sleep; under the lock of invariant 3.
-    pub fn wake_deep(&self) {
+    /// Ends a deep sleep; under the lock of invariant 3. Returns whether
+    /// sysmon slept deeply.
+    pub fn wake_deep(&self) -> bool {
         // Relaxed: the lock orders it, and the note is clear.
         let deep = Depth::Deep as u32;
-        if self.mode.load(Relaxed) == deep
-            && self.mode.compare_exchange(deep, AWAKE, Relaxed, Relaxed).is_ok()
-        {
+        let slept = self.is_deep()
+            && self
+                .mode
+                .compare_exchange(deep, AWAKE, Relaxed, Relaxed)
+                .is_ok();
+        if slept {
             self.note.wakeup();
         }
+        slept
+    }
+
+    /// Whether sysmon sleeps deeply; a hint.
+    pub fn is_deep(&self) -> bool {
+        self.mode.load(Relaxed) == Depth::Deep as u32
     }
 }
 

@@ -7,6 +7,8 @@
 pub mod parkword;
 #[path = "../gmp/wait.rs"]
 pub(crate) mod wait;
+#[path = "../gmp/waitfor.rs"]
+pub(crate) mod waitfor;
 #[path = "../gmp/waitword.rs"]
 pub mod waitword;
 
@@ -55,7 +57,7 @@ pub(crate) struct G {
     index: u32,
     pub goid: Cell<u64>,
     pub flags: Cell<u16>,
-    pub shields: Cell<u32>,
+    pub shields: Cell<u16>,
     pub defers: Cell<*mut c_void>,
     /// Always null: models have no keys.
     pub locals: Cell<*mut c_void>,
@@ -63,6 +65,9 @@ pub(crate) struct G {
 }
 
 impl G {
+    /// Models have no dumps.
+    pub(crate) fn stands_for(&self, _f: *const ()) {}
+
     fn new(index: u32) -> Self {
         Self {
             park: ParkWord::new(),

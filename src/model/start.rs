@@ -2,7 +2,10 @@
 
 use super::{Result, call, call_member, keep, number};
 use crate::{
-    block::{firing, group, ticker},
+    block::{
+        firing, group,
+        ticker::{self, Call},
+    },
     timers::Deadline,
 };
 
@@ -26,7 +29,7 @@ impl Ticker {
             f();
             0
         }));
-        Self(firing::start(call, arg, ns, period))
+        Self(firing::start(Call { f: call, arg, gopc: 0 }, ns, period))
     }
 
     fn t(&self) -> &ticker::Ticker {
@@ -82,7 +85,7 @@ impl Group {
         &self,
         f: impl Fn() -> i32 + Send + Sync + 'static,
     ) -> Result<()> {
-        number(group::go(self.gr(), call_member, keep(Box::new(f))))
+        number(group::go(self.gr(), call_member, keep(Box::new(f)), 0))
     }
 
     /// Waits for all members; returns their first error, or 0.

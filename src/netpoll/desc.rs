@@ -139,6 +139,11 @@ static TABLE: [AtomicPtr<Desc>; SLABS] =
 static WAITERS: AtomicU32 = AtomicU32::new(0);
 
 impl Desc {
+    /// Its number, as an address for dumps.
+    pub(crate) fn number(&self) -> *const () {
+        ptr::without_provenance(self.fd as usize)
+    }
+
     fn new(fd: i32) -> Self {
         let direction =
             || Direction { edges: AtomicU32::new(0), queue: WaitQ::new() };

@@ -83,12 +83,24 @@ pub(crate) fn cancelled() -> bool {
     on_goroutine().is_some_and(|gp| gp.park.cancelled())
 }
 
+/// Shields of the host's that nest; the count has room for the library's own.
+const MAX_SHIELDS: u16 = 65_000;
+
 /// `gmp_shield_enter`; host threads are never cancelled.
-pub(crate) fn shield_enter() {
-    if let Some(gp) = on_goroutine() {
-        gp.shields.set(gp.shields.get() + 1);
-        gp.park.shield(true);
+///
+/// Errors: `EAGAIN` in too many shields.
+pub(crate) fn shield_enter() -> Result<()> {
+    let Some(gp) = on_goroutine() else { return Ok(()) };
+    if gp.shields.get() >= MAX_SHIELDS {
+        return Err(Errno::EAGAIN);
     }
+    shield(gp);
+    Ok(())
+}
+
+fn shield(gp: &G) {
+    gp.shields.set(gp.shields.get() + 1);
+    gp.park.shield(true);
 }
 
 /// `gmp_shield_leave`.
@@ -118,7 +130,9 @@ pub(crate) struct Shield {
 
 impl Shield {
     pub(crate) fn enter() -> Self {
-        shield_enter();
+        if let Some(gp) = on_goroutine() {
+            shield(gp);
+        }
         Self { not_send: PhantomData }
     }
 }

@@ -18,11 +18,12 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, HOST_WAITS, HookResult, M, MKind, SCHED, casgstatus,
-        gdestroy, gfget, gflag, gfput,
+        G, GStatus, HOST_WAITS, HookResult, M, MKind, SCHED, SYSMON,
+        casgstatus, gdestroy, gfget, gflag, gfput,
         parkword::{Cause, Fire, Ticket},
+        renew_waitmark, waitmark,
     },
-    os::{self, Errno, Result, raw::defer_cancel, thread},
+    os::{self, Errno, Result, clock::nanotime, raw::defer_cancel, thread},
     timers::Deadline,
 };
 use core::{
@@ -67,6 +68,8 @@ pub(crate) fn attach() -> Result<&'static G> {
     mp.procid.store(thread::gettid(), Release);
     mp.in_runtime.store(false, Relaxed);
     gp.flags.set(gflag::HOST | gflag::SYSTEM);
+    gp.func.set(None);
+    gp.gopc.set(0);
     gp.goid.set(SCHED.goidgen.fetch_add(1, Relaxed) + 1);
     gp.m.set(mp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
@@ -111,6 +114,11 @@ pub(crate) fn park(
     Departure { hook, arg, .. }: Departure,
 ) -> Cause {
     let mp = gp.mp();
+    if SYSMON.is_deep() {
+        // Nobody renews it before this thread sleeps.
+        renew_waitmark(nanotime());
+        gp.waitsince.store(waitmark(), Relaxed);
+    }
     defer_cancel();
     if !gp.defers.get().is_null() {
         calls::look(gp);

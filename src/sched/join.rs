@@ -168,7 +168,7 @@ fn wait(
     if let Err(e) = deadline.check() {
         return Some(Err(e));
     }
-    let wait = Wait::until(deadline, c"join");
+    let wait = Wait::until(deadline, c"join").on(target);
     let ticket = wait.begin(gp);
     let joiner = Joiner { gp, ticket };
     let record = ptr::from_ref(&joiner) as usize;

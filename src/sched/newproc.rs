@@ -35,6 +35,8 @@ pub(crate) const MAX_ARGS: usize = 64 * 1024;
 pub(crate) struct NewG<'a> {
     pub func: GmpFn,
     pub arg: *mut c_void,
+    /// Where the host's call returns to, as a hint for dumps; 0 for none.
+    pub gopc: usize,
     /// Copied onto the new stack; `func` gets their address instead of `arg`.
     pub args: Option<&'a [u8]>,
     pub name: Option<&'a CStr>,
@@ -52,6 +54,7 @@ impl NewG<'_> {
         Self {
             func,
             arg,
+            gopc: 0,
             args: None,
             name: None,
             stack_size: 0,
@@ -110,8 +113,12 @@ pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
 }
 
 /// [`newproc1`] compiled for the usual case: a function and nothing else.
-pub(crate) fn newproc_plain(func: GmpFn, arg: *mut c_void) -> Result<()> {
-    start(&NewG::new(func, arg)).map(drop)
+pub(crate) fn newproc_plain(
+    func: GmpFn,
+    arg: *mut c_void,
+    gopc: usize,
+) -> Result<()> {
+    start(&NewG { gopc, ..NewG::new(func, arg) }).map(drop)
 }
 
 #[inline(always)]
@@ -166,6 +173,7 @@ fn check_sizes(spec: &NewG<'_>) -> Result<()> {
 fn fill(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     gp.func.set(Some(spec.func));
     gp.arg.set(spec.arg);
+    gp.gopc.set(spec.gopc);
     gp.flags.set(spec.flags);
     gp.errno.set(0);
     if spec.stack_size != 0 {

@@ -34,6 +34,7 @@ use crate::{
         G, GStatus, HookResult, M, handle_of,
         parkword::{Cause, Fire, Ticket, WaitKind},
         wait::{Turn, Unlock, Wait},
+        waitmark,
     },
     os::{Errno, Result, clock::nanotime},
     timers::{Deadline, Timer, Timers},
@@ -106,8 +107,10 @@ fn park<H: OffStack>(
     ticket: Ticket,
     left: &H,
 ) -> (Cause, &'static M) {
-    // Release: a dump that sees the pointer may read the string.
-    gp.waitreason.store(wait.reason.as_ptr().cast_mut(), Release);
+    // Release: a dump that sees the pointer may read the wait.
+    gp.waiting.store(ptr::from_ref(wait).cast_mut(), Release);
+    // Relaxed: a measure.
+    gp.waitsince.store(waitmark(), Relaxed);
     let arg = ptr::from_ref(left) as usize;
     let hook = park_hook::<H>;
     let departure = Departure { hook, arg, to_g0: H::ON_G0 };
@@ -217,7 +220,10 @@ pub(crate) fn park_user(
 ) -> Result<Cause> {
     let gp = current()?;
     let inside = Inside::enter();
-    let wait = Wait { kind: WaitKind::Park, deadline, reason };
+    let mut wait = Wait::new(WaitKind::Park, deadline, reason);
+    if let Some(u) = &unlockf {
+        wait = wait.on(u.lock);
+    }
     let ticket = wait.begin(gp);
     if let Some(u) = &mut unlockf {
         u.handle = handle_of(gp);

@@ -34,7 +34,7 @@ use crate::{
     base::print::SigWriter,
     gmp::{
         Ask, DEBUG, KEEPER, MKind, RUNTIME_INIT_TIME, SCHED, SIGNALER, SYSMON,
-        allp, gomaxprocs, watchman::Depth,
+        allp, gomaxprocs, renew_waitmark, watchman::Depth,
     },
     netpoll,
     os::{Result, clock::nanotime, membarrier},
@@ -66,6 +66,7 @@ pub(crate) fn start_sysmon() -> Result<()> {
 fn sysmon() {
     // Takes milliseconds in a process with threads; no thread waits for sysmon.
     let _again_later = membarrier::register();
+    renew_waitmark(nanotime());
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
     let mut trace = Trace::default();
@@ -74,6 +75,7 @@ fn sysmon() {
     loop {
         let due = sleep(nap, quiet > 1, nomain.next());
         let now = nanotime();
+        renew_waitmark(now);
         serve();
         trace.print(now, &watch);
         let found = watch.look(now, now - due < OVERSLEPT);

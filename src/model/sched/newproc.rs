@@ -11,8 +11,9 @@ use shuttle::thread::{self, JoinHandle};
 
 /// The function of a new goroutine and its argument.
 pub(crate) struct NewG {
-    func: GmpFn,
-    arg: *mut c_void,
+    pub func: GmpFn,
+    pub arg: *mut c_void,
+    pub gopc: usize,
 }
 
 // SAFETY: the argument goes with its function to one other thread.
@@ -20,7 +21,7 @@ unsafe impl Send for NewG {}
 
 impl NewG {
     pub(crate) fn new(func: GmpFn, arg: *mut c_void) -> Self {
-        Self { func, arg }
+        Self { func, arg, gopc: 0 }
     }
 }
 
@@ -34,7 +35,7 @@ pub(crate) fn newproc1(spec: &NewG) -> Result<*mut c_void> {
     }
     let spec = NewG { ..*spec };
     let (handle, _ends) = spawn(move || {
-        let NewG { func, arg } = { spec };
+        let NewG { func, arg, .. } = { spec };
         // SAFETY: the starter promised that `func(arg)` may be called.
         unsafe { func(arg) }
     });
