@@ -80,6 +80,7 @@ subjects! {
     go: MATRIX,
     join: MATRIX,
     identity: MATRIX,
+    layout: MATRIX,
     yield_order: MATRIX,
     yield_turns: MATRIX,
     park: MATRIX,

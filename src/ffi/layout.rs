@@ -10,6 +10,7 @@
 use crate::gmp::{
     ALLM, ALLP, G, GOMAXPROCS, GStatus, M, MKind, NALLP, P, WAITMARK,
     WAITMARK_SHIFT, gflag, gtab, offsets::*, parkword::ParkWord, wait::Wait,
+    waitword,
 };
 use core::{mem::offset_of, ptr};
 
@@ -86,8 +87,12 @@ const FRAME: &[Entry] = &[
 
 const CONSTANTS: &[Entry] = &[
     number("G.status", G::STATUS_AT),
-    // The first word of `park` has the ticket, the second the generation.
+    // The first word of `park` has the state and ticket of a wait, the second
+    // the generation. A goroutine that is Waiting is off its stack, with a
+    // frame at `sched_sp`, once the state is `park.parked`.
     number("park.word", 0),
+    number("park.state", waitword::STATE as usize),
+    number("park.parked", waitword::PARKED as usize),
     number("park.pending", size_of::<ParkWord>() / 2),
     number("status.idle", GStatus::Idle as usize),
     number("status.runnable", GStatus::Runnable as usize),
@@ -114,9 +119,10 @@ const CONSTANTS: &[Entry] = &[
 ];
 
 /// The globals. `allgs.table` is an array of pointers to slabs of `allgs.slab`
-/// Gs each, `allgs.count` how many Gs there are (4 bytes); `allp` an array of
-/// pointers, `nallp` its length and `gomaxprocs` how many are in use (8 bytes
-/// each); `allm` a pointer to the first M; `waitmark` the time in units of
+/// Gs each, `allgs.count` how many Gs there are (4 bytes). `allp` is an array
+/// of pointers, `nallp` its length and `gomaxprocs` how many are in use (8
+/// bytes each). `allm` is a pointer to the first M, and `M.alllink` leads to
+/// the others, but to no host thread's. `waitmark` is the time in units of
 /// 2^`waitmark.shift` nanoseconds (4 bytes).
 const GLOBALS: &[Entry] = &[
     address("allgs.table", &gtab::TABLE),

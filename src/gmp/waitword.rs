@@ -19,10 +19,10 @@
 //! one wait.
 
 /// The state, in the lowest bits of the word.
-pub(super) const STATE: u64 = 3;
+pub const STATE: u64 = 3;
 pub(super) const IDLE: u64 = 0;
 pub(super) const ARMED: u64 = 1;
-pub(super) const PARKED: u64 = 2;
+pub const PARKED: u64 = 2;
 pub(super) const FIRED: u64 = 3;
 /// The wait ends at a `gmp_ready`.
 pub(super) const READYABLE: u64 = 1 << 2;
