@@ -190,7 +190,7 @@ check: test
 
 .PHONY: tests
 tests: # without the sums
-	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --no-fail-fast
+	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --workspace --no-fail-fast
 
 # Apart from the rest: the flags change every crate. What is built here is
 # never shipped, so it does without the long link. Loom tries all orders of a
@@ -223,8 +223,8 @@ bench: need all ## measure it beside others, half an hour (BENCH=--quick)
 	python3 bench/run.py $(BENCH)
 
 lint: need ## check formatting and lints, warnings being errors
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) check --lib --features internals
 
 # --- Installing -------------------------------------------------------------
