@@ -25,6 +25,7 @@
  *   Files         open, sync, positions, copies in the kernel
  *   Processes     wait for children
  *   Signals       signals on channels, signal masks
+ *   Seeing inside numbers of the runtime
  *   Hooks         take part in the start; what the macros call
  */
 #ifndef GMPRT_GMP_H
@@ -1485,6 +1486,169 @@ int gmp_signal_stop(gmp_chan *ch, int signo);
  * start of the runtime.
  */
 int gmp_sigmask(int how, const void *set, void *old);
+
+/* --- Seeing inside -----------------------------------------------------------
+ */
+
+/**
+ * The runtime in numbers. A counter only grows, from 0 at the start of the
+ * runtime, also where gmp_set_maxprocs() takes processors away and where
+ * threads end. All other numbers tell of now. A version of the library may add
+ * fields at the end.
+ */
+typedef struct gmp_stats {
+    /**
+     * The bytes that the library has filled in. Fields beyond are 0, since
+     * this library does not know them.
+     */
+    size_t struct_size;
+    /** Nanoseconds since the start of the runtime. */
+    uint64_t uptime_ns;
+    /**
+     * Goroutines that exist, without the library's own:
+     * goroutines_running + goroutines_runnable + goroutines_waiting.
+     */
+    uint64_t goroutines;
+    /**
+     * Of these: running, on a processor or, outside the library, without one.
+     */
+    uint64_t goroutines_running;
+    /** Of these: queued, until a processor runs them. */
+    uint64_t goroutines_runnable;
+    /** Of these: all others, which wait in a call. */
+    uint64_t goroutines_waiting;
+    /**
+     * Of goroutines_running: blocked or busy in code outside the library, and
+     * without a processor, which runs other goroutines meanwhile. Each has a
+     * thread to itself.
+     */
+    uint64_t goroutines_without_p;
+    /** Of goroutines_runnable: not begun, and without memory for a stack. */
+    uint64_t goroutines_starved;
+    /** Counter: goroutines started. */
+    uint64_t goroutines_created;
+    /** Counter: goroutines that have ended. */
+    uint64_t goroutines_ended;
+    /** Counter: goroutines that had to wait for memory for a stack. */
+    uint64_t goroutines_starved_ever;
+    /** Processors, as gmp_set_maxprocs() sets their number. */
+    uint64_t procs;
+    /** Of these: without a goroutine to run. */
+    uint64_t procs_idle;
+    /** Counter: how often a processor has started or resumed a goroutine. */
+    uint64_t switches;
+    /** Goroutines in the queue that all processors share. */
+    uint64_t runq_global;
+    /** Goroutines in the queues of all processors. */
+    uint64_t runq_local;
+    /** Goroutines in the longest of these queues. */
+    uint64_t runq_longest;
+    /**
+     * Counter: how often a processor without work has looked for some on the
+     * others.
+     */
+    uint64_t steal_attempts;
+    /** Counter: goroutines that a processor has taken from another one. */
+    uint64_t stolen;
+    /**
+     * Counter: how often a processor went on without the goroutine that had
+     * it, because that was in gmp_blocking() and the like, or because the
+     * processor was taken from it: retaken_blocked, retaken_busy.
+     */
+    uint64_t handoffs;
+    /**
+     * Counter: processors taken from a goroutine that had blocked its thread.
+     */
+    uint64_t retaken_blocked;
+    /**
+     * Counter: processors taken from a goroutine that had run for long without
+     * a call.
+     */
+    uint64_t retaken_busy;
+    /** Counter: requests to such a goroutine to yield in its next call. */
+    uint64_t yields_requested;
+    /** Threads of the library. */
+    uint64_t threads;
+    /** Of these: asleep, since there is nothing to run. */
+    uint64_t threads_idle;
+    /** Of these: awake, and looking for a goroutine to run. */
+    uint64_t threads_spinning;
+    /** Of these: for one goroutine only (gmp_lock_os_thread). */
+    uint64_t threads_locked;
+    /**
+     * Of these: with a goroutine of goroutines_without_p that was busy when it
+     * lost its processor.
+     */
+    uint64_t threads_detached;
+    /** Counter: threads of the library that have begun. */
+    uint64_t threads_begun;
+    /** Counter: threads of the library that have ended. */
+    uint64_t threads_ended;
+    /**
+     * Counter: threads that the system or GMP_MAXTHREADS has refused while
+     * work waited for one.
+     */
+    uint64_t threads_refused;
+    /**
+     * Counter: how often a thread of the library fell asleep, for want of
+     * something to run.
+     */
+    uint64_t thread_sleeps;
+    /**
+     * Counter: how often such a thread was woken because there was something
+     * to run; a timer or a descriptor that wakes one does not count.
+     */
+    uint64_t thread_wakeups;
+    /** Host threads that sleep in a call without a deadline. */
+    uint64_t host_threads_waiting;
+    /** Timers and deadlines to come, of sleeps and waits too. */
+    uint64_t timers_pending;
+    /** Counter: timers and deadlines that have come. */
+    uint64_t timers_fired;
+    /** Waits for descriptors, one for each goroutine and direction. */
+    uint64_t netpoll_waiting;
+    /** Counter: how often the kernel was asked for ready descriptors. */
+    uint64_t netpoll_polls;
+    /** Counter: the answers to that. */
+    uint64_t netpoll_events;
+    /**
+     * Bytes of stacks that goroutines have, as address space: what a goroutine
+     * does not touch is no memory.
+     */
+    uint64_t stack_in_use_bytes;
+    /** Bytes of stacks that processors keep for their next goroutines. */
+    uint64_t stack_cached_bytes;
+    /** Bytes of all other free stacks. */
+    uint64_t stack_idle_bytes;
+    /** Of stack_idle_bytes: those whose memory was given back to the kernel. */
+    uint64_t stack_released_bytes;
+    /**
+     * Bytes mapped for all stacks: with guards, and with what is still unused.
+     */
+    uint64_t stack_mapped_bytes;
+    /** Stacks without a guard, since the kernel has refused one. */
+    uint64_t stacks_unguarded;
+} gmp_stats;
+
+/**
+ * Writes the numbers of this moment to `*out`, which has `size` bytes:
+ * sizeof(gmp_stats). A program and a library of different versions agree on
+ * the fields that both know, and the program gets 0 for others.
+ *
+ * The numbers are read one after the other, while goroutines go on. So a
+ * counter may be ahead of another one by what has happened meanwhile, but
+ * goroutines_ended is never ahead of goroutines_created.
+ *
+ * Returns 0; -EINVAL for a `size` without room for struct_size. Never blocks.
+ * Takes microseconds, more with hundreds of processors or threads, and no
+ * longer for many goroutines.
+ *
+ *     gmp_stats stats;
+ *     if (gmp_get_stats(&stats, sizeof stats) == 0)
+ *         printf("%llu goroutines wait\n",
+ *                (unsigned long long)stats.goroutines_waiting);
+ */
+int gmp_get_stats(gmp_stats *out, size_t size);
 
 #ifdef __cplusplus
 }  // extern "C"

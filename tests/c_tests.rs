@@ -138,6 +138,7 @@ subjects! {
     sigterm: MATRIX,
     cancel_thread: MATRIX,
     fork_child: MATRIX,
+    stats: MATRIX,
     stacks: LONG,
     starved: LONG,
     enomem: REFUSED,

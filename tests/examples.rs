@@ -5,13 +5,19 @@
 #[expect(dead_code, reason = "the C tests use other parts of it")]
 mod common;
 
+#[path = "examples/openmetrics.rs"]
+mod openmetrics;
+
 use common::skip::lacks;
 use common::{Program, run};
+use openmetrics::Families;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How long one example may take; the slowest takes a second.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -317,4 +323,107 @@ fn wordfreq_tells_of_what_it_cannot_read() {
     let mut command = command(&bin().join("wordfreq"), &["/nowhere/at/all"]);
     let outcome = run(&mut command, LIMIT);
     outcome.exited(1).said("/nowhere/at/all: No such file");
+}
+
+// --- metrics ---------------------------------------------------------------
+
+/// A program that is killed at the end of its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port of this machine's that nobody uses.
+fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").to_string()
+}
+
+/// The answer to a request: its head and its body. Waits for the server.
+fn ask(address: &str, request: &str) -> (String, String) {
+    let end = Instant::now() + LIMIT;
+    let mut server = loop {
+        match TcpStream::connect(address) {
+            Ok(server) => break server,
+            Err(e) => assert!(Instant::now() < end, "{address}: {e}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    server.set_read_timeout(Some(LIMIT)).expect("a timeout");
+    server.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
+}
+
+/// What the server tells now.
+fn scrape(address: &str) -> Families {
+    let (head, body) = ask(address, "GET /metrics HTTP/1.1\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    let kind = "\r\nContent-Type: application/openmetrics-text; \
+                version=1.0.0; charset=utf-8\r\n";
+    assert!(head.contains(kind), "{head}");
+    let length = format!("\r\nContent-Length: {}\r\n", body.len());
+    assert!(head.contains(&length), "{head}");
+    openmetrics::parse(&body)
+}
+
+/// The numbers are those of a program that we know: a main goroutine, a
+/// thousand that wait, two that hand on a number each millisecond, and one for
+/// each connection.
+#[test]
+fn metrics() {
+    for program in ["metrics", "metrics-static"] {
+        let address = free_port();
+        let mut command = command(&bin().join(program), &[&address, "1000"]);
+        command.env("GMP_MAXPROCS", "2");
+        let _server = Running(command.spawn().expect("the server"));
+        let (mut before, mut turn) = (scrape(&address), 1_u32);
+        // Until the thousand have begun and wait.
+        let waiting = "state=\"waiting\"";
+        while before["gmprt_goroutines"].samples[waiting] < 1000.0 {
+            (before, turn) = (scrape(&address), turn + 1);
+        }
+        for _ in 0..18 {
+            let now = scrape(&address);
+            turn += 1;
+            let sum = |name: &str| now[&format!("gmprt_{name}")].sum();
+            let was = |name: &str| before[&format!("gmprt_{name}")].sum();
+            // The last connection's may not have ended yet.
+            let live = sum("goroutines");
+            assert!((1004.0..=1005.0).contains(&live), "{live} goroutines");
+            let by_state = &now["gmprt_goroutines"].samples;
+            assert!(by_state["state=\"running\""] >= 1.0, "{by_state:?}");
+            assert!(by_state[waiting] >= 1000.0, "{by_state:?}");
+            assert_eq!(sum("goroutines_started"), 1003.0 + f64::from(turn));
+            let ended = sum("goroutines_started") - sum("goroutines_ended");
+            assert_eq!(ended, live);
+            assert_eq!(sum("procs"), 2.0);
+            assert!(sum("threads") >= 2.0);
+            assert!(sum("stack_bytes") > 1000.0 * 65536.0);
+            assert!(sum("uptime_seconds") > was("uptime_seconds"));
+            assert!(sum("switches") > was("switches"));
+            for (name, family) in now.iter().filter(|(_, f)| f.is_counter()) {
+                for (labels, value) in &family.samples {
+                    let before = before[name].samples[labels];
+                    assert!(*value >= before, "{name} {labels} fell");
+                }
+            }
+            before = now;
+            thread::sleep(Duration::from_millis(5));
+        }
+        // 18 pauses of 5 ms, and a sleep of a millisecond after the other.
+        let fired = before["gmprt_timers_fired"].sum();
+        assert!(fired >= 10.0, "{fired} sleeps have ended");
+        let (head, _) = ask(&address, "GET / HTTP/1.1\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+        let (head, _) = ask(&address, "PUT /metrics HTTP/1.1\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+    }
 }

@@ -383,18 +383,66 @@ fn random_choices_differ_from_process_to_process() {
     });
 }
 
-/// The scheduler's lines begin with the time that the runtime has been up.
+/// The scheduler's lines come when the runtime starts and at the multiples of
+/// the period from there, also while the process is idle, and have the numbers
+/// of `gmp_get_stats`.
 #[test]
 fn schedtrace_counts_from_the_start() {
-    let mut command = build("loaded.c", Link::Shared).command();
-    let outcome = run(command.env("GMPDEBUG", "schedtrace=10"), LIMIT);
-    let up: Vec<u64> = outcome
-        .exited(0)
+    const PERIOD: u64 = 25;
+    let mut command = build("schedtrace.c", Link::Shared).command();
+    command.env("GMPDEBUG", format!("schedtrace={PERIOD}"));
+    let outcome = run(&mut command, LIMIT);
+    let numbers = outcome.exited(0).stdout.trim();
+    let lines: Vec<(u64, &str)> = outcome
         .stderr
         .lines()
-        .filter_map(|l| l.strip_prefix("SCHED ")?.split_once("ms:"))
-        .map(|(ms, _)| ms.parse().expect("no number"))
+        .filter_map(|l| l.strip_prefix("SCHED ")?.split_once("ms: "))
+        .map(|(ms, numbers)| (ms.parse().expect("no number"), numbers))
         .collect();
-    assert!(!up.is_empty() && up.is_sorted(), "{}", outcome.report());
-    assert!(up[0] < LIMIT.as_millis() as u64, "{}", outcome.report());
+    // A machine that is too slow for a line leaves it out, and none is early.
+    let turns: Vec<u64> = lines.iter().map(|(ms, _)| ms / PERIOD).collect();
+    assert!(turns.is_sorted_by(|a, b| a < b), "{}", outcome.report());
+    assert!(turns.len() >= 3, "{}", outcome.report());
+    let (_, last) = lines.last().expect("a line");
+    assert_eq!(*last, numbers, "{}", outcome.report());
+}
+
+/// At exit there is a line for each function that goroutines began with, and
+/// no goroutine answers for the pages that another one has left on its stack.
+#[test]
+fn stackadvice_measures_each_function() {
+    for link in [Link::Shared, Link::Static] {
+        let program = build("stackadvice.c", link);
+        let silent = run(&mut program.command(), LIMIT);
+        assert_eq!(silent.exited(0).stderr, "");
+        let mut command = program.command();
+        command.env("GMPDEBUG", "stackadvice=1");
+        let outcome = run(&mut command, LIMIT);
+        let lines = outcome.exited(0).stderr.lines();
+        let mut lines: Vec<_> =
+            lines.filter_map(|l| l.strip_prefix("STACK ")).collect();
+        lines.sort_unstable();
+        let number = |line: &str, key: &str| -> u64 {
+            let mut words = line.split_whitespace();
+            let value = words.find_map(|w| w.strip_prefix(key)).expect(line);
+            value.strip_prefix('=').expect(line).parse().expect(line)
+        };
+        let expected = [
+            // Not much more than its frames, and the library's.
+            ("little: ", 1..=8 << 10, 50, 0, 65_536),
+            ("much: ", 100 << 10..=112 << 10, 50, 0, 196_608),
+            ("some: ", 20 << 10..=32 << 10, 0, 20, 65_536),
+        ];
+        assert_eq!(lines.len(), expected.len(), "{}", outcome.report());
+        for (line, (name, used, ended, living, size)) in
+            lines.iter().zip(expected)
+        {
+            assert!(line.starts_with(name), "{line}");
+            assert!(used.contains(&number(line, "used")), "{line}");
+            assert_eq!(number(line, "ended"), ended, "{line}");
+            assert_eq!(number(line, "living"), living, "{line}");
+            assert_eq!(number(line, "size"), 196_608, "{line}");
+            assert_eq!(number(line, "stack_size"), size, "{line}");
+        }
+    }
 }

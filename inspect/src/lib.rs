@@ -21,6 +21,7 @@
 //! | [`modules`] | which loaded object has an address: the own process | yes |
 //! | `cfi`, `expr`, `bytes` | the rules of `.eh_frame` | yes |
 //! | `elf` | headers and symbols of objects | yes |
+//! | [`touched`] | how deep a stack has been | own process: yes |
 //! | [`memory`] | reads memory that may not be there | yes |
 
 mod bytes;
@@ -40,4 +41,5 @@ pub mod objects;
 pub mod process;
 pub mod regs;
 pub mod symbols;
+pub mod touched;
 pub mod walk;

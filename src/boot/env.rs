@@ -117,7 +117,7 @@ const fn key(
     Key { entry: Variable { name, values, about }, set }
 }
 
-const KEYS: [Key; 9] = [
+const KEYS: [Key; 10] = [
     key("help", "no value", "print these lines", |value, settings| {
         settings.help = value.is_empty();
         settings.help
@@ -162,6 +162,16 @@ const KEYS: [Key; 9] = [
         },
     ),
     key(
+        "stackadvice",
+        "0 or 1",
+        "1: measure the stacks of goroutines; print at exit what they need",
+        |value, settings| {
+            let on = truth(value);
+            settings.stack_advice = on == Some(true);
+            on.is_some()
+        },
+    ),
+    key(
         "tsc",
         "0 or 1",
         "0: as if the processor's counter of cycles were uneven",
@@ -193,6 +203,8 @@ pub(super) struct Settings {
     pub stack_size: Option<usize>,
     /// Guards as on old kernels.
     pub guard_mprotect: bool,
+    /// Stacks are measured.
+    pub stack_advice: bool,
     /// `help` was among the keys.
     help: bool,
 }

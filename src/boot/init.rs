@@ -18,7 +18,10 @@ use crate::{
         sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
         throw::throw,
     },
-    gmp::{DEBUG, G, M, MAXPROCS, NCPUALLOWED, runtime_g0, runtime_m0},
+    gmp::{
+        DEBUG, G, M, MAXPROCS, NCPUALLOWED, RUNTIME_INIT_TIME, runtime_g0,
+        runtime_m0,
+    },
     os::{
         auxv,
         clock::{self, nanotime},
@@ -48,10 +51,13 @@ unsafe extern "C" {
 static PHYS_PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 static STARTUP_RANDOM: AtomicU64 = AtomicU64::new(0);
 
-/// Tests what the rest takes for granted about the machine.
+/// The start begins: notes the time, and tests what the rest takes for granted
+/// about the machine.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn check() {
+    // Relaxed: there is no other thread yet.
+    RUNTIME_INIT_TIME.store(nanotime(), Relaxed);
     if size_of::<usize>() != 8 || align_of::<AtomicU64>() != 8 {
         throw("check: bad size of a word");
     }
@@ -183,7 +189,8 @@ extern "C" fn stackinit() {
 fn set_stacks(settings: &Settings) {
     DEBUG.stack_size.store(settings.stack_size.is_some(), Relaxed);
     let size = settings.stack_size.unwrap_or(0);
-    if stack::stackinit(size, settings.guard_mprotect).is_err() {
+    let Settings { guard_mprotect, stack_advice, .. } = *settings;
+    if stack::stackinit(size, guard_mprotect, stack_advice).is_err() {
         throw("stackinit: a size that was checked before");
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         sync::{AtomicBool, Ordering::*},
         throw::{self, set_throw_hook},
     },
-    diag::{dump, fault},
+    diag::{dump, fault, stackadvice},
     os::{
         Errno, membarrier, task,
         thread::{self, ThreadStart},
@@ -116,6 +116,7 @@ fn plausible(argc: c_int, argv: *const *const c_char) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn libexit() {
     throw::before_exit();
+    stackadvice::print();
 }
 
 /// Called in the child of a fork, which does not have the runtime's threads.

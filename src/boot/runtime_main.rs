@@ -12,7 +12,7 @@ use super::{
 use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
-    gmp::{DEBUG, MAIN_STARTED, RUNTIME_INIT_TIME, runtime_g0, runtime_m0},
+    gmp::{DEBUG, MAIN_STARTED, runtime_g0, runtime_m0},
     os::{Errno, Result, clock::nanotime},
     sched::{
         self, background, current::this_m, ending::with_cleanup,
@@ -40,8 +40,6 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     if !ptr::eq(this_m(), &runtime_m0) {
         throw("runtime_main: not on m0");
     }
-    // Relaxed: sysmon's thread is made after it.
-    RUNTIME_INIT_TIME.store(nanotime(), Relaxed);
     stage(c"sysmon");
     if let Err(e) = sched::start_sysmon() {
         start_failed(e.0);

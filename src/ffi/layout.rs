@@ -69,7 +69,7 @@ const G_FIELDS: &[Entry] = &fields!(G:
     defers locals at_end gopc);
 const M_FIELDS: &[Entry] = &fields!(M:
     g0 curg p in_runtime spinning kind id procid lockedg alllink);
-const P_FIELDS: &[Entry] = &fields!(P: owner id schedtick live);
+const P_FIELDS: &[Entry] = &fields!(P: owner id schedtick started ended);
 const WAIT_FIELDS: &[Entry] = &fields!(Wait:
     kind deadline reason object held);
 

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `layout` | none: a table for debuggers |
 //! | `hooks` | Hooks |
+//! | `stats` | Seeing inside |
 //! | `signal` | Signals |
 //! | `process` | Processes |
 //! | `file` | Files |
@@ -75,6 +76,7 @@ pub mod select;
 pub mod sema;
 pub mod signal;
 pub mod socket;
+pub mod stats;
 pub mod thread;
 pub mod time;
 pub mod timer;

@@ -25,6 +25,7 @@
  *   Files         open, sync, positions, copies in the kernel
  *   Processes     wait for children
  *   Signals       signals on channels, signal masks
+ *   Seeing inside numbers of the runtime
  *   Hooks         take part in the start; what the macros call
  */
 #ifndef GMPRT_GMP_H
@@ -315,6 +316,11 @@ extern "C" {
  */
 
 @signal.rs
+
+/* --- Seeing inside -----------------------------------------------------------
+ */
+
+@stats.rs
 
 #ifdef __cplusplus
 }  // extern "C"

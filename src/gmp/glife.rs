@@ -13,8 +13,8 @@
 //! empty, as `newproc` expects.
 
 use super::{
-    BATCH, G, GOIDCACHE, GStatus, OwnedP, SCHED, casgstatus, galloc,
-    galloc_many, gflag,
+    BATCH, COUNTERS, G, GOIDCACHE, GStatus, OwnedP, P, SCHED, allp, casgstatus,
+    galloc, galloc_many, gflag, nallp,
 };
 use crate::os::{Errno, Result};
 use core::{ffi::CStr, ptr, sync::atomic::Ordering::*};
@@ -62,26 +62,44 @@ pub(crate) fn gfput(pp: Option<OwnedP>, gp: &'static G) {
     }
 }
 
-/// Counts a goroutine of the host's for `gmp_num_goroutines`.
-pub(crate) fn count(pp: Option<OwnedP>, gp: &G, change: i64) {
+/// Counts the start of a goroutine of the host's.
+pub(crate) fn count_start(pp: Option<OwnedP>, gp: &G) {
     if gp.has(gflag::SYSTEM) {
         return;
     }
     match pp {
-        Some(pp) => pp.count(change),
-        None => {
-            SCHED.ngoroutines.fetch_add(change, Relaxed);
-        }
+        Some(pp) => pp.count_start(),
+        None => COUNTERS.started.add(1),
+    }
+}
+
+/// Counts the end of a goroutine of the host's.
+pub(crate) fn count_end(pp: Option<OwnedP>, gp: &G) {
+    if gp.has(gflag::SYSTEM) {
+        return;
+    }
+    match pp {
+        Some(pp) => pp.count_end(),
+        None => COUNTERS.ended.add(1),
     }
 }
 
 /// The number of live goroutines of the host's.
 pub(crate) fn gcount() -> i64 {
-    let mut n = SCHED.ngoroutines.load(Relaxed);
-    for id in 0..crate::gmp::nallp() {
-        n += crate::gmp::allp(id).live.load(Relaxed);
-    }
-    n.max(0)
+    let ended = gended();
+    let on_ps: u64 = each_p().map(|pp| pp.counts().started).sum();
+    (COUNTERS.started.get() + on_ps).saturating_sub(ended) as i64
+}
+
+/// How many goroutines of the host's have ended; to be read before the number
+/// of those that were started (`P::ended`).
+pub(crate) fn gended() -> u64 {
+    COUNTERS.ended.get() + each_p().map(P::ended).sum::<u64>()
+}
+
+/// All Ps that there ever were.
+pub(crate) fn each_p() -> impl Iterator<Item = &'static P> {
+    (0..nallp()).map(allp)
 }
 
 /// A new goroutine id; a P takes them in batches.

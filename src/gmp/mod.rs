@@ -17,6 +17,7 @@
 //! | `p`, `gfree`, `m`, `g` | P; dead Gs; M; G | |
 //! | `waitfor` | how a goroutine waits, and what for | |
 //! | `offsets` | the offsets that assembly uses | |
+//! | `counters` | events counted for statistics | |
 //! | `settings` | the settings of the environment | |
 //! | `hostwait` | host threads asleep, counted | a flag taken by one of two |
 //! | `joinword` | who frees what has ended | by the waiter, or one CAS |
@@ -39,6 +40,8 @@
 
 #[cfg(not(loom))]
 mod ask;
+#[cfg(not(loom))]
+mod counters;
 #[cfg(not(loom))]
 mod g;
 #[cfg(not(loom))]
@@ -78,6 +81,7 @@ pub mod watchman;
 #[cfg(not(loom))]
 pub(crate) use self::{
     ask::*,
+    counters::*,
     g::*,
     gfree::*,
     glife::*,

@@ -15,7 +15,7 @@ use core::{
     cell::Cell,
     ops::Deref,
     ptr,
-    sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::*},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*},
 };
 
 /// Slots in a P's queue.
@@ -89,8 +89,8 @@ pub(crate) struct P {
     pub owner: OwnerWord,
     /// see `runq`
     runnext: RunNext<G>,
-    /// owner stores, sysmon reads: goroutines started or resumed on it
-    pub schedtick: AtomicU32,
+    /// owner stores, any thread reads: goroutines started or resumed on it
+    pub schedtick: AtomicU64,
     /// const
     pub id: u32,
     /// owner: how many times in a row `runnext` came before the queue
@@ -119,8 +119,17 @@ pub(crate) struct P {
     pub timers: Timers,
     /// sched.lock: the idle list
     pub link: Cell<Option<&'static P>>,
-    /// owner adds, any thread reads: goroutines started on it less those ended
-    pub live: AtomicI64,
+    /// owner adds, any thread reads: goroutines of the host's started on it,
+    /// and ended on it
+    pub started: AtomicU64,
+    pub ended: AtomicU64,
+    /// owner adds, any thread reads: looks for work on other Ps, and goroutines
+    /// taken there
+    steal_attempts: AtomicU64,
+    stolen: AtomicU64,
+    /// owner adds, any thread reads: how often it was let go of by an M whose
+    /// goroutine needs no P
+    handoffs: AtomicU64,
 }
 
 // SAFETY: owner-only fields are touched under ownership (module), `link` under
@@ -132,7 +141,7 @@ impl P {
         Self {
             owner: OwnerWord::new(),
             runnext: RunNext::new(),
-            schedtick: AtomicU32::new(0),
+            schedtick: AtomicU64::new(0),
             id,
             streak: Cell::new(0),
             global_turn: Cell::new(false),
@@ -146,7 +155,11 @@ impl P {
             runq: RunQueue::new(),
             timers: Timers::new(),
             link: Cell::new(None),
-            live: AtomicI64::new(0),
+            started: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            steal_attempts: AtomicU64::new(0),
+            stolen: AtomicU64::new(0),
+            handoffs: AtomicU64::new(0),
         }
     }
 
@@ -159,6 +172,34 @@ impl P {
     /// How many goroutines the ring held at some moment; from any thread.
     pub(crate) fn runq_len(&self) -> u32 {
         self.runq.len()
+    }
+
+    /// How many goroutines were started or resumed on it, the low half: to
+    /// compare, and to act once in so many.
+    #[inline(always)]
+    pub(crate) fn schedtick(&self) -> u32 {
+        // Relaxed: a counter that guards no data.
+        self.schedtick.load(Relaxed) as u32
+    }
+
+    /// How many goroutines of the host's have ended on it. A reader that wants
+    /// both reads this of all Ps before it reads any `counts`: then it sees no
+    /// end without the start.
+    pub(crate) fn ended(&self) -> u64 {
+        // Acquire: pairs with count_end.
+        self.ended.load(Acquire)
+    }
+
+    /// What else has happened on it so far; from any thread.
+    pub(crate) fn counts(&self) -> PCounts {
+        // Relaxed: counters, each for itself.
+        PCounts {
+            started: self.started.load(Relaxed),
+            switches: self.schedtick.load(Relaxed),
+            steal_attempts: self.steal_attempts.load(Relaxed),
+            stolen: self.stolen.load(Relaxed),
+            handoffs: self.handoffs.load(Relaxed),
+        }
     }
 
     /// The goroutine in `runnext`; a hint for a thief.
@@ -174,6 +215,23 @@ impl P {
         let item = ptr::from_ref(seen.0).cast_mut();
         self.runnext.steal(item).then_some(seen.0)
     }
+}
+
+/// The counters of a P. They never go backwards, and a P is never freed.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PCounts {
+    pub started: u64,
+    pub switches: u64,
+    pub steal_attempts: u64,
+    pub stolen: u64,
+    pub handoffs: u64,
+}
+
+/// Adds to a counter that one thread at a time writes.
+#[inline(always)]
+fn add(counter: &AtomicU64, n: u64) {
+    // Relaxed, load and store: only the owner writes.
+    counter.store(counter.load(Relaxed) + n, Relaxed);
 }
 
 /// A goroutine that was seen in a `runnext`. It may be gone since, and run
@@ -323,18 +381,39 @@ impl OwnedP {
         }
     }
 
-    /// Counts goroutines that start (+1) or end (-1) here.
-    pub(crate) fn count(self, change: i64) {
-        // Relaxed, load and store: only the owner writes.
-        self.live.store(self.live.load(Relaxed) + change, Relaxed);
+    /// Counts a goroutine of the host's that starts here.
+    #[inline(always)]
+    pub(crate) fn count_start(self) {
+        add(&self.started, 1);
+    }
+
+    /// Counts a goroutine of the host's that ends here.
+    #[inline(always)]
+    pub(crate) fn count_end(self) {
+        // Relaxed: only the owner writes. Release: pairs with ended.
+        self.0.ended.store(self.0.ended.load(Relaxed) + 1, Release);
     }
 
     /// Counts one more goroutine started or resumed on the P.
-    pub(crate) fn tick(self) -> u32 {
-        // Relaxed, load and store: only the owner writes.
-        let tick = self.schedtick.load(Relaxed).wrapping_add(1);
-        self.schedtick.store(tick, Relaxed);
-        tick
+    #[inline(always)]
+    pub(crate) fn tick(self) {
+        add(&self.schedtick, 1);
+    }
+
+    /// Counts a look for work on other Ps.
+    pub(crate) fn count_steal_attempt(self) {
+        add(&self.steal_attempts, 1);
+    }
+
+    /// Counts goroutines taken from another P.
+    pub(crate) fn count_stolen(self, n: u32) {
+        add(&self.stolen, n.into());
+    }
+
+    /// Counts that its M has let go of it, for a goroutine that needs no P. The
+    /// P is in the caller's hands.
+    pub(crate) fn count_handoff(self) {
+        add(&self.handoffs, 1);
     }
 }
 

@@ -67,8 +67,6 @@ pub(crate) struct Sched {
     pub nmlocked: AtomicI32,
     /// Last goroutine id handed out in a batch.
     pub goidgen: AtomicU64,
-    /// Live goroutines of the host (Go's gcount less ngsys).
-    pub ngoroutines: AtomicI64,
     /// Goroutines that wait for a stack (`sched::starved`, invariant 1).
     pub nstarved: AtomicU32,
     /// Number of `gmp_run_main` under way: deadlocks are reported.
@@ -101,7 +99,6 @@ pub(crate) static SCHED: Sched = Sched {
     nmspinning: Spinning::new(),
     nmlocked: AtomicI32::new(0),
     goidgen: AtomicU64::new(0),
-    ngoroutines: AtomicI64::new(0),
     nstarved: AtomicU32::new(0),
     mains: AtomicI32::new(0),
     resize: Lock::new(Rank::Stw, ()),
@@ -228,7 +225,7 @@ pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(0);
 /// Ms from now on. (Go sets its mainStarted first of all; here a process that
 /// only loads the library is to have no thread besides m0 and sysmon.)
 pub(crate) static MAIN_STARTED: AtomicBool = AtomicBool::new(false);
-/// When `runtime_main` began to initialise, in nanoseconds of the clock.
+/// When `rt0_go` began, in nanoseconds of the clock: the start of the runtime.
 pub(crate) static RUNTIME_INIT_TIME: AtomicI64 = AtomicI64::new(0);
 /// Ms at most where nobody says otherwise (Go's `maxmcount`).
 const MAXMCOUNT: i32 = 10_000;

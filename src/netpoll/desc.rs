@@ -453,6 +453,12 @@ pub(super) fn each_desc(mut f: impl FnMut(&'static Desc)) {
     }
 }
 
+/// How many waits for descriptors there are now.
+pub(crate) fn waiters() -> u32 {
+    // Relaxed: for statistics.
+    WAITERS.load(Relaxed)
+}
+
 /// Whether a goroutine waits for a descriptor.
 pub(crate) fn waited_for() -> bool {
     // SeqCst: after the caller has said that it is about to sleep. Pairs with

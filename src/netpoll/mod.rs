@@ -19,7 +19,7 @@ mod poller;
 mod speculation;
 
 pub(crate) use desc::{
-    Caller, Desc, Quiet, Side, desc, known, verify, waited_for,
+    Caller, Desc, Quiet, Side, desc, known, verify, waited_for, waiters,
 };
 pub(crate) use poll::{Polled, end_waits, poll, polls, renew};
 pub(crate) use poller::{break_poll, failure, lost, start, started};

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     base::sync::Ordering::*,
-    gmp::{KEEPER, wait::WakeList},
+    gmp::{COUNTERS, KEEPER, wait::WakeList},
     os::{
         self, Errno, Result,
         epoll::{self, Poller, Source},
@@ -83,10 +83,14 @@ pub(crate) fn poll(timeout: i64) -> Polled {
         return Polled::Lost(list);
     }
     let mut events = [const { MaybeUninit::uninit() }; EVENTS];
+    COUNTERS.polls.add(1);
     let events = match poller.wait(&mut events, timeout) {
         Ok(events) => events,
         Err(why) => return failed(poller, why, timeout),
     };
+    if !events.is_empty() {
+        COUNTERS.poll_events.add(events.len() as u64);
+    }
     // Relaxed: see polls.
     if FAILS.load(Relaxed) != 0 {
         FAILS.store(0, Relaxed);

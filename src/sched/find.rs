@@ -91,8 +91,7 @@ fn look_local(pp: OwnedP) -> Option<&'static G> {
     if SCHED.any_starved() {
         starved::freed(Some(pp.get()));
     }
-    // Relaxed: only the owner writes it.
-    let late = pp.schedtick.load(Relaxed).is_multiple_of(TICK);
+    let late = pp.schedtick().is_multiple_of(TICK);
     if late {
         ready_all(look_net_late());
     }
@@ -122,6 +121,7 @@ fn may_spin(mp: &M) -> bool {
 /// Takes half of another P's queue. The last round also runs the due timers of
 /// other Ps, and takes from their `runnext`.
 fn steal(pp: OwnedP) -> Option<&'static G> {
+    pp.count_steal_attempt();
     let n = gomaxprocs();
     for round in 0..STEAL_ROUNDS {
         let last = round == STEAL_ROUNDS - 1;
@@ -176,19 +176,22 @@ fn steal_order(n: usize, random: u64) -> impl Iterator<Item = usize> {
 /// Takes half of the victim's queue, or its `runnext` if `take_next`.
 fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
     // The own ring is empty, so half of another fits.
-    if pp.steal_from(victim) > 0 {
+    let taken = pp.steal_from(victim);
+    if taken > 0 {
+        pp.count_stolen(taken);
         victim.waking.stolen();
         return runqget(pp);
     }
     let seen = if take_next { victim.next()? } else { return None };
     // Taken only if the P has not switched during the grace: otherwise the
-    // goroutine has run and come back, as in a ping-pong. Relaxed: a hint.
-    let tick = victim.schedtick.load(Relaxed);
+    // goroutine has run and come back, as in a ping-pong.
+    let tick = victim.schedtick();
     usleep(RUNNEXT_GRACE);
-    if victim.schedtick.load(Relaxed) != tick {
+    if victim.schedtick() != tick {
         return None;
     }
     let gp = victim.steal_next(seen)?;
+    pp.count_stolen(1);
     victim.waking.stolen();
     Some(gp)
 }

@@ -32,13 +32,13 @@ use super::{
     lockthread, migrate,
     procs::releasep,
     queue::{self, TICK},
-    schedule, starved,
+    schedule, stackmark, starved,
 };
 use crate::{
     arch,
     gmp::{
-        G, GStatus, Hook, HookResult, INLINE_ARGS, M, OwnedP, SCHED,
-        casgstatus, count, drop_name, gdestroy, gflag, is_main_thread,
+        COUNTERS, G, GStatus, Hook, HookResult, INLINE_ARGS, M, OwnedP, SCHED,
+        casgstatus, count_end, drop_name, gdestroy, gflag, is_main_thread,
         offsets::GOSTART_SPACE,
     },
     stack,
@@ -180,7 +180,7 @@ fn inherits(gp: &G, next: &G) -> bool {
     FITS && !next.has(gflag::SIZED)
         && (!next.has(gflag::ARGS)
             || next.args_len.get() as usize <= INLINE_ARGS)
-        && gp.stack_hi.get() - gp.stack_lo.get() == stack::default_size()
+        && gp.stack_class.get() == stack::default_class()
 }
 
 /// Starts `next` on this stack, where `gp` ends.
@@ -193,7 +193,7 @@ fn relay(gp: &'static G, mp: &'static M, pp: OwnedP, next: &'static G) -> ! {
     schedule::set_current(mp, pp, next);
     arch::setg(Some(next));
     forget_cxa(gp, mp);
-    pp.count(-1);
+    pp.count_end();
     gdestroy(gp, Some(pp));
     // SAFETY: next is Running, ours, and has not begun; the stack is its own,
     // and sp is above all frames of gp (invariant 2).
@@ -205,7 +205,9 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     let mp = this_m();
     let pp = owned_p(mp);
     if let Some(stack) = gp.take_stack() {
-        stack::stackfree(pp.map(|p| &p.get().stacks), stack);
+        if !stack::stackfree_kept(pp.map(|p| &p.get().stacks), stack) {
+            free_slow(gp, stack);
+        }
         // After the free: `starved`, invariant 2.
         if SCHED.any_starved() {
             starved::freed(pp.map(|p| p.get()));
@@ -213,7 +215,7 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
     }
     drop_name(gp);
     forget_cxa(gp, mp);
-    count(pp, gp, -1);
+    count_end(pp, gp);
     let locked = lockthread::ended(gp);
     let at_end = gp.at_end.replace(ptr::null());
     // SAFETY: null, or kept until now by the layer that has set it.
@@ -233,6 +235,13 @@ fn exit_hook(gp: &'static G, arg: usize) -> HookResult {
         mexit(mp);
     }
     HookResult::Left
+}
+
+/// Frees the stack of `gp` past the caches, once its use is noted.
+#[cold]
+fn free_slow(gp: &G, stack: stack::Stack) {
+    stackmark::ended(gp, stack);
+    stack::stackfree_slow(stack);
 }
 
 /// Drops the exception that the goroutine was handling when it ended.
@@ -256,6 +265,7 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
         sched.nmwedged += 1;
     } else {
         sched.nmfreed += 1;
+        COUNTERS.threads_ended.add(1);
     }
     drop(sched);
     if mp.p.get().is_some() && owned_p(mp).is_some() {

@@ -35,6 +35,8 @@ use core::sync::atomic::Ordering::*;
 /// may do so again and again: then the work never runs. So the P comes with the
 /// wake-up.
 pub(crate) fn handoffp(pp: &'static P) {
+    // SAFETY: in hand, as the caller says.
+    unsafe { OwnedP::new(pp) }.count_handoff();
     // Acquire: pairs with globrunqput.
     if SCHED.runqsize.load(Acquire) != 0 {
         startm(Some(pp));

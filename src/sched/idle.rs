@@ -6,7 +6,7 @@
 //! taken the M's goroutine out of its queue. Either has set `nextp` before.
 
 use super::{deadlock, procs::acquire_nextp};
-use crate::gmp::{M, P, SCHED, SchedLocked};
+use crate::gmp::{COUNTERS, M, P, SCHED, SchedLocked};
 use core::sync::atomic::Ordering::*;
 
 /// Wakes an idle M to run `pp`, or without one to look for work. False if no M
@@ -15,6 +15,7 @@ pub(super) fn wake_idle(pp: Option<&'static P>) -> bool {
     let Some(mp) = mget(&mut SCHED.lock()) else { return false };
     mp.spinning.set(pp.is_none());
     mp.nextp.set(pp);
+    COUNTERS.wakeups.add(1);
     mp.park.wakeup();
     true
 }
@@ -35,6 +36,7 @@ pub(crate) fn stopm(mp: &'static M) {
     sched.nmidle += 1;
     deadlock::checkdead(&mut sched);
     drop(sched);
+    COUNTERS.sleeps.add(1);
     mp.park.sleep();
     mp.park.clear();
     acquire_nextp(mp);

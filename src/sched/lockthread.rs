@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     base::throw::throw,
-    gmp::{G, HOST_WAITS, M, MKind, OwnedP, SCHED},
+    gmp::{COUNTERS, G, HOST_WAITS, M, MKind, OwnedP, SCHED},
     os::{Errno, Result},
 };
 use core::sync::atomic::Ordering::*;
@@ -91,6 +91,7 @@ pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
     loop {
         count_asleep(mp, 1);
         super::deadlock::check();
+        COUNTERS.sleeps.add(1);
         mp.park.sleep();
         mp.park.clear();
         acquire_nextp(mp);
@@ -119,6 +120,7 @@ pub(crate) fn startlockedm(mp: &'static M, gp: &'static G) {
     count_asleep(locked, -1);
     let pp = releasep(mp);
     locked.nextp.set(Some(pp));
+    COUNTERS.wakeups.add(1);
     locked.park.wakeup();
     stopm(mp);
 }

@@ -75,6 +75,8 @@
 //! | `queue` | run queues: a P's own, and the global one |
 //! | `frame` | a goroutine's stack and its first frame |
 //! | `lock` | locks for the layers above |
+//! | `stats` | the scheduler in numbers |
+//! | `stackmark` | how much stack each function's goroutines use |
 //! | `child` | whether this is the child of a fork |
 //! | `enter` | inside and outside, the P that a call still has |
 //! | `random` | random numbers of the caller's thread |
@@ -124,7 +126,9 @@ pub(crate) mod ready;
 pub(crate) mod retake;
 pub(crate) mod schedule;
 pub(crate) mod sigmask;
+pub(crate) mod stackmark;
 mod starved;
+pub(crate) mod stats;
 pub(crate) mod stw;
 pub(crate) mod sysmon;
 pub(crate) mod template;

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, GmpFn, MAIN_STACK, SCHED, casgstatus, count, drop_name,
-        gfget, gflag, gfput, handle_of, next_goid, set_name,
+        G, GStatus, GmpFn, MAIN_STACK, SCHED, casgstatus, count_start,
+        drop_name, gfget, gflag, gfput, handle_of, next_goid, set_name,
     },
     os::{Errno, Result},
     stack,
@@ -136,7 +136,7 @@ fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
     gp.parent.set(creator.map_or(0, |g| g.goid.get()));
     gp.goid.set(next_goid(pp));
     gp.start_join(spec.joinable);
-    count(pp, gp, 1);
+    count_start(pp, gp);
     let handle = handle_of(gp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
     match pp {

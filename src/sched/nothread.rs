@@ -65,7 +65,8 @@ use super::{
 use crate::{
     base::print::SigWriter,
     gmp::{
-        HOST_WAITS, M, MAXTHREADS, MKind, OwnedP, P, SCHED, STOP, SchedLocked,
+        COUNTERS, HOST_WAITS, M, MAXTHREADS, MKind, OwnedP, P, SCHED, STOP,
+        SchedLocked,
     },
     os::{Errno, Result, clock::nanotime},
 };
@@ -126,6 +127,7 @@ pub(super) fn tried(result: Result<()>) {
 /// without a `pp` to spin: invariants 1 and 2.
 #[cold]
 pub(super) fn refused(pp: Option<&'static P>, why: Errno) {
+    COUNTERS.threads_refused.add(1);
     match pp {
         None => SCHED.nmspinning.stop(),
         Some(pp) => put_away(pp),
@@ -230,6 +232,7 @@ fn bring(sched: &mut SchedLocked, mp: &'static M) {
         sched.nmidlelocked -= 1;
     }
     mp.nextp.set(Some(pp));
+    COUNTERS.wakeups.add(1);
     mp.park.wakeup();
 }
 

@@ -49,7 +49,7 @@ use super::{
 use crate::{
     base::alloc::try_push,
     gmp::{
-        DEBUG, G, KEEPER, M, MAIN_STARTED, MAXPROCS, P, SCHED, allp,
+        COUNTERS, DEBUG, G, KEEPER, M, MAIN_STARTED, MAXPROCS, P, SCHED, allp,
         gomaxprocs, m_of_word, owner::POwner,
     },
     os::{
@@ -158,8 +158,7 @@ impl Watch<'_> {
             return;
         };
         found.running += 1;
-        // Relaxed: a counter to compare.
-        let tick = pp.schedtick.load(Relaxed);
+        let tick = pp.schedtick();
         let fast = seen.m == m && tick.wrapping_sub(seen.tick) >= FAST;
         if !fast {
             pp.waking.reset();
@@ -196,6 +195,7 @@ impl Watch<'_> {
         let seen = &mut self.seen[pp.id as usize];
         if !seen.asked {
             seen.asked = true;
+            COUNTERS.yields_requested.add(1);
             request_yield(mp);
             return;
         }
@@ -225,6 +225,10 @@ impl Watch<'_> {
         if !try_retake(pp, m, |pp, m| pp.owner.take(m)) {
             mp.busy_without_p.store(false, SeqCst);
             return;
+        }
+        match busy {
+            Some(_) => COUNTERS.retaken_busy.add(1),
+            None => COUNTERS.retaken_blocked.add(1),
         }
         self.seen[pp.id as usize].m = 0;
         if let Some(cpu) = busy {
@@ -259,11 +263,6 @@ impl Watch<'_> {
             d.cpu = thread_cputime(tid).unwrap_or(before);
             d.cpu != before || TaskStat::open(tid).is_ok_and(|task| runs(&task))
         });
-    }
-
-    /// How many busy threads run without a P.
-    pub(crate) fn without_p(&self) -> usize {
-        self.without_p.len()
     }
 }
 

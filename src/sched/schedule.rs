@@ -186,7 +186,7 @@ pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
         // Relaxed: hints; schedule looks again.
         && !STOP.is_wanted()
         && !pp.timer_due.load(Relaxed)
-        && !pp.schedtick.load(Relaxed).is_multiple_of(TICK)
+        && !pp.schedtick().is_multiple_of(TICK)
 }
 
 /// Called by `mstart` on g0 of a new M; returns when the M ends.

@@ -36,7 +36,7 @@
 use super::{frame::bind_stack_now, handoff};
 use crate::{
     base::{lock::Rank, print::SigWriter},
-    gmp::{G, GList, P, SCHED, allp, gflag, gomaxprocs},
+    gmp::{COUNTERS, G, GList, P, SCHED, allp, gflag, gomaxprocs},
     os::Lock,
     stack,
 };
@@ -68,6 +68,7 @@ pub(super) fn wait_for_stack(gp: &'static G) {
     let mut lists = LISTS.lock();
     lists[kind(gp)].push_back(gp);
     SCHED.nstarved.fetch_add(1, Relaxed);
+    COUNTERS.starved.add(1);
     drop(lists);
     warn();
     serve();

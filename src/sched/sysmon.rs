@@ -26,6 +26,7 @@ use super::{
     ready::{ready_all, ready_permit},
     retake::Watch,
     sigmask, starved,
+    stats::{self, Stats},
     template::{start_template, start_wanted},
     threads::newm,
     timing::{self, look_net, renew_and_notify},
@@ -73,11 +74,12 @@ fn sysmon() {
     let mut nomain = NoMain::default();
     let (mut quiet, mut verified) = (0, 0);
     loop {
-        let due = sleep(nap, quiet > 1, nomain.next());
+        let latest = nomain.next().min(trace.next());
+        let due = sleep(nap, quiet > 1, latest);
         let now = nanotime();
         renew_waitmark(now);
         serve();
-        trace.print(now, &watch);
+        trace.print(now);
         let found = watch.look(now, now - due < OVERSLEPT);
         poll_for_the_busy(now);
         verify_speculation(now, &mut verified);
@@ -126,11 +128,6 @@ fn deep_until(now: i64) -> i64 {
     }
     if SCHED.any_starved() {
         until = until.min(now + starved::AGAIN);
-    }
-    // Relaxed: set at boot.
-    let period = DEBUG.schedtrace.load(Relaxed);
-    if period > 0 {
-        until = until.min(now + i64::from(period) * 1000 * US);
     }
     until
 }
@@ -203,38 +200,53 @@ fn scavenge() {
     let _nobody = ready_permit(handle);
 }
 
-/// `GMPDEBUG=schedtrace=MS`: a line that begins with the time since the start,
-/// and with `scheddetail=1` a line for each P.
+/// `GMPDEBUG=schedtrace=MS`: a line when the runtime starts and at each
+/// multiple of so many milliseconds from there, with the numbers that
+/// `gmp_get_stats` gives; and with `scheddetail=1` a line for each P. Where
+/// sysmon comes too late for a line, it prints the next one.
 #[derive(Default)]
 struct Trace {
-    last: i64,
+    /// The number of the next line, as a multiple of the period.
+    next: i64,
 }
 
 impl Trace {
-    fn print(&mut self, now: i64, watch: &Watch) {
+    /// When the next line is due.
+    fn next(&self) -> i64 {
+        match Self::period() {
+            0 => Deadline::NEVER.ns(),
+            // Relaxed: set before this thread was made.
+            period => RUNTIME_INIT_TIME.load(Relaxed) + self.next * period,
+        }
+    }
+
+    /// Nanoseconds between two lines; 0: there are none.
+    fn period() -> i64 {
         // Relaxed: set at boot.
-        let period = i64::from(DEBUG.schedtrace.load(Relaxed)) * 1000 * US;
-        if period == 0 || now - self.last < period {
+        i64::from(DEBUG.schedtrace.load(Relaxed)) * 1000 * US
+    }
+
+    fn print(&mut self, now: i64) {
+        if now < self.next() {
             return;
         }
-        self.last = now;
-        let sched = SCHED.lock();
-        let (ms, idle) = (sched.mcount(), sched.nmidle);
-        drop(sched);
+        let Stats { uptime, goroutines, procs, threads, .. } = stats::read();
+        self.next = uptime / Self::period() + 1;
         let mut w = SigWriter::stderr();
         let _ = writeln!(
             w,
-            "SCHED {}ms: gomaxprocs={} idleprocs={} threads={ms} \
-             spinningthreads={} idlethreads={idle} detached={} runqueue={} \
+            "SCHED {}ms: gomaxprocs={} idleprocs={} threads={} \
+             spinningthreads={} idlethreads={} detached={} runqueue={} \
              goroutines={}",
-            // Relaxed: set before this thread was made.
-            (now - RUNTIME_INIT_TIME.load(Relaxed)) / 1_000_000,
-            gomaxprocs(),
-            SCHED.npidle.load(Relaxed),
-            SCHED.nmspinning.count(),
-            watch.without_p(),
-            SCHED.runqsize.load(Relaxed),
-            crate::gmp::gcount(),
+            uptime / (1000 * US),
+            procs.all,
+            procs.idle,
+            threads.all,
+            threads.spinning,
+            threads.idle,
+            threads.detached,
+            procs.runq_global,
+            goroutines.live,
         );
         if DEBUG.scheddetail.load(Relaxed) {
             detail(&mut w);
@@ -250,9 +262,9 @@ fn detail(w: &mut SigWriter) {
             w,
             "  P{id}: {:?} schedtick={} runqsize={} timers={}",
             pp.owner.load(),
-            pp.schedtick.load(Relaxed),
-            pp.runq_len(),
-            pp.timers.len(),
+            pp.counts().switches,
+            stats::queued_on(pp),
+            pp.timers.counts().0,
         );
     }
 }

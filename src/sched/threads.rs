@@ -29,8 +29,8 @@ use crate::{
     arch,
     base::random::seed_of_m,
     gmp::{
-        Ask, G, M, MKind, P, SCHED, SchedLocked, allm_push, ask, galloc,
-        runtime_m0,
+        Ask, COUNTERS, G, M, MKind, P, SCHED, SchedLocked, allm_push, ask,
+        galloc, runtime_m0,
     },
     os::{
         self, Errno, Lock, Note, Result,
@@ -136,6 +136,7 @@ fn publish(mp: &'static M) {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn minit() {
     let mp = this_m();
+    COUNTERS.threads_begun.add(1);
     // A pthread_cancel of this thread must not end the goroutines on it.
     mem::forget(NoCancel::new());
     mp.errno.set(os::errno_location());

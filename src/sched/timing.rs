@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     gmp::{
-        KEEPER, M, P, SCHED, STOP, allp, gomaxprocs,
+        COUNTERS, KEEPER, M, P, SCHED, STOP, allp, gomaxprocs,
         keeper::{EARLIEST, Ended, Sleep, Timekeeper},
         wait::WakeList,
     },
@@ -124,6 +124,7 @@ pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
         return false;
     }
     let Some(timekeeper) = KEEPER.become_timekeeper() else { return false };
+    COUNTERS.sleeps.add(1);
     let polled = if netpoll::polls() {
         sleep_in_poller(timekeeper, mp)
     } else {

@@ -109,7 +109,7 @@ fn yield_worth(pp: OwnedP) -> bool {
     // Relaxed: hints; the scheduler looks again.
     STOP.is_wanted()
         || pp.timer_due.load(Relaxed)
-        || (pp.schedtick.load(Relaxed).is_multiple_of(TICK)
+        || (pp.schedtick().is_multiple_of(TICK)
             && (!pp.timers.next_when().is_never() || netpoll::waited_for()))
 }
 

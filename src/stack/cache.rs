@@ -94,6 +94,16 @@ impl StackCache {
         true
     }
 
+    /// Usable bytes of all that it holds; from any thread, for statistics.
+    pub(crate) fn bytes(&self) -> usize {
+        let peek = |cell: &Cell<usize>| {
+            // SAFETY: aligned and initialised; on this processor a word that
+            // the owner writes meanwhile reads as the old value or the new one.
+            unsafe { cell.as_ptr().read_volatile() }
+        };
+        peek(&self.len).min(CAPACITY) * peek(&self.usable)
+    }
+
     /// Moves everything to the pool.
     pub(super) fn flush(&self, pool: &Stacks) {
         self.spill(pool, self.len.get());

@@ -43,7 +43,6 @@ impl Guards {
     }
 
     /// How many stacks have been left without a guard.
-    #[cfg(test)]
     pub(super) fn unguarded(&self) -> usize {
         self.unguarded.load(Ordering::Relaxed)
     }

@@ -44,15 +44,13 @@ mod slot;
 mod tests;
 
 pub(crate) use cache::StackCache;
-pub(crate) use pool::ScavengeResult;
-#[cfg(test)]
-pub(crate) use pool::StackStats;
+pub(crate) use pool::{ScavengeResult, StackStats};
 pub(crate) use slot::{GUARD, MAX_SIZE, POOLED_MOST, Stack};
 
-use crate::base::sync::{AtomicUsize, Ordering};
+use crate::base::sync::{AtomicU8, AtomicUsize, Ordering};
 use crate::os::{Result, auxv};
 use pool::Stacks;
-use slot::{CLASSES, MIN_SIZE, MIN_SLOT, OWN, Shape};
+use slot::{CLASSES, CLEAN, MIN_SIZE, MIN_SLOT, NONE, OWN, Shape};
 
 /// Usable bytes of a stack by default: those of a slot of 256 KiB.
 const DEFAULT_SIZE: usize = (256 << 10) - GUARD;
@@ -69,22 +67,44 @@ static STACKS: Stacks = Stacks::new();
 /// Usable bytes of a stack of the default size: a fixed point of [`Shape::of`].
 /// atomic
 static DEFAULT: AtomicUsize = AtomicUsize::new(DEFAULT_SIZE);
+/// The class of such stacks, all of which have that size; else [`NONE`]. atomic
+static DEFAULT_CLASS: AtomicU8 = AtomicU8::new(NONE);
 
 /// Prepares the stacks of this process; part of `schedinit`.
 ///
 /// `default_size` is as for [`set_default_size`]. `force_mprotect` makes
-/// guards as on an old kernel.
+/// guards as on an old kernel. With `clean` no goroutine gets a stack with pages
+/// of another one, but for the top one.
 ///
 /// `EINVAL` for a default above 1 GiB, after preparing the rest.
 pub(crate) fn stackinit(
     default_size: usize,
     force_mprotect: bool,
+    clean: bool,
 ) -> Result<()> {
-    let frame = auxv::minsigstksz();
-    let min = (frame + HANDLER_SPACE).max(MIN_SLOT - GUARD);
+    let min = spare().max(MIN_SLOT - GUARD);
     MIN_SIZE.store(min, Ordering::Relaxed);
     STACKS.guards.force_mprotect(force_mprotect);
+    STACKS.set_clean(clean);
     set_default_size(default_size)
+}
+
+/// Bytes for what every stack has room for: a signal handler.
+fn spare() -> usize {
+    auxv::minsigstksz() + HANDLER_SPACE
+}
+
+/// The least `stack_size` that has room for `used` bytes and a signal handler,
+/// as the usable bytes of the stack that it gives; 0 if there is none.
+pub(crate) fn size_for(used: usize) -> usize {
+    Shape::of(used + spare()).map_or(0, |shape| shape.len() - GUARD)
+}
+
+/// The class of stacks of the default size, where these and no others have it;
+/// else one that no stack has.
+#[inline(always)]
+pub(crate) fn default_class() -> u8 {
+    DEFAULT_CLASS.load(Ordering::Relaxed)
 }
 
 /// Usable bytes of a stack of the default size.
@@ -99,6 +119,11 @@ pub(crate) fn default_size() -> usize {
 pub(crate) fn set_default_size(bytes: usize) -> Result<()> {
     let shape = Shape::of(if bytes == 0 { DEFAULT_SIZE } else { bytes })?;
     DEFAULT.store(shape.len() - GUARD, Ordering::Relaxed);
+    let class = match shape {
+        Shape::Slot(class) => class,
+        Shape::Own(_) => NONE,
+    };
+    DEFAULT_CLASS.store(class, Ordering::Relaxed);
     Ok(())
 }
 
@@ -127,6 +152,10 @@ fn stackalloc_slow(cache: Option<&StackCache>, size: usize) -> Result<Stack> {
     let default = default_size();
     let size = if size == 0 { default } else { size };
     match (Shape::of(size)?, cache) {
+        (Shape::Slot(class), _) if STACKS.is_clean() => {
+            let stack = STACKS.take_one(class)?;
+            Ok(Stack { class: class | CLEAN, ..stack })
+        }
         (Shape::Slot(class), Some(cache)) if size == default => {
             cache.take(&STACKS, class)
         }
@@ -154,10 +183,16 @@ pub(crate) fn try_again() {
 /// is as for [`stackalloc`].
 #[inline(always)]
 pub(crate) fn stackfree(cache: Option<&StackCache>, s: Stack) {
-    match cache {
-        Some(cache) if s.class != OWN && cache.put(&STACKS, s) => {}
-        _ => stackfree_slow(s),
+    if !stackfree_kept(cache, s) {
+        stackfree_slow(s);
     }
+}
+
+/// [`stackfree`] into the cache; false if the cache does not take the stack,
+/// which is not free then.
+#[inline(always)]
+pub(crate) fn stackfree_kept(cache: Option<&StackCache>, s: Stack) -> bool {
+    cache.is_some_and(|cache| s.class != OWN && cache.put(&STACKS, s))
 }
 
 /// [`stackfree`] past the caches.
@@ -165,6 +200,9 @@ pub(crate) fn stackfree(cache: Option<&StackCache>, s: Stack) {
 pub(crate) fn stackfree_slow(s: Stack) {
     match s.class {
         OWN => STACKS.unmap_own(s),
+        class if class & CLEAN != 0 => {
+            STACKS.put_clean(class & !CLEAN, s.base());
+        }
         class => STACKS.put(class, &[s.base()]),
     }
 }
@@ -197,8 +235,13 @@ pub(crate) fn scavenge_wanted() -> bool {
     STACKS.scavenge_wanted()
 }
 
-/// How many stacks there are, and where.
-#[cfg(test)]
+/// Whether each goroutine's stack has no pages but the top one and those that
+/// the goroutine has touched itself.
+pub(crate) fn is_clean() -> bool {
+    STACKS.is_clean()
+}
+
+/// How many stacks there are, and where; those in caches of Ps count as in use.
 pub(crate) fn stats() -> StackStats {
     STACKS.stats()
 }

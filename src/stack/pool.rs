@@ -68,7 +68,6 @@ pub(crate) struct ScavengeResult {
 
 /// Counts of stacks, read one after the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[cfg(test)]
 pub(crate) struct StackStats {
     /// Bytes of address space, with guards and the uncarved rest.
     pub(crate) mapped: usize,
@@ -80,18 +79,25 @@ pub(crate) struct StackStats {
     pub(crate) cold: usize,
     /// Stacks without a guard, whether in use or not.
     pub(crate) unguarded: usize,
+    /// The usable bytes of those in use, idle, and cold.
+    pub(crate) in_use_bytes: usize,
+    pub(crate) idle_bytes: usize,
+    pub(crate) cold_bytes: usize,
 }
 
 /// All stacks of a process.
 pub(super) struct Stacks {
     pub(super) guards: Guards,
     pools: [Lock<Pool>; CLASSES],
+    /// Pages are given back with the stack. Set before there are stacks. atomic
+    clean: AtomicBool,
     /// Some pool has or lately had a warm stack. atomic
     wanted: AtomicBool,
     /// Bytes. atomic
     mapped: AtomicUsize,
-    /// Stacks with their own mapping. atomic
+    /// Stacks with their own mapping, and their usable bytes. atomic
     own: AtomicUsize,
+    own_bytes: AtomicUsize,
 }
 
 /// The free stacks of one class.
@@ -121,9 +127,11 @@ impl Stacks {
         Self {
             guards: Guards::new(),
             pools: [const { Lock::new(Rank::StackPool, Pool::new()) }; CLASSES],
+            clean: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             mapped: AtomicUsize::new(0),
             own: AtomicUsize::new(0),
+            own_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -174,6 +182,24 @@ impl Stacks {
         }
     }
 
+    /// Takes a free slot of `class` back, without its pages but for the top
+    /// one, which each goroutine touches.
+    pub(super) fn put_clean(&self, class: u8, base: usize) {
+        let len = slot_len(class) - mem::page_size();
+        // An error leaves the pages: the host has locked the memory.
+        // SAFETY: the low part of a slot of ours that nobody uses any more.
+        let _ = unsafe { mem::discard(base as *mut u8, len) };
+        self.put(class, &[base]);
+    }
+
+    pub(super) fn set_clean(&self, clean: bool) {
+        self.clean.store(clean, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.clean.load(Ordering::Relaxed)
+    }
+
     /// Lets dry pools ask the kernel for memory again.
     pub(super) fn try_again(&self) {
         for pool in &self.pools {
@@ -188,6 +214,7 @@ impl Stacks {
         unsafe { self.guards.install(base) };
         self.mapped.fetch_add(len, Ordering::Relaxed);
         self.own.fetch_add(1, Ordering::Relaxed);
+        self.own_bytes.fetch_add(len - GUARD, Ordering::Relaxed);
         Ok(Stack { lo: base + GUARD, hi: base + len, class: OWN })
     }
 
@@ -198,6 +225,7 @@ impl Stacks {
         unsafe { mem::unmap(s.base() as *mut u8, len) };
         self.mapped.fetch_sub(len, Ordering::Relaxed);
         self.own.fetch_sub(1, Ordering::Relaxed);
+        self.own_bytes.fetch_sub(len - GUARD, Ordering::Relaxed);
         self.try_again();
     }
 
@@ -228,21 +256,26 @@ impl Stacks {
         result
     }
 
-    #[cfg(test)]
     pub(super) fn stats(&self) -> StackStats {
-        let own = self.own.load(Ordering::Relaxed);
         let mut stats = StackStats {
             mapped: self.mapped.load(Ordering::Relaxed),
-            in_use: own,
+            in_use: self.own.load(Ordering::Relaxed),
+            in_use_bytes: self.own_bytes.load(Ordering::Relaxed),
             unguarded: self.guards.unguarded(),
             ..StackStats::default()
         };
-        for pool in &self.pools {
+        for (pool, class) in self.pools.iter().zip(0..) {
             let pool = pool.lock();
-            let idle = pool.warm.len() + pool.cold.len();
-            stats.in_use += pool.carved - idle;
+            let (carved, cold) = (pool.carved, pool.cold.len());
+            let idle = pool.warm.len() + cold;
+            drop(pool);
+            let usable = slot_len(class) - GUARD;
+            stats.in_use += carved - idle;
             stats.idle += idle;
-            stats.cold += pool.cold.len();
+            stats.cold += cold;
+            stats.in_use_bytes += (carved - idle) * usable;
+            stats.idle_bytes += idle * usable;
+            stats.cold_bytes += cold * usable;
         }
         stats
     }

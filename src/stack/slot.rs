@@ -24,6 +24,14 @@ pub(crate) const MAX_SIZE: usize = 1 << 30;
 /// Stands for a class in a stack with its own mapping.
 pub(super) const OWN: u8 = u8::MAX;
 
+/// The class of no stack.
+pub(super) const NONE: u8 = u8::MAX - 1;
+
+/// Added to the class of a stack whose pages are given back when it is freed.
+pub(super) const CLEAN: u8 = 1 << 6;
+
+const _: () = assert!(CLASSES < CLEAN as usize && NONE > CLEAN | CLASSES as u8);
+
 /// A name of a stack: copying it copies no right to use the stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stack {
@@ -31,7 +39,7 @@ pub(crate) struct Stack {
     pub(crate) lo: usize,
     /// The first address above the stack.
     pub(crate) hi: usize,
-    /// The size class, or `OWN`.
+    /// The size class, perhaps with [`CLEAN`]; or `OWN`.
     pub(crate) class: u8,
 }
 

@@ -60,7 +60,7 @@ fn sizes_are_usable_bytes_rounded_up_to_slots() {
 
 #[test]
 fn the_process_hands_out_stacks_of_every_size() {
-    stackinit(0, false).unwrap();
+    stackinit(0, false, false).unwrap();
     assert_eq!(default_size(), DEFAULT_SIZE);
     assert_eq!(set_default_size(MAX_SIZE + 1), Err(Errno::EINVAL));
     let cache = StackCache::new();

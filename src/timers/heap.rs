@@ -35,6 +35,8 @@ pub(super) struct Heap {
     stopped: usize,
     /// The next timer's order among those of equal time.
     added: u32,
+    /// How many timers have come due here.
+    fired: u64,
     /// Set by a test: no more slots, as without memory.
     full: bool,
 }
@@ -65,6 +67,7 @@ impl Heap {
             spill: Spill::new(),
             stopped: 0,
             added: 0,
+            fired: 0,
             full: false,
         }
     }
@@ -76,6 +79,11 @@ impl Heap {
     /// How many timers are stopped.
     pub(super) fn stopped(&self) -> usize {
         self.stopped
+    }
+
+    /// How many timers have come due here so far.
+    pub(super) fn fired(&self) -> u64 {
+        self.fired
     }
 
     /// The earliest entry's time, `i64::MAX` without one.
@@ -211,6 +219,7 @@ impl Heap {
                 return None;
             }
             if when == STOPPED || when == first.when() {
+                self.fired += u64::from(when != STOPPED);
                 self.remove_at(0);
                 return Some(timer.call);
             }
@@ -226,7 +235,9 @@ impl Heap {
         let (key, own) = (node.key.get(), node.when.get());
         let due = own == STOPPED || key.when() <= now;
         let first = self.entries.first().is_none_or(|e| key < *e);
-        (due && first).then(|| self.unspill(t))
+        let call = (due && first).then(|| self.unspill(t))?;
+        self.fired += u64::from(own != STOPPED);
+        Some(call)
     }
 
     /// Makes `t` due at `when`, with `seq`. True if that has made it the first.
@@ -333,8 +344,8 @@ impl Heap {
             let call = self.unspill(timer);
             each(key.when(), Pending { call, timer, when });
         }
-        let (added, full) = (self.added, self.full);
-        *self = Self { added, full, ..Self::new() };
+        let Self { added, fired, full, .. } = *self;
+        *self = Self { added, fired, full, ..Self::new() };
     }
 
     /// Puts `entry` at `pos` or above, below an earlier parent; returns its

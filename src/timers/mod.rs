@@ -262,7 +262,15 @@ impl Timers {
         self.publish(&from);
     }
 
-    /// How many timers are pending here.
+    /// How many timers are pending here, stopped ones not counted, and how many
+    /// have come due so far.
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        let heap = self.heap.lock();
+        (heap.len() - heap.stopped(), heap.fired())
+    }
+
+    /// How many timers are here, stopped ones too.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.heap.lock().len()
     }
