@@ -25,7 +25,7 @@
  *   Files         open, sync, positions, copies in the kernel
  *   Processes     wait for children
  *   Signals       signals on channels, signal masks
- *   Seeing inside numbers of the runtime
+ *   Seeing inside numbers of the runtime, a timeline of the goroutines
  *   Hooks         take part in the start; what the macros call
  */
 #ifndef GMPRT_GMP_H
@@ -1649,6 +1649,46 @@ typedef struct gmp_stats {
  *                (unsigned long long)stats.goroutines_waiting);
  */
 int gmp_get_stats(gmp_stats *out, size_t size);
+
+/**
+ * Begins a trace of all goroutines: who runs where and when, waits for what,
+ * wakes whom.
+ *
+ * With a `path` the events are written there until gmp_trace_stop or the end
+ * of the process, in Perfetto's format (ui.perfetto.dev opens it; docs/trace.md
+ * says what is in it). With NULL they stay in memory, the newest of each
+ * thread, until gmp_trace_save writes them: a flight recorder. A trace costs 10
+ * to 20 ns an event, and up to 4 MiB for each thread (GMPDEBUG=tracebuf=KIB).
+ *
+ * Returns 0; -EBUSY if a trace is on; -ENOMEM; -EAGAIN if no thread could be
+ * made that writes; -EINVAL for an empty path; an error of open(2). Never
+ * parks its caller, but opens the file.
+ */
+int gmp_trace_start(const char *path);
+
+/**
+ * Ends the trace, and writes what is left of its file.
+ *
+ * Returns 0; -EINVAL if no trace is on; the first error of write(2), after
+ * which nothing was written. Never parks its caller, but writes.
+ */
+int gmp_trace_stop(void);
+
+/**
+ * Writes what the flight recorder has at this moment to the descriptor `fd`,
+ * in the same format. The recorder goes on, and so do all goroutines.
+ *
+ * Returns 0; -EINVAL if no flight recorder is on; -ENOMEM; an error of
+ * write(2). Never parks its caller, but writes.
+ */
+int gmp_trace_save(int fd);
+
+/**
+ * Makes a mark with this text on the track of the calling goroutine, or of the
+ * host thread; nothing without a trace. The text is copied, at most 128 bytes
+ * of it. Never blocks.
+ */
+void gmp_trace_mark(const char *text);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | 9 | `ffi` | the C surface: convert, one call, convert | hold logic |
 //! | 8 | `boot` | the start path, once | get called later, but at the gate |
-//! | 7 | `block`; `diag` | all that parks; all reports | touch run queues |
+//! | 7 | `block`; `diag`; `trace` | all that parks; reports; the timeline | touch run queues |
 //! | 6 | `sched` | which goroutine runs where, when | know channels or C |
 //! | 5 | `netpoll` | waiters for descriptors | know the scheduler |
 //! | 4 | `arch` | the stack switches of `asm/` | lock |
@@ -68,6 +68,8 @@ mod sched;
 mod stack;
 #[cfg(not(any(loom, shuttle)))]
 mod timers;
+#[cfg(not(any(loom, shuttle)))]
+mod trace;
 
 // Under shuttle: the real `block` over a model of the lower layers.
 #[cfg(shuttle)]

@@ -68,6 +68,8 @@ use core::ops::{Deref, DerefMut};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Rank {
+    /// The trace that is being taken (`trace/session.rs`).
+    Trace,
     /// Functions of `GMP_INIT` that are still to be called (`boot/doinit.rs`).
     Inits,
     /// The right to stop the world and to change the number of Ps
@@ -113,11 +115,13 @@ pub enum Rank {
     Timers,
     /// One size class of stacks (`stack/pool.rs`).
     StackPool,
+    /// The events of threads without an M (`trace/recorder.rs`).
+    Recorder,
 }
 
 impl Rank {
     #[cfg(all(debug_assertions, not(loom)))]
-    const COUNT: usize = Rank::StackPool as usize + 1;
+    const COUNT: usize = Rank::Recorder as usize + 1;
 
     /// Whether a thread may hold several locks of this rank at once.
     #[cfg(all(debug_assertions, not(loom)))]
@@ -195,7 +199,6 @@ impl<F: Futex> RawLock<F> {
     /// Takes the lock if it is free. Ranks do not matter, since it never waits.
     #[inline]
     #[must_use]
-    #[cfg(any(test, loom))]
     pub fn try_lock(&self) -> bool {
         let acquired = self.acquire_free();
         #[cfg(all(debug_assertions, not(loom)))]
@@ -312,7 +315,6 @@ impl<T, F: Futex> Lock<T, F> {
 
     /// Takes the lock if it is free.
     #[inline]
-    #[cfg(any(test, loom))]
     pub fn try_lock(&self) -> Option<LockGuard<'_, T, F>> {
         let acquired = self.raw.try_lock();
         acquired.then(|| LockGuard { lock: self, not_send: PhantomData })

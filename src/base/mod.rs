@@ -14,6 +14,8 @@
 //! | `barrier` | a fence whose cost the rare side bears |
 //! | `mod.rs` | how a thread sleeps: [`Futex`] |
 //! | `throw` | the ends of the process |
+//! | `trace` | events of the scheduler, for the timeline |
+//! | `ring` | a ring of such events |
 //! | `print` | text for a failure, without memory |
 //! | `random` | random numbers and their seed |
 //! | `alloc` | memory that may be refused |
@@ -34,8 +36,10 @@ pub mod note;
 pub mod print;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) mod random;
+pub mod ring;
 pub mod sync;
 pub mod throw;
+pub mod trace;
 
 use sync::AtomicU32;
 

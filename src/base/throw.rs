@@ -31,6 +31,7 @@
 //! 2. `HOOK` is null or a `fn()`.
 
 use super::print::SigWriter;
+use super::trace::{self, Event, Kind};
 use core::fmt::{self, Write as _};
 use core::ptr;
 // Core's atomics under loom too: a process ends once, not once per execution.
@@ -96,6 +97,7 @@ fn die(msg: fmt::Arguments<'_>) -> ! {
         panic!("{msg}");
     }
     become_thrower();
+    trace::event(|| Event::of(Kind::Fatal, 0));
     let mut w = SigWriter::stderr();
     // A SigWriter reports no errors.
     let _ = writeln!(w, "fatal error: {msg}");

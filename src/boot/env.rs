@@ -22,6 +22,10 @@ use crate::{
     },
     gmp::{DEBUG, MAXTHREADS, Traceback},
     os::{auxv, clock},
+    trace::{
+        self,
+        setting::{self, Setting},
+    },
 };
 use core::{
     ffi::{CStr, c_char},
@@ -105,19 +109,19 @@ const VARS: [Variable; 7] = [
 struct Key {
     entry: Variable,
     /// Sets the value; false if it does not parse.
-    set: fn(&str, &mut Settings) -> bool,
+    set: fn(&'static str, &mut Settings) -> bool,
 }
 
 const fn key(
     name: &'static str,
     values: &'static str,
     about: &'static str,
-    set: fn(&str, &mut Settings) -> bool,
+    set: fn(&'static str, &mut Settings) -> bool,
 ) -> Key {
     Key { entry: Variable { name, values, about }, set }
 }
 
-const KEYS: [Key; 10] = [
+const KEYS: [Key; 13] = [
     key("help", "no value", "print these lines", |value, settings| {
         settings.help = value.is_empty();
         settings.help
@@ -137,6 +141,25 @@ const KEYS: [Key; 10] = [
     key("scheddetail", "0 or 1", "and that of each P", |value, _| {
         flag(&DEBUG.scheddetail, value)
     }),
+    key("trace", "FILE", "a timeline, for ui.perfetto.dev", |value, _| {
+        !value.is_empty() && setting::set(Setting::File(value))
+    }),
+    key(
+        "flight",
+        "FILE",
+        "the last events of a timeline, at a fatal error",
+        |value, _| !value.is_empty() && setting::set(Setting::Flight(value)),
+    ),
+    key(
+        "tracebuf",
+        "64 to 4194304",
+        "KiB of events that a timeline keeps of each thread",
+        |value, _| {
+            let kib = number(value, 64..=4 << 20);
+            kib.inspect(|&kib: &usize| trace::set_ring_size(kib << 10))
+                .is_some()
+        },
+    ),
     key("handoff", "0 or 1", "0: no goroutine loses its P", |value, _| {
         flag(&DEBUG.handoff, value)
     }),
@@ -350,7 +373,7 @@ fn traceback(text: &str) -> Option<Traceback> {
 }
 
 /// One `key=value` of `GMPDEBUG`.
-fn debug_var(item: &str, settings: &mut Settings) {
+fn debug_var(item: &'static str, settings: &mut Settings) {
     let (name, value) = item.split_once('=').unwrap_or((item, ""));
     match KEYS.iter().find(|key| key.entry.name == name) {
         Some(key) => {

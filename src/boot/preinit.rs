@@ -17,6 +17,7 @@ use crate::{
         thread::{self, ThreadStart},
     },
     sched::{fork, host, mainthread, sigmask},
+    trace,
 };
 use core::ffi::{c_char, c_int};
 
@@ -71,7 +72,7 @@ pub(super) extern "C" fn libpreinit(
     ARGS_PLAUSIBLE.store(plausible(argc, argv), Relaxed);
     env::capture();
     sigmask::at_load();
-    set_throw_hook(dump::print_goroutines);
+    set_throw_hook(last_words);
     host::hostinit();
     mainthread::watch_main_thread();
     fault::install();
@@ -89,6 +90,12 @@ pub(super) extern "C" fn libpreinit(
         return Start::No as c_int;
     }
     Start::Now as c_int
+}
+
+/// What a fatal error does before the end.
+fn last_words() {
+    dump::print_goroutines();
+    trace::at_fatal();
 }
 
 /// Registers the barrier that sysmon uses, while that is free. With a second
@@ -117,6 +124,7 @@ fn plausible(argc: c_int, argv: *const *const c_char) -> bool {
 extern "C" fn libexit() {
     throw::before_exit();
     stackadvice::print();
+    trace::at_exit();
 }
 
 /// Called in the child of a fork, which does not have the runtime's threads.

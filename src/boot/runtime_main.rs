@@ -18,6 +18,7 @@ use crate::{
         self, background, current::this_m, ending::with_cleanup,
         yields::gosched,
     },
+    trace,
 };
 use core::{
     ffi::{CStr, c_int, c_void},
@@ -45,6 +46,7 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
         start_failed(e.0);
         return;
     }
+    trace::setting::begin();
     sched::lock_os_thread();
     // Unlocks even if the host's hook ends this goroutine (Go's needUnlock),
     // else m0 would wait for the goroutine for ever.

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `layout` | none: a table for debuggers |
 //! | `hooks` | Hooks |
-//! | `stats` | Seeing inside |
+//! | `trace`, `stats` | Seeing inside |
 //! | `signal` | Signals |
 //! | `process` | Processes |
 //! | `file` | Files |
@@ -80,6 +80,7 @@ pub mod stats;
 pub mod thread;
 pub mod time;
 pub mod timer;
+pub mod trace;
 pub mod waitgroup;
 
 use crate::{

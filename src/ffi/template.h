@@ -25,7 +25,7 @@
  *   Files         open, sync, positions, copies in the kernel
  *   Processes     wait for children
  *   Signals       signals on channels, signal masks
- *   Seeing inside numbers of the runtime
+ *   Seeing inside numbers of the runtime, a timeline of the goroutines
  *   Hooks         take part in the start; what the macros call
  */
 #ifndef GMPRT_GMP_H
@@ -321,6 +321,8 @@ extern "C" {
  */
 
 @stats.rs
+
+@trace.rs
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -19,13 +19,19 @@
 use super::{
     ELSEWHERE, M,
     joinword::{JoinWord, Words},
-    parkword::{Claim, ParkWord},
+    parkword::{Claim, ParkWord, WaitKind},
     waitfor::Wait,
 };
-use crate::{base::throw::throw, stack::Stack};
+use crate::{
+    base::{
+        throw::throw,
+        trace::{self, Event, Kind},
+    },
+    stack::Stack,
+};
 use core::{
     cell::{Cell, UnsafeCell},
-    ffi::{c_char, c_void},
+    ffi::{CStr, c_char, c_void},
     mem, ptr,
     sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
 };
@@ -304,6 +310,17 @@ impl G {
         self.func.set(f);
     }
 
+    /// Its name, for its owner; empty if it has none.
+    fn name_bytes(&self) -> &[u8] {
+        // Relaxed: the owner asks.
+        let name = self.name.load(Relaxed);
+        if name.is_null() {
+            return &[];
+        }
+        // SAFETY: from strdup in set_name, and the owner keeps it.
+        unsafe { CStr::from_ptr(name) }.to_bytes()
+    }
+
     /// Drops a request to yield.
     pub(crate) fn reset_stackguard(&self) {
         let guard = self.stack_lo.get() + super::offsets::STACK_GUARD;
@@ -327,9 +344,52 @@ pub(crate) fn casgstatus(gp: &G, from: GStatus, to: GStatus) {
     if gp.status.load(Relaxed) != from as u32 {
         casgstatus_bad();
     }
+    if to != GStatus::Dead || from == GStatus::Running {
+        trace::event(|| changed(gp, from, to));
+    }
     // Release: pairs with readgstatus, so that who sees the status sees what
     // came before it.
     gp.status.store(to as u32, Release);
+}
+
+/// The event of a goroutine, or a stand-in, that changes its status.
+fn changed(gp: &G, from: GStatus, to: GStatus) -> Event {
+    let event = |kind| Event::of(kind, gp.goid.get());
+    match (from, to) {
+        (GStatus::Dead, _) if gp.is_host() => {
+            // Relaxed: this thread has set it.
+            event(Kind::Attach).with(gp.mp().procid.load(Relaxed) as u64, 0)
+        }
+        (GStatus::Dead, _) => {
+            let func = gp.func.get().map_or(0, |f| f as usize);
+            Event { text: gp.name_bytes(), ..event(Kind::Create) }
+                .with(gp.parent.get(), func as u64)
+        }
+        (GStatus::Waiting, GStatus::Running) => event(Kind::Awake),
+        (_, GStatus::Running) => event(Kind::Resume),
+        (_, GStatus::Waiting) => parked(gp),
+        (GStatus::Waiting, _) => event(Kind::Ready),
+        (_, GStatus::Dead) => event(Kind::End),
+        _ => event(Kind::Yield),
+    }
+}
+
+/// The event of `gp`, which begins to wait.
+fn parked(gp: &G) -> Event {
+    let event = Event::of(Kind::Park, gp.goid.get());
+    // Relaxed: gp, which runs this, has set it.
+    // SAFETY: null, or on the stack of gp.
+    let Some(wait) = (unsafe { gp.waiting.load(Relaxed).as_ref() }) else {
+        return event;
+    };
+    let object = wait.object as u64;
+    if wait.kind != WaitKind::Park {
+        return event.with(wait.reason.addr() as u64, object);
+    }
+    // gmp_park's reason is the host's, and only there until the park returns.
+    // SAFETY: a C string, while the wait lasts.
+    let reason = unsafe { CStr::from_ptr(wait.reason) }.to_bytes();
+    Event { text: reason, ..event }.with(0, object)
 }
 
 #[cold]

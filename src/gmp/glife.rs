@@ -16,7 +16,10 @@ use super::{
     BATCH, COUNTERS, G, GOIDCACHE, GStatus, OwnedP, P, SCHED, allp, casgstatus,
     galloc, galloc_many, gflag, nallp,
 };
-use crate::os::{Errno, Result};
+use crate::{
+    base::trace::{self, Event, Kind},
+    os::{Errno, Result},
+};
 use core::{ffi::CStr, ptr, sync::atomic::Ordering::*};
 
 /// A dead G: from this P's list, from the global one, or new. None where memory
@@ -124,6 +127,10 @@ pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
     let copy = unsafe { libc::strdup(name.as_ptr()) };
     if copy.is_null() {
         return Err(Errno::ENOMEM);
+    }
+    if gp.readgstatus() != GStatus::Dead {
+        let event = Event::of(Kind::Name, gp.goid.get());
+        trace::event(|| Event { text: name.to_bytes(), ..event });
     }
     let old = gp.name.swap(copy, AcqRel);
     // SAFETY: null, or from strdup, and taken out just now. A dump may still

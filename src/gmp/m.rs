@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | Worker | ours; m0 too | its own | takes and leaves them |
 //! | Early | a Worker's, with all signals blocked | its own | as a Worker |
-//! | Sysmon, Template | ours | its own | never |
+//! | Sysmon, Template, Tracer | ours | its own | never |
 //! | Host | the host's | while it runs a goroutine in place | only then |
 //!
 //! The M's thread owns all fields but those marked otherwise.
@@ -13,6 +13,7 @@ use super::{G, P, hostwait::HostWait};
 use crate::{base::throw::throw, os::Note};
 use core::{
     cell::Cell,
+    ffi::c_void,
     ptr,
     sync::atomic::{AtomicBool, AtomicI32, AtomicPtr},
 };
@@ -27,6 +28,8 @@ pub(crate) enum MKind {
     Early,
     Sysmon,
     Template,
+    /// Writes the file of a trace.
+    Tracer,
     Host,
 }
 
@@ -101,6 +104,8 @@ pub(crate) struct M {
     /// The low end and size of the signal stack that is ours; 0 if none is.
     pub gsignal: Cell<(usize, usize)>,
     pub rng: Cell<u64>,
+    /// The M's thread sets it once: where events go, or null (`trace`).
+    pub recorder: AtomicPtr<c_void>,
 }
 
 // SAFETY: the Cells belong to the M's thread, to the M's waker or to the holder
@@ -137,6 +142,7 @@ impl M {
             alllink: Cell::new(None),
             gsignal: Cell::new((0, 0)),
             rng: Cell::new(1),
+            recorder: AtomicPtr::new(ptr::null_mut()),
         }
     }
 

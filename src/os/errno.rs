@@ -1,6 +1,9 @@
 //! Error numbers as values, and this thread's `errno`.
 
-use core::{ffi::c_char, fmt};
+use core::{
+    ffi::{CStr, c_char},
+    fmt,
+};
 
 /// An error number, positive as in `<errno.h>`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,13 @@ impl Errno {
     pub(crate) fn last() -> Self {
         // SAFETY: points to this thread's errno.
         Self(unsafe { *errno_location() })
+    }
+
+    /// Its meaning in English.
+    pub(crate) fn text(self) -> &'static str {
+        // SAFETY: a C string, static but for numbers that are no errors.
+        let text = unsafe { CStr::from_ptr(strerror(self.0)) };
+        text.to_str().unwrap_or("?")
     }
 
     /// The negative number that the C functions return.

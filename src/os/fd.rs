@@ -145,6 +145,34 @@ pub(crate) unsafe fn write(
     )
 }
 
+/// Writes all of `bytes`, and waits where that has to be. No signal comes of a
+/// reader that is gone.
+///
+/// Errors: those of write(2), but `EINTR` and `EAGAIN`.
+pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) -> Result<()> {
+    let _keep = KeepErrno::new();
+    while !bytes.is_empty() {
+        let (at, len) = (bytes.as_ptr().cast(), bytes.len());
+        let written = without_sigpipe(|| {
+            // SAFETY: the buffer is a slice.
+            count(unsafe { raw::write(fd, at, len) })
+        });
+        match written {
+            Ok(n) => bytes = &bytes[n..],
+            Err(Errno(libc::EINTR)) => {}
+            Err(Errno(libc::EAGAIN)) => {
+                let mut wanted =
+                    libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+                // An error comes again at the next write.
+                // SAFETY: one element, a local variable.
+                unsafe { raw::poll(&raw mut wanted, 1, -1) };
+            }
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(())
+}
+
 /// [`write`] where the kernel has no flag for not waiting.
 ///
 /// # Safety

@@ -16,7 +16,7 @@
 
 use super::{
     errno::{Errno, KeepErrno, Result},
-    fd,
+    fd, file,
     raw::{self, NoCancel},
 };
 use crate::base::alloc::Text;
@@ -106,6 +106,32 @@ impl Own {
                 fd => return Self::new(fd?),
             }
         }
+    }
+
+    /// Creates a file, or empties one, to write it.
+    ///
+    /// Errors: those of open(2), but `EINTR`.
+    pub(crate) fn create(path: &CStr) -> Result<Self> {
+        let _keep = KeepErrno::new();
+        let flags =
+            libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
+        loop {
+            match file::open(path, flags, 0o666) {
+                Err(Errno(libc::EINTR)) => {}
+                fd => return Self::new(fd?),
+            }
+        }
+    }
+
+    /// Writes all of `bytes` to the end of the file.
+    ///
+    /// Errors: those of write(2), but `EINTR`; `EBADF` if the host has closed
+    /// our descriptor, also if another file has the number now.
+    pub(crate) fn write_all(&self, bytes: &[u8]) -> Result<()> {
+        if !self.is_ours() {
+            return Err(Errno(libc::EBADF));
+        }
+        fd::write_all(self.fd, bytes)
     }
 
     /// The file's number.

@@ -13,7 +13,10 @@
 
 use crate::{
     arch,
-    base::barrier::light,
+    base::{
+        barrier::light,
+        trace::{self, Event, Kind},
+    },
     gmp::{M, OwnedP, m_word},
 };
 use core::{marker::PhantomData, mem, sync::atomic::Ordering::*};
@@ -107,6 +110,7 @@ pub(crate) fn owned_p(mp: &M) -> Option<OwnedP> {
 #[cold]
 fn lost_p(mp: &M) {
     mp.oldp.set(mp.p.take());
+    trace::event(|| Event::of(Kind::LostP, 0));
 }
 
 /// The P that this thread's M still holds; None on a host thread without a G.

@@ -48,7 +48,10 @@ use super::{
     timing::{look_net, look_net_late, run_timers, sleep_as_timekeeper},
 };
 use crate::{
-    base::random::xorshift,
+    base::{
+        random::xorshift,
+        trace::{self, Event, Kind},
+    },
     gmp::{G, M, OwnedP, P, SCHED, STOP, allp, gomaxprocs},
     os::clock::usleep,
 };
@@ -176,10 +179,11 @@ fn steal_order(n: usize, random: u64) -> impl Iterator<Item = usize> {
 /// Takes half of the victim's queue, or its `runnext` if `take_next`.
 fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
     // The own ring is empty, so half of another fits.
-    let taken = pp.steal_from(victim);
-    if taken > 0 {
-        pp.count_stolen(taken);
+    let stolen = pp.steal_from(victim);
+    if stolen > 0 {
+        pp.count_stolen(stolen);
         victim.waking.stolen();
+        note_theft(victim, stolen);
         return runqget(pp);
     }
     let seen = if take_next { victim.next()? } else { return None };
@@ -193,7 +197,13 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
     let gp = victim.steal_next(seen)?;
     pp.count_stolen(1);
     victim.waking.stolen();
+    note_theft(victim, 1);
     Some(gp)
+}
+
+fn note_theft(victim: &P, n: u32) {
+    let (id, n) = (u64::from(victim.id), u64::from(n));
+    trace::event(|| Event::of(Kind::Steal, 0).with(id, n));
 }
 
 /// Looks at the global queue under its lock; puts the P on the idle list and

@@ -13,6 +13,7 @@
 use super::{child::IN_CHILD, ending};
 use crate::{
     arch,
+    base::trace,
     gmp::{G, GStatus, M, STOP, casgstatus},
 };
 use core::{ptr, sync::atomic::Ordering::*};
@@ -22,6 +23,8 @@ pub(crate) fn begin_child() {
     if IN_CHILD.swap(true, Relaxed) {
         return;
     }
+    // The rings and the file of a trace are the parent's.
+    trace::set_hook(None);
     // g0's loop looks at it, should this thread be on its way there.
     STOP.want();
     let Some(gp) = arch::getg() else { return };

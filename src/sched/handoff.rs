@@ -17,11 +17,12 @@ use super::{
     idle::wake_idle,
     keeper::{deadline_moved, unkept},
     nothread,
-    procs::{acquirep, releasep, stop_in_hand},
+    procs::{acquirep, note, releasep, stop_in_hand},
     queue::{alone, work_queued},
     threads::newm,
 };
 use crate::{
+    base::trace::Kind,
     gmp::{M, MAIN_STARTED, MKind, OwnedP, P, SCHED, STOP, allp, gomaxprocs},
     stack,
 };
@@ -37,6 +38,7 @@ use core::sync::atomic::Ordering::*;
 pub(crate) fn handoffp(pp: &'static P) {
     // SAFETY: in hand, as the caller says.
     unsafe { OwnedP::new(pp) }.count_handoff();
+    note(Kind::Handoff, pp, 0);
     // Acquire: pairs with globrunqput.
     if SCHED.runqsize.load(Acquire) != 0 {
         startm(Some(pp));

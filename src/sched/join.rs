@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     arch,
+    base::trace::{self, Event, Kind},
     gmp::{
         G, GStatus, OwnedP, gdestroy, generation_of,
         joinword::{End, JoinState, Words},
@@ -85,6 +86,9 @@ fn ended_slow(gp: &'static G, pp: Option<OwnedP>) {
 
 /// [`ended`] after a [`take_waiter`] that found a waiter, which frees `gp` now.
 pub(crate) fn handed_over(gp: &'static G, waiter: Waiter) {
+    if matches!(waiter, Waiter::ToReady(_)) {
+        trace::event(|| Event::of(Kind::EndedBy, gp.goid.get()));
+    }
     gp.joiner.hand_over();
     if let Waiter::ToReady(waiter) = waiter {
         ready(waiter, Turn::Next);

@@ -15,7 +15,10 @@
 //! hands of the holder of `sched.lock`.
 
 use crate::{
-    base::throw::throw,
+    base::{
+        throw::throw,
+        trace::{self, Event, Kind},
+    },
     gmp::{M, P, SCHED, m_of_word, m_word},
     os::membarrier,
 };
@@ -31,6 +34,7 @@ pub(crate) fn acquirep(mp: &'static M, pp: &'static P) {
     }
     mp.p.set(Some(pp));
     mp.busy_without_p.store(false, Relaxed);
+    note(Kind::TakeP, pp, 0);
 }
 
 /// Takes the P that the waker of this M has set aside for it, if any.
@@ -46,9 +50,15 @@ pub(crate) fn releasep(mp: &'static M) -> &'static P {
     let Some(pp) = mp.p.take() else {
         throw("releasep: no P");
     };
+    note(Kind::DropP, pp, 0);
     pp.owner.release(m_word(mp));
     mp.oldp.set(Some(pp));
     pp
+}
+
+/// Tells the trace of P `pp`.
+pub(super) fn note(kind: Kind, pp: &P, b: u64) {
+    trace::event(|| Event::of(kind, 0).with(u64::from(pp.id), b));
 }
 
 /// The heavy side of the protocol of `gmp::owner` for one P: takes the P from
@@ -73,7 +83,23 @@ pub(crate) fn try_retake(
         pp.owner.cancel_retake(m);
         return false;
     }
-    take(pp, m)
+    let taken = take(pp, m);
+    if taken {
+        trace::event(|| retaken(pp, mp));
+    }
+    taken
+}
+
+/// The event of `pp`, just taken from `mp`.
+fn retaken(pp: &P, mp: &M) -> Event {
+    // SAFETY: null, or a type-stable G.
+    let gp = unsafe { mp.curg.load(Relaxed).as_ref() };
+    let busy = mp.busy_without_p.load(Relaxed);
+    // SAFETY: aligned and initialised; the goroutine is outside, or else the
+    // event names the one that was.
+    let goid = gp.map_or(0, |gp| unsafe { gp.goid.as_ptr().read_volatile() });
+    let pp = u64::from(pp.id);
+    Event::of(Kind::Retake, goid).with(pp, u64::from(busy))
 }
 
 /// Stops a P in hand.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     arch,
+    base::trace::{self, Event, Kind},
     gmp::{
         G, GStatus, HOST_WAITS, SCHED, casgstatus, generation_of, lookup_live,
         parkword::Fire,
@@ -79,6 +80,7 @@ pub(crate) fn ready_permit(handle: *mut c_void) -> Result<()> {
 /// not count as asleep from here on, even before it runs.
 pub(crate) fn wake(gp: &'static G) {
     let mp = gp.mp();
+    trace::event(|| Event::of(Kind::Ready, gp.goid.get()));
     HOST_WAITS.wake(&mp.hostwait);
     mp.park.wakeup();
 }

@@ -31,7 +31,10 @@ use super::{
 };
 use crate::{
     arch,
-    base::throw::throw,
+    base::{
+        throw::throw,
+        trace::{self, Event, Kind},
+    },
     gmp::{
         G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED, STOP,
         casgstatus, gflag, wait::Turn,
@@ -82,6 +85,8 @@ pub(crate) fn after_switch() -> &'static M {
     if let Some(hook) = mp.hook.take()
         && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
     {
+        // Its waker came before it was off its stack, and is not known here.
+        trace::event(|| Event::of(Kind::EndedBy, 0));
         ready::ready(hook.gp, Turn::Next);
     }
     mp

@@ -27,10 +27,10 @@ use super::{
     handoff::{startm, wakep},
     idle::stopm,
     migrate,
-    procs::{acquirep, stop_in_hand, try_retake},
+    procs::{acquirep, note, stop_in_hand, try_retake},
 };
 use crate::{
-    base::{alloc::try_box, random::seed_of_p, throw::throw},
+    base::{alloc::try_box, random::seed_of_p, throw::throw, trace::Kind},
     gmp::{
         GOMAXPROCS, M, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P, SCHED, STOP,
         allp, allp_push, gomaxprocs, m_word, nallp, owner::POwner,
@@ -59,6 +59,7 @@ pub(crate) fn gcstopm(mp: &'static M) {
     }
     // schedule and findrunnable come here with a P.
     let Some(pp) = mp.p.take() else { throw("gcstopm: no P") };
+    note(Kind::DropP, pp, 0);
     pp.owner.stop_own(m_word(mp));
     mp.oldp.set(Some(pp));
     STOP.arrive();
@@ -71,6 +72,7 @@ fn stop_the_world() {
     if let Some(pp) = current_p() {
         let mp = this_m();
         mp.p.set(None);
+        note(Kind::DropP, pp.get(), 0);
         pp.get().owner.stop_own(m_word(mp));
     }
     let mut sched = SCHED.lock();

@@ -32,7 +32,10 @@ use super::{
     timing::{self, look_net, renew_and_notify},
 };
 use crate::{
-    base::print::SigWriter,
+    base::{
+        print::SigWriter,
+        trace::{self, Event, Kind},
+    },
     gmp::{
         Ask, DEBUG, KEEPER, MKind, RUNTIME_INIT_TIME, SCHED, SIGNALER, SYSMON,
         allp, gomaxprocs, renew_waitmark, watchman::Depth,
@@ -70,22 +73,23 @@ fn sysmon() {
     renew_waitmark(nanotime());
     let mut watch = Watch::new();
     let mut nap = NAP_WAITS;
-    let mut trace = Trace::default();
+    let mut schedtrace = Trace::default();
     let mut nomain = NoMain::default();
     let (mut quiet, mut verified) = (0, 0);
     loop {
-        let latest = nomain.next().min(trace.next());
+        let latest = nomain.next().min(schedtrace.next());
         let due = sleep(nap, quiet > 1, latest);
         let now = nanotime();
         renew_waitmark(now);
         serve();
-        trace.print(now);
+        schedtrace.print(now);
         let found = watch.look(now, now - due < OVERSLEPT);
         poll_for_the_busy(now);
         verify_speculation(now, &mut verified);
         wake_for_work(now);
         starved::again();
         scavenge();
+        trace::event(counters);
         nomain.look(now);
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
         nap = if found.stuck {
@@ -187,6 +191,19 @@ fn wake_for_work(now: i64) {
             timing::mark_timers_due();
         }
     }
+}
+
+/// What the timeline counts.
+fn counters() -> Event {
+    let queued = |id| {
+        let pp = allp(id);
+        u64::from(pp.runq_len()) + u64::from(pp.next().is_some())
+    };
+    // Relaxed: a measure.
+    let global = u64::from(SCHED.runqsize.load(Relaxed));
+    let runnable = global + (0..gomaxprocs()).map(queued).sum::<u64>();
+    let live = crate::gmp::gcount() as u64;
+    Event::of(Kind::Counters, 0).with(live, runnable)
 }
 
 /// Wakes the scavenger if there are idle stacks.

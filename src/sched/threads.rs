@@ -27,7 +27,10 @@
 use super::{current::this_m, nothread, sigmask};
 use crate::{
     arch,
-    base::random::seed_of_m,
+    base::{
+        random::seed_of_m,
+        trace::{self, Event, Kind},
+    },
     gmp::{
         Ask, COUNTERS, G, M, MKind, P, SCHED, SchedLocked, allm_push, ask,
         galloc, runtime_m0,
@@ -143,7 +146,10 @@ pub(crate) extern "C" fn minit() {
     minit_stack(mp);
     minit_signals(mp);
     // Release: pairs with `retake::cputime` and `nomain::only_ours`.
-    mp.procid.store(thread::gettid(), Release);
+    let tid = thread::gettid();
+    mp.procid.store(tid, Release);
+    let (tid, id) = (tid as u64, mp.id.get() as u64);
+    trace::event(|| Event::of(Kind::Thread, 0).with(tid, id));
 }
 
 /// Sets the bounds of g0's stack, unless the start path has: THREAD_STACK, from
@@ -303,7 +309,7 @@ fn admit(mp: &'static M) -> Result<()> {
 
 /// Whether the M's thread never runs goroutines.
 fn is_system(mp: &M) -> bool {
-    matches!(mp.kind.get(), MKind::Sysmon | MKind::Template)
+    matches!(mp.kind.get(), MKind::Sysmon | MKind::Template | MKind::Tracer)
 }
 
 /// Takes back an M whose thread could not be made.
@@ -330,7 +336,7 @@ fn maker() -> Option<Maker> {
     };
     let mp = gp.mp();
     match mp.kind.get() {
-        MKind::Sysmon | MKind::Template => None,
+        MKind::Sysmon | MKind::Template | MKind::Tracer => None,
         MKind::Host => Some(Maker::Template),
         // Relaxed: a hint; have_started looks again.
         MKind::Worker | MKind::Early
@@ -427,6 +433,7 @@ fn name_thread(mp: &M) {
     thread::set_thread_name(match mp.kind.get() {
         MKind::Sysmon => c"gmprt-sysmon",
         MKind::Template => c"gmprt-template",
+        MKind::Tracer => c"gmprt-trace",
         MKind::Worker | MKind::Early | MKind::Host => c"gmprt-m",
     });
 }

@@ -80,6 +80,7 @@ pub(crate) use timer::{STOPPED, Timer, TimerFn};
 use crate::base::lock::Rank;
 use crate::base::sync::{AtomicI64, Ordering};
 use crate::base::throw::throw;
+use crate::base::trace::{self, Event, Kind};
 use crate::os::{Lock, LockGuard};
 use core::ptr;
 use heap::{Heap, Pending};
@@ -223,6 +224,7 @@ impl Timers {
                 break;
             }
             for Call { f, arg, seq } in due.into_iter().flatten() {
+                trace::event(|| Event::of(Kind::Timer, 0));
                 f(arg, seq);
             }
             ran += n;

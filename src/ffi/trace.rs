@@ -1,0 +1,69 @@
+//! The timeline: what the scheduler does, as a file to look at.
+
+use super::call;
+use crate::{boot, os::Errno, trace};
+use core::ffi::{CStr, c_char, c_int};
+
+/// Begins a trace of all goroutines: who runs where and when, waits for what,
+/// wakes whom.
+///
+/// With a `path` the events are written there until gmp_trace_stop or the end
+/// of the process, in Perfetto's format (ui.perfetto.dev opens it; docs/trace.md
+/// says what is in it). With NULL they stay in memory, the newest of each
+/// thread, until gmp_trace_save writes them: a flight recorder. A trace costs 10
+/// to 20 ns an event, and up to 4 MiB for each thread (GMPDEBUG=tracebuf=KIB).
+///
+/// Returns 0; -EBUSY if a trace is on; -ENOMEM; -EAGAIN if no thread could be
+/// made that writes; -EINVAL for an empty path; an error of open(2). Never
+/// parks its caller, but opens the file.
+///
+/// # Safety
+/// `path`: promise 3.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_trace_start(path: *const c_char) -> c_int {
+    call(|| {
+        if path.is_null() {
+            return trace::start(None, false);
+        }
+        // SAFETY: promise 3.
+        let path = unsafe { CStr::from_ptr(path) };
+        if path.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        trace::start(Some(path), false)
+    })
+}
+
+/// Ends the trace, and writes what is left of its file.
+///
+/// Returns 0; -EINVAL if no trace is on; the first error of write(2), after
+/// which nothing was written. Never parks its caller, but writes.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_trace_stop() -> c_int {
+    call(trace::stop)
+}
+
+/// Writes what the flight recorder has at this moment to the descriptor `fd`,
+/// in the same format. The recorder goes on, and so do all goroutines.
+///
+/// Returns 0; -EINVAL if no flight recorder is on; -ENOMEM; an error of
+/// write(2). Never parks its caller, but writes.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_trace_save(fd: c_int) -> c_int {
+    call(|| trace::save(fd))
+}
+
+/// Makes a mark with this text on the track of the calling goroutine, or of the
+/// host thread; nothing without a trace. The text is copied, at most 128 bytes
+/// of it. Never blocks.
+///
+/// # Safety
+/// `text`: promise 3.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_trace_mark(text: *const c_char) {
+    if text.is_null() || boot::gate().is_err() {
+        return;
+    }
+    // SAFETY: promise 3.
+    trace::mark(unsafe { CStr::from_ptr(text) });
+}
