@@ -18,10 +18,15 @@ fn main() {
     }
     link_unwinder();
     println!("cargo::rerun-if-changed=src/ffi/callbacks.c");
+    println!("cargo::rerun-if-changed=gdb/types.h");
     cc::Build::new()
         .file("src/ffi/callbacks.c")
+        .include("gdb")
         .flag("-fexceptions")
         .flag("-g")
+        // The types of gdb/types.h, which nothing uses.
+        .flag_if_supported("-fno-eliminate-unused-debug-types")
+        .flag_if_supported("-fno-eliminate-unused-debug-symbols")
         .compile("gmprt_callbacks");
     cc::Build::new()
         .file("asm/rt0_amd64.S")

@@ -308,9 +308,10 @@ endfunc rt0_entry
 // The stages have plain names, so that a debugger finds them. A hidden
 // reference keeps the linker from exporting them.
 .irp stage, libpreinit, libexit, libstarted, newosproc0, inittrace_stage, check, args, \
-	osinit, schedinit, stackinit, mallocinit, randinit, cpuinit, \
+	osinit, schedinit, stackinit, mallocinit, fastrandinit, cpuinit, \
 	sigsave, goargs, goenvs, parsedebugvars, procresize, newproc, mstart1, \
 	minit, start_failed, m0_ended, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
+	startTemplateThread, doInit, \
 	runtime_m0, runtime_g0, runtime_argc, runtime_argv
 	.globl	\stage
 	.hidden	\stage

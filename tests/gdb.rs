@@ -10,7 +10,7 @@ mod common_start;
 
 use common::skip::lacks;
 use common::{Link, Outcome, Program, run};
-use common_start::{Shows, build, build_entry, shown, source};
+use common_start::{Shows, build, build_entry, build_entry_of, shown, source};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -113,6 +113,69 @@ fn every_stage_of_the_exe_path_is_reached_in_order() {
         let want = [&begin[..], &common, &END].concat();
         let reached = stops_at(&build_entry(link), &["walk"], &want);
         assert_eq!(reached, want, "{link:?}");
+    }
+}
+
+/// Steps by Go's names, beyond the stages of the start. All are reached in
+/// `steps.c`.
+const STEPS: &str = "acquirep allocm bgscavenge bgsweep casgstatus checkdead \
+    doInit dropg execute fastrandinit findrunnable gdestroy getproccount gfget \
+    gfput globrunqput goexit1 gogo gopark goready gosched handoffp malg mcall \
+    mcommoninit mexit mget minit minit_signals mpreinit mstart1 newm newm1 \
+    newproc1 park_m pidleget pidleput ready releasep retake runqempty runqget \
+    runqput runqsteal schedule stackalloc stackfree \
+    startlockedm startm stoplockedm stopm sysargs sysmon systemstack wakep \
+    wirep";
+/// Only on the exe path.
+const EXE_STEPS: &str = "main_main msigsave";
+/// A host thread wants a thread of the library's.
+const LIBRARY_STEPS: &str = "startTemplateThread";
+
+/// Counts the stops at each name, goes on, and prints the names at the end.
+const COUNT_STOPS: &str = r#"
+python
+class Step(gdb.Breakpoint):
+    reached = set()
+    def __init__(self, name):
+        super().__init__(name)
+        self.name = name
+    def stop(self):
+        self.reached.add(self.name)
+        return False
+for name in names.split():
+    Step(name)
+gdb.Breakpoint("steps_end")
+gdb.execute("run")
+print("reached:", " ".join(sorted(Step.reached)))
+end
+kill
+"#;
+
+#[test]
+fn each_step_is_reached_by_the_name_that_go_gives_it() {
+    if lacks(&["gdb"]) {
+        return;
+    }
+    let library_steps = [STEPS, LIBRARY_STEPS].join(" ");
+    let exe_steps = [STEPS, EXE_STEPS].join(" ");
+    let programs = [
+        (build("steps.c", Link::Shared), &library_steps),
+        (build_entry_of("steps.c", Link::Static), &exe_steps),
+    ];
+    // gdb steps over a breakpoint with a copy of the instruction in `_start`,
+    // where the main thread may be while ours run.
+    for (program, names) in &programs {
+        let commands = format!(
+            "set displaced-stepping off\nset environment GMP_MAXPROCS 2\n\
+             python names = '{names}'\n\
+             {COUNT_STOPS}"
+        );
+        let outcome = gdb(program, &[], &commands);
+        let reached = outcome.stdout.lines().rfind(|l| l.contains("reached: "));
+        let reached = reached.unwrap_or_else(|| panic!("{}", outcome.report()));
+        let mut names: Vec<_> = names.split_whitespace().collect();
+        names.retain(|name| !reached.split(' ').any(|r| r == *name));
+        assert!(names.is_empty(), "not {names:?}\n{}", outcome.report());
     }
 }
 

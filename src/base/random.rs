@@ -11,7 +11,7 @@ use core::cell::Cell;
 pub(crate) const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The seed, from which the streams of Ms, Ps and threads without a G start. It
-/// differs from process to process; `randinit` writes it.
+/// differs from process to process; `fastrandinit` writes it.
 pub(crate) static RANDSEED: AtomicU64 = AtomicU64::new(0);
 
 /// The start of the stream of the P with this number; never 0.

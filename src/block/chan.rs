@@ -35,8 +35,8 @@ use crate::{
     sched::{
         cancel, child, current, host,
         lock::RawLock,
-        park::gopark,
-        ready::{ready, ready_all},
+        park::park,
+        ready::{goready, ready_all},
     },
     timers::Deadline,
 };
@@ -401,7 +401,7 @@ fn operate(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
         Now::Done(other) => {
             ch.unlock();
             if let Some(gp) = other {
-                ready(gp, Turn::Next);
+                goready(gp, Turn::Next);
             }
             Ok(())
         }
@@ -451,7 +451,7 @@ fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
     let ticket = wait.begin_locked(gp, Wakers::OneLock);
     let sg = Sudog::new(gp, ticket, elem);
     ch.queue(op).enqueue(&sg, At::Back);
-    let cause = gopark(gp, &wait, ticket, ch);
+    let cause = park(gp, &wait, ticket, ch);
     if sg.success.get() {
         return Ok(());
     }
@@ -499,7 +499,7 @@ pub(super) fn wait_for_ever(block: Block, reason: &'static CStr) -> Result<()> {
     let (gp, deadline) = may_park(block)?;
     let wait = Wait::until(deadline, reason);
     let ticket = wait.begin(gp);
-    gopark(gp, &wait, ticket, ()).outcome()
+    park(gp, &wait, ticket, ()).outcome()
 }
 
 /// Closes a channel: receivers drain it, then get `EPIPE`; senders get `EPIPE`

@@ -24,7 +24,7 @@ use crate::{
         current::on_goroutine,
         enter::{Inside, current_p},
         host,
-        park::{self, gopark},
+        park::{self, park},
         ready::ready_all,
         timing,
     },
@@ -272,7 +272,7 @@ fn wait_locked<const N: usize>(
     }
     ready_all(gone);
     timing::waiter_comes();
-    let cause = gopark(gp, &wait, ticket, desc);
+    let cause = park(gp, &wait, ticket, desc);
     for (side, sg) in &records {
         desc.awake(*side, sg, !sg.woken.get());
     }

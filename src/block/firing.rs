@@ -14,7 +14,7 @@ use crate::{
         current::on_goroutine,
         ending,
         newproc::{NewG, newproc1},
-        ready::ready,
+        ready::goready,
     },
 };
 use core::{ffi::c_void, ptr};
@@ -53,7 +53,7 @@ fn fire(timer: usize, seq: u64) {
         Then::Launch => launch(t),
         Then::Ticked(ch, receiver) => {
             if let Some(gp) = receiver {
-                ready(gp, Turn::Next);
+                goready(gp, Turn::Next);
             }
             // SAFETY: the reference from due.
             unsafe { GmpChan::unref(ptr::from_ref(ch).cast_mut()) };

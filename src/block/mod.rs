@@ -1,7 +1,7 @@
 //! Everything that parks: channels, select, locks, groups, timers.
 //!
 //! All of it waits with one record (`gmp::wait`) and in one function
-//! (`sched::park::gopark`), and nothing here touches a run queue. A waker, a
+//! (`sched::park::park`), and nothing here touches a run queue. A waker, a
 //! deadline and a cancel may each end a wait. One of them wins, and the others
 //! change nothing.
 //!

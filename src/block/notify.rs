@@ -38,7 +38,7 @@ use crate::{
         lock::{Lock, LockGuard},
         newproc::newproc_system,
         park,
-        ready::ready,
+        ready::goready,
         sigmask,
     },
     timers::Deadline,
@@ -208,7 +208,7 @@ fn tell(wishes: &LockGuard<'_, Wishes>, signo: c_int) {
         let channel = unsafe { &*wish.channel };
         let receiver = channel.try_send(ptr::from_ref(&signo).cast());
         if let Some(gp) = receiver {
-            ready(gp, Turn::Last);
+            goready(gp, Turn::Last);
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::{
         wait::{At, Sudog, Turn, Unlock, Wait, WaitQ, WakeList},
     },
     os::{Errno, Result},
-    sched::{cancel, host, lock::RawLock, park::gopark, ready::ready},
+    sched::{cancel, host, lock::RawLock, park::park, ready::goready},
 };
 use core::{cell::Cell, cmp::Ordering, mem, ptr};
 
@@ -132,7 +132,7 @@ impl Woken {
 
     /// Lets the waiter go on.
     pub(crate) fn wake(self) {
-        ready(self.0.gp, Turn::Next);
+        goready(self.0.gp, Turn::Next);
     }
 
     /// Lets the waiter go on later, with all of `list`.
@@ -194,7 +194,7 @@ impl Bucket<'static> {
         let Self { slot, key } = self;
         // Unlocked by the hook.
         mem::forget(self);
-        let cause = gopark(gp, wait, ticket, (slot, then));
+        let cause = park(gp, wait, ticket, (slot, then));
         let Err(e) = cause.outcome() else {
             return Waited::Woken { handed: waiter.sg.success.get() };
         };

@@ -32,7 +32,7 @@ use crate::{
         wait::{At, Sudog, Turn, Unlock, Wait},
     },
     os::{Errno, Result},
-    sched::{cancel, host, park::gopark, random::cheaprand, ready::ready},
+    sched::{cancel, host, park::park, random::cheaprand, ready::goready},
     timers::Deadline,
 };
 use core::{
@@ -264,7 +264,7 @@ fn done(case: &mut Case, now: Now) -> bool {
         Now::Done(waiter) => {
             case.result = 0;
             if let Some(gp) = waiter {
-                ready(gp, Turn::Next);
+                goready(gp, Turn::Next);
             }
         }
     }
@@ -341,7 +341,7 @@ fn park_on(
         let sg = record.write(Sudog::new(gp, ticket, case.elem));
         case.ch().queue(case.op()).enqueue(sg, At::Back);
     }
-    let outcome = gopark(gp, &wait, ticket, *all).outcome();
+    let outcome = park(gp, &wait, ticket, *all).outcome();
     // SAFETY: all written above; MaybeUninit<T> lies in memory as T does.
     let records = unsafe { &*(ptr::from_ref(records) as *const [Sudog]) };
     let Some(at) = withdraw(all, records) else {

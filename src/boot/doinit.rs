@@ -32,7 +32,7 @@
 //! Invariants:
 //! 1. `TASKS` guards the list and its records. The moves Up -> Late, Late -> Up
 //!    and Opening -> Up happen only under `TASKS`; so the list is empty in Up.
-//! 2. In the state Opening one goroutine runs [`run_listed`], or is about to.
+//! 2. In the state Opening one goroutine runs [`do_init`], or is about to.
 //! 3. A record is static, and leaves the list when its object is unloaded.
 
 use super::{
@@ -83,7 +83,7 @@ mod state {
 struct Tasks {
     first: *const Task,
     last: *const Task,
-    /// The goid of the goroutine in `run_listed`, and that of the loader of the
+    /// The goid of the goroutine in `do_init`, and that of the loader of the
     /// function which it runs; or 0.
     runner: u64,
     running_for: u64,
@@ -213,7 +213,7 @@ pub(super) fn passes() -> bool {
 /// On the exe path: the main goroutine calls the listed functions.
 pub(super) fn before_main() {
     phase::set(State::Opening);
-    run_listed(State::Booted);
+    do_init(State::Booted);
 }
 
 /// Notes that the main goroutine of a library will serve, so that `open` may
@@ -231,18 +231,20 @@ pub(super) fn serve() -> ! {
         park_plain(c"init wait", Deadline::NEVER);
         // Acquire: pairs with open. A park may end spuriously.
         if WANTED.swap(false, Acquire) {
-            run_listed(State::Up);
+            do_init(State::Up);
         }
     }
 }
 
 unsafe extern "C" fn serve_late(_arg: *mut c_void) {
-    run_listed(State::Up);
+    do_init(State::Up);
 }
 
 /// Calls the listed functions and opens the gate, even if one of the functions
 /// ends the goroutine.
-fn run_listed(to: State) {
+#[unsafe(export_name = "doInit")]
+#[inline(never)]
+fn do_init(to: State) {
     let mut to = to;
     with_cleanup(goes_on, (&raw mut to).cast(), || run_all(to));
 }
@@ -252,9 +254,9 @@ fn run_listed(to: State) {
 unsafe extern "C" fn goes_on(to: *mut c_void) {
     // The main goroutine does not serve any more.
     SERVER.store(ptr::null_mut(), Release);
-    // SAFETY: run_listed's variable, on the stack below us.
+    // SAFETY: do_init's variable, on the stack below us.
     let to = unsafe { *to.cast::<State>() };
-    run_listed(to);
+    do_init(to);
 }
 
 fn run_all(to: State) {

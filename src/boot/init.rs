@@ -114,11 +114,11 @@ extern "C" fn args(argc: c_int, argv: *const *const c_char) {
         runtime_argc.store(argc, Relaxed);
         runtime_argv.store(argv.cast_mut(), Relaxed);
     }
-    sysauxv();
+    sysargs();
 }
 
 /// Reads the auxiliary vector.
-fn sysauxv() {
+fn sysargs() {
     PHYS_PAGE_SIZE.store(mem::page_size(), Relaxed);
     if let Some(random) = auxv::random() {
         let [low, high] = [0, 8].map(|at| {
@@ -148,7 +148,7 @@ extern "C" fn schedinit() -> c_int {
     threads::THREAD_START.store(hooks::thread_start(), Release);
     stackinit();
     mallocinit();
-    randinit();
+    fastrandinit();
     stage(c"mcommoninit");
     threads::mcommoninit(&runtime_m0);
     cpuinit();
@@ -213,8 +213,8 @@ extern "C" fn mallocinit() {
 /// Seeds all random numbers, with the kernel's random bytes or with the time.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn randinit() {
-    stage(c"randinit");
+extern "C" fn fastrandinit() {
+    stage(c"fastrandinit");
     let seed = match STARTUP_RANDOM.load(Relaxed) {
         0 => nanotime().unsigned_abs(),
         random => random,
@@ -241,7 +241,7 @@ extern "C" fn cpuinit() {
 extern "C" fn sigsave() {
     stage(c"sigsave");
     if !preinit::own_thread() {
-        sigmask::of_m0(!exe::entered_at_rt0());
+        sigmask::msigsave(!exe::entered_at_rt0());
     }
 }
 

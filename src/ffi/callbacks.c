@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "types.h" /* for debuggers */
+
 #pragma GCC visibility push(hidden)
 
 typedef void function(void *arg);

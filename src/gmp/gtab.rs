@@ -75,12 +75,22 @@ pub(crate) fn galloc_many(many: u32, mut each: impl FnMut(&'static G)) {
         let place = unsafe { base.add(at + i as usize) };
         // SAFETY: the slab is mapped, and no reader comes to this place before
         // COUNT grows (invariant 1).
-        unsafe { place.write(G::new(first + i)) };
-        // SAFETY: just initialised, never unmapped.
-        each(unsafe { &*place });
+        each(unsafe { malg(place, first + i) });
     }
     // Release: pairs with the acquire in g_at.
     COUNT.store(first + many, Release);
+}
+
+/// Makes the G of this index, Idle. It has no stack yet: `execute` binds one.
+///
+/// # Safety
+/// `place` is mapped for ever, and nobody reads it.
+#[inline]
+unsafe fn malg(place: *mut G, index: u32) -> &'static G {
+    // SAFETY: by contract.
+    unsafe { place.write(G::new(index)) };
+    // SAFETY: just initialised, never unmapped.
+    unsafe { &*place }
 }
 
 /// Maps a chunk of slabs from number `first` on, or one slab if memory is

@@ -10,7 +10,7 @@
 //! word's protocol are `gmp::parkword`'s. Behind a shield the goroutine does
 //! not see the cancel: [`check`] passes, and waits are armed without it.
 
-use super::{current::on_goroutine, ready::ready};
+use super::{current::on_goroutine, ready::goready};
 use crate::{
     arch,
     gmp::{G, generation_of, gflag, lookup_live, parkword::Fire, wait::Turn},
@@ -74,7 +74,7 @@ fn post(handle: *mut c_void) -> Result<&'static G> {
 fn end_wait(gp: &'static G, handle: *mut c_void) {
     let fire = gp.park.end_cancelled(generation_of(handle), &gp.claim);
     if fire == Fire::Parked {
-        ready(gp, Turn::Next);
+        goready(gp, Turn::Next);
     }
 }
 

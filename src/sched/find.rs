@@ -177,6 +177,7 @@ fn steal_order(n: usize, random: u64) -> impl Iterator<Item = usize> {
 }
 
 /// Takes half of the victim's queue, or its `runnext` if `take_next`.
+#[inline(never)]
 fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
     // The own ring is empty, so half of another fits.
     let stolen = pp.steal_from(victim);

@@ -8,8 +8,8 @@ use super::{
     cancel,
     enter::{Inside, owned_p},
     host, inplace,
-    park::gopark,
-    ready::ready,
+    park::park,
+    ready::goready,
 };
 use crate::{
     arch,
@@ -91,7 +91,7 @@ pub(crate) fn handed_over(gp: &'static G, waiter: Waiter) {
     }
     gp.joiner.hand_over();
     if let Waiter::ToReady(waiter) = waiter {
-        ready(waiter, Turn::Next);
+        goready(waiter, Turn::Next);
     }
 }
 
@@ -182,7 +182,7 @@ fn wait(
         gp.park.finish();
         return None;
     }
-    let cause = gopark(gp, &wait, ticket, ());
+    let cause = park(gp, &wait, ticket, ());
     if cause != Cause::Wake && target.joiner.leave(words, record) {
         return Some(cause.outcome());
     }

@@ -84,6 +84,7 @@ fn count_locked(gp: &G, mp: &M, change: i32) {
 }
 
 /// Sleeps until this M's locked goroutine is to run; returns it and a P for it.
+#[inline(never)]
 pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
     if owned_p(mp).is_some() {
         handoffp(releasep(mp));

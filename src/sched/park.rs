@@ -7,7 +7,7 @@
 //!    the goroutine holds the lock of step 3 by now;
 //! 3. put `gp` and the ticket where a waker finds them, under the lock of the
 //!    object that the goroutine waits for;
-//! 4. [`gopark`], which lets go of that lock once the goroutine is off its
+//! 4. [`park`], which lets go of that lock once the goroutine is off its
 //!    stack;
 //! 5. the [`Cause`] says how the wait ended. If no waker ended it, the
 //!    goroutine takes its own record out again.
@@ -24,7 +24,7 @@ use super::{
     depart::depart,
     enter::{Inside, owned_p},
     host::{self, current},
-    ready::ready,
+    ready::goready,
     schedule::Departure,
     timing::add_timer,
     yields::gosched,
@@ -51,15 +51,39 @@ trait OffStack: Copy {
     fn off_stack(self, gp: &'static G) -> HookResult;
 }
 
-/// The hook of every park.
-fn park_hook<H: OffStack>(gp: &'static G, arg: usize) -> HookResult {
-    // SAFETY: from `park`: an H on the stack of `gp`, which stays as it is
+/// The hook of every park: the goroutine is off its stack, and `unlockf` lets
+/// its wakers in.
+///
+/// `park_m` and `gopark` have no type parameters, because a debugger does not
+/// find a function by its plain name that has.
+#[inline(always)]
+fn park_m(
+    gp: &'static G,
+    arg: usize,
+    unlockf: fn(&'static G, usize) -> HookResult,
+) -> HookResult {
+    unlockf(gp, arg)
+}
+
+fn unlockf<H: OffStack>(gp: &'static G, arg: usize) -> HookResult {
+    // SAFETY: from `departure`: an H on the stack of `gp`, which stays as it is
     // until the wait is committed or over, so until this copy has been made.
     let left = unsafe { *(arg as *const H) };
     left.off_stack(gp)
 }
 
-/// What gopark leaves to its hook.
+/// How a goroutine leaves its stack for which `left` is to be done then. The
+/// caller keeps `left` until it is back.
+#[inline(always)]
+fn departure<H: OffStack>(left: &H) -> Departure {
+    Departure {
+        hook: |gp, arg| park_m(gp, arg, unlockf::<H>),
+        arg: ptr::from_ref(left) as usize,
+        to_g0: H::ON_G0,
+    }
+}
+
+/// What `park` leaves to its hook.
 #[derive(Clone, Copy)]
 struct LetIn<U> {
     ticket: Ticket,
@@ -85,7 +109,7 @@ impl<U: Unlock> OffStack for LetIn<U> {
 ///
 /// The caller may wake up on another M: it re-reads all per-M and per-P state.
 #[inline(never)]
-pub(crate) fn gopark<U: Unlock>(
+pub(crate) fn park<U: Unlock>(
     gp: &'static G,
     wait: &Wait,
     ticket: Ticket,
@@ -93,27 +117,24 @@ pub(crate) fn gopark<U: Unlock>(
 ) -> Cause {
     let inside = Inside::enter_on(gp.mp());
     let left = LetIn { ticket, unlock };
-    let (cause, mp) = park(gp, wait, ticket, &left);
+    let (cause, mp) = gopark(gp, wait, ticket, departure(&left));
     inside.leave_on(mp);
     cause
 }
 
 /// Goes off the stack, or to sleep on a host thread, and comes back; returns
-/// the M that it runs on then. `left` is done in between.
+/// the M that it runs on then. The hook of the departure runs in between.
 #[inline(always)]
-fn park<H: OffStack>(
+fn gopark(
     gp: &'static G,
     wait: &Wait,
     ticket: Ticket,
-    left: &H,
+    departure: Departure,
 ) -> (Cause, &'static M) {
     // Release: a dump that sees the pointer may read the wait.
     gp.waiting.store(ptr::from_ref(wait).cast_mut(), Release);
     // Relaxed: a measure.
     gp.waitsince.store(waitmark(), Relaxed);
-    let arg = ptr::from_ref(left) as usize;
-    let hook = park_hook::<H>;
-    let departure = Departure { hook, arg, to_g0: H::ON_G0 };
     if gp.is_host() {
         return (host::park(gp, ticket, wait.deadline, departure), gp.mp());
     }
@@ -152,7 +173,7 @@ fn deadline_came(gp: usize, ticket: u64) {
     // SAFETY: a G is type-stable; the ticket tells whether it still waits.
     let gp = unsafe { &*gp };
     if gp.park.fire(Ticket::from_raw(ticket), Cause::Timeout) == Fire::Parked {
-        ready(gp, Turn::Next);
+        goready(gp, Turn::Next);
     }
 }
 
@@ -174,7 +195,7 @@ pub(crate) fn sleep_until(deadline: Deadline) -> Result<()> {
     }
     let wait = Wait::until(deadline, c"sleep");
     let ticket = wait.begin(gp);
-    match gopark(gp, &wait, ticket, ()) {
+    match park(gp, &wait, ticket, ()) {
         Cause::Cancel => Err(Errno(libc::ECANCELED)),
         Cause::Wake | Cause::Timeout => Ok(()),
     }
@@ -228,7 +249,8 @@ pub(crate) fn park_user(
     if let Some(u) = &mut unlockf {
         u.handle = handle_of(gp);
     }
-    let (cause, _) = park(gp, &wait, ticket, &AskHost { ticket, unlockf });
+    let left = AskHost { ticket, unlockf };
+    let (cause, _) = gopark(gp, &wait, ticket, departure(&left));
     child::stay_inside(inside);
     // The permit that ended the wait, or came during it, is used up. It counts
     // for more than a deadline that passed at the same time. A cancel leaves it

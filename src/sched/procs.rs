@@ -26,15 +26,21 @@ use core::sync::atomic::Ordering::*;
 
 /// Gives this M a P that is in hand.
 pub(crate) fn acquirep(mp: &'static M, pp: &'static P) {
-    if mp.p.get().is_some() {
-        throw("acquirep: already has a P");
-    }
-    if !pp.owner.acquire(m_word(mp)) {
-        throw("acquirep: the P is not idle");
-    }
-    mp.p.set(Some(pp));
+    wirep(mp, pp);
     mp.busy_without_p.store(false, Relaxed);
     note(Kind::TakeP, pp, 0);
+}
+
+/// Ties the two together.
+#[inline]
+fn wirep(mp: &'static M, pp: &'static P) {
+    if mp.p.get().is_some() {
+        throw("wirep: already has a P");
+    }
+    if !pp.owner.acquire(m_word(mp)) {
+        throw("wirep: the P is not idle");
+    }
+    mp.p.set(Some(pp));
 }
 
 /// Takes the P that the waker of this M has set aside for it, if any.

@@ -20,14 +20,20 @@ use crate::{
 };
 use core::ffi::c_void;
 
-/// Makes a parked goroutine runnable; called by the winner of its ticket.
-///
-/// The goroutine takes this `turn` on the caller's P, or goes to the global
-/// queue if the caller has none.
-pub(crate) fn ready(gp: &'static G, turn: Turn) {
+/// Makes a parked goroutine runnable, or wakes a host thread; called by the
+/// winner of its ticket.
+#[inline]
+pub(crate) fn goready(gp: &'static G, turn: Turn) {
     if gp.is_host() {
         return ready_host(gp);
     }
+    ready(gp, turn);
+}
+
+/// Queues a parked goroutine. It takes this `turn` on the caller's P, or goes
+/// to the global queue if the caller has none.
+#[inline]
+fn ready(gp: &'static G, turn: Turn) {
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
     let Some(me) = arch::getg() else {
         return ready_without_p(gp);
@@ -60,7 +66,7 @@ fn ready_without_p(gp: &'static G) {
 pub(crate) fn ready_all(mut list: WakeList) {
     let turn = if list.is_single() { Turn::Next } else { Turn::Last };
     while let Some(gp) = list.pop() {
-        ready(gp, turn);
+        goready(gp, turn);
     }
 }
 
@@ -71,7 +77,7 @@ pub(crate) fn ready_permit(handle: *mut c_void) -> Result<()> {
     let gp = lookup_live(handle)?;
     let fire = gp.park.give_permit(generation_of(handle));
     if fire.ok_or(Errno::EINVAL)? == Fire::Parked {
-        ready(gp, Turn::Next);
+        goready(gp, Turn::Next);
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ use core::{ptr, sync::atomic::Ordering::*};
 /// loop.
 pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
     let mp = this_m();
-    mp.curg.store(ptr::null_mut(), Relaxed);
+    dropg(mp);
     let hook = mp.hook.take();
     if let Some(hook) = hook
         && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
@@ -60,15 +60,22 @@ pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
     schedule()
 }
 
+/// From here on this M runs no goroutine. (A switch without g0 puts the next
+/// one in the place of the last: `set_current`.)
+#[inline(always)]
+fn dropg(mp: &M) {
+    mp.curg.store(ptr::null_mut(), Relaxed);
+}
+
 /// Resumes `gp`, whose wait had ended before its park was committed. Returns
 /// if `gp` was queued instead.
 fn resume_now(mp: &'static M, gp: &'static G) {
     let Some(pp) = owned_p(mp) else {
-        ready::ready(gp, Turn::Last);
+        ready::goready(gp, Turn::Last);
         return;
     };
     if mp.kind.get() == MKind::Host || gp.is_marked() {
-        ready::ready(gp, Turn::Last);
+        ready::goready(gp, Turn::Last);
         return;
     }
     // gp runs before the goroutine that next_here may have set aside.
@@ -87,7 +94,7 @@ pub(crate) fn after_switch() -> &'static M {
     {
         // Its waker came before it was off its stack, and is not known here.
         trace::event(|| Event::of(Kind::EndedBy, 0));
-        ready::ready(hook.gp, Turn::Next);
+        ready::goready(hook.gp, Turn::Next);
     }
     mp
 }

@@ -88,7 +88,7 @@ pub(crate) fn at_load() {
 
 /// Takes the mask of m0's thread, which is the host's. `made`: the host has
 /// made the thread for us, and its mask is final.
-pub(crate) fn of_m0(made: bool) {
+pub(crate) fn msigsave(made: bool) {
     tell(SigMask::current());
     FIXED.store(made, Relaxed);
 }

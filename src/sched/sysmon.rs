@@ -27,7 +27,7 @@ use super::{
     retake::Watch,
     sigmask, starved,
     stats::{self, Stats},
-    template::{start_template, start_wanted},
+    template::{start_template_thread, start_wanted},
     threads::newm,
     timing::{self, look_net, renew_and_notify},
 };
@@ -140,7 +140,7 @@ fn deep_until(now: i64) -> i64 {
 fn serve() {
     let asked = SYSMON.take_asked();
     if asked & Ask::Template as u32 != 0 {
-        start_template();
+        start_template_thread();
     }
     if asked & Ask::Threads as u32 != 0 {
         // None are left if the template thread has made them.

@@ -26,7 +26,9 @@ use crate::gmp::MKind;
 use core::sync::atomic::Ordering::*;
 
 /// sysmon: starts the template thread.
-pub(crate) fn start_template() {
+#[unsafe(export_name = "startTemplateThread")]
+#[inline(never)]
+pub(crate) fn start_template_thread() {
     if newm(MKind::Template, Some(template_thread), None).is_err() {
         // sysmon's thread is in a known state too.
         TEMPLATE_WANTED.store(false, SeqCst);

@@ -176,14 +176,20 @@ pub(crate) fn give_sigstack(mp: &M) {
     if mp.gsignal.get().1 != 0 || signal::sigaltstack_get().bounds().is_some() {
         return;
     }
-    let len = signal::sigstack_size();
-    let Some(lo) = SIGSTACKS.lock().take(len) else { return };
+    let Some((lo, len)) = mpreinit() else { return };
     // SAFETY: taken for this thread, and given back in drop_sigstack only, once
     // the kernel does not use it.
     match unsafe { signal::sigaltstack_set(lo, len) } {
         Ok(()) => mp.gsignal.set((lo, len)),
         Err(_) => SIGSTACKS.lock().give(lo),
     }
+}
+
+/// Memory for a thread's signal stack, and its size; None if there is none.
+#[inline]
+fn mpreinit() -> Option<(usize, usize)> {
+    let len = signal::sigstack_size();
+    SIGSTACKS.lock().take(len).map(|lo| (lo, len))
 }
 
 /// Takes our signal stack from this thread.

@@ -28,7 +28,7 @@ const STAGES: [(&str, Shows); 29] = [
     ("schedinit", Both),
     ("stackinit", Both),
     ("mallocinit", Both),
-    ("randinit", Both),
+    ("fastrandinit", Both),
     ("mcommoninit", Both),
     ("cpuinit", Both),
     ("sigsave", Both),
@@ -65,11 +65,17 @@ pub fn build(name: &str, link: Link) -> Program {
     build_with(&source(name), link, &[])
 }
 
-/// The entry object's source and how it is linked; in both kinds of library.
+/// `entry.c` as a program of the exe path.
 pub fn build_entry(link: Link) -> Program {
+    build_entry_of("entry.c", link)
+}
+
+/// The same for another program, with the entry object's source and how it is
+/// linked; in both kinds of library.
+pub fn build_entry_of(name: &str, link: Link) -> Program {
     let root = repository();
     let object = root.join("asm/entry_amd64.S").display().to_string();
     let include = format!("-I{}", root.join("asm").display());
     let flags = [object.as_str(), &include, "-Wl,-e,_rt0_amd64_linux"];
-    build_with(&source("entry.c"), link, &flags)
+    build_with(&source(name), link, &flags)
 }

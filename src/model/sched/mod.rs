@@ -59,7 +59,7 @@ pub(crate) mod host {
     pub(crate) use super::park::current;
 }
 pub(crate) mod ready {
-    pub(crate) use super::park::{ready, ready_all};
+    pub(crate) use super::park::{goready, ready_all};
 }
 pub(crate) mod yields {
     pub(crate) use super::park::gosched;

@@ -45,7 +45,7 @@ pub(crate) fn has_g() -> bool {
     arch::getg().is_some()
 }
 
-/// What gopark leaves to its hook, which may run on another thread.
+/// What `park` leaves to its hook, which may run on another thread.
 struct LetIn {
     ticket: Ticket,
     unlock: fn(copy: usize),
@@ -67,7 +67,7 @@ impl LetIn {
 }
 
 /// Parks until the ticket is fired: Running -> Waiting -> Running.
-pub(crate) fn gopark<U: Unlock>(
+pub(crate) fn park<U: Unlock>(
     gp: &'static G,
     wait: &Wait,
     ticket: Ticket,
@@ -96,7 +96,7 @@ fn deadline_came(gp: usize, ticket: u64) {
     let gp = unsafe { &*gp };
     let fire = gp.park.fire(Ticket::from_raw(ticket), Cause::Timeout);
     if fire == Fire::Parked || mistakes(Mistake::LoserReadies) {
-        ready(gp, Turn::Next);
+        goready(gp, Turn::Next);
     }
 }
 
@@ -124,7 +124,7 @@ fn go_waiting(gp: &'static G, left: LetIn) {
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
 }
 
-/// The hook of gopark, as the real one: commits, then lets wakers in.
+/// The hook of every park, as the real one: commits, then lets wakers in.
 fn park_hook(gp: &'static G, left: &LetIn) {
     let unlock = || (left.unlock)(left.copy);
     let parked = if mistakes(Mistake::UnlocksFirst) {
@@ -136,7 +136,7 @@ fn park_hook(gp: &'static G, left: &LetIn) {
         parked
     };
     if !parked {
-        ready(gp, Turn::Next);
+        goready(gp, Turn::Next);
     }
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn gosched() {
 }
 
 /// Makes a parked goroutine runnable. The winner of its ticket calls this once.
-pub(crate) fn ready(gp: &'static G, _turn: Turn) {
+pub(crate) fn goready(gp: &'static G, _turn: Turn) {
     let thread = gp.thread.borrow().clone().expect("it runs");
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
     thread.unpark();
@@ -176,7 +176,7 @@ pub(crate) fn ready(gp: &'static G, _turn: Turn) {
 /// As the real one.
 pub(crate) fn ready_all(mut list: WakeList) {
     while let Some(gp) = list.pop() {
-        ready(gp, Turn::Last);
+        goready(gp, Turn::Last);
     }
 }
 
