@@ -7,6 +7,7 @@ CXX    ?= c++
 BUILD  ?= build
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
+BINDIR ?= $(PREFIX)/bin
 INCDIR ?= $(PREFIX)/include
 CFLAGS   ?= -O2 -g
 CXXFLAGS ?= -O2 -g
@@ -20,7 +21,8 @@ STRESS_SECONDS ?= 600
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME  := libgmprt.so.0
-RELEASE  = $(or $(CARGO_TARGET_DIR),target)/release
+TARGET   = $(or $(CARGO_TARGET_DIR),target)
+RELEASE  = $(TARGET)/release
 LIB      = $(BUILD)/lib
 BIN      = $(BUILD)/bin
 PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a
@@ -28,10 +30,12 @@ PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a
 PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
-.PHONY: all help run examples test check loom stress faults bench header lint \
-        install uninstall clean need FORCE
+.PHONY: all library help run examples test check loom stress faults bench \
+        header lint install uninstall clean need FORCE
 
-all: need $(PRODUCTS) ## build the library, shared and static
+all: need $(PRODUCTS) $(BIN)/gmprt ## build the library and the command gmprt
+
+library: need $(PRODUCTS) ## build the library alone, shared and static
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -44,8 +48,8 @@ help: ## say what there is to make
 for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
 NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
          $(call for,asan memcheck,$(CXX)) $(call for,memcheck,valgrind)
-TESTED = $(CXX) g++ clang clang++ gdb python3 pkg-config curl wrk taskset faketime \
-         gmp.h curl/curl.h sqlite3.h
+TESTED = $(CXX) g++ chromium clang clang++ gdb python3 pkg-config curl wrk \
+         taskset faketime gmp.h curl/curl.h sqlite3.h
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX))
 
@@ -105,6 +109,15 @@ $(LIB)/libgmprt_rt0.a: asm/entry_amd64.S asm/macros.h
 	rm -f $@
 	ar rcsD $@ $(LIB)/entry_amd64.o
 	rm $(LIB)/entry_amd64.o
+
+# --- The command ------------------------------------------------------------
+
+$(TARGET)/tool/gmprt: FORCE | need
+	$(CARGO) build --profile tool -p gmprt-cli
+
+$(BIN)/gmprt: $(TARGET)/tool/gmprt
+	@mkdir -p $(@D)
+	install -m 755 $< $@
 
 header: need ## make include/gmp.h anew from src/ffi
 	GMPRT_BLESS=1 $(CARGO) test --test header gmp_h_is_generated
@@ -224,7 +237,7 @@ bench: need all ## measure it beside others, half an hour (BENCH=--quick)
 	python3 bench/run.py $(BENCH)
 
 lint: need ## check formatting and lints, warnings being errors
-	$(CARGO) fmt --all --check
+	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) check --lib --features internals
 
@@ -233,12 +246,14 @@ lint: need ## check formatting and lints, warnings being errors
 INSTALLED = $(INCDIR)/gmprt/gmp.h $(LIBDIR)/libgmprt.so.$(VERSION) \
             $(LIBDIR)/$(SONAME) $(LIBDIR)/libgmprt.so \
             $(LIBDIR)/libgmprt.a $(LIBDIR)/libgmprt_rt0.a \
-            $(LIBDIR)/pkgconfig/gmprt.pc $(LIBDIR)/pkgconfig/gmprt-beside.pc
+            $(LIBDIR)/pkgconfig/gmprt.pc $(LIBDIR)/pkgconfig/gmprt-beside.pc \
+            $(BINDIR)/gmprt
 FILL_IN   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
             -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
             -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|'
 
-# Installs what has been built, so that root needs no cargo.
+# Installs what has been built, so that root needs no cargo: without the
+# command after `make library`.
 install: ## install under PREFIX, for packagers below DESTDIR
 	@test -e $(LIB)/libgmprt_rt0.a || $(MAKE) all
 	install -d $(DESTDIR)$(INCDIR)/gmprt $(DESTDIR)$(LIBDIR)/pkgconfig
@@ -251,6 +266,8 @@ install: ## install under PREFIX, for packagers below DESTDIR
 	$(FILL_IN) gmprt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt.pc
 	$(FILL_IN) gmprt-beside.pc.in \
 	    > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt-beside.pc
+	test ! -e $(BIN)/gmprt || { install -d $(DESTDIR)$(BINDIR) && \
+	    install -m 755 $(BIN)/gmprt $(DESTDIR)$(BINDIR)/; }
 
 uninstall: ## take it away again
 	rm -f $(INSTALLED:%=$(DESTDIR)%)

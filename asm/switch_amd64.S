@@ -213,6 +213,28 @@ func systemstack
 	ret
 endfunc systemstack
 
+// callon(f: extern "C" fn(*mut c_void), arg: *mut c_void, sp: usize)
+//
+// Calls f(arg) on the stack below sp and returns. g stays the same, so f must
+// not park.
+//
+//     rbp -> rbp of the caller, return address
+func callon
+	save	rbp
+	mov	rbp, rsp
+	.cfi_def_cfa_register rbp
+	mov	rsp, rdx		// from here on we are on the other stack
+	and	rsp, -16
+	mov	rax, rdi
+	mov	rdi, rsi
+	call	rax
+	mov	rsp, rbp		// from here on we are on the caller's stack
+	pop	rbp
+	.cfi_def_cfa rsp, 8
+	.cfi_restore rbp
+	ret
+endfunc callon
+
 // callhost(f: extern "C" fn(*mut c_void, *mut c_void) -> c_int,
 //          a: *mut c_void, b: *mut c_void) -> c_int
 //

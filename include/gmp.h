@@ -25,7 +25,7 @@
  *   Files         open, sync, positions, copies in the kernel
  *   Processes     wait for children
  *   Signals       signals on channels, signal masks
- *   Seeing inside numbers of the runtime, a timeline of the goroutines
+ *   Seeing inside dumps, numbers of the runtime, a timeline
  *   Hooks         take part in the start; what the macros call
  */
 #ifndef GMPRT_GMP_H
@@ -1489,6 +1489,38 @@ int gmp_sigmask(int how, const void *set, void *old);
 
 /* --- Seeing inside -----------------------------------------------------------
  */
+
+/** gmp_dump(): an entry for each goroutine, and no groups. */
+#define GMP_DUMP_EACH 1
+
+/** gmp_dump(): JSON, as docs/dump-schema.json describes it. */
+#define GMP_DUMP_JSON 2
+
+/** gmp_dump(): the goroutines of the library, too. */
+#define GMP_DUMP_SYSTEM 4
+
+/**
+ * gmp_dump(): all frames, also of goroutines that run on other threads, as far
+ * as these are in a system call.
+ */
+#define GMP_DUMP_STACKS 8
+
+/**
+ * Writes to the descriptor `fd` what all goroutines do, while they go on: the
+ * state of each, what it waits for, since about when and who must end that,
+ * where it was started, and its frames with file and line. Goroutines that are
+ * alike are one entry with a count. `flags`: GMP_DUMP_... or 0.
+ *
+ * A dump is no moment: each entry was true at some time while it was made. It
+ * takes microseconds for each goroutine, and memory for each group. Without
+ * memory for debug information there are names and no lines.
+ *
+ * Returns 0; -EINVAL for unknown flags; -ENOMEM; a negative errno of write(2),
+ * such as -EBADF or -EPIPE, after which a part is written. Raises no SIGPIPE.
+ * Blocks as write(2) does, and while another thread makes a dump, as any
+ * function outside this library does: never parks its caller.
+ */
+int gmp_dump(int fd, uint32_t flags);
 
 /**
  * The runtime in numbers. A counter only grows, from 0 at the start of the

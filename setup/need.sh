@@ -21,6 +21,7 @@ gcc                     cc gcc
 binutils                ar ld nm objcopy readelf
 libc6-dev               stdio.h
 g++                     c++ g++
+chromium                chromium
 clang                   clang clang++
 curl                    curl
 faketime                faketime

@@ -29,6 +29,12 @@ unsafe extern "C" {
         f: unsafe extern "C" fn(*mut c_void),
         arg: *mut c_void,
     );
+    /// Calls `f(arg)` on the stack below `sp` and returns.
+    pub(crate) fn callon(
+        f: unsafe extern "C" fn(*mut c_void),
+        arg: *mut c_void,
+        sp: usize,
+    );
     /// Makes this point g0's base and calls `f`.
     pub(crate) fn g0call(f: unsafe extern "C" fn());
     /// Calls `f(a, b)`. An exception that leaves it is fatal.

@@ -95,9 +95,18 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn uninstall_leaves_nothing() {
     let dir = empty_dir("uninstall");
     make(&dir, "install");
-    assert_eq!(files(&dir).len(), 8);
+    assert_eq!(files(&dir).len(), 9);
     make(&dir, "uninstall");
     assert_eq!(files(&dir), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_command_is_installed() {
+    let dir = installed("command");
+    let version = says(&dir, "opt/gmprt/bin/gmprt --version");
+    assert_eq!(version, concat!("gmprt ", env!("CARGO_PKG_VERSION"), "\n"));
+    let help = says(&dir, "opt/gmprt/bin/gmprt help report");
+    assert!(help.contains("GMPDEBUG=trace=FILE"), "{help}");
 }
 
 #[test]

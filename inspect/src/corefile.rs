@@ -28,6 +28,7 @@ pub struct Core {
     segments: Vec<Segment>,
     mappings: Vec<Mapping>,
     threads: Vec<Thread>,
+    pid: u32,
     backing: RefCell<Vec<Backing>>,
 }
 
@@ -60,6 +61,7 @@ struct Backing {
 }
 
 const NT_PRSTATUS: u32 = 1;
+const NT_PRPSINFO: u32 = 3;
 const NT_FILE: u32 = 0x4649_4c45;
 const NT_AUXV: u32 = 6;
 
@@ -87,6 +89,7 @@ impl Core {
             segments: Vec::new(),
             mappings: Vec::new(),
             threads: Vec::new(),
+            pid: 0,
             backing: RefCell::default(),
             file,
         };
@@ -109,6 +112,12 @@ impl Core {
     #[must_use]
     pub fn threads(&self) -> &[Thread] {
         &self.threads
+    }
+
+    /// The number that the process had; 0 if the core does not say.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// What was mapped.
@@ -146,6 +155,11 @@ impl Core {
         for note in all.collect::<Vec<_>>() {
             match note.kind {
                 NT_PRSTATUS => self.threads.extend(self.thread(&note)),
+                NT_PRPSINFO => {
+                    // A `struct elf_prpsinfo`.
+                    const PID: u64 = 24;
+                    self.pid = self.file.u32(note.at + PID).unwrap_or(0);
+                }
                 NT_FILE => _ = self.name_mappings(&note),
                 NT_AUXV => self.name_vdso(&note),
                 _ => {}

@@ -9,6 +9,13 @@
 //!
 //! | module | does | handler |
 //! |---|---|---|
+//! | [`dump`] | a dump of the goroutines, as text or JSON | no |
+//! | [`json`], [`text`] | its two forms | no |
+//! | [`groups`] | like goroutines, counted | no |
+//! | [`places`] | frames and their names for people | no |
+//! | [`snapshot`] | the goroutines of a process that goes on | no |
+//! | [`layout`] | what the crate knows of the library's data | no |
+//! | [`hash`] | a hash without thread-local storage | no |
 //! | [`symbols`] | functions, files, lines | no |
 //! | `dwarf`, `mapped` | DWARF; mapped files | no |
 //! | [`corefile`] | a core: memory, mappings, threads | no |
@@ -30,16 +37,24 @@ mod cfi;
 #[cfg(test)]
 mod cfi_tests;
 pub mod corefile;
+pub mod dump;
 mod dwarf;
 mod elf;
 mod expr;
+pub mod groups;
+pub mod hash;
+pub mod json;
+pub mod layout;
 mod mapped;
 pub mod memory;
 pub mod modules;
 pub mod names;
 pub mod objects;
+pub mod places;
 pub mod process;
 pub mod regs;
+pub mod snapshot;
 pub mod symbols;
+pub mod text;
 pub mod touched;
 pub mod walk;

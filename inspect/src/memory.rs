@@ -231,7 +231,8 @@ impl Fd {
                 0,
             )
         };
-        (fd >= 0).then_some(Self(fd as c_int))
+        // Not then_some: it would make and close a descriptor -1.
+        (fd >= 0).then(|| Self(fd as c_int))
     }
 
     /// How many bytes the file has.

@@ -70,6 +70,8 @@ use core::ops::{Deref, DerefMut};
 pub enum Rank {
     /// The trace that is being taken (`trace/session.rs`).
     Trace,
+    /// The right to dump the goroutines (`diag/look.rs`).
+    Dumps,
     /// Functions of `GMP_INIT` that are still to be called (`boot/doinit.rs`).
     Inits,
     /// The right to stop the world and to change the number of Ps

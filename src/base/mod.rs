@@ -13,6 +13,7 @@
 //! | `note` | a sleep of an M until it is woken |
 //! | `barrier` | a fence whose cost the rare side bears |
 //! | `mod.rs` | how a thread sleeps: [`Futex`] |
+//! | `reserve` | the allocator, and memory for reports |
 //! | `throw` | the ends of the process |
 //! | `trace` | events of the scheduler, for the timeline |
 //! | `ring` | a ring of such events |
@@ -36,6 +37,8 @@ pub mod note;
 pub mod print;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) mod random;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) mod reserve;
 pub mod ring;
 pub mod sync;
 pub mod throw;

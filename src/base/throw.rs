@@ -28,10 +28,11 @@
 //! 1. `THROWER` is 0, EXITING, or identifies the one thread that ends the
 //!    process; that last value never changes, except in the child of a fork,
 //!    which does not have that thread.
-//! 2. `HOOK` is null or a `fn()`.
+//! 2. `HOOK` is null or a `fn(*const c_void)`.
 
 use super::print::SigWriter;
 use super::trace::{self, Event, Kind};
+use core::ffi::c_void;
 use core::fmt::{self, Write as _};
 use core::ptr;
 // Core's atomics under loom too: a process ends once, not once per execution.
@@ -56,8 +57,9 @@ static HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 ///
 /// `hook` runs on the failing thread's stack, which may be a signal stack,
 /// under all locks which that thread holds: it may neither lock nor allocate.
-/// If the hook fails itself, the process aborts at once.
-pub fn set_throw_hook(hook: fn()) {
+/// If the hook fails itself, the process aborts at once. Its argument is the
+/// one of [`fatal_at`], or null.
+pub fn set_throw_hook(hook: fn(*const c_void)) {
     HOOK.store(hook as *mut (), Ordering::Release);
 }
 
@@ -67,7 +69,7 @@ pub fn set_throw_hook(hook: fn()) {
 #[inline(never)]
 #[cfg(not(loom))]
 pub fn throw(msg: &'static str) -> ! {
-    die(format_args!("gmprt: {msg}"))
+    die(format_args!("gmprt: {msg}"), ptr::null())
 }
 
 /// Fails the model that is being explored.
@@ -80,7 +82,7 @@ pub fn throw(msg: &'static str) -> ! {
 #[cold]
 #[inline(never)]
 pub fn fatal(msg: &str) -> ! {
-    die(format_args!("{msg}"))
+    die(format_args!("{msg}"), ptr::null())
 }
 
 /// [`fatal`] with a formatted message, such as
@@ -88,10 +90,29 @@ pub fn fatal(msg: &str) -> ! {
 #[cold]
 #[inline(never)]
 pub fn fatal_args(msg: fmt::Arguments<'_>) -> ! {
-    die(msg)
+    die(msg, ptr::null())
 }
 
-fn die(msg: fmt::Arguments<'_>) -> ! {
+/// [`fatal_args`] in a signal handler with this context (a `ucontext_t`): the
+/// error is where the signal came.
+#[cold]
+pub fn fatal_at(context: *const c_void, msg: fmt::Arguments<'_>) -> ! {
+    die(msg, context)
+}
+
+/// Whether this thread reports the end of the process from now on. False if it
+/// has reported it already. If another thread reports one, this never returns.
+pub fn dies() -> bool {
+    let me = this_thread();
+    // Relaxed: this thread's own values, or another's.
+    if [&THROWER, &REPORTER].iter().any(|it| it.load(Ordering::Relaxed) == me) {
+        return false;
+    }
+    become_thrower();
+    true
+}
+
+fn die(msg: fmt::Arguments<'_>, context: *const c_void) -> ! {
     if cfg!(shuttle) {
         // Fails the schedule that is being tried.
         panic!("{msg}");
@@ -105,8 +126,9 @@ fn die(msg: fmt::Arguments<'_>) -> ! {
     let hook = HOOK.load(Ordering::Acquire);
     if !hook.is_null() {
         // SAFETY: invariant 2.
-        let hook = unsafe { core::mem::transmute::<*mut (), fn()>(hook) };
-        hook();
+        let hook =
+            unsafe { core::mem::transmute::<*mut (), fn(*const c_void)>(hook) };
+        hook(context);
     }
     abort()
 }
@@ -186,7 +208,9 @@ pub fn forget_in_child() {
     REPORTER.store(0, Ordering::Relaxed);
 }
 
-fn this_thread() -> usize {
+/// A number of the calling thread, which no other living thread has: the
+/// address of its `errno`. It costs no system call.
+pub(crate) fn this_thread() -> usize {
     // SAFETY: takes no argument and may be called anywhere.
     unsafe { libc::__errno_location() as usize }
 }
@@ -221,7 +245,7 @@ mod tests {
     #[test]
     fn throw_names_gmprt_and_runs_the_hook_before_the_abort() {
         let text = child::dies(libc::SIGABRT, || {
-            set_throw_hook(|| super::super::print::write_all(2, b"dump\n"));
+            set_throw_hook(|_| super::super::print::write_all(2, b"dump\n"));
             throw("casgstatus: bad transition");
         });
         let want = "fatal error: gmprt: casgstatus: bad transition\ndump\n";
@@ -239,7 +263,7 @@ mod tests {
     #[test]
     fn an_exit_waits_for_the_thread_that_dies() {
         let text = child::dies(libc::SIGABRT, || {
-            set_throw_hook(|| {
+            set_throw_hook(|_| {
                 // Longer than a process takes to exit.
                 std::thread::sleep(std::time::Duration::from_millis(200));
                 super::super::print::write_all(2, b"dump\n");
@@ -254,7 +278,7 @@ mod tests {
     #[test]
     fn a_hook_that_fails_aborts_at_once() {
         let text = child::dies(libc::SIGABRT, || {
-            set_throw_hook(|| throw("hook: failed too"));
+            set_throw_hook(|_| throw("hook: failed too"));
             fatal("first");
         });
         assert_eq!(text, "fatal error: first\n");

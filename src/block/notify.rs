@@ -32,7 +32,9 @@ use crate::{
     gmp::{Ask, SIGNALER, ask, wait::Turn},
     os::{
         Errno, Result,
-        signal::{SigAction, handler_action, sigaction_get, sigaction_set},
+        signal::{
+            SigAction, handler_action, is_default, sigaction_get, sigaction_set,
+        },
     },
     sched::{
         lock::{Lock, LockGuard},
@@ -167,7 +169,7 @@ unsafe extern "C" fn handler(
     // 2).
     let old = unsafe { &*OLD[signo as usize].load(Acquire) };
     let f = old.sa_sigaction;
-    if f == libc::SIG_DFL || f == libc::SIG_IGN {
+    if is_default(old) || f == libc::SIG_IGN {
         return;
     }
     if old.sa_flags & libc::SA_SIGINFO != 0 {

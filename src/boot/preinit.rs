@@ -11,7 +11,7 @@ use crate::{
         sync::{AtomicBool, Ordering::*},
         throw::{self, set_throw_hook},
     },
-    diag::{dump, fault, stackadvice},
+    diag::{fault, report, stackadvice},
     os::{
         Errno, membarrier, task,
         thread::{self, ThreadStart},
@@ -19,7 +19,7 @@ use crate::{
     sched::{fork, host, mainthread, sigmask},
     trace,
 };
-use core::ffi::{c_char, c_int};
+use core::ffi::{c_char, c_int, c_void};
 
 unsafe extern "C" {
     /// Makes m0's thread, by the host's hook or by `newosproc0`.
@@ -93,8 +93,8 @@ pub(super) extern "C" fn libpreinit(
 }
 
 /// What a fatal error does before the end.
-fn last_words() {
-    dump::print_goroutines();
+fn last_words(context: *const c_void) {
+    report::print_goroutines(context);
     trace::at_fatal();
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
-    gmp::{DEBUG, MAIN_STARTED, runtime_g0, runtime_m0},
+    gmp::{DEBUG, MAIN_STARTED, renew_waitmark, runtime_g0, runtime_m0},
     os::{Errno, Result, clock::nanotime},
     sched::{
         self, background, current::this_m, ending::with_cleanup,
@@ -41,6 +41,8 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     if !ptr::eq(this_m(), &runtime_m0) {
         throw("runtime_main: not on m0");
     }
+    // sysmon's first look may come after the first waits.
+    renew_waitmark(nanotime());
     stage(c"sysmon");
     if let Err(e) = sched::start_sysmon() {
         start_failed(e.0);

@@ -1,50 +1,31 @@
-//! The list of goroutines after a fatal error; `GMP_TRACEBACK` says which ones.
+//! The words for a goroutine in the message of a fatal error.
 //!
 //! ```text
-//! goroutine 7 [chan receive] "reader", started by goroutine 1
+//! goroutine 7 [chan receive] "reader"
 //! ```
 //!
 //! The code may run on any thread, in a signal handler, under any lock, while
 //! the other threads go on. So it neither locks nor allocates, and its view of
-//! another thread's goroutine may be a moment old. It serves a report before
-//! the abort and no decision.
+//! another thread's goroutine may be a moment old.
 
 use crate::{
     arch,
-    base::{
-        print::SigWriter,
-        sync::{AtomicPtr, Ordering::*},
-    },
-    gmp::{DEBUG, G, GStatus, Traceback, each_g, gflag},
+    base::sync::{AtomicPtr, Ordering::*},
+    gmp::{G, GStatus, gflag},
 };
 use core::{
     cell::Cell,
     ffi::{CStr, c_char},
-    fmt::{self, Write as _},
-    ptr,
+    fmt, ptr,
 };
 
 /// The most goroutines that are listed.
-const MAX_LISTED: usize = 1000;
+pub(super) const MAX_LISTED: usize = 1000;
 /// The most bytes shown of a name or a reason.
 const MAX_TEXT: usize = 80;
 
 /// The goroutine that the message names already, or null.
 static TOLD: AtomicPtr<G> = AtomicPtr::new(ptr::null_mut());
-
-/// Lists goroutines on standard error; the hook of `throw` and `fatal`.
-pub(crate) fn print_goroutines() {
-    let level = DEBUG.traceback();
-    let mut w = SigWriter::stderr();
-    match level {
-        Traceback::None => {}
-        Traceback::Single => match failing() {
-            Some(gp) => line(&mut w, gp),
-            None => list(&mut w, level),
-        },
-        Traceback::All | Traceback::System => list(&mut w, level),
-    }
-}
 
 /// The goroutine of this thread, also while g0 runs for it.
 pub(crate) fn failing() -> Option<&'static G> {
@@ -58,36 +39,15 @@ pub(crate) fn failing() -> Option<&'static G> {
     unsafe { mp.curg.load(Acquire).as_ref() }
 }
 
-fn list(w: &mut SigWriter, level: Traceback) {
-    let shown = |gp: &&G| {
-        let system = peek(&gp.flags) & gflag::SYSTEM != 0;
-        alive(gp) && (!system || level >= Traceback::System)
-    };
-    let mut all = each_g().filter(shown);
-    all.by_ref().take(MAX_LISTED).for_each(|gp| line(w, gp));
-    let more = all.count();
-    if more > 0 {
-        // A SigWriter reports no errors.
-        let _ = writeln!(w, "... and {more} goroutines more");
-    }
+/// The goroutine of this thread, as [`failing`], but no host thread's stand-in.
+pub(super) fn failing_goroutine() -> Option<&'static G> {
+    failing().filter(|gp| peek(&gp.flags) & gflag::HOST == 0)
 }
 
-fn alive(gp: &G) -> bool {
+/// Whether a G is a goroutine, or the stand-in of a thread.
+pub(super) fn alive(gp: &G) -> bool {
     // A g0 has no number and never a status.
     !matches!(gp.readgstatus(), GStatus::Idle | GStatus::Dead)
-}
-
-fn line(w: &mut SigWriter, gp: &G) {
-    if ptr::eq(TOLD.load(Relaxed), gp) {
-        return;
-    }
-    // A SigWriter reports no errors.
-    let _ = head(w, gp);
-    let parent = peek(&gp.parent);
-    if parent != 0 {
-        let _ = write!(w, ", started by goroutine {parent}");
-    }
-    let _ = writeln!(w);
 }
 
 /// Writes `goroutine 7 [running] "name"`.
@@ -123,9 +83,14 @@ pub(crate) fn name(w: &mut dyn fmt::Write, gp: &G) -> fmt::Result {
     w.write_str("\"")
 }
 
-/// Leaves `gp` out of the list, since the message of the fatal error names it.
+/// Leaves the line of `gp` out, since the message of the fatal error has it.
 pub(crate) fn told(gp: &G) {
     TOLD.store(ptr::from_ref(gp).cast_mut(), Relaxed);
+}
+
+/// Whether [`told`] was called for the G at `g`.
+pub(super) fn is_told(g: usize) -> bool {
+    TOLD.load(Relaxed).addr() == g
 }
 
 /// Writes a C string of the host's on one line, up to a limit.
@@ -145,7 +110,7 @@ pub(crate) fn text(w: &mut dyn fmt::Write, s: *const c_char) -> fmt::Result {
 }
 
 /// Reads a field of a G that may be another thread's.
-fn peek<T: Copy>(cell: &Cell<T>) -> T {
+pub(super) fn peek<T: Copy>(cell: &Cell<T>) -> T {
     // SAFETY: aligned and initialised; on this processor a word that another
     // thread writes reads as the old value or the new one.
     unsafe { cell.as_ptr().read_volatile() }

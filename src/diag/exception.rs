@@ -13,7 +13,7 @@
 //! asks for its lock. So with an interpreter in the process the goroutine stops
 //! for ever instead.
 
-use super::dump;
+use super::{dump, report};
 use crate::{
     base::{
         print::SigWriter,
@@ -86,7 +86,7 @@ fn report(what: fmt::Arguments<'_>) {
     // A SigWriter reports no errors.
     let _ = writeln!(w, "fatal error: {what}");
     drop(w);
-    dump::print_goroutines();
+    report::print_goroutines(ptr::null());
 }
 
 /// The personality routine below an `unlockf`. An exception that leaves it is

@@ -1,28 +1,45 @@
-//! The SIGSEGV handler: it reports a goroutine's stack overflow and passes
-//! every other fault to the host.
+//! The handlers of faults and aborts: they say which goroutine it was and where,
+//! and then what would have happened happens.
 //!
-//! The handler is installed by `libpreinit`. The action from before is saved
-//! and gets every fault that is not on the guard of the current goroutine, as
-//! if it were still installed. A host that installs its handler later replaces
-//! ours and gets all faults; on our threads that handler has a signal stack.
-//! SIGBUS is not handled, since Linux reports an access to either kind of guard
-//! as SIGSEGV.
+//! | signal | on a goroutine, where the host has no handler | elsewhere |
+//! |---|---|---|
+//! | SIGSEGV on the guard of its stack | a fatal error: stack overflow | |
+//! | another fault, an abort | its frames, then the default action | the host's |
+//!
+//! `libpreinit` installs the handlers: for SIGSEGV always, for the others where
+//! the action is the default one. The action from before is saved and gets
+//! every signal that is not reported, as if it were still installed. A host
+//! that installs its handler later replaces ours and gets all; on our threads
+//! that handler has a signal stack. An access to either kind of guard is a
+//! SIGSEGV, not a SIGBUS.
+//!
+//! The default action of a fault comes when the instruction runs again, so the
+//! process dies of the same signal, and its core shows the place.
+//!
+//! A signal that another process has sent says nothing of the goroutine on
+//! whose thread it arrives, and goes to the saved action. One that the process
+//! sends itself is an abort: `abort`, an assertion, `std::terminate`. An
+//! uncaught exception is told before the language aborts (`exception`), and not
+//! again here.
 //!
 //! Invariants:
-//! 1. `SAVED` is written once, before the handler can run; so reading it is one
-//!    load.
+//! 1. `SAVED` is written once for a signal, before the handler can run for it;
+//!    so reading it is one load.
 //! 2. The handler neither locks nor allocates. Of the runtime it reads g and
-//!    the fields of the goroutine on this thread, and nothing else.
+//!    the fields of the goroutine on this thread, and nothing else, before it
+//!    knows that the process ends.
 
-use super::dump;
+use super::{dump, report::print_goroutines};
 use crate::{
     arch,
     base::{
-        sync::{AtomicBool, Ordering::*},
-        throw::fatal_args,
+        print::SigWriter,
+        sync::{AtomicU64, Ordering::*},
+        throw::{dies, fatal_at},
     },
-    gmp::G,
+    gmp::{DEBUG, G, Traceback},
     os::{
+        proc,
         signal::{self, SigAction, SigHandler, SigMask},
         thread,
     },
@@ -30,7 +47,8 @@ use crate::{
 };
 use core::{
     ffi::{c_int, c_void},
-    fmt, mem, ptr,
+    fmt::{self, Write as _},
+    mem, ptr,
 };
 use std::sync::OnceLock;
 
@@ -39,51 +57,78 @@ type SigSet = libc::sigset_t;
 /// How many signals there are.
 const SIGNALS: c_int = 64;
 
-/// The host's action at the time when the library was loaded.
-static SAVED: OnceLock<SigAction> = OnceLock::new();
-/// The saved action was a SA_RESETHAND one and has run.
-static RESET: AtomicBool = AtomicBool::new(false);
+/// The signals that are handled.
+const HANDLED: [c_int; 6] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+];
 
-/// Installs the handler. Part of `libpreinit`: once.
+/// The host's actions at the time when the library was loaded, in the order of
+/// [`HANDLED`].
+static SAVED: [OnceLock<SigAction>; HANDLED.len()] =
+    [const { OnceLock::new() }; HANDLED.len()];
+/// A bit for each signal whose saved action was a SA_RESETHAND one and has run.
+static RESET: AtomicU64 = AtomicU64::new(0);
+
+/// Installs the handlers. Part of `libpreinit`: once.
 pub(crate) fn install() {
-    let Ok(old) = signal::sigaction_get(libc::SIGSEGV) else { return };
-    if SAVED.set(old).is_err() {
-        return;
+    for (sig, saved) in HANDLED.into_iter().zip(&SAVED) {
+        let Ok(old) = signal::sigaction_get(sig) else { continue };
+        let default = old.sa_sigaction == libc::SIG_DFL;
+        if sig != libc::SIGSEGV && !default || saved.set(old).is_err() {
+            continue;
+        }
+        let mut new = signal::handler_action(handler);
+        // The host's own handlers choose whether interrupted calls restart.
+        new.sa_flags &= !libc::SA_RESTART;
+        new.sa_flags |= old.sa_flags & libc::SA_RESTART;
+        signal::stands_for_default(&new);
+        // Without the handler nothing is told of a fault: no reason to fail the
+        // start.
+        // SAFETY: the handler may run on any thread at any time.
+        let _ = unsafe { signal::sigaction_set(sig, &new) };
     }
-    let mut new = signal::handler_action(sigsegv);
-    // The host's own handlers choose whether interrupted calls restart.
-    new.sa_flags &= !libc::SA_RESTART;
-    new.sa_flags |= old.sa_flags & libc::SA_RESTART;
-    // Without the handler an overflow is a bare SIGSEGV: no reason to fail the
-    // start.
-    // SAFETY: the handler may run on any thread at any time.
-    let _ = unsafe { signal::sigaction_set(libc::SIGSEGV, &new) };
+}
+
+fn saved(sig: c_int) -> Option<&'static SigAction> {
+    let at = HANDLED.iter().position(|it| *it == sig)?;
+    SAVED[at].get()
 }
 
 /// The handler. It runs on the thread's signal stack, if there is one, with all
 /// signals blocked.
-unsafe extern "C" fn sigsegv(
+unsafe extern "C" fn handler(
     sig: c_int,
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
-    if let Some(gp) = arch::getg() {
-        // SAFETY: from the kernel, and valid until the handler returns.
-        let info = unsafe { &*info };
+    // SAFETY: from the kernel, and valid until the handler returns.
+    let what = unsafe { &*info };
+    // A positive code is the kernel's, and then the address is valid.
+    let is_fault = what.si_code > 0;
+    if let Some(gp) = arch::getg().filter(|_| sig == libc::SIGSEGV && is_fault)
+    {
         let lo = gp.stack_lo.get();
         // SAFETY: a fault has an address.
-        let addr = unsafe { info.si_addr() }.addr();
-        // A positive code is the kernel's, and then the address is valid.
-        if lo != 0 && info.si_code > 0 && stack::guard_hit(lo, addr) {
-            overflow(gp);
+        let addr = unsafe { what.si_addr() }.addr();
+        if lo != 0 && stack::guard_hit(lo, addr) {
+            overflow(gp, context);
         }
+    }
+    if is_fatal(sig, what) && dump::failing_goroutine().is_some() && dies() {
+        // SAFETY: the handler's own arguments.
+        unsafe { tell(sig, what, context) };
     }
     // SAFETY: the handler's own arguments.
     unsafe { chain(sig, info, context) }
 }
 
 /// Ends the process: the current goroutine's stack is full.
-fn overflow(gp: &G) -> ! {
+fn overflow(gp: &G, context: *const c_void) -> ! {
     struct Overflow<'a>(&'a G);
     impl fmt::Display for Overflow<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,11 +136,103 @@ fn overflow(gp: &G) -> ! {
             let size = hi - lo;
             writeln!(f, "stack overflow")?;
             dump::head(f, self.0)?;
-            write!(f, ": stack of {size} bytes at {lo:#x} exceeded")
+            write!(
+                f,
+                ": stack of {size} bytes at {lo:#x} exceeded; \
+                 gmp_attr.stack_size or GMP_STACKSIZE make it larger"
+            )
         }
     }
     dump::told(gp);
-    fatal_args(format_args!("{}", Overflow(gp)))
+    fatal_at(context, format_args!("{}", Overflow(gp)))
+}
+
+/// Whether the signal ends the process by a fault or abort of this thread's: it
+/// has no handler of the host's, and no other process has sent it.
+fn is_fatal(sig: c_int, info: &libc::siginfo_t) -> bool {
+    let Some(old) = saved(sig) else { return false };
+    if info.si_code > 0 {
+        return matches!(old.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
+    }
+    // SAFETY: a signal that was sent has its sender.
+    let by = unsafe { info.si_pid() };
+    old.sa_sigaction == libc::SIG_DFL && by == proc::id()
+}
+
+/// Prints what has happened, and where.
+///
+/// # Safety
+/// The arguments are those of the handler.
+unsafe fn tell(sig: c_int, info: &libc::siginfo_t, context: *const c_void) {
+    if DEBUG.traceback() == Traceback::None {
+        return;
+    }
+    // SAFETY: from the kernel, and valid until the handler returns.
+    let state = unsafe { &*context.cast::<libc::ucontext_t>() };
+    let mut w = SigWriter::stderr();
+    // A SigWriter reports no errors.
+    let _ = writeln!(w, "fatal error: {}", Fault { sig, info, state });
+    drop(w);
+    print_goroutines(context);
+}
+
+/// `SIGSEGV: write to address 0x0`.
+struct Fault<'a> {
+    sig: c_int,
+    info: &'a libc::siginfo_t,
+    state: &'a libc::ucontext_t,
+}
+
+impl Fault<'_> {
+    /// A fault in an access to memory.
+    fn access(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// The processor's number of page faults.
+        const PAGE_FAULT: i64 = 14;
+        /// Bits of the error code.
+        const WRITE: i64 = 2;
+        const FETCH: i64 = 16;
+        let saved = &self.state.uc_mcontext.gregs;
+        if saved[libc::REG_TRAPNO as usize] != PAGE_FAULT {
+            // The kernel has no address then.
+            return f.write_str("access to an address that no memory can have");
+        }
+        // SAFETY: a fault has an address.
+        let at = unsafe { self.info.si_addr() }.addr();
+        let error = saved[libc::REG_ERR as usize];
+        f.write_str(match error {
+            e if e & FETCH != 0 => "jump to",
+            e if e & WRITE != 0 => "write to",
+            _ => "read of",
+        })?;
+        write!(f, " address {at:#x}")
+    }
+}
+
+impl fmt::Display for Fault<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Codes of SIGFPE: a division of integers, by zero or too large.
+        const INTDIV: c_int = 1;
+        const INTOVF: c_int = 2;
+        let sent = self.info.si_code <= 0;
+        match self.sig {
+            libc::SIGABRT => return f.write_str("SIGABRT: abort"),
+            libc::SIGSEGV => f.write_str("SIGSEGV: ")?,
+            libc::SIGBUS => f.write_str("SIGBUS: ")?,
+            libc::SIGFPE => f.write_str("SIGFPE: ")?,
+            libc::SIGILL => f.write_str("SIGILL: ")?,
+            _ => f.write_str("SIGTRAP: ")?,
+        }
+        match (self.sig, self.info.si_code) {
+            _ if sent => f.write_str("sent by this process"),
+            (libc::SIGSEGV | libc::SIGBUS, _) => self.access(f),
+            (libc::SIGFPE, INTDIV | INTOVF) => {
+                f.write_str("division of integers, by zero or too large")
+            }
+            (libc::SIGFPE, _) => f.write_str("floating point exception"),
+            (libc::SIGILL, _) => f.write_str("illegal instruction"),
+            _ => f.write_str("breakpoint"),
+        }
+    }
 }
 
 /// Performs the saved action, as the kernel would.
@@ -104,7 +241,7 @@ fn overflow(gp: &G) -> ! {
 /// The arguments are those of the handler.
 unsafe fn chain(sig: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // Invariant 1.
-    let Some(old) = SAVED.get() else { return };
+    let Some(old) = saved(sig) else { return };
     // SAFETY: from the kernel, and valid until the handler returns.
     let is_fault = unsafe { (*info).si_code } > 0;
     let once = old.sa_flags & libc::SA_RESETHAND != 0;
@@ -112,8 +249,7 @@ unsafe fn chain(sig: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
         // The kernel ignores a signal that was sent, and never a fault.
         libc::SIG_IGN if !is_fault => {}
         libc::SIG_IGN | libc::SIG_DFL => default_action(sig, is_fault),
-        // Relaxed: the flag guards no data, it only picks one thread.
-        _ if once && RESET.swap(true, Relaxed) => default_action(sig, is_fault),
+        _ if once && was_reset(sig) => default_action(sig, is_fault),
         handler => {
             // SAFETY: from the kernel, and valid until the handler returns.
             let blocked = unsafe { &(*context.cast::<libc::ucontext_t>()) };
@@ -125,15 +261,22 @@ unsafe fn chain(sig: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     }
 }
 
+/// Whether the kernel would have reset the action already.
+fn was_reset(sig: c_int) -> bool {
+    let bit = 1 << sig;
+    // Relaxed: the flag guards no data, it only picks one thread.
+    RESET.fetch_or(bit, Relaxed) & bit != 0
+}
+
 /// The default action, which ends the process. The faulting instruction runs
 /// again and dies in place, where the core dump shows it. A signal that was
-/// sent is sent again.
+/// sent is sent again, and so is that of a breakpoint, which is passed.
 fn default_action(sig: c_int, is_fault: bool) {
-    if !is_fault {
+    if !is_fault || sig == libc::SIGTRAP {
         thread::raise_default(sig);
         return;
     }
-    let mut default = signal::handler_action(sigsegv);
+    let mut default = signal::handler_action(handler);
     default.sa_sigaction = libc::SIG_DFL;
     default.sa_flags = 0;
     // SAFETY: runs no code of ours.

@@ -1,16 +1,27 @@
-//! Reports about a failing process. Nothing here parks, locks or allocates: the
-//! code runs on a failing thread, also in signal handlers.
+//! Reports: of a process that fails, and of one that goes on.
+//!
+//! What reports a failure runs on the failing thread, also in signal handlers.
+//! So it neither parks, locks nor allocates. Only `look`, and what runs in a
+//! copy of the process, may allocate plainly (`base::reserve`).
 //!
 //! Its files, from the top to the bottom; each uses what stands below it:
 //!
 //! | file | what |
 //! |---|---|
-//! | `fault` | names an overflown stack; other faults are the host's |
+//! | `fault` | faults and aborts: overflown stacks, and those of the host's code |
 //! | `exception` | names an exception that no frame catches |
 //! | `stackadvice` | how much stack the goroutines of each function use |
-//! | `dump` | the goroutines, listed after a fatal error |
+//! | `report` | the goroutines after a fatal error |
+//! | `plain` | the same where there is no copy of the process |
+//! | `look` | `gmp_dump` |
+//! | `own` | this process, as the crate `inspect` sees processes |
+//! | `dump` | the words for a goroutine in a message |
 
 pub(crate) mod dump;
 mod exception;
 pub(crate) mod fault;
+pub(crate) mod look;
+mod own;
+mod plain;
+pub(crate) mod report;
 pub(crate) mod stackadvice;

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `layout` | none: a table for debuggers |
 //! | `hooks` | Hooks |
-//! | `trace`, `stats` | Seeing inside |
+//! | `dump`, `trace`, `stats` | Seeing inside |
 //! | `signal` | Signals |
 //! | `process` | Processes |
 //! | `file` | Files |
@@ -58,6 +58,7 @@
 pub mod cancel;
 pub mod chan;
 pub mod cond;
+pub mod dump;
 pub mod file;
 pub mod goroutine;
 pub mod group;

@@ -25,7 +25,7 @@
  *   Files         open, sync, positions, copies in the kernel
  *   Processes     wait for children
  *   Signals       signals on channels, signal masks
- *   Seeing inside numbers of the runtime, a timeline of the goroutines
+ *   Seeing inside dumps, numbers of the runtime, a timeline
  *   Hooks         take part in the start; what the macros call
  */
 #ifndef GMPRT_GMP_H
@@ -319,6 +319,8 @@ extern "C" {
 
 /* --- Seeing inside -----------------------------------------------------------
  */
+
+@dump.rs
 
 @stats.rs
 

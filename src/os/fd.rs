@@ -145,32 +145,32 @@ pub(crate) unsafe fn write(
     )
 }
 
-/// Writes all of `bytes`, and waits where that has to be. No signal comes of a
-/// reader that is gone.
+/// Writes all of `bytes`, and waits as the file does, also where the file is in
+/// the mode that does not wait. No signal comes of a reader that is gone.
 ///
 /// Errors: those of write(2), but `EINTR` and `EAGAIN`.
 pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) -> Result<()> {
     let _keep = KeepErrno::new();
     while !bytes.is_empty() {
         let (at, len) = (bytes.as_ptr().cast(), bytes.len());
-        let written = without_sigpipe(|| {
-            // SAFETY: the buffer is a slice.
-            count(unsafe { raw::write(fd, at, len) })
-        });
-        match written {
+        // SAFETY: the pointer and the length are those of a slice.
+        let write = || count(unsafe { raw::write(fd, at, len) });
+        match without_sigpipe(write) {
+            Ok(0) => return Err(Errno(libc::EIO)),
             Ok(n) => bytes = &bytes[n..],
             Err(Errno(libc::EINTR)) => {}
-            Err(Errno(libc::EAGAIN)) => {
-                let mut wanted =
-                    libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-                // An error comes again at the next write.
-                // SAFETY: one element, a local variable.
-                unsafe { raw::poll(&raw mut wanted, 1, -1) };
-            }
-            Err(why) => return Err(why),
+            Err(Errno::EAGAIN) => wait_for(fd, libc::POLLOUT),
+            Err(e) => return Err(e),
         }
     }
     Ok(())
+}
+
+/// Waits until a write or a read has something to tell.
+fn wait_for(fd: i32, events: i16) {
+    let mut look = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one pollfd, for this call.
+    unsafe { raw::poll(&raw mut look, 1, -1) };
 }
 
 /// [`write`] where the kernel has no flag for not waiting.

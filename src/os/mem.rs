@@ -77,6 +77,17 @@ pub(crate) fn map_data(len: usize) -> Result<*mut u8> {
     mmap(len, RW, ANON)
 }
 
+/// Maps `len` bytes that a copy of this process shares with it: zeroed,
+/// readable and writable.
+///
+/// `ENOMEM`.
+pub(crate) fn map_shared(len: usize) -> Result<*mut u8> {
+    const SHARED: c_int =
+        libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let _keep = KeepErrno::new();
+    mmap(len, RW, SHARED)
+}
+
 /// Populates a range of [`map_data`], which costs less than a fault for each
 /// page. A kernel before 5.14 does nothing.
 pub(crate) fn populate(base: *mut u8, len: usize) {

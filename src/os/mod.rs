@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `futex` | sleep on a word, wake sleepers; the locks and notes of an M |
 //! | `thread` | make, join and name threads; stack bounds and limits |
+//! | `copy` | a copy of the process that does one thing and ends |
 //! | `signal` | masks, signal stacks, handlers |
 //! | `membarrier` | a barrier on all running threads of the process |
 //! | `clock` | monotonic time, CPU time of another thread, short sleeps |
@@ -34,6 +35,7 @@
 pub(crate) mod auxv;
 pub(crate) mod child;
 pub(crate) mod clock;
+pub(crate) mod copy;
 pub(crate) mod cpu;
 pub(crate) mod dl;
 pub(crate) mod epoll;

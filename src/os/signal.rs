@@ -3,6 +3,7 @@
 use super::auxv::minsigstksz;
 use super::errno::{Errno, KeepErrno, Result};
 use super::mem::{self, page_size};
+use crate::base::sync::{AtomicUsize, Ordering::Relaxed};
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -35,6 +36,9 @@ const SET: usize = size_of::<u64>();
 pub(crate) struct SigMask(pub(crate) u64);
 
 impl SigMask {
+    /// No signal.
+    pub(crate) const NONE: Self = Self(0);
+
     /// The calling thread's mask.
     pub(crate) fn current() -> Self {
         change(libc::SIG_BLOCK, None)
@@ -247,6 +251,22 @@ pub(crate) fn handler_action(handler: SigHandler) -> SigAction {
         sa_flags: libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART,
         sa_restorer: None,
     }
+}
+
+/// The handler that stands for the default action, or 0.
+static FOR_DEFAULT: AtomicUsize = AtomicUsize::new(0);
+
+/// `action` has the handler of the library's that does what the default action
+/// does, after a report.
+pub(crate) fn stands_for_default(action: &SigAction) {
+    FOR_DEFAULT.store(action.sa_sigaction, Relaxed);
+}
+
+/// Whether this is the default action, or stands for it.
+pub(crate) fn is_default(action: &SigAction) -> bool {
+    let handler = action.sa_sigaction;
+    // Relaxed: set when the library was loaded.
+    handler == libc::SIG_DFL || handler == FOR_DEFAULT.load(Relaxed)
 }
 
 /// The action of `sig`.

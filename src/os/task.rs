@@ -93,6 +93,27 @@ fn parse_place(text: &[u8]) -> Option<Place> {
     })
 }
 
+/// Where thread `tid` of this process is in a system call, or waits in a page
+/// fault: the instruction and the stack pointer. None if it runs, or if the
+/// kernel does not tell.
+pub(crate) fn stands(tid: i32) -> Option<(u64, u64)> {
+    let file = TaskStat::open_as(tid, "syscall").ok()?;
+    let mut buf = [0; STAT_LEN];
+    parse_stands(file.file.read_at_start(&mut buf).ok()?)
+}
+
+/// The last two numbers of `/proc/self/task/TID/syscall`: sp and pc.
+fn parse_stands(text: &[u8]) -> Option<(u64, u64)> {
+    let text = core::str::from_utf8(text).ok()?;
+    let mut words = text.split_ascii_whitespace().rev();
+    let mut hex = || {
+        let word = words.next()?.strip_prefix("0x")?;
+        u64::from_str_radix(word, 16).ok()
+    };
+    let (pc, sp) = (hex()?, hex()?);
+    Some((pc, sp))
+}
+
 /// How many threads this process has, the host's and ours; None without
 /// `/proc`. Each thread is a folder in `/proc/self/task`, so the link count of
 /// that folder tells, without any text to parse.

@@ -146,6 +146,13 @@ pub fn libdir() -> &'static Path {
     })
 }
 
+/// The command `gmprt`, which `make` puts beside the libraries.
+pub fn tool() -> PathBuf {
+    let tool = libdir().join("../bin/gmprt");
+    assert!(tool.exists(), "there is no {}: run `make` first", tool.display());
+    tool
+}
+
 /// A directory that holds the shared library under its soname.
 fn rundir() -> &'static Path {
     static RUNDIR: OnceLock<PathBuf> = OnceLock::new();

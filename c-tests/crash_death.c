@@ -1,0 +1,159 @@
+/* Dies on a goroutine, in a function whose name and line the message must
+ * have. Usage: crash_death CASE. The line after "dies here" is the place. */
+#include "test.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+static volatile int zero;
+static volatile bool deeper = true;
+static char *volatile nowhere;
+
+__attribute__((noinline)) static void write_null(void)
+{
+    /* dies here: write_null */
+    *nowhere = 1;
+}
+
+__attribute__((noinline)) static void write_odd(void)
+{
+    uintptr_t high = (uintptr_t)1 << 63;
+    char *odd = (char *)((uintptr_t)nowhere + high);
+
+    /* dies here: write_odd */
+    *odd = 1;
+}
+
+__attribute__((noinline)) static void past_the_file(void)
+{
+    char name[] = "/tmp/gmprt-crash-XXXXXX";
+    int fd = mkstemp(name);
+    char *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+
+    unlink(name);
+    /* dies here: past_the_file */
+    zero = *(volatile char *)page;
+}
+
+__attribute__((noinline)) static void divide(void)
+{
+    /* dies here: divide */
+    zero = 7 / zero;
+}
+
+__attribute__((noinline)) static void illegal(void)
+{
+    /* dies here: illegal */
+    __builtin_trap();
+}
+
+__attribute__((noinline)) static void breakpoint(void)
+{
+    /* dies here: breakpoint */
+    __asm__ volatile("int3");
+}
+
+__attribute__((noinline)) static void assertion(void)
+{
+    /* dies here: assertion */
+    assert(zero == 1);
+}
+
+__attribute__((noinline)) static void aborting(void)
+{
+    /* dies here: aborting */
+    abort();
+}
+
+__attribute__((noinline)) static void raising(void)
+{
+    /* dies here: raising */
+    raise(SIGFPE);
+    __asm__ volatile("");
+}
+
+__attribute__((noinline)) static int overflow(int depth)
+{
+    volatile char frame[200];
+
+    frame[0] = (char)depth;
+    /* dies here: overflow */
+    return (deeper ? overflow(depth + 1) : depth) + frame[0];
+}
+
+static void die_of(const char *which)
+{
+    if (strcmp(which, "write_null") == 0)
+        write_null();
+    else if (strcmp(which, "write_odd") == 0)
+        write_odd();
+    else if (strcmp(which, "past_the_file") == 0)
+        past_the_file();
+    else if (strcmp(which, "divide") == 0)
+        divide();
+    else if (strcmp(which, "illegal") == 0)
+        illegal();
+    else if (strcmp(which, "breakpoint") == 0)
+        breakpoint();
+    else if (strcmp(which, "assertion") == 0)
+        assertion();
+    else if (strcmp(which, "aborting") == 0)
+        aborting();
+    else if (strcmp(which, "raising") == 0)
+        raising();
+    else
+        overflow(0);
+    __asm__ volatile("");
+}
+
+static const char *which;
+
+__attribute__((noinline)) static void mortal(void *arg)
+{
+    (void)arg;
+    /* On a thread of the library's, or of the host's that joins. */
+    if (getenv("PARK_FIRST"))
+        CHECK_OK(gmp_sleep(MS(1)));
+    die_of(which);
+    __asm__ volatile("");
+}
+
+/* The same as a signal that another process has sent. */
+static void from_outside(void)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        kill(getppid(), SIGABRT);
+        _exit(0);
+    }
+    for (;;)
+        pause();
+}
+
+static void outsider(void *arg)
+{
+    (void)arg;
+    from_outside();
+}
+
+int test_main(int argc, char **argv)
+{
+    gmp_attr attr = GMP_ATTR_INIT;
+    gmp_g *g;
+
+    which = argc > 1 ? argv[1] : "";
+    attr.name = "mortal";
+    if (strcmp(which, "outside") == 0) {
+        CHECK_OK(gmp_go_with(&attr, outsider, NULL, &g));
+        CHECK_OK(gmp_join(g));
+    }
+    if (strcmp(which, "thread") == 0) {
+        CHECK_OK(gmp_sleep(1));
+        write_null();
+    }
+    CHECK_OK(gmp_go_with(&attr, mortal, NULL, &g));
+    CHECK_OK(gmp_join(g));
+    return 0;
+}

@@ -1,0 +1,145 @@
+//! A dump: the goroutines of a process, in groups or one by one, as text or
+//! JSON. The library's `gmp_dump` and the command `gmprt dump` print by it.
+
+use crate::{
+    groups::{Entry, Groups},
+    json::Json,
+    memory::Memory,
+    modules::Modules,
+    places::Places,
+    snapshot::{Goroutine, Status, Threads, Want, World},
+    text::Text,
+};
+use std::io::{self, Write};
+
+/// Frames that are shown of a group where stacks are not asked for.
+pub(crate) const FEW: usize = 6;
+/// Frames that are walked for these, and for the comparison of stacks.
+const WALK_FEW: usize = 20;
+/// Frames that are walked where stacks are asked for.
+const WALK_ALL: usize = 256;
+
+/// What a dump shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// An entry for each goroutine, and no groups.
+    pub each: bool,
+    /// JSON instead of text.
+    pub json: bool,
+    /// The library's own goroutines, too.
+    pub system: bool,
+    /// All frames, and those of goroutines that other threads run.
+    pub stacks: bool,
+}
+
+/// What a dump begins with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Head {
+    /// The number of the process.
+    pub pid: u32,
+    /// Goroutines that run at once at most (`GMP_MAXPROCS`), if known.
+    pub procs: Option<u64>,
+}
+
+/// What a dump ends with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Goroutines that wait, without the library's own.
+    pub waiting: u64,
+    /// Those that wait for their turn.
+    pub runnable: u64,
+    /// Those that run.
+    pub running: u64,
+    /// Threads of the host's that wait in a call.
+    pub threads: u64,
+    /// Goroutines for whose groups there was no room.
+    pub left_out: u64,
+}
+
+impl Totals {
+    fn count(&mut self, it: &Goroutine) {
+        let at = match it.status {
+            _ if it.host => &mut self.threads,
+            _ if it.system => return,
+            Status::Waiting => &mut self.waiting,
+            Status::Runnable | Status::New => &mut self.runnable,
+            Status::Running => &mut self.running,
+        };
+        *at += 1;
+    }
+
+    /// All goroutines.
+    #[must_use]
+    pub fn goroutines(&self) -> u64 {
+        self.waiting + self.runnable + self.running
+    }
+}
+
+/// A form that a dump may have.
+pub(crate) trait Form {
+    fn begin(&mut self, head: &Head, totals: Option<&Totals>)
+    -> io::Result<()>;
+    fn entry<M: Memory, O: Modules>(
+        &mut self,
+        entry: &Entry,
+        places: &mut Places<'_, M, O>,
+    ) -> io::Result<()>;
+    fn end(&mut self, totals: &Totals) -> io::Result<()>;
+}
+
+/// Writes a dump of a world. `short` is [`Places::new`]'s.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write<M: Memory, O: Modules, T: Threads>(
+    world: &World<M, O, T>,
+    options: Options,
+    head: Head,
+    short: &dyn Fn() -> bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut places = world.places(short);
+    if options.json {
+        let mut form = Json::new(out, options);
+        write_form(world, options, head, &mut places, &mut form)
+    } else {
+        let mut form = Text::new(out, options);
+        write_form(world, options, head, &mut places, &mut form)
+    }
+}
+
+fn write_form<M: Memory, O: Modules, T: Threads>(
+    world: &World<M, O, T>,
+    options: Options,
+    head: Head,
+    places: &mut Places<'_, M, O>,
+    form: &mut impl Form,
+) -> io::Result<()> {
+    let want = Want {
+        system: options.system,
+        frames: if options.stacks { WALK_ALL } else { WALK_FEW },
+        running: options.stacks,
+    };
+    let mut totals = Totals::default();
+    if options.each {
+        form.begin(&head, None)?;
+        world.each(&want, |it| {
+            totals.count(it);
+            form.entry(&Entry::of(it), places)
+        })?;
+    } else {
+        let mut groups = Groups::default();
+        world.each(&want, |it| {
+            totals.count(it);
+            groups.add(it, places.key(&it.frames));
+            Ok::<_, io::Error>(())
+        })?;
+        let (entries, left_out) = groups.finish();
+        totals.left_out = left_out;
+        form.begin(&head, Some(&totals))?;
+        for entry in &entries {
+            form.entry(entry, places)?;
+        }
+    }
+    form.end(&totals)
+}

@@ -1,0 +1,283 @@
+//! Like goroutines, counted: what a dump shows instead of a thousand equal
+//! entries.
+//!
+//! Goroutines are alike if they are in the same state, with the same reason,
+//! name, creator and stack. Like goroutines that wait for up to
+//! [`APART`] different objects are told for each object; from then on they are
+//! one group, "on 1000 objects".
+//!
+//! The room is that of the groups, not of the goroutines. Past [`MAX`] groups,
+//! goroutines of further ones are only counted.
+
+use crate::{
+    hash::State,
+    snapshot::{Goroutine, Holder, Status},
+};
+use std::collections::{HashMap, HashSet};
+
+/// Objects of like goroutines that are told apart.
+const APART: usize = 3;
+/// Ids that are shown of a group.
+const IDS: usize = 8;
+/// Groups at most.
+const MAX: usize = 20_000;
+/// Objects of a group that are counted.
+const OBJECTS: usize = 1 << 16;
+
+/// What like goroutines have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    status: Status,
+    host: bool,
+    system: bool,
+    moved: bool,
+    reason: Vec<u8>,
+    name: Vec<u8>,
+    gopc: u64,
+    func: u64,
+    frames: Vec<u64>,
+}
+
+/// Like goroutines, or one.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// One of them: what they have in common, and its frames.
+    pub like: Goroutine,
+    /// How many they are.
+    pub count: u64,
+    /// The numbers of the first.
+    pub ids: Vec<u64>,
+    /// The shortest wait and the longest, in nanoseconds.
+    pub waits: Option<(u64, u64)>,
+    /// How many objects they wait for.
+    pub objects: Objects,
+    /// The holder, if it is the same for all.
+    pub holder: Holder,
+    /// Whether one goroutine has started them all.
+    pub one_parent: bool,
+    /// The most bytes of stack that one of them has ever used.
+    pub stack_used: Option<u64>,
+}
+
+/// The objects that a group waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objects {
+    /// None is known.
+    None,
+    /// One, at this address.
+    One(u64),
+    /// So many.
+    Many(u64),
+    /// More than so many.
+    More(u64),
+}
+
+impl Entry {
+    /// An entry for one goroutine.
+    #[must_use]
+    pub fn of(it: &Goroutine) -> Self {
+        Self {
+            like: it.clone(),
+            count: 1,
+            ids: vec![it.id],
+            waits: it.waits.map(|ns| (ns, ns)),
+            objects: match it.object {
+                0 => Objects::None,
+                object => Objects::One(object),
+            },
+            holder: it.holder,
+            one_parent: true,
+            stack_used: it.stack_used,
+        }
+    }
+
+    fn add(&mut self, it: &Goroutine) {
+        self.count += 1;
+        if self.ids.len() < IDS {
+            self.ids.push(it.id);
+        }
+        if let Some(ns) = it.waits {
+            let (least, most) = self.waits.unwrap_or((ns, ns));
+            self.waits = Some((least.min(ns), most.max(ns)));
+        }
+        if it.holder != self.holder {
+            self.holder = Holder::Unknown;
+        }
+        self.one_parent &= it.parent == self.like.parent;
+        self.stack_used = self.stack_used.max(it.stack_used);
+    }
+
+    fn join(&mut self, other: Self) {
+        self.count += other.count;
+        let room = IDS - self.ids.len().min(IDS);
+        self.ids.extend(other.ids.into_iter().take(room));
+        if let Some((least, most)) = other.waits {
+            let (l, m) = self.waits.unwrap_or((least, most));
+            self.waits = Some((l.min(least), m.max(most)));
+        }
+        if other.holder != self.holder {
+            self.holder = Holder::Unknown;
+        }
+        self.one_parent &=
+            other.one_parent && other.like.parent == self.like.parent;
+        self.stack_used = self.stack_used.max(other.stack_used);
+    }
+}
+
+/// Like goroutines, by object or all in one.
+enum Group {
+    Apart(Vec<Entry>),
+    Merged(Box<Entry>, HashSet<u64, State>, bool),
+}
+
+impl Group {
+    fn add(&mut self, it: &Goroutine) {
+        match self {
+            Self::Apart(entries) => {
+                let same = |e: &&mut Entry| e.like.object == it.object;
+                if let Some(entry) = entries.iter_mut().find(same) {
+                    entry.add(it);
+                } else if entries.len() < APART {
+                    entries.push(Entry::of(it));
+                } else {
+                    entries.push(Entry::of(it));
+                    *self = Self::merged(core::mem::take(entries));
+                }
+            }
+            Self::Merged(entry, objects, more) => {
+                entry.add(it);
+                if objects.len() < OBJECTS {
+                    objects.insert(it.object);
+                } else if !objects.contains(&it.object) {
+                    *more = true;
+                }
+            }
+        }
+    }
+
+    fn merged(entries: Vec<Entry>) -> Self {
+        let objects = entries.iter().map(|e| e.like.object).collect();
+        let mut entries = entries.into_iter();
+        let Some(mut all) = entries.next() else {
+            return Self::Apart(Vec::new());
+        };
+        entries.for_each(|entry| all.join(entry));
+        Self::Merged(Box::new(all), objects, false)
+    }
+
+    fn entries(self) -> Vec<Entry> {
+        match self {
+            Self::Apart(entries) => entries,
+            Self::Merged(mut entry, objects, more) => {
+                let count = objects.len() as u64;
+                entry.objects = match more {
+                    true => Objects::More(count),
+                    false => Objects::Many(count),
+                };
+                vec![*entry]
+            }
+        }
+    }
+}
+
+/// The groups of a snapshot.
+#[derive(Default)]
+pub struct Groups {
+    groups: HashMap<Key, Group, State>,
+    /// Goroutines of groups for which there was no room.
+    left_out: u64,
+}
+
+impl Groups {
+    /// Counts a goroutine in, whose stack is compared by `frames`.
+    pub fn add(&mut self, it: &Goroutine, frames: Vec<u64>) {
+        let key = Key {
+            status: it.status,
+            host: it.host,
+            system: it.system,
+            moved: it.moved,
+            reason: it.reason.clone(),
+            name: it.name.clone(),
+            gopc: it.gopc,
+            func: it.func,
+            frames,
+        };
+        if let Some(group) = self.groups.get_mut(&key) {
+            group.add(it);
+        } else if self.groups.len() < MAX {
+            let entries = vec![Entry::of(it)];
+            self.groups.insert(key, Group::Apart(entries));
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// The groups, the largest first, and how many goroutines are in none.
+    #[must_use]
+    pub fn finish(self) -> (Vec<Entry>, u64) {
+        let groups = self.groups.into_values();
+        let mut all: Vec<Entry> = groups.flat_map(Group::entries).collect();
+        all.sort_by_key(|e| (core::cmp::Reverse(e.count), e.like.id));
+        (all, self.left_out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(id: u64, object: u64) -> Goroutine {
+        Goroutine {
+            id,
+            object,
+            reason: b"chan receive".to_vec(),
+            waits: Some(id * 1000),
+            parent: 1,
+            ..Goroutine::default()
+        }
+    }
+
+    fn grouped(all: impl Iterator<Item = Goroutine>) -> Vec<Entry> {
+        let mut groups = Groups::default();
+        all.for_each(|it| {
+            let frames = it.frames.iter().map(|frame| frame.pc).collect();
+            groups.add(&it, frames);
+        });
+        let (entries, left_out) = groups.finish();
+        assert_eq!(left_out, 0);
+        entries
+    }
+
+    #[test]
+    fn few_objects_are_told_apart() {
+        let entries = grouped((1..=9).map(|id| waiter(id, 0x1000 + id % 3)));
+        assert_eq!(entries.len(), 3);
+        for entry in entries {
+            assert_eq!(entry.count, 3);
+            assert_eq!(entry.objects, Objects::One(entry.like.object));
+        }
+    }
+
+    #[test]
+    fn many_objects_are_one_group() {
+        let entries = grouped((1..=1000).map(|id| waiter(id, 0x1000 + id)));
+        let [entry] = &entries[..] else { panic!("{entries:?}") };
+        assert_eq!(entry.count, 1000);
+        assert_eq!(entry.objects, Objects::Many(1000));
+        assert_eq!(entry.waits, Some((1000, 1_000_000)));
+        assert_eq!(entry.ids, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert!(entry.one_parent);
+    }
+
+    #[test]
+    fn a_name_or_another_frame_makes_another_group() {
+        let mut named = waiter(1, 7);
+        named.name = b"reader".to_vec();
+        let mut elsewhere = waiter(2, 7);
+        elsewhere.frames = vec![Default::default()];
+        let all = [named, elsewhere, waiter(3, 7), waiter(4, 7)];
+        let counts: Vec<u64> =
+            grouped(all.into_iter()).iter().map(|e| e.count).collect();
+        assert_eq!(counts, [2, 1, 1]);
+    }
+}

@@ -1,0 +1,569 @@
+//! The goroutines of a process that goes on, one after the other.
+//!
+//! Nobody is stopped, so what is read may change meanwhile. A goroutine's stack
+//! is walked between two looks at its descriptor, and the walk counts if the
+//! second look finds the same wait: the same status, park words and saved stack
+//! pointer (a seqlock). Otherwise it is tried again, [`TRIES`] times, and then
+//! the goroutine has *moved*: it is told without frames.
+//!
+//! # Invariants
+//! 1. All memory is read through [`Memory`]: what is gone is no crash.
+//! 2. A goroutine comes once, as it was at some moment during the snapshot.
+//!    One that is made or ends meanwhile may be left out.
+
+use crate::{
+    cache::Cache,
+    layout::{Layout, Missing},
+    memory::{Copied, Memory},
+    modules::Modules,
+    places::Places,
+    regs::Registers,
+    walk::{End, Frame},
+};
+use core::cell::RefCell;
+use std::collections::HashMap;
+
+/// How often a goroutine that goes on is looked at.
+const TRIES: usize = 3;
+/// Descriptors that are read at a time.
+const BATCH: u64 = 64;
+/// The most bytes of a name or a reason.
+const TEXT: usize = 80;
+/// Bytes of a stack that are copied at once; the walk reads the rest where it
+/// is.
+const COPY: u64 = 2048;
+/// Reasons that are remembered by their address.
+const REASONS: usize = 256;
+
+/// What the system knows of the threads of the process.
+pub trait Threads {
+    /// Where the thread `tid` is, which runs the goroutine at `g`.
+    fn registers(&self, tid: u32, g: u64) -> Option<Registers>;
+
+    /// The monotonic clock in nanoseconds; None for a core.
+    fn now(&self) -> Option<u64>;
+
+    /// The bytes of the stack `[lo, hi)` that were ever in use, if known.
+    fn stack_used(&self, lo: u64, hi: u64) -> Option<u64> {
+        _ = (lo, hi);
+        None
+    }
+}
+
+/// What a goroutine does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    /// It waits; see [`Goroutine::reason`].
+    #[default]
+    Waiting,
+    /// It waits for its turn.
+    Runnable,
+    /// It was started and has not run yet.
+    New,
+    /// A thread runs it.
+    Running,
+}
+
+impl Status {
+    /// As in Go's dumps.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Runnable | Self::New => "runnable",
+            Self::Running => "running",
+        }
+    }
+}
+
+/// The actor that must go on before a wait can end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Holder {
+    /// Nobody is known.
+    #[default]
+    Unknown,
+    /// The goroutine with this id.
+    Goroutine(u64),
+    /// The thread of the host's with this id of the kernel's.
+    Thread(u32),
+    /// The members of the group at this address.
+    Group(u64),
+}
+
+/// A goroutine, or a thread of the host's in a call of the library's.
+#[derive(Clone, Debug, Default)]
+pub struct Goroutine {
+    /// Where its descriptor is.
+    pub at: u64,
+    /// Its number.
+    pub id: u64,
+    /// The number of the goroutine that has started it; 0 for a thread.
+    pub parent: u64,
+    /// What it does.
+    pub status: Status,
+    /// A stand-in for a thread of the host's.
+    pub host: bool,
+    /// The library's own.
+    pub system: bool,
+    /// Its name; empty if it has none.
+    pub name: Vec<u8>,
+    /// What it waits for, in words; empty if it does not.
+    pub reason: Vec<u8>,
+    /// The address of what it waits for, or 0.
+    pub object: u64,
+    /// Who has to go on first.
+    pub holder: Holder,
+    /// For how long it waits, in nanoseconds, about.
+    pub waits: Option<u64>,
+    /// Where the call that made it returns to, or 0.
+    pub gopc: u64,
+    /// Its function, or 0.
+    pub func: u64,
+    /// The thread that runs it, or that it is locked to; 0 if there is none.
+    pub tid: u32,
+    /// Its stack; 0 if it has none.
+    pub stack: (u64, u64),
+    /// Bytes of the stack that were ever in use.
+    pub stack_used: Option<u64>,
+    /// Its frames, the innermost first.
+    pub frames: Vec<Frame>,
+    /// Why there are no more frames; None if none were looked for.
+    pub end: Option<End>,
+    /// It went on each time while its stack was read.
+    pub moved: bool,
+}
+
+/// Which goroutines, and how much of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// The library's own, and all stand-ins of threads.
+    pub system: bool,
+    /// The most frames of each.
+    pub frames: usize,
+    /// Frames of goroutines that other threads run.
+    pub running: bool,
+}
+
+/// The offsets and addresses that are needed.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    g_size: u64,
+    goid: usize,
+    status: usize,
+    flags: usize,
+    sched_sp: usize,
+    stack_lo: usize,
+    stack_hi: usize,
+    m: usize,
+    park: usize,
+    park_len: usize,
+    waiting: usize,
+    waitsince: usize,
+    gopc: usize,
+    func: usize,
+    parent: usize,
+    name: usize,
+    lockedm: usize,
+    m_procid: u64,
+    wait_reason: usize,
+    wait_object: usize,
+    wait_held: usize,
+    wait_size: usize,
+    runnable: u32,
+    running: u32,
+    waiting_status: u32,
+    host: u16,
+    system: u16,
+    started: u16,
+    table: u64,
+    count: u64,
+    slab: u64,
+    waitmark: u64,
+    mark_shift: u64,
+}
+
+impl At {
+    fn new(layout: &Layout) -> Result<Self, Missing> {
+        let get = |name| layout.get(name);
+        let at = |name| layout.get(name).map(|n| n as usize);
+        Ok(Self {
+            g_size: get("G.size")?,
+            goid: at("G.goid")?,
+            status: at("G.status")?,
+            flags: at("G.flags")?,
+            sched_sp: at("G.sched_sp")?,
+            stack_lo: at("G.stack_lo")?,
+            stack_hi: at("G.stack_hi")?,
+            m: at("G.m")?,
+            park: at("G.park")?,
+            park_len: 2 * at("park.pending")?,
+            waiting: at("G.waiting")?,
+            waitsince: at("G.waitsince")?,
+            gopc: at("G.gopc")?,
+            func: at("G.func")?,
+            parent: at("G.parent")?,
+            name: at("G.name")?,
+            lockedm: at("G.lockedm")?,
+            m_procid: get("M.procid")?,
+            wait_reason: at("Wait.reason")?,
+            wait_object: at("Wait.object")?,
+            wait_held: at("Wait.held")?,
+            wait_size: at("Wait.size")?,
+            runnable: get("status.runnable")? as u32,
+            running: get("status.running")? as u32,
+            waiting_status: get("status.waiting")? as u32,
+            host: get("flag.host")? as u16,
+            system: get("flag.system")? as u16,
+            started: get("flag.started")? as u16,
+            table: get("allgs.table")?,
+            count: get("allgs.count")?,
+            slab: get("allgs.slab")?,
+            waitmark: get("waitmark")?,
+            mark_shift: get("waitmark.shift")?,
+        })
+    }
+}
+
+/// A process with goroutines.
+pub struct World<M, O, T> {
+    /// Its memory.
+    pub memory: M,
+    /// Its objects.
+    pub modules: O,
+    /// Its threads.
+    pub threads: T,
+    at: At,
+    /// The marks of waits are compared with this one.
+    now: u32,
+    /// Texts of reasons, which are few, by their addresses.
+    reasons: RefCell<HashMap<u64, Vec<u8>, crate::hash::State>>,
+}
+
+impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
+    /// A process whose table is known.
+    ///
+    /// # Errors
+    /// Where the table lacks a name.
+    pub fn new(
+        memory: M,
+        modules: O,
+        threads: T,
+        layout: &Layout,
+    ) -> Result<Self, Missing> {
+        let at = At::new(layout)?;
+        let now = match threads.now() {
+            Some(now) => (now >> at.mark_shift) as u32,
+            None => memory.u32(at.waitmark).unwrap_or(0),
+        };
+        let reasons = RefCell::default();
+        Ok(Self { memory, modules, threads, at, now, reasons })
+    }
+
+    /// Names for this world; `short` is [`Places::new`]'s.
+    pub fn places<'a>(
+        &'a self,
+        short: &'a dyn Fn() -> bool,
+    ) -> Places<'a, M, O> {
+        Places::new(&self.memory, &self.modules, self.at.table, short)
+    }
+
+    /// Calls `f` for each goroutine that is wanted, until `f` fails. The value
+    /// is reused.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn each<E>(
+        &self,
+        want: &Want,
+        mut f: impl FnMut(&Goroutine) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let at = &self.at;
+        let count = u64::from(self.memory.u32(at.count).unwrap_or(0));
+        let mut batch = vec![0; (BATCH * at.g_size) as usize];
+        let mut it = Goroutine::default();
+        let mut room = Room::default();
+        let mut first = 0;
+        while first < count {
+            let in_slab = first % at.slab;
+            let many = BATCH.min(count - first).min(at.slab - in_slab);
+            let slab = self.memory.u64(at.table + first / at.slab * 8);
+            let from = slab.unwrap_or(0) + in_slab * at.g_size;
+            let bytes = &mut batch[..(many * at.g_size) as usize];
+            if slab.is_some_and(|slab| slab != 0)
+                && self.memory.read(from, bytes)
+            {
+                for (i, g) in bytes.chunks_mut(at.g_size as usize).enumerate() {
+                    it.at = from + i as u64 * at.g_size;
+                    if self.look(want, g, &mut it, &mut room) {
+                        f(&it)?;
+                    }
+                }
+            }
+            first += many;
+        }
+        Ok(())
+    }
+
+    /// The goroutine whose descriptor is at this address, if it is alive.
+    pub fn one(&self, g: u64, want: &Want) -> Option<Goroutine> {
+        let mut bytes = vec![0; self.at.g_size as usize];
+        let mut it = Goroutine { at: g, ..Goroutine::default() };
+        let found = self.memory.read(g, &mut bytes)
+            && self.look(want, &mut bytes, &mut it, &mut Room::default());
+        found.then_some(it)
+    }
+
+    /// Describes the goroutine with the descriptor `g`, a copy that is renewed
+    /// here. False if it is none, or not wanted.
+    fn look(
+        &self,
+        want: &Want,
+        g: &mut [u8],
+        it: &mut Goroutine,
+        room: &mut Room,
+    ) -> bool {
+        for tried in 1.. {
+            if !self.describe(want, g, it) {
+                return false;
+            }
+            self.stack(want, g, it, room);
+            let before = self.version(g);
+            if it.status == Status::Running || !self.memory.read(it.at, g) {
+                break;
+            }
+            if self.version(g) == before {
+                break;
+            }
+            if tried == TRIES {
+                it.frames.clear();
+                it.end = None;
+                it.moved = true;
+                break;
+            }
+        }
+        true
+    }
+
+    /// What changes when a goroutine goes on.
+    fn version(&self, g: &[u8]) -> (u32, u64, [u8; 16]) {
+        let at = &self.at;
+        let mut park = [0; 16];
+        let len = at.park_len.min(16);
+        park[..len].copy_from_slice(&g[at.park..at.park + len]);
+        (u32_at(g, at.status), u64_at(g, at.sched_sp), park)
+    }
+
+    /// The fields of the descriptor.
+    fn describe(&self, want: &Want, g: &[u8], it: &mut Goroutine) -> bool {
+        let at = &self.at;
+        let status = u32_at(g, at.status);
+        let flags = u16::from_le_bytes([g[at.flags], g[at.flags + 1]]);
+        it.host = flags & at.host != 0;
+        it.system = flags & at.system != 0;
+        let started = flags & at.started != 0 || it.host;
+        it.status = match status {
+            s if s == at.waiting_status => Status::Waiting,
+            s if s == at.running => Status::Running,
+            s if s == at.runnable && started => Status::Runnable,
+            s if s == at.runnable => Status::New,
+            _ => return false,
+        };
+        let waits = it.status == Status::Waiting;
+        if it.system && !want.system && !(it.host && waits) {
+            return false;
+        }
+        it.id = u64_at(g, at.goid);
+        it.parent = if it.host { 0 } else { u64_at(g, at.parent) };
+        it.gopc = u64_at(g, at.gopc);
+        it.func = if it.host { 0 } else { u64_at(g, at.func) };
+        it.stack = (u64_at(g, at.stack_lo), u64_at(g, at.stack_hi));
+        it.stack_used = match it.stack {
+            (0, _) => None,
+            (lo, hi) => self.threads.stack_used(lo, hi),
+        };
+        it.moved = false;
+        it.name.clear();
+        let name = u64_at(g, at.name);
+        if name != 0 {
+            let mut room = [0; TEXT];
+            let name = self.memory.c_str(name, &mut room);
+            it.name.extend_from_slice(name.unwrap_or_default());
+        }
+        it.tid = self.tid(g, it);
+        self.wait(g, it);
+        true
+    }
+
+    /// The thread that runs it, or that it is locked to.
+    fn tid(&self, g: &[u8], it: &Goroutine) -> u32 {
+        let at = &self.at;
+        let m = if it.status == Status::Running || it.host {
+            u64_at(g, at.m)
+        } else {
+            u64_at(g, at.lockedm)
+        };
+        if m == 0 {
+            return 0;
+        }
+        self.memory.u32(m + at.m_procid).unwrap_or(0)
+    }
+
+    /// What it waits for.
+    fn wait(&self, g: &[u8], it: &mut Goroutine) {
+        let at = &self.at;
+        it.reason.clear();
+        it.object = 0;
+        it.holder = Holder::Unknown;
+        it.waits = None;
+        let wait = u64_at(g, at.waiting);
+        if it.status != Status::Waiting {
+            return;
+        }
+        let marks = self.now.wrapping_sub(u32_at(g, at.waitsince));
+        // A mark may be a little younger than the clock that was read before.
+        let marks = if marks > u32::MAX / 2 { 0 } else { marks };
+        it.waits = Some(u64::from(marks) << at.mark_shift);
+        let mut bytes = [0; 64];
+        let bytes = &mut bytes[..at.wait_size.min(64)];
+        if wait == 0 || !self.memory.read(wait, bytes) {
+            return;
+        }
+        it.object = u64_at(bytes, at.wait_object);
+        it.holder = self.holder(u64_at(bytes, at.wait_held));
+        self.reason(u64_at(bytes, at.wait_reason), &mut it.reason);
+    }
+
+    fn reason(&self, at: u64, to: &mut Vec<u8>) {
+        let mut known = self.reasons.borrow_mut();
+        if let Some(text) = known.get(&at) {
+            to.extend_from_slice(text);
+            return;
+        }
+        let mut room = [0; TEXT];
+        let text = self.memory.c_str(at, &mut room).unwrap_or_default();
+        to.extend_from_slice(text);
+        if known.len() < REASONS {
+            known.insert(at, text.to_vec());
+        }
+    }
+
+    /// The actor that a wait's tagged word names.
+    fn holder(&self, held: u64) -> Holder {
+        const TAG: u64 = 3;
+        let at = held & !TAG;
+        match held & TAG {
+            _ if at == 0 => Holder::Unknown,
+            0 => self.in_word(self.memory.u64(at).unwrap_or(0)),
+            1 => self.goroutine_at(at),
+            2 => Holder::Group(at),
+            _ => Holder::Unknown,
+        }
+    }
+
+    /// The holder that the word of an object names.
+    fn in_word(&self, word: u64) -> Holder {
+        match word {
+            0 => Holder::Unknown,
+            _ if word & 1 == 0 => self.goroutine_at(word),
+            _ => self.thread_at(word & !1),
+        }
+    }
+
+    fn goroutine_at(&self, g: u64) -> Holder {
+        let id = self.memory.u64(g + self.at.goid as u64);
+        id.map_or(Holder::Unknown, Holder::Goroutine)
+    }
+
+    /// The thread with this thread pointer, by glibc's descriptor there: the
+    /// second word of its header is its address, and the id comes later.
+    fn thread_at(&self, pointer: u64) -> Holder {
+        const SELF: u64 = 16;
+        const TID: u64 = 0x2d0;
+        if self.memory.u64(pointer + SELF) != Some(pointer) {
+            return Holder::Unknown;
+        }
+        let tid = self.memory.u32(pointer + TID);
+        tid.map_or(Holder::Unknown, Holder::Thread)
+    }
+
+    /// Its frames.
+    fn stack(
+        &self,
+        want: &Want,
+        g: &[u8],
+        it: &mut Goroutine,
+        room: &mut Room,
+    ) {
+        it.frames.clear();
+        it.end = None;
+        if want.frames == 0 {
+            return;
+        }
+        let here = match it.status {
+            Status::New => None,
+            _ if it.status == Status::Running || it.host => {
+                let look = want.running && it.tid != 0;
+                look.then(|| self.threads.registers(it.tid, it.at)).flatten()
+            }
+            _ => {
+                let sp = u64_at(g, self.at.sched_sp);
+                self.parked(want, sp, it, room);
+                return;
+            }
+        };
+        if let Some(regs) = here {
+            self.walk(&self.memory, want, &regs, it, room);
+        }
+    }
+
+    fn parked(
+        &self,
+        want: &Want,
+        sp: u64,
+        it: &mut Goroutine,
+        room: &mut Room,
+    ) {
+        let len = it.stack.1.saturating_sub(sp).min(COPY) as usize;
+        let mut copy = [0; COPY as usize];
+        let copy = &mut copy[..len];
+        if len == 0 || !self.memory.read(sp, copy) {
+            return;
+        }
+        let copied = Copied { below: &self.memory, at: sp, bytes: copy };
+        if let Some(regs) = Registers::parked(&copied, sp) {
+            self.walk(&copied, want, &regs, it, room);
+        }
+    }
+
+    fn walk(
+        &self,
+        memory: &impl Memory,
+        want: &Want,
+        regs: &Registers,
+        it: &mut Goroutine,
+        room: &mut Room,
+    ) {
+        let Room { frames, cache } = room;
+        frames.resize(want.frames, Frame::default());
+        let (n, end) = cache.walk(memory, &self.modules, regs, frames);
+        it.frames.extend_from_slice(&frames[..n]);
+        it.end = Some(end);
+    }
+}
+
+/// Room for frames, and the rules of those that were met.
+#[derive(Default)]
+struct Room {
+    frames: Vec<Frame>,
+    cache: Cache,
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    word.map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    word.map_or(0, |word| u32::from_le_bytes(*word))
+}

@@ -1,0 +1,148 @@
+//! `gmp_dump`: the goroutines of this process, while everything goes on.
+//!
+//! The caller gives its P away first, as for a call that blocks: a dump of many
+//! goroutines takes its time, and the others go on. The dump runs on a stack of
+//! its own, since a goroutine's may be small, and stops nobody
+//! (`gmprt_inspect::snapshot`). It allocates, and the reserve is behind it: want
+//! of memory costs lines of names, and never the process.
+//!
+//! Invariants:
+//! 1. One dump at a time: the holder of `DUMPS`. The thread of a second caller
+//!    sleeps meanwhile, without a P.
+//! 2. The reserve's region is lent while a dump runs.
+
+use super::own;
+use crate::{
+    arch,
+    base::{lock::Rank, reserve},
+    gmp::gomaxprocs,
+    os::{
+        Errno, Lock, Result,
+        errno::KeepErrno,
+        fd,
+        mem::{map_data, unmap},
+        proc,
+        raw::NoCancel,
+    },
+    sched::{
+        child,
+        handoff::{entersyscall, exitsyscall},
+    },
+};
+use core::ffi::{c_int, c_void};
+use gmprt_inspect::{
+    dump::{self, Head, Options},
+    regs::Registers,
+};
+use std::io::{self, BufWriter, Write};
+
+/// Bytes of the stack of a dump.
+pub(super) const STACK: usize = 1 << 20;
+/// Sizes of the reserve's region, the first that can be had.
+const REGIONS: [usize; 3] = [reserve::MAX, 16 << 20, 4 << 20];
+/// Bytes of text that leave in one write.
+const BUFFER: usize = 32 << 10;
+
+static DUMPS: Lock<()> = Lock::new(Rank::Dumps, ());
+
+/// A dump to be made.
+struct Job {
+    options: Options,
+    fd: c_int,
+    g: usize,
+    regs: Registers,
+    result: Result<()>,
+}
+
+/// Writes a dump to `fd`.
+///
+/// Errors: `ENOMEM`; `ENOTSUP` in the child of a fork; those of write(2), such
+/// as `EBADF` and `EPIPE`.
+pub(crate) fn dump(fd: c_int, options: Options) -> Result<()> {
+    if child::in_child() {
+        return Err(Errno(libc::ENOTSUP));
+    }
+    let mut job = Job {
+        options,
+        fd,
+        g: own::address(arch::getg()),
+        regs: Registers::here(),
+        result: Ok(()),
+    };
+    let _keep = KeepErrno::new();
+    let _later = NoCancel::new();
+    entersyscall();
+    let result = run(&mut job);
+    exitsyscall();
+    result
+}
+
+fn run(job: &mut Job) -> Result<()> {
+    let _one = DUMPS.lock();
+    if !reserve::has_region() {
+        lend_region()?;
+    }
+    let stack = map_data(STACK)?;
+    reserve::begin();
+    let arg = (&raw mut *job).cast();
+    let top = stack.addr() + STACK;
+    // SAFETY: `work` takes a Job and does not park; the stack is new.
+    unsafe { arch::callon(work, arg, top) };
+    reserve::end();
+    // SAFETY: mapped above, and used no more.
+    unsafe { unmap(stack, STACK) };
+    if let Some((base, len)) = reserve::take_back() {
+        // SAFETY: from lend_region, and no block of it is in use.
+        unsafe { unmap(base as *mut u8, len) };
+    }
+    job.result
+}
+
+/// Errors: `ENOMEM`.
+fn lend_region() -> Result<()> {
+    let map = |len: &usize| Some((map_data(*len).ok()?, *len));
+    let (base, len) = REGIONS.iter().find_map(map).ok_or(Errno::ENOMEM)?;
+    // SAFETY: mapped just now.
+    unsafe { reserve::lend(base.addr(), len) };
+    Ok(())
+}
+
+unsafe extern "C" fn work(job: *mut c_void) {
+    // SAFETY: the Job of `run`, which waits.
+    let job = unsafe { &mut *job.cast::<Job>() };
+    job.result = write(job);
+}
+
+fn write(job: &Job) -> Result<()> {
+    let world = own::world(job.g, job.regs).map_err(|missing| {
+        // The library and its table are of one build.
+        debug_assert!(false, "{missing}");
+        Errno(libc::ENOSYS)
+    })?;
+    let head = Head {
+        pid: proc::id().unsigned_abs(),
+        procs: Some(gomaxprocs() as u64),
+    };
+    let mut out = BufWriter::with_capacity(BUFFER, To(job.fd));
+    let short = reserve::is_pressed;
+    let result = dump::write(&world, job.options, head, &short, &mut out)
+        .and_then(|()| out.flush());
+    // What is left in it would be written at its drop.
+    let (_to, _rest) = out.into_parts();
+    result.map_err(|e| Errno(e.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+/// A descriptor of the host's.
+struct To(c_int);
+
+impl Write for To {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        fd::write_all(self.0, bytes)
+            .map(|()| bytes.len())
+            .map_err(|e| io::Error::from_raw_os_error(e.0))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

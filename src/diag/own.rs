@@ -1,0 +1,59 @@
+//! This process, as `gmprt-inspect` looks into processes.
+//!
+//! The crate knows the library's data by its layout table, and reads all memory
+//! through the kernel. So one code prints the dumps of the library, of the
+//! command `gmprt`, and of fatal errors.
+
+use crate::os::{clock::nanotime, task};
+use core::ptr;
+use gmprt_inspect::{
+    layout::{Layout, Missing},
+    memory::OwnMemory,
+    modules::OwnModules,
+    regs::Registers,
+    snapshot::{Threads, World},
+};
+
+unsafe extern "C" {
+    /// The layout table, of which only the address is used here.
+    static gmp_debug_layout: u8;
+}
+
+/// This process.
+pub(super) type Own = World<OwnMemory, OwnModules, OwnThreads>;
+
+/// Its threads: the caller's registers are known, and those of the others only
+/// where they are in a system call.
+pub(super) struct OwnThreads {
+    /// The G that the caller runs, or 0.
+    pub g: usize,
+    /// The caller's registers.
+    pub regs: Registers,
+}
+
+impl Threads for OwnThreads {
+    fn registers(&self, tid: u32, g: u64) -> Option<Registers> {
+        if g == self.g as u64 {
+            return Some(self.regs);
+        }
+        let (pc, sp) = task::stands(tid as i32)?;
+        Some(Registers::at(pc, sp))
+    }
+
+    fn now(&self) -> Option<u64> {
+        Some(nanotime().unsigned_abs())
+    }
+}
+
+/// This process, with a caller that runs the G at `g` and has these registers.
+/// Allocates, as all of the crate does that is not for handlers.
+pub(super) fn world(g: usize, regs: Registers) -> Result<Own, Missing> {
+    let table = (&raw const gmp_debug_layout).addr() as u64;
+    let layout = Layout::read(&OwnMemory, table)?;
+    World::new(OwnMemory, OwnModules, OwnThreads { g, regs }, &layout)
+}
+
+/// The address of a G, or 0.
+pub(super) fn address(gp: Option<&crate::gmp::G>) -> usize {
+    gp.map_or(0, |gp| ptr::from_ref(gp).addr())
+}

@@ -1,0 +1,93 @@
+//! A report without a copy of the process: names and offsets, on the failing
+//! thread, where nothing is allocated and no lock is taken.
+//!
+//! The view of another thread's goroutine may be a moment old: it serves a
+//! report before the abort and no decision.
+
+use super::dump::{self, MAX_LISTED, alive, peek};
+use crate::{
+    base::print::SigWriter,
+    gmp::{G, GStatus, Traceback, each_g, gflag},
+};
+use core::{fmt::Write as _, ptr};
+use gmprt_inspect::{
+    memory::OwnMemory,
+    modules::OwnModules,
+    names,
+    regs::Registers,
+    walk::{Frame, walk},
+};
+
+/// Frames of a goroutine.
+const FRAMES: usize = 64;
+
+/// Where and how the process fails.
+pub(super) struct Scene {
+    pub level: Traceback,
+    /// The failing goroutine.
+    pub gp: Option<&'static G>,
+    pub regs: Registers,
+}
+
+/// Lists the goroutines of a fatal error.
+pub(super) fn list(scene: &Scene) {
+    let mut w = SigWriter::stderr();
+    if let Some(gp) = scene.gp {
+        if !dump::is_told(ptr::from_ref(gp).addr()) {
+            line(&mut w, gp);
+        }
+        frames(&mut w, &scene.regs);
+        if scene.level == Traceback::Single {
+            return;
+        }
+    }
+    let shown = |gp: &&G| {
+        let system = peek(&gp.flags) & gflag::SYSTEM != 0;
+        let failing = scene.gp.is_some_and(|it| ptr::eq(it, *gp));
+        let wanted = !system || scene.level == Traceback::System;
+        alive(gp) && wanted && !failing
+    };
+    let mut all = each_g().filter(shown);
+    for gp in all.by_ref().take(MAX_LISTED) {
+        line(&mut w, gp);
+        if matches!(gp.readgstatus(), GStatus::Waiting | GStatus::Runnable)
+            && peek(&gp.stack_lo) != 0
+        {
+            let sp = peek(&gp.sched_sp) as u64;
+            if let Some(regs) = Registers::parked(&OwnMemory, sp) {
+                frames(&mut w, &regs);
+            }
+        }
+    }
+    let more = all.count();
+    if more > 0 {
+        // A SigWriter reports no errors.
+        let _ = writeln!(w, "... and {more} goroutines more");
+    }
+}
+
+fn line(w: &mut SigWriter, gp: &G) {
+    // A SigWriter reports no errors.
+    let _ = dump::head(w, gp);
+    let parent = peek(&gp.parent);
+    if parent != 0 {
+        let _ = write!(w, ", started by goroutine {parent}");
+    }
+    let _ = writeln!(w);
+}
+
+/// Writes the frames from `regs` on.
+fn frames(w: &mut SigWriter, regs: &Registers) {
+    let mut frames = [Frame::default(); FRAMES];
+    let (n, _end) = walk(&OwnMemory, &OwnModules, regs, &mut frames);
+    for frame in &frames[..n] {
+        let mut room = [0; 512];
+        let name =
+            names::name(&OwnMemory, &OwnModules, frame.lookup(), &mut room);
+        // A SigWriter reports no errors.
+        let _ = writeln!(w, "    {name}");
+    }
+    if n == FRAMES {
+        let _ = writeln!(w, "    ...");
+    }
+}

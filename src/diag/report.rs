@@ -1,0 +1,200 @@
+//! The goroutines after a fatal error, with their frames; `GMP_TRACEBACK` says
+//! which ones.
+//!
+//! ```text
+//! goroutine 7 [running] "reader", thread 4711
+//!     started at main (reader.c:31) by goroutine 1
+//!     parse at reader.c:12
+//!     read_all at reader.c:40
+//! ```
+//!
+//! The code runs on the failing thread, in a signal handler, under any lock,
+//! while the other threads go on. To find functions and lines it would have to
+//! allocate, and `malloc` may be locked or destroyed. So a copy of the process
+//! (`os::copy`) does that: it has all memory as it is, an allocator of its own,
+//! and a limit of time, and leaves its text in memory that it shares. If there
+//! can be no copy, or it dies as its original does, the original prints names
+//! and offsets, for which it allocates nothing (`plain`).
+//!
+//! Both run on a stack that is mapped for them, since a signal stack is small.
+
+use super::{
+    dump::{self, MAX_LISTED},
+    look::STACK,
+    own,
+    plain::{self, Scene},
+};
+use crate::{
+    arch,
+    base::{
+        print::write_all,
+        reserve,
+        sync::{AtomicUsize, Ordering::*},
+    },
+    gmp::{DEBUG, Traceback},
+    os::{
+        copy::in_copy,
+        mem::{map_data, map_shared},
+    },
+};
+use core::{cell::UnsafeCell, ffi::c_void, ptr, slice};
+use gmprt_inspect::{
+    dump::Options, groups::Entry, regs::Registers, snapshot::Want, text::Text,
+};
+use std::io::{self, Write};
+
+/// How long the copy may take, in nanoseconds.
+const LIMIT: i64 = 5_000_000_000;
+/// The most bytes of its text.
+const TEXT: usize = 4 << 20;
+/// Frames of a goroutine.
+const FRAMES: usize = 128;
+
+/// The copy's work.
+struct Job<'a> {
+    scene: &'a Scene,
+    /// For the text.
+    shared: *const Shared,
+    /// For the copy's memory.
+    region: usize,
+}
+
+/// The text that the copy leaves.
+#[repr(C)]
+struct Shared {
+    len: AtomicUsize,
+    bytes: UnsafeCell<[u8; TEXT]>,
+}
+
+/// Prints goroutines on standard error; the hook of `throw` and `fatal`.
+/// `context` is null, or that of the signal handler in which the process fails.
+pub(crate) fn print_goroutines(context: *const c_void) {
+    let level = DEBUG.traceback();
+    if level == Traceback::None {
+        return;
+    }
+    // SAFETY: null, or a handler's context, as the hook's contract says.
+    let regs = match unsafe { context.cast::<libc::ucontext_t>().as_ref() } {
+        Some(context) => Registers::from_ucontext(context),
+        None => Registers::here(),
+    };
+    tell(&Scene { level, gp: dump::failing(), regs });
+}
+
+fn tell(scene: &Scene) {
+    let Ok(stack) = map_data(STACK) else {
+        plain::list(scene);
+        return;
+    };
+    let top = stack.addr() + STACK;
+    if !by_copy(scene, top) {
+        let scene = ptr::from_ref(scene).cast_mut().cast();
+        // SAFETY: `list` takes a Scene and does not park; the stack is unused.
+        unsafe { arch::callon(list, scene, top) };
+    }
+    // The process ends, so nothing is unmapped.
+}
+
+unsafe extern "C" fn list(scene: *mut c_void) {
+    // SAFETY: the Scene of `tell`, which waits.
+    plain::list(unsafe { &*scene.cast::<Scene>() });
+}
+
+/// Has a copy of the process find the names, and prints its text. False if it
+/// could not.
+fn by_copy(scene: &Scene, stack: usize) -> bool {
+    let Ok(shared) = map_shared(size_of::<Shared>()) else { return false };
+    let Ok(region) = map_data(reserve::MAX) else { return false };
+    let shared = shared.cast::<Shared>().cast_const();
+    let job = Job { scene, shared, region: region.addr() };
+    let arg = ptr::from_ref(&job).cast_mut().cast();
+    // SAFETY: `work` takes a Job, and takes no lock that another thread may
+    // hold; the stack is unused.
+    if !unsafe { in_copy(work, arg, stack, LIMIT) } {
+        return false;
+    }
+    // SAFETY: zeroed memory of this size, in which the copy has written.
+    let shared = unsafe { &*shared };
+    // Acquire: the copy has ended.
+    let len = shared.len.load(Acquire).min(TEXT);
+    let bytes = shared.bytes.get().cast::<u8>();
+    // SAFETY: `len` bytes of the text, which nobody writes any more.
+    write_all(2, unsafe { slice::from_raw_parts(bytes, len) });
+    true
+}
+
+/// In the copy.
+unsafe extern "C" fn work(job: *mut c_void) {
+    // SAFETY: a copy of the Job of `by_copy`.
+    let job = unsafe { &*job.cast::<Job<'_>>() };
+    // SAFETY: the region was mapped for this.
+    unsafe { reserve::lend(job.region, reserve::MAX) };
+    reserve::only();
+    // SAFETY: mapped for this, and written by this copy alone.
+    let mut text = ToText(unsafe { &*job.shared });
+    // The text is full: the rest is left out.
+    let _full = write(job.scene, &mut text);
+}
+
+fn write(scene: &Scene, text: &mut ToText) -> io::Result<()> {
+    let g = own::address(scene.gp);
+    let world = own::world(g, scene.regs).map_err(io::Error::other)?;
+    let mut places = world.places(&|| false);
+    let system = scene.level == Traceback::System;
+    let want = Want { system, frames: FRAMES, running: true };
+    let options = Options { stacks: true, ..Options::default() };
+    let mut text = Text::new(text, options);
+    if scene.gp.is_some() {
+        // Also one of the library's own.
+        let any = Want { system: true, ..want };
+        let Some(it) = world.one(g as u64, &any) else {
+            return Err(io::Error::other("the failing goroutine is gone"));
+        };
+        let it = Entry::of(&it);
+        if dump::is_told(g) {
+            text.body(&it, &mut places)?;
+        } else {
+            text.entry(&it, &mut places)?;
+        }
+        if scene.level == Traceback::Single {
+            return Ok(());
+        }
+    }
+    let (mut listed, mut more) = (0, 0);
+    world.each(&want, |it| {
+        if it.at == g as u64 {
+            return Ok(());
+        }
+        if listed == MAX_LISTED {
+            more += 1;
+            return Ok(());
+        }
+        listed += 1;
+        text.line(format_args!(""))?;
+        text.entry(&Entry::of(it), &mut places)
+    })?;
+    if more > 0 {
+        text.line(format_args!("\n... and {more} goroutines more"))?;
+    }
+    Ok(())
+}
+
+/// Appends to the text.
+struct ToText(&'static Shared);
+
+impl Write for ToText {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.0.len.load(Relaxed);
+        let n = bytes.len().min(TEXT - len);
+        let to = self.0.bytes.get().cast::<u8>().wrapping_add(len);
+        // SAFETY: n bytes of room are left there, which nobody else uses.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), n) };
+        // Release: pairs with the original's acquire.
+        self.0.len.store(len + n, Release);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
