@@ -25,7 +25,8 @@ TARGET   = $(or $(CARGO_TARGET_DIR),target)
 RELEASE  = $(TARGET)/release
 LIB      = $(BUILD)/lib
 BIN      = $(BUILD)/bin
-PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a
+PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a \
+           $(LIB)/$(SONAME)-gdb.py
 # What the archive needs besides what every C link gets.
 PRIVATE_LIBS = -lpthread -ldl
 
@@ -48,8 +49,8 @@ help: ## say what there is to make
 for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
 NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
          $(call for,asan memcheck,$(CXX)) $(call for,memcheck,valgrind)
-TESTED = $(CXX) g++ chromium clang clang++ gdb python3 pkg-config curl wrk \
-         taskset faketime gmp.h curl/curl.h sqlite3.h
+TESTED = $(CXX) g++ chromium clang clang++ gdb python3 perfetto pkg-config curl \
+         wrk taskset faketime gmp.h curl/curl.h sqlite3.h
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX))
 
@@ -86,20 +87,26 @@ $(LIB)/libgmprt.so: $(LIB)/$(SONAME)
 # would take these for demands. Rust's own objects carry bitcode; it goes.
 # glibc's getaddrinfo does not work in static programs, and a demand for it
 # would make every one of them larger, with a warning: it is a wish (os/net.rs).
+#
+# A program has no file beside it for gdb, so the archive carries the script, in
+# a section that takes no memory: the byte 4 says that it is Python's text.
 PUBLIC = gmp_* _cgo_* _rt0_*
 ROOTS  = $$(readelf --dyn-syms -W $< | awk '$$7 != "UND" && \
            $$8 ~ /^(gmp_|_cgo_|_rt0_)/ { print "-u", $$8 }')
 
-$(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a
+$(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a gdb/gmprt-gdb.py
 	ld -r --gc-sections --force-group-allocation $(ROOTS) \
 	    -o $(LIB)/reached.o $(RELEASE)/libgmprt.a
 	ld -r -o $(LIB)/gmprt.o $(LIB)/reached.o
+	{ printf '\004gmprt-gdb.py\n'; cat gdb/gmprt-gdb.py; printf '\0'; } \
+	    > $(LIB)/gdb_script
 	objcopy -w $(PUBLIC:%=--keep-global-symbol='%') \
+	    --add-section .debug_gdb_scripts=$(LIB)/gdb_script \
 	    --weaken-symbol='_cgo_*' --weaken-symbol=getaddrinfo \
 	    --weaken-symbol=freeaddrinfo -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
 	rm -f $@
 	ar rcsD $@ $(LIB)/gmprt.o
-	rm $(LIB)/reached.o $(LIB)/gmprt.o
+	rm $(LIB)/reached.o $(LIB)/gmprt.o $(LIB)/gdb_script
 
 # The entry point of a program that is the runtime's from the first instruction
 # on. It belongs into the program, also where the library is shared.
@@ -109,6 +116,11 @@ $(LIB)/libgmprt_rt0.a: asm/entry_amd64.S asm/macros.h
 	rm -f $@
 	ar rcsD $@ $(LIB)/entry_amd64.o
 	rm $(LIB)/entry_amd64.o
+
+# gdb loads this with the library beside which it lies.
+$(LIB)/$(SONAME)-gdb.py: gdb/gmprt-gdb.py
+	@mkdir -p $(@D)
+	install -m 644 $< $@
 
 # --- The command ------------------------------------------------------------
 
@@ -243,9 +255,14 @@ lint: need ## check formatting and lints, warnings being errors
 
 # --- Installing -------------------------------------------------------------
 
+# gdb looks beside the library's real name, or for /usr in a folder of its own,
+# from which it loads scripts without being told to.
+GDBDIR = $(if $(filter /usr,$(PREFIX)),/usr/share/gdb/auto-load$(LIBDIR),$(LIBDIR))
+SCRIPT = $(GDBDIR)/libgmprt.so.$(VERSION)-gdb.py
+
 INSTALLED = $(INCDIR)/gmprt/gmp.h $(LIBDIR)/libgmprt.so.$(VERSION) \
             $(LIBDIR)/$(SONAME) $(LIBDIR)/libgmprt.so \
-            $(LIBDIR)/libgmprt.a $(LIBDIR)/libgmprt_rt0.a \
+            $(LIBDIR)/libgmprt.a $(LIBDIR)/libgmprt_rt0.a $(SCRIPT) \
             $(LIBDIR)/pkgconfig/gmprt.pc $(LIBDIR)/pkgconfig/gmprt-beside.pc \
             $(BINDIR)/gmprt
 FILL_IN   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
@@ -256,7 +273,9 @@ FILL_IN   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 # command after `make library`.
 install: ## install under PREFIX, for packagers below DESTDIR
 	@test -e $(LIB)/libgmprt_rt0.a || $(MAKE) all
-	install -d $(DESTDIR)$(INCDIR)/gmprt $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -d $(DESTDIR)$(INCDIR)/gmprt $(DESTDIR)$(LIBDIR)/pkgconfig \
+	    $(DESTDIR)$(GDBDIR)
+	install -m 644 $(LIB)/$(SONAME)-gdb.py $(DESTDIR)$(SCRIPT)
 	install -m 644 include/gmp.h $(DESTDIR)$(INCDIR)/gmprt/
 	install -m 755 $(LIB)/$(SONAME) $(DESTDIR)$(LIBDIR)/libgmprt.so.$(VERSION)
 	ln -sf libgmprt.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)

@@ -12,6 +12,9 @@ fn main() {
     // The library's threads run its code until the process ends, so a
     // `dlclose` must leave it mapped.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    println!("cargo::rerun-if-changed=src/sections.ld");
+    let here = env::var("CARGO_MANIFEST_DIR").expect("CARGO_MANIFEST_DIR");
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-T,{here}/src/sections.ld");
     write_offsets();
     if env::var("CARGO_CFG_LOOM").is_ok() {
         return;

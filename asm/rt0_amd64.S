@@ -78,6 +78,8 @@ runtime_mainPC:
 //
 // In:  edi = argc, rsi = argv, where the loader passes them.
 func _rt0_amd64_lib
+	// No byte, but no linker drops the table that debuggers read.
+	.reloc	., R_X86_64_NONE, gmp_debug_layout
 	save	rbp
 	mov	rbp, rsp
 	.cfi_def_cfa_register rbp
@@ -119,6 +121,8 @@ func _rt0_amd64_lib
 	.cfi_restore rbp
 	ret
 endfunc _rt0_amd64_lib
+	// No byte, but no linker drops the table that debuggers read.
+	.reloc	., R_X86_64_NONE, gmp_debug_layout
 
 // libstart()
 //

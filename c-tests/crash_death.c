@@ -3,8 +3,11 @@
 #include "test.h"
 
 #include <assert.h>
-#include <signal.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 static volatile int zero;
 static volatile bool deeper = true;
@@ -107,6 +110,24 @@ static void die_of(const char *which)
     __asm__ volatile("");
 }
 
+/* No process may be made from now on. */
+static void forbid_clone(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 16),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_VM, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {sizeof code / sizeof code[0], code};
+
+    CHECK_OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    CHECK_OK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                     SECCOMP_FILTER_FLAG_TSYNC, &filter));
+}
+
 static const char *which;
 
 __attribute__((noinline)) static void mortal(void *arg)
@@ -149,6 +170,8 @@ int test_main(int argc, char **argv)
         CHECK_OK(gmp_go_with(&attr, outsider, NULL, &g));
         CHECK_OK(gmp_join(g));
     }
+    if (getenv("NO_CLONE"))
+        forbid_clone();
     if (strcmp(which, "thread") == 0) {
         CHECK_OK(gmp_sleep(1));
         write_null();

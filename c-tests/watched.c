@@ -1,61 +1,77 @@
 /* A program to be looked at from outside: so many goroutines (by default 1000)
  * wait in wait_forever for channels that nobody sends on, one has a name and a
- * mutex, one waits for that mutex, and two play ping-pong. It says "ready", and
- * ends when its standard input does, or by itself after two minutes; with a
- * second argument it aborts instead, for a core. */
+ * mutex, and one waits for that mutex; with a second argument two play
+ * ping-pong. It says "ready". Then each line of its standard input makes it
+ * dump itself, and the end of the input ends it. */
 #include "test.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 static gmp_mutex lock = GMP_MUTEX_INIT;
 static gmp_chan *ping, *pong, *never;
 
-static void wait_forever(void *arg) {
+static void wait_forever(void *ch)
+{
     char element;
-    gmp_chan *ch = arg;
+
     gmp_chan_recv(ch, &element);
 }
 
-static void hold_the_lock(void *arg) {
-    char element;
+static void hold_the_lock(void *arg)
+{
     gmp_mutex_lock(&lock);
-    gmp_chan_recv(never, &element);
+    wait_forever(never);
 }
 
-static void want_the_lock(void *arg) {
+static void want_the_lock(void *arg)
+{
     gmp_mutex_lock(&lock);
+    CHECK(false);
 }
 
-static void play(void *arg) {
+static void play(void *first)
+{
+    gmp_chan *in = first ? ping : pong, *out = first ? pong : ping;
     int ball = 0;
-    gmp_chan *in = arg ? ping : pong, *out = arg ? pong : ping;
-    if (arg)
+
+    if (first)
         gmp_chan_send(out, &ball);
-    while (gmp_chan_recv(in, &ball) == 1)
+    while (gmp_chan_recv(in, &ball) == 0)
         gmp_chan_send(out, &ball);
 }
 
-int test_main(int argc, char **argv) {
-    int waiters = argc > 1 ? atoi(argv[1]) : 1000;
-    gmp_attr attr = {.struct_size = sizeof attr, .name = "the holder"};
+static void start(const char *name, gmp_fn f, void *arg)
+{
+    gmp_attr attr = GMP_ATTR_INIT;
+
+    attr.name = name;
+    CHECK(gmp_go_with(&attr, f, arg, NULL) == 0);
+}
+
+int test_main(int argc, char **argv)
+{
+    int waiters = argc > 1 ? atoi(argv[1]) : 1000, c;
+
     ping = gmp_chan_make(sizeof(int), 1);
     pong = gmp_chan_make(sizeof(int), 1);
     never = gmp_chan_make(1, 0);
     for (int i = 0; i < waiters; i++)
-        gmp_go(wait_forever, gmp_chan_make(1, 0));
-    gmp_go_with(&attr, hold_the_lock, NULL, NULL);
-    gmp_sleep(50 * 1000 * 1000);
-    gmp_go(want_the_lock, NULL);
-    gmp_go(play, NULL);
-    gmp_go(play, &lock);
-    gmp_sleep(50 * 1000 * 1000);
+        start(NULL, wait_forever, gmp_chan_make(1, 0));
+    start("the holder", hold_the_lock, NULL);
+    gmp_sleep(100 * 1000 * 1000);
+    start(NULL, want_the_lock, NULL);
+    gmp_sleep(100 * 1000 * 1000);
+    if (argc > 2) {
+        start(NULL, play, NULL);
+        start(NULL, play, never);
+    }
     puts("ready");
     fflush(stdout);
-    if (argc > 2)
-        abort();
-    alarm(120);
-    while (getchar() != EOF)
-        continue;
+    while ((c = getchar()) != EOF) {
+        if (c == 'd')
+            CHECK(gmp_dump(1, 0) == 0);
+        if (c == 'j')
+            CHECK(gmp_dump(1, GMP_DUMP_JSON | GMP_DUMP_EACH) == 0);
+        if (c == '\n')
+            CHECK(write(1, "\ndumped\n", 8) == 8);
+    }
     return 0;
 }

@@ -4,6 +4,7 @@
     goroutine N [COMMAND]           its fields; or COMMAND on its stack (bt, ...)
     goroutine all COMMAND           COMMAND on the stack of each
     print $goroutine(N)             its descriptor
+    goroutine-gcore [FILE]          a core, the stacks of goroutines included
 
 gdb loads this file by itself with the library where auto-load safe-path lets
 it; else `source` does. It has no copyright of its own: the library's licence.
@@ -70,7 +71,7 @@ def gmprt_symbol(pc):
     if pc == 0:
         return "none"
     said = gdb.execute("info symbol %#x" % (pc - 1), to_string=True)
-    name = said.split(" in section")[0]
+    name = re.sub("::h[0-9a-f]{16}\\b", "", said.split(" in section")[0])
     if said.startswith("No symbol"):
         return "%#x" % pc
     sal = gdb.find_pc_line(pc - 1)
@@ -86,9 +87,8 @@ class GmprtLayout:
     VERSION = 1
 
     def __init__(self):
-        try:
-            self.at = int(gdb.parse_and_eval("&gmp_debug_layout"))
-        except gdb.error:
+        self.at = self.search()
+        if self.at is None:
             raise GmprtError(
                 "gmprt: gdb knows no symbol gmp_debug_layout. Either the "
                 "program has not loaded libgmprt yet, or gdb has not found the "
@@ -113,6 +113,29 @@ class GmprtLayout:
         for name, value in struct.iter_unpack(
                 "<24sQ", gmprt_read(self.at + 16, 32 * count)):
             self.entries[name.split(b"\0")[0].decode()] = value
+
+    @staticmethod
+    def search():
+        """The table's address; in a stripped program, by its first bytes."""
+        try:
+            return int(gdb.parse_and_eval("&gmp_debug_layout"))
+        except gdb.error:
+            pass
+        for lo, hi in re.findall(r"(0x\w+) - (0x\w+) is \.(?:data|rodata)",
+                                 gdb.execute("info files", to_string=True)):
+            lo, hi = int(lo, 16), int(hi, 16)
+            while lo < hi:
+                try:
+                    at = gdb.selected_inferior().search_memory(
+                        lo, hi - lo, b"gmprtlay")
+                    if at is None:
+                        break
+                    if gmprt_text(at + 16, 24) == "G.size":
+                        return at
+                except gdb.error:
+                    break
+                lo = at + 8
+        return None
 
     def __getitem__(self, name):
         try:
@@ -377,7 +400,8 @@ class GmprtState:
 
     def find(self, word):
         """The goroutine of this number, or of this handle, an expression."""
-        value = gdb.parse_and_eval(word)
+        value = gdb.Value(int(word)) if word.isdigit() else \
+            gdb.parse_and_eval(word)
         if value.type.strip_typedefs().code == gdb.TYPE_CODE_PTR:
             gp = self.g_of_handle(int(value))
             if gp is None:
@@ -395,8 +419,8 @@ class GmprtState:
         if thread is not None:
             with GmprtSelection():
                 thread.thread.switch()
-                inside = gp.has("host") or self.m_number(
-                    gp.number("m"), "in_runtime", "<B")
+                inside = gp.status == "waiting" if gp.has("host") else \
+                    self.m_number(gp.number("m"), "in_runtime", "<B")
                 frame = gdb.newest_frame()
                 return gmprt_place(gmprt_leave(frame) if inside else frame)
         if stack is None:
@@ -443,14 +467,18 @@ class GmprtState:
 
 
 def gmprt_leave(frame):
-    """The frame of the host's that has called the library; else `frame`."""
-    innermost, exported = frame, False
+    """The frame of the host's that has called the library; where none has,
+    that of the goroutine's function."""
+    last, exported = frame, False
     while frame is not None:
-        was, exported = exported, (frame.name() or "").startswith("gmp_")
+        name = frame.name() or ""
+        was, exported = exported, name.startswith("gmp_")
+        if name == "gostart":
+            break
         if was and not exported:
             return frame
-        frame = frame.older()
-    return innermost
+        last, frame = frame, frame.older()
+    return last
 
 
 def gmprt_place(frame):
@@ -478,24 +506,24 @@ class GmprtUnwinder(gdb.unwinder.Unwinder):
     def __call__(self, pending):
         if self.claimed is None:
             return None
-        here = [int(pending.read_register(name)) & 0xffffffffffffffff
-                for name in ("rsp", "rip")]
+        registers = [pending.read_register(name) for name in ("rsp", "rip")]
+        here = [int(value) & 0xffffffffffffffff for value in registers]
         if here != self.claimed:
             return None
         layout, sp = self.of.state.layout, self.of.sched_sp
         # The frame's own place is below the goroutine's frames: gdb stops
         # where a caller's frame is below that of the function it calls.
-        long = gdb.lookup_type("unsigned long")
-        pointer = gdb.lookup_type("void").pointer()
+        # Not by its name: the language may be Rust.
+        pointer = registers[0].type
         info = pending.create_unwind_info(GmprtFrameId(
             *[gdb.Value(at).cast(pointer) for at in (sp, here[1])]))
         frame = gmprt_read(sp, layout["frame.size"])
         for name in GMPRT_REGISTERS:
             at = layout["frame." + name]
             value = struct.unpack_from("<Q", frame, at)[0]
-            info.add_saved_register(name, gdb.Value(value).cast(long))
+            info.add_saved_register(name, gdb.Value(value).cast(pointer))
         info.add_saved_register(
-            "rsp", gdb.Value(sp + layout["frame.size"]).cast(long))
+            "rsp", gdb.Value(sp + layout["frame.size"]).cast(pointer))
         return info
 
 
@@ -690,11 +718,24 @@ thread-local ones are those of the current thread.
             return
         self.run(state, gp, words[1], from_tty)
 
-    @staticmethod
-    def run(state, gp, command, from_tty):
+    RUNS = re.compile(
+        "(s|step|si|stepi|n|next|ni|nexti|u|until|fin|finish|c|fg|continue|adv"
+        "|advance|j|jump|return|signal|run|r|start|starti|reverse-.*)$")
+
+    @classmethod
+    def run(cls, state, gp, command, from_tty):
         with GmprtOnStack(state, gp) as frame:
+            if GmprtOnStack.current is not None and \
+                    cls.RUNS.match(command.split()[0]):
+                raise GmprtError(
+                    "gmprt: goroutine %d does not run, so `%s` cannot move it. "
+                    "Set a breakpoint where it will go on: `goroutine %d "
+                    "tbreak`." % (gp.goid, command, gp.goid))
             gmprt_leave(frame).select()
+            # `list` and `break` begin where a frame was printed last.
+            gdb.execute("frame", to_string=True)
             gdb.execute(command, from_tty)
+        gdb.execute("frame", to_string=True)
 
     @classmethod
     def all(cls, state, command, from_tty):
@@ -751,6 +792,78 @@ thread-local ones are those of the current thread.
         if field in ("m", "lockedm") and value != 0:
             return "%#x (M %d)" % (value, state.m_number(value, "id", "<q"))
         return "%#x" % value
+
+
+class GmprtCore:
+    """The file of a core, in which stacks are completed.
+
+    gdb's own `gcore` stops in each mapping at the first page that cannot be
+    read. Guards lie in the mappings of the stacks (MADV_GUARD_INSTALL), so it
+    leaves the stacks out.
+    """
+
+    STEP = 65536
+
+    def __init__(self, path):
+        self.file = open(path, "r+b")
+        head = self.file.read(64)
+        at, = struct.unpack_from("<Q", head, 32)
+        size, many = struct.unpack_from("<HH", head, 54)
+        if many == 0xffff:
+            raise GmprtError("gmprt: too many mappings for %s" % path)
+        self.file.seek(at)
+        table = self.file.read(size * many)
+        self.segments = []
+        for i in range(many):
+            kind, _, offset, lo, _, length = struct.unpack_from(
+                "<IIQQQQ", table, size * i)
+            if kind == 1:
+                self.segments.append((lo, lo + length, offset))
+        self.segments.sort()
+        self.starts = [lo for lo, _, _ in self.segments]
+
+    def complete(self, lo, hi=None):
+        """Writes the memory from `lo` to `hi`, or to the mapping's end."""
+        i = bisect.bisect_right(self.starts, lo) - 1
+        if i < 0 or lo >= self.segments[i][1]:
+            return False
+        base, end, offset = self.segments[i]
+        end = min(end, hi or end)
+        while lo < end:
+            size = min(self.STEP - lo % self.STEP, end - lo)
+            try:
+                memory = gmprt_read(lo, size)
+            except gdb.error:
+                return False
+            self.file.seek(offset + lo - base)
+            self.file.write(memory)
+            lo += size
+        return True
+
+
+class GmprtGcore(gdb.Command):
+    """Save a core of the program, with the stacks of its goroutines.
+Usage: goroutine-gcore [FILE]
+gdb's own gcore leaves the stacks out, because guard pages lie between them."""
+
+    def __init__(self):
+        super().__init__("goroutine-gcore", gdb.COMMAND_FILES,
+                         gdb.COMPLETE_FILENAME)
+
+    def invoke(self, argument, from_tty):
+        state = GmprtState()
+        path = argument.strip() or "core.%d" % gdb.selected_inferior().pid
+        gdb.execute("gcore " + path, from_tty, to_string=True)
+        core, many = GmprtCore(path), 0
+        with core.file:
+            for thread in state.threads():
+                # 128 bytes below the stack pointer are in use, by the ABI.
+                core.complete(thread.sp - 128)
+            for gp in state.goroutines():
+                if gp.has("started") and gp.sched_sp != 0:
+                    many += core.complete(gp.sched_sp, gp.number("stack_hi"))
+        gdb.write("Saved %s, with the stacks of %d goroutines.\n" %
+                  (path, many))
 
 
 class GmprtFunction(gdb.Function):
@@ -814,4 +927,5 @@ gdb.pretty_printers.append(gmprt_printer)
 gdb.events.cont.connect(gmprt_let_go)
 GmprtInfoGoroutines()
 GmprtGoroutine()
+GmprtGcore()
 GmprtFunction()

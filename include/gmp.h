@@ -1633,7 +1633,10 @@ typedef struct gmp_stats {
     uint64_t thread_wakeups;
     /** Host threads that sleep in a call without a deadline. */
     uint64_t host_threads_waiting;
-    /** Timers and deadlines to come, of sleeps and waits too. */
+    /**
+     * Timers and deadlines to come, of sleeps and waits too; the library may
+     * have one of its own.
+     */
     uint64_t timers_pending;
     /** Counter: timers and deadlines that have come. */
     uint64_t timers_fired;

@@ -6,8 +6,9 @@
 #     setup/need.sh --missing THING...     prints the missing ones
 #     setup/need.sh --line THING...        prints the line that installs them
 #
-# A THING or WISH is a command, or a header that the C compiler finds. For root
-# on Debian the first form installs them. For any other user, and if the
+# A THING or WISH is a command, a header that the C compiler finds, or a package
+# for Python, which lands in build/venv. For root on Debian the first form
+# installs them. For any other user, and if the
 # installation fails, it prints the one line to paste. It fails if a THING is
 # then missing; without a WISH the caller goes on and reports it.
 #
@@ -31,6 +32,7 @@ libgmp-dev              gmp.h
 libsqlite3-dev          sqlite3.h
 pkg-config              pkg-config
 python3                 python3
+python3-venv            perfetto
 util-linux              taskset
 valgrind                valgrind
 wrk                     wrk
@@ -40,6 +42,19 @@ wrk                     wrk
 package_of() {
     printf '%s' "$table" | while read -r package things; do
         case " $things " in *" $1 "*) echo "$package" ;; esac
+    done
+}
+
+# The packages for Python, and the versions that are wanted.
+wheels='
+perfetto==0.59.1        perfetto
+'
+venv=$root/build/venv
+
+# Prints the package for Python that brings $1; nothing if it is none.
+wheel_of() {
+    printf '%s' "$wheels" | while read -r wheel thing; do
+        [ "$1" != "$thing" ] || echo "$wheel"
     done
 }
 
@@ -55,6 +70,9 @@ has() {
     case $1 in
     *.h) echo "#include <$1>" | ${CC:-cc} -E -x c - >/dev/null 2>&1 ;;
     *cargo) has_rust "$1" ;;
+    perfetto) "$venv/bin/python" -c \
+        'import perfetto.protos.perfetto.trace.perfetto_trace_pb2' \
+        2>/dev/null ;;
     python3) python3 -c 'import ctypes' 2>/dev/null ;; # not in the smallest
     *) command -v "${1%% *}" >/dev/null 2>&1 ;;
     esac
@@ -87,6 +105,11 @@ line() {
     else
         echo "    su -c '$command'"
     fi
+    for thing; do
+        wheel=$(wheel_of "$thing")
+        [ -z "$wheel" ] || echo "    python3 -m venv build/venv &&" \
+            "build/venv/bin/pip install $wheel"
+    done
     for thing; do
         case $thing in
         *cargo) echo "    # Rust $rust or newer, which comes with rustup" ;;
@@ -123,6 +146,18 @@ install() {
     rm -f "$log"
 }
 
+# Fetches the packages for Python, which needs no root.
+fetch() {
+    for thing; do
+        wheel=$(wheel_of "$thing")
+        [ -n "$wheel" ] || continue
+        echo "setup: fetching $wheel"
+        python3 -m venv "$venv" >/dev/null 2>&1 &&
+            "$venv/bin/pip" --disable-pip-version-check install --quiet \
+                --retries 1 --timeout 20 "$wheel" >/dev/null 2>&1
+    done
+}
+
 make_sure() {
     needs= wishes= wished=
     for thing; do
@@ -136,9 +171,15 @@ make_sure() {
     done
     lacking="$needs $wishes"
     [ -n "${lacking# }" ] || return 0
-    if [ "$(id -u)" = 0 ] && [ "${SETUP:-}" != look ] &&
+    if [ "${SETUP:-}" != look ]; then
+        fetch $lacking
+        needs=$(missing $needs)
+        lacking=$(missing $lacking)
+    fi
+    if [ -n "$lacking" ] && [ "$(id -u)" = 0 ] && [ "${SETUP:-}" != look ] &&
         command -v apt-get >/dev/null; then
         install $(packages $lacking)
+        fetch $lacking
         needs=$(missing $needs)
         lacking=$(missing $lacking)
     fi

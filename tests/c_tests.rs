@@ -151,12 +151,14 @@ subjects! {
     many: MATRIX,
     stress: LONG,
     stress_cancel: LONG,
+    trace: MATRIX,
     cxx: MATRIX,
 }
 
 /// What else lies in `c-tests`; `crash.rs` has the `crash_` files, `faults.rs`
-/// those of that name.
-const OTHERS: [&str; 9] = [
+/// those of that name, and
+/// `trace.rs` its program.
+const OTHERS: [&str; 10] = [
     "descriptors.c",
     "double_include_a.c",
     "double_include_b.c",
@@ -166,6 +168,7 @@ const OTHERS: [&str; 9] = [
     "header.cc",
     "host.c",
     "libraries.c",
+    "trace_known.c",
 ];
 
 /// The source file of a subject, in C or C++.

@@ -6,7 +6,7 @@ mod common;
 
 use common::skip::lacks;
 use common::{Link, Outcome, build, build_alone, build_with, run};
-use libc::{SIGABRT, SIGSEGV};
+use libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, c_int};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -94,6 +94,115 @@ fn foreign_faults_are_the_hosts() {
     }
 }
 
+/// What kills a goroutine: the case of `crash_death.c`, which is the name of a
+/// function too, the signal, and words of the message.
+const DEATHS: [(&str, c_int, &str); 9] = [
+    ("write_null", SIGSEGV, "SIGSEGV: write to address 0x0"),
+    ("write_odd", SIGSEGV, "SIGSEGV: access to an address that no memory"),
+    ("past_the_file", SIGBUS, "SIGBUS: read of address 0x"),
+    ("divide", SIGFPE, "SIGFPE: division of integers"),
+    ("illegal", SIGILL, "SIGILL: illegal instruction"),
+    ("breakpoint", SIGTRAP, "SIGTRAP: breakpoint"),
+    ("assertion", SIGABRT, "SIGABRT: abort"),
+    ("aborting", SIGABRT, "SIGABRT: abort"),
+    ("raising", SIGFPE, "SIGFPE: sent by this process"),
+];
+
+/// The place in a source file below its comment `dies here: NAME`, as frames
+/// show it.
+fn place_of_death(source: &str, name: &str) -> String {
+    let path = common::source_path(source);
+    let text = fs::read_to_string(&path).expect("no source");
+    let mark = format!("/* dies here: {name} */");
+    let above = text.lines().position(|line| line.contains(&mark));
+    let line = above.expect("a comment with the place") + 2;
+    format!("    {name} at {}:{line}", path.display())
+}
+
+/// A fault or an abort names goroutine, function and line, and the process ends
+/// as it would have.
+#[test]
+fn a_death_on_a_goroutine_is_told_and_happens() {
+    for link in Link::ALL {
+        let program = build("crash_death.c", link);
+        for (case, signal, text) in DEATHS {
+            for env in [&[][..], &[("PARK_FIRST", "1")]] {
+                child(program.command(), case, env)
+                    .died_by(signal)
+                    .said_once(&format!("fatal error: {text}"))
+                    .said_once(" [running] \"mortal\", thread ")
+                    .said_once(&place_of_death("crash_death.c", case));
+            }
+        }
+        child(program.command(), "overflow", &[])
+            .died_by(SIGABRT)
+            .said("fatal error: stack overflow\ngoroutine ")
+            .said_once("\"mortal\": stack of 196608 bytes")
+            .said_once("gmp_attr.stack_size or GMP_STACKSIZE")
+            .said(&place_of_death("crash_death.c", "overflow"))
+            .said_once(" times more");
+    }
+}
+
+/// Only what a goroutine has done itself is told of it.
+#[test]
+fn a_death_that_is_no_goroutines_is_not_told() {
+    let program = build("crash_death.c", Link::Shared);
+    let cases = [("outside", SIGABRT), ("thread", SIGSEGV)];
+    for (case, signal) in cases {
+        let outcome = child(program.command(), case, &[]);
+        assert_eq!(outcome.died_by(signal).stderr, "", "{case}");
+    }
+    let none = [("GMP_TRACEBACK", "none")];
+    let outcome = child(program.command(), "write_null", &none);
+    assert_eq!(outcome.died_by(SIGSEGV).stderr, "");
+}
+
+/// Without symbols the place is an offset in the program.
+#[test]
+fn a_death_in_a_stripped_program_has_an_offset() {
+    for link in Link::ALL {
+        let program = build_with("crash_death.c", link, &["-s"]);
+        for (case, signal, text) in DEATHS {
+            child(program.command(), case, &[])
+                .died_by(signal)
+                .said_once(&format!("fatal error: {text}"))
+                .said_once(" [running] \"mortal\", thread ")
+                .said(&format!("    crash_death.c.{link:?}."))
+                .said("+0x")
+                .kept_quiet_of(&format!("    {case}"));
+        }
+    }
+}
+
+/// Where there can be no copy of the process, there are names without lines.
+#[test]
+fn a_death_where_no_process_can_be_made_has_names() {
+    for link in [Link::Shared, Link::Static] {
+        let program = build("crash_death.c", link);
+        for (case, signal, text) in DEATHS {
+            child(program.command(), case, &[("NO_CLONE", "1")])
+                .died_by(signal)
+                .said_once(&format!("fatal error: {text}"))
+                .said_once(" [running] \"mortal\"")
+                .said_once(&format!("    {case}+0x"));
+        }
+    }
+}
+
+/// A report needs nothing of the heap: the thread that dies holds its lock, or
+/// has overwritten it.
+#[test]
+fn a_death_with_a_broken_heap_has_lines() {
+    let program = build("crash_heap.c", Link::Shared);
+    for case in ["locked", "corrupt"] {
+        child(program.command(), case, &[])
+            .died_by(SIGSEGV)
+            .said_once("fatal error: SIGSEGV: write to address 0x0")
+            .said_once(&place_of_death("crash_heap.c", "write_null"));
+    }
+}
+
 #[test]
 fn deadlock_is_reported() {
     const CASES: [&str; 7] = [
@@ -141,7 +250,12 @@ fn escaping_exception_names_goroutine_and_type() {
     ];
     for (case, name) in types {
         each_link("crash_throw.cc", case, |outcome| {
-            outcome.died_by(SIGABRT).said("thrower").said(name);
+            outcome
+                .died_by(SIGABRT)
+                .said_once("fatal error: ")
+                .said("thrower")
+                .said(name)
+                .said("/crash_throw.cc:");
         });
     }
 }

@@ -7,6 +7,8 @@
 mod common;
 #[path = "common/start.rs"]
 mod common_start;
+#[path = "gdb/goroutines.rs"]
+mod goroutines;
 
 use common::skip::lacks;
 use common::{Link, Outcome, Program, run};
@@ -210,8 +212,13 @@ fn assembly_is_stepped_line_by_line() {
 
 /// The frames of the last backtrace, innermost first.
 fn frames(outcome: &Outcome) -> Vec<String> {
+    frames_from(outcome, "#0 ")
+}
+
+/// The same, if the innermost frame has another number.
+fn frames_from(outcome: &Outcome, first: &str) -> Vec<String> {
     let lines: Vec<_> = outcome.stdout.lines().collect();
-    let start = lines.iter().rposition(|l| l.starts_with("#0 "));
+    let start = lines.iter().rposition(|l| l.starts_with(first));
     let start = start.unwrap_or_else(|| panic!("{}", outcome.report()));
     let frame = |line: &&str| {
         let rest = line.strip_prefix('#')?.split_once(' ')?.1.trim_start();

@@ -240,6 +240,56 @@ int main(void)
 }
 "#;
 
+/// gdb finds the script by the library's real name, or in the program itself,
+/// and loads it from a folder that the user calls safe. It says how.
+#[test]
+fn gdb_loads_its_script() {
+    if lacks(&["gdb", "pkg-config"]) {
+        return;
+    }
+    let dir = installed("gdb");
+    let lib = dir.join("opt/gmprt/lib");
+    let program = dir.join("hello");
+    let shared = readme_line("--cflags --libs");
+    let archive = readme_line("libgmprt.a");
+    for (line, safe) in [(shared, &lib), (archive, &program)] {
+        says(&dir, line);
+        let gdb = "gdb -batch -nx -iex 'set debuginfod enabled off'";
+        let look =
+            "-ex 'break main' -ex run -ex 'info goroutines' ./hello 2>&1";
+        let said = says(&dir, &format!("{gdb} {look} || true"));
+        let told = format!("add-auto-load-safe-path {}", safe.display());
+        assert!(said.contains(&told), "{said}");
+        assert!(said.contains("Undefined info command"), "{said}");
+        let said = says(&dir, &format!("{gdb} -iex '{told}' {look}"));
+        assert!(said.contains("No goroutines."), "{said}");
+    }
+    assert!(README.contains("add-auto-load-safe-path "));
+}
+
+/// For the prefix /usr it lies where gdb trusts what it finds.
+#[test]
+fn gdb_s_own_folder_has_the_script_of_a_package() {
+    let dir = empty_dir("usr");
+    let line = |target: &str| {
+        let lib = std::env::var("GMPRT_LIBDIR").unwrap_or("build/lib".into());
+        let build = Path::new(&lib).with_file_name("");
+        format!(
+            "make -C {} {target} BUILD={} DESTDIR={} PREFIX=/usr \
+             LIBDIR=/usr/lib/x86_64-linux-gnu",
+            common::repository().display(),
+            build.display(),
+            dir.display(),
+        )
+    };
+    says(&dir, &line("install"));
+    let folder = "usr/share/gdb/auto-load/usr/lib/x86_64-linux-gnu";
+    let script = files(&dir.join(folder)).pop().expect("a script");
+    assert!(script.to_string_lossy().ends_with("-gdb.py"), "{script:?}");
+    says(&dir, &line("uninstall"));
+    assert_eq!(files(&dir), Vec::<PathBuf>::new());
+}
+
 /// The archive shares no name with its host but those in the header: not the
 /// stages of the start path, and nothing of Rust's runtime, of which another
 /// library brings a second copy. It is all there whatever the host calls.

@@ -1,5 +1,6 @@
 //! `gmprt report`: the page of a trace, looked at in a headless Chromium. What
-//! happened is known, since the tests write the trace.
+//! happened is known, since the tests write the trace themselves, or have it
+//! written of a program that is known.
 
 #[expect(dead_code, reason = "other tests use other parts of it")]
 mod common;
@@ -350,4 +351,54 @@ fn files_that_cannot_be_read_or_written_are_named() {
     let trace = file("good.trace", &pingpong(10));
     let nowhere = Path::new("/nowhere/at/all.html");
     report(&trace, nowhere).exited(1).said("cannot write /nowhere/at/all.html");
+}
+
+/// What the library itself writes: `trace_known.c` says what happens.
+#[test]
+fn the_page_of_a_real_trace_shows_what_happened() {
+    if lacks(&["chromium"]) {
+        return;
+    }
+    let program = common::build("trace_known.c", common::Link::Shared);
+    let trace = common::scratch().join("real.trace");
+    let mut command = program.command();
+    command.arg("file").arg(&trace).env("GMP_MAXPROCS", "1");
+    run(&mut command, LIMIT).exited(0);
+    let path = trace.with_extension("html");
+    report(&trace, &path).exited(0).kept_quiet_of("gmprt");
+    let document = look(&path, &[]);
+    let lanes = texts(&document, "<span title=");
+    assert_eq!(lanes[0], "P 0", "{lanes:?}");
+    assert!(!lanes.contains(&"P 1"), "{lanes:?}");
+    let goroutines = rows(&document, "goroutines");
+    let times_run = |name: &str| -> u64 {
+        let is = |row: &&Vec<&str>| {
+            row[0].rsplit_once(" #").is_some_and(|(its, _)| its == name)
+        };
+        let row = goroutines.iter().find(is);
+        let row = row.unwrap_or_else(|| panic!("no {name}: {goroutines:?}"));
+        row[7].replace(',', "").parse().expect("a number")
+    };
+    // Once at first, and once after each wait.
+    for name in ["reader", "writer", "holder", "pipe reader"] {
+        assert!(times_run(name) >= 2, "{name}: {goroutines:?}");
+    }
+    let waits = rows(&document, "waits");
+    for reason in ["chan receive", "sleep", "own reason"] {
+        let known = waits.iter().any(|row| row[0] == reason);
+        assert!(known, "{reason}: {waits:?}");
+    }
+    let pairs = rows(&document, "pairs");
+    for (waker, how, woken) in [
+        ("writer", "ready", "reader"),
+        ("unparker", "ready", "parker"),
+        ("(no goroutine)", "timer", "writer"),
+    ] {
+        let known = pairs.iter().any(|row| row[..3] == [waker, how, woken]);
+        assert!(known, "{waker} {how} {woken}: {pairs:?}");
+    }
+    let marks = rows(&document, "marks");
+    let texts: Vec<&str> = marks.iter().map(|row| row[1]).collect();
+    assert_eq!(texts, ["begin", "three received", "end"]);
+    assert!(marks[1][2].starts_with("reader #"), "{marks:?}");
 }

@@ -36,9 +36,10 @@ const C_CALLS: [(&str, &str, &str); 11] = [
 ];
 
 /// Who declares foreign functions: module, reason.
-const FOREIGN: [(&str, &str); 4] = [
+const FOREIGN: [(&str, &str); 5] = [
     ("arch", "the functions of asm/"),
     ("boot", "the asm of the start path, the program's environment"),
+    ("diag", "the address of the layout table, which is above it"),
     ("ffi", "the frames of callbacks.c, through which exceptions pass"),
     ("os", "C functions that libc does not declare"),
 ];

@@ -1,5 +1,5 @@
-/* What the gdb script looks at: many goroutines that wait in one function, and
- * a few that do something else. */
+/* What the gdb script looks at: WAITERS goroutines that wait in one function,
+ * and a few that do something else. With DUMP_CORE it aborts. */
 #include "../test.h"
 #include <unistd.h>
 
@@ -81,7 +81,8 @@ __attribute__((noinline)) void all_wait(void)
 
 int test_main(int argc, char **argv)
 {
-    int many = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 1000;
+    const char *wanted = getenv("WAITERS");
+    int many = wanted != NULL ? (int)strtol(wanted, NULL, 10) : 1000;
     gmp_attr attr = GMP_ATTR_INIT;
 
     never = gmp_chan_make(sizeof(int64_t), 0);
@@ -98,16 +99,15 @@ int test_main(int argc, char **argv)
     _exit(0);
 }
 
-/* DUMP_CORE is how many wait. Here and not in main, which allows no cores. */
+/* Here and not in main, which allows no cores. */
 __attribute__((constructor)) static void with_core(void)
 {
-    char *argv[] = { "waiters", getenv("DUMP_CORE"), NULL };
     struct rlimit all;
 
-    if (argv[1] == NULL)
+    if (getenv("DUMP_CORE") == NULL)
         return;
     CHECK_OK(getrlimit(RLIMIT_CORE, &all));
     all.rlim_cur = all.rlim_max;
     CHECK_OK(setrlimit(RLIMIT_CORE, &all));
-    test_main(2, argv);
+    test_main(0, NULL);
 }

@@ -22,6 +22,10 @@ impl<'m, M: Memory> Bytes<'m, M> {
         Self { memory, at, end, from: at, len: 0, window: [0; WINDOW] }
     }
 
+    pub(crate) fn memory(&self) -> &'m M {
+        self.memory
+    }
+
     pub(crate) fn at(&self) -> u64 {
         self.at
     }

@@ -8,7 +8,7 @@
 use crate::{
     bytes::{Bytes, OMIT},
     expr::Expr,
-    memory::Memory,
+    memory::{Memory, Part},
     modules::Module,
     regs::COUNT,
 };
@@ -64,14 +64,16 @@ pub(crate) fn find<M: Memory>(
     module: &Module,
     pc: u64,
 ) -> Result<Row, Missing> {
+    // Each keeps what it has read.
     let mut code = Bytes::new(memory, 0, 0);
+    let mut of_cie = Bytes::new(memory, 0, 0);
     let fde = if module.eh_frame_hdr != 0 {
-        by_table(&mut code, module, pc)
+        by_table(&mut code, &mut of_cie, module, pc)
     } else {
-        in_order(&mut code, module, module.eh_frame, pc)
+        in_order(&mut code, &mut of_cie, module, module.eh_frame, pc)
     };
     let fde = fde.ok_or(Missing::Unreadable)?.ok_or(Missing::NoCfi)?;
-    rules(&mut code, &fde, pc).ok_or(Missing::Unreadable)
+    rules(&mut code, &mut of_cie, &fde, pc).ok_or(Missing::Unreadable)
 }
 
 /// A common information entry.
@@ -102,6 +104,7 @@ struct Fde {
 /// outer `None`: it cannot be read.
 fn by_table<M: Memory>(
     code: &mut Bytes<'_, M>,
+    of_cie: &mut Bytes<'_, M>,
     module: &Module,
     pc: u64,
 ) -> Option<Option<Fde>> {
@@ -112,44 +115,76 @@ fn by_table<M: Memory>(
         [code.u8()?, code.u8()?, code.u8()?, code.u8()?];
     let eh_frame = code.pointer(frame, hdr)?;
     if version != 1 || count == OMIT || table != SORTED {
-        return in_order(code, module, eh_frame, pc);
+        return in_order(code, of_cie, module, eh_frame, pc);
     }
     let count = u64::from(u32::try_from(code.pointer(count, hdr)?).ok()?);
     let table = code.at();
     let end = table.checked_add(8 * count)?;
-    let start = |code: &mut Bytes<'_, M>, i: u64| {
-        code.go_to(table + 8 * i, end);
-        let by = i64::from(code.u32()? as i32);
-        Some(hdr.wrapping_add_signed(by))
-    };
-    if count == 0 || start(code, 0)? > pc {
-        return Some(None);
-    }
-    let (mut low, mut high) = (0, count);
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if start(code, middle)? <= pc {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    start(code, low)?;
+    let row = search(code, hdr, table, count, pc)?;
+    let Some(row) = row else { return Some(None) };
+    code.go_to(table + 8 * row + 4, end);
     let by = i64::from(code.u32()? as i32);
     let fde = hdr.wrapping_add_signed(by);
-    entry(code, module, fde, None, pc).map(|found| found.ok())
+    entry(code, of_cie, module, fde, None, pc).map(|found| found.ok())
+}
+
+/// So many rows of the table are read at once, each a part of its own.
+const WAYS: usize = 16;
+
+/// The last row of the sorted table whose function begins at `pc` or before.
+/// The outer `None`: the table cannot be read.
+fn search<M: Memory>(
+    code: &mut Bytes<'_, M>,
+    hdr: u64,
+    table: u64,
+    count: u64,
+    pc: u64,
+) -> Option<Option<u64>> {
+    let begins_before = |by: u32| {
+        let by = i64::from(by as i32);
+        hdr.wrapping_add_signed(by) <= pc
+    };
+    // The row is in low..high, or it is low - 1.
+    let (mut low, mut high) = (0, count);
+    while high - low > WAYS as u64 * 2 {
+        let row =
+            |i: usize| low + (high - low) * (i as u64 + 1) / (WAYS as u64 + 1);
+        let mut begins = [[0; 4]; WAYS];
+        let mut i = 0;
+        let mut parts = begins.each_mut().map(|to| {
+            let at = table + 8 * row(i);
+            i += 1;
+            Part { at, to }
+        });
+        if code.memory().read_many(&mut parts) < WAYS {
+            return None;
+        }
+        let before =
+            begins.partition_point(|b| begins_before(u32::from_le_bytes(*b)));
+        let (from, to) =
+            (before.checked_sub(1).map(row), row(before.min(WAYS - 1)));
+        high = if before == WAYS { high } else { to };
+        low = from.map_or(low, |row| row + 1);
+    }
+    code.go_to(table + 8 * low, table + 8 * high);
+    while low < high && begins_before(code.u32()?) {
+        code.skip(4)?;
+        low += 1;
+    }
+    Some(low.checked_sub(1))
 }
 
 /// The entry of the function with `pc`, searched from `at` on.
 fn in_order<M: Memory>(
     code: &mut Bytes<'_, M>,
+    of_cie: &mut Bytes<'_, M>,
     module: &Module,
     mut at: u64,
     pc: u64,
 ) -> Option<Option<Fde>> {
     let mut last = None;
     while at != 0 {
-        let Some(found) = entry(code, module, at, last, pc) else {
+        let Some(found) = entry(code, of_cie, module, at, last, pc) else {
             // The section's end is not known, and nothing need follow it.
             break;
         };
@@ -175,6 +210,7 @@ struct Other {
 /// that was read before.
 fn entry<M: Memory>(
     code: &mut Bytes<'_, M>,
+    of_cie: &mut Bytes<'_, M>,
     module: &Module,
     at: u64,
     last: Option<Cie>,
@@ -187,15 +223,10 @@ fn entry<M: Memory>(
     if id == 0 {
         return Some(Err(Other { next: end, cie: None }));
     }
-    let instructions = code.at();
     let cie_at = id_at.wrapping_sub(u64::from(id));
     let cie = match last {
         Some(cie) if cie.at == cie_at => cie,
-        _ => {
-            let cie = common(code, module, cie_at)?;
-            code.go_to(instructions, end);
-            cie
-        }
+        _ => common(of_cie, module, cie_at)?,
     };
     let start = code.pointer(cie.encoding, module.eh_frame_hdr)?;
     let len = code.plain_pointer(cie.encoding & 0x0f)?;
@@ -306,6 +337,7 @@ struct Machine<'c> {
 
 fn rules<M: Memory>(
     code: &mut Bytes<'_, M>,
+    of_cie: &mut Bytes<'_, M>,
     fde: &Fde,
     pc: u64,
 ) -> Option<Row> {
@@ -325,9 +357,9 @@ fn rules<M: Memory>(
         remembered: [(Cfa::None, none); REMEMBERED],
         depth: 0,
     };
-    code.go_to(cie.begin, cie.end);
-    while code.rest() > 0 {
-        machine.step(code)?;
+    of_cie.go_to(cie.begin, cie.end);
+    while of_cie.rest() > 0 {
+        machine.step(of_cie)?;
     }
     machine.initial = machine.row.rules;
     code.go_to(fde.begin, fde.end);

@@ -278,6 +278,15 @@ impl Core {
         if file.read(from, &mut to[..len]) { len } else { 0 }
     }
 
+    /// Whether the file at `path`, from which the process had an object, is
+    /// the build that the core was made with.
+    ///
+    /// # Errors
+    /// In words: it is not, or that is not to be told.
+    pub fn fits(&self, path: &[u8]) -> Result<(), String> {
+        self.open_backing(path).map(drop)
+    }
+
     /// Invariant 2.
     fn open_backing(&self, path: &[u8]) -> Result<Mapped, String> {
         let shown = String::from_utf8_lossy(path);

@@ -2,12 +2,13 @@
 //! JSON. The library's `gmp_dump` and the command `gmprt dump` print by it.
 
 use crate::{
+    goroutine::{Goroutine, Status, Threads, Want},
     groups::{Entry, Groups},
     json::Json,
     memory::Memory,
     modules::Modules,
     places::Places,
-    snapshot::{Goroutine, Status, Threads, Want, World},
+    snapshot::World,
     text::Text,
 };
 use std::io::{self, Write};
@@ -125,13 +126,15 @@ fn write_form<M: Memory, O: Modules, T: Threads>(
         form.begin(&head, None)?;
         world.each(&want, |it| {
             totals.count(it);
+            it.stack_used = world.stack_used(it);
             form.entry(&Entry::of(it), places)
         })?;
     } else {
         let mut groups = Groups::default();
         world.each(&want, |it| {
             totals.count(it);
-            groups.add(it, places.key(&it.frames));
+            let key = places.key(&it.frames);
+            groups.add(it, key, |it| world.stack_used(it));
             Ok::<_, io::Error>(())
         })?;
         let (entries, left_out) = groups.finish();

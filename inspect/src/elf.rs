@@ -44,6 +44,10 @@ pub(crate) struct Section {
 }
 
 pub(crate) const NOBITS: u32 = 8;
+/// All symbols.
+pub(crate) const SYMTAB: u32 = 2;
+/// Those that other objects see.
+pub(crate) const DYNSYM: u32 = 11;
 const EXTENDED: u16 = 0xffff;
 
 /// The number of `N` bytes at a place in a header.
@@ -140,6 +144,13 @@ impl<'m, M: Memory> Elf<'m, M> {
             let found = self.memory.c_str(at, &mut room)?;
             (found == name).then_some(section)
         })
+    }
+
+    /// The section of this kind, in a file.
+    pub(crate) fn section_of(&self, kind: u32) -> Option<Section> {
+        let mut all =
+            (0..self.header.sections).map_while(|i| self.section_at(i));
+        all.find(|section| section.kind == kind)
     }
 
     /// The section with this number, in a file.

@@ -10,8 +10,8 @@
 //! goroutines of further ones are only counted.
 
 use crate::{
+    goroutine::{Goroutine, Holder, Status},
     hash::State,
-    snapshot::{Goroutine, Holder, Status},
 };
 use std::collections::{HashMap, HashSet};
 
@@ -21,6 +21,8 @@ const APART: usize = 3;
 const IDS: usize = 8;
 /// Groups at most.
 const MAX: usize = 20_000;
+/// Goroutines of a group whose stacks are measured.
+const MEASURED: u64 = 100;
 /// Objects of a group that are counted.
 const OBJECTS: usize = 1 << 16;
 
@@ -131,6 +133,13 @@ enum Group {
 }
 
 impl Group {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Apart(entries) => entries.iter().map(|e| e.count).sum(),
+            Self::Merged(entry, ..) => entry.count,
+        }
+    }
+
     fn add(&mut self, it: &Goroutine) {
         match self {
             Self::Apart(entries) => {
@@ -189,8 +198,15 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Counts a goroutine in, whose stack is compared by `frames`.
-    pub fn add(&mut self, it: &Goroutine, frames: Vec<u64>) {
+    /// Counts a goroutine in, whose stack is compared by `frames`. `used` says
+    /// how much of its stack was ever in use; it is asked for the first ones of
+    /// a group only.
+    pub fn add(
+        &mut self,
+        it: &mut Goroutine,
+        frames: Vec<u64>,
+        used: impl FnOnce(&Goroutine) -> Option<u64>,
+    ) {
         let key = Key {
             status: it.status,
             host: it.host,
@@ -202,7 +218,11 @@ impl Groups {
             func: it.func,
             frames,
         };
-        if let Some(group) = self.groups.get_mut(&key) {
+        let group = self.groups.get_mut(&key);
+        if group.as_ref().is_none_or(|group| group.count() < MEASURED) {
+            it.stack_used = used(it);
+        }
+        if let Some(group) = group {
             group.add(it);
         } else if self.groups.len() < MAX {
             let entries = vec![Entry::of(it)];
@@ -239,9 +259,9 @@ mod tests {
 
     fn grouped(all: impl Iterator<Item = Goroutine>) -> Vec<Entry> {
         let mut groups = Groups::default();
-        all.for_each(|it| {
+        all.for_each(|mut it| {
             let frames = it.frames.iter().map(|frame| frame.pc).collect();
-            groups.add(&it, frames);
+            groups.add(&mut it, frames, |_| None);
         });
         let (entries, left_out) = groups.finish();
         assert_eq!(left_out, 0);

@@ -6,11 +6,11 @@
 
 use crate::{
     dump::{FEW, Form, Head, Options, Totals},
+    goroutine::{Holder, Status},
     groups::{Entry, Objects},
     memory::Memory,
     modules::Modules,
     places::Places,
-    snapshot::{Holder, Status},
     symbols::Place,
     walk::{End, Frame},
 };

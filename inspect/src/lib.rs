@@ -14,23 +14,28 @@
 //! | [`groups`] | like goroutines, counted | no |
 //! | [`places`] | frames and their names for people | no |
 //! | [`snapshot`] | the goroutines of a process that goes on | no |
+//! | [`goroutine`] | what a snapshot says of a goroutine | no |
+//! | `ahead` | what a snapshot reads at a time | no |
 //! | [`layout`] | what the crate knows of the library's data | no |
 //! | [`hash`] | a hash without thread-local storage | no |
 //! | [`symbols`] | functions, files, lines | no |
-//! | `dwarf`, `mapped` | DWARF; mapped files | no |
+//! | `dwarf` | functions and lines by DWARF | no |
 //! | [`corefile`] | a core: memory, mappings, threads | no |
-//! | [`cache`] | walks of many stacks | no |
 //! | [`process`] | another process: memory, mappings | no |
-//! | [`objects`] | its objects | no |
+//! | [`objects`] | the objects of another process or core | no |
+//! | [`cache`] | walks of many stacks | no |
 //! | [`names`] | function or object, and offset | yes |
+//! | [`demangle`], `demangle_types` | names of C++ and Rust | yes |
 //! | [`walk`] | the frames of a stack | yes |
+//! | `cfi`, `expr`, `bytes` | the rules of `.eh_frame` | yes |
 //! | [`regs`] | the registers that a walk begins with | yes |
 //! | [`modules`] | which loaded object has an address: the own process | yes |
-//! | `cfi`, `expr`, `bytes` | the rules of `.eh_frame` | yes |
 //! | `elf` | headers and symbols of objects | yes |
 //! | [`touched`] | how deep a stack has been | own process: yes |
+//! | `mapped` | files that are mapped | no |
 //! | [`memory`] | reads memory that may not be there | yes |
 
+mod ahead;
 mod bytes;
 pub mod cache;
 mod cfi;
@@ -38,9 +43,14 @@ mod cfi;
 mod cfi_tests;
 pub mod corefile;
 pub mod dump;
+pub mod demangle;
+#[cfg(test)]
+mod demangle_tests;
+mod demangle_types;
 mod dwarf;
 mod elf;
 mod expr;
+pub mod goroutine;
 pub mod groups;
 pub mod hash;
 pub mod json;

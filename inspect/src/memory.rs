@@ -26,6 +26,12 @@ pub trait Memory {
     /// cannot be read.
     fn read(&self, at: u64, to: &mut [u8]) -> bool;
 
+    /// Whether most reads cost a few instructions, and no system call.
+    #[inline]
+    fn near(&self) -> bool {
+        false
+    }
+
     /// Reads several parts, in order, and returns how many it has read until
     /// the first that cannot be read whole. Cheaper than as many reads.
     fn read_many(&self, parts: &mut [Part<'_>]) -> usize {
@@ -68,6 +74,11 @@ pub trait Memory {
 }
 
 impl<M: Memory + ?Sized> Memory for &M {
+    #[inline]
+    fn near(&self) -> bool {
+        (**self).near()
+    }
+
     fn read(&self, at: u64, to: &mut [u8]) -> bool {
         (**self).read(at, to)
     }
@@ -98,6 +109,11 @@ pub struct Copied<'a, M> {
 
 impl<M: Memory> Memory for Copied<'_, M> {
     #[inline]
+    fn near(&self) -> bool {
+        true
+    }
+
+    #[inline]
     fn read(&self, at: u64, to: &mut [u8]) -> bool {
         let from = at.wrapping_sub(self.at) as usize;
         let bytes = from
@@ -110,6 +126,18 @@ impl<M: Memory> Memory for Copied<'_, M> {
             }
             None => self.below.read(at, to),
         }
+    }
+
+    fn read_many(&self, parts: &mut [Part<'_>]) -> usize {
+        let inside = |part: &Part<'_>| {
+            part.at.wrapping_sub(self.at) < self.bytes.len() as u64
+        };
+        if !parts.iter().any(inside) {
+            return self.below.read_many(parts);
+        }
+        let good = |part: &mut Part<'_>| self.read(part.at, part.to);
+        let len = parts.len();
+        parts.iter_mut().position(|part| !good(part)).unwrap_or(len)
     }
 
     #[inline]

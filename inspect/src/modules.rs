@@ -193,14 +193,19 @@ fn by_find_object(find: FindObject, pc: u64) -> Option<Module> {
         return None;
     }
     // `l_addr` and `l_name` are the first words of a link map.
-    let map = found.link_map as u64;
+    let mut words = [0; 16];
+    if !OwnMemory.read(found.link_map as u64, &mut words) {
+        return None;
+    }
+    let [bias, key] =
+        [0, 1].map(|i| u64::from_le_bytes(words.as_chunks().0[i]));
     Some(Module {
-        bias: OwnMemory.u64(map)?,
+        bias,
         start: found.map_start as u64,
         end: found.map_end as u64,
         eh_frame_hdr: found.eh_frame as u64,
         eh_frame: 0,
-        key: OwnMemory.u64(map.wrapping_add(8))?,
+        key,
     })
 }
 

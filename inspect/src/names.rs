@@ -8,7 +8,8 @@
 //! SIGBUS.
 
 use crate::{
-    elf::{BuildId, Elf, SYMBOL, Symbol},
+    demangle::demangle,
+    elf::{BuildId, DYNSYM, Elf, SYMBOL, SYMTAB, Symbol},
     memory::{Fd, KeepErrno, Memory},
     modules::{Module, Modules},
 };
@@ -21,7 +22,8 @@ pub type Room = [u8; 512];
 /// no function is known, or as `0x7f12` where no object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a> {
-    /// The function as the linker knows it, not demangled; empty if unknown.
+    /// The function as the linker knows it, while a display of this has it as
+    /// its source has; empty if unknown.
     pub function: &'a [u8],
     /// The file name of the object, without folders; empty where the function
     /// is known, or no object.
@@ -31,10 +33,19 @@ pub struct Name<'a> {
     pub offset: u64,
 }
 
+/// What a handler can spare for the names of C++.
+const STACK: usize = 3 << 10;
+
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = !self.function.is_empty();
-        let name = if known { self.function } else { self.object };
+        let mut room = [0; 512];
+        let plain = demangle(self.function, &mut room, STACK);
+        let name = match plain {
+            Some(len) => &room[..len],
+            None if known => self.function,
+            None => self.object,
+        };
         for chunk in name.utf8_chunks() {
             f.write_str(chunk.valid())?;
             if !chunk.invalid().is_empty() {
@@ -81,9 +92,9 @@ fn function<M: Memory, O: Modules>(
     let path = modules.path(module, room);
     let file = path.and_then(|path| open(path.open));
     if let Some(file) = file.filter(|file| same(memory, module, file)) {
-        let found = in_file(&file, b".symtab", at, room)
+        let found = in_file(&file, SYMTAB, at, room)
             .or_else(|| in_debug_file(&file, at, room))
-            .or_else(|| in_file(&file, b".dynsym", at, room));
+            .or_else(|| in_file(&file, DYNSYM, at, room));
         if found.is_some() {
             return found;
         }
@@ -155,12 +166,12 @@ fn in_debug_file(file: &Fd, at: u64, room: &mut Room) -> Option<(usize, u64)> {
     let mut path = [0; 128];
     let debug = open(debug_path(&id, &mut path)?)?;
     let same = has_build_id(&debug, &id);
-    same.then(|| in_file(&debug, b".symtab", at, room))?
+    same.then(|| in_file(&debug, SYMTAB, at, room))?
 }
 
 fn in_file(
     file: &Fd,
-    table: &[u8],
+    table: u32,
     at: u64,
     room: &mut Room,
 ) -> Option<(usize, u64)> {
@@ -179,12 +190,12 @@ pub(crate) struct Table {
 const BATCH: usize = 64;
 
 impl Table {
-    /// The section with this name.
+    /// The section of this kind.
     pub(crate) fn in_file<M: Memory>(
         elf: &Elf<'_, M>,
-        name: &[u8],
+        kind: u32,
     ) -> Option<Self> {
-        let table = elf.section(name)?;
+        let table = elf.section_of(kind)?;
         let names = elf.linked(table.link)?;
         let len = table.size / SYMBOL as u64;
         Some(Self { at: table.offset, len, names: names.offset })

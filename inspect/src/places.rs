@@ -44,6 +44,7 @@ pub struct Places<'a, M, O> {
     /// Where the library is, unless it is in the program.
     library: (u64, u64),
     classes: HashMap<u64, Class, State>,
+    plain: HashMap<u64, Rc<Place>, State>,
 }
 
 impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
@@ -68,8 +69,8 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
                 library = (module.start, module.end);
             }
         }
-        let classes = HashMap::default();
-        Self { memory, modules, symbols, short, library, classes }
+        let (classes, plain) = (HashMap::default(), HashMap::default());
+        Self { memory, modules, symbols, short, library, classes, plain }
     }
 
     /// What is at an address that [`Frame::lookup`] gives.
@@ -79,12 +80,21 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
         }
         match &mut self.symbols {
             Some(symbols) => symbols.place(lookup),
-            None => Rc::new(self.plain(lookup)),
+            None => self.plain(lookup),
         }
     }
 
     /// A name without debug information.
-    fn plain(&self, lookup: u64) -> Place {
+    fn plain(&mut self, lookup: u64) -> Rc<Place> {
+        if let Some(known) = self.plain.get(&lookup) {
+            return Rc::clone(known);
+        }
+        let place = Rc::new(self.find_plain(lookup));
+        self.plain.insert(lookup, Rc::clone(&place));
+        place
+    }
+
+    fn find_plain(&self, lookup: u64) -> Place {
         let mut room = [0; 512];
         let name = names::name(self.memory, self.modules, lookup, &mut room);
         let text = |bytes: &[u8]| -> Option<Rc<str>> {
@@ -112,11 +122,8 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
         for frame in frames {
             let lookup = frame.lookup();
             let plain = !cause && self.class(lookup) != Class::Host;
-            let place = if plain {
-                Rc::new(self.plain(lookup))
-            } else {
-                self.place(lookup)
-            };
+            let place =
+                if plain { self.plain(lookup) } else { self.place(lookup) };
             named.push((*frame, place));
         }
         named

@@ -12,16 +12,19 @@
 //!    One that is made or ends meanwhile may be left out.
 
 use crate::{
+    ahead::{Ahead, STACK, WAIT, Wanted},
     cache::Cache,
     layout::{Layout, Missing},
     memory::{Copied, Memory},
     modules::Modules,
     places::Places,
     regs::Registers,
-    walk::{End, Frame},
+    walk::Frame,
 };
 use core::cell::RefCell;
 use std::collections::HashMap;
+
+pub use crate::goroutine::{Goroutine, Holder, Status, Threads, Want};
 
 /// How often a goroutine that goes on is looked at.
 const TRIES: usize = 3;
@@ -29,120 +32,8 @@ const TRIES: usize = 3;
 const BATCH: u64 = 64;
 /// The most bytes of a name or a reason.
 const TEXT: usize = 80;
-/// Bytes of a stack that are copied at once; the walk reads the rest where it
-/// is.
-const COPY: u64 = 2048;
 /// Reasons that are remembered by their address.
 const REASONS: usize = 256;
-
-/// What the system knows of the threads of the process.
-pub trait Threads {
-    /// Where the thread `tid` is, which runs the goroutine at `g`.
-    fn registers(&self, tid: u32, g: u64) -> Option<Registers>;
-
-    /// The monotonic clock in nanoseconds; None for a core.
-    fn now(&self) -> Option<u64>;
-
-    /// The bytes of the stack `[lo, hi)` that were ever in use, if known.
-    fn stack_used(&self, lo: u64, hi: u64) -> Option<u64> {
-        _ = (lo, hi);
-        None
-    }
-}
-
-/// What a goroutine does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Status {
-    /// It waits; see [`Goroutine::reason`].
-    #[default]
-    Waiting,
-    /// It waits for its turn.
-    Runnable,
-    /// It was started and has not run yet.
-    New,
-    /// A thread runs it.
-    Running,
-}
-
-impl Status {
-    /// As in Go's dumps.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Runnable | Self::New => "runnable",
-            Self::Running => "running",
-        }
-    }
-}
-
-/// The actor that must go on before a wait can end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Holder {
-    /// Nobody is known.
-    #[default]
-    Unknown,
-    /// The goroutine with this id.
-    Goroutine(u64),
-    /// The thread of the host's with this id of the kernel's.
-    Thread(u32),
-    /// The members of the group at this address.
-    Group(u64),
-}
-
-/// A goroutine, or a thread of the host's in a call of the library's.
-#[derive(Clone, Debug, Default)]
-pub struct Goroutine {
-    /// Where its descriptor is.
-    pub at: u64,
-    /// Its number.
-    pub id: u64,
-    /// The number of the goroutine that has started it; 0 for a thread.
-    pub parent: u64,
-    /// What it does.
-    pub status: Status,
-    /// A stand-in for a thread of the host's.
-    pub host: bool,
-    /// The library's own.
-    pub system: bool,
-    /// Its name; empty if it has none.
-    pub name: Vec<u8>,
-    /// What it waits for, in words; empty if it does not.
-    pub reason: Vec<u8>,
-    /// The address of what it waits for, or 0.
-    pub object: u64,
-    /// Who has to go on first.
-    pub holder: Holder,
-    /// For how long it waits, in nanoseconds, about.
-    pub waits: Option<u64>,
-    /// Where the call that made it returns to, or 0.
-    pub gopc: u64,
-    /// Its function, or 0.
-    pub func: u64,
-    /// The thread that runs it, or that it is locked to; 0 if there is none.
-    pub tid: u32,
-    /// Its stack; 0 if it has none.
-    pub stack: (u64, u64),
-    /// Bytes of the stack that were ever in use.
-    pub stack_used: Option<u64>,
-    /// Its frames, the innermost first.
-    pub frames: Vec<Frame>,
-    /// Why there are no more frames; None if none were looked for.
-    pub end: Option<End>,
-    /// It went on each time while its stack was read.
-    pub moved: bool,
-}
-
-/// Which goroutines, and how much of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Want {
-    /// The library's own, and all stand-ins of threads.
-    pub system: bool,
-    /// The most frames of each.
-    pub frames: usize,
-    /// Frames of goroutines that other threads run.
-    pub running: bool,
-}
 
 /// The offsets and addresses that are needed.
 #[derive(Clone, Copy, Debug)]
@@ -157,6 +48,8 @@ struct At {
     m: usize,
     park: usize,
     park_len: usize,
+    park_state: u64,
+    parked: u64,
     waiting: usize,
     waitsince: usize,
     gopc: usize,
@@ -197,6 +90,8 @@ impl At {
             m: at("G.m")?,
             park: at("G.park")?,
             park_len: 2 * at("park.pending")?,
+            park_state: get("park.state")?,
+            parked: get("park.parked")?,
             waiting: at("G.waiting")?,
             waitsince: at("G.waitsince")?,
             gopc: at("G.gopc")?,
@@ -275,33 +170,87 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
     pub fn each<E>(
         &self,
         want: &Want,
-        mut f: impl FnMut(&Goroutine) -> Result<(), E>,
+        mut f: impl FnMut(&mut Goroutine) -> Result<(), E>,
     ) -> Result<(), E> {
         let at = &self.at;
         let count = u64::from(self.memory.u32(at.count).unwrap_or(0));
-        let mut batch = vec![0; (BATCH * at.g_size) as usize];
-        let mut it = Goroutine::default();
-        let mut room = Room::default();
+        let mut batch = Batch::default();
         let mut first = 0;
         while first < count {
             let in_slab = first % at.slab;
             let many = BATCH.min(count - first).min(at.slab - in_slab);
             let slab = self.memory.u64(at.table + first / at.slab * 8);
             let from = slab.unwrap_or(0) + in_slab * at.g_size;
-            let bytes = &mut batch[..(many * at.g_size) as usize];
+            batch.gs.resize((many * at.g_size) as usize, 0);
             if slab.is_some_and(|slab| slab != 0)
-                && self.memory.read(from, bytes)
+                && self.memory.read(from, &mut batch.gs)
             {
-                for (i, g) in bytes.chunks_mut(at.g_size as usize).enumerate() {
-                    it.at = from + i as u64 * at.g_size;
-                    if self.look(want, g, &mut it, &mut room) {
-                        f(&it)?;
-                    }
-                }
+                self.batch(want, from, &mut batch, &mut f)?;
             }
             first += many;
         }
         Ok(())
+    }
+
+    /// Looks at the goroutines whose descriptors, from this address on, are in
+    /// the batch: all are described, and then read again.
+    fn batch<E>(
+        &self,
+        want: &Want,
+        from: u64,
+        batch: &mut Batch,
+        f: &mut impl FnMut(&mut Goroutine) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Batch { gs, again, ahead, its, room } = batch;
+        let size = self.at.g_size as usize;
+        let wanted = gs.chunks(size).map(|g| self.wanted(want, g));
+        ahead.read(&self.memory, wanted, self.at.wait_size);
+        its.resize_with(gs.len() / size, Default::default);
+        for (i, (g, (is, it))) in gs.chunks(size).zip(&mut *its).enumerate() {
+            it.at = from + (i * size) as u64;
+            let read = Some((&*ahead, i));
+            *is = self.describe(want, g, it, read);
+            if *is {
+                self.stack(want, g, it, read, room);
+            }
+        }
+        again.resize(gs.len(), 0);
+        let read = self.memory.read(from, again);
+        let pairs = gs.chunks(size).zip(again.chunks_mut(size));
+        for ((g, now), (is, it)) in pairs.zip(&mut *its) {
+            let good = it.status == Status::Running
+                || read && self.is_same(g, now, it);
+            if *is && (good || self.look(want, now, it, room)) {
+                f(it)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is read ahead of the goroutine with the descriptor `g`.
+    fn wanted(&self, want: &Want, g: &[u8]) -> Wanted {
+        let at = &self.at;
+        let mut it = Wanted::default();
+        let flags = self.flags(g);
+        let status = u32_at(g, at.status);
+        let system = flags & at.system != 0 && !want.system;
+        let host = flags & at.host != 0;
+        let waits = status == at.waiting_status;
+        let lives = waits || status == at.runnable || status == at.running;
+        if !lives || system && !(host && waits) {
+            return it;
+        }
+        it.name = u64_at(g, at.name);
+        if waits {
+            it.wait = u64_at(g, at.waiting);
+        }
+        let parked = waits || status == at.runnable;
+        if parked && !host && flags & at.started != 0 && want.frames != 0 {
+            let sp = u64_at(g, at.sched_sp);
+            let len = u64_at(g, at.stack_hi).saturating_sub(sp);
+            it.stack = (sp, len.min(STACK as u64) as usize);
+        }
+        it
     }
 
     /// The goroutine whose descriptor is at this address, if it is alive.
@@ -322,16 +271,17 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         it: &mut Goroutine,
         room: &mut Room,
     ) -> bool {
+        let mut before = g.to_vec();
         for tried in 1.. {
-            if !self.describe(want, g, it) {
+            if !self.describe(want, g, it, None) {
                 return false;
             }
-            self.stack(want, g, it, room);
-            let before = self.version(g);
-            if it.status == Status::Running || !self.memory.read(it.at, g) {
+            self.stack(want, g, it, None, room);
+            if it.status == Status::Running {
                 break;
             }
-            if self.version(g) == before {
+            before.copy_from_slice(g);
+            if !self.memory.read(it.at, g) || self.is_same(&before, g, it) {
                 break;
             }
             if tried == TRIES {
@@ -344,6 +294,16 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         true
     }
 
+    /// Whether a goroutine that does not run has not moved between two copies
+    /// of its descriptor, and had a frame at its saved stack pointer: it is
+    /// Waiting a moment before that.
+    fn is_same(&self, before: &[u8], now: &[u8], it: &Goroutine) -> bool {
+        let state = u64_at(now, self.at.park) & self.at.park_state;
+        let off =
+            it.status != Status::Waiting || it.host || state == self.at.parked;
+        off && self.version(before) == self.version(now)
+    }
+
     /// What changes when a goroutine goes on.
     fn version(&self, g: &[u8]) -> (u32, u64, [u8; 16]) {
         let at = &self.at;
@@ -353,11 +313,22 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         (u32_at(g, at.status), u64_at(g, at.sched_sp), park)
     }
 
-    /// The fields of the descriptor.
-    fn describe(&self, want: &Want, g: &[u8], it: &mut Goroutine) -> bool {
+    fn flags(&self, g: &[u8]) -> u16 {
+        u16::from_le_bytes([g[self.at.flags], g[self.at.flags + 1]])
+    }
+
+    /// The fields of the descriptor. False if it is no goroutine that is
+    /// wanted.
+    fn describe(
+        &self,
+        want: &Want,
+        g: &[u8],
+        it: &mut Goroutine,
+        read: Read<'_>,
+    ) -> bool {
         let at = &self.at;
         let status = u32_at(g, at.status);
-        let flags = u16::from_le_bytes([g[at.flags], g[at.flags + 1]]);
+        let flags = self.flags(g);
         it.host = flags & at.host != 0;
         it.system = flags & at.system != 0;
         let started = flags & at.started != 0 || it.host;
@@ -377,21 +348,33 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         it.gopc = u64_at(g, at.gopc);
         it.func = if it.host { 0 } else { u64_at(g, at.func) };
         it.stack = (u64_at(g, at.stack_lo), u64_at(g, at.stack_hi));
-        it.stack_used = match it.stack {
+        it.stack_used = None;
+        it.moved = false;
+        self.name(g, it, read);
+        it.tid = self.tid(g, it);
+        self.wait(g, it, read);
+        true
+    }
+
+    /// Bytes of its stack that were ever in use, if that can be known: a look
+    /// at the pages, which is not free.
+    pub fn stack_used(&self, it: &Goroutine) -> Option<u64> {
+        match it.stack {
             (0, _) => None,
             (lo, hi) => self.threads.stack_used(lo, hi),
-        };
-        it.moved = false;
-        it.name.clear();
-        let name = u64_at(g, at.name);
-        if name != 0 {
-            let mut room = [0; TEXT];
-            let name = self.memory.c_str(name, &mut room);
-            it.name.extend_from_slice(name.unwrap_or_default());
         }
-        it.tid = self.tid(g, it);
-        self.wait(g, it);
-        true
+    }
+
+    fn name(&self, g: &[u8], it: &mut Goroutine, read: Read<'_>) {
+        it.name.clear();
+        let at = u64_at(g, self.at.name);
+        if at == 0 {
+            return;
+        }
+        let ahead = read.and_then(|(ahead, i)| ahead.name(i, at));
+        let mut room = [0; TEXT];
+        let name = ahead.or_else(|| self.memory.c_str(at, &mut room));
+        it.name.extend_from_slice(name.unwrap_or_default());
     }
 
     /// The thread that runs it, or that it is locked to.
@@ -409,7 +392,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
     }
 
     /// What it waits for.
-    fn wait(&self, g: &[u8], it: &mut Goroutine) {
+    fn wait(&self, g: &[u8], it: &mut Goroutine, read: Read<'_>) {
         let at = &self.at;
         it.reason.clear();
         it.object = 0;
@@ -423,11 +406,18 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         // A mark may be a little younger than the clock that was read before.
         let marks = if marks > u32::MAX / 2 { 0 } else { marks };
         it.waits = Some(u64::from(marks) << at.mark_shift);
-        let mut bytes = [0; 64];
-        let bytes = &mut bytes[..at.wait_size.min(64)];
-        if wait == 0 || !self.memory.read(wait, bytes) {
-            return;
-        }
+        let mut room = [0; WAIT];
+        let ahead = read.and_then(|(ahead, i)| ahead.wait(i, wait));
+        let bytes = match ahead {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = &mut room[..at.wait_size.min(WAIT)];
+                if wait == 0 || !self.memory.read(wait, bytes) {
+                    return;
+                }
+                bytes
+            }
+        };
         it.object = u64_at(bytes, at.wait_object);
         it.holder = self.holder(u64_at(bytes, at.wait_held));
         self.reason(u64_at(bytes, at.wait_reason), &mut it.reason);
@@ -492,6 +482,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         want: &Want,
         g: &[u8],
         it: &mut Goroutine,
+        read: Read<'_>,
         room: &mut Room,
     ) {
         it.frames.clear();
@@ -507,7 +498,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
             }
             _ => {
                 let sp = u64_at(g, self.at.sched_sp);
-                self.parked(want, sp, it, room);
+                self.parked(want, sp, it, read, room);
                 return;
             }
         };
@@ -521,15 +512,23 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         want: &Want,
         sp: u64,
         it: &mut Goroutine,
+        read: Read<'_>,
         room: &mut Room,
     ) {
-        let len = it.stack.1.saturating_sub(sp).min(COPY) as usize;
-        let mut copy = [0; COPY as usize];
-        let copy = &mut copy[..len];
-        if len == 0 || !self.memory.read(sp, copy) {
-            return;
-        }
-        let copied = Copied { below: &self.memory, at: sp, bytes: copy };
+        let mut copy = [0; STACK];
+        let ahead = read.and_then(|(ahead, i)| ahead.stack(i, sp));
+        let bytes = match ahead {
+            Some(bytes) => bytes,
+            None => {
+                let len = it.stack.1.saturating_sub(sp).min(STACK as u64);
+                let copy = &mut copy[..len as usize];
+                if len == 0 || !self.memory.read(sp, copy) {
+                    return;
+                }
+                copy
+            }
+        };
+        let copied = Copied { below: &self.memory, at: sp, bytes };
         if let Some(regs) = Registers::parked(&copied, sp) {
             self.walk(&copied, want, &regs, it, room);
         }
@@ -549,6 +548,21 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         it.frames.extend_from_slice(&frames[..n]);
         it.end = Some(end);
     }
+}
+
+/// What was read ahead of a goroutine.
+type Read<'a> = Option<(&'a Ahead, usize)>;
+
+/// A batch of goroutines.
+#[derive(Default)]
+struct Batch {
+    /// Their descriptors, and what these are a moment later.
+    gs: Vec<u8>,
+    again: Vec<u8>,
+    ahead: Ahead,
+    /// Whether each is wanted, and what it does.
+    its: Vec<(bool, Goroutine)>,
+    room: Room,
 }
 
 /// Room for frames, and the rules of those that were met.

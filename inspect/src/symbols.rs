@@ -10,14 +10,15 @@
 //!    that in memory, or, where there is none, its header.
 
 use crate::{
+    demangle::demangle,
     dwarf::Lines,
-    elf::{Elf, SYMBOL, Symbol},
+    elf::{DYNSYM, Elf, SYMBOL, SYMTAB, Symbol},
     mapped::Mapped,
     memory::{Fd, Memory},
     modules::{Module, Modules},
     names::{self, Table},
 };
-use std::{borrow::Cow, collections::BTreeMap, ffi::CString, rc::Rc};
+use std::{collections::BTreeMap, ffi::CString, rc::Rc};
 
 /// Finds functions and lines by symbols and DWARF, and remembers what it has
 /// opened. Outside handlers only.
@@ -160,9 +161,9 @@ impl Object {
         }
         let full = files.iter().flatten();
         object.symbols = full
-            .filter_map(|file| Symbols::new(file, b".symtab"))
+            .filter_map(|file| Symbols::new(file, SYMTAB))
             .next()
-            .or_else(|| Symbols::new(&file, b".dynsym"));
+            .or_else(|| Symbols::new(&file, DYNSYM));
         object
     }
 
@@ -188,9 +189,9 @@ struct Symbols {
 const UNSORTED: u32 = 8;
 
 impl Symbols {
-    fn new(file: &Rc<Mapped>, section: &[u8]) -> Option<Self> {
+    fn new(file: &Rc<Mapped>, kind: u32) -> Option<Self> {
         let elf = Elf::new(&**file, 0)?;
-        let table = Table::in_file(&elf, section)?;
+        let table = Table::in_file(&elf, kind)?;
         Some(Self {
             file: Rc::clone(file),
             table,
@@ -262,30 +263,15 @@ impl Symbols {
 
 /// A function's name as its source has it.
 pub(crate) fn demangled(name: &[u8]) -> Rc<str> {
+    const STACK: usize = 64 << 10;
+    let mut room = vec![0; 4096];
+    if let Some(len) = demangle(name, &mut room, STACK) {
+        return String::from_utf8_lossy(&room[..len]).into();
+    }
     let plain = String::from_utf8_lossy(name);
-    #[cfg(feature = "demangle")]
-    if let Some(name) = demangle(&plain) {
-        return name.into();
+    #[cfg(feature = "rust")]
+    if let Ok(name) = rustc_demangle::try_demangle(&plain) {
+        return format!("{name:#}").into();
     }
-    match plain {
-        Cow::Borrowed(name) => name.into(),
-        Cow::Owned(name) => name.into(),
-    }
-}
-
-#[cfg(feature = "demangle")]
-fn demangle(name: &str) -> Option<String> {
-    // Rust's older names look like C++'s, but for a hash at their end.
-    let rust = name.starts_with("_R") || name.contains("17h");
-    if let Some(name) =
-        rust.then(|| rustc_demangle::try_demangle(name).ok()).flatten()
-    {
-        return Some(format!("{name:#}"));
-    }
-    if !name.starts_with("_Z") {
-        return None;
-    }
-    let options =
-        cpp_demangle::DemangleOptions::new().no_params().no_return_type();
-    cpp_demangle::Symbol::new(name).ok()?.demangle_with_options(&options).ok()
+    plain.into()
 }

@@ -12,11 +12,11 @@
 
 use crate::{
     dump::{FEW, Form, Head, Options, Totals},
+    goroutine::{Goroutine, Holder},
     groups::{Entry, Objects},
     memory::Memory,
     modules::Modules,
     places::{Named as Shown, Places, function},
-    snapshot::{Goroutine, Holder},
     symbols::{Function, Place},
     walk::{End, Frame},
 };
@@ -71,10 +71,6 @@ impl<'w> Text<'w> {
     ) -> io::Result<()> {
         let it = &entry.like;
         creator(self.out, entry, places)?;
-        if it.frames.is_empty() && it.func != 0 {
-            let place = places.place(it.func);
-            writeln!(self.out, "    runs {}", Short(&place))?;
-        }
         if it.moved {
             writeln!(self.out, "    went on while its stack was read")?;
         }
@@ -85,7 +81,28 @@ impl<'w> Text<'w> {
         if shown.len() > limit || it.end == Some(End::Full) {
             writeln!(self.out, "    ...")?;
         }
-        self.why(it, places)
+        self.why(it, places)?;
+        self.function(it, &shown, places)
+    }
+
+    /// Writes the goroutine's function, if no frame shows it: there are none,
+    /// or the function has jumped to the next one.
+    fn function<M: Memory, O: Modules>(
+        &mut self,
+        it: &Goroutine,
+        shown: &[Shown],
+        places: &mut Places<'_, M, O>,
+    ) -> io::Result<()> {
+        let more = matches!(it.end, Some(end) if end != End::Complete);
+        if it.func == 0 || more && !shown.is_empty() {
+            return Ok(());
+        }
+        let place = places.place(it.func);
+        let is_it = |(_, frame): &Shown| function(frame) == function(&place);
+        if shown.last().is_some_and(is_it) {
+            return Ok(());
+        }
+        writeln!(self.out, "    runs {}", Short(&place))
     }
 
     /// Writes frames; of a recursion, the first of each run of equal ones.

@@ -209,15 +209,17 @@ impl Simple {
         if self.first {
             return Err(End::Complete);
         }
-        let mut near = [0; 8 * WORDS];
-        let near_at = cfa.wrapping_sub(near.len() as u64);
-        let near = memory.read(near_at, &mut near).then_some(&near);
-        let word = |below: u8| match near {
-            Some(near) if usize::from(below) <= WORDS => {
+        let mut read = [0; 8 * WORDS];
+        let from = cfa.wrapping_sub(read.len() as u64);
+        // One system call instead of several.
+        let at_once = !memory.near() && memory.read(from, &mut read);
+        let word = |below: u8| {
+            if at_once && usize::from(below) <= WORDS {
                 let from = 8 * (WORDS - usize::from(below));
-                near[from..].first_chunk().map(|b| u64::from_le_bytes(*b))
+                read[from..].first_chunk().map(|b| u64::from_le_bytes(*b))
+            } else {
+                memory.u64(cfa.wrapping_sub(8 * u64::from(below)))
             }
-            _ => memory.u64(cfa.wrapping_sub(8 * u64::from(below))),
         };
         let caller = word(1).ok_or(End::Unreadable(pc))?;
         for (register, below) in SAVED.into_iter().zip(self.below) {

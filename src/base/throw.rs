@@ -100,16 +100,22 @@ pub fn fatal_at(context: *const c_void, msg: fmt::Arguments<'_>) -> ! {
     die(msg, context)
 }
 
-/// Whether this thread reports the end of the process from now on. False if it
-/// has reported it already. If another thread reports one, this never returns.
+/// Whether this thread reports, from now on, that it ends the process: not if
+/// it has done so already, nor during `exit`. If another thread reports its
+/// end, this never returns.
 pub fn dies() -> bool {
     let me = this_thread();
-    // Relaxed: this thread's own values, or another's.
-    if [&THROWER, &REPORTER].iter().any(|it| it.load(Ordering::Relaxed) == me) {
+    // Relaxed: this thread's own value, or another's.
+    if REPORTER.load(Ordering::Relaxed) == me {
         return false;
     }
-    become_thrower();
-    true
+    let take =
+        THROWER.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed);
+    match take {
+        Ok(_) => true,
+        Err(it) if it == me || it == EXITING => false,
+        Err(_) => wait_for_the_end(),
+    }
 }
 
 fn die(msg: fmt::Arguments<'_>, context: *const c_void) -> ! {
@@ -118,7 +124,7 @@ fn die(msg: fmt::Arguments<'_>, context: *const c_void) -> ! {
         panic!("{msg}");
     }
     become_thrower();
-    trace::event(|| Event::of(Kind::Fatal, 0));
+    trace::event(move || Event::of(Kind::Fatal, 0));
     let mut w = SigWriter::stderr();
     // A SigWriter reports no errors.
     let _ = writeln!(w, "fatal error: {msg}");

@@ -33,7 +33,8 @@ use crate::{
     os::{
         Errno, Result,
         signal::{
-            SigAction, handler_action, is_default, sigaction_get, sigaction_set,
+            SigAction, call, handler_action, is_default, sigaction_get,
+            sigaction_set,
         },
     },
     sched::{
@@ -172,21 +173,8 @@ unsafe extern "C" fn handler(
     if is_default(old) || f == libc::SIG_IGN {
         return;
     }
-    if old.sa_flags & libc::SA_SIGINFO != 0 {
-        type Informed =
-            unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
-        // SAFETY: the host's handler, of the kind that its flags say.
-        let f = unsafe { core::mem::transmute::<usize, Informed>(f) };
-        // SAFETY: with what the kernel has for it.
-        unsafe { f(signo, info, context) };
-    } else {
-        // SAFETY: the host's handler, of the kind that its flags say.
-        let f = unsafe {
-            core::mem::transmute::<usize, unsafe extern "C" fn(c_int)>(f)
-        };
-        // SAFETY: with what the kernel has for it.
-        unsafe { f(signo) };
-    }
+    // SAFETY: the host's handler, with what the kernel has for it.
+    unsafe { call(old, signo, info, context) };
 }
 
 /// The relay: a goroutine that sends what is pending.

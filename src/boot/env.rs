@@ -13,7 +13,7 @@
 
 use super::{
     inittrace::stage,
-    parse::{nearest, number, size, truth},
+    parse::{nearest, number, signal, size, truth},
 };
 use crate::{
     base::{
@@ -121,7 +121,7 @@ const fn key(
     Key { entry: Variable { name, values, about }, set }
 }
 
-const KEYS: [Key; 13] = [
+const KEYS: [Key; 14] = [
     key("help", "no value", "print these lines", |value, settings| {
         settings.help = value.is_empty();
         settings.help
@@ -174,6 +174,15 @@ const KEYS: [Key; 13] = [
         "0 or 1",
         "1: a goroutine that waits goes on on another thread",
         |value, _| flag(&DEBUG.migrate, value),
+    ),
+    key(
+        "dumpsignal",
+        "a signal, such as QUIT",
+        "dump all goroutines when the signal comes",
+        |value, _| {
+            let sig = signal(value);
+            sig.inspect(|&sig| DEBUG.dumpsignal.store(sig, Relaxed)).is_some()
+        },
     ),
     key(
         "guard",

@@ -59,6 +59,39 @@ where
     text.parse().ok().filter(|n| plain && range.contains(n))
 }
 
+/// Signals that a user sends, by their names.
+const SIGNALS: [(&str, i32); 13] = [
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CONT", libc::SIGCONT),
+    ("TSTP", libc::SIGTSTP),
+    ("WINCH", libc::SIGWINCH),
+    ("IO", libc::SIGIO),
+    ("PWR", libc::SIGPWR),
+    ("URG", libc::SIGURG),
+];
+/// The signals of real time that the C library leaves to programs.
+const REAL_TIME: RangeInclusive<u32> = 34..=64;
+
+/// Parses a signal that a user may send: its name, with or without SIG, or its
+/// number. No signal of a fault, and none that cannot be caught.
+pub(super) fn signal(text: &str) -> Option<u32> {
+    let number = number::<u32>(text, 1..=64);
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let known = |it: &&(&str, i32)| {
+        it.0 == name || number.is_some_and(|n| it.1.unsigned_abs() == n)
+    };
+    match SIGNALS.iter().find(known) {
+        Some(it) => Some(it.1.unsigned_abs()),
+        None => number.filter(|n| REAL_TIME.contains(n)),
+    }
+}
+
 /// The name that is most like `wrong`; the first of several.
 pub(super) fn nearest<'a>(
     wrong: &str,
@@ -145,6 +178,18 @@ mod tests {
         }
         for text in ["", "2", "y", "maybe", " 1", "00"] {
             assert_eq!(truth(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for text in ["QUIT", "SIGQUIT", "3"] {
+            assert_eq!(signal(text), Some(3), "{text:?}");
+        }
+        assert_eq!(signal("USR1"), Some(10));
+        assert_eq!(signal("40"), Some(40));
+        for text in ["KILL", "9", "SEGV", "11", "32", "65", "0", "", "quit?"] {
+            assert_eq!(signal(text), None, "{text:?}");
         }
     }
 

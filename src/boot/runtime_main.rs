@@ -12,6 +12,7 @@ use super::{
 use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
+    diag::dumpsignal,
     gmp::{DEBUG, MAIN_STARTED, renew_waitmark, runtime_g0, runtime_m0},
     os::{Errno, Result, clock::nanotime},
     sched::{
@@ -48,6 +49,9 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
         start_failed(e.0);
         return;
     }
+    // Before this goroutine is locked, or another thread would make the
+    // dumper.
+    dumpsignal::start();
     trace::setting::begin();
     sched::lock_os_thread();
     // Unlocks even if the host's hook ends this goroutine (Go's needUnlock),

@@ -1,10 +1,11 @@
-//! The handlers of faults and aborts: they say which goroutine it was and where,
-//! and then what would have happened happens.
+//! The handlers of faults and aborts: they say which goroutine it was and
+//! where, and then what would have happened happens.
 //!
-//! | signal | on a goroutine, where the host has no handler | elsewhere |
+//! | signal | on a goroutine | if the host has no handler |
 //! |---|---|---|
 //! | SIGSEGV on the guard of its stack | a fatal error: stack overflow | |
-//! | another fault, an abort | its frames, then the default action | the host's |
+//! | another fault, an abort | its frames | the default action |
+//! | the same on a host thread | nothing | the default action |
 //!
 //! `libpreinit` installs the handlers: for SIGSEGV always, for the others where
 //! the action is the default one. The action from before is saved and gets
@@ -40,7 +41,7 @@ use crate::{
     gmp::{DEBUG, G, Traceback},
     os::{
         proc,
-        signal::{self, SigAction, SigHandler, SigMask},
+        signal::{self, SigAction, SigMask, call},
         thread,
     },
     stack,
@@ -48,7 +49,7 @@ use crate::{
 use core::{
     ffi::{c_int, c_void},
     fmt::{self, Write as _},
-    mem, ptr,
+    ptr,
 };
 use std::sync::OnceLock;
 
@@ -250,13 +251,12 @@ unsafe fn chain(sig: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
         libc::SIG_IGN if !is_fault => {}
         libc::SIG_IGN | libc::SIG_DFL => default_action(sig, is_fault),
         _ if once && was_reset(sig) => default_action(sig, is_fault),
-        handler => {
+        _ => {
             // SAFETY: from the kernel, and valid until the handler returns.
             let blocked = unsafe { &(*context.cast::<libc::ucontext_t>()) };
             mask_for(old, sig, &blocked.uc_sigmask).restore();
-            // SAFETY: the host's handler, of the kind in its flags, with the
-            // kernel's arguments.
-            unsafe { call(handler, old.sa_flags, sig, info, context) }
+            // SAFETY: the host's handler, with the kernel's arguments.
+            unsafe { call(old, sig, info, context) }
         }
     }
 }
@@ -305,29 +305,4 @@ fn is_member(set: &SigSet, sig: c_int) -> bool {
     // SAFETY: a set has at least one word, written by the kernel or the host.
     let word = unsafe { ptr::from_ref(set).cast::<u64>().read() };
     word >> (sig - 1) & 1 != 0
-}
-
-/// Calls `handler` in the way that `flags` ask for.
-///
-/// # Safety
-/// `handler` is of the kind in `flags`; the others are the kernel's arguments.
-unsafe fn call(
-    handler: usize,
-    flags: c_int,
-    sig: c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut c_void,
-) {
-    if flags & libc::SA_SIGINFO != 0 {
-        // SAFETY: of the kind in `flags`, the caller promises.
-        let f = unsafe { mem::transmute::<usize, SigHandler>(handler) };
-        // SAFETY: the kernel's arguments, the caller promises.
-        unsafe { f(sig, info, context) }
-    } else {
-        type Plain = unsafe extern "C" fn(c_int);
-        // SAFETY: of the kind in `flags`, the caller promises.
-        let f = unsafe { mem::transmute::<usize, Plain>(handler) };
-        // SAFETY: the kernel's arguments, the caller promises.
-        unsafe { f(sig) }
-    }
 }

@@ -3,8 +3,8 @@
 //! The caller gives its P away first, as for a call that blocks: a dump of many
 //! goroutines takes its time, and the others go on. The dump runs on a stack of
 //! its own, since a goroutine's may be small, and stops nobody
-//! (`gmprt_inspect::snapshot`). It allocates, and the reserve is behind it: want
-//! of memory costs lines of names, and never the process.
+//! (`gmprt_inspect::snapshot`). It allocates, with the reserve behind it: want
+//! of memory costs the lines of names, and never the process.
 //!
 //! Invariants:
 //! 1. One dump at a time: the holder of `DUMPS`. The thread of a second caller

@@ -8,16 +8,18 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `fault` | faults and aborts: overflown stacks, and those of the host's code |
+//! | `fault` | faults and aborts, of full stacks and of the host's code |
 //! | `exception` | names an exception that no frame catches |
-//! | `stackadvice` | how much stack the goroutines of each function use |
 //! | `report` | the goroutines after a fatal error |
 //! | `plain` | the same where there is no copy of the process |
+//! | `dumpsignal` | a dump when a signal comes |
 //! | `look` | `gmp_dump` |
 //! | `own` | this process, as the crate `inspect` sees processes |
+//! | `stackadvice` | how much stack the goroutines of each function use |
 //! | `dump` | the words for a goroutine in a message |
 
 pub(crate) mod dump;
+pub(crate) mod dumpsignal;
 mod exception;
 pub(crate) mod fault;
 pub(crate) mod look;

@@ -7,11 +7,13 @@
 use crate::os::{clock::nanotime, task};
 use core::ptr;
 use gmprt_inspect::{
+    goroutine::Threads,
     layout::{Layout, Missing},
     memory::OwnMemory,
     modules::OwnModules,
     regs::Registers,
-    snapshot::{Threads, World},
+    snapshot::World,
+    touched::{OwnPages, stack_high_water},
 };
 
 unsafe extern "C" {
@@ -38,6 +40,10 @@ impl Threads for OwnThreads {
         }
         let (pc, sp) = task::stands(tid as i32)?;
         Some(Registers::at(pc, sp))
+    }
+
+    fn stack_used(&self, lo: u64, hi: u64) -> Option<u64> {
+        stack_high_water(lo, hi, &mut OwnPages)
     }
 
     fn now(&self) -> Option<u64> {

@@ -39,7 +39,11 @@ use crate::{
 };
 use core::{cell::UnsafeCell, ffi::c_void, ptr, slice};
 use gmprt_inspect::{
-    dump::Options, groups::Entry, regs::Registers, snapshot::Want, text::Text,
+    dump::Options,
+    goroutine::Want,
+    groups::Entry,
+    regs::{Registers, number::RIP},
+    text::Text,
 };
 use std::io::{self, Write};
 
@@ -75,10 +79,22 @@ pub(crate) fn print_goroutines(context: *const c_void) {
     }
     // SAFETY: null, or a handler's context, as the hook's contract says.
     let regs = match unsafe { context.cast::<libc::ucontext_t>().as_ref() } {
-        Some(context) => Registers::from_ucontext(context),
+        Some(context) => interrupted(context),
         None => Registers::here(),
     };
     tell(&Scene { level, gp: dump::failing(), regs });
+}
+
+/// The registers at the instruction that failed. A breakpoint is passed.
+fn interrupted(context: &libc::ucontext_t) -> Registers {
+    /// The processor's number of breakpoints.
+    const BREAKPOINT: i64 = 3;
+    let mut regs = Registers::from_ucontext(context);
+    let trap = context.uc_mcontext.gregs[libc::REG_TRAPNO as usize];
+    if trap == BREAKPOINT {
+        regs.set(RIP, regs.pc().wrapping_sub(1));
+    }
+    regs
 }
 
 fn tell(scene: &Scene) {
@@ -115,7 +131,7 @@ fn by_copy(scene: &Scene, stack: usize) -> bool {
     }
     // SAFETY: zeroed memory of this size, in which the copy has written.
     let shared = unsafe { &*shared };
-    // Acquire: the copy has ended.
+    // Acquire: pairs with `write`.
     let len = shared.len.load(Acquire).min(TEXT);
     let bytes = shared.bytes.get().cast::<u8>();
     // SAFETY: `len` bytes of the text, which nobody writes any more.
@@ -189,7 +205,7 @@ impl Write for ToText {
         let to = self.0.bytes.get().cast::<u8>().wrapping_add(len);
         // SAFETY: n bytes of room are left there, which nobody else uses.
         unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), n) };
-        // Release: pairs with the original's acquire.
+        // Release: pairs with by_copy.
         self.0.len.store(len + n, Release);
         Ok(n)
     }

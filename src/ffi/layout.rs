@@ -108,6 +108,7 @@ const CONSTANTS: &[Entry] = &[
     number("kind.early", MKind::Early as usize),
     number("kind.sysmon", MKind::Sysmon as usize),
     number("kind.template", MKind::Template as usize),
+    number("kind.dumper", MKind::Dumper as usize),
     number("kind.host", MKind::Host as usize),
     // A P's word: the id of its M, a multiple of 4, or'ed with the state.
     number("owner.idle", 0),

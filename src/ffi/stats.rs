@@ -97,7 +97,8 @@ pub struct gmp_stats {
     /// Host threads that sleep in a call without a deadline.
     pub host_threads_waiting: u64,
 
-    /// Timers and deadlines to come, of sleeps and waits too.
+    /// Timers and deadlines to come, of sleeps and waits too; the library may
+    /// have one of its own.
     pub timers_pending: u64,
     /// Counter: timers and deadlines that have come.
     pub timers_fired: u64,

@@ -47,7 +47,7 @@ pub(crate) struct Counters {
     pub yields_requested: Counter,
     /// Goroutines that had to wait for memory for their stack.
     pub starved: Counter,
-    /// Calls of `epoll_wait`, and the events that they brought.
+    /// Polls for descriptors by host threads, and their events (`M::polls`).
     pub polls: Counter,
     pub poll_events: Counter,
 }

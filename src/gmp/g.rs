@@ -50,6 +50,18 @@ pub(crate) enum GStatus {
     Dead = 6,
 }
 
+impl From<u32> for GStatus {
+    fn from(number: u32) -> Self {
+        match number {
+            1 => Self::Runnable,
+            2 => Self::Running,
+            4 => Self::Waiting,
+            6 => Self::Dead,
+            _ => Self::Idle,
+        }
+    }
+}
+
 /// Arguments up to this size wait inside the descriptor.
 pub(crate) const INLINE_ARGS: usize = 40;
 
@@ -276,13 +288,7 @@ impl G {
 
     pub(crate) fn readgstatus(&self) -> GStatus {
         // Acquire: pairs with casgstatus.
-        match self.status.load(Acquire) {
-            1 => GStatus::Runnable,
-            2 => GStatus::Running,
-            4 => GStatus::Waiting,
-            6 => GStatus::Dead,
-            _ => GStatus::Idle,
-        }
+        GStatus::from(self.status.load(Acquire))
     }
 
     /// Binds `stack` to it.
@@ -345,15 +351,22 @@ pub(crate) fn casgstatus(gp: &G, from: GStatus, to: GStatus) {
         casgstatus_bad();
     }
     if to != GStatus::Dead || from == GStatus::Running {
-        trace::event(|| changed(gp, from, to));
+        // One number for both, so that two registers hold what is captured.
+        let change = change(from, to);
+        trace::event(move || changed(gp, change));
     }
     // Release: pairs with readgstatus, so that who sees the status sees what
     // came before it.
     gp.status.store(to as u32, Release);
 }
 
+const fn change(from: GStatus, to: GStatus) -> u32 {
+    (from as u32) << 8 | to as u32
+}
+
 /// The event of a goroutine, or a stand-in, that changes its status.
-fn changed(gp: &G, from: GStatus, to: GStatus) -> Event {
+fn changed(gp: &G, change: u32) -> Event {
+    let (from, to) = (GStatus::from(change >> 8), GStatus::from(change & 0xff));
     let event = |kind| Event::of(kind, gp.goid.get());
     match (from, to) {
         (GStatus::Dead, _) if gp.is_host() => {

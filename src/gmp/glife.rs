@@ -130,7 +130,7 @@ pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
     }
     if gp.readgstatus() != GStatus::Dead {
         let event = Event::of(Kind::Name, gp.goid.get());
-        trace::event(|| Event { text: name.to_bytes(), ..event });
+        trace::event(move || Event { text: name.to_bytes(), ..event });
     }
     let old = gp.name.swap(copy, AcqRel);
     // SAFETY: null, or from strdup, and taken out just now. A dump may still

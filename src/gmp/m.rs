@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | Worker | ours; m0 too | its own | takes and leaves them |
 //! | Early | a Worker's, with all signals blocked | its own | as a Worker |
-//! | Sysmon, Template, Tracer | ours | its own | never |
+//! | Sysmon, Template, Tracer, Dumper | ours | its own | never |
 //! | Host | the host's | while it runs a goroutine in place | only then |
 //!
 //! The M's thread owns all fields but those marked otherwise.
@@ -15,7 +15,9 @@ use core::{
     cell::Cell,
     ffi::c_void,
     ptr,
-    sync::atomic::{AtomicBool, AtomicI32, AtomicPtr},
+    sync::atomic::{
+        AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed,
+    },
 };
 
 /// The kind of an M's thread.
@@ -30,6 +32,8 @@ pub(crate) enum MKind {
     Template,
     /// Writes the file of a trace.
     Tracer,
+    /// Writes the dumps that a signal asks for.
+    Dumper,
     Host,
 }
 
@@ -106,6 +110,10 @@ pub(crate) struct M {
     pub rng: Cell<u64>,
     /// The M's thread sets it once: where events go, or null (`trace`).
     pub recorder: AtomicPtr<c_void>,
+    /// The M's thread adds, any thread reads: polls for descriptors, and the
+    /// events that these brought, over all threads that the M has had.
+    polls: AtomicU64,
+    poll_events: AtomicU64,
 }
 
 // SAFETY: the Cells belong to the M's thread, to the M's waker or to the holder
@@ -143,6 +151,8 @@ impl M {
             gsignal: Cell::new((0, 0)),
             rng: Cell::new(1),
             recorder: AtomicPtr::new(ptr::null_mut()),
+            polls: AtomicU64::new(0),
+            poll_events: AtomicU64::new(0),
         }
     }
 
@@ -150,6 +160,20 @@ impl M {
     pub(crate) fn g0(&self) -> &'static G {
         let Some(g0) = self.g0.get() else { throw("an M without a g0") };
         g0
+    }
+
+    /// Counts a poll of the M's thread, which brought so many events.
+    pub(crate) fn count_poll(&self, events: usize) {
+        // Relaxed, load and store: only the M's thread writes.
+        let add = |to: &AtomicU64, n| to.store(to.load(Relaxed) + n, Relaxed);
+        add(&self.polls, 1);
+        add(&self.poll_events, events as u64);
+    }
+
+    /// How many polls there were, and how many events.
+    pub(crate) fn polls(&self) -> (u64, u64) {
+        // Relaxed: counters, each for itself.
+        (self.polls.load(Relaxed), self.poll_events.load(Relaxed))
     }
 
     /// Whether `gp` is the M's g0.

@@ -36,6 +36,8 @@ pub(crate) struct DebugVars {
     pub hostrun: AtomicBool,
     /// A goroutine that parks or yields continues on another thread.
     pub migrate: AtomicBool,
+    /// The signal that makes a dump; 0 if none does.
+    pub dumpsignal: AtomicU32,
     /// `GMP_STACKSIZE` is set, so nothing else changes the default.
     pub stack_size: AtomicBool,
     /// A [`Traceback`].
@@ -49,6 +51,7 @@ pub(crate) static DEBUG: DebugVars = DebugVars {
     handoff: AtomicBool::new(true),
     hostrun: AtomicBool::new(true),
     migrate: AtomicBool::new(false),
+    dumpsignal: AtomicU32::new(0),
     stack_size: AtomicBool::new(false),
     traceback: AtomicU8::new(Traceback::Single as u8),
 };

@@ -71,7 +71,7 @@ impl Cause {
 /// A thing that a waiting goroutine lets go of once it is off its stack: as a
 /// rule the lock that its wakers need.
 ///
-/// `sched::park` copies the value off the stack, commits the wait, and then calls
+/// `park` copies the value off the stack, commits the wait, and then calls
 /// [`Unlock::unlock`] on whatever stack runs next. The deadline or a canceller
 /// may have ended the wait by then.
 ///

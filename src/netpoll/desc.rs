@@ -334,9 +334,9 @@ impl Desc {
         let read = epoll::READ as u32 & !(libc::EPOLLET as u32);
         let write = libc::EPOLLOUT as u32;
         let more = both | (libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
-        let bits = u64::from(events);
-        let event = Event::of(Kind::Net, 0);
-        trace::event(|| event.with(self.fd as u64, bits));
+        trace::event(move || {
+            Event::of(Kind::Net, 0).with(self.fd as u64, events.into())
+        });
         self.lock();
         if events & (read | both) != 0 {
             self.speculation.edge(events & more != 0);

@@ -8,8 +8,9 @@ use super::{
     },
 };
 use crate::{
+    arch,
     base::sync::Ordering::*,
-    gmp::{COUNTERS, KEEPER, wait::WakeList},
+    gmp::{COUNTERS, G, KEEPER, MKind, wait::WakeList},
     os::{
         self, Errno, Result,
         epoll::{self, Poller, Source},
@@ -83,14 +84,11 @@ pub(crate) fn poll(timeout: i64) -> Polled {
         return Polled::Lost(list);
     }
     let mut events = [const { MaybeUninit::uninit() }; EVENTS];
-    COUNTERS.polls.add(1);
     let events = match poller.wait(&mut events, timeout) {
         Ok(events) => events,
         Err(why) => return failed(poller, why, timeout),
     };
-    if !events.is_empty() {
-        COUNTERS.poll_events.add(events.len() as u64);
-    }
+    count(events.len());
     // Relaxed: see polls.
     if FAILS.load(Relaxed) != 0 {
         FAILS.store(0, Relaxed);
@@ -118,6 +116,17 @@ pub(crate) fn poll(timeout: i64) -> Polled {
         return Polled::Lost(list);
     }
     Polled::Ready(list)
+}
+
+/// Counts a poll: by the M, if that is one of ours.
+fn count(events: usize) {
+    match arch::getg().map(G::mp) {
+        Some(mp) if mp.kind.get() != MKind::Host => mp.count_poll(events),
+        _ => {
+            COUNTERS.polls.add(1);
+            COUNTERS.poll_events.add(events as u64);
+        }
+    }
 }
 
 /// A poll has failed: pauses, or ends all waits.

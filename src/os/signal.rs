@@ -5,7 +5,7 @@ use super::errno::{Errno, KeepErrno, Result};
 use super::mem::{self, page_size};
 use crate::base::sync::{AtomicUsize, Ordering::Relaxed};
 use core::ffi::{c_int, c_void};
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, transmute};
 use core::ptr;
 
 /// Bytes of a signal stack besides the kernel's frame, for the handlers of the
@@ -250,6 +250,31 @@ pub(crate) fn handler_action(handler: SigHandler) -> SigAction {
         sa_mask: unsafe { all.assume_init() },
         sa_flags: libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART,
         sa_restorer: None,
+    }
+}
+
+/// Calls the handler of `action` in the way that its flags ask for.
+///
+/// # Safety
+/// The action has a handler, and the others are the kernel's arguments.
+pub(crate) unsafe fn call(
+    action: &SigAction,
+    sig: c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) {
+    let handler = action.sa_sigaction;
+    if action.sa_flags & libc::SA_SIGINFO != 0 {
+        // SAFETY: of the kind in its flags, the caller promises.
+        let f = unsafe { transmute::<usize, SigHandler>(handler) };
+        // SAFETY: the kernel's arguments, the caller promises.
+        unsafe { f(sig, info, context) }
+    } else {
+        type Plain = unsafe extern "C" fn(c_int);
+        // SAFETY: of the kind in its flags, the caller promises.
+        let f = unsafe { transmute::<usize, Plain>(handler) };
+        // SAFETY: the kernel's arguments, the caller promises.
+        unsafe { f(sig) }
     }
 }
 

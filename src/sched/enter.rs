@@ -110,7 +110,7 @@ pub(crate) fn owned_p(mp: &M) -> Option<OwnedP> {
 #[cold]
 fn lost_p(mp: &M) {
     mp.oldp.set(mp.p.take());
-    trace::event(|| Event::of(Kind::LostP, 0));
+    trace::event(move || Event::of(Kind::LostP, 0));
 }
 
 /// The P that this thread's M still holds; None on a host thread without a G.

@@ -204,7 +204,7 @@ fn runqsteal(pp: OwnedP, victim: &P, take_next: bool) -> Option<&'static G> {
 
 fn note_theft(victim: &P, n: u32) {
     let (id, n) = (u64::from(victim.id), u64::from(n));
-    trace::event(|| Event::of(Kind::Steal, 0).with(id, n));
+    trace::event(move || Event::of(Kind::Steal, 0).with(id, n));
 }
 
 /// Looks at the global queue under its lock; puts the P on the idle list and

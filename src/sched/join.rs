@@ -86,11 +86,10 @@ fn ended_slow(gp: &'static G, pp: Option<OwnedP>) {
 
 /// [`ended`] after a [`take_waiter`] that found a waiter, which frees `gp` now.
 pub(crate) fn handed_over(gp: &'static G, waiter: Waiter) {
-    if matches!(waiter, Waiter::ToReady(_)) {
-        trace::event(|| Event::of(Kind::EndedBy, gp.goid.get()));
-    }
     gp.joiner.hand_over();
     if let Waiter::ToReady(waiter) = waiter {
+        // Still the ended goroutine's number: the waiter frees it, once ready.
+        trace::event(move || Event::of(Kind::EndedBy, gp.goid.get()));
         goready(waiter, Turn::Next);
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn releasep(mp: &'static M) -> &'static P {
 
 /// Tells the trace of P `pp`.
 pub(super) fn note(kind: Kind, pp: &P, b: u64) {
-    trace::event(|| Event::of(kind, 0).with(u64::from(pp.id), b));
+    trace::event(move || Event::of(kind, 0).with(u64::from(pp.id), b));
 }
 
 /// The heavy side of the protocol of `gmp::owner` for one P: takes the P from
@@ -91,7 +91,7 @@ pub(crate) fn try_retake(
     }
     let taken = take(pp, m);
     if taken {
-        trace::event(|| retaken(pp, mp));
+        trace::event(move || retaken(pp, mp));
     }
     taken
 }

@@ -86,7 +86,7 @@ pub(crate) fn ready_permit(handle: *mut c_void) -> Result<()> {
 /// not count as asleep from here on, even before it runs.
 pub(crate) fn wake(gp: &'static G) {
     let mp = gp.mp();
-    trace::event(|| Event::of(Kind::Ready, gp.goid.get()));
+    trace::event(move || Event::of(Kind::Ready, gp.goid.get()));
     HOST_WAITS.wake(&mp.hostwait);
     mp.park.wakeup();
 }

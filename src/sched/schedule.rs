@@ -93,7 +93,7 @@ pub(crate) fn after_switch() -> &'static M {
         && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
     {
         // Its waker came before it was off its stack, and is not known here.
-        trace::event(|| Event::of(Kind::EndedBy, 0));
+        trace::event(move || Event::of(Kind::EndedBy, 0));
         ready::goready(hook.gp, Turn::Next);
     }
     mp

@@ -137,7 +137,7 @@ pub(crate) fn read() -> Stats {
         ..Goroutines::default()
     };
     let (procs, timers) = read_ps(&mut goroutines);
-    let threads = read_ms(&mut goroutines);
+    let (threads, net) = read_ms(&mut goroutines);
     let runnable = procs.runq_global + procs.runq_local + goroutines.starved;
     goroutines.share(runnable);
     Stats {
@@ -146,11 +146,7 @@ pub(crate) fn read() -> Stats {
         procs,
         threads,
         timers,
-        net: Net {
-            waiters: netpoll::waiters().into(),
-            polls: COUNTERS.polls.get(),
-            events: COUNTERS.poll_events.get(),
-        },
+        net,
         stacks: read_stacks(),
     }
 }
@@ -207,8 +203,8 @@ pub(super) fn queued_on(pp: &P) -> u64 {
     u64::from(pp.runq_len()) + u64::from(pp.next().is_some())
 }
 
-/// Reads the Ms of ours, and the goroutines that they run.
-fn read_ms(goroutines: &mut Goroutines) -> Threads {
+/// Reads the Ms of ours, the goroutines that they run, and their polls.
+fn read_ms(goroutines: &mut Goroutines) -> (Threads, Net) {
     // The second of the pair first (`gmp::counters`).
     let ended = COUNTERS.threads_ended.get();
     let begun = COUNTERS.threads_begun.get();
@@ -227,7 +223,15 @@ fn read_ms(goroutines: &mut Goroutines) -> Threads {
     let sched = SCHED.lock();
     threads.idle = at_least_0(sched.nmidle) + u64::from(KEEPER.is_kept());
     drop(sched);
+    let mut net = Net {
+        waiters: netpoll::waiters().into(),
+        polls: COUNTERS.polls.get(),
+        events: COUNTERS.poll_events.get(),
+    };
     for mp in each_m() {
+        let (polls, events) = mp.polls();
+        net.polls += polls;
+        net.events += events;
         if peek(&mp.kind) == MKind::Host || !runs_one(mp) {
             continue;
         }
@@ -237,7 +241,7 @@ fn read_ms(goroutines: &mut Goroutines) -> Threads {
             threads.detached += u64::from(mp.busy_without_p.load(Relaxed));
         }
     }
-    threads
+    (threads, net)
 }
 
 /// Whether `mp` runs a goroutine of the host's.

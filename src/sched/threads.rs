@@ -149,7 +149,7 @@ pub(crate) extern "C" fn minit() {
     let tid = thread::gettid();
     mp.procid.store(tid, Release);
     let (tid, id) = (tid as u64, mp.id.get() as u64);
-    trace::event(|| Event::of(Kind::Thread, 0).with(tid, id));
+    trace::event(move || Event::of(Kind::Thread, 0).with(tid, id));
 }
 
 /// Sets the bounds of g0's stack, unless the start path has: THREAD_STACK, from
@@ -315,7 +315,10 @@ fn admit(mp: &'static M) -> Result<()> {
 
 /// Whether the M's thread never runs goroutines.
 fn is_system(mp: &M) -> bool {
-    matches!(mp.kind.get(), MKind::Sysmon | MKind::Template | MKind::Tracer)
+    matches!(
+        mp.kind.get(),
+        MKind::Sysmon | MKind::Template | MKind::Tracer | MKind::Dumper
+    )
 }
 
 /// Takes back an M whose thread could not be made.
@@ -342,7 +345,7 @@ fn maker() -> Option<Maker> {
     };
     let mp = gp.mp();
     match mp.kind.get() {
-        MKind::Sysmon | MKind::Template | MKind::Tracer => None,
+        MKind::Sysmon | MKind::Template | MKind::Tracer | MKind::Dumper => None,
         MKind::Host => Some(Maker::Template),
         // Relaxed: a hint; have_started looks again.
         MKind::Worker | MKind::Early
@@ -440,6 +443,7 @@ fn name_thread(mp: &M) {
         MKind::Sysmon => c"gmprt-sysmon",
         MKind::Template => c"gmprt-template",
         MKind::Tracer => c"gmprt-trace",
+        MKind::Dumper => c"gmprt-dumper",
         MKind::Worker | MKind::Early | MKind::Host => c"gmprt-m",
     });
 }

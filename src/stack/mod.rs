@@ -73,8 +73,8 @@ static DEFAULT_CLASS: AtomicU8 = AtomicU8::new(NONE);
 /// Prepares the stacks of this process; part of `schedinit`.
 ///
 /// `default_size` is as for [`set_default_size`]. `force_mprotect` makes
-/// guards as on an old kernel. With `clean` no goroutine gets a stack with pages
-/// of another one, but for the top one.
+/// guards as on an old kernel. With `clean` no goroutine gets a stack with
+/// pages of another one, but for the top one.
 ///
 /// `EINVAL` for a default above 1 GiB, after preparing the rest.
 pub(crate) fn stackinit(

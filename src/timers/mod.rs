@@ -224,7 +224,7 @@ impl Timers {
                 break;
             }
             for Call { f, arg, seq } in due.into_iter().flatten() {
-                trace::event(|| Event::of(Kind::Timer, 0));
+                trace::event(move || Event::of(Kind::Timer, 0));
                 f(arg, seq);
             }
             ran += n;
@@ -272,7 +272,7 @@ impl Timers {
     }
 
     /// How many timers are here, stopped ones too.
-    #[cfg(test)]
+    #[cfg(any(test, shuttle))]
     pub(crate) fn len(&self) -> usize {
         self.heap.lock().len()
     }

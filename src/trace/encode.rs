@@ -200,12 +200,16 @@ impl Writer<'_> {
         let lost = reader.take_lost();
         if lost > 0 {
             self.lost(reader.thread.tid, lost);
-            let Thread { p, goid, tid, .. } = reader.thread;
+            let Thread { p, goid, mut tid, .. } = reader.thread;
             if p > 0 {
                 self.end_run(p - 1, Some(goid));
             }
             self.state(goid, State::Unknown);
             self.end_state(goid);
+            if from.m().is_none() {
+                // The last to tell its number is not the next to write.
+                tid = 0;
+            }
             reader.thread = Thread { tid, ..Thread::NEW };
         }
         let thread = &mut reader.thread;
@@ -227,11 +231,9 @@ impl Writer<'_> {
             }
             _ => self.rest(kind, from, thread, &said),
         }
-        if !matches!(
-            kind,
-            Kind::Ready | Kind::Timer | Kind::Net | Kind::EndedBy | Kind::End
-        ) {
-            thread.by = By::Nothing;
+        if matches!(kind, Kind::Resume | Kind::Awake | Kind::Park | Kind::Yield)
+        {
+            (thread.by, thread.next_by) = (By::Nothing, By::Nothing);
         }
         thread.text_len = 0;
     }
@@ -292,6 +294,7 @@ impl Writer<'_> {
             Some(MKind::Worker | MKind::Early) => b"gmprt-m",
             Some(MKind::Sysmon) => b"gmprt-sysmon",
             Some(MKind::Template) => b"gmprt-template",
+            Some(MKind::Dumper) => b"gmprt-dumper",
             Some(MKind::Tracer) => b"gmprt-trace",
             Some(MKind::Host) | None => {
                 let tid = thread.tid as u64;
@@ -380,7 +383,7 @@ impl Writer<'_> {
                 self.stops(thread, id);
                 self.end_state(id);
                 self.w.table.remove(id);
-                (thread.by, thread.ended) = (By::End, id);
+                (thread.next_by, thread.ended) = (By::End, id);
             }
         }
     }
@@ -422,16 +425,15 @@ impl Writer<'_> {
 
     fn ready(&mut self, from: &Recorder, thread: &mut Thread, said: &Said) {
         let Said { id, a, .. } = *said;
-        let (waker, by) = match thread.by {
+        let next_by = core::mem::replace(&mut thread.next_by, By::Nothing);
+        let (waker, by) = match next_by {
             By::End => (thread.ended, By::End),
             By::Scheduler => (0, By::Scheduler),
             _ if a != 0 => (a, By::Ready),
             By::Nothing if from.m().is_none() => (0, By::Ready),
+            By::Nothing => (0, thread.by),
             by => (0, by),
         };
-        if matches!(by, By::End | By::Scheduler) {
-            thread.by = By::Nothing;
-        }
         let track = self.place(from, thread);
         let flow = self.flow_to(id);
         let notes = [
@@ -453,6 +455,7 @@ impl Writer<'_> {
     ) {
         let Said { id, a, b } = *said;
         let p = a as u32;
+        thread.next_by = By::Nothing;
         let on = [(Note::Thread, Value::Signed(thread.tid.into()))];
         match kind {
             Kind::TakeP => {
@@ -508,7 +511,8 @@ impl Writer<'_> {
         let number = Value::Number;
         match kind {
             Kind::EndedBy => {
-                thread.by = if id == 0 { By::Scheduler } else { By::End };
+                let by = if id == 0 { By::Scheduler } else { By::End };
+                thread.next_by = by;
                 thread.ended = id;
             }
             Kind::Sender => *thread = Thread { tid: a as i32, ..Thread::NEW },
@@ -517,11 +521,11 @@ impl Writer<'_> {
                 self.counter(tracks::RUNNABLE, b);
             }
             Kind::Timer => {
-                thread.by = By::Timer;
+                thread.next_by = By::Timer;
                 self.note(from, thread, Category::Timer, Fixed::Timer, &[]);
             }
             Kind::Net => {
-                thread.by = By::Netpoll;
+                (thread.by, thread.next_by) = (By::Netpoll, By::Nothing);
                 let notes = [(Note::Fd, number(a)), (Note::Events, number(b))];
                 self.note(from, thread, Category::Net, Fixed::Netpoll, &notes);
             }

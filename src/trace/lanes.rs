@@ -389,13 +389,13 @@ impl Writer<'_> {
         }
     }
 
-    /// The track of a thread.
+    /// The track of a thread; of none if it is unknown, or there are too many.
     pub(super) fn thread(&mut self, tid: i32, name: &[u8]) -> u64 {
         let mut place = tid as usize % THREADS;
-        for _ in 0..THREADS / 2 {
+        for _ in 0..if tid == 0 { 0 } else { THREADS / 2 } {
             match self.w.threads[place] {
                 known if known == tid => return tracks::of_thread(tid),
-                0 if tid != 0 => {
+                0 => {
                     self.w.threads[place] = tid;
                     self.describe_thread(tid, name);
                     return tracks::of_thread(tid);

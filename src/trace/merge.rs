@@ -50,6 +50,8 @@ pub(super) struct Thread {
     pub goid: u64,
     /// The cause of the wake-ups that follow.
     pub by: By,
+    /// The cause of the next one, before `by`.
+    pub next_by: By,
     /// With [`By::End`]: the goroutine that has ended.
     pub ended: u64,
     /// Text for the next event.
@@ -63,6 +65,7 @@ impl Thread {
         p: 0,
         goid: 0,
         by: By::Nothing,
+        next_by: By::Nothing,
         ended: 0,
         text: [0; MAX_TEXT],
         text_len: 0,

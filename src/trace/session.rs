@@ -155,7 +155,7 @@ pub(crate) fn save(fd: i32) -> Result<()> {
 
 /// Makes a mark on the caller's track.
 pub(crate) fn mark(text: &CStr) {
-    event(|| Event { text: text.to_bytes(), ..Event::of(Kind::Mark, 0) });
+    event(move || Event { text: text.to_bytes(), ..Event::of(Kind::Mark, 0) });
 }
 
 /// Has a fatal error write what a flight recorder has to the file at `path`.

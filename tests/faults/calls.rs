@@ -4,7 +4,8 @@
 //! What is not here: calls that know no error (gettid), that the C library
 //! makes for itself, and those of rare moments that no workload can promise
 //! (sched_yield between two that contend, pause at the end of a process, the
-//! signals of a write where pwritev2 is refused).
+//! signals of a write where pwritev2 is refused), and those of a setting that
+//! no workload has (mincore, of `GMPDEBUG=stackadvice=1`).
 
 use End::{Message, Right, Told};
 use libc::*;

@@ -6,7 +6,7 @@ use clap::Args;
 use gmprt_inspect::dump::{self, Head, Options};
 use gmprt_inspect::memory::Memory;
 use gmprt_inspect::modules::Modules;
-use gmprt_inspect::snapshot::{Threads, World};
+use gmprt_inspect::snapshot::{Status, Threads, Want, World};
 use std::io::{self, BufWriter, Write};
 
 #[derive(Args)]
@@ -35,6 +35,21 @@ pub struct Dump {
     system: bool,
 }
 
+/// How many goroutines wait, but the reason, which is on their stack, is lost.
+fn without_stacks<M: Memory, O: Modules, T: Threads>(
+    world: &World<M, O, T>,
+) -> u64 {
+    let want = Want { system: false, frames: 0, running: false };
+    let mut count = 0;
+    let done: Result<(), std::convert::Infallible> = world.each(&want, |it| {
+        let waits = it.status == Status::Waiting && !it.host;
+        count += u64::from(waits && it.reason.is_empty());
+        Ok(())
+    });
+    let Ok(()) = done;
+    count
+}
+
 impl Dump {
     /// Writes the dump to the standard output.
     ///
@@ -54,6 +69,15 @@ impl Dump {
             }
             Target::Dead(dead) => {
                 self.write(dead.pid, &dead.world, &dead.layout)?;
+                let lost = without_stacks(&dead.world);
+                if lost > 0 {
+                    eprintln!(
+                        "gmprt: the core lacks the stacks of {lost} \
+                         goroutines that wait. gdb leaves a stack with a \
+                         guard out; the kernel does not, nor does gdb where \
+                         GMPDEBUG=guard=mprotect is set"
+                    );
+                }
                 for complaint in dead.world.memory.complaints() {
                     eprintln!("gmprt: {complaint}");
                 }

@@ -21,7 +21,16 @@ use std::process::ExitCode;
 
 /// Looks at programs with goroutines: what they do, and what they have done.
 #[derive(Parser)]
-#[command(name = "gmprt", version)]
+#[command(
+    name = "gmprt",
+    version,
+    after_help = "\
+    Examples:\n  \
+    gmprt dump $(pidof server)        what waits where, and for what\n  \
+    gmprt dump --each --stacks core   all of a program that has died\n  \
+    gmprt top $(pidof server)         the same live, in numbers\n  \
+    gmprt report server.trace         a page of GMPDEBUG=trace=server.trace"
+)]
 struct Gmprt {
     #[command(subcommand)]
     command: Command,

@@ -17,6 +17,8 @@ use gmprt_inspect::objects::{Mapping, Objects};
 use gmprt_inspect::process::ProcessMemory;
 use gmprt_inspect::regs::Registers;
 use gmprt_inspect::snapshot::{Threads, World};
+use gmprt_inspect::touched::{ProcessPages, stack_high_water};
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
@@ -73,8 +75,8 @@ impl Process {
         let who = format!("process {pid} ({name})");
         let found = find_layout(&memory, &mappings, &objects);
         let (layout, _) = found.map_err(|why| why.words(&who))?;
-        let threads =
-            ProcessThreads { memory: ProcessMemory::open(pid).map_err(words)? };
+        let again = ProcessMemory::open(pid).map_err(words)?;
+        let threads = ProcessThreads::of(again);
         let world = World::new(memory, objects, threads, &layout)
             .map_err(|why| Unfit::Other(why).words(&who))?;
         Ok(Process { pid, name, layout, world })
@@ -114,30 +116,14 @@ impl Dead {
                 return Err(complaints.join("; "));
             }
         };
-        fit(&core, &objects, &module)?;
+        // Invariant 2.
+        core.fits(objects.name(&module)).map_err(|why| {
+            format!("{why}; without it the goroutines cannot be told")
+        })?;
         let (pid, threads) = (core.pid(), core.threads().to_vec());
         let world = World::new(core, objects, CoreThreads(threads), &layout)
             .map_err(|why| Unfit::Other(why).words(&who))?;
         Ok(Dead { pid, layout, world })
-    }
-}
-
-/// Looks whether the file of the library's object may be used, invariant 2.
-fn fit(core: &Core, objects: &Objects, module: &Module) -> Result<(), String> {
-    // What a core leaves out is read from the file, if it is the right one.
-    let mut byte = [0];
-    let tables = [module.eh_frame_hdr, module.eh_frame];
-    let table = tables.into_iter().find(|at| *at != 0);
-    let read = table.is_some_and(|at| core.read(at, &mut byte));
-    let path = String::from_utf8_lossy(objects.name(module));
-    let complaint =
-        core.complaints().into_iter().find(|text| text.starts_with(&*path));
-    match complaint {
-        Some(complaint) => Err(format!(
-            "{complaint}; the goroutines are not to be told without that file"
-        )),
-        None if !read => Err(format!("the core lacks the tables of {path}")),
-        None => Ok(()),
     }
 }
 
@@ -243,11 +229,25 @@ fn is_name(name: &[u8; 24]) -> bool {
 /// The threads of a running process.
 pub struct ProcessThreads {
     memory: ProcessMemory,
+    /// None where `/proc` does not tell.
+    pages: RefCell<Option<ProcessPages>>,
+}
+
+impl ProcessThreads {
+    fn of(memory: ProcessMemory) -> ProcessThreads {
+        let pages = RefCell::new(ProcessPages::of(memory.pid()).ok());
+        ProcessThreads { memory, pages }
+    }
 }
 
 impl Threads for ProcessThreads {
     fn registers(&self, tid: u32, _g: u64) -> Option<Registers> {
         self.memory.waiting_at(tid)
+    }
+
+    fn stack_used(&self, lo: u64, hi: u64) -> Option<u64> {
+        let mut pages = self.pages.borrow_mut();
+        stack_high_water(lo, hi, pages.as_mut()?)
     }
 
     fn now(&self) -> Option<u64> {

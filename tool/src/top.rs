@@ -29,7 +29,7 @@ const MOST: usize = 200;
     On a terminal: q ends it, s sorts by the next key. Elsewhere it writes \
     plain text, a sample after the other.\n\n\
     RUNS/S is how often a second goroutines are started or resumed on a P. A P \
-    is lent while its goroutine is in C code that blocks or computes.\n\n\
+    is retaken from a goroutine that blocks or computes in C code.\n\n\
     Exit status: 0, or 1 with the reason on the standard error.")]
 pub struct Top {
     /// The process

@@ -18,9 +18,20 @@ mod wire;
 
 use clap::Args;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
+#[command(
+    after_help = "The page has everything in itself and asks no network. \
+    It shows what ran on each P, the states of the goroutines that the reader \
+    chooses, which goroutine woke which, how long they waited for what and for \
+    a P, and the marks of gmp_trace_mark. Arrows move, + and - zoom; the page \
+    says the rest.\n\n\
+    A trace that is cut off, as by the death of its program, is shown up to \
+    there.\n\n\
+    Exit status: 0, or 1 with the reason on the standard error."
+)]
 pub struct Report {
     /// The trace: what GMPDEBUG=trace=FILE, gmp_trace_start or gmp_trace_save
     /// has written
@@ -56,8 +67,12 @@ impl Report {
             path.into()
         });
         if path == Path::new("-") {
-            print!("{page}");
-            return Ok(());
+            return match io::stdout().write_all(page.as_bytes()) {
+                Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(format!("cannot write the page: {}", words(&why)))
+                }
+                _ => Ok(()),
+            };
         }
         fs::write(&path, page).map_err(|why| {
             format!("cannot write {}: {}", path.display(), words(&why))
@@ -68,7 +83,7 @@ impl Report {
 }
 
 /// The words for an error of the system's, without its number.
-fn words(error: &std::io::Error) -> String {
+fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

@@ -299,29 +299,33 @@ function drawWakes(pen) {
     if (!source || !target) continue;
     const there = target.kind === "g" ? wakes.at[n]
       : wakes.at[n] + Math.max(0, wakes.delay[n] - 1);
-    drawArrow(pen, X(wakes.at[n]), source, X(there), target);
+    const [from, to] = [X(wakes.at[n]), X(there)];
+    // Too short to be told from a blot.
+    if (source === target && Math.abs(to - from) < 8) continue;
+    drawArrow(pen, from, source, to, target, found.length);
   }
 }
 
-function drawArrow(pen, x0, source, x1, target) {
+// One of so many: where there are many, each is thinner and has no head.
+function drawArrow(pen, x0, source, x1, target, many) {
   const down = target.y >= source.y;
   const y0 = source.y + ROW / 2;
   const y1 = target.y + (down ? 5 : ROW - 5);
   const bend = source === target ? 18 : 6;
-  pen.globalAlpha = 0.65;
-  pen.beginPath();
-  pen.arc(x0, y0, 2, 0, 7);
-  pen.fill();
+  pen.globalAlpha = many > 80 ? 0.25 : 0.65;
   pen.beginPath();
   pen.moveTo(x0, y0);
   pen.bezierCurveTo(x0 + bend, (y0 + y1) / 2, x1 - bend, (y0 + y1) / 2, x1, y1);
   pen.stroke();
-  const tail = down ? -6 : 6;
-  pen.beginPath();
-  pen.moveTo(x1, y1);
-  pen.lineTo(x1 - 3.5, y1 + tail);
-  pen.lineTo(x1 + 3.5, y1 + tail);
-  pen.fill();
+  if (many <= 80) {
+    const tail = down ? -6 : 6;
+    pen.beginPath();
+    pen.arc(x0, y0, 2, 0, 7);
+    pen.moveTo(x1, y1);
+    pen.lineTo(x1 - 3.5, y1 + tail);
+    pen.lineTo(x1 + 3.5, y1 + tail);
+    pen.fill();
+  }
   pen.globalAlpha = 1;
 }
 

@@ -363,9 +363,10 @@ function fillTables() {
   }));
   const shown = Math.min(marks.at.length, most);
   fill(document.querySelector("#marks table"), [["At"], ["Mark", "text"],
-    ["Goroutine", "text"]],
+    ["By", "text"]],
   Array.from({ length: shown }, (_, n) => [duration(marks.at[n]),
-    meta.texts[marks.text[n]], marks.g[n] ? labelOf(marks.g[n] - 1) : ""]),
+    meta.texts[marks.text[n]], marks.g[n] ? labelOf(marks.g[n] - 1)
+      : marks.lane[n] ? lanes[marks.lane[n] - 1].name : ""]),
   n => { if (marks.g[n]) choose(marks.g[n] - 1); showMoment(marks.at[n]); });
   $("marks").hidden = !shown;
 }

@@ -211,9 +211,11 @@ impl Teller {
             } else if ["Ps", "goroutines"].contains(&track.name.as_str()) {
                 Role::None
             } else {
-                let name = match track.tid {
-                    Some(tid) => format!("{} {tid}", track.name),
-                    None => track.name.clone(),
+                let name = match track.tid.map(|tid| tid.to_string()) {
+                    Some(tid) if !track.name.ends_with(&tid) => {
+                        format!("{} {tid}", track.name)
+                    }
+                    _ => track.name.clone(),
                 };
                 Role::Lane(self.lane(&name, LaneKind::Other))
             };
@@ -321,6 +323,11 @@ impl Teller {
 
     fn instant(&mut self, lane: usize, at: u64, event: &Event) {
         let words = &self.words;
+        if event.category == words.user {
+            // Of a thread of the host's, which is no goroutine.
+            let (text, lane) = (event.name, Some(lane));
+            self.timeline.marks.push(Mark { at, text, goroutine: None, lane });
+        }
         if event.category == words.lost {
             self.lost += number(event, words.note_count).unwrap_or(1);
         }
@@ -446,6 +453,9 @@ impl Teller {
         self.timeline.lanes.retain(|lane| !which(lane));
         for wake in &mut self.timeline.wakes {
             wake.lane = wake.lane.and_then(|lane| new[lane]);
+        }
+        for mark in &mut self.timeline.marks {
+            mark.lane = mark.lane.and_then(|lane| new[lane]);
         }
     }
 }

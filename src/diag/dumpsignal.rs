@@ -1,0 +1,115 @@
+//! `GMPDEBUG=dumpsignal=QUIT`: a dump on standard error whenever that signal
+//! comes.
+//!
+//! The handler only notes the request and wakes a thread that does nothing
+//! else, so a process is dumped too whose goroutines all run, or all wait. The
+//! handler calls the host's, if there was one. The default action, which would
+//! end the process, is not taken.
+//!
+//! ```text
+//!   handler                          the thread
+//!     (a) ASKED: swap true             (c) sleep; clear the note
+//!     (b) it was false: wake           (d) ASKED: swap false; dump
+//! ```
+//! (a) pairs with (d): a signal that finds ASKED true comes before (d), and the
+//! dump after (d) answers it. So there is one wake-up for each sleep.
+//!
+//! Invariant: `OLD` is written before the handler is installed, and never
+//! again.
+
+use super::look;
+use crate::{
+    base::{
+        print::SigWriter,
+        sync::{AtomicBool, Ordering::*},
+    },
+    gmp::{DEBUG, MKind, Traceback},
+    os::{
+        Errno, Note, Result,
+        signal::{self, SigAction, call, handler_action, is_default},
+    },
+    sched::{sigmask, threads::newm},
+};
+use core::{
+    ffi::{c_int, c_void},
+    fmt::Write as _,
+};
+use gmprt_inspect::dump::Options;
+use std::sync::OnceLock;
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+static NOTE: Note = Note::new();
+/// The host's action.
+static OLD: OnceLock<SigAction> = OnceLock::new();
+
+/// Installs the handler, if the setting asks for it. Part of the start.
+pub(crate) fn start() {
+    // Relaxed: set before this goroutine was made.
+    let sig = DEBUG.dumpsignal.load(Relaxed) as c_int;
+    if sig == 0 {
+        return;
+    }
+    if let Err(e) = install(sig) {
+        let mut w = SigWriter::stderr();
+        // A SigWriter reports no errors.
+        let _ = writeln!(w, "gmprt: GMPDEBUG: no dumpsignal: error {}", e.0);
+    }
+}
+
+/// Errors: those of `newm` and of sigaction(2).
+fn install(sig: c_int) -> Result<()> {
+    newm(MKind::Dumper, Some(dumper), None)?;
+    let old = signal::sigaction_get(sig)?;
+    if OLD.set(old).is_err() {
+        return Err(Errno::EINVAL);
+    }
+    let mut new = handler_action(handler);
+    // Interrupted calls go on where the host's own handler lets them, and where
+    // there was none.
+    if !is_default(&old) && old.sa_sigaction != libc::SIG_IGN {
+        new.sa_flags &= !libc::SA_RESTART;
+        new.sa_flags |= old.sa_flags & libc::SA_RESTART;
+    }
+    // SAFETY: the handler may run on any thread at any time.
+    unsafe { signal::sigaction_set(sig, &new) }?;
+    sigmask::sysmon_takes(sig, true);
+    Ok(())
+}
+
+/// The handler, on whatever thread; async-signal-safe.
+unsafe extern "C" fn handler(
+    sig: c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) {
+    // AcqRel: (a).
+    if !ASKED.swap(true, AcqRel) {
+        NOTE.wakeup();
+    }
+    let Some(old) = OLD.get() else { return };
+    if !is_default(old) && old.sa_sigaction != libc::SIG_IGN {
+        // SAFETY: the host's handler, with the kernel's arguments.
+        unsafe { call(old, sig, info, context) };
+    }
+}
+
+/// The thread: a dump for each request.
+fn dumper() {
+    loop {
+        NOTE.sleep();
+        NOTE.clear();
+        // AcqRel: (d).
+        ASKED.swap(false, AcqRel);
+        let level = DEBUG.traceback();
+        let options = Options {
+            system: level == Traceback::System,
+            stacks: level >= Traceback::All,
+            ..Options::default()
+        };
+        if let Err(e) = look::dump(2, options) {
+            let mut w = SigWriter::stderr();
+            // A SigWriter reports no errors.
+            let _ = writeln!(w, "gmprt: no dump: error {}", e.0);
+        }
+    }
+}
