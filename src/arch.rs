@@ -123,6 +123,22 @@ pub(crate) fn getg() -> Option<&'static G> {
     unsafe { g.as_ref() }
 }
 
+/// The thread pointer: a word that names this thread while it lives.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> usize {
+    let tp;
+    // SAFETY: reads the first word of this thread's control block, which on
+    // this processor holds the block's own address.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr fs:[0]",
+            out(reg) tp,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    tp
+}
+
 /// Whether `gp` is the G of this thread.
 #[inline(always)]
 pub(crate) fn is_running(gp: &G) -> bool {

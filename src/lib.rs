@@ -8,9 +8,10 @@
 //!
 //! | layer | modules | does | does not |
 //! |---|---|---|---|
-//! | 9 | `ffi` | the C surface: convert, one call, convert | hold logic |
-//! | 8 | `boot` | the start path, once | get called later, but at the gate |
-//! | 7 | `block`; `diag`; `trace` | all that parks; reports; the timeline | touch run queues |
+//! | 10 | `ffi` | the C surface: convert, one call, convert | hold logic |
+//! | 9 | `boot` | the start path, once | get called later, but at the gate |
+//! | 8 | `diag` | all reports | park, lock |
+//! | 7 | `block`; `trace` | all that parks; the timeline | touch run queues |
 //! | 6 | `sched` | which goroutine runs where, when | know channels or C |
 //! | 5 | `netpoll` | waiters for descriptors | know the scheduler |
 //! | 4 | `arch` | the stack switches of `asm/` | lock |

@@ -391,15 +391,16 @@ fn stress_seconds() -> u64 {
     seconds.parse().unwrap_or(60)
 }
 
-/// Runs a program for that long.
+/// Runs a program for that long, while sysmon looks for deadlocks.
 fn run_stress(source: &str) {
     let limit = Duration::from_secs(stress_seconds() + 90);
     let program = build(source, Link::Shared);
     let mut command = program.command();
     command.env("GMPRT_STRESS", stress_seconds().to_string());
+    command.env("GMPDEBUG", "lockwait=1");
     let outcome = run(&mut command, limit);
     println!("{}", outcome.stdout);
-    outcome.exited(0);
+    outcome.exited(0).kept_quiet_of("deadlock: ");
 }
 
 #[test]

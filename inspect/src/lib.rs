@@ -42,11 +42,11 @@ mod cfi;
 #[cfg(test)]
 mod cfi_tests;
 pub mod corefile;
-pub mod dump;
 pub mod demangle;
 #[cfg(test)]
 mod demangle_tests;
 mod demangle_types;
+pub mod dump;
 mod dwarf;
 mod elf;
 mod expr;

@@ -443,19 +443,30 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         let at = held & !TAG;
         match held & TAG {
             _ if at == 0 => Holder::Unknown,
-            0 => self.in_word(self.memory.u64(at).unwrap_or(0)),
+            // 3: a reader waits, whom these words may keep out.
+            0 | 3 => self.in_words(at),
             1 => self.goroutine_at(at),
             2 => Holder::Group(at),
             _ => Holder::Unknown,
         }
     }
 
-    /// The holder that the word of an object names.
-    fn in_word(&self, word: u64) -> Holder {
-        match word {
+    /// The holder that the words of an object name: a G, with half of the
+    /// number that it had then, or a thread.
+    fn in_words(&self, at: u64) -> Holder {
+        match self.memory.u64(at).unwrap_or(0) {
             0 => Holder::Unknown,
-            _ if word & 1 == 0 => self.goroutine_at(word),
-            _ => self.thread_at(word & !1),
+            word if word & 1 == 0 => {
+                let now = self.goroutine_at(word);
+                let then = self.memory.u32(at + 8);
+                match now {
+                    Holder::Goroutine(id) if then != Some(id as u32) => {
+                        Holder::Unknown
+                    }
+                    _ => now,
+                }
+            }
+            word => self.thread_at(word & !1),
         }
     }
 

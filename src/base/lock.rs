@@ -300,6 +300,11 @@ pub struct Lock<T, F> {
 // (invariant 1); that needs no more than T: Send.
 unsafe impl<T: Send, F> Sync for Lock<T, F> {}
 
+impl<T, F> Lock<T, F> {
+    /// Where the value lies in the lock, for reports that read without it.
+    pub const VALUE_AT: usize = core::mem::offset_of!(Self, value);
+}
+
 impl<T, F: Futex> Lock<T, F> {
     const_unless_loom! {
         /// A free lock around `value`.

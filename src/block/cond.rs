@@ -41,6 +41,8 @@ pub(crate) fn wait(c: &Cond, m: &Mutex, deadline: Deadline) -> Result<()> {
     }
     let bucket = Bucket::of(c);
     count(c, 1);
+    // Here, since the hook runs on another stack.
+    mutex::leave(m);
     let result = match bucket.wait(gp, line, Place::LAST, m) {
         Waited::Woken { .. } => Ok(()),
         Waited::GaveUp(e, bucket) => {
@@ -64,7 +66,7 @@ unsafe impl Unlock for &Mutex {
     fn unlock(self) {
         // It was locked when the wait began. If another thread has unlocked it
         // since, the mistake is the host's.
-        let _unlocked = mutex::unlock(self);
+        let _unlocked = mutex::release(self);
     }
 }
 

@@ -41,6 +41,8 @@ use core::{
     ffi::{c_int, c_void},
     iter, ptr,
 };
+#[cfg(not(shuttle))]
+use {core::mem, gmprt_inspect::memory::Memory};
 
 #[cfg(shuttle)]
 use crate::os::memory as libc;
@@ -107,6 +109,51 @@ fn group_of(gp: &G) -> *const Group {
     // SAFETY: null, or the record of a member that runs: this goroutine.
     let member = unsafe { gp.at_end.get().cast::<Member>().as_ref() };
     member.map_or(ptr::null(), |m| m.group)
+}
+
+/// A member of a group, as a report finds it.
+#[cfg(not(shuttle))]
+#[derive(Clone, Copy)]
+pub(crate) struct FoundMember {
+    /// Its record; `G::at_end` of its goroutine while it is a member.
+    pub record: usize,
+    pub group: usize,
+    pub handle: u64,
+}
+
+/// For reports: the member of a group after the one whose record is `after`,
+/// or the first after 0. Without a lock, and neither group nor record need be
+/// there: the caller has to find out whether it is true.
+#[cfg(not(shuttle))]
+pub(crate) fn member_after(
+    memory: &dyn Memory,
+    group: usize,
+    after: usize,
+) -> Option<FoundMember> {
+    let at = match after {
+        0 => {
+            let members = group + mem::offset_of!(Group, members);
+            members
+                + Lock::<Members>::VALUE_AT
+                + mem::offset_of!(Members, first)
+        }
+        _ => after + mem::offset_of!(Member, next),
+    };
+    let record = memory.u64(at as u64).filter(|&record| record != 0)?;
+    found_member(memory, record as usize)
+}
+
+/// For reports: the member with this record; as [`member_after`].
+#[cfg(not(shuttle))]
+pub(crate) fn found_member(
+    memory: &dyn Memory,
+    record: usize,
+) -> Option<FoundMember> {
+    const { assert!(mem::offset_of!(Member, at_end) == 0) };
+    let word = |at: usize| memory.u64((record + at) as u64);
+    let group = word(mem::offset_of!(Member, group))? as usize;
+    let handle = word(mem::offset_of!(Member, handle))?;
+    Some(FoundMember { record, group, handle })
 }
 
 /// Whether the caller is a member of `gr`, and so cannot wait for it.
@@ -334,7 +381,7 @@ pub(crate) fn wait(gr: &Group, deadline: Deadline) -> Result<c_int> {
     if is_mine(gr) {
         return Err(Errno(libc::EDEADLK));
     }
-    let how = Wait::until(deadline, c"group").on(gr);
+    let how = Wait::until(deadline, c"group").on(gr).for_all_of(gr);
     waitgroup::wait_as(&gr.pending, &how)?;
     // Relaxed: a member's error comes before its end.
     Ok(gr.error.load(Relaxed))
@@ -355,7 +402,7 @@ pub(crate) unsafe fn free(this: *mut Group) {
         crate::base::throw::fatal("gmp_group_free: called by a member");
     }
     cancel_all(gr);
-    let how = Wait::uninterrupted(c"group free").on(gr);
+    let how = Wait::uninterrupted(c"group free").on(gr).for_all_of(gr);
     if waitgroup::wait_as(&gr.pending, &how).is_err() {
         crate::base::throw::fatal(
             "gmp_group_free: called where it cannot wait",

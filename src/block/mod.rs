@@ -13,6 +13,7 @@
 //! | `fdwait` | these queues |
 //! | `group` | its wait group |
 //! | `once`, `cond`, `mutex`, `rwmutex`, `sema`, `waitgroup` | `parking` |
+//! | `holder` | nothing: it knows who holds an object |
 //! | `parking` | a table by address |
 //! | `notify` | nothing: it sends signals on channels |
 //! | `firing` | nothing: it sends ticks, or starts goroutines |
@@ -32,6 +33,7 @@ mod fdwait;
 pub(crate) mod file;
 pub(crate) mod firing;
 pub(crate) mod group;
+pub(crate) mod holder;
 #[cfg(not(shuttle))]
 pub(crate) mod io;
 pub(crate) mod mutex;

@@ -32,7 +32,10 @@
 //! it out already. So the word says only that there are waiters, and all else
 //! about them happens under the lock of their bucket ([`super::parking`]).
 
-use super::parking::{Bucket, Place, Waited, waiter};
+use super::{
+    holder::Holder,
+    parking::{Bucket, Place, Waited, waiter},
+};
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
     gmp::wait::{At, Wait},
@@ -44,29 +47,52 @@ use crate::{
 const LOCKED: u32 = 1;
 const WOKEN: u32 = 2;
 const WAITERS: u32 = 4;
+/// The states, as bits, in which an unlock wakes nobody.
+const QUIET: u32 =
+    1 << LOCKED | 1 << (LOCKED | WOKEN) | 1 << (LOCKED | WOKEN | WAITERS);
 const STARVING_NS: i64 = 1_000_000;
 /// How often a waiter that was woken looks whether it can lock. Few, since a
 /// look takes long where many others run in between; a model explores two.
 const LOOKS: u32 = if cfg!(shuttle) { 2 } else { 4 };
 
-/// The word of a `gmp_mutex`; zero is unlocked.
+/// The words of a `gmp_mutex`; all zero is unlocked.
 #[derive(Default)]
 #[repr(C)]
 pub struct Mutex {
     state: AtomicU32,
+    holder: Holder,
 }
 
 /// Locks; waits for as long as it takes.
 ///
 /// Errors: `EDEADLK` where the caller may not park.
-#[inline]
 pub(crate) fn lock(m: &Mutex) -> Result<()> {
+    if lock_fast(m) { Ok(()) } else { lock_slow_uninterrupted(m) }
+}
+
+/// [`lock`], if that is possible at once; false: go on with
+/// [`lock_slow_uninterrupted`].
+#[inline(always)]
+pub(crate) fn lock_fast(m: &Mutex) -> bool {
     // Without a load before, which the read-modify-write would have to wait
     // for. Acquire: pairs with unlock.
-    if m.state.fetch_or(LOCKED, Acquire) & LOCKED == 0 {
-        return Ok(());
+    let free = m.state.fetch_or(LOCKED, Acquire) & LOCKED == 0;
+    if free {
+        m.holder.set();
     }
-    lock_slow(m, &Wait::uninterrupted(c"mutex").on(m))
+    free
+}
+
+/// The rest of [`lock`].
+///
+/// Errors: as there.
+pub(crate) fn lock_slow_uninterrupted(m: &Mutex) -> Result<()> {
+    lock_slow(m, &waits(m, Wait::uninterrupted(c"mutex")))
+}
+
+/// `wait`, for `m`.
+fn waits(m: &Mutex, wait: Wait) -> Wait {
+    wait.on(m).held_by(&m.holder)
 }
 
 /// Locks, unless the deadline passes or the caller is cancelled.
@@ -77,18 +103,22 @@ pub(crate) fn lock_until(m: &Mutex, deadline: Deadline) -> Result<()> {
     if try_lock(m) {
         return Ok(());
     }
-    lock_slow(m, &Wait::until(deadline, c"mutex").on(m))
+    lock_slow(m, &waits(m, Wait::until(deadline, c"mutex")))
 }
 
 /// Locks if that is possible at once.
 #[inline]
 pub(crate) fn try_lock(m: &Mutex) -> bool {
     let old = m.state.load(Relaxed);
-    old & LOCKED == 0
+    let locked = old & LOCKED == 0
         // Acquire: pairs with unlock.
         && m.state
             .compare_exchange(old, old | LOCKED, Acquire, Relaxed)
-            .is_ok()
+            .is_ok();
+    if locked {
+        m.holder.set();
+    }
+    locked
 }
 
 /// Whether the mutex is locked now.
@@ -98,6 +128,12 @@ pub(crate) fn is_locked(m: &Mutex) -> bool {
 
 #[cold]
 fn lock_slow(m: &Mutex, wait: &Wait) -> Result<()> {
+    wait_to_lock(m, wait)?;
+    m.holder.set();
+    Ok(())
+}
+
+fn wait_to_lock(m: &Mutex, wait: &Wait) -> Result<()> {
     let gp = waiter(wait)?;
     // When it began to wait, 0 before that; and WOKEN if that bit is its own.
     let mut since = 0;
@@ -165,17 +201,50 @@ fn take_free(m: &Mutex) -> bool {
 /// thread may lock it, find that it is the last user, and free it.
 ///
 /// Errors: `EPERM` if the mutex is not locked.
-#[inline]
 pub(crate) fn unlock(m: &Mutex) -> Result<()> {
+    if !is_locked(m) {
+        return Err(Errno(libc::EPERM));
+    }
+    m.holder.leave();
+    release(m)
+}
+
+/// [`unlock`] by the goroutine that has locked, if nobody has to be woken;
+/// false: go on with [`unlock`].
+#[inline(always)]
+pub(crate) fn unlock_fast(m: &Mutex) -> bool {
+    let old = m.state.load(Relaxed);
+    if QUIET >> (old % u32::BITS) & 1 == 0 || !m.holder.is_my_g() {
+        return false;
+    }
+    m.holder.clear();
+    // Release: as in release.
+    let new = old & !LOCKED;
+    let unlocked = m.state.compare_exchange(old, new, Release, Relaxed).is_ok();
+    if !unlocked {
+        m.holder.set();
+    }
+    unlocked
+}
+
+/// The caller is about to [`release`] the mutex from another stack.
+pub(super) fn leave(m: &Mutex) {
+    m.holder.leave();
+}
+
+/// Unlocks, once the holder is no longer in its word.
+///
+/// Errors: as [`unlock`].
+pub(super) fn release(m: &Mutex) -> Result<()> {
     let mut old = m.state.load(Relaxed);
     loop {
         if old & LOCKED == 0 {
             return Err(Errno(libc::EPERM));
         }
         if old & (WAITERS | WOKEN) == WAITERS {
-            return unlock_slow(m);
+            return release_slow(m);
         }
-        // Release: pairs with lock, try_lock, lock_slow and take_free.
+        // Release: pairs with lock_fast, try_lock, lock_slow and take_free.
         match m.state.compare_exchange_weak(
             old,
             old & !LOCKED,
@@ -190,13 +259,13 @@ pub(crate) fn unlock(m: &Mutex) -> Result<()> {
 
 /// Unlocks and wakes a waiter, or hands the mutex to a waiter that starves.
 #[cold]
-fn unlock_slow(m: &Mutex) -> Result<()> {
+fn release_slow(m: &Mutex) -> Result<()> {
     let bucket = Bucket::of(m);
     // Look again: the last waiter may have given up, or another thread may
     // have unlocked the mutex by mistake.
     if m.state.load(Relaxed) & (LOCKED | WAITERS | WOKEN) != LOCKED | WAITERS {
         drop(bucket);
-        return unlock(m);
+        return release(m);
     }
     let next = bucket.pop();
     let more = if bucket.is_empty() { 0 } else { WAITERS };
@@ -212,7 +281,7 @@ fn unlock_slow(m: &Mutex) -> Result<()> {
     if starving && let Some(next) = &next {
         next.hand_over();
     }
-    // Release: pairs with lock, try_lock, lock_slow and take_free. Nobody else
+    // Release: pairs with lock_fast, try_lock, lock_slow, take_free. Nobody else
     // changes the word (invariant 3): it is LOCKED, so nobody locks, and a try
     // sets what is set.
     m.state.store(bits, Release);

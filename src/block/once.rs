@@ -26,7 +26,10 @@
 //! 4. After the step to Done, or back to New, the runner touches the once no
 //!    more. Nor does a waiter that Done has woken.
 
-use super::parking::{Bucket, Place, Waited, waiter};
+use super::{
+    holder::Holder,
+    parking::{Bucket, Place, Waited, waiter},
+};
 use crate::{
     base::sync::{AtomicU32, AtomicU64, Ordering::*},
     gmp::{
@@ -64,6 +67,8 @@ pub struct Once {
     state: AtomicU32,
     /// Invariant 2.
     runner: AtomicU64,
+    /// The runner, for reports.
+    holder: Holder,
 }
 
 /// What a caller has to do.
@@ -89,7 +94,7 @@ pub(crate) fn begin(o: &Once, frame: Frame) -> Result<Begun> {
     if o.state.load(Acquire) == DONE {
         return Ok(Begun::Done);
     }
-    begin_slow(o, &Wait::uninterrupted(c"once").on(o), frame)
+    begin_slow(o, &waits(o, Wait::uninterrupted(c"once")), frame)
 }
 
 /// [`begin`], unless the deadline passes or the caller is cancelled first.
@@ -104,7 +109,12 @@ pub(crate) fn begin_until(
     if o.state.load(Acquire) == DONE {
         return Ok(Begun::Done);
     }
-    begin_slow(o, &Wait::until(deadline, c"once").on(o), frame)
+    begin_slow(o, &waits(o, Wait::until(deadline, c"once")), frame)
+}
+
+/// `wait`, for `o`.
+fn waits(o: &Once, wait: Wait) -> Wait {
+    wait.on(o).held_by(&o.holder)
 }
 
 #[cold]
@@ -164,6 +174,7 @@ fn start(
         calls::end(call);
         return Ok(None);
     }
+    o.holder.set();
     // Release: pairs with begin_slow and wait: is the call live?
     o.runner.store(call.number(), Release);
     Ok(Some(call))
@@ -180,11 +191,15 @@ fn take_over(
 ) -> Result<Option<&'static Call>> {
     let call = begin_call(o, gp, frame)?;
     let mine = call.number();
+    // Before the exchange: a caller that waits for the new runner must not
+    // find the old one in the word. A faster taker may be wiped out.
+    o.holder.clear();
     let first = o.runner.compare_exchange(runner, mine, AcqRel, Relaxed);
     if first.is_err() {
         calls::end(call);
         return Ok(None);
     }
+    o.holder.set();
     Ok(Some(call))
 }
 
@@ -226,6 +241,7 @@ pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
 /// The function has run: lets the waiters go on. The change of the state is the
 /// last touch of the once.
 fn complete(o: &Once) {
+    o.holder.clear();
     o.runner.store(0, Relaxed);
     // Release: pairs with the acquires of begin, begin_slow and wait.
     if o.state.compare_exchange(RUNNING, DONE, Release, Relaxed).is_ok() {
@@ -243,6 +259,7 @@ fn complete(o: &Once) {
 /// state is the last touch of the once.
 #[cold]
 fn abandon(o: &Once) {
+    o.holder.clear();
     o.runner.store(0, Relaxed);
     // Release: as in complete.
     if o.state.compare_exchange(RUNNING, NEW, Release, Relaxed).is_ok() {

@@ -38,7 +38,9 @@ use crate::{
     os::{Errno, Result},
     sched::{cancel, host, lock::RawLock, park::park, ready::goready},
 };
-use core::{cell::Cell, cmp::Ordering, mem, ptr};
+use core::{
+    cell::Cell, cmp::Ordering, mem, ptr, sync::atomic::Ordering::Relaxed,
+};
 
 /// Buckets, as a power of two. Few in a model.
 const BUCKET_BITS: u32 = if cfg!(shuttle) { 1 } else { 8 };
@@ -194,7 +196,9 @@ impl Bucket<'static> {
         let Self { slot, key } = self;
         // Unlocked by the hook.
         mem::forget(self);
+        gp.held.store(wait.held != 0, Relaxed);
         let cause = park(gp, wait, ticket, (slot, then));
+        gp.held.store(false, Relaxed);
         let Err(e) = cause.outcome() else {
             return Waited::Woken { handed: waiter.sg.success.get() };
         };

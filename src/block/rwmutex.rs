@@ -24,7 +24,12 @@
 //! 4. `writers` counts the writers in the line. A writer that gives up counts
 //!    itself out, even if a waker has taken its record out in vain before.
 
-use super::parking::{Bucket, Place, Waited, waiter};
+#[cfg(not(shuttle))]
+use super::holder;
+use super::{
+    holder::Holder,
+    parking::{Bucket, Place, Waited, waiter},
+};
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
     gmp::wait::{Wait, WakeList},
@@ -32,6 +37,9 @@ use crate::{
     sched::{cancel, ready::ready_all},
     timers::Deadline,
 };
+use core::{ptr, sync::atomic::AtomicUsize};
+#[cfg(not(shuttle))]
+use {core::mem, gmprt_inspect::memory::Memory};
 
 const WRITER: u32 = 1;
 const QUEUED: u32 = 2;
@@ -44,6 +52,11 @@ pub struct RwMutex {
     state: AtomicU32,
     /// The bucket's lock.
     writers: AtomicU32,
+    /// The writer, or one of the readers.
+    holder: Holder,
+    /// For reports: the address of the G that queued last as a writer without
+    /// a deadline. It may have left the line since.
+    patient: AtomicUsize,
 }
 
 /// What a waiter wants; as a number, how many writers it is.
@@ -58,13 +71,22 @@ fn one_more_reader(old: u32) -> Option<u32> {
 /// Locks for reading if that is possible at once.
 pub(crate) fn try_rlock(rw: &RwMutex) -> bool {
     // Acquire: pairs with unlock.
-    rw.state.fetch_update(Acquire, Relaxed, one_more_reader).is_ok()
+    let locked =
+        rw.state.fetch_update(Acquire, Relaxed, one_more_reader).is_ok();
+    if locked {
+        rw.holder.set_if_free();
+    }
+    locked
 }
 
 /// Locks for writing if that is possible at once.
 pub(crate) fn try_lock(rw: &RwMutex) -> bool {
     // Acquire: pairs with unlock and runlock.
-    rw.state.compare_exchange(0, WRITER, Acquire, Relaxed).is_ok()
+    let locked = rw.state.compare_exchange(0, WRITER, Acquire, Relaxed).is_ok();
+    if locked {
+        rw.holder.set();
+    }
+    locked
 }
 
 /// Locks for reading; waits for as long as it takes.
@@ -74,7 +96,7 @@ pub(crate) fn rlock(rw: &RwMutex) -> Result<()> {
     if try_rlock(rw) {
         return Ok(());
     }
-    lock_slow(rw, READ, &Wait::uninterrupted(c"rwmutex read").on(rw))
+    lock_slow(rw, READ, &reads(rw, Wait::uninterrupted(c"rwmutex read")))
 }
 
 /// Locks for reading, unless the deadline passes or the caller is cancelled.
@@ -85,7 +107,7 @@ pub(crate) fn rlock_until(rw: &RwMutex, deadline: Deadline) -> Result<()> {
     if try_rlock(rw) {
         return Ok(());
     }
-    lock_slow(rw, READ, &Wait::until(deadline, c"rwmutex read").on(rw))
+    lock_slow(rw, READ, &reads(rw, Wait::until(deadline, c"rwmutex read")))
 }
 
 /// Locks for writing; waits for as long as it takes.
@@ -95,7 +117,7 @@ pub(crate) fn lock(rw: &RwMutex) -> Result<()> {
     if try_lock(rw) {
         return Ok(());
     }
-    lock_slow(rw, WRITE, &Wait::uninterrupted(c"rwmutex write").on(rw))
+    lock_slow(rw, WRITE, &waits(rw, Wait::uninterrupted(c"rwmutex write")))
 }
 
 /// Locks for writing, unless the deadline passes or the caller is cancelled.
@@ -106,11 +128,31 @@ pub(crate) fn lock_until(rw: &RwMutex, deadline: Deadline) -> Result<()> {
     if try_lock(rw) {
         return Ok(());
     }
-    lock_slow(rw, WRITE, &Wait::until(deadline, c"rwmutex write").on(rw))
+    lock_slow(rw, WRITE, &waits(rw, Wait::until(deadline, c"rwmutex write")))
+}
+
+/// `wait` of a reader, for `rw`.
+fn reads(rw: &RwMutex, wait: Wait) -> Wait {
+    wait.on(rw).kept_out_by(&rw.holder)
+}
+
+/// `wait` of a writer, for `rw`.
+fn waits(rw: &RwMutex, wait: Wait) -> Wait {
+    wait.on(rw).held_by(&rw.holder)
 }
 
 #[cold]
 fn lock_slow(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
+    wait_to_lock(rw, wants, wait)?;
+    if wants == WRITE {
+        rw.holder.set();
+    } else {
+        rw.holder.set_if_free();
+    }
+    Ok(())
+}
+
+fn wait_to_lock(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
     let gp = waiter(wait)?;
     let bucket = Bucket::of(rw);
     let locked = |old: u32| match wants {
@@ -127,6 +169,10 @@ fn lock_slow(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
     }
     let writers = rw.writers.load(Relaxed);
     rw.writers.store(writers + wants, Relaxed);
+    if wants == WRITE && wait.deadline.is_never() {
+        // Core's atomics, as in `holder`.
+        rw.patient.store(ptr::from_ref(gp).addr(), Relaxed);
+    }
     match bucket.wait(gp, wait, Place { wants, ..Place::LAST }, ()) {
         Waited::Woken { .. } => Ok(()),
         Waited::GaveUp(e, bucket) => {
@@ -143,6 +189,9 @@ fn lock_slow(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
 /// Errors: `EPERM` if the mutex is not locked so.
 pub(crate) fn unlock(rw: &RwMutex) -> Result<()> {
     let mut old = rw.state.load(Relaxed);
+    if old & WRITER != 0 {
+        rw.holder.leave();
+    }
     while old & WRITER != 0 {
         if old & QUEUED != 0 {
             let bucket = Bucket::of(rw);
@@ -168,6 +217,10 @@ pub(crate) fn unlock(rw: &RwMutex) -> Result<()> {
 pub(crate) fn runlock(rw: &RwMutex) -> Result<()> {
     let last = |s: u32| s & QUEUED != 0 && s < 2 * READER;
     let mut old = rw.state.load(Relaxed);
+    if old >= READER {
+        let alone = || rw.state.load(Relaxed) < 2 * READER;
+        rw.holder.leave_shared(alone);
+    }
     while old >= READER {
         if last(old) {
             let bucket = Bucket::of(rw);
@@ -219,4 +272,33 @@ fn let_in(rw: &RwMutex, bucket: Bucket<'_>, gives_up: u32) {
     });
     drop(bucket);
     ready_all(list);
+}
+
+/// What keeps a reader out.
+#[cfg(not(shuttle))]
+pub(crate) enum Ahead {
+    /// The writer that has the mutex.
+    Writer(holder::Found),
+    /// Readers have it, and a writer is next: the G at this address, if it
+    /// still waits for this object, until all readers have unlocked.
+    Next { gp: usize, object: usize },
+}
+
+/// For reports: what keeps readers out of the rwmutex whose holder words are at
+/// this address, which may be none any more. While the reader waits it is none
+/// of those that are let in before a writer.
+#[cfg(not(shuttle))]
+pub(crate) fn ahead(memory: &dyn Memory, words: usize) -> Option<Ahead> {
+    let object = words.checked_sub(mem::offset_of!(RwMutex, holder))?;
+    let state = object + mem::offset_of!(RwMutex, state);
+    let state = memory.u32(state as u64)?;
+    if state & WRITER != 0 {
+        return holder::read(memory, words).map(Ahead::Writer);
+    }
+    if state < READER {
+        return None;
+    }
+    let patient = object + mem::offset_of!(RwMutex, patient);
+    let gp = memory.u64(patient as u64)? as usize;
+    Some(Ahead::Next { gp, object })
 }

@@ -46,6 +46,9 @@ const MAX_UNKNOWN: usize = 8;
 /// Sizes of stack that make sense, in bytes.
 const STACK_SIZES: RangeInclusive<usize> = 16 << 10..=1 << 30;
 
+/// The most seconds of `lockwait`: the marks of waits come round.
+const MAX_LOCKWAIT: u32 = 7 * 24 * 3600;
+
 /// A variable of the environment.
 #[derive(Clone, Copy)]
 enum Var {
@@ -121,7 +124,7 @@ const fn key(
     Key { entry: Variable { name, values, about }, set }
 }
 
-const KEYS: [Key; 14] = [
+const KEYS: [Key; 15] = [
     key("help", "no value", "print these lines", |value, settings| {
         settings.help = value.is_empty();
         settings.help
@@ -158,6 +161,15 @@ const KEYS: [Key; 14] = [
             let kib = number(value, 64..=4 << 20);
             kib.inspect(|&kib: &usize| trace::set_ring_size(kib << 10))
                 .is_some()
+        },
+    ),
+    key(
+        "lockwait",
+        "seconds",
+        "tell deadlocks whose waits are older; 0: none",
+        |value, _| {
+            let seconds = number(value, 0..=MAX_LOCKWAIT);
+            seconds.inspect(|&s| DEBUG.lockwait.store(s, Relaxed)).is_some()
         },
     ),
     key("handoff", "0 or 1", "0: no goroutine loses its P", |value, _| {

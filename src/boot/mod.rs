@@ -79,5 +79,5 @@ mod runtime_main;
 
 pub(crate) use arguments::arguments;
 pub(crate) use doinit::{Task, register, unregister};
-pub(crate) use gate::gate;
+pub(crate) use gate::{gate, is_up};
 pub(crate) use run_main::run_main;

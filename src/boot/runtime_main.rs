@@ -12,7 +12,7 @@ use super::{
 use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
-    diag::dumpsignal,
+    diag::{dumpsignal, lockwait},
     gmp::{DEBUG, MAIN_STARTED, renew_waitmark, runtime_g0, runtime_m0},
     os::{Errno, Result, clock::nanotime},
     sched::{
@@ -87,7 +87,7 @@ extern "C" fn start_failed(why: c_int) {
 /// The part that runs locked to m0.
 fn initialise() {
     runtime_inittasks();
-    if let Err(e) = gcenable() {
+    if let Err(e) = gcenable().and_then(|()| lockwait::start()) {
         phase::fail(e);
         return;
     }

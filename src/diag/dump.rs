@@ -18,6 +18,7 @@ use core::{
     ffi::{CStr, c_char},
     fmt, ptr,
 };
+use gmprt_inspect::memory::{Memory, OwnMemory};
 
 /// The most goroutines that are listed.
 pub(super) const MAX_LISTED: usize = 1000;
@@ -98,7 +99,19 @@ pub(crate) fn text(w: &mut dyn fmt::Write, s: *const c_char) -> fmt::Result {
     // SAFETY: a name or a reason, which lives while its goroutine has it. The
     // report takes the risk that the goroutine loses it just now.
     let s = unsafe { CStr::from_ptr(s) }.to_bytes();
-    for chunk in s[..s.len().min(MAX_TEXT)].utf8_chunks() {
+    line(w, &s[..s.len().min(MAX_TEXT)])
+}
+
+/// [`text`] of a string that may be gone; then nothing, or what is there now.
+pub(super) fn lost_text(w: &mut dyn fmt::Write, at: usize) -> fmt::Result {
+    let mut room = [0; MAX_TEXT];
+    let text = OwnMemory.c_str(at as u64, &mut room);
+    line(w, text.unwrap_or_default())
+}
+
+/// Writes text of the host's on one line.
+fn line(w: &mut dyn fmt::Write, s: &[u8]) -> fmt::Result {
+    for chunk in s.utf8_chunks() {
         for c in chunk.valid().chars() {
             w.write_char(if c.is_control() { '?' } else { c })?;
         }

@@ -51,7 +51,6 @@ struct Job {
     fd: c_int,
     g: usize,
     regs: Registers,
-    result: Result<()>,
 }
 
 /// Writes a dump to `fd`.
@@ -62,31 +61,41 @@ pub(crate) fn dump(fd: c_int, options: Options) -> Result<()> {
     if child::in_child() {
         return Err(Errno(libc::ENOTSUP));
     }
-    let mut job = Job {
+    let job = Job {
         options,
         fd,
         g: own::address(arch::getg()),
         regs: Registers::here(),
-        result: Ok(()),
     };
+    let mut result = Ok(());
+    apart(&mut || result = write(&job))?;
+    result
+}
+
+/// Calls `f` as a dump is made: without the caller's P, one at a time, on a
+/// stack of its own and with the reserve behind it. `f` does not park.
+///
+/// Errors: `ENOMEM`.
+pub(super) fn apart(f: &mut dyn FnMut()) -> Result<()> {
     let _keep = KeepErrno::new();
     let _later = NoCancel::new();
     entersyscall();
-    let result = run(&mut job);
+    let result = run(f);
     exitsyscall();
     result
 }
 
-fn run(job: &mut Job) -> Result<()> {
+fn run(mut f: &mut dyn FnMut()) -> Result<()> {
     let _one = DUMPS.lock();
     if !reserve::has_region() {
         lend_region()?;
     }
     let stack = map_data(STACK)?;
     reserve::begin();
-    let arg = (&raw mut *job).cast();
+    let arg = (&raw mut f).cast();
     let top = stack.addr() + STACK;
-    // SAFETY: `work` takes a Job and does not park; the stack is new.
+    // SAFETY: `work` takes a reference to a function and does not park; the
+    // stack is new.
     unsafe { arch::callon(work, arg, top) };
     reserve::end();
     // SAFETY: mapped above, and used no more.
@@ -95,7 +104,7 @@ fn run(job: &mut Job) -> Result<()> {
         // SAFETY: from lend_region, and no block of it is in use.
         unsafe { unmap(base as *mut u8, len) };
     }
-    job.result
+    Ok(())
 }
 
 /// Errors: `ENOMEM`.
@@ -107,10 +116,10 @@ fn lend_region() -> Result<()> {
     Ok(())
 }
 
-unsafe extern "C" fn work(job: *mut c_void) {
-    // SAFETY: the Job of `run`, which waits.
-    let job = unsafe { &mut *job.cast::<Job>() };
-    job.result = write(job);
+unsafe extern "C" fn work(f: *mut c_void) {
+    // SAFETY: that of `run`, which waits.
+    let f = unsafe { &mut *f.cast::<&mut dyn FnMut()>() };
+    f();
 }
 
 fn write(job: &Job) -> Result<()> {

@@ -11,17 +11,23 @@
 //! | `fault` | faults and aborts, of full stacks and of the host's code |
 //! | `exception` | names an exception that no frame catches |
 //! | `report` | the goroutines after a fatal error |
+//! | `lockwait` | deadlocks of a living process |
 //! | `plain` | the same where there is no copy of the process |
 //! | `dumpsignal` | a dump when a signal comes |
 //! | `look` | `gmp_dump` |
 //! | `own` | this process, as the crate `inspect` sees processes |
+//! | `live` | this process, as the search for deadlocks sees it |
+//! | `cycles` | that search |
 //! | `stackadvice` | how much stack the goroutines of each function use |
 //! | `dump` | the words for a goroutine in a message |
 
+mod cycles;
 pub(crate) mod dump;
 pub(crate) mod dumpsignal;
 mod exception;
 pub(crate) mod fault;
+mod live;
+pub(crate) mod lockwait;
 pub(crate) mod look;
 mod own;
 mod plain;

@@ -4,17 +4,25 @@
 //! through the kernel. So one code prints the dumps of the library, of the
 //! command `gmprt`, and of fatal errors.
 
+use super::live::{Deadlock, Headline, edges};
 use crate::os::{clock::nanotime, task};
 use core::ptr;
 use gmprt_inspect::{
+    dump::Options,
     goroutine::Threads,
+    groups::Entry,
     layout::{Layout, Missing},
     memory::OwnMemory,
     modules::OwnModules,
     regs::Registers,
-    snapshot::World,
+    snapshot::{Want, World},
+    text::Text,
     touched::{OwnPages, stack_high_water},
 };
+use std::io::{self, Write};
+
+/// Frames of a waiter in a deadlock.
+const FRAMES: usize = 32;
 
 unsafe extern "C" {
     /// The layout table, of which only the address is used here.
@@ -62,4 +70,29 @@ pub(super) fn world(g: usize, regs: Registers) -> Result<Own, Missing> {
 /// The address of a G, or 0.
 pub(super) fn address(gp: Option<&crate::gmp::G>) -> usize {
     gp.map_or(0, |gp| ptr::from_ref(gp).addr())
+}
+
+/// Writes a deadlock: each waiter with its frames.
+///
+/// # Errors
+/// Those of the writer.
+pub(super) fn deadlock(
+    world: &Own,
+    circle: &Deadlock,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let want = Want { system: true, frames: FRAMES, running: true };
+    let mut places = world.places(&|| false);
+    let options = Options { stacks: true, ..Options::default() };
+    let mut text = Text::new(out, options);
+    text.line(format_args!("{}", Headline(circle)))?;
+    for edge in edges(circle) {
+        text.line(format_args!("{edge}"))?;
+        if let Some(it) =
+            world.one(address(Some(edge.waiter.gp.0)) as u64, &want)
+        {
+            text.body(&Entry::of(&it), &mut places)?;
+        }
+    }
+    Ok(())
 }

@@ -4,7 +4,10 @@
 //! The view of another thread's goroutine may be a moment old: it serves a
 //! report before the abort and no decision.
 
-use super::dump::{self, MAX_LISTED, alive, peek};
+use super::{
+    dump::{self, MAX_LISTED, alive, peek},
+    live::{Deadlock, Headline, Search, edges},
+};
 use crate::{
     base::print::SigWriter,
     gmp::{G, GStatus, Traceback, each_g, gflag},
@@ -27,11 +30,16 @@ pub(super) struct Scene {
     /// The failing goroutine.
     pub gp: Option<&'static G>,
     pub regs: Registers,
+    /// It fails because all goroutines sleep.
+    pub deadlock: bool,
 }
 
 /// Lists the goroutines of a fatal error.
 pub(super) fn list(scene: &Scene) {
     let mut w = SigWriter::stderr();
+    if scene.deadlock {
+        Search::new().each(|circle| deadlock(&mut w, circle));
+    }
     if let Some(gp) = scene.gp {
         if !dump::is_told(ptr::from_ref(gp).addr()) {
             line(&mut w, gp);
@@ -50,19 +58,34 @@ pub(super) fn list(scene: &Scene) {
     let mut all = each_g().filter(shown);
     for gp in all.by_ref().take(MAX_LISTED) {
         line(&mut w, gp);
-        if matches!(gp.readgstatus(), GStatus::Waiting | GStatus::Runnable)
-            && peek(&gp.stack_lo) != 0
-        {
-            let sp = peek(&gp.sched_sp) as u64;
-            if let Some(regs) = Registers::parked(&OwnMemory, sp) {
-                frames(&mut w, &regs);
-            }
-        }
+        parked(&mut w, gp);
     }
     let more = all.count();
     if more > 0 {
         // A SigWriter reports no errors.
         let _ = writeln!(w, "... and {more} goroutines more");
+    }
+}
+
+/// Writes a deadlock: each waiter with its frames.
+pub(super) fn deadlock(w: &mut SigWriter, circle: &Deadlock) {
+    // A SigWriter reports no errors.
+    let _ = writeln!(w, "{}", Headline(circle));
+    for edge in edges(circle) {
+        let _ = writeln!(w, "{edge}");
+        parked(w, edge.waiter.gp.0);
+    }
+}
+
+/// Writes the frames of a goroutine that is off its stack.
+fn parked(w: &mut SigWriter, gp: &G) {
+    if matches!(gp.readgstatus(), GStatus::Waiting | GStatus::Runnable)
+        && peek(&gp.stack_lo) != 0
+    {
+        let sp = peek(&gp.sched_sp) as u64;
+        if let Some(regs) = Registers::parked(&OwnMemory, sp) {
+            frames(w, &regs);
+        }
     }
 }
 

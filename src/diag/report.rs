@@ -20,6 +20,7 @@
 
 use super::{
     dump::{self, MAX_LISTED},
+    live::Search,
     look::STACK,
     own,
     plain::{self, Scene},
@@ -36,6 +37,7 @@ use crate::{
         copy::in_copy,
         mem::{map_data, map_shared},
     },
+    sched::deadlock,
 };
 use core::{cell::UnsafeCell, ffi::c_void, ptr, slice};
 use gmprt_inspect::{
@@ -82,7 +84,10 @@ pub(crate) fn print_goroutines(context: *const c_void) {
         Some(context) => interrupted(context),
         None => Registers::here(),
     };
-    tell(&Scene { level, gp: dump::failing(), regs });
+    let deadlock = deadlock::found();
+    // Where all sleep it is no matter of the one that has noticed it.
+    let gp = if deadlock { None } else { dump::failing() };
+    tell(&Scene { level, gp, regs, deadlock });
 }
 
 /// The registers at the instruction that failed. A breakpoint is passed.
@@ -159,6 +164,15 @@ fn write(scene: &Scene, text: &mut ToText) -> io::Result<()> {
     let system = scene.level == Traceback::System;
     let want = Want { system, frames: FRAMES, running: true };
     let options = Options { stacks: true, ..Options::default() };
+    if scene.deadlock {
+        let mut result = Ok(());
+        Search::new().each(|circle| {
+            if result.is_ok() {
+                result = own::deadlock(&world, circle, text);
+            }
+        });
+        result?;
+    }
     let mut text = Text::new(text, options);
     if scene.gp.is_some() {
         // Also one of the library's own.

@@ -1,8 +1,9 @@
 //! Mutexes.
 
-use super::{call, fits, tried};
+use super::{call, code, fits, tried};
 use crate::{
     block::mutex::{self, Mutex},
+    boot,
     os::{Errno, Result},
     timers::Deadline,
 };
@@ -35,7 +36,22 @@ pub(super) unsafe fn mutex<'a>(m: *mut gmp_mutex) -> Result<&'a Mutex> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_mutex_lock(m: *mut gmp_mutex) -> c_int {
     // SAFETY: promise 1, of `m`.
-    call(|| mutex::lock(unsafe { mutex(m) }?))
+    let m = unsafe { m.cast::<Mutex>().as_ref() };
+    if let Some(m) = m
+        && boot::is_up()
+        && mutex::lock_fast(m)
+    {
+        return 0;
+    }
+    // Not a tail call: dumps look for this function's frame.
+    code(lock_slow(m))
+}
+
+#[cold]
+#[inline(never)]
+fn lock_slow(m: Option<&Mutex>) -> Result<()> {
+    boot::gate()?;
+    mutex::lock_slow_uninterrupted(m.ok_or(Errno::EINVAL)?)
 }
 
 /// gmp_mutex_lock with a deadline; a cancel ends the wait. May block.
@@ -74,5 +90,14 @@ pub unsafe extern "C" fn gmp_mutex_trylock(m: *mut gmp_mutex) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_mutex_unlock(m: *mut gmp_mutex) -> c_int {
     // SAFETY: promise 1, of `m`.
-    call(|| mutex::unlock(unsafe { mutex(m) }?))
+    match unsafe { m.cast::<Mutex>().as_ref() } {
+        Some(m) if boot::is_up() && mutex::unlock_fast(m) => 0,
+        m => unlock_slow(m),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unlock_slow(m: Option<&Mutex>) -> c_int {
+    call(|| mutex::unlock(m.ok_or(Errno::EINVAL)?))
 }

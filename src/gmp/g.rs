@@ -33,7 +33,9 @@ use core::{
     cell::{Cell, UnsafeCell},
     ffi::{CStr, c_char, c_void},
     mem, ptr,
-    sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*,
+    },
 };
 
 /// A goroutine's function.
@@ -128,6 +130,8 @@ pub(crate) struct G {
     pub flags: Cell<u16>,
     /// the holder of the lock of what it waits for; see `parkword`
     pub claim: Claim,
+    /// owner writes: whether `Wait::held` of its wait is known
+    pub held: AtomicBool,
     /// owner: `errno` while it does not run
     pub errno: Cell<i32>,
     /// const: its place in the table
@@ -200,6 +204,7 @@ impl G {
             status: AtomicU32::new(GStatus::Idle as u32),
             flags: Cell::new(0),
             claim: Claim::new(),
+            held: AtomicBool::new(false),
             errno: Cell::new(0),
             index,
             args_len: Cell::new(0),

@@ -110,7 +110,8 @@ fn map_slabs(first: usize) -> Option<()> {
     Some(())
 }
 
-fn g_at(index: u32) -> Option<&'static G> {
+/// The G with this index, if it was made.
+pub(crate) fn g_at(index: u32) -> Option<&'static G> {
     // Acquire: pairs with galloc_many.
     if index >= COUNT.load(Acquire) {
         return None;
@@ -146,6 +147,11 @@ pub(crate) fn g_from_handle(handle: *mut c_void) -> Option<&'static G> {
 /// Every G ever made, dead ones included; takes no lock.
 pub(crate) fn each_g() -> impl Iterator<Item = &'static G> {
     (0..COUNT.load(Acquire)).filter_map(g_at)
+}
+
+/// [`each_g`] from this index on.
+pub(crate) fn each_g_from(first: u32) -> impl Iterator<Item = &'static G> {
+    (first..COUNT.load(Acquire)).filter_map(g_at)
 }
 
 /// The goroutine behind a handle of the host.

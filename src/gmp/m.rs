@@ -16,7 +16,8 @@ use core::{
     ffi::c_void,
     ptr,
     sync::atomic::{
-        AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::Relaxed,
+        AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize,
+        Ordering::Relaxed,
     },
 };
 
@@ -86,6 +87,14 @@ pub(crate) struct M {
     pub id: Cell<i64>,
     /// The kernel's id of the thread (Go's procid); 0 while there is none.
     pub procid: AtomicI32,
+    /// Of a host thread, for reports: its thread pointer, else 0; and its
+    /// stand-in, written before that.
+    pub tp: AtomicUsize,
+    pub standin: AtomicPtr<G>,
+    /// Once it has been a host thread's: it is in the list of those.
+    pub hostlisted: Cell<bool>,
+    /// Written before the M is published in that list, and not after that.
+    pub hostlink: Cell<Option<&'static M>>,
     /// The note on which the M sleeps.
     pub park: Note,
     /// Whether the M's host thread counts as asleep.
@@ -138,6 +147,10 @@ impl M {
             tls: Cell::new([0; 2]),
             id: Cell::new(-1),
             procid: AtomicI32::new(0),
+            tp: AtomicUsize::new(0),
+            standin: AtomicPtr::new(ptr::null_mut()),
+            hostlisted: Cell::new(false),
+            hostlink: Cell::new(None),
             park: Note::new(),
             hostwait: HostWait::new(),
             nextp: Cell::new(None),

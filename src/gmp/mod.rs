@@ -86,8 +86,8 @@ pub(crate) use self::{
     gfree::*,
     glife::*,
     gtab::{
-        each_g, galloc, galloc_many, generation_of, handle_of, lookup,
-        lookup_live,
+        each_g, each_g_from, g_at, galloc, galloc_many, generation_of,
+        handle_of, lookup, lookup_live,
     },
     m::*,
     p::*,

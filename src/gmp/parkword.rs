@@ -103,8 +103,8 @@
 //! canceller and then stores would overwrite the canceller's change.
 
 use super::waitword::{
-    CANCEL, CANCELLABLE, FIRED, FIRST, IDLE, LOCKED, ONE_LOCK, PERMIT, Pending,
-    READYABLE, SHIELD, Word,
+    CANCEL, CANCELLABLE, FIRED, FIRST, IDLE, LOCKED, ONE_LOCK, PARKED, PERMIT,
+    Pending, READYABLE, SHIELD, Word,
 };
 pub use super::waitword::{Cause, Ticket};
 use crate::base::{
@@ -450,6 +450,20 @@ impl ParkWord {
         } else {
             self.pending.fetch_and(!SHIELD, Relaxed);
         }
+    }
+
+    /// For reports: the ticket of a wait that is committed and that nobody has
+    /// ended, as a number. Where it returns the same at two times, that wait
+    /// was so all the time in between.
+    pub fn parked(&self, claim: &Claim) -> Option<u64> {
+        // Acquire: pairs with commit; all that its owner did before.
+        let word = self.word(Acquire);
+        // Acquire: keeps the loads in this order.
+        let claimed = word.ticket().is_one_lock() && claim.0.load(Acquire);
+        // Again: the claim may be taken back already, for the next wait.
+        let still = self.word(Acquire) == word;
+        (word.state() == PARKED && !claimed && still)
+            .then(|| word.ticket().raw())
     }
 
     /// Whether a wait is under way, and nobody has ended it yet.

@@ -30,6 +30,8 @@ pub(crate) struct DebugVars {
     pub schedtrace: AtomicU32,
     /// Print each P, too.
     pub scheddetail: AtomicBool,
+    /// Tell deadlocks whose waits are older than so many seconds; 0: none.
+    pub lockwait: AtomicU32,
     /// sysmon takes Ps from goroutines that block or run long.
     pub handoff: AtomicBool,
     /// A host thread that joins an unstarted goroutine runs it in place.
@@ -48,6 +50,7 @@ pub(crate) static DEBUG: DebugVars = DebugVars {
     inittrace: AtomicBool::new(false),
     schedtrace: AtomicU32::new(0),
     scheddetail: AtomicBool::new(false),
+    lockwait: AtomicU32::new(0),
     handoff: AtomicBool::new(true),
     hostrun: AtomicBool::new(true),
     migrate: AtomicBool::new(false),

@@ -23,6 +23,8 @@
 //!    goroutine.
 
 pub(crate) use super::waitfor::Wait;
+#[cfg(not(shuttle))]
+pub(crate) use super::waitfor::held;
 use super::{
     G,
     parkword::{Cause, Fire, Ticket, Wakers},

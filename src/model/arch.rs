@@ -13,6 +13,11 @@ pub(crate) fn getg() -> Option<&'static G> {
     CURRENT.with(Cell::get)
 }
 
+/// A model has no thread pointers.
+pub(crate) fn thread_pointer() -> usize {
+    0
+}
+
 /// Whether `gp` is the G of this thread.
 pub(crate) fn is_running(gp: &G) -> bool {
     getg().is_some_and(|me| core::ptr::eq(me, gp))

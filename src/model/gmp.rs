@@ -20,6 +20,7 @@ use core::{
     cell::{Cell, RefCell},
     ffi::c_void,
     ptr,
+    sync::atomic::AtomicBool,
 };
 use parkword::{Claim, ParkWord};
 use shuttle::thread::Thread;
@@ -51,6 +52,7 @@ pub(crate) struct AtEnd {
 pub(crate) struct G {
     pub park: ParkWord,
     pub claim: Claim,
+    pub held: AtomicBool,
     status: Cell<GStatus>,
     /// The thread whose token wakes it.
     pub thread: RefCell<Option<Thread>>,
@@ -72,6 +74,7 @@ impl G {
         Self {
             park: ParkWord::new(),
             claim: Claim::new(),
+            held: AtomicBool::new(false),
             status: Cell::new(GStatus::Dead),
             thread: RefCell::new(None),
             index,

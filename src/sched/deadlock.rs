@@ -21,7 +21,7 @@ use crate::{
     },
     os::task::count_threads,
 };
-use core::sync::atomic::Ordering::*;
+use core::sync::atomic::{AtomicBool, Ordering::*};
 
 const MESSAGE: &str = "all goroutines are asleep - deadlock!";
 
@@ -33,7 +33,7 @@ pub(crate) fn check() {
 pub(crate) fn checkdead(sched: &mut SchedLocked) {
     // Relaxed: set before main runs.
     if SCHED.mains.load(Relaxed) != 0 && all_asleep(sched) {
-        fatal(MESSAGE);
+        tell();
     }
 }
 
@@ -42,8 +42,21 @@ pub(crate) fn checkdead(sched: &mut SchedLocked) {
 pub(super) fn check_alone() {
     // While all are asleep, no goroutine comes or goes.
     if all_asleep(&SCHED.lock()) && gcount() != 0 {
-        fatal(MESSAGE);
+        tell();
     }
+}
+
+/// A deadlock was found, and its report is to come.
+static FOUND: AtomicBool = AtomicBool::new(false);
+
+/// Whether the process ends because of a deadlock.
+pub(crate) fn found() -> bool {
+    FOUND.load(Relaxed)
+}
+
+fn tell() -> ! {
+    FOUND.store(true, Relaxed);
+    fatal(MESSAGE);
 }
 
 /// Whether nothing in this process can go on (module).

@@ -28,8 +28,8 @@ use crate::{
 };
 use core::{
     ffi::c_void,
-    ptr,
-    sync::atomic::{AtomicU32, Ordering::*},
+    iter, ptr,
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering::*},
 };
 
 /// The pthread key of host threads' Gs, plus 1; 0 until it is made.
@@ -74,6 +74,7 @@ pub(crate) fn attach() -> Result<&'static G> {
     gp.m.set(mp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
+    publish(gp, mp);
     let value = ptr::from_ref(gp).cast_mut().cast();
     if let Err(e) = thread::key_set(key, value) {
         free(gp);
@@ -99,10 +100,47 @@ unsafe extern "C" fn detach(value: *mut c_void) {
 
 fn free(gp: &'static G) {
     let mp = gp.mp();
+    mp.tp.store(0, Relaxed);
     threads::drop_sigstack(mp);
     freem(mp);
     casgstatus(gp, GStatus::Running, GStatus::Dead);
     gdestroy(gp, None);
+}
+
+/// The Ms that are, or have been, those of host threads. None is taken out.
+static HOSTMS: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
+
+/// The caller's thread is found by its thread pointer from now on.
+fn publish(gp: &G, mp: &'static M) {
+    mp.standin.store(ptr::from_ref(gp).cast_mut(), Relaxed);
+    // Release: pairs with standin_of.
+    mp.tp.store(arch::thread_pointer(), Release);
+    if mp.hostlisted.replace(true) {
+        return;
+    }
+    let mut head = HOSTMS.load(Acquire);
+    loop {
+        // SAFETY: null, or an M that was published, which is type-stable.
+        mp.hostlink.set(unsafe { head.as_ref() });
+        let new = ptr::from_ref(mp).cast_mut();
+        match HOSTMS.compare_exchange(head, new, AcqRel, Acquire) {
+            Ok(_) => return,
+            Err(now) => head = now,
+        }
+    }
+}
+
+/// For reports: the stand-in of the thread that has this thread pointer, if it
+/// has one.
+pub(crate) fn standin_of(tp: usize) -> Option<&'static G> {
+    // SAFETY: null, or a type-stable M.
+    let first = unsafe { HOSTMS.load(Acquire).as_ref() };
+    let mut all = iter::successors(first, |mp: &&M| mp.hostlink.get());
+    // Acquire: pairs with publish.
+    let mp = all.find(|mp| mp.tp.load(Acquire) == tp)?;
+    let gp = mp.standin.load(Relaxed).cast_const();
+    // SAFETY: null, or a type-stable G.
+    unsafe { gp.as_ref() }
 }
 
 /// Blocks this thread until `ticket` is fired or the deadline passes. The hook,

@@ -24,7 +24,7 @@ use crate::{
     os::{Errno, Result, thread::osyield},
     timers::Deadline,
 };
-use core::{ffi::c_void, ptr};
+use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
 
 /// The record of a wait for an end, on the joiner's stack.
 struct Joiner {
@@ -171,7 +171,7 @@ fn wait(
     if let Err(e) = deadline.check() {
         return Some(Err(e));
     }
-    let wait = Wait::until(deadline, c"join").on(target);
+    let wait = Wait::until(deadline, c"join").on(target).for_end_of(target);
     let ticket = wait.begin(gp);
     let joiner = Joiner { gp, ticket };
     let record = ptr::from_ref(&joiner) as usize;
@@ -181,7 +181,9 @@ fn wait(
         gp.park.finish();
         return None;
     }
+    gp.held.store(true, Relaxed);
     let cause = park(gp, &wait, ticket, ());
+    gp.held.store(false, Relaxed);
     if cause != Cause::Wake && target.joiner.leave(words, record) {
         return Some(cause.outcome());
     }

@@ -45,7 +45,12 @@ use crate::{
     stack,
     timers::Deadline,
 };
-use core::{ffi::c_void, fmt::Write, sync::atomic::Ordering::*};
+use core::{
+    ffi::c_void,
+    fmt::Write,
+    mem, ptr,
+    sync::atomic::{AtomicPtr, Ordering::*},
+};
 
 const US: i64 = 1_000;
 /// Nap while work is stuck behind a goroutine.
@@ -58,6 +63,28 @@ const NAP_MAX: i64 = 10_000 * US;
 const POLL_AFTER: i64 = 10_000 * US;
 /// A look that comes so late does not tell whether a thread is blocked.
 const OVERSLEPT: i64 = 2_000 * US;
+
+/// What sysmon does at each look for a layer above: a [`Watcher`], or null.
+static WATCHER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Gets the time of the look, and returns when the next has to come. It is
+/// quick, and neither parks nor locks.
+pub(crate) type Watcher = fn(now: i64) -> i64;
+
+/// Has sysmon call `watcher` at each look.
+pub(crate) fn set_watcher(watcher: Watcher) {
+    WATCHER.store(watcher as *mut (), Release);
+}
+
+fn watch_for_above(now: i64) -> i64 {
+    let watcher = WATCHER.load(Acquire);
+    if watcher.is_null() {
+        return Deadline::NEVER.ns();
+    }
+    // SAFETY: a Watcher, from set_watcher.
+    let watcher = unsafe { mem::transmute::<*mut (), Watcher>(watcher) };
+    watcher(now)
+}
 
 /// Starts sysmon's thread.
 ///
@@ -75,9 +102,9 @@ fn sysmon() {
     let mut nap = NAP_WAITS;
     let mut schedtrace = Trace::default();
     let mut nomain = NoMain::default();
-    let (mut quiet, mut verified) = (0, 0);
+    let (mut quiet, mut verified, mut watched) = (0, 0, 0);
     loop {
-        let latest = nomain.next().min(schedtrace.next());
+        let latest = nomain.next().min(schedtrace.next()).min(watched);
         let due = sleep(nap, quiet > 1, latest);
         let now = nanotime();
         renew_waitmark(now);
@@ -91,6 +118,7 @@ fn sysmon() {
         scavenge();
         trace::event(counters);
         nomain.look(now);
+        watched = watch_for_above(now);
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
         nap = if found.stuck {
             NAP_STUCK
