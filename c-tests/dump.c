@@ -9,7 +9,7 @@
 #include "test.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
+#include <sys/mman.h>
 
 enum { LEAKED = 1000 };
 
@@ -35,6 +35,27 @@ static void leak(void)
         void *ch = gmp_chan_make(sizeof(int), 0);
 
         CHECK_OK(gmp_go_with(&attr, wait_forever, ch, NULL)); /* starts here */
+    }
+}
+
+/* Until a dump says that all of them wait. */
+static void await_leak(void)
+{
+    static char text[1 << 16];
+    bool all = false;
+
+    while (!all) {
+        int fd = memfd_create("dump", 0);
+        ssize_t n;
+
+        CHECK(fd >= 0);
+        CHECK_OK(gmp_dump(fd, 0));
+        n = pread(fd, text, sizeof text - 1, 0);
+        CHECK(n > 0);
+        text[n] = '\0';
+        close(fd);
+        all = strstr(text, "1000 goroutines [chan receive] \"leaker\"") != NULL;
+        CHECK_OK(gmp_sleep(MS(1)));
     }
 }
 
@@ -117,6 +138,7 @@ static void storm(int flags)
     long before;
 
     leak();
+    await_leak();
     for (int i = 0; i < 4; i++)
         CHECK_OK(gmp_go_with(NULL, churn, NULL, &churns[i]));
     AWAIT(atomic_load(&churned) > 1000);
@@ -175,7 +197,7 @@ int test_main(int argc, char **argv)
 
     if (strcmp(which, "leak") == 0) {
         leak();
-        CHECK_OK(gmp_sleep(MS(100)));
+        await_leak();
         dump(flags);
     } else if (strcmp(which, "kinds") == 0) {
         kinds(flags);
@@ -185,6 +207,7 @@ int test_main(int argc, char **argv)
         errors();
     } else {
         leak();
+        await_leak();
         puts("ready");
         fflush(stdout);
         getchar();

@@ -7,11 +7,13 @@
 
 static gmp_mutex lock = GMP_MUTEX_INIT;
 static gmp_chan *ping, *pong, *never;
+static atomic_int waiting;
 
 static void wait_forever(void *ch)
 {
     char element;
 
+    atomic_fetch_add(&waiting, 1);
     gmp_chan_recv(ch, &element);
 }
 
@@ -56,9 +58,9 @@ int test_main(int argc, char **argv)
     for (int i = 0; i < waiters; i++)
         start(NULL, wait_forever, gmp_chan_make(1, 0));
     start("the holder", hold_the_lock, NULL);
-    gmp_sleep(100 * 1000 * 1000);
+    AWAIT(atomic_load(&waiting) == waiters + 1);
     start(NULL, want_the_lock, NULL);
-    gmp_sleep(100 * 1000 * 1000);
+    gmp_sleep(MS(100));
     if (argc > 2) {
         start(NULL, play, NULL);
         start(NULL, play, never);

@@ -7,7 +7,7 @@
     goroutine-gcore [FILE]          a core, the stacks of goroutines included
 
 gdb loads this file by itself with the library where auto-load safe-path lets
-it; else `source` does. It has no copyright of its own: the library's licence.
+it; else `source` does. docs/gdb.md is for users.
 
 How a parked goroutine's stack is shown
     gdb unwinds from the registers of a thread, and these cannot be changed in

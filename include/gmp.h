@@ -1509,7 +1509,8 @@ int gmp_sigmask(int how, const void *set, void *old);
  * Writes to the descriptor `fd` what all goroutines do, while they go on: the
  * state of each, what it waits for, since about when and who must end that,
  * where it was started, and its frames with file and line. Goroutines that are
- * alike are one entry with a count. `flags`: GMP_DUMP_... or 0.
+ * alike are one entry with a count. `flags` is 0, or any of the four constants
+ * above or'ed.
  *
  * A dump is no moment: each entry was true at some time while it was made. It
  * takes microseconds for each goroutine, and memory for each group. Without
@@ -1690,14 +1691,14 @@ int gmp_get_stats(gmp_stats *out, size_t size);
  * wakes whom.
  *
  * With a `path` the events are written there until gmp_trace_stop or the end
- * of the process, in Perfetto's format (ui.perfetto.dev opens it; docs/trace.md
- * says what is in it). With NULL they stay in memory, the newest of each
- * thread, until gmp_trace_save writes them: a flight recorder. A trace costs 10
- * to 20 ns an event, and up to 4 MiB for each thread (GMPDEBUG=tracebuf=KIB).
+ * of the process, in Perfetto's format: ui.perfetto.dev opens it, and the page
+ * docs/trace.md describes it. With NULL they stay in memory, the newest of
+ * each thread, until gmp_trace_save writes them: a flight recorder. An event
+ * costs some 15 ns, and a thread up to 4 MiB (GMPDEBUG=tracebuf=KIB).
  *
  * Returns 0; -EBUSY if a trace is on; -ENOMEM; -EAGAIN if no thread could be
- * made that writes; -EINVAL for an empty path; an error of open(2). Never
- * parks its caller, but opens the file.
+ * made that writes; -EINVAL for an empty path; an error of open(2). Blocks the
+ * thread while the file is opened.
  */
 int gmp_trace_start(const char *path);
 
@@ -1705,7 +1706,7 @@ int gmp_trace_start(const char *path);
  * Ends the trace, and writes what is left of its file.
  *
  * Returns 0; -EINVAL if no trace is on; the first error of write(2), after
- * which nothing was written. Never parks its caller, but writes.
+ * which nothing was written. Blocks the thread while it writes.
  */
 int gmp_trace_stop(void);
 
@@ -1714,7 +1715,7 @@ int gmp_trace_stop(void);
  * in the same format. The recorder goes on, and so do all goroutines.
  *
  * Returns 0; -EINVAL if no flight recorder is on; -ENOMEM; an error of
- * write(2). Never parks its caller, but writes.
+ * write(2). Blocks the thread while it writes.
  */
 int gmp_trace_save(int fd);
 

@@ -45,9 +45,9 @@ fn in_word(c: char) -> bool {
 /// Whether `text` defines `name`: as a function, a value, a type, a field, a
 /// variant, or a label or macro of assembly.
 fn defines(text: &str, name: &str) -> bool {
-    const BEFORE: [&str; 11] = [
-        "fn", "static", "const", "struct", "enum", "type", "mod", "func",
-        ".macro", "#define", "macro",
+    const BEFORE: [&str; 12] = [
+        "fn", "static", "const", "struct", "enum", "type", "mod", "class",
+        "func", ".macro", "#define", "macro",
     ];
     text.match_indices(name).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + name.len()..]);

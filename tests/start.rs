@@ -210,9 +210,12 @@ fn an_uncaught_exception_is_told_before_the_language_ends_the_process() {
     let program = build("throw.cc", Link::Shared);
     let run_with =
         |level| run(program.command().env("GMP_TRACEBACK", level), LIMIT);
-    let message = "\"thrower\": uncaught exception of type \
-                   std::out_of_range\nthe handler ran\n";
-    run_with("single").exited(3).said(message);
+    let message = "\"thrower\": uncaught exception of type std::out_of_range\n";
+    let outcome = run_with("none");
+    outcome.exited(3).said(&format!("{message}the handler ran\n"));
+    let outcome = run_with("single");
+    outcome.exited(3).said(message).said_once("    fail at ");
+    assert!(outcome.stderr.ends_with("the handler ran\n"));
     let outcome = run_with("all");
     outcome.exited(3).said_once("[for ever] \"waiter\"");
     assert!(outcome.stderr.ends_with("the handler ran\n"));

@@ -3,6 +3,8 @@
 
 #[expect(dead_code, reason = "other tests use other parts of it")]
 mod common;
+#[path = "tool/watched.rs"]
+mod watched;
 
 use common::skip::{lacks, skip};
 use common::{Link, Outcome, Program, run};
@@ -13,72 +15,14 @@ use std::os::fd::FromRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
+use watched::Watched;
 
 /// How long a command may take.
 const LIMIT: Duration = Duration::from_secs(60);
 /// A user of no one's.
 const OTHER_USER: u32 = 54_321;
-
-/// The program `watched.c` under way, killed at the end.
-struct Watched {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Watched {
-    fn start(command: &mut Command) -> Watched {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .expect("the program starts");
-        let stdin = child.stdin.take();
-        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut watched = Watched { child, stdin, stdout };
-        watched.until("ready\n");
-        watched
-    }
-
-    fn pid(&self) -> String {
-        self.child.id().to_string()
-    }
-
-    /// What it writes up to this line.
-    fn until(&mut self, line: &str) -> String {
-        let mut text = String::new();
-        while !text.ends_with(line) {
-            let read = self.stdout.read_line(&mut text).expect("its output");
-            assert_ne!(read, 0, "the program has ended after: {text}");
-        }
-        text.truncate(text.len() - line.len());
-        text
-    }
-
-    /// Its own dump: "d" as text, "j" as JSON of each goroutine.
-    fn dumps_itself(&mut self, form: &str) -> String {
-        let stdin = self.stdin.as_mut().expect("its input");
-        writeln!(stdin, "{form}").expect("its input");
-        self.until("\ndumped\n")
-    }
-
-    /// Lets it end by itself.
-    fn ends(mut self) {
-        self.stdin = None;
-        let status = self.child.wait().expect("its end");
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn watched(link: Link) -> Watched {
     Watched::start(&mut common::build("watched.c", link).command())
@@ -236,7 +180,7 @@ fn a_process_that_goes_on_is_told_again_and_again() {
     it.ends();
 }
 
-// --- Cores --------------------------------------------------------------------
+// --- Cores -------------------------------------------------------------------
 
 /// Stacks that gdb can put into a core: it leaves a mapping out as a whole if
 /// there is a page in it that cannot be read, such as a guard. The kernel does
@@ -364,7 +308,7 @@ fn a_damaged_core_is_refused_in_words() {
     }
 }
 
-// --- Refusals -----------------------------------------------------------------
+// --- Refusals ----------------------------------------------------------------
 
 #[test]
 fn what_cannot_be_looked_into_is_refused_in_words() {
@@ -466,7 +410,7 @@ fn a_process_of_another_user_is_refused() {
     let _ = fs::remove_dir_all(tool.parent().expect("its directory"));
 }
 
-// --- top ----------------------------------------------------------------------
+// --- top ---------------------------------------------------------------------
 
 /// The fields of the lines of a part of `top`'s text, after its heading.
 fn part<'a>(top: &'a str, heading: &str) -> Vec<Vec<&'a str>> {

@@ -2,7 +2,8 @@
 //! so that it can be in static programs.
 //!
 //! A line for each frame: the name as a handler has it, then for each function
-//! there `name file:line`, separated by tabs. The last line is the walk's end.
+//! there `name file:line`, separated by tabs. The last line is the walk's end,
+//! and before it stands `unpacks` if the crate can decompress.
 
 use gmprt_inspect::{
     memory::OwnMemory,
@@ -55,7 +56,9 @@ fn print(regs: &Registers) {
         _ = write!(out, "{}", if place.note.is_some() { "\t!" } else { "" });
         out.push('\n');
     }
-    println!("{out}{end:?}");
+    let unpacks = cfg!(feature = "decompress");
+    let unpacks = if unpacks { "unpacks\n" } else { "" };
+    println!("{out}{unpacks}{end:?}");
 }
 
 fn shown(function: &Function) -> String {

@@ -339,3 +339,22 @@ impl Drop for KeepErrno {
         unsafe { *place = self.0 };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As in a sandbox that refuses `process_vm_readv`.
+    #[test]
+    fn own_memory_is_read_by_a_file_too() {
+        let mem = Fd::open(c"/proc/self/mem").expect("the own memory");
+        let number = 0x0123_4567_89ab_cdef_u64;
+        let mut copy = [0; 8];
+        let at = &raw const number as u64;
+        let good = Part { at, to: &mut copy };
+        let mut more = [0; 8];
+        let bad = Part { at: 8, to: &mut more };
+        assert_eq!(read_file(&mem, &mut [good, bad]), 1);
+        assert_eq!(u64::from_le_bytes(copy), number);
+    }
+}

@@ -267,3 +267,26 @@ unsafe extern "C" fn look(
     }
     c_int::from(inside)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As with a C library before 2.35.
+    #[test]
+    fn objects_are_found_by_iterating_too() {
+        // SAFETY: no arguments.
+        let time = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+        let here = objects_are_found_by_iterating_too as *const () as u64;
+        let there = libc::malloc as *const () as u64;
+        for pc in [here, there, time + 100] {
+            let want = OwnModules.find(pc).expect("an object");
+            let got = by_iterating(pc).expect("an object");
+            assert_eq!(want.bias, got.bias);
+            assert_eq!(want.eh_frame_hdr, got.eh_frame_hdr);
+            assert!((got.start..got.end).contains(&pc));
+        }
+        assert_eq!(by_iterating(8), None);
+        assert_eq!(OwnModules.find(8), None);
+    }
+}

@@ -59,12 +59,17 @@ impl Waiting {
         BufReader::new(out).read_line(&mut line).expect("a line");
         assert_eq!(line, "ready\n");
         let waiting = Self { child, program };
-        let calls = format!("/proc/{}/syscall", waiting.child.id());
+        waiting.until_paused();
+        waiting
+    }
+
+    fn until_paused(&self) {
+        let calls = format!("/proc/{}/syscall", self.child.id());
         let pause = format!("{} ", libc::SYS_pause);
         for _ in 0..1000 {
             let call = fs::read_to_string(&calls).expect(&calls);
             if call.starts_with(&pause) {
-                return waiting;
+                return;
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -144,6 +149,7 @@ fn another_process_is_walked() {
         let objects = Objects::new(&memory, &mappings, &memory.root());
         check(&stack(&memory, &objects, &regs), &format!("{way:?}"));
         // In a system call, without stopping the process.
+        waiting.until_paused();
         let place = memory.waiting_at(waiting.child.id());
         let place = place.expect("a place in pause");
         assert_eq!((place.pc(), place.sp()), (regs.pc(), regs.sp()));
@@ -176,8 +182,10 @@ fn a_core_is_walked() {
         let mut symbolizer = Symbolizer::new(&core, &objects);
         for frame in &frames {
             let place = symbolizer.place(frame.lookup());
+            let name = place.object.as_deref().unwrap_or_default();
             let lines = place.functions.iter().filter(|f| f.line.is_some());
-            assert_eq!(lines.count(), 0, "{place:?}");
+            let none = lines.count() == 0;
+            assert!(none || !name.contains("/cored"), "{place:?}");
         }
         let complaints = core.complaints().join("\n");
         let words = "is not the build that the core was made with";

@@ -157,6 +157,20 @@ fn loaded_libraries_are_named() {
     }
 }
 
+/// Lines where the crate can decompress, and else a word why not.
+#[test]
+fn compressed_debug_information_is_read_or_told_of() {
+    let program = compile(&["-O0", "-gz=zlib"], "compressed");
+    let lines = run(&program, &["call"]);
+    let rest = from_inner(&lines, "inner+0x");
+    let told = rest[0].ends_with("\tinner ?:0\t!");
+    let read = rest[0].contains("\tinner stacks.c:");
+    // The library may be of another run, with other features.
+    let unpacks = lines.iter().any(|line| line == "unpacks");
+    let (want, other) = if unpacks { (read, told) } else { (told, read) };
+    assert!(want && !other, "{lines:#?}");
+}
+
 /// A file that is not what was loaded would give wrong lines.
 #[test]
 fn a_replaced_file_gives_no_lines() {

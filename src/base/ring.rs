@@ -79,7 +79,7 @@ impl Ring {
     /// A ring of `n` slots, a power of two.
     #[cfg(loom)]
     pub fn new(n: usize) -> Self {
-        let slots = (0..n).map(|_| Slot::new()).collect();
+        let slots = Vec::from_iter((0..n).map(|_| Slot::new())).into();
         Self { pos: AtomicU64::new(0), slots }
     }
 

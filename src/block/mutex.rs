@@ -281,9 +281,9 @@ fn release_slow(m: &Mutex) -> Result<()> {
     if starving && let Some(next) = &next {
         next.hand_over();
     }
-    // Release: pairs with lock_fast, try_lock, lock_slow, take_free. Nobody else
-    // changes the word (invariant 3): it is LOCKED, so nobody locks, and a try
-    // sets what is set.
+    // Release: pairs with lock_fast, try_lock, lock_slow and take_free. Only
+    // this thread changes the word (invariant 3): it is LOCKED, so nobody
+    // locks, and a try sets what is set.
     m.state.store(bits, Release);
     drop(bucket);
     if let Some(next) = next {

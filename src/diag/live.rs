@@ -16,7 +16,7 @@ use crate::{
         wait::{Wait, held},
         waitmark,
     },
-    sched::host::standin_of,
+    sched::{host::standin_of, join::joiner_of},
     timers::Deadline,
 };
 use core::{cell::Cell, fmt, mem::offset_of, ptr, sync::atomic::Ordering::*};
@@ -51,11 +51,20 @@ impl Search {
         self.dull.iter().for_each(|held| held.set(0));
     }
 
+    /// A waiter from which a search may begin: `gp`, or the G that joins it.
+    pub(super) fn waiter(&self, gp: &'static G) -> Option<&'static G> {
+        // Relaxed: a hint.
+        if gp.held.load(Relaxed) {
+            return Some(gp);
+        }
+        g_of(joiner_of(&OwnMemory, gp)?)
+    }
+
     /// The circle to which the ways from `gp` lead, if all of its waiters have
     /// waited for `ns` at least, and none of [`Self::found`] is it.
     pub(super) fn look(&self, gp: &'static G, ns: i64) -> Option<Deadlock> {
-        // Relaxed: hints.
-        if !gp.held.load(Relaxed) || waited(gp.waitsince.load(Relaxed)) < ns {
+        // Relaxed: a hint.
+        if waited(gp.waitsince.load(Relaxed)) < ns {
             return None;
         }
         let held = Live.wait(Ref(gp))?.held;
@@ -76,7 +85,7 @@ impl Search {
     /// Finds each circle of this process.
     pub(super) fn each(&self, mut f: impl FnMut(&Deadlock)) {
         self.begin();
-        for gp in each_g() {
+        for gp in each_g().filter_map(|gp| self.waiter(gp)) {
             if let Some(circle) = self.look(gp, 0) {
                 self.found(&circle);
                 f(&circle);

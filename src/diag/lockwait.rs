@@ -8,7 +8,8 @@
 //! A look takes a piece of the table of Gs: sysmon must not be late for its
 //! other work, and all looks together take a fiftieth of a CPU at most. A G
 //! that waits for something whose holder is known says so in a byte
-//! (`G::held`); any other costs a load. With the setting on, sysmon sleeps no
+//! (`G::held`), or is in the join word of another G; the rest costs two loads.
+//! With the setting on, sysmon sleeps no
 //! longer than until the next look, in an idle process too.
 //!
 //! To tell a deadlock takes longer, for the names and lines of frames. That is
@@ -145,10 +146,7 @@ fn piece(first: u32) -> u32 {
         if n == PIECE || searches == SEARCHES {
             return gp.index;
         }
-        // Relaxed: a hint.
-        if !gp.held.load(Relaxed) {
-            continue;
-        }
+        let Some(gp) = SCAN.search.waiter(gp) else { continue };
         searches += 1;
         if let Some(circle) = SCAN.search.look(gp, long())
             && hand_over(&circle)
@@ -161,20 +159,21 @@ fn piece(first: u32) -> u32 {
 
 /// Gives a deadlock to the reporter; false: it is busy, so try again.
 fn hand_over(circle: &Deadlock) -> bool {
-    // Acquire: pairs with the reporter's release, for both.
+    // Acquire: both pair with `reporter`.
     let reporter = TO_TELL.reporter.load(Acquire);
     if reporter == 0 || TO_TELL.full.load(Acquire) {
         return false;
     }
     // SAFETY: invariant 2.
     unsafe { *TO_TELL.circle.get() = Some(*circle) };
-    // Release: pairs with the reporter's acquire.
+    // Release: pairs with `reporter`.
     TO_TELL.full.store(true, Release);
     ready_permit(reporter as *mut c_void).is_ok()
 }
 
 /// The reporter: a goroutine of the library's, since it takes its time.
 unsafe extern "C" fn reporter(_arg: *mut c_void) {
+    // Release: pairs with hand_over.
     TO_TELL.reporter.store(handle_of(this_g()).addr(), Release);
     loop {
         park_plain(c"lockwait wait", Deadline::NEVER);
@@ -182,6 +181,7 @@ unsafe extern "C" fn reporter(_arg: *mut c_void) {
         if TO_TELL.full.load(Acquire) {
             // SAFETY: invariant 2.
             let circle = unsafe { (*TO_TELL.circle.get()).take() };
+            // Release: pairs with hand_over.
             TO_TELL.full.store(false, Release);
             if let Some(circle) = circle {
                 tell(&circle);

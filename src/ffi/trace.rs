@@ -8,14 +8,14 @@ use core::ffi::{CStr, c_char, c_int};
 /// wakes whom.
 ///
 /// With a `path` the events are written there until gmp_trace_stop or the end
-/// of the process, in Perfetto's format (ui.perfetto.dev opens it; docs/trace.md
-/// says what is in it). With NULL they stay in memory, the newest of each
-/// thread, until gmp_trace_save writes them: a flight recorder. A trace costs 10
-/// to 20 ns an event, and up to 4 MiB for each thread (GMPDEBUG=tracebuf=KIB).
+/// of the process, in Perfetto's format: ui.perfetto.dev opens it, and the page
+/// docs/trace.md describes it. With NULL they stay in memory, the newest of
+/// each thread, until gmp_trace_save writes them: a flight recorder. An event
+/// costs some 15 ns, and a thread up to 4 MiB (GMPDEBUG=tracebuf=KIB).
 ///
 /// Returns 0; -EBUSY if a trace is on; -ENOMEM; -EAGAIN if no thread could be
-/// made that writes; -EINVAL for an empty path; an error of open(2). Never
-/// parks its caller, but opens the file.
+/// made that writes; -EINVAL for an empty path; an error of open(2). Blocks the
+/// thread while the file is opened.
 ///
 /// # Safety
 /// `path`: promise 3.
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn gmp_trace_start(path: *const c_char) -> c_int {
 /// Ends the trace, and writes what is left of its file.
 ///
 /// Returns 0; -EINVAL if no trace is on; the first error of write(2), after
-/// which nothing was written. Never parks its caller, but writes.
+/// which nothing was written. Blocks the thread while it writes.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_trace_stop() -> c_int {
     call(trace::stop)
@@ -47,7 +47,7 @@ pub extern "C" fn gmp_trace_stop() -> c_int {
 /// in the same format. The recorder goes on, and so do all goroutines.
 ///
 /// Returns 0; -EINVAL if no flight recorder is on; -ENOMEM; an error of
-/// write(2). Never parks its caller, but writes.
+/// write(2). Blocks the thread while it writes.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_trace_save(fd: c_int) -> c_int {
     call(|| trace::save(fd))

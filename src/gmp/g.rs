@@ -130,7 +130,7 @@ pub(crate) struct G {
     pub flags: Cell<u16>,
     /// the holder of the lock of what it waits for; see `parkword`
     pub claim: Claim,
-    /// owner writes: whether `Wait::held` of its wait is known
+    /// owner writes: it waits for an object whose holder may be known
     pub held: AtomicBool,
     /// owner: `errno` while it does not run
     pub errno: Cell<i32>,

@@ -126,6 +126,13 @@ impl JoinWord {
         self.0.compare_exchange(word, words.ending, AcqRel, Relaxed).ok()
     }
 
+    /// For reports: the record of the waiter, if there is one.
+    pub fn record(&self) -> Option<usize> {
+        // Relaxed: the reader finds out whether it is true.
+        let word = self.0.load(Relaxed);
+        (word != DETACHED && word & 7 == 0).then_some(word)
+    }
+
     /// The ender, off the goroutine's stack, unless it has taken the waiter.
     pub fn end(&self, words: Words) -> End {
         if self.detached() {

@@ -24,7 +24,8 @@ use crate::{
     os::{Errno, Result, thread::osyield},
     timers::Deadline,
 };
-use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
+use core::{ffi::c_void, mem, ptr};
+use gmprt_inspect::memory::Memory;
 
 /// The record of a wait for an end, on the joiner's stack.
 struct Joiner {
@@ -181,9 +182,7 @@ fn wait(
         gp.park.finish();
         return None;
     }
-    gp.held.store(true, Relaxed);
     let cause = park(gp, &wait, ticket, ());
-    gp.held.store(false, Relaxed);
     if cause != Cause::Wake && target.joiner.leave(words, record) {
         return Some(cause.outcome());
     }
@@ -192,6 +191,14 @@ fn wait(
     let _ours = settled(target, words);
     free(target, Some(gp));
     Some(Ok(()))
+}
+
+/// For reports: the address of the G that waits for the end of `gp`, or of
+/// something else if that wait ends just now.
+pub(crate) fn joiner_of(memory: &dyn Memory, gp: &G) -> Option<usize> {
+    let record = gp.joiner.record()?;
+    let at = record + mem::offset_of!(Joiner, gp);
+    memory.u64(at as u64).map(|gp| gp as usize)
 }
 
 /// Gives a handle up: the goroutine is freed at its end, or now.

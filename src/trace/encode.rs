@@ -21,19 +21,20 @@
 //! granted: each event ends whatever slice is open, and begins its own.
 
 use super::{
-    lanes::{
-        Category, Fixed, Flow, Name, Note, Value, Writer, Written, with_number,
-    },
-    merge::{Merge, Reader, Thread},
+    lanes::{Flow, Name, Value, Writer, Written, with_number},
+    mapped::Mapped,
+    merge::Merge,
     packet::Sink,
-    recorder::{self, Recorder, TEXT_BEGINS, TEXT_PART},
+    reader::{By, Reader, Thread},
+    recorder::{self, Recorder},
     stamp::{Line, Stamp},
-    tracks::{self, By, State},
+    tracks::{self, State},
+    words::{Category, Fixed, Note},
 };
 use crate::{
     base::{ring::Words, sync::Ordering::*, trace::Kind},
     gmp::{G, GStatus, MKind, each_g, gflag, wait::Wait},
-    os::{Errno, Result, mem},
+    os::Result,
 };
 use core::mem::offset_of;
 use gmprt_inspect::memory::{Memory, OwnMemory};
@@ -47,21 +48,12 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// Maps one.
+    /// One that has not begun.
     ///
     /// Errors: `ENOMEM`.
-    pub(super) fn map() -> Result<&'static mut Self> {
-        let at = mem::map_data(size_of::<Self>()).map_err(|_| Errno::ENOMEM)?;
-        // SAFETY: mapped with room for it, aligned to pages, zeroed, which is
-        // valid, and nobody else's.
-        Ok(unsafe { &mut *at.cast::<Self>() })
-    }
-
-    /// Unmaps it.
-    pub(super) fn unmap(&'static mut self) {
-        let at = core::ptr::from_mut(self).cast();
-        // SAFETY: from map; the reference is gone.
-        unsafe { mem::unmap(at, size_of::<Self>()) };
+    pub(super) fn map() -> Result<Mapped<Self>> {
+        // SAFETY: all bytes zero are an encoder.
+        unsafe { Mapped::new() }
     }
 
     fn writer<'a>(&'a mut self, sink: &'a Sink) -> Writer<'a> {
@@ -93,7 +85,7 @@ impl Encoder {
         let full = recorder::each().map(|recorder| {
             // SAFETY: the caller holds the lock.
             let reader = unsafe { recorder.reader() };
-            reader.unread(recorder) * 100 / recorder.ring.capacity()
+            reader.unread(&recorder.ring) * 100 / recorder.ring.capacity()
         });
         let full = full.max().unwrap_or(0);
         let (since, written) = (self.since, &mut self.written);
@@ -162,7 +154,7 @@ impl Writer<'_> {
         // SAFETY: as above.
         let flags = unsafe { gp.flags.as_ptr().read_volatile() };
         let Some(known) = self.w.table.get(goid) else { return };
-        known.func = func.map_or(0, |f| f as u64);
+        known.func = func.map_or(0, |f| f as usize as u64);
         known.host = flags & gflag::HOST != 0;
         let mut room = [0; 64];
         let name = gp.name.load(Acquire).addr() as u64;
@@ -216,7 +208,7 @@ impl Writer<'_> {
         let (Some(kind), id) = recorder::split(event) else { return };
         let said = Said { id, a: event[2], b: event[3] };
         if kind == Kind::Text {
-            thread.add_text(&said);
+            thread.add_text(said.id, said.a, said.b);
             return;
         }
         match kind {
@@ -585,25 +577,5 @@ impl Writer<'_> {
         };
         let name = Name::Text(thread.text());
         self.instant(track, Category::User, name, &[], Flow::None);
-    }
-}
-
-impl Thread {
-    /// The text that came before this event.
-    fn text(&self) -> &[u8] {
-        &self.text[..self.text_len]
-    }
-
-    fn add_text(&mut self, said: &Said) {
-        if said.id & TEXT_BEGINS != 0 {
-            self.text_len = 0;
-        }
-        let part = u128::from(said.a) | u128::from(said.b) << 64;
-        let len = ((said.id & 0xff) as usize).min(TEXT_PART);
-        let at = self.text_len;
-        if let Some(room) = self.text.get_mut(at..at + len) {
-            room.copy_from_slice(&part.to_le_bytes()[..len]);
-            self.text_len += len;
-        }
     }
 }

@@ -11,112 +11,13 @@ use super::{
     },
     stamp::Line,
     tracks::{self, Known, Table},
+    words::{CATEGORIES, Category, Fixed, NAMES, NOTES, Note},
 };
 use crate::{
     gmp::MAXPROCS,
     os::{Result, proc},
 };
 use gmprt_inspect::{memory::OwnMemory, modules::OwnModules, names};
-
-/// Categories, in the order of their ids, which begin with 1.
-#[derive(Clone, Copy)]
-#[repr(u8)]
-pub(super) enum Category {
-    Run = 1,
-    State,
-    Wait,
-    Outside,
-    Go,
-    Wake,
-    Timer,
-    Net,
-    Sched,
-    User,
-    Panic,
-    Lost,
-}
-const CATEGORIES: [&str; 12] = [
-    "run", "state", "wait", "outside", "go", "wake", "timer", "net", "sched",
-    "user", "panic", "lost",
-];
-
-/// Names of events, likewise.
-#[derive(Clone, Copy)]
-#[repr(u8)]
-pub(super) enum Fixed {
-    Running = 1,
-    Runnable,
-    Waiting,
-    Outside,
-    Goroutine,
-    Create,
-    End,
-    Ready,
-    Timer,
-    Netpoll,
-    Steal,
-    Start,
-    Stop,
-    Retake,
-    Handoff,
-    Thread,
-    Fatal,
-    Lost,
-}
-const NAMES: [&str; 18] = [
-    "running",
-    "runnable",
-    "waiting",
-    "outside",
-    "goroutine",
-    "create",
-    "end",
-    "ready",
-    "timer",
-    "netpoll",
-    "steal",
-    "start",
-    "stop",
-    "retake",
-    "handoff",
-    "thread",
-    "fatal error",
-    "events lost",
-];
-
-/// Names of annotations, likewise.
-#[derive(Clone, Copy)]
-#[repr(u8)]
-pub(super) enum Note {
-    Goroutine = 1,
-    Thread,
-    P,
-    Waker,
-    By,
-    Object,
-    Function,
-    Fd,
-    Events,
-    From,
-    Count,
-    Busy,
-    M,
-}
-const NOTES: [&str; 13] = [
-    "goroutine",
-    "thread",
-    "p",
-    "waker",
-    "by",
-    "object",
-    "function",
-    "fd",
-    "events",
-    "from",
-    "count",
-    "busy",
-    "m",
-];
 
 /// What a note says.
 #[derive(Clone, Copy)]
@@ -366,7 +267,7 @@ impl Writer<'_> {
         let Known { tracked, func, .. } = *known;
         let named = !name.is_empty();
         if tracked && !named
-            || !tracked && !self.w.table.may_track(named || mark)
+            || !tracked && !self.w.table.may_track(goid, named || mark)
         {
             return;
         }
@@ -545,10 +446,10 @@ impl Writer<'_> {
         for p in 0..MAXPROCS as u32 {
             self.end_run(p, None);
         }
-        let mut from = 0;
-        while let Some((goid, next)) = self.w.table.next_open(from) {
+        let mut n = 0;
+        while let Some(goid) = self.w.table.tracked(n) {
             self.end_state(goid);
-            from = next;
+            n += 1;
         }
     }
 }
@@ -624,16 +525,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tables_of_names_are_as_long_as_their_enums() {
-        assert_eq!(CATEGORIES.len(), Category::Lost as usize);
-        assert_eq!(CATEGORIES[Category::User as usize - 1], "user");
-        assert_eq!(NAMES.len(), Fixed::Lost as usize);
-        assert_eq!(NAMES[Fixed::Handoff as usize - 1], "handoff");
-        assert_eq!(NOTES.len(), Note::M as usize);
-        assert_eq!(NOTES[Note::Object as usize - 1], "object");
-    }
-
-    #[test]
     fn a_function_is_named_or_its_address_is_written() {
         let named = |at, hurried| {
             let mut to = [0; LABEL];
@@ -644,6 +535,8 @@ mod tests {
         assert_eq!(named(0x7f12, true), "0x7f12");
         assert_eq!(named(u64::MAX, true), "0xffffffffffffffff");
         let here = a_function_is_named_or_its_address_is_written as fn();
-        assert!(named(here as u64, false).contains("a_function_is_named"));
+        assert!(
+            named(here as usize as u64, false).contains("a_function_is_named")
+        );
     }
 }

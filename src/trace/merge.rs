@@ -4,122 +4,17 @@
 //! heap has the next event of each ring that has one; the earliest comes out,
 //! and the next of its ring goes in.
 //!
-//! A ring that has lost events is read from some way after its oldest on, or
-//! its writer would overtake the reader again at once.
-//!
-//! Invariants:
-//! 1. Times within a ring do not decrease: a counter that jumps back (another
-//!    processor's is behind) counts as the time before.
-//! 2. The heap holds each recorder at most once, under the time of its next
-//!    event.
+//! Invariant 1: the heap holds each recorder at most once, under the time of
+//! its next event.
 
 use super::{
+    reader::Reader,
     recorder::{self, Recorder},
-    tracks::By,
 };
-use crate::base::ring::{MAX_TEXT, Words};
+use crate::base::{ring::Words, sync::Ordering::*};
 
-/// Events copied at a time.
-const BATCH: usize = 256;
 /// The most rings that are read: more than there are Ms.
 const MOST: usize = 16_384;
-
-/// Where the reading of a ring stands. All bytes zero: at its begin.
-pub(super) struct Reader {
-    /// The next event to copy.
-    from: u64,
-    /// Events that were lost since the last one that came out.
-    lost: u64,
-    /// The time of the last one.
-    last: u64,
-    copied: [Words; BATCH],
-    at: usize,
-    n: usize,
-    /// What the events so far say of the thread.
-    pub thread: Thread,
-}
-
-/// A thread, as its events show it.
-#[derive(Clone, Copy)]
-pub(super) struct Thread {
-    /// The kernel's number; 0 while unknown.
-    pub tid: i32,
-    /// The P that it holds, plus 1; 0 for none.
-    pub p: u32,
-    /// The goroutine that it runs; 0 for none.
-    pub goid: u64,
-    /// The cause of the wake-ups that follow.
-    pub by: By,
-    /// The cause of the next one, before `by`.
-    pub next_by: By,
-    /// With [`By::End`]: the goroutine that has ended.
-    pub ended: u64,
-    /// Text for the next event.
-    pub text: [u8; MAX_TEXT],
-    pub text_len: usize,
-}
-
-impl Thread {
-    pub(super) const NEW: Self = Self {
-        tid: 0,
-        p: 0,
-        goid: 0,
-        by: By::Nothing,
-        next_by: By::Nothing,
-        ended: 0,
-        text: [0; MAX_TEXT],
-        text_len: 0,
-    };
-}
-
-impl Reader {
-    /// Begins with event `from`, and knows nothing of the thread.
-    pub(super) fn begin(&mut self, from: u64) {
-        (self.from, self.at, self.n) = (from, 0, 0);
-        (self.lost, self.last) = (0, 0);
-        self.thread = Thread::NEW;
-    }
-
-    /// The number of events lost before the next one; once.
-    pub(super) fn take_lost(&mut self) -> u64 {
-        core::mem::take(&mut self.lost)
-    }
-
-    /// The time of the next event, if there is one at or before `until`.
-    fn next_time(&mut self, recorder: &Recorder, until: u64) -> Option<u64> {
-        if self.at == self.n {
-            self.refill(recorder);
-        }
-        let event = self.copied[..self.n].get(self.at)?;
-        let time = event[0].max(self.last);
-        (time <= until).then_some(time)
-    }
-
-    fn refill(&mut self, recorder: &Recorder) {
-        let ring = &recorder.ring;
-        let written = ring.written();
-        let mut from = self.from;
-        if written - from.min(written) >= ring.capacity() {
-            from = written - ring.capacity() / 8 * 7;
-        }
-        let copied = ring.copy(from, &mut self.copied);
-        self.lost += copied.first - self.from;
-        self.from = copied.first + copied.n as u64;
-        (self.at, self.n) = (0, copied.n);
-        if let Some(mp) = recorder.m() {
-            // Relaxed: a number to show.
-            let tid = mp.procid.load(core::sync::atomic::Ordering::Relaxed);
-            if tid != 0 {
-                self.thread.tid = tid;
-            }
-        }
-    }
-
-    /// How much of its ring is unread.
-    pub(super) fn unread(&self, recorder: &Recorder) -> u64 {
-        recorder.ring.written().saturating_sub(self.from)
-    }
-}
 
 /// The next event of a ring.
 #[derive(Clone, Copy)]
@@ -149,7 +44,7 @@ impl Merge {
         for recorder in recorder::each() {
             // SAFETY: the caller holds the lock; it ends before the next.
             let reader = unsafe { recorder.reader() };
-            if let Some(time) = reader.next_time(recorder, until) {
+            if let Some(time) = reader.next_time(&recorder.ring, until) {
                 self.push(Entry { time, recorder });
             }
         }
@@ -158,11 +53,13 @@ impl Merge {
         {
             // SAFETY: the caller holds the lock; it ends before the next.
             let reader = unsafe { recorder.reader() };
-            let event = reader.copied[reader.at];
-            reader.at += 1;
-            reader.last = time;
+            let event = reader.take(time);
+            if let Some(mp) = recorder.m() {
+                // Relaxed: a number to show.
+                reader.thread.tid = mp.procid.load(Relaxed);
+            }
             each(recorder, reader, time, event);
-            match reader.next_time(recorder, until) {
+            match reader.next_time(&recorder.ring, until) {
                 Some(time) => self.replace(Entry { time, recorder }),
                 None => self.pop(),
             }

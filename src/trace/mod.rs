@@ -13,13 +13,14 @@
 //! | state | events | written |
 //! |---|---|---|
 //! | Off | none | |
-//! | File | into the rings | by the tracer, a thread of ours, all the time; the rest at the stop, at the exit, or at a fatal error |
-//! | Flight | into the rings, which go round | by each save, on its caller's thread; or at a fatal error |
+//! | File | into the rings | by the tracer, our thread; the rest at the end |
+//! | Flight | into the rings, which go round | by each save; at a fatal error |
 //! | Failed | none | the file refused; the stop reports it |
 //!
-//! A start makes Off File or Flight, a stop Off again; a write that fails makes
-//! File Failed. All of that, and all reading of rings, is under the lock of
-//! `session`.
+//! A file ends at the stop, at the exit, or at a fatal error. A save is on its
+//! caller's thread. A start makes Off File or Flight, a stop Off again; a write
+//! that fails makes File Failed. All of that, and all reading of rings, is
+//! under the lock of `session`.
 //!
 //! Nothing here allocates from the heap but the start and the stop: the rest
 //! works in memory that the start has mapped, because a fatal error writes the
@@ -34,9 +35,12 @@
 //! | `encode` | events in, states and packets out |
 //! | `lanes` | slices, instants and counters on tracks |
 //! | `tracks` | goroutines that the trace knows, and their tracks |
+//! | `words` | the names that each file has |
 //! | `packet` | Perfetto's packets, byte by byte |
 //! | `merge` | the events of all rings in the order of time |
 //! | `recorder` | this thread's ring |
+//! | `reader` | where the reading of a ring stands |
+//! | `mapped` | a large value in a mapping of its own |
 //! | `stamp` | time stamps, and the clock that they belong to |
 //!
 //! # Rejected
@@ -48,13 +52,16 @@
 
 mod encode;
 mod lanes;
+mod mapped;
 mod merge;
 mod packet;
+mod reader;
 mod recorder;
 mod session;
 pub(crate) mod setting;
 mod stamp;
 mod tracks;
+mod words;
 
 pub(crate) use recorder::set_ring_size;
 pub(crate) use session::{at_exit, at_fatal, mark, save, start, stop};

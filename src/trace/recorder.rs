@@ -14,7 +14,10 @@
 //! 2. Only the M's thread, or for [`SHARED`] the holder of its lock, writes.
 //! 3. `reader` is touched by the holder of the session's lock only.
 
-use super::{merge::Reader, stamp::ticks};
+use super::{
+    reader::{Reader, TEXT_BEGINS, TEXT_PART},
+    stamp::ticks,
+};
 use crate::{
     arch,
     base::{
@@ -27,14 +30,11 @@ use crate::{
 };
 use core::{
     cell::UnsafeCell,
+    mem::offset_of,
     ptr,
     sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*},
 };
 
-/// Bytes of text in a slot.
-pub(super) const TEXT_PART: usize = 16;
-/// The first slot of a text has this beside the number of bytes.
-pub(super) const TEXT_BEGINS: u64 = 1 << 8;
 /// Slots of a ring, unless a setting says otherwise: 4 MiB.
 const SLOTS: usize = 128 << 10;
 
@@ -137,6 +137,18 @@ pub(super) fn each() -> impl Iterator<Item = &'static Recorder> {
     core::iter::successors(first, |r| unsafe { r.next.as_ref() })
 }
 
+/// Where the fields of a recorder are that has not been published.
+fn fields_of(
+    at: *mut Recorder,
+) -> (*mut Ring, *mut *const M, *mut *mut Recorder) {
+    let field = |offset| at.cast::<u8>().wrapping_add(offset);
+    (
+        field(offset_of!(Recorder, ring)).cast(),
+        field(offset_of!(Recorder, m)).cast(),
+        field(offset_of!(Recorder, next)).cast(),
+    )
+}
+
 /// Maps a recorder and publishes it.
 fn map(m: *const M) -> Result<&'static Recorder> {
     let slots = RING_SLOTS.load(Relaxed);
@@ -148,14 +160,15 @@ fn map(m: *const M) -> Result<&'static Recorder> {
     let ring = unsafe { Ring::new(first, slots) };
     let place = at.cast::<Recorder>();
     // Field by field, as the reader is large, and zeros are one that begins.
-    // SAFETY: within the mapping's head, which has room for a recorder.
-    unsafe { (&raw mut (*place).ring).write(ring) };
+    let fields = fields_of(place);
+    // SAFETY: within the mapping, and not in use.
+    unsafe { fields.0.write(ring) };
     // SAFETY: as above.
-    unsafe { (&raw mut (*place).m).write(m) };
+    unsafe { fields.1.write(m) };
     let mut next = RECORDERS.load(Relaxed);
     loop {
         // SAFETY: as above.
-        unsafe { (&raw mut (*place).next).write(next) };
+        unsafe { fields.2.write(next) };
         // Release: pairs with each.
         match RECORDERS.compare_exchange(next, place, Release, Relaxed) {
             // SAFETY: written just now, and never unmapped.

@@ -13,7 +13,9 @@
 //! 2. While `encoder` is there, it is this session's, and each recorder's
 //!    reader has begun with this session.
 
-use super::{encode::Encoder, packet::Sink, recorder, stamp::Stamp};
+use super::{
+    encode::Encoder, mapped::Mapped, packet::Sink, recorder, stamp::Stamp,
+};
 use crate::{
     base::{
         Futex,
@@ -55,7 +57,7 @@ enum State {
 struct Session {
     state: State,
     /// The encoder of the file, or for a flight recorder that of a fatal error.
-    encoder: Option<&'static mut Encoder>,
+    encoder: Option<Mapped<Encoder>>,
     file: Option<Sink>,
     /// Why the file failed.
     why: Option<Errno>,
@@ -147,10 +149,7 @@ pub(crate) fn save(fd: i32) -> Result<()> {
     if session.state != State::Flight {
         return Err(Errno::EINVAL);
     }
-    let encoder = Encoder::map()?;
-    let result = session.save(encoder, &Sink::Fd(fd));
-    encoder.unmap();
-    result
+    session.save(&mut *Encoder::map()?, &Sink::Fd(fd))
 }
 
 /// Makes a mark on the caller's track.
@@ -166,11 +165,7 @@ pub(crate) fn keep_for_fatal(path: &CStr) -> Result<()> {
     let encoder = Encoder::map()?;
     let started = start(None, true);
     let mut session = SESSION.lock();
-    if started.is_err() {
-        drop(session);
-        encoder.unmap();
-        return started;
-    }
+    started?;
     session.encoder = Some(encoder);
     session.fatal = Some(path);
     Ok(())
@@ -224,13 +219,7 @@ impl Session {
     fn open(&mut self, path: &CStr, own: bool) -> Result<()> {
         let name = Text::copy(path.to_bytes()).ok_or(Errno::ENOMEM)?;
         let encoder = Encoder::map()?;
-        match Own::create(path) {
-            Ok(file) => self.file = Some(Sink::File(file)),
-            Err(why) => {
-                encoder.unmap();
-                return Err(why);
-            }
-        }
+        self.file = Some(Sink::File(Own::create(path)?));
         self.encoder = Some(encoder);
         self.path = own.then_some(name);
         Ok(())
@@ -248,9 +237,7 @@ impl Session {
         self.file = None;
         self.path = None;
         self.fatal = None;
-        if let Some(encoder) = self.encoder.take() {
-            encoder.unmap();
-        }
+        self.encoder = None;
         recorder::each().for_each(recorder::Recorder::discard);
         result
     }
@@ -310,8 +297,8 @@ impl Session {
             Ok(file) => Sink::File(file),
             Err(why) => return self.tell(why),
         };
-        let Some(encoder) = self.encoder.take() else { return };
-        let _nobody_left = self.save(encoder, &file);
+        let Some(mut encoder) = self.encoder.take() else { return };
+        let _nobody_left = self.save(&mut encoder, &file);
     }
 }
 

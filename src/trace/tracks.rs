@@ -21,6 +21,8 @@ const MOST: usize = ENTRIES / 4 * 3;
 const UNNAMED: u32 = 1_000;
 /// The most with one.
 const NAMED: u32 = 20_000;
+/// The most that have tracks.
+const TRACKED: usize = (UNNAMED + NAMED) as usize;
 
 /// The process.
 pub(super) const PROCESS: u64 = 1;
@@ -60,34 +62,6 @@ pub(super) enum State {
     Outside,
 }
 
-/// Why a goroutine has become runnable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum By {
-    Nothing = 0,
-    Create,
-    Ready,
-    Timer,
-    Netpoll,
-    End,
-    Yield,
-    Scheduler,
-}
-
-impl By {
-    pub(super) fn text(self) -> &'static [u8] {
-        match self {
-            Self::Create => b"create",
-            Self::Ready => b"ready",
-            Self::Timer => b"timer",
-            Self::Netpoll => b"netpoll",
-            Self::End => b"end",
-            Self::Yield => b"yield",
-            Self::Nothing | Self::Scheduler => b"scheduler",
-        }
-    }
-}
-
 /// A goroutine. All bytes zero are an entry that is not in use.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
@@ -125,6 +99,8 @@ pub(super) struct Table {
     used: usize,
     unnamed: u32,
     named: u32,
+    /// Those that have had a track, to `unnamed + named`.
+    tracked: [u64; TRACKED],
     entries: [Known; ENTRIES],
 }
 
@@ -190,23 +166,25 @@ impl Table {
         self.entries[hole] = Known::NONE;
     }
 
-    /// Whether one more goroutine may have a track, which counts it.
-    pub(super) fn may_track(&mut self, named: bool) -> bool {
+    /// Whether one more goroutine, this one, may have a track.
+    pub(super) fn may_track(&mut self, goid: u64, named: bool) -> bool {
+        let at = (self.named + self.unnamed) as usize;
         let (count, most) = match named {
             true => (&mut self.named, NAMED),
             false => (&mut self.unnamed, UNNAMED),
         };
         let may = *count < most;
-        *count += u32::from(may);
+        if may {
+            *count += 1;
+            self.tracked[at] = goid;
+        }
         may
     }
 
-    /// The next goroutine, from place `from` on, with an open slice, and the
-    /// place after it.
-    pub(super) fn next_open(&self, from: usize) -> Option<(u64, usize)> {
-        let open = |entry: &Known| entry.goid != 0 && entry.open;
-        let at = from + self.entries[from..].iter().position(open)?;
-        Some((self.entries[at].goid, at + 1))
+    /// The goroutines that have had a track, by their numbers from 0 on.
+    pub(super) fn tracked(&self, n: usize) -> Option<u64> {
+        let all = (self.named + self.unnamed) as usize;
+        self.tracked[..all].get(n).copied()
     }
 }
 

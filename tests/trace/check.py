@@ -211,7 +211,7 @@ def woken(trace: Trace, name: str, reason: str, by: str, waker: int) -> None:
         assert run.ends == ready.begins != [], (run, ready)
         assert run.track == 4096 + running.notes["p"]
         assert run.notes["thread"] == running.notes["thread"]
-        if waker:
+        if by == "ready":
             # It happens while the waker runs.
             assert any(r.at <= ready.at <= r.end and r.track == ready.track
                        for r in trace.runs(waker)), ready
