@@ -44,7 +44,7 @@ use crate::{
         signal::{self, SigAction, SigMask, call},
         thread,
     },
-    stack,
+    stack, trace,
 };
 use core::{
     ffi::{c_int, c_void},
@@ -175,6 +175,7 @@ unsafe fn tell(sig: c_int, info: &libc::siginfo_t, context: *const c_void) {
     let _ = writeln!(w, "fatal error: {}", Fault { sig, info, state });
     drop(w);
     print_goroutines(context);
+    trace::at_fatal();
 }
 
 /// `SIGSEGV: write to address 0x0`.

@@ -12,10 +12,10 @@
 //! | `membarrier` | a barrier on all running threads of the process |
 //! | `clock` | monotonic time, CPU time of another thread, short sleeps |
 //! | `child` | children: their ends, stops and continues |
-//! | `proc` | number, end and arguments of this process |
 //! | `cpu` | how many processors this process may use |
 //! | `mem` | map, guard, discard and unmap memory |
 //! | `task` | whether another thread runs, where it waits; how many there are |
+//! | `proc` | number, end and arguments of this process |
 //! | `epoll` | which descriptors are ready |
 //! | `net` | sockets and addresses |
 //! | `own` | descriptors of the library's own |

@@ -13,13 +13,6 @@ pub(crate) fn id() -> i32 {
     unsafe { libc::syscall(libc::SYS_getpid) as i32 }
 }
 
-/// The name of this process, as the kernel has it: at most 15 bytes.
-pub(crate) fn name(to: &mut [u8; 64]) -> &[u8] {
-    // SAFETY: the kernel writes 16 bytes at most, a C string.
-    unsafe { libc::prctl(libc::PR_GET_NAME, to.as_mut_ptr()) };
-    CStr::from_bytes_until_nul(to).map_or(b"", CStr::to_bytes)
-}
-
 /// Ends this process as a return from `main` does.
 pub(crate) fn exit(status: c_int) -> ! {
     // SAFETY: runs the host's exit handlers, which may run on any thread.

@@ -3,6 +3,7 @@
 use super::{
     errno::{Errno, KeepErrno, Result},
     own::Own,
+    proc,
 };
 use core::{ffi::CStr, mem::MaybeUninit};
 use std::io::Write as _;
@@ -112,6 +113,13 @@ fn parse_stands(text: &[u8]) -> Option<(u64, u64)> {
     };
     let (pc, sp) = (hex()?, hex()?);
     Some((pc, sp))
+}
+
+/// The name of this process, which is its first thread's: at most 15 bytes.
+/// Empty where the kernel does not tell.
+pub(crate) fn process_name(buf: &mut [u8; 64]) -> &[u8] {
+    let Ok(file) = TaskStat::open_as(proc::id(), "comm") else { return b"" };
+    file.file.read_at_start(buf).map_or(b"", <[u8]>::trim_ascii_end)
 }
 
 /// How many threads this process has, the host's and ours; None without

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     gmp::MAXPROCS,
-    os::{Result, proc},
+    os::{Result, proc, task},
 };
 use gmprt_inspect::{memory::OwnMemory, modules::OwnModules, names};
 
@@ -120,7 +120,7 @@ impl Writer<'_> {
     pub(super) fn begin(&mut self) {
         self.w.iid = NAMES.len() as u64;
         let (pid, mut name) = (proc::id(), [0; 64]);
-        let name = proc::name(&mut name);
+        let name = task::process_name(&mut name);
         self.packet(|p| {
             let data = p.message(field::INTERNED_DATA);
             intern_all(p, interned::CATEGORIES, &CATEGORIES);
