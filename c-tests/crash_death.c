@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 
 static volatile int zero;
 static volatile bool deeper = true;
@@ -128,6 +129,60 @@ static void forbid_clone(void)
                      SECCOMP_FILTER_FLAG_TSYNC, &filter));
 }
 
+/* A child that borrows this process's memory dies of it. */
+__attribute__((noinline)) static void die_in_vfork(const char *how, int sig)
+{
+    int status;
+    pid_t child = vfork();
+
+    if (child == 0) {
+        die_of(how);
+        _exit(1);
+    }
+    CHECK(child > 0);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(WTERMSIG(status), sig);
+}
+
+static void borrowed(void *arg)
+{
+    (void)arg;
+    die_in_vfork("write_null", SIGSEGV);
+    die_in_vfork("overflow", SIGSEGV);
+    die_in_vfork("aborting", SIGABRT);
+}
+
+/* What the kernel says of a fault that does not come again. */
+static void say_fault(int sig, int code)
+{
+    siginfo_t info = {.si_signo = sig, .si_code = code};
+
+    CHECK_OK(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), sig, &info));
+}
+
+static void broken_page(void *arg)
+{
+    (void)arg;
+    say_fault(SIGBUS, BUS_MCEERR_AO);
+}
+
+static void passing_fault(void *arg)
+{
+    (void)arg;
+    say_fault(SIGSEGV, SEGV_MAPERR);
+}
+
+/* As hosts do that change an action for a while. */
+static void put_back_handlers(void)
+{
+    static const int all[] = {SIGSEGV, SIGBUS,  SIGFPE,
+                              SIGILL,  SIGTRAP, SIGABRT};
+
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        signal(all[i], signal(all[i], SIG_IGN));
+}
+
 static const char *which;
 
 __attribute__((noinline)) static void mortal(void *arg)
@@ -170,6 +225,20 @@ int test_main(int argc, char **argv)
         CHECK_OK(gmp_go_with(&attr, outsider, NULL, &g));
         CHECK_OK(gmp_join(g));
     }
+    if (strcmp(which, "borrowed") == 0) {
+        CHECK_OK(gmp_go_with(&attr, borrowed, NULL, &g));
+        return -gmp_join(g);
+    }
+    if (strcmp(which, "broken_page") == 0) {
+        CHECK_OK(gmp_go_with(&attr, broken_page, NULL, &g));
+        CHECK_OK(gmp_join(g));
+    }
+    if (strcmp(which, "passing_fault") == 0) {
+        CHECK_OK(gmp_go_with(&attr, passing_fault, NULL, &g));
+        return -gmp_join(g);
+    }
+    if (getenv("PUT_BACK"))
+        put_back_handlers();
     if (getenv("NO_CLONE"))
         forbid_clone();
     if (strcmp(which, "thread") == 0) {

@@ -78,9 +78,31 @@ static void fork_in_goroutine(void *arg)
         fork_once(i);
 }
 
+/* The signal of the dumps ends a child, which has nobody to make them. */
+static void quit(void *arg)
+{
+    pid_t child = fork();
+    int status;
+
+    CHECK(child >= 0);
+    if (child == 0) {
+        raise(SIGQUIT);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(WTERMSIG(status), SIGQUIT);
+}
+
 int test_main(int argc, char **argv)
 {
     gmp_g *workers[WORKERS];
+
+    if (argc > 1 && strcmp(argv[1], "quit") == 0) {
+        CHECK_OK(gmp_join(spawn(quit, NULL)));
+        quit(NULL);
+        return 0;
+    }
 
     for (intptr_t i = 0; i < WORKERS; i++)
         workers[i] = spawn(work, (void *)i);

@@ -459,6 +459,84 @@ static void around(void)
     go(signal_by_mutex);
 }
 
+/* A thread ends with a mutex locked, and the next has its thread pointer. */
+static gmp_mutex left_locked[20];
+static atomic_int taken = -1;
+static pthread_t ended;
+
+static void *lock_and_end(void *arg)
+{
+    /* A try gives the thread no G. */
+    CHECK_OK(gmp_mutex_trylock(arg));
+    ended = pthread_self();
+    return NULL;
+}
+
+static void *lock_as_next(void *arg)
+{
+    if (!pthread_equal(pthread_self(), ended))
+        return NULL;
+    atomic_store(&taken, (int)((gmp_mutex *)arg - left_locked));
+    meet(2);
+    gmp_mutex_lock(&b);
+    return NULL;
+}
+
+static void lock_what_is_left(void *arg)
+{
+    CHECK_OK(gmp_mutex_lock(&b));
+    meet(2);
+    gmp_mutex_lock(&left_locked[atomic_load(&taken)]);
+}
+
+static void next_thread(void)
+{
+    for (int i = 0; i < 20 && atomic_load(&taken) < 0; i++) {
+        pthread_t id;
+
+        CHECK_OK(pthread_create(&id, NULL, lock_and_end, &left_locked[i]));
+        CHECK_OK(pthread_join(id, NULL));
+        CHECK_OK(pthread_create(&id, NULL, lock_as_next, &left_locked[i]));
+        if (pthread_equal(id, ended))
+            break;
+        CHECK_OK(pthread_join(id, NULL));
+    }
+    go(lock_what_is_left);
+    AWAIT(atomic_load(&here) >= 2);
+}
+
+/* Another gives up a reader's share while a second one reads on. */
+static void read_and_lock(void *arg)
+{
+    CHECK_OK(gmp_rwmutex_rlock(&rw));
+    meet(3);
+    gmp_mutex_lock(&a);
+}
+
+static void read_on(void *arg)
+{
+    AWAIT(atomic_load(&here) >= 1);
+    CHECK_OK(gmp_rwmutex_rlock(&rw));
+    meet(2);
+    gmp_sleep(SEC(60));
+}
+
+static void give_up_and_write(void *arg)
+{
+    AWAIT(atomic_load(&here) >= 2);
+    CHECK_OK(gmp_rwmutex_runlock(&rw));
+    CHECK_OK(gmp_mutex_lock(&a));
+    meet(3);
+    gmp_rwmutex_lock(&rw);
+}
+
+static void share(void)
+{
+    go(read_and_lock);
+    go(read_on);
+    go(give_up_and_write);
+}
+
 static void hold_and_sleep(void *arg)
 {
     CHECK_OK(gmp_mutex_lock(&a));
@@ -557,6 +635,8 @@ static const struct {
     { "broken", broken, 0 },
     { "around", around, 0 },
     { "impatient", impatient, 0 },
+    { "next_thread", next_thread, 0 },
+    { "share", share, 0 },
     { "chain", chain, 0 },
     { "cond", in_cond, 0 },
 };

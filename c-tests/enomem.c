@@ -383,6 +383,8 @@ RUN(splice, gmp_splice(in[0], NULL, out[1], NULL, 1, 0))
 RUN(splice_until, gmp_splice_until(in[0], NULL, out[1], NULL, 1, 0, soon()))
 RUN(waitpid, child(FOREVER))
 RUN(waitpid_until, child(gmp_after_ns(SEC(10))))
+static gmp_stats stats;
+RUN(stats, gmp_get_stats(&stats, sizeof stats))
 RUN(num_cpu, gmp_num_cpu())
 RUN(wait_init, gmp_wait_init())
 RUN(cxa, gmp_register_cxa(no_cxa))
@@ -424,6 +426,7 @@ static const struct op OPS[] = {
     {"gmp_dump", run_dump, NULL},
     {"gmp_set_maxprocs", procs, NULL},
     {"gmp_num_cpu", run_num_cpu, NULL},
+    {"gmp_get_stats", run_stats, NULL},
     {"gmp_trace_start gmp_trace_stop gmp_trace_mark", run_trace_file, NULL},
     {"gmp_trace_save", run_trace_flight, NULL},
     {"gmp_sigmask", mask, NULL},

@@ -77,9 +77,10 @@ static void goroutines_by_state(void)
     CHECK_EQ(then.goroutines_created - before.goroutines_created, MANY);
     CHECK_EQ(then.goroutines_ended, before.goroutines_ended);
     CHECK_EQ(then.goroutines, gmp_num_goroutines());
+    /* On its way from one queue to another a goroutine counts as waiting. */
+    AWAIT(now().switches >= before.switches + MANY);
     AWAIT(now().goroutines_waiting == before.goroutines + MANY);
     then = now();
-    CHECK(then.switches >= before.switches + MANY);
     CHECK_EQ(then.goroutines_running + then.goroutines_runnable, 0);
     CHECK(then.stack_in_use_bytes >= before.stack_in_use_bytes + MANY * 65536ul);
     CHECK(then.stack_mapped_bytes >= then.stack_in_use_bytes +
@@ -250,10 +251,16 @@ static void timers_and_descriptors(void)
     close(ends[1]);
 }
 
+static atomic_long on_our_threads;
+
 static void lock_thread(void *arg)
 {
     CHECK_OK(gmp_lock_os_thread());
     gmp_yield();
+    /* The thread that joins it may run it in place, and goes on then. */
+    if (syscall(SYS_gettid) == getpid())
+        return;
+    atomic_fetch_add(&on_our_threads, 1);
     if (arg != NULL)
         CHECK(now().threads_locked >= 1);
     /* Ends locked, and so does its thread. */
@@ -306,6 +313,7 @@ static void counters_only_grow(void)
     pthread_t watcher;
     long looks = 0;
 
+    atomic_store(&on_our_threads, 0);
     atomic_store(&over, false);
     CHECK_OK(pthread_create(&watcher, NULL, watch, &looks));
     for (int round = 0; round < 60; round++) {
@@ -320,7 +328,8 @@ static void counters_only_grow(void)
         for (int i = 0; i < 10; i++)
             CHECK_OK(gmp_join(gs[i]));
     }
-    AWAIT(now().threads_ended == before.threads_ended + 120);
+    AWAIT(now().threads_ended - before.threads_ended
+          == (uint64_t)atomic_load(&on_our_threads));
     then = now();
     none_fell(&before, &then);
     CHECK_EQ(then.goroutines_ended - before.goroutines_ended, 600);

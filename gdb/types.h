@@ -34,6 +34,7 @@ struct runtime_g {
     enum runtime_gstatus status;
     uint16_t flags;
     bool claim;
+    bool held;
     int32_t saved_errno;
     uint32_t index;
     uint64_t goid;
@@ -58,7 +59,9 @@ struct runtime_g {
     uint8_t args[40];
 };
 
-enum runtime_mkind { Mworker, Mearly, Msysmon, Mtemplate, Mhost };
+enum runtime_mkind {
+    Mworker, Mearly, Msysmon, Mtemplate, Mtracer, Mdumper, Mhost,
+};
 
 struct runtime_m {
     struct runtime_g *g0;
@@ -74,6 +77,10 @@ struct runtime_m {
     uintptr_t hook[3];
     int64_t id;
     int32_t procid;
+    uintptr_t tp;
+    struct runtime_g *standin;
+    bool hostlisted;
+    struct runtime_m *hostlink;
     uint32_t park;
     bool hostwait;
     struct runtime_p *nextp;
@@ -90,7 +97,7 @@ struct runtime_m {
 struct runtime_p {
     uint64_t owner;
     struct runtime_g *runnext;
-    uint32_t schedtick;
+    uint64_t schedtick;
     uint32_t id;
 };
 

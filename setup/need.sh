@@ -154,7 +154,7 @@ fetch() {
         echo "setup: fetching $wheel"
         python3 -m venv "$venv" >/dev/null 2>&1 &&
             "$venv/bin/pip" --disable-pip-version-check install --quiet \
-                --retries 1 --timeout 20 "$wheel" >/dev/null 2>&1
+                --retries 5 --timeout 20 "$wheel" >/dev/null 2>&1
     done
 }
 

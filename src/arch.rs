@@ -139,6 +139,22 @@ pub(crate) fn thread_pointer() -> usize {
     tp
 }
 
+/// The word of this thread's control block in which glibc keeps the tid. Other
+/// libcs may have anything there.
+#[inline(always)]
+pub(crate) fn tid_word() -> u32 {
+    let tid;
+    // SAFETY: glibc's control blocks are longer than that.
+    unsafe {
+        asm!(
+            "mov {0:e}, dword ptr fs:[0x2d0]",
+            out(reg) tid,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    tid
+}
+
 /// Whether `gp` is the G of this thread.
 #[inline(always)]
 pub(crate) fn is_running(gp: &G) -> bool {

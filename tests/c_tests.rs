@@ -155,13 +155,13 @@ subjects! {
     cxx: MATRIX,
 }
 
-/// What else lies in `c-tests`; `crash.rs` has the `crash_` files, `faults.rs`
-/// those of that name, and
-/// `trace.rs` its program.
-const OTHERS: [&str; 10] = [
+/// What else lies in `c-tests`; `crash.rs` has the `crash_` files, and other
+/// tests the programs that they look into.
+const OTHERS: [&str; 12] = [
     "descriptors.c",
     "double_include_a.c",
     "double_include_b.c",
+    "dump.c",
     "faults.c",
     "faults_inject.c",
     "gnu_mp.c",
@@ -169,6 +169,7 @@ const OTHERS: [&str; 10] = [
     "host.c",
     "libraries.c",
     "trace_known.c",
+    "watched.c",
 ];
 
 /// The source file of a subject, in C or C++.

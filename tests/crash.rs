@@ -33,9 +33,13 @@ fn every_file_is_used() {
         let name = entry.expect("c-tests cannot be listed").file_name();
         let name = name.to_string_lossy();
         let used = include_str!("crash.rs").contains(&format!("{name:?}"));
+        let used = used || ELSEWHERE.contains(&&*name);
         assert!(used || !name.starts_with("crash_"), "nobody runs {name}");
     }
 }
+
+/// What other tests run.
+const ELSEWHERE: [&str; 1] = ["crash_lockwait.c"];
 
 /// Wherever a stack overflows, the message names the goroutine by its id and
 /// its name, and the process aborts.
@@ -158,6 +162,41 @@ fn a_death_that_is_no_goroutines_is_not_told() {
     assert_eq!(outcome.died_by(SIGSEGV).stderr, "");
 }
 
+/// A child that borrows its parent's memory dies without a word, and its parent
+/// goes on as before.
+#[test]
+fn a_death_after_vfork_is_the_childs_alone() {
+    for link in Link::ALL {
+        let program = build("crash_death.c", link);
+        let outcome = child(program.command(), "borrowed", &[]);
+        assert_eq!(outcome.exited(0).stderr, "");
+    }
+}
+
+/// Our handler does not read what the kernel has not written for it.
+#[test]
+fn a_death_without_details_is_not_told_and_happens() {
+    let program = build("crash_death.c", Link::Shared);
+    for (case, signal, _) in DEATHS {
+        child(program.command(), case, &[("PUT_BACK", "1")])
+            .died_by(signal)
+            .kept_quiet_of("fatal error:");
+    }
+}
+
+/// The kernel tells of a broken page that nobody has touched yet, and a page
+/// that was missed may be there when the instruction runs again.
+#[test]
+fn a_fault_that_does_not_come_again() {
+    let program = build("crash_death.c", Link::Shared);
+    child(program.command(), "broken_page", &[])
+        .died_by(SIGBUS)
+        .said_once("fatal error: SIGBUS");
+    child(program.command(), "passing_fault", &[])
+        .exited(0)
+        .said_once("fatal error: SIGSEGV");
+}
+
 /// Without symbols the place is an offset in the program.
 #[test]
 fn a_death_in_a_stripped_program_has_an_offset() {
@@ -277,8 +316,35 @@ fn exception_out_of_a_callback_is_fatal() {
     ];
     for (case, text) in cases {
         each_link("crash_throw.cc", case, |outcome| {
-            outcome.died_by(SIGABRT).said("runtime_error").said(text);
+            outcome
+                .died_by(SIGABRT)
+                .said_once("fatal error:")
+                .said("runtime_error")
+                .said(text);
         });
+    }
+}
+
+/// What the flight recorder has is saved at each way to die, also where nothing
+/// is printed.
+#[test]
+fn a_death_saves_the_flight_recorder() {
+    let path = common::scratch().join("crash-flight");
+    let setting = format!("flight={}", path.display());
+    let saved = |source, case, level, signal| {
+        let _not_there = fs::remove_file(&path);
+        let env = [("GMPDEBUG", &*setting), ("GMP_TRACEBACK", level)];
+        child(build(source, Link::Shared).command(), case, &env)
+            .died_by(signal);
+        let len = fs::metadata(&path).map_or(0, |file| file.len());
+        assert_ne!(len, 0, "no trace of {source} {case}");
+    };
+    for level in ["none", "all"] {
+        saved("crash_death.c", "write_null", level, SIGSEGV);
+        if !lacks(&["g++"]) {
+            saved("crash_throw.cc", "plain", level, SIGABRT);
+            saved("crash_throw.cc", "destructor", level, SIGABRT);
+        }
     }
 }
 
@@ -362,4 +428,11 @@ fn fork_leaves_parent_and_child_alive() {
     each_link("crash_fork.c", "", |outcome| {
         outcome.exited(0);
     });
+}
+
+#[test]
+fn the_signal_of_dumps_ends_the_child_of_a_fork() {
+    let program = build("crash_fork.c", Link::Shared);
+    let env = [("GMPDEBUG", "dumpsignal=QUIT")];
+    child(program.command(), "quit", &env).exited(0);
 }

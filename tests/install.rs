@@ -95,7 +95,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn uninstall_leaves_nothing() {
     let dir = empty_dir("uninstall");
     make(&dir, "install");
-    assert_eq!(files(&dir).len(), 9);
+    assert_eq!(files(&dir).len(), 10);
     make(&dir, "uninstall");
     assert_eq!(files(&dir), Vec::<PathBuf>::new());
 }

@@ -26,6 +26,8 @@ pub enum Missing {
     Version(u32),
     /// It has no entry of this name.
     Entry(&'static str),
+    /// The entry of this name cannot be true.
+    Value(&'static str),
 }
 
 impl fmt::Display for Missing {
@@ -38,6 +40,9 @@ impl fmt::Display for Missing {
             ),
             Self::Entry(name) => {
                 write!(f, "gmp_debug_layout does not know {name}")
+            }
+            Self::Value(name) => {
+                write!(f, "gmp_debug_layout has a wrong value of {name}")
             }
         }
     }
@@ -82,6 +87,19 @@ impl Layout {
             (name, u64::from_le_bytes(value))
         });
         Ok(Self { entries: entries.collect() })
+    }
+
+    /// A table of these.
+    #[cfg(test)]
+    pub(crate) fn of(
+        entries: impl Iterator<Item = (&'static str, u64)>,
+    ) -> Self {
+        let entry = |(name, value): (&str, u64)| {
+            let mut field = [0; NAME];
+            field[..name.len()].copy_from_slice(name.as_bytes());
+            (field, value)
+        };
+        Self { entries: entries.map(entry).collect() }
     }
 
     /// The number of a name.

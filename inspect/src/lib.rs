@@ -15,6 +15,7 @@
 //! | [`places`] | frames and their names for people | no |
 //! | [`snapshot`] | the goroutines of a process that goes on | no |
 //! | [`goroutine`] | what a snapshot says of a goroutine | no |
+//! | `offsets` | the numbers of the table that a snapshot needs | no |
 //! | `ahead` | what a snapshot reads at a time | no |
 //! | [`layout`] | what the crate knows of the library's data | no |
 //! | [`hash`] | a hash without thread-local storage | no |
@@ -60,6 +61,7 @@ pub mod memory;
 pub mod modules;
 pub mod names;
 pub mod objects;
+mod offsets;
 pub mod places;
 pub mod process;
 pub mod regs;

@@ -75,7 +75,30 @@ pub fn name<'a, M: Memory, O: Modules>(
         let function = &room[..len];
         return Name { function, object: b"", offset: offset - from };
     }
-    let name = modules.path(&module, room).map_or(&b"?"[..], |path| path.name);
+    in_object(modules, &module, offset, room)
+}
+
+/// As [`name`], where no time is left to look for the function.
+pub fn place<'a, O: Modules>(
+    modules: &'a O,
+    lookup: u64,
+    room: &'a mut Room,
+) -> Name<'a> {
+    let _errno = KeepErrno::new();
+    let Some(module) = modules.find(lookup) else {
+        return Name { function: b"", object: b"", offset: lookup };
+    };
+    let offset = lookup.wrapping_sub(module.bias);
+    in_object(modules, &module, offset, room)
+}
+
+fn in_object<'a, O: Modules>(
+    modules: &'a O,
+    module: &Module,
+    offset: u64,
+    room: &'a mut Room,
+) -> Name<'a> {
+    let name = modules.path(module, room).map_or(&b"?"[..], |path| path.name);
     let object = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);
     Name { function: b"", object, offset }
 }

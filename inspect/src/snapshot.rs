@@ -10,6 +10,11 @@
 //! 1. All memory is read through [`Memory`]: what is gone is no crash.
 //! 2. A goroutine comes once, as it was at some moment during the snapshot.
 //!    One that is made or ends meanwhile may be left out.
+//!
+//! The promise is for waits: each has a ticket of its own. A yield has none. A
+//! goroutine that is Runnable in both looks, with the same saved stack pointer,
+//! may have run and yielded there again in between, and then its frames may be
+//! of two moments.
 
 use crate::{
     ahead::{Ahead, STACK, WAIT, Wanted},
@@ -17,6 +22,7 @@ use crate::{
     layout::{Layout, Missing},
     memory::{Copied, Memory},
     modules::Modules,
+    offsets::At,
     places::Places,
     regs::Registers,
     walk::Frame,
@@ -34,90 +40,6 @@ const BATCH: u64 = 64;
 const TEXT: usize = 80;
 /// Reasons that are remembered by their address.
 const REASONS: usize = 256;
-
-/// The offsets and addresses that are needed.
-#[derive(Clone, Copy, Debug)]
-struct At {
-    g_size: u64,
-    goid: usize,
-    status: usize,
-    flags: usize,
-    sched_sp: usize,
-    stack_lo: usize,
-    stack_hi: usize,
-    m: usize,
-    park: usize,
-    park_len: usize,
-    park_state: u64,
-    parked: u64,
-    waiting: usize,
-    waitsince: usize,
-    gopc: usize,
-    func: usize,
-    parent: usize,
-    name: usize,
-    lockedm: usize,
-    m_procid: u64,
-    wait_reason: usize,
-    wait_object: usize,
-    wait_held: usize,
-    wait_size: usize,
-    runnable: u32,
-    running: u32,
-    waiting_status: u32,
-    host: u16,
-    system: u16,
-    started: u16,
-    table: u64,
-    count: u64,
-    slab: u64,
-    waitmark: u64,
-    mark_shift: u64,
-}
-
-impl At {
-    fn new(layout: &Layout) -> Result<Self, Missing> {
-        let get = |name| layout.get(name);
-        let at = |name| layout.get(name).map(|n| n as usize);
-        Ok(Self {
-            g_size: get("G.size")?,
-            goid: at("G.goid")?,
-            status: at("G.status")?,
-            flags: at("G.flags")?,
-            sched_sp: at("G.sched_sp")?,
-            stack_lo: at("G.stack_lo")?,
-            stack_hi: at("G.stack_hi")?,
-            m: at("G.m")?,
-            park: at("G.park")?,
-            park_len: 2 * at("park.pending")?,
-            park_state: get("park.state")?,
-            parked: get("park.parked")?,
-            waiting: at("G.waiting")?,
-            waitsince: at("G.waitsince")?,
-            gopc: at("G.gopc")?,
-            func: at("G.func")?,
-            parent: at("G.parent")?,
-            name: at("G.name")?,
-            lockedm: at("G.lockedm")?,
-            m_procid: get("M.procid")?,
-            wait_reason: at("Wait.reason")?,
-            wait_object: at("Wait.object")?,
-            wait_held: at("Wait.held")?,
-            wait_size: at("Wait.size")?,
-            runnable: get("status.runnable")? as u32,
-            running: get("status.running")? as u32,
-            waiting_status: get("status.waiting")? as u32,
-            host: get("flag.host")? as u16,
-            system: get("flag.system")? as u16,
-            started: get("flag.started")? as u16,
-            table: get("allgs.table")?,
-            count: get("allgs.count")?,
-            slab: get("allgs.slab")?,
-            waitmark: get("waitmark")?,
-            mark_shift: get("waitmark.shift")?,
-        })
-    }
-}
 
 /// A process with goroutines.
 pub struct World<M, O, T> {
@@ -138,7 +60,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
     /// A process whose table is known.
     ///
     /// # Errors
-    /// Where the table lacks a name.
+    /// Where the table lacks a name, or a number of it cannot be true.
     pub fn new(
         memory: M,
         modules: O,
@@ -179,8 +101,10 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         while first < count {
             let in_slab = first % at.slab;
             let many = BATCH.min(count - first).min(at.slab - in_slab);
-            let slab = self.memory.u64(at.table + first / at.slab * 8);
-            let from = slab.unwrap_or(0) + in_slab * at.g_size;
+            let entry = at.table.wrapping_add(first / at.slab * 8);
+            let slab = self.memory.u64(entry);
+            let in_slab = in_slab.wrapping_mul(at.g_size);
+            let from = slab.unwrap_or(0).wrapping_add(in_slab);
             batch.gs.resize((many * at.g_size) as usize, 0);
             if slab.is_some_and(|slab| slab != 0)
                 && self.memory.read(from, &mut batch.gs)
@@ -207,7 +131,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         ahead.read(&self.memory, wanted, self.at.wait_size);
         its.resize_with(gs.len() / size, Default::default);
         for (i, (g, (is, it))) in gs.chunks(size).zip(&mut *its).enumerate() {
-            it.at = from + (i * size) as u64;
+            it.at = from.wrapping_add((i * size) as u64);
             let read = Some((&*ahead, i));
             *is = self.describe(want, g, it, read);
             if *is {
@@ -388,7 +312,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         if m == 0 {
             return 0;
         }
-        self.memory.u32(m + at.m_procid).unwrap_or(0)
+        self.memory.u32(m.wrapping_add(at.m_procid)).unwrap_or(0)
     }
 
     /// What it waits for.
@@ -452,13 +376,15 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
     }
 
     /// The holder that the words of an object name: a G, with half of the
-    /// number that it had then, or a thread.
+    /// number that it had then, or a thread, with its id.
     fn in_words(&self, at: u64) -> Holder {
+        // 2: whether this reader still has its share is in doubt.
         match self.memory.u64(at).unwrap_or(0) {
             0 => Holder::Unknown,
+            word if word & 2 != 0 => Holder::Unknown,
             word if word & 1 == 0 => {
                 let now = self.goroutine_at(word);
-                let then = self.memory.u32(at + 8);
+                let then = self.memory.u32(at.wrapping_add(8));
                 match now {
                     Holder::Goroutine(id) if then != Some(id as u32) => {
                         Holder::Unknown
@@ -466,12 +392,19 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
                     _ => now,
                 }
             }
-            word => self.thread_at(word & !1),
+            word => match self.thread_at(word & !1) {
+                Holder::Thread(tid)
+                    if self.memory.u32(at.wrapping_add(8)) != Some(tid) =>
+                {
+                    Holder::Unknown
+                }
+                now => now,
+            },
         }
     }
 
     fn goroutine_at(&self, g: u64) -> Holder {
-        let id = self.memory.u64(g + self.at.goid as u64);
+        let id = self.memory.u64(g.wrapping_add(self.at.goid as u64));
         id.map_or(Holder::Unknown, Holder::Goroutine)
     }
 
@@ -480,10 +413,10 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
     fn thread_at(&self, pointer: u64) -> Holder {
         const SELF: u64 = 16;
         const TID: u64 = 0x2d0;
-        if self.memory.u64(pointer + SELF) != Some(pointer) {
+        if self.memory.u64(pointer.wrapping_add(SELF)) != Some(pointer) {
             return Holder::Unknown;
         }
-        let tid = self.memory.u32(pointer + TID);
+        let tid = self.memory.u32(pointer.wrapping_add(TID));
         tid.map_or(Holder::Unknown, Holder::Thread)
     }
 

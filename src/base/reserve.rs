@@ -91,7 +91,8 @@ pub(crate) fn end() {
     MODE.store(MALLOC, Relaxed);
 }
 
-/// Whether `malloc` had no memory since [`begin`]: it is time to be modest.
+/// Whether it is time to be modest: `malloc` had no memory since [`begin`], or
+/// in a copy half of the region was in use.
 pub(crate) fn is_pressed() -> bool {
     PRESSED.load(Relaxed)
 }
@@ -99,6 +100,7 @@ pub(crate) fn is_pressed() -> bool {
 /// In the copy of the process: all memory comes from the region.
 pub(crate) fn only() {
     LIVE.store(0, Relaxed);
+    PRESSED.store(false, Relaxed);
     MODE.store(ONLY, Relaxed);
 }
 
@@ -126,9 +128,16 @@ fn take(layout: Layout) -> *mut u8 {
     if end > base + LEN.load(Relaxed) {
         return ptr::null_mut();
     }
-    USED.store(end - base, Relaxed);
+    note_used(end - base);
     LIVE.store(LIVE.load(Relaxed) + 1, Relaxed);
     ptr::with_exposed_provenance_mut(at)
+}
+
+fn note_used(bytes: usize) {
+    USED.store(bytes, Relaxed);
+    if MODE.load(Relaxed) == ONLY && bytes > LEN.load(Relaxed) / 2 {
+        PRESSED.store(true, Relaxed);
+    }
 }
 
 /// Whether a block of `size` bytes is the newest one.
@@ -213,7 +222,7 @@ unsafe impl GlobalAlloc for Reserve {
         if ours && is_newest(at, layout.size()) {
             let used = USED.load(Relaxed) - layout.size();
             if size <= LEN.load(Relaxed) - used {
-                USED.store(used + size, Relaxed);
+                note_used(used + size);
                 return at;
             }
         }
@@ -260,6 +269,9 @@ mod tests {
             assert_eq!(list.iter().sum::<u64>(), 999_000);
             assert_eq!(boxed.iter().sum::<u64>(), 700);
             assert!(Vec::<u8>::new().try_reserve(1 << 20).is_err());
+            assert!(!is_pressed());
+            assert!(Vec::<u8>::new().try_reserve(600 << 10).is_ok());
+            assert!(is_pressed());
             drop((list, boxed, before));
             assert_eq!(USED.load(Relaxed), 0);
         });

@@ -20,14 +20,20 @@
 //!             0 -> EXITING         exit came first; a thread that dies now
 //!                                  waits PATIENCE for the process to end
 //!             EXITING -> a thread  the exit took longer than PATIENCE
+//!             a thread -> another  the first one is BY_SIGNAL, and took longer
+//!                                  than PATIENCE
 //!   REPORTER  0 -> a thread        an uncaught exception is reported there;
 //!                                  an exit on another thread waits PATIENCE
 //! ```
 //!
+//! A thread that dies of a signal may live on: the page that it missed is there
+//! when its instruction runs again. So others wait PATIENCE for it, and not for
+//! ever (`BY_SIGNAL`).
+//!
 //! Invariants:
 //! 1. `THROWER` is 0, EXITING, or identifies the one thread that ends the
-//!    process; that last value never changes, except in the child of a fork,
-//!    which does not have that thread.
+//!    process; that last value never changes, except after `BY_SIGNAL`, and in
+//!    the child of a fork, which does not have that thread.
 //! 2. `HOOK` is null or a `fn(*const c_void)`.
 
 use super::print::SigWriter;
@@ -36,7 +42,7 @@ use core::ffi::c_void;
 use core::fmt::{self, Write as _};
 use core::ptr;
 // Core's atomics under loom too: a process ends once, not once per execution.
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 /// The address of the throwing thread's `errno`: no other living thread has
 /// it, and it costs no system call. Invariant 1.
@@ -46,6 +52,8 @@ static THROWER: AtomicUsize = AtomicUsize::new(0);
 const EXITING: usize = 1;
 /// The thread that reports an uncaught exception, named like `THROWER`, or 0.
 static REPORTER: AtomicUsize = AtomicUsize::new(0);
+/// The thread in `THROWER` dies of a signal, and the kernel ends the process.
+static BY_SIGNAL: AtomicBool = AtomicBool::new(false);
 /// How many milliseconds one thread waits for another to end the process. The
 /// end may never come: a language's handler need not return, an exit may hang.
 const PATIENCE: u32 = 10_000;
@@ -100,9 +108,9 @@ pub fn fatal_at(context: *const c_void, msg: fmt::Arguments<'_>) -> ! {
     die(msg, context)
 }
 
-/// Whether this thread reports, from now on, that it ends the process: not if
+/// Whether this thread reports, from now on, that it dies of a signal: not if
 /// it has done so already, nor during `exit`. If another thread reports its
-/// end, this never returns.
+/// end, this waits for the end.
 pub fn dies() -> bool {
     let me = this_thread();
     // Relaxed: this thread's own value, or another's.
@@ -112,9 +120,16 @@ pub fn dies() -> bool {
     let take =
         THROWER.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed);
     match take {
-        Ok(_) => true,
+        Ok(_) => {
+            // Relaxed: others look at it for a while.
+            BY_SIGNAL.store(true, Ordering::Relaxed);
+            true
+        }
         Err(it) if it == me || it == EXITING => false,
-        Err(_) => wait_for_the_end(),
+        Err(_) => {
+            wait_for_the_end();
+            false
+        }
     }
 }
 
@@ -153,11 +168,14 @@ fn become_thrower() {
         wait_while(|| true);
         won = take(EXITING);
     }
-    match won {
-        Ok(_) => {}
-        Err(it) if it == me => abort(),
-        Err(_) => wait_for_the_end(),
+    while let Err(it) = won {
+        if it == me {
+            abort();
+        }
+        wait_for_the_end();
+        won = take(it);
     }
+    BY_SIGNAL.store(false, Ordering::Relaxed);
 }
 
 /// Notes that this thread begins to report an uncaught exception, after which
@@ -212,6 +230,7 @@ pub fn before_return_from_main() {
 pub fn forget_in_child() {
     THROWER.store(0, Ordering::Relaxed);
     REPORTER.store(0, Ordering::Relaxed);
+    BY_SIGNAL.store(false, Ordering::Relaxed);
 }
 
 /// A number of the calling thread, which no other living thread has: the
@@ -231,8 +250,11 @@ fn wait_while(mut still: impl FnMut() -> bool) {
     }
 }
 
-fn wait_for_the_end() -> ! {
-    loop {
+/// Waits for the thread in `THROWER` to end the process. Returns only if that
+/// thread has not died of its signal.
+fn wait_for_the_end() {
+    wait_while(|| true);
+    while !BY_SIGNAL.load(Ordering::Relaxed) {
         // SAFETY: waits for a signal; no memory is involved.
         unsafe { libc::pause() };
     }

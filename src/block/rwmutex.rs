@@ -71,12 +71,13 @@ fn one_more_reader(old: u32) -> Option<u32> {
 /// Locks for reading if that is possible at once.
 pub(crate) fn try_rlock(rw: &RwMutex) -> bool {
     // Acquire: pairs with unlock.
-    let locked =
-        rw.state.fetch_update(Acquire, Relaxed, one_more_reader).is_ok();
-    if locked {
-        rw.holder.set_if_free();
+    let old = rw.state.fetch_update(Acquire, Relaxed, one_more_reader);
+    match old {
+        Ok(0) => rw.holder.set(),
+        Ok(_) => rw.holder.set_if_free(),
+        Err(_) => {}
     }
-    locked
+    old.is_ok()
 }
 
 /// Locks for writing if that is possible at once.

@@ -11,9 +11,10 @@ use crate::{
         sync::{AtomicBool, Ordering::*},
         throw::{self, set_throw_hook},
     },
+    block::holder,
     diag::{fault, report, stackadvice},
     os::{
-        Errno, membarrier, task,
+        Errno, membarrier, proc, task,
         thread::{self, ThreadStart},
     },
     sched::{fork, host, mainthread, sigmask},
@@ -71,9 +72,11 @@ pub(super) extern "C" fn libpreinit(
     }
     ARGS_PLAUSIBLE.store(plausible(argc, argv), Relaxed);
     env::capture();
+    proc::own();
     sigmask::at_load();
     set_throw_hook(last_words);
     host::hostinit();
+    holder::init(thread::gettid());
     mainthread::watch_main_thread();
     fault::install();
     register_membarrier();
@@ -129,6 +132,7 @@ extern "C" fn libexit() {
 
 /// Called in the child of a fork, which does not have the runtime's threads.
 extern "C" fn in_child() {
+    proc::own();
     throw::forget_in_child();
     mainthread::in_child();
     if matches!(

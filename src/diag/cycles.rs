@@ -36,7 +36,10 @@
 //!    parked and in the words during the second pass has the object then; and,
 //!    by 1, has had it since its ticket was read.
 //! 3. An object that some other actor than its holder has ever unlocked is none
-//!    to build on (`around`), nor is one whose holder is not known.
+//!    to build on (`around`), nor is one whose holder is not known. A reader in
+//!    doubt counts only where it waits for the same rwmutex again: then its
+//!    share was given up by another only if the host hands shares on, which
+//!    nobody has seen.
 //! 4. By 1 and 2 all edges exist at the end of the first pass: each waiter of
 //!    the circle is parked then, and each object is held by the next waiter.
 //!    None of them runs before another one has. Only an actor outside the

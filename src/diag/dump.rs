@@ -5,19 +5,17 @@
 //! ```
 //!
 //! The code may run on any thread, in a signal handler, under any lock, while
-//! the other threads go on. So it neither locks nor allocates, and its view of
-//! another thread's goroutine may be a moment old.
+//! the other threads go on. So it neither locks nor allocates. Its view of
+//! another thread's goroutine may be a moment old, and what that goroutine has
+//! on its stack or has named itself with may be gone: such memory is read
+//! through the kernel.
 
 use crate::{
     arch,
     base::sync::{AtomicPtr, Ordering::*},
-    gmp::{G, GStatus, gflag},
+    gmp::{G, GStatus, gflag, wait::Wait},
 };
-use core::{
-    cell::Cell,
-    ffi::{CStr, c_char},
-    fmt, ptr,
-};
+use core::{cell::Cell, fmt, mem::offset_of, ptr};
 use gmprt_inspect::memory::{Memory, OwnMemory};
 
 /// The most goroutines that are listed.
@@ -57,11 +55,10 @@ pub(crate) fn head(w: &mut dyn fmt::Write, gp: &G) -> fmt::Result {
     let status = gp.readgstatus();
     match status {
         GStatus::Waiting => {
-            // SAFETY: null, or on the stack of a goroutine that waits. The
-            // report takes the risk that it goes on just now.
-            match unsafe { gp.waiting.load(Acquire).as_ref() } {
-                Some(wait) => text(w, wait.reason)?,
-                None => w.write_str("waiting")?,
+            let wait = gp.waiting.load(Acquire).addr();
+            match OwnMemory.u64((wait + offset_of!(Wait, reason)) as u64) {
+                Some(reason) if wait != 0 => text(w, reason as usize)?,
+                _ => w.write_str("waiting")?,
             }
         }
         GStatus::Running => w.write_str("running")?,
@@ -80,7 +77,7 @@ pub(crate) fn name(w: &mut dyn fmt::Write, gp: &G) -> fmt::Result {
         return Ok(());
     }
     w.write_str(" \"")?;
-    text(w, name)?;
+    text(w, name.addr())?;
     w.write_str("\"")
 }
 
@@ -94,16 +91,9 @@ pub(super) fn is_told(g: usize) -> bool {
     TOLD.load(Relaxed).addr() == g
 }
 
-/// Writes a C string of the host's on one line, up to a limit.
-pub(crate) fn text(w: &mut dyn fmt::Write, s: *const c_char) -> fmt::Result {
-    // SAFETY: a name or a reason, which lives while its goroutine has it. The
-    // report takes the risk that the goroutine loses it just now.
-    let s = unsafe { CStr::from_ptr(s) }.to_bytes();
-    line(w, &s[..s.len().min(MAX_TEXT)])
-}
-
-/// [`text`] of a string that may be gone; then nothing, or what is there now.
-pub(super) fn lost_text(w: &mut dyn fmt::Write, at: usize) -> fmt::Result {
+/// Writes a C string of the host's on one line, up to a limit. Of a string that
+/// is gone, nothing, or what is there now.
+pub(super) fn text(w: &mut dyn fmt::Write, at: usize) -> fmt::Result {
     let mut room = [0; MAX_TEXT];
     let text = OwnMemory.c_str(at as u64, &mut room);
     line(w, text.unwrap_or_default())

@@ -4,7 +4,8 @@
 //! The handler only notes the request and wakes a thread that does nothing
 //! else, so a process is dumped too whose goroutines all run, or all wait. The
 //! handler calls the host's, if there was one. The default action, which would
-//! end the process, is not taken.
+//! end the process, is not taken. The child of a fork has the handler and not
+//! the thread: there the default action is taken.
 //!
 //! ```text
 //!   handler                          the thread
@@ -27,8 +28,9 @@ use crate::{
     os::{
         Errno, Note, Result,
         signal::{self, SigAction, call, handler_action, is_default},
+        thread,
     },
-    sched::{sigmask, threads::newm},
+    sched::{child, sigmask, threads::newm},
 };
 use core::{
     ffi::{c_int, c_void},
@@ -82,8 +84,13 @@ unsafe extern "C" fn handler(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
+    if child::in_child() {
+        if OLD.get().is_none_or(is_default) {
+            thread::raise_default(sig);
+            return;
+        }
     // AcqRel: (a).
-    if !ASKED.swap(true, AcqRel) {
+    } else if !ASKED.swap(true, AcqRel) {
         NOTE.wakeup();
     }
     let Some(old) = OLD.get() else { return };

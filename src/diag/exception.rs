@@ -21,6 +21,7 @@ use crate::{
     },
     os::{dl, thread},
     sched::{current::on_goroutine, python},
+    trace,
 };
 use core::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -72,7 +73,6 @@ unsafe extern "C" fn gmprt_personality(
         fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
     }
     if actions & SEARCH_PHASE != 0 {
-        report_begins();
         // SAFETY: the unwinder's header, of this class.
         let thrown = unsafe { Thrown::new(class, exception) };
         report(format_args!("{Who}uncaught {thrown}"));
@@ -80,13 +80,16 @@ unsafe extern "C" fn gmprt_personality(
     CONTINUE_UNWIND
 }
 
-/// Prints the message and the list of a fatal error, and returns.
+/// Does what a fatal error does before the end, and returns: the language ends
+/// the process.
 fn report(what: fmt::Arguments<'_>) {
+    report_begins();
     let mut w = SigWriter::stderr();
     // A SigWriter reports no errors.
     let _ = writeln!(w, "fatal error: {what}");
     drop(w);
     report::print_goroutines(ptr::null());
+    trace::at_fatal();
 }
 
 /// The personality routine below an `unlockf`. An exception that leaves it is
@@ -188,7 +191,7 @@ impl fmt::Display for Thrown {
         match *self {
             Self::Cxx(mangled) => {
                 f.write_str("exception of type ")?;
-                dump::text(f, demangled(mangled))
+                dump::text(f, demangled(mangled).addr())
             }
             Self::Foreign(class) => {
                 f.write_str("foreign exception of class \"")?;

@@ -23,6 +23,12 @@
 //! uncaught exception is told before the language aborts (`exception`), and not
 //! again here.
 //!
+//! The child of a `vfork` has its parent's memory, where a report would be the
+//! parent's: its signals go to the saved action.
+//!
+//! A host that puts our action back with signal(2) takes the details of the
+//! signal away. Then nothing is told, and the process dies of it.
+//!
 //! Invariants:
 //! 1. `SAVED` is written once for a signal, before the handler can run for it;
 //!    so reading it is one load.
@@ -49,7 +55,7 @@ use crate::{
 use core::{
     ffi::{c_int, c_void},
     fmt::{self, Write as _},
-    ptr,
+    mem, ptr,
 };
 use std::sync::OnceLock;
 
@@ -107,6 +113,10 @@ unsafe extern "C" fn handler(
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
+    if !signal::has_details(sig) {
+        // SAFETY: the handler's own arguments.
+        return unsafe { without_details(sig, context) };
+    }
     // SAFETY: from the kernel, and valid until the handler returns.
     let what = unsafe { &*info };
     // A positive code is the kernel's, and then the address is valid.
@@ -116,16 +126,36 @@ unsafe extern "C" fn handler(
         let lo = gp.stack_lo.get();
         // SAFETY: a fault has an address.
         let addr = unsafe { what.si_addr() }.addr();
-        if lo != 0 && stack::guard_hit(lo, addr) {
+        if lo != 0 && stack::guard_hit(lo, addr) && proc::is_own() {
             overflow(gp, context);
         }
     }
-    if is_fatal(sig, what) && dump::failing_goroutine().is_some() && dies() {
+    if is_fatal(sig, what)
+        && dump::failing_goroutine().is_some()
+        && proc::is_own()
+        && dies()
+    {
         // SAFETY: the handler's own arguments.
         unsafe { tell(sig, what, context) };
     }
     // SAFETY: the handler's own arguments.
     unsafe { chain(sig, info, context) }
+}
+
+/// The handler of a signal whose details are not there. Nobody knows whether
+/// the instruction would fail again, so the default action is taken here.
+///
+/// # Safety
+/// The arguments are those of the handler.
+unsafe fn without_details(sig: c_int, context: *mut c_void) {
+    // SAFETY: all zero is a signal of which nothing is known.
+    let mut none: libc::siginfo_t = unsafe { mem::zeroed() };
+    none.si_signo = sig;
+    match saved(sig).map_or(libc::SIG_DFL, |old| old.sa_sigaction) {
+        libc::SIG_DFL | libc::SIG_IGN => thread::raise_default(sig),
+        // SAFETY: the handler's own arguments, and details.
+        _ => unsafe { chain(sig, &raw mut none, context) },
+    }
 }
 
 /// Ends the process: the current goroutine's stack is full.
@@ -160,21 +190,20 @@ fn is_fatal(sig: c_int, info: &libc::siginfo_t) -> bool {
     old.sa_sigaction == libc::SIG_DFL && by == proc::id()
 }
 
-/// Prints what has happened, and where.
+/// Prints what has happened, and where, and completes the trace.
 ///
 /// # Safety
 /// The arguments are those of the handler.
 unsafe fn tell(sig: c_int, info: &libc::siginfo_t, context: *const c_void) {
-    if DEBUG.traceback() == Traceback::None {
-        return;
+    if DEBUG.traceback() != Traceback::None {
+        // SAFETY: from the kernel, and valid until the handler returns.
+        let state = unsafe { &*context.cast::<libc::ucontext_t>() };
+        let mut w = SigWriter::stderr();
+        // A SigWriter reports no errors.
+        let _ = writeln!(w, "fatal error: {}", Fault { sig, info, state });
+        drop(w);
+        print_goroutines(context);
     }
-    // SAFETY: from the kernel, and valid until the handler returns.
-    let state = unsafe { &*context.cast::<libc::ucontext_t>() };
-    let mut w = SigWriter::stderr();
-    // A SigWriter reports no errors.
-    let _ = writeln!(w, "fatal error: {}", Fault { sig, info, state });
-    drop(w);
-    print_goroutines(context);
     trace::at_fatal();
 }
 
@@ -245,13 +274,15 @@ unsafe fn chain(sig: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // Invariant 1.
     let Some(old) = saved(sig) else { return };
     // SAFETY: from the kernel, and valid until the handler returns.
-    let is_fault = unsafe { (*info).si_code } > 0;
+    let code = unsafe { (*info).si_code };
+    let is_fault = code > 0;
+    let again = is_fault && fails_again(sig, code);
     let once = old.sa_flags & libc::SA_RESETHAND != 0;
     match old.sa_sigaction {
         // The kernel ignores a signal that was sent, and never a fault.
         libc::SIG_IGN if !is_fault => {}
-        libc::SIG_IGN | libc::SIG_DFL => default_action(sig, is_fault),
-        _ if once && was_reset(sig) => default_action(sig, is_fault),
+        libc::SIG_IGN | libc::SIG_DFL => default_action(sig, again),
+        _ if once && was_reset(sig) => default_action(sig, again),
         _ => {
             // SAFETY: from the kernel, and valid until the handler returns.
             let blocked = unsafe { &(*context.cast::<libc::ucontext_t>()) };
@@ -269,11 +300,21 @@ fn was_reset(sig: c_int) -> bool {
     RESET.fetch_or(bit, Relaxed) & bit != 0
 }
 
-/// The default action, which ends the process. The faulting instruction runs
-/// again and dies in place, where the core dump shows it. A signal that was
-/// sent is sent again, and so is that of a breakpoint, which is passed.
-fn default_action(sig: c_int, is_fault: bool) {
-    if !is_fault || sig == libc::SIGTRAP {
+/// Whether the instruction of a fault fails again: not a breakpoint, which is
+/// passed, nor one that has not touched the broken page of which it is told.
+fn fails_again(sig: c_int, code: c_int) -> bool {
+    match sig {
+        libc::SIGTRAP => false,
+        libc::SIGBUS => code != libc::BUS_MCEERR_AO,
+        _ => true,
+    }
+}
+
+/// The default action, which ends the process. An instruction that fails again
+/// runs again and dies in place, where the core dump shows it. Any other signal
+/// is sent again.
+fn default_action(sig: c_int, again: bool) {
+    if !again {
         thread::raise_default(sig);
         return;
     }

@@ -171,7 +171,14 @@ impl View for Live {
             return Some(Next { gp: Ref(gp), record: member.record });
         }
         let gp = match held & held::TAG {
-            held::WORD => holder::read(&OwnMemory, at).and_then(holder_g)?,
+            held::WORD => {
+                let found = holder::read(&OwnMemory, at)?;
+                let gp = holder_g(found)?;
+                if found.doubt && !self.waits_at(gp, at) {
+                    return None;
+                }
+                gp
+            }
             held::READ => self.ahead_of_reader(at)?,
             _ => g_of(at)?,
         };
@@ -191,6 +198,12 @@ impl View for Live {
 }
 
 impl Live {
+    /// Whether a G waits for the object of these words.
+    fn waits_at(&self, gp: &'static G, words: usize) -> bool {
+        let wait = self.wait(Ref(gp));
+        wait.is_some_and(|wait| wait.held & !held::TAG == words)
+    }
+
     /// The G that keeps a reader out of an rwmutex: the writer that has it, or
     /// one that will not give up and waits for the readers that have it. Those
     /// are what the reader waits for, too.
@@ -219,7 +232,7 @@ fn holder_g(found: holder::Found) -> Option<&'static G> {
         return None;
     }
     match found.who {
-        holder::Who::Thread(tp) => standin_of(tp),
+        holder::Who::Thread(tp, tid) => standin_of(tp, tid),
         holder::Who::G(at, goid) => {
             g_of(at).filter(|gp| peek(&gp.goid) as u32 == goid)
         }
@@ -280,7 +293,7 @@ impl fmt::Display for Edge<'_> {
         let name = waiter.gp.0.name.load(Acquire);
         if !name.is_null() {
             f.write_str(" \"")?;
-            dump::lost_text(f, name.addr())?;
+            dump::text(f, name.addr())?;
             f.write_str("\"")?;
         }
         f.write_str(" waits for ")?;
@@ -288,7 +301,7 @@ impl fmt::Display for Edge<'_> {
         if tag == held::G {
             f.write_str("the end of ")?;
         } else {
-            dump::lost_text(f, wait.reason)?;
+            dump::text(f, wait.reason)?;
             write!(f, " {:#x}, ", wait.object)?;
             f.write_str(match tag {
                 held::GROUP => "with the member ",

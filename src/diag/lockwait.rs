@@ -5,12 +5,13 @@
 //! (`cycles`). sysmon looks for circles whose waiters have all waited for so
 //! many seconds, tells each on standard error, and the process goes on.
 //!
-//! A look takes a piece of the table of Gs: sysmon must not be late for its
-//! other work, and all looks together take a fiftieth of a CPU at most. A G
-//! that waits for something whose holder is known says so in a byte
+//! A look takes a piece of the table of Gs, and ends after [`LOOK`], since
+//! sysmon must not be late for its other work. A search that has begun is ended
+//! by its own bound (`cycles`). All looks together take a fiftieth of a CPU at
+//! most. A G that waits for something whose holder is known says so in a byte
 //! (`G::held`), or is in the join word of another G; the rest costs two loads.
-//! With the setting on, sysmon sleeps no
-//! longer than until the next look, in an idle process too.
+//! With the setting on, sysmon sleeps no longer than until the next look, in an
+//! idle process too.
 //!
 //! To tell a deadlock takes longer, for the names and lines of frames. That is
 //! the work of a goroutine, the reporter. sysmon gives one deadlock to it at a
@@ -28,6 +29,7 @@ use super::{
 use crate::{
     base::{
         print::{SigWriter, write_all},
+        reserve,
         sync::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering::*},
     },
     gmp::{DEBUG, each_g_from, handle_of},
@@ -45,8 +47,8 @@ use std::io;
 const SECOND: i64 = 1_000_000_000;
 /// Gs of one look.
 const PIECE: usize = 16_384;
-/// Waiters of one look from which a search may begin.
-const SEARCHES: usize = 128;
+/// Nanoseconds after which a look begins no further search.
+const LOOK: i64 = 500_000;
 /// Nanoseconds between two looks of one scan.
 const BREAK: i64 = 1_000_000;
 /// Nanoseconds between two scans, at most.
@@ -121,9 +123,13 @@ fn look(now: i64) -> i64 {
         }
         SCAN.spent.store(0, Relaxed);
         SCAN.search.begin();
+        // A wake-up that failed is made up for.
+        if TO_TELL.full.load(Relaxed) {
+            wake_reporter();
+        }
     }
     let begin = nanotime();
-    let next = piece(next);
+    let next = piece(next, begin + LOOK);
     SCAN.next.store(next, Relaxed);
     let end = nanotime();
     let spent = SCAN.spent.load(Relaxed) + end - begin;
@@ -138,21 +144,21 @@ fn look(now: i64) -> i64 {
     end + pause
 }
 
-/// Looks at the Gs from index `first` on; returns the index to go on with, or
-/// 0 after the last.
-fn piece(first: u32) -> u32 {
-    let mut searches = 0;
+/// Looks at the Gs from index `first` on, until about this time; returns the
+/// index to go on with, or 0 after the last.
+fn piece(first: u32, until: i64) -> u32 {
+    let mut late = false;
     for (n, gp) in each_g_from(first).enumerate() {
-        if n == PIECE || searches == SEARCHES {
+        if n == PIECE || late {
             return gp.index;
         }
         let Some(gp) = SCAN.search.waiter(gp) else { continue };
-        searches += 1;
         if let Some(circle) = SCAN.search.look(gp, long())
             && hand_over(&circle)
         {
             SCAN.search.found(&circle);
         }
+        late = nanotime() >= until;
     }
     0
 }
@@ -160,15 +166,23 @@ fn piece(first: u32) -> u32 {
 /// Gives a deadlock to the reporter; false: it is busy, so try again.
 fn hand_over(circle: &Deadlock) -> bool {
     // Acquire: both pair with `reporter`.
-    let reporter = TO_TELL.reporter.load(Acquire);
-    if reporter == 0 || TO_TELL.full.load(Acquire) {
+    let begun = TO_TELL.reporter.load(Acquire) != 0;
+    if !begun || TO_TELL.full.load(Acquire) {
         return false;
     }
     // SAFETY: invariant 2.
     unsafe { *TO_TELL.circle.get() = Some(*circle) };
     // Release: pairs with `reporter`.
     TO_TELL.full.store(true, Release);
-    ready_permit(reporter as *mut c_void).is_ok()
+    wake_reporter();
+    true
+}
+
+/// Has the reporter look at `full`. If that fails, the circle stays with the
+/// reporter (invariant 2), and the next scan tries again.
+fn wake_reporter() {
+    let reporter = TO_TELL.reporter.load(Acquire);
+    let _woken = ready_permit(reporter as *mut c_void);
 }
 
 /// The reporter: a goroutine of the library's, since it takes its time.
@@ -206,7 +220,7 @@ fn tell(circle: &Deadlock) {
 fn write(circle: &Deadlock, g: usize, regs: Registers) -> io::Result<()> {
     let world = own::world(g, regs).map_err(io::Error::other)?;
     let mut all = Vec::new();
-    own::deadlock(&world, circle, &mut all)?;
+    own::deadlock(&world, circle, &reserve::is_pressed, &mut all)?;
     write_all(2, &all);
     Ok(())
 }

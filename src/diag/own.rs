@@ -72,17 +72,19 @@ pub(super) fn address(gp: Option<&crate::gmp::G>) -> usize {
     gp.map_or(0, |gp| ptr::from_ref(gp).addr())
 }
 
-/// Writes a deadlock: each waiter with its frames.
+/// Writes a deadlock: each waiter with its frames. `short` is that of
+/// [`World::places`].
 ///
 /// # Errors
 /// Those of the writer.
 pub(super) fn deadlock(
     world: &Own,
     circle: &Deadlock,
+    short: &dyn Fn() -> bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let want = Want { system: true, frames: FRAMES, running: true };
-    let mut places = world.places(&|| false);
+    let mut places = world.places(short);
     let options = Options { stacks: true, ..Options::default() };
     let mut text = Text::new(out, options);
     text.line(format_args!("{}", Headline(circle)))?;

@@ -1,5 +1,7 @@
 //! A report without a copy of the process: names and offsets, on the failing
-//! thread, where nothing is allocated and no lock is taken.
+//! thread, where nothing is allocated and no lock is taken. Each name is looked
+//! for in the object's file, which may be large. So after some names or some
+//! time the offsets in the objects must do.
 //!
 //! The view of another thread's goroutine may be a moment old: it serves a
 //! report before the abort and no decision.
@@ -11,8 +13,9 @@ use super::{
 use crate::{
     base::print::SigWriter,
     gmp::{G, GStatus, Traceback, each_g, gflag},
+    os::clock::nanotime,
 };
-use core::{fmt::Write as _, ptr};
+use core::{cell::Cell, fmt::Write as _, ptr};
 use gmprt_inspect::{
     memory::OwnMemory,
     modules::OwnModules,
@@ -23,6 +26,30 @@ use gmprt_inspect::{
 
 /// Frames of a goroutine.
 const FRAMES: usize = 64;
+/// Names of functions that are looked for.
+const NAMES: usize = 200;
+/// How long names are looked for, in nanoseconds.
+const LIMIT: i64 = 1_000_000_000;
+
+/// What is left for the search for names.
+struct Budget {
+    names: Cell<usize>,
+    end: i64,
+}
+
+impl Budget {
+    fn new() -> Self {
+        let end = nanotime().saturating_add(LIMIT);
+        Self { names: Cell::new(NAMES), end }
+    }
+
+    /// Whether another name can be looked for.
+    fn take(&self) -> bool {
+        let left = self.names.get();
+        self.names.set(left.saturating_sub(1));
+        left > 0 && nanotime() < self.end
+    }
+}
 
 /// Where and how the process fails.
 pub(super) struct Scene {
@@ -37,14 +64,15 @@ pub(super) struct Scene {
 /// Lists the goroutines of a fatal error.
 pub(super) fn list(scene: &Scene) {
     let mut w = SigWriter::stderr();
+    let budget = Budget::new();
     if scene.deadlock {
-        Search::new().each(|circle| deadlock(&mut w, circle));
+        Search::new().each(|circle| waiters(&mut w, circle, &budget));
     }
     if let Some(gp) = scene.gp {
         if !dump::is_told(ptr::from_ref(gp).addr()) {
             line(&mut w, gp);
         }
-        frames(&mut w, &scene.regs);
+        frames(&mut w, &scene.regs, &budget);
         if scene.level == Traceback::Single {
             return;
         }
@@ -58,7 +86,7 @@ pub(super) fn list(scene: &Scene) {
     let mut all = each_g().filter(shown);
     for gp in all.by_ref().take(MAX_LISTED) {
         line(&mut w, gp);
-        parked(&mut w, gp);
+        parked(&mut w, gp, &budget);
     }
     let more = all.count();
     if more > 0 {
@@ -69,22 +97,26 @@ pub(super) fn list(scene: &Scene) {
 
 /// Writes a deadlock: each waiter with its frames.
 pub(super) fn deadlock(w: &mut SigWriter, circle: &Deadlock) {
+    waiters(w, circle, &Budget::new());
+}
+
+fn waiters(w: &mut SigWriter, circle: &Deadlock, budget: &Budget) {
     // A SigWriter reports no errors.
     let _ = writeln!(w, "{}", Headline(circle));
     for edge in edges(circle) {
         let _ = writeln!(w, "{edge}");
-        parked(w, edge.waiter.gp.0);
+        parked(w, edge.waiter.gp.0, budget);
     }
 }
 
 /// Writes the frames of a goroutine that is off its stack.
-fn parked(w: &mut SigWriter, gp: &G) {
+fn parked(w: &mut SigWriter, gp: &G, budget: &Budget) {
     if matches!(gp.readgstatus(), GStatus::Waiting | GStatus::Runnable)
         && peek(&gp.stack_lo) != 0
     {
         let sp = peek(&gp.sched_sp) as u64;
         if let Some(regs) = Registers::parked(&OwnMemory, sp) {
-            frames(w, &regs);
+            frames(w, &regs, budget);
         }
     }
 }
@@ -100,13 +132,17 @@ fn line(w: &mut SigWriter, gp: &G) {
 }
 
 /// Writes the frames from `regs` on.
-fn frames(w: &mut SigWriter, regs: &Registers) {
+fn frames(w: &mut SigWriter, regs: &Registers, budget: &Budget) {
     let mut frames = [Frame::default(); FRAMES];
     let (n, _end) = walk(&OwnMemory, &OwnModules, regs, &mut frames);
     for frame in &frames[..n] {
         let mut room = [0; 512];
-        let name =
-            names::name(&OwnMemory, &OwnModules, frame.lookup(), &mut room);
+        let at = frame.lookup();
+        let name = if budget.take() {
+            names::name(&OwnMemory, &OwnModules, at, &mut room)
+        } else {
+            names::place(&OwnModules, at, &mut room)
+        };
         // A SigWriter reports no errors.
         let _ = writeln!(w, "    {name}");
     }

@@ -12,9 +12,11 @@
 //! while the other threads go on. To find functions and lines it would have to
 //! allocate, and `malloc` may be locked or destroyed. So a copy of the process
 //! (`os::copy`) does that: it has all memory as it is, an allocator of its own,
-//! and a limit of time, and leaves its text in memory that it shares. If there
-//! can be no copy, or it dies as its original does, the original prints names
-//! and offsets, for which it allocates nothing (`plain`).
+//! and a limit of time, and leaves its text in memory that it shares. Once half
+//! of its memory or of its time is used, it finds names and no lines. If it
+//! does not come to its end, the original prints what there is of whole
+//! goroutines. If that is nothing, the original prints names and offsets, for
+//! which it allocates nothing (`plain`).
 //!
 //! Both run on a stack that is mapped for them, since a signal stack is small.
 
@@ -34,6 +36,7 @@ use crate::{
     },
     gmp::{DEBUG, Traceback},
     os::{
+        clock::nanotime,
         copy::in_copy,
         mem::{map_data, map_shared},
     },
@@ -69,6 +72,8 @@ struct Job<'a> {
 #[repr(C)]
 struct Shared {
     len: AtomicUsize,
+    /// The bytes up to the end of the last whole goroutine.
+    whole: AtomicUsize,
     bytes: UnsafeCell<[u8; TEXT]>,
 }
 
@@ -131,16 +136,21 @@ fn by_copy(scene: &Scene, stack: usize) -> bool {
     let arg = ptr::from_ref(&job).cast_mut().cast();
     // SAFETY: `work` takes a Job, and takes no lock that another thread may
     // hold; the stack is unused.
-    if !unsafe { in_copy(work, arg, stack, LIMIT) } {
-        return false;
-    }
+    let done = unsafe { in_copy(work, arg, stack, LIMIT) };
     // SAFETY: zeroed memory of this size, in which the copy has written.
     let shared = unsafe { &*shared };
-    // Acquire: pairs with `write`.
-    let len = shared.len.load(Acquire).min(TEXT);
+    let end = if done { &shared.len } else { &shared.whole };
+    // Acquire: pairs with `write` and `is_whole`.
+    let len = end.load(Acquire).min(TEXT);
+    if len == 0 {
+        return false;
+    }
     let bytes = shared.bytes.get().cast::<u8>();
     // SAFETY: `len` bytes of the text, which nobody writes any more.
     write_all(2, unsafe { slice::from_raw_parts(bytes, len) });
+    if !done {
+        write_all(2, b"\n... the rest is cut off: its report failed\n");
+    }
     true
 }
 
@@ -160,7 +170,10 @@ unsafe extern "C" fn work(job: *mut c_void) {
 fn write(scene: &Scene, text: &mut ToText) -> io::Result<()> {
     let g = own::address(scene.gp);
     let world = own::world(g, scene.regs).map_err(io::Error::other)?;
-    let mut places = world.places(&|| false);
+    let late = nanotime().saturating_add(LIMIT / 2);
+    let short = || reserve::is_pressed() || nanotime() > late;
+    let mut places = world.places(&short);
+    let shared = text.0;
     let system = scene.level == Traceback::System;
     let want = Want { system, frames: FRAMES, running: true };
     let options = Options { stacks: true, ..Options::default() };
@@ -168,7 +181,8 @@ fn write(scene: &Scene, text: &mut ToText) -> io::Result<()> {
         let mut result = Ok(());
         Search::new().each(|circle| {
             if result.is_ok() {
-                result = own::deadlock(&world, circle, text);
+                result = own::deadlock(&world, circle, &short, text);
+                text.0.is_whole();
             }
         });
         result?;
@@ -186,6 +200,7 @@ fn write(scene: &Scene, text: &mut ToText) -> io::Result<()> {
         } else {
             text.entry(&it, &mut places)?;
         }
+        shared.is_whole();
         if scene.level == Traceback::Single {
             return Ok(());
         }
@@ -201,12 +216,22 @@ fn write(scene: &Scene, text: &mut ToText) -> io::Result<()> {
         }
         listed += 1;
         text.line(format_args!(""))?;
-        text.entry(&Entry::of(it), &mut places)
+        text.entry(&Entry::of(it), &mut places)?;
+        shared.is_whole();
+        io::Result::Ok(())
     })?;
     if more > 0 {
         text.line(format_args!("\n... and {more} goroutines more"))?;
     }
     Ok(())
+}
+
+impl Shared {
+    /// All of the text so far is of whole goroutines.
+    fn is_whole(&self) {
+        // Release: pairs with by_copy.
+        self.whole.store(self.len.load(Relaxed), Release);
+    }
 }
 
 /// Appends to the text.

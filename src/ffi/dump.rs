@@ -23,7 +23,10 @@ pub const GMP_DUMP_STACKS: u32 = 8;
 ///
 /// A dump is no moment: each entry was true at some time while it was made. It
 /// takes microseconds for each goroutine, and memory for each group. Without
-/// memory for debug information there are names and no lines.
+/// memory for debug information there are names and no lines. The files of the
+/// program, its libraries and their debug information must not be cut short
+/// meanwhile, or the process gets a SIGBUS; to replace a file by rename(2), as
+/// installers do, is safe.
 ///
 /// Returns 0; -EINVAL for unknown flags; -ENOMEM; a negative errno of write(2),
 /// such as -EBADF or -EPIPE, after which a part is written. Raises no SIGPIPE.

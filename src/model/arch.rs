@@ -18,6 +18,11 @@ pub(crate) fn thread_pointer() -> usize {
     0
 }
 
+/// No thread's tid.
+pub(crate) fn tid_word() -> u32 {
+    0
+}
+
 /// Whether `gp` is the G of this thread.
 pub(crate) fn is_running(gp: &G) -> bool {
     getg().is_some_and(|me| core::ptr::eq(me, gp))

@@ -5,12 +5,27 @@ use super::own::read_all;
 use crate::base::alloc::try_push;
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
+use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::path::Path;
 
 /// The number of this process, and of its first thread.
 pub(crate) fn id() -> i32 {
     // SAFETY: takes no argument and cannot fail.
     unsafe { libc::syscall(libc::SYS_getpid) as i32 }
+}
+
+/// The number of the process that this memory belongs to.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+/// The memory is this process's: it was loaded here, or a fork has copied it.
+pub(crate) fn own() {
+    OWNER.store(id(), Relaxed);
+}
+
+/// Whether the memory is this process's. The child of vfork(2) only borrows it
+/// from its parent, until it executes a program or ends.
+pub(crate) fn is_own() -> bool {
+    OWNER.load(Relaxed) == id()
 }
 
 /// Ends this process as a return from `main` does.

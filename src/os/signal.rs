@@ -302,6 +302,20 @@ pub(crate) fn sigaction_get(sig: c_int) -> Result<SigAction> {
     unsafe { sigaction_raw(sig, ptr::null()) }
 }
 
+/// Whether the handler of `sig` gets the signal's details. Async-signal-safe:
+/// the C library's function may lock for SIGABRT.
+pub(crate) fn has_details(sig: c_int) -> bool {
+    let _keep = KeepErrno::new();
+    // The kernel's form: handler, flags, restorer, mask.
+    let mut now = [0u64; 4];
+    let none = ptr::null::<u64>();
+    // SAFETY: null changes nothing, now is a local variable.
+    let r = unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, sig, none, now.as_mut_ptr(), SET)
+    };
+    Errno::check(r).is_ok() && now[1] & libc::SA_SIGINFO as u64 != 0
+}
+
 /// Sets the action of `sig`; returns the old one.
 ///
 /// `EINVAL` for a number that is no signal, or one that cannot be caught.

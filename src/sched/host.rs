@@ -70,6 +70,7 @@ pub(crate) fn attach() -> Result<&'static G> {
     gp.flags.set(gflag::HOST | gflag::SYSTEM);
     gp.func.set(None);
     gp.gopc.set(0);
+    gp.parent.set(0);
     gp.goid.set(SCHED.goidgen.fetch_add(1, Relaxed) + 1);
     gp.m.set(mp);
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
@@ -130,14 +131,16 @@ fn publish(gp: &G, mp: &'static M) {
     }
 }
 
-/// For reports: the stand-in of the thread that has this thread pointer, if it
-/// has one.
-pub(crate) fn standin_of(tp: usize) -> Option<&'static G> {
+/// For reports: the stand-in of the thread that has this thread pointer and
+/// this tid, if it has one.
+pub(crate) fn standin_of(tp: usize, tid: u32) -> Option<&'static G> {
     // SAFETY: null, or a type-stable M.
     let first = unsafe { HOSTMS.load(Acquire).as_ref() };
     let mut all = iter::successors(first, |mp: &&M| mp.hostlink.get());
     // Acquire: pairs with publish.
-    let mp = all.find(|mp| mp.tp.load(Acquire) == tp)?;
+    let mp = all.find(|mp| {
+        mp.tp.load(Acquire) == tp && mp.procid.load(Relaxed) as u32 == tid
+    })?;
     let gp = mp.standin.load(Relaxed).cast_const();
     // SAFETY: null, or a type-stable G.
     unsafe { gp.as_ref() }

@@ -61,6 +61,8 @@ const NAP_WAITS: i64 = 1000 * US;
 const NAP_MAX: i64 = 10_000 * US;
 /// Nanoseconds after which sysmon polls if no M has, and verifies speculation.
 const POLL_AFTER: i64 = 10_000 * US;
+/// The first time after the start that the scavenger is woken.
+const SCAVENGE_AFTER: i64 = 100_000 * US;
 /// A look that comes so late does not tell whether a thread is blocked.
 const OVERSLEPT: i64 = 2_000 * US;
 
@@ -115,7 +117,7 @@ fn sysmon() {
         verify_speculation(now, &mut verified);
         wake_for_work(now);
         starved::again();
-        scavenge();
+        scavenge(now);
         trace::event(counters);
         nomain.look(now);
         watched = watch_for_above(now);
@@ -234,8 +236,14 @@ fn counters() -> Event {
     Event::of(Kind::Counters, 0).with(live, runnable)
 }
 
-/// Wakes the scavenger if there are idle stacks.
-fn scavenge() {
+/// Wakes the scavenger if there are idle stacks. Not at the start, whose own
+/// stacks were idle for a moment: the wake-up could make a thread in a process
+/// that only loads the library.
+fn scavenge(now: i64) {
+    // Relaxed: set before this thread was made.
+    if now - RUNTIME_INIT_TIME.load(Relaxed) < SCAVENGE_AFTER {
+        return;
+    }
     // Relaxed: a hint.
     if SCAVENGER.load(Relaxed) == 0 || !stack::scavenge_wanted() {
         return;

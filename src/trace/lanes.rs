@@ -63,6 +63,8 @@ const MET: usize = 2048;
 const THREADS: usize = 1024;
 /// The longest label, in bytes.
 const LABEL: usize = 120;
+/// Texts of functions' names that are remembered.
+const TEXTS: usize = 512;
 
 /// A P's track. All bytes zero: not used so far.
 #[derive(Clone, Copy)]
@@ -73,12 +75,23 @@ struct Lane {
     goid: u64,
 }
 
+/// The name of a function, as a text: a search for it reads a whole table of
+/// symbols, and goroutines of one function have one track each. All bytes zero:
+/// none so far. Functions that share a place take it from each other.
+#[derive(Clone, Copy)]
+struct Text {
+    func: u64,
+    len: usize,
+    text: [u8; LABEL],
+}
+
 /// What has been written so far. All bytes zero: nothing.
 pub(super) struct Written {
     packets: Packets,
     pub table: Table,
     lanes: [Lane; MAXPROCS],
     met: [(u64, u64); MET],
+    texts: [Text; TEXTS],
     threads: [i32; THREADS],
     pub line: Line,
     /// The time of the last packet.
@@ -241,6 +254,21 @@ impl Writer<'_> {
         (at != 0).then(|| self.met(at, name))?
     }
 
+    /// [`function_name`], which is searched for once.
+    fn text(&mut self, func: u64, to: &mut [u8; LABEL]) -> usize {
+        let place = (func.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 55) as usize;
+        let known = &mut self.w.texts[place % TEXTS];
+        if func == 0 || known.func != func {
+            let len = function_name(func, self.w.hurried, to);
+            if func == 0 || self.w.hurried {
+                return len;
+            }
+            *known = Text { func, len, text: *to };
+        }
+        *to = known.text;
+        known.len
+    }
+
     /// The name of a function, for an annotation; its address if too many have
     /// names.
     pub(super) fn function_note(&mut self, at: u64) -> Value<'static> {
@@ -275,8 +303,7 @@ impl Writer<'_> {
         let mut len = name.len().min(LABEL - 22);
         room[..len].copy_from_slice(&name[..len]);
         if !named {
-            len = function_name(func, self.w.hurried, &mut room);
-            len = len.min(LABEL - 22);
+            len = self.text(func, &mut room).min(LABEL - 22);
         }
         room[len..len + 2].copy_from_slice(b" #");
         let label = &room[..len + 2];

@@ -197,6 +197,8 @@ pub(crate) fn at_fatal() {
     match session.state {
         State::File => {
             let _printed = session.finish();
+            // An exit that comes now leaves the file as it is.
+            session.state = State::Failed;
         }
         State::Flight => session.save_for_fatal(),
         State::Off | State::Failed => {}

@@ -151,6 +151,10 @@ impl Unfit {
                 "{who} has a gmprt that this command does not know: its table \
                  lacks {entry}. Use the gmprt that came with that library"
             ),
+            Unfit::Other(Missing::Value(entry)) => format!(
+                "{who} is damaged: its table gmp_debug_layout has a wrong \
+                 value of {entry}"
+            ),
         }
     }
 }
