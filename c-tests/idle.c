@@ -26,7 +26,9 @@ int test_main(int argc, char **argv)
         CHECK_OK(gmp_go(wait_for_ever, NULL));
     for (int i = 0; i < 10; i++)
         CHECK_OK(gmp_join(spawn(work, NULL)));
-    block_ns(SEC(2)); /* whatever runs after work, such as the scavenger */
+    /* The scavenger works until the second second in which a stack is idle
+     * ends, and the first may begin late. */
+    block_ns(SEC(4));
     before = context_switches();
     block_ns(SEC(5));
     after = context_switches();
