@@ -32,7 +32,8 @@ pub enum Kind {
     Create,
     /// A host thread gets its stand-in. a: the thread.
     Attach,
-    /// A goroutine runs on this thread's P.
+    /// A goroutine runs on this thread's P. b: 1 if this follows at once on the
+    /// event before of this thread's, whose time it has.
     Resume,
     /// A goroutine, or a host thread, waits. a: the reason, a C string that
     /// stays; or null, and the reason is text. b: the object.
@@ -139,9 +140,12 @@ impl Event {
     }
 }
 
-/// Notes an event. `text` is readable.
+/// Notes an event: its `kind`, `id`, `a`, `b` and `text`, which is readable.
+///
+/// One by one, so that registers hold them: an [`Event`] would pass through
+/// memory, by narrow stores and then wide loads, which wait for each other.
 #[cfg(not(any(loom, shuttle)))]
-pub type Hook = fn(event: &Event);
+pub type Hook = fn(Kind, u64, u64, u64, *const [u8]);
 
 /// Invariant 1.
 #[cfg(not(any(loom, shuttle)))]
@@ -186,7 +190,8 @@ fn emit(make: impl FnOnce() -> Event) {
     if !hook.is_null() {
         // SAFETY: invariant 1.
         let hook = unsafe { mem::transmute::<*mut (), Hook>(hook) };
-        hook(&make());
+        let Event { kind, id, a, b, text } = make();
+        hook(kind, id, a, b, text);
     }
 }
 

@@ -351,13 +351,26 @@ impl G {
 /// Moves `gp` from one status to another: the one writer.
 #[inline(always)]
 pub(crate) fn casgstatus(gp: &G, from: GStatus, to: GStatus) {
+    set_status(gp, from, to, change(from, to));
+}
+
+/// Makes `gp` Running, which was Runnable, at once after another goroutine has
+/// left this thread. In a trace both happen at one time, so that a switch reads
+/// the clock once.
+#[inline(always)]
+pub(crate) fn casgstatus_next(gp: &G) {
+    let (from, to) = (GStatus::Runnable, GStatus::Running);
+    set_status(gp, from, to, change(from, to) | AT_ONCE);
+}
+
+#[inline(always)]
+fn set_status(gp: &G, from: GStatus, to: GStatus, change: u32) {
     // Relaxed: the caller owns gp.
     if gp.status.load(Relaxed) != from as u32 {
         casgstatus_bad();
     }
     if to != GStatus::Dead || from == GStatus::Running {
-        // One number for both, so that two registers hold what is captured.
-        let change = change(from, to);
+        // One number for all, so that two registers hold what is captured.
         trace::event(move || changed(gp, change));
     }
     // Release: pairs with readgstatus, so that who sees the status sees what
@@ -369,9 +382,13 @@ const fn change(from: GStatus, to: GStatus) -> u32 {
     (from as u32) << 8 | to as u32
 }
 
+/// In a change: it follows at once on the thread's last event.
+const AT_ONCE: u32 = 1 << 16;
+
 /// The event of a goroutine, or a stand-in, that changes its status.
 fn changed(gp: &G, change: u32) -> Event {
-    let (from, to) = (GStatus::from(change >> 8), GStatus::from(change & 0xff));
+    let from = GStatus::from(change >> 8 & 0xff);
+    let to = GStatus::from(change & 0xff);
     let event = |kind| Event::of(kind, gp.goid.get());
     match (from, to) {
         (GStatus::Dead, _) if gp.is_host() => {
@@ -384,7 +401,9 @@ fn changed(gp: &G, change: u32) -> Event {
                 .with(gp.parent.get(), func as u64)
         }
         (GStatus::Waiting, GStatus::Running) => event(Kind::Awake),
-        (_, GStatus::Running) => event(Kind::Resume),
+        (_, GStatus::Running) => {
+            event(Kind::Resume).with(0, (change & AT_ONCE != 0).into())
+        }
         (_, GStatus::Waiting) => parked(gp),
         (GStatus::Waiting, _) => event(Kind::Ready),
         (_, GStatus::Dead) => event(Kind::End),

@@ -37,7 +37,7 @@ use crate::{
     },
     gmp::{
         G, GStatus, Hook, HookFn, HookResult, M, MKind, OwnedP, SCHED, STOP,
-        casgstatus, gflag, wait::Turn,
+        casgstatus, casgstatus_next, gflag, wait::Turn,
     },
 };
 use core::{ptr, sync::atomic::Ordering::*};
@@ -99,10 +99,16 @@ pub(crate) fn after_switch() -> &'static M {
     mp
 }
 
-/// Makes `gp` the goroutine that this M runs; the switch to it follows.
+/// Makes `gp` the goroutine that this M runs, in the place of the one whose
+/// stack the caller is on; the switch to it follows.
 #[inline(always)]
 pub(crate) fn set_current(mp: &'static M, pp: OwnedP, gp: &'static G) {
-    casgstatus(gp, GStatus::Runnable, GStatus::Running);
+    casgstatus_next(gp);
+    becomes_current(mp, pp, gp);
+}
+
+#[inline(always)]
+fn becomes_current(mp: &'static M, pp: OwnedP, gp: &'static G) {
     gp.m.set(mp);
     gp.reset_stackguard();
     pp.tick();
@@ -122,7 +128,8 @@ pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
         starved::wait_for_stack(gp);
         return;
     }
-    set_current(mp, pp, gp);
+    casgstatus(gp, GStatus::Runnable, GStatus::Running);
+    becomes_current(mp, pp, gp);
     // SAFETY: gp is Running, ours, suspended at sched_sp (invariant 1).
     unsafe { arch::gogo(gp.sched_sp.get(), gp) }
 }

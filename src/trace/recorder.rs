@@ -62,6 +62,9 @@ pub(super) struct Recorder {
     /// Null for the shared one.
     m: *const M,
     next: *mut Recorder,
+    /// The time of the last event. The writer stores it; at the begin of a
+    /// session it becomes 0, for none.
+    last: AtomicU64,
     /// The first event of this session: as `reader`
     begun: AtomicU64,
     reader: UnsafeCell<Reader>,
@@ -85,6 +88,9 @@ impl Recorder {
     /// # Safety
     /// As [`Recorder::reader`].
     pub(super) unsafe fn begin(&self) {
+        // Relaxed: a late event of the session before may hide it, and then
+        // the next event has an old time and is none of this session.
+        self.last.store(0, Relaxed);
         // Relaxed: the session's lock orders it.
         self.begun.store(self.ring.written(), Relaxed);
         // SAFETY: the caller's promise.
@@ -190,8 +196,9 @@ pub(super) fn prepare() -> Result<()> {
 }
 
 /// The hook: notes an event.
-pub(super) fn note(event: &Event) {
-    let Some(gp) = arch::getg() else { return note_shared(event) };
+pub(super) fn note(kind: Kind, id: u64, a: u64, b: u64, text: *const [u8]) {
+    let event = Event { kind, id, a, b, text };
+    let Some(gp) = arch::getg() else { return note_shared(&event) };
     // SAFETY: null, or a type-stable M.
     let Some(mp) = (unsafe { gp.m.get().as_ref() }) else { return };
     // Relaxed: only this thread stores it.
@@ -204,8 +211,21 @@ pub(super) fn note(event: &Event) {
             None => return,
         },
     };
+    // What only this layer knows: the P, and the goroutine that does it.
+    let (id, a) = match kind {
+        Kind::Park => (id, a),
+        Kind::Ready => (id, actor(gp, mp)),
+        Kind::Resume => (id, mp.p.get().map_or(0, |p| u64::from(p.id) + 1)),
+        _ => (rare_id(kind, id, gp, mp), a),
+    };
+    let time = match (kind, b) {
+        // Relaxed: this thread has stored it.
+        (Kind::Resume, 1) => recorder.last.load(Relaxed),
+        _ => 0,
+    };
+    let time = if time == 0 { ticks() } else { time };
     // SAFETY: this M's thread, invariant 2.
-    unsafe { write(&recorder.ring, &complete(event, gp, mp)) };
+    unsafe { recorder.write(time, &Event { kind, id, a, b, text }) };
 }
 
 /// The recorder of an M that has none yet.
@@ -224,23 +244,22 @@ fn first(mp: &'static M) -> Option<&'static Recorder> {
     }
 }
 
-/// Adds what only this layer knows: the P, and the goroutine that does it.
-fn complete(event: &Event, gp: &G, mp: &M) -> Event {
-    let me = || {
-        let none = mp.is_g0(gp);
-        if none { 0 } else { gp.goid.get() }
-    };
-    let mut event = *event;
-    match event.kind {
-        Kind::Resume => event.a = mp.p.get().map_or(0, |p| u64::from(p.id) + 1),
-        Kind::Ready => event.a = me(),
-        Kind::TakeP | Kind::DropP if gp.is_host() => {}
+/// The goroutine that runs on this thread; 0 for none.
+fn actor(gp: &G, mp: &M) -> u64 {
+    if mp.is_g0(gp) { 0 } else { gp.goid.get() }
+}
+
+/// The goroutine of an event: for some kinds that which runs here.
+#[cold]
+#[inline(never)]
+fn rare_id(kind: Kind, id: u64, gp: &G, mp: &M) -> u64 {
+    match kind {
+        Kind::TakeP | Kind::DropP if gp.is_host() => id,
         Kind::TakeP | Kind::DropP | Kind::LostP | Kind::Mark | Kind::Fatal => {
-            event.id = me();
+            actor(gp, mp)
         }
-        _ => {}
+        _ => id,
     }
-    event
 }
 
 #[cold]
@@ -257,35 +276,47 @@ fn note_shared(event: &Event) {
         shared.tid = tid;
         let sender = Event::of(Kind::Sender, 0).with(tid as u64, 0);
         // SAFETY: the lock is held, invariant 2.
-        unsafe { write(&recorder.ring, &sender) };
+        unsafe { recorder.write(ticks(), &sender) };
     }
     // SAFETY: the lock is held, invariant 2.
-    unsafe { write(&recorder.ring, event) };
+    unsafe { recorder.write(ticks(), event) };
 }
 
-/// Writes an event, with its text before it.
-///
-/// # Safety
-/// The caller is the writer of the ring, and the text may be read.
-unsafe fn write(ring: &Ring, event: &Event) {
-    let now = ticks();
-    let put = |kind: Kind, id: u64, a, b| {
+impl Recorder {
+    /// Writes an event, with its text before it.
+    ///
+    /// # Safety
+    /// The caller is the writer of the ring, and the text may be read.
+    #[inline(always)]
+    unsafe fn write(&self, time: u64, event: &Event) {
+        if event.text.len() != 0 {
+            // SAFETY: the caller promises that it may be read.
+            let text = unsafe { &*event.text };
+            // SAFETY: the caller is the writer.
+            unsafe { self.write_text(time, text) };
+        }
+        let Event { kind, id, a, b, .. } = *event;
         // SAFETY: the caller is the writer.
-        unsafe { ring.put([now, id << 8 | kind as u64, a, b]) };
-    };
-    if event.text.len() != 0 {
-        // SAFETY: the caller promises that it may be read.
-        let text = unsafe { &*event.text };
+        unsafe { self.ring.put([time, id << 8 | kind as u64, a, b]) };
+        // Relaxed: for this thread.
+        self.last.store(time, Relaxed);
+    }
+
+    /// # Safety
+    /// The caller is the writer of the ring.
+    #[cold]
+    unsafe fn write_text(&self, time: u64, text: &[u8]) {
         let text = &text[..text.len().min(MAX_TEXT)];
         for (i, part) in text.chunks(TEXT_PART).enumerate() {
             let mut words = [0; TEXT_PART];
             words[..part.len()].copy_from_slice(part);
             let [a, b] = halves(u128::from_le_bytes(words));
             let begins = if i == 0 { TEXT_BEGINS } else { 0 };
-            put(Kind::Text, begins | part.len() as u64, a, b);
+            let head = (begins | part.len() as u64) << 8 | Kind::Text as u64;
+            // SAFETY: the caller is the writer.
+            unsafe { self.ring.put([time, head, a, b]) };
         }
     }
-    put(event.kind, event.id, event.a, event.b);
 }
 
 fn halves(words: u128) -> [u64; 2] {
