@@ -351,7 +351,7 @@ impl G {
 /// Moves `gp` from one status to another: the one writer.
 #[inline(always)]
 pub(crate) fn casgstatus(gp: &G, from: GStatus, to: GStatus) {
-    set_status(gp, from, to, change(from, to));
+    set_status(gp, from, to, false);
 }
 
 /// Makes `gp` Running, which was Runnable, at once after another goroutine has
@@ -359,56 +359,59 @@ pub(crate) fn casgstatus(gp: &G, from: GStatus, to: GStatus) {
 /// the clock once.
 #[inline(always)]
 pub(crate) fn casgstatus_next(gp: &G) {
-    let (from, to) = (GStatus::Runnable, GStatus::Running);
-    set_status(gp, from, to, change(from, to) | AT_ONCE);
+    set_status(gp, GStatus::Runnable, GStatus::Running, true);
 }
 
 #[inline(always)]
-fn set_status(gp: &G, from: GStatus, to: GStatus, change: u32) {
+fn set_status(gp: &G, from: GStatus, to: GStatus, at_once: bool) {
     // Relaxed: the caller owns gp.
     if gp.status.load(Relaxed) != from as u32 {
         casgstatus_bad();
     }
-    if to != GStatus::Dead || from == GStatus::Running {
-        // One number for all, so that two registers hold what is captured.
-        trace::event(move || changed(gp, change));
-    }
+    tell(gp, from, to, at_once);
     // Release: pairs with readgstatus, so that who sees the status sees what
     // came before it.
     gp.status.store(to as u32, Release);
 }
 
-const fn change(from: GStatus, to: GStatus) -> u32 {
-    (from as u32) << 8 | to as u32
+/// Tells of a goroutine, or a stand-in, that changes its status. The statuses
+/// are known where it is inlined, so one of these events is left there.
+#[inline(always)]
+fn tell(gp: &G, from: GStatus, to: GStatus, at_once: bool) {
+    let event = move |kind| Event::of(kind, gp.goid.get());
+    match (from, to) {
+        (GStatus::Running, GStatus::Waiting) => {
+            trace::event(move || parked(gp));
+        }
+        (GStatus::Runnable, GStatus::Running) if at_once => {
+            trace::event(move || event(Kind::Resume).with(0, 1));
+        }
+        (GStatus::Waiting, GStatus::Runnable) => {
+            trace::event(move || event(Kind::Ready));
+        }
+        (GStatus::Waiting, GStatus::Running) => {
+            trace::event(move || event(Kind::Awake));
+        }
+        (GStatus::Dead, _) => trace::event(move || made(gp)),
+        (_, GStatus::Running) => trace::event(move || event(Kind::Resume)),
+        (GStatus::Running, GStatus::Dead) => {
+            trace::event(move || event(Kind::End));
+        }
+        (_, GStatus::Dead) => {}
+        _ => trace::event(move || event(Kind::Yield)),
+    }
 }
 
-/// In a change: it follows at once on the thread's last event.
-const AT_ONCE: u32 = 1 << 16;
-
-/// The event of a goroutine, or a stand-in, that changes its status.
-fn changed(gp: &G, change: u32) -> Event {
-    let from = GStatus::from(change >> 8 & 0xff);
-    let to = GStatus::from(change & 0xff);
-    let event = |kind| Event::of(kind, gp.goid.get());
-    match (from, to) {
-        (GStatus::Dead, _) if gp.is_host() => {
-            // Relaxed: this thread has set it.
-            event(Kind::Attach).with(gp.mp().procid.load(Relaxed) as u64, 0)
-        }
-        (GStatus::Dead, _) => {
-            let func = gp.func.get().map_or(0, |f| f as usize);
-            Event { text: gp.name_bytes(), ..event(Kind::Create) }
-                .with(gp.parent.get(), func as u64)
-        }
-        (GStatus::Waiting, GStatus::Running) => event(Kind::Awake),
-        (_, GStatus::Running) => {
-            event(Kind::Resume).with(0, (change & AT_ONCE != 0).into())
-        }
-        (_, GStatus::Waiting) => parked(gp),
-        (GStatus::Waiting, _) => event(Kind::Ready),
-        (_, GStatus::Dead) => event(Kind::End),
-        _ => event(Kind::Yield),
+/// The event of a goroutine that is made, or of a stand-in.
+fn made(gp: &G) -> Event {
+    if gp.is_host() {
+        // Relaxed: this thread has set it.
+        let thread = gp.mp().procid.load(Relaxed);
+        return Event::of(Kind::Attach, gp.goid.get()).with(thread as u64, 0);
     }
+    let func = gp.func.get().map_or(0, |f| f as usize);
+    let event = Event::of(Kind::Create, gp.goid.get());
+    Event { text: gp.name_bytes(), ..event }.with(gp.parent.get(), func as u64)
 }
 
 /// The event of `gp`, which begins to wait.
@@ -423,10 +426,16 @@ fn parked(gp: &G) -> Event {
     if wait.kind != WaitKind::Park {
         return event.with(wait.reason.addr() as u64, object);
     }
-    // gmp_park's reason is the host's, and only there until the park returns.
+    Event { text: reason_bytes(wait), ..event }.with(0, object)
+}
+
+/// The reason of a gmp_park, which is the host's, and only there until the park
+/// returns.
+#[cold]
+#[inline(never)]
+fn reason_bytes(wait: &Wait) -> &[u8] {
     // SAFETY: a C string, while the wait lasts.
-    let reason = unsafe { CStr::from_ptr(wait.reason) }.to_bytes();
-    Event { text: reason, ..event }.with(0, object)
+    unsafe { CStr::from_ptr(wait.reason) }.to_bytes()
 }
 
 #[cold]

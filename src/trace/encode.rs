@@ -65,7 +65,7 @@ impl Encoder {
     pub(super) fn begin(&mut self, sink: &Sink, since: Stamp, states: bool) {
         self.since = since.ticks;
         self.written.ns = since.ns;
-        self.written.line = Line { from: since, to: since };
+        self.written.line = Line::new(since, since);
         let mut writer = self.writer(sink);
         writer.begin();
         for gp in each_g() {
@@ -80,7 +80,7 @@ impl Encoder {
     /// The caller holds the session's lock.
     pub(super) unsafe fn drain(&mut self, sink: &Sink, lag: i64) -> u64 {
         let line = &mut self.written.line;
-        *line = Line { from: line.to, to: Stamp::now() };
+        *line = Line::new(line.to, Stamp::now());
         let until = line.before_end(lag).max(self.since);
         let full = recorder::each().map(|recorder| {
             // SAFETY: the caller holds the lock.
@@ -301,7 +301,7 @@ impl Writer<'_> {
         self.state(goid, State::Runnable);
         let notes = [
             (Note::Waker, Value::Number(waker)),
-            (Note::By, Value::Text(by.text())),
+            (Note::By, Value::Interned(by.iid())),
         ];
         let what = (Category::State, Name::Fixed(Fixed::Runnable));
         self.begin_state(goid, what, &notes, Flow::None);
@@ -430,7 +430,7 @@ impl Writer<'_> {
         let flow = self.flow_to(id);
         let notes = [
             (Note::Goroutine, Value::Number(id)),
-            (Note::By, Value::Text(by.text())),
+            (Note::By, Value::Interned(by.iid())),
         ];
         let name = Name::Fixed(Fixed::Ready);
         self.instant(track, Category::Wake, name, &notes, flow);
@@ -558,7 +558,7 @@ impl Writer<'_> {
         thread: &Thread,
         category: Category,
         name: Fixed,
-        notes: &[(Note, Value<'_>)],
+        notes: &[(Note, Value)],
     ) {
         let track = self.place(from, thread);
         self.instant(track, category, Name::Fixed(name), notes, Flow::None);

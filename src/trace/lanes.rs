@@ -6,12 +6,12 @@
 
 use super::{
     packet::{
-        Packets, Sink, decimal,
+        Packet, Packets, Sink, Size, decimal,
         field::{self, annotation, event, interned, track},
     },
     stamp::Line,
     tracks::{self, Known, Table},
-    words::{CATEGORIES, Category, Fixed, NAMES, NOTES, Note},
+    words::{CATEGORIES, CAUSES, Category, Fixed, NAMES, NOTES, Note},
 };
 use crate::{
     gmp::MAXPROCS,
@@ -21,18 +21,17 @@ use gmprt_inspect::{memory::OwnMemory, modules::OwnModules, names};
 
 /// What a note says.
 #[derive(Clone, Copy)]
-pub(super) enum Value<'a> {
+pub(super) enum Value {
     Number(u64),
     Signed(i64),
     Pointer(u64),
-    Text(&'a [u8]),
     Truth(bool),
     /// A text that is interned, by its id.
     Interned(u64),
 }
 
 /// Notes of an event.
-pub(super) type Notes<'a> = &'a [(Note, Value<'a>)];
+pub(super) type Notes<'a> = &'a [(Note, Value)];
 
 /// The name of an event.
 #[derive(Clone, Copy)]
@@ -52,10 +51,10 @@ pub(super) enum Flow {
 }
 
 /// `TrackEvent.Type`
-const BEGIN: u64 = 1;
-const END: u64 = 2;
-const INSTANT: u64 = 3;
-const COUNTER: u64 = 4;
+const BEGIN: u8 = 1;
+const END: u8 = 2;
+const INSTANT: u8 = 3;
+const COUNTER: u8 = 4;
 
 /// Names that were met: reasons of waits and functions, by their addresses.
 const MET: usize = 2048;
@@ -99,7 +98,6 @@ pub(super) struct Written {
     /// The last id of a name, and of a flow.
     iid: u64,
     pub flow: u64,
-    begun: bool,
     /// Functions keep their addresses: the process dies.
     pub hurried: bool,
 }
@@ -121,12 +119,14 @@ impl Writer<'_> {
     }
 
     /// A packet at the present time.
-    fn packet(&mut self, fill: impl FnOnce(&mut Packets)) {
-        let first = !core::mem::replace(&mut self.w.begun, true);
-        let packets = &mut self.w.packets;
-        let packet = packets.packet(self.w.ns, first);
-        fill(packets);
-        packets.finish(packet, self.sink);
+    #[inline(always)]
+    fn packet(&mut self, fill: impl FnOnce(&mut Packet<'_>)) {
+        self.sized(Size::Long, fill);
+    }
+
+    #[inline(always)]
+    fn sized(&mut self, size: Size, fill: impl FnOnce(&mut Packet<'_>)) {
+        self.w.packets.packet(self.w.ns, size, self.sink, fill);
     }
 
     /// The tracks that each file has, and all names that are known.
@@ -139,6 +139,7 @@ impl Writer<'_> {
             intern_all(p, interned::CATEGORIES, &CATEGORIES);
             intern_all(p, interned::NAMES, &NAMES);
             intern_all(p, interned::ANNOTATIONS, &NOTES);
+            intern_all(p, interned::STRINGS, &CAUSES);
             p.end(data);
             let descriptor = p.message(field::TRACK_DESCRIPTOR);
             p.number(track::UUID, tracks::PROCESS);
@@ -182,7 +183,7 @@ impl Writer<'_> {
         &mut self,
         uuid: u64,
         parent: u64,
-        more: impl FnOnce(&mut Packets),
+        more: impl FnOnce(&mut Packet<'_>),
     ) {
         self.packet(|p| {
             let descriptor = p.message(field::TRACK_DESCRIPTOR);
@@ -194,7 +195,7 @@ impl Writer<'_> {
     }
 
     /// Gives a text an id, as a name of events and as one of annotations.
-    fn intern(&mut self, fill: impl Fn(&mut Packets, u32)) -> u64 {
+    fn intern(&mut self, fill: impl Fn(&mut Packet<'_>, u32)) -> u64 {
         self.w.iid += 1;
         let iid = self.w.iid;
         self.packet(|p| {
@@ -271,7 +272,7 @@ impl Writer<'_> {
 
     /// The name of a function, for an annotation; its address if too many have
     /// names.
-    pub(super) fn function_note(&mut self, at: u64) -> Value<'static> {
+    pub(super) fn function_note(&mut self, at: u64) -> Value {
         self.function(at).map_or(Value::Pointer(at), Value::Interned)
     }
 
@@ -429,7 +430,7 @@ impl Writer<'_> {
     pub(super) fn counter(&mut self, uuid: u64, value: u64) {
         self.packet(|p| {
             let message = p.message(field::TRACK_EVENT);
-            p.number(event::TYPE, COUNTER);
+            p.small(event::TYPE, COUNTER);
             p.number(event::TRACK, uuid);
             p.number(event::COUNTER_VALUE, value);
             p.end(message);
@@ -439,19 +440,24 @@ impl Writer<'_> {
     fn emit(
         &mut self,
         uuid: u64,
-        kind: u64,
+        kind: u8,
         what: Option<(Category, Name<'_>)>,
         notes: Notes<'_>,
         flow: Flow,
     ) {
-        self.packet(|p| {
-            let message = p.message(field::TRACK_EVENT);
-            p.number(event::TYPE, kind);
+        // But for a text, what there is takes less than 100 bytes.
+        let size = match what {
+            Some((_, Name::Text(_))) => Size::Long,
+            _ => Size::Short,
+        };
+        self.sized(size, |p| {
+            let message = p.sized(field::TRACK_EVENT, size);
+            p.small(event::TYPE, kind);
             p.number(event::TRACK, uuid);
             if let Some((category, name)) = what {
-                p.number(event::CATEGORY, category as u64);
+                p.small(event::CATEGORY, category as u8);
                 match name {
-                    Name::Fixed(name) => p.number(event::NAME_IID, name as u64),
+                    Name::Fixed(name) => p.small(event::NAME_IID, name as u8),
                     Name::Interned(iid) => p.number(event::NAME_IID, iid),
                     Name::Text(text) => p.text(event::NAME, text),
                 }
@@ -481,7 +487,7 @@ impl Writer<'_> {
     }
 }
 
-fn intern_all(p: &mut Packets, field: u32, names: &[&str]) {
+fn intern_all(p: &mut Packet<'_>, field: u32, names: &[&str]) {
     for (i, name) in names.iter().enumerate() {
         let entry = p.message(field);
         p.number(interned::IID, i as u64 + 1);
@@ -490,15 +496,15 @@ fn intern_all(p: &mut Packets, field: u32, names: &[&str]) {
     }
 }
 
-fn annotate(p: &mut Packets, note: Note, value: &Value<'_>) {
-    let message = p.message(event::ANNOTATION);
-    p.number(annotation::NAME_IID, note as u64);
+#[inline(always)]
+fn annotate(p: &mut Packet<'_>, note: Note, value: &Value) {
+    let message = p.sized(event::ANNOTATION, Size::Short);
+    p.small(annotation::NAME_IID, note as u8);
     match *value {
         Value::Number(n) => p.number(annotation::UINT, n),
         Value::Signed(n) => p.number(annotation::INT, n as u64),
         Value::Pointer(at) => p.number(annotation::POINTER, at),
-        Value::Text(text) => p.text(annotation::STRING, text),
-        Value::Truth(truth) => p.number(annotation::BOOL, truth.into()),
+        Value::Truth(truth) => p.small(annotation::BOOL, truth.into()),
         Value::Interned(iid) => p.number(annotation::STRING_IID, iid),
     }
     p.end(message);

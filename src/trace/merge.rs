@@ -45,6 +45,7 @@ impl Merge {
             // SAFETY: the caller holds the lock; it ends before the next.
             let reader = unsafe { recorder.reader() };
             if let Some(time) = reader.next_time(&recorder.ring, until) {
+                name_thread(recorder, reader);
                 self.push(Entry { time, recorder });
             }
         }
@@ -54,9 +55,8 @@ impl Merge {
             // SAFETY: the caller holds the lock; it ends before the next.
             let reader = unsafe { recorder.reader() };
             let event = reader.take(time);
-            if let Some(mp) = recorder.m() {
-                // Relaxed: a number to show.
-                reader.thread.tid = mp.procid.load(Relaxed);
+            if reader.thread.tid == 0 {
+                name_thread(recorder, reader);
             }
             each(recorder, reader, time, event);
             match reader.next_time(&recorder.ring, until) {
@@ -111,5 +111,17 @@ impl Merge {
             at = child;
         }
         self.heap[at] = Some(entry);
+    }
+}
+
+/// Notes which thread writes into a ring. Not with each event: the number lies
+/// beside what its thread writes all the time.
+fn name_thread(recorder: &Recorder, reader: &mut Reader) {
+    if let Some(mp) = recorder.m() {
+        // Relaxed: a number to show, and 0 once the thread has ended.
+        match mp.procid.load(Relaxed) {
+            0 => {}
+            tid => reader.thread.tid = tid,
+        }
     }
 }

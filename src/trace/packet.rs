@@ -2,8 +2,11 @@
 //!
 //! The format is protobuf's: a field is a number, shifted by three, with its
 //! wire type; a message within a message is its length and its bytes. The
-//! length is not known before, so two bytes are left for it: a number whose
-//! first byte says that more follow may have more bytes than it needs.
+//! length is not known before, so two bytes are left for it, or one where the
+//! message is known to be short: a number whose first byte says that more
+//! follow may have more bytes than it needs.
+//!
+//! Invariant 1: before each packet there is room for the longest.
 //!
 //! The numbers of the fields are those of `perfetto/trace`: `trace_packet`,
 //! `track_event`, `track_descriptor`, `interned_data`, `debug_annotation`.
@@ -12,8 +15,12 @@ use crate::os::{Errno, Result, fd, own::Own};
 
 /// Bytes collected before they are written.
 const ROOM: usize = 64 << 10;
-/// No packet is longer.
+/// No packet is longer, with the 8 bytes that [`Packet::put_some`] may write
+/// over.
 const LONGEST: usize = 2048;
+/// The most bytes of a [`Head`]: a number of ten bytes and two of one, each
+/// with its tag.
+const HEAD: usize = 15;
 
 /// Where the packets go.
 pub(super) enum Sink {
@@ -32,17 +39,48 @@ impl Sink {
     }
 }
 
-/// Packets that are being made. All bytes zero are none.
+/// Packets that are made. All bytes zero are none.
 pub(super) struct Packets {
     /// The first error of the file, or 0; nothing is written after it.
     error: i32,
+    begun: bool,
+    /// Invariant 1.
     len: usize,
+    head: Head,
     room: [u8; ROOM],
+}
+
+/// The fields with which each packet of one time begins.
+struct Head {
+    ns: i64,
+    /// 0 if no packet was made so far.
+    len: usize,
+    fields: [u8; HEAD],
+}
+
+/// A packet that is being made: its bytes so far.
+///
+/// The number of bytes is in a register while a packet is made: all methods are
+/// inlined, or get it by value.
+pub(super) struct Packet<'a> {
+    room: &'a mut [u8; LONGEST],
+    len: usize,
 }
 
 /// A message that is begun: where its length is.
 #[must_use]
-pub(super) struct Message(usize);
+pub(super) struct Message {
+    at: usize,
+    size: Size,
+}
+
+/// How long a message may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    /// Less than 128 bytes.
+    Short,
+    Long,
+}
 
 /// `TracePacket`, and the messages in it.
 pub(super) mod field {
@@ -96,7 +134,6 @@ pub(super) mod field {
         pub const BOOL: u32 = 2;
         pub const UINT: u32 = 3;
         pub const INT: u32 = 4;
-        pub const STRING: u32 = 6;
         pub const POINTER: u32 = 7;
         pub const STRING_IID: u32 = 17;
     }
@@ -119,25 +156,56 @@ const NEEDED: u64 = 2;
 const SEQUENCE: u64 = 1;
 
 impl Packets {
-    /// Begins a packet. `first`: it is the first of the file.
-    pub(super) fn packet(&mut self, ns: i64, first: bool) -> Message {
-        let packet = self.message(field::PACKET);
-        self.number(field::TIMESTAMP, ns as u64);
-        self.number(field::SEQUENCE_ID, SEQUENCE);
-        let flags = if first { CLEARED } else { NEEDED };
-        self.number(field::SEQUENCE_FLAGS, flags);
-        packet
-    }
-
-    /// Ends a packet, and writes if many have come together.
-    pub(super) fn finish(&mut self, packet: Message, sink: &Sink) {
-        self.end(packet);
+    /// Adds a packet with this time, and writes if many have come together.
+    #[inline(always)]
+    pub(super) fn packet(
+        &mut self,
+        ns: i64,
+        size: Size,
+        sink: &Sink,
+        fill: impl FnOnce(&mut Packet<'_>),
+    ) {
+        if self.head.ns != ns || self.head.len == 0 {
+            self.begin_time(ns);
+        }
+        // Invariant 1.
+        let Some(room) = self.room[self.len..].first_chunk_mut() else {
+            return;
+        };
+        let mut packet = Packet { room, len: 0 };
+        let message = packet.sized(field::PACKET, size);
+        packet.put(self.head.fields);
+        packet.len -= HEAD - self.head.len;
+        fill(&mut packet);
+        packet.end(message);
+        self.len += packet.len;
         if self.len > ROOM - LONGEST {
             self.flush(sink);
         }
     }
 
+    /// Makes the head of the packets that have this time.
+    fn begin_time(&mut self, ns: i64) {
+        // Where the packet comes, invariant 1.
+        let Some(room) = self.room[self.len..].first_chunk_mut() else {
+            return;
+        };
+        let mut packet = Packet { room, len: 0 };
+        packet.number(field::TIMESTAMP, ns as u64);
+        packet.number(field::SEQUENCE_ID, SEQUENCE);
+        let first = !core::mem::replace(&mut self.begun, true);
+        let flags = if first { CLEARED } else { NEEDED };
+        packet.number(field::SEQUENCE_FLAGS, flags);
+        // After the first packet they are made anew.
+        let ns = if first { i64::MIN } else { ns };
+        let len = packet.len;
+        let fields = packet.room.first_chunk().copied();
+        let fields = fields.unwrap_or([0; HEAD]);
+        self.head = Head { ns, len, fields };
+    }
+
     /// Writes what has come together.
+    #[cold]
     pub(super) fn flush(&mut self, sink: &Sink) {
         if self.error == 0
             && self.len > 0
@@ -152,78 +220,156 @@ impl Packets {
     pub(super) fn result(&self) -> Result<()> {
         if self.error == 0 { Ok(()) } else { Err(Errno(self.error)) }
     }
+}
 
+impl Packet<'_> {
     /// Begins a message in a field.
+    #[inline(always)]
     pub(super) fn message(&mut self, field: u32) -> Message {
-        self.tag(field, 2);
-        let at = Message(self.len);
-        self.byte(0);
-        self.byte(0);
-        at
+        self.sized(field, Size::Long)
     }
 
-    pub(super) fn end(&mut self, Message(at): Message) {
-        let len = self.len - at - 2;
-        self.room[at] = (len & 0x7f) as u8 | 0x80;
-        self.room[at + 1] = (len >> 7) as u8;
+    #[inline(always)]
+    pub(super) fn sized(&mut self, field: u32, size: Size) -> Message {
+        self.tag(field, 2);
+        let message = Message { at: self.len, size };
+        // Some byte where the length will be.
+        match size {
+            Size::Short => self.put([0]),
+            Size::Long => self.put([0; 2]),
+        }
+        message
+    }
+
+    #[inline(always)]
+    pub(super) fn end(&mut self, Message { at, size }: Message) {
+        match size {
+            Size::Short => self.room[at] = (self.len - at - 1) as u8,
+            Size::Long => {
+                let len = self.len - at - 2;
+                self.room[at] = (len & 0x7f) as u8 | 0x80;
+                self.room[at + 1] = (len >> 7) as u8;
+            }
+        }
     }
 
     /// A field with a number.
+    #[inline(always)]
     pub(super) fn number(&mut self, field: u32, value: u64) {
-        self.tag(field, 0);
-        self.varint(value);
+        if value >> 49 != 0 {
+            self.tag(field, 0);
+            self.len = put_varint(self.room, self.len, value);
+            return;
+        }
+        let (bytes, len) = spread(value);
+        if field << 3 < 0x80 {
+            // The tag and at most seven bytes.
+            self.put_some(bytes << 8 | u64::from(field << 3), 1 + len);
+        } else {
+            self.tag(field, 0);
+            self.put_some(bytes, len);
+        }
     }
 
     /// A field with a number of 8 bytes, such as the id of a flow.
+    #[inline(always)]
     pub(super) fn fixed(&mut self, field: u32, value: u64) {
         self.tag(field, 1);
-        self.put(&value.to_le_bytes());
+        self.put(value.to_le_bytes());
     }
 
     /// A field with a text. What is not UTF-8 becomes question marks.
+    #[inline(always)]
     pub(super) fn text(&mut self, field: u32, text: &[u8]) {
         let message = self.message(field);
-        for chunk in text.utf8_chunks() {
-            self.put(chunk.valid().as_bytes());
-            if !chunk.invalid().is_empty() {
-                self.byte(b'?');
-            }
-        }
+        self.len = put_text(self.room, self.len, text, b"?");
         self.end(message);
     }
 
     /// A field with a text that ends with a number.
     pub(super) fn numbered(&mut self, field: u32, text: &[u8], number: u64) {
         let message = self.message(field);
-        for chunk in text.utf8_chunks() {
-            self.put(chunk.valid().as_bytes());
-        }
+        self.len = put_text(self.room, self.len, text, b"");
         let mut digits = [0; 20];
-        self.put(decimal(number, &mut digits));
+        let digits = decimal(number, &mut digits);
+        self.len = put_text(self.room, self.len, digits, b"");
         self.end(message);
     }
 
+    #[inline(always)]
     fn tag(&mut self, field: u32, wire: u32) {
-        self.varint(u64::from(field << 3 | wire));
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.byte(value as u8 | 0x80);
-            value >>= 7;
+        let tag = field << 3 | wire;
+        if tag < 0x80 {
+            self.put([tag as u8]);
+        } else {
+            self.put([tag as u8 | 0x80, (tag >> 7) as u8]);
         }
-        self.byte(value as u8);
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        self.room[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+    /// The lower `len` of these bytes; those after them will be written over.
+    #[inline(always)]
+    fn put_some(&mut self, bytes: u64, len: usize) {
+        let after = self.len + len;
+        self.put(bytes.to_le_bytes());
+        self.len = after;
     }
 
-    fn byte(&mut self, byte: u8) {
-        self.room[self.len] = byte;
-        self.len += 1;
+    /// A field with a number below 128.
+    #[inline(always)]
+    pub(super) fn small(&mut self, field: u32, value: u8) {
+        self.tag(field, 0);
+        self.put([value]);
     }
+
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.room[self.len..self.len + N].copy_from_slice(&bytes);
+        self.len += N;
+    }
+}
+
+/// A number of at most 49 bits as protobuf writes it, seven bits a byte; and
+/// how many bytes that takes.
+#[inline(always)]
+fn spread(value: u64) -> (u64, usize) {
+    let halves = value & 0xfff_ffff | (value & 0xff_ffff_f000_0000) << 4;
+    let pairs =
+        halves & 0x3fff_0000_3fff | (halves & 0xfff_c000_0fff_c000) << 2;
+    let sevens =
+        pairs & 0x7f_007f_007f_007f | (pairs & 0x3f80_3f80_3f80_3f80) << 1;
+    let len = (70 - (value | 1).leading_zeros() as usize) / 7;
+    // All bytes but the last say that more follow.
+    let more = 0x8080_8080_8080_8080 & ((1 << (8 * (len - 1))) - 1);
+    (sevens | more, len)
+}
+
+/// Writes a number; returns where it ends.
+#[cold]
+fn put_varint(to: &mut [u8], mut at: usize, mut value: u64) -> usize {
+    while value >= 0x80 {
+        to[at] = value as u8 | 0x80;
+        at += 1;
+        value >>= 7;
+    }
+    to[at] = value as u8;
+    at + 1
+}
+
+/// Writes a text, with `instead` for what is not UTF-8; returns where it ends.
+#[cold]
+fn put_text(to: &mut [u8], at: usize, text: &[u8], instead: &[u8]) -> usize {
+    let mut end = at;
+    let mut put = |bytes: &[u8]| {
+        to[end..end + bytes.len()].copy_from_slice(bytes);
+        end += bytes.len();
+    };
+    for chunk in text.utf8_chunks() {
+        put(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            put(instead);
+        }
+    }
+    end
 }
 
 /// The digits of a number.
@@ -243,11 +389,12 @@ pub(super) fn decimal(mut number: u64, to: &mut [u8; 20]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn made(make: impl FnOnce(&mut Packets)) -> Vec<u8> {
-        let mut packets =
-            Box::new(Packets { error: 0, len: 0, room: [0; ROOM] });
-        make(&mut packets);
-        packets.room[..packets.len].to_vec()
+    fn made(make: impl FnOnce(&mut Packet<'_>)) -> Vec<u8> {
+        let mut room = Box::new([0; LONGEST]);
+        let mut packet = Packet { room: &mut room, len: 0 };
+        make(&mut packet);
+        let len = packet.len;
+        room[..len].to_vec()
     }
 
     #[test]
@@ -264,6 +411,50 @@ mod tests {
             p.end(outer);
         });
         assert_eq!(nested, [0x1a, 0x83, 0, 0x08, 0x96, 0x01]);
+        let short = made(|p| {
+            let outer = p.sized(3, Size::Short);
+            p.number(1, 150);
+            p.end(outer);
+        });
+        assert_eq!(short, [0x1a, 3, 0x08, 0x96, 0x01]);
+    }
+
+    #[test]
+    fn a_number_has_seven_bits_a_byte() {
+        for bits in 0..=64 {
+            let ones = !u64::MAX.checked_shl(bits).unwrap_or(0);
+            for value in [ones, ones / 2 + 1] {
+                let mut want = vec![0x08];
+                let mut rest = value;
+                while rest >= 0x80 {
+                    want.push(rest as u8 | 0x80);
+                    rest >>= 7;
+                }
+                want.push(rest as u8);
+                assert_eq!(made(|p| p.number(1, value)), want);
+                want.splice(0..1, [0xf0, 0x01]);
+                assert_eq!(made(|p| p.number(30, value)), want);
+            }
+        }
+    }
+
+    #[test]
+    fn packets_of_one_time_begin_alike() {
+        let packets = Box::<Packets>::new_zeroed();
+        // SAFETY: all bytes zero are none.
+        let mut packets = unsafe { packets.assume_init() };
+        let sink = Sink::Fd(-1);
+        for (ns, value) in [(5, 1), (5, 2), (5, 3), (300, 4)] {
+            let size = if value < 4 { Size::Long } else { Size::Short };
+            packets.packet(ns, size, &sink, |p| p.number(1, value));
+        }
+        let want = [
+            &b"\x0a\x88\0\x40\x05\x50\x01\x68\x01\x08\x01"[..],
+            b"\x0a\x88\0\x40\x05\x50\x01\x68\x02\x08\x02",
+            b"\x0a\x88\0\x40\x05\x50\x01\x68\x02\x08\x03",
+            b"\x0a\x09\x40\xac\x02\x50\x01\x68\x02\x08\x04",
+        ];
+        assert_eq!(packets.room[..packets.len], want.concat());
     }
 
     #[test]

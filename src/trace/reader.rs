@@ -30,15 +30,11 @@ pub(super) enum By {
 }
 
 impl By {
-    pub(super) fn text(self) -> &'static [u8] {
+    /// The id of its name, one of `words::CAUSES`.
+    pub(super) fn iid(self) -> u64 {
         match self {
-            Self::Create => b"create",
-            Self::Ready => b"ready",
-            Self::Timer => b"timer",
-            Self::Netpoll => b"netpoll",
-            Self::End => b"end",
-            Self::Yield => b"yield",
-            Self::Nothing | Self::Scheduler => b"scheduler",
+            Self::Nothing => Self::Scheduler as u64,
+            by => by as u64,
         }
     }
 }

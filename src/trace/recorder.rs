@@ -23,10 +23,14 @@ use crate::{
     base::{
         lock::Rank,
         ring::{MAX_TEXT, Ring, Slot, Words},
-        trace::{Event, Kind},
+        trace::Kind,
     },
     gmp::{G, M},
-    os::{Errno, Lock, Result, mem, thread},
+    os::{
+        Errno, Lock, Result,
+        clock::{cycles, cycles_are_even},
+        mem, thread,
+    },
 };
 use core::{
     cell::UnsafeCell,
@@ -55,7 +59,13 @@ struct Sender {
 static SHARED: Lock<Sender> =
     Lock::new(Rank::Recorder, Sender { recorder: None, tid: 0 });
 
-/// A ring, and what its reader remembers.
+/// What begins with a cache line of its own. The processor fetches lines in
+/// pairs, so it begins with a pair.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+/// A ring, and what its reader remembers: apart, because the reader writes
+/// there with each event, and the writer would wait for the line each time.
 #[repr(C)]
 pub(super) struct Recorder {
     pub ring: Ring,
@@ -67,7 +77,7 @@ pub(super) struct Recorder {
     last: AtomicU64,
     /// The first event of this session: as `reader`
     begun: AtomicU64,
-    reader: UnsafeCell<Reader>,
+    reader: Apart<UnsafeCell<Reader>>,
 }
 
 // SAFETY: `m` and `next` are constant, and the M is type-stable; the reader is
@@ -80,7 +90,7 @@ impl Recorder {
     #[expect(clippy::mut_from_ref, reason = "guarded by the session's lock")]
     pub(super) unsafe fn reader(&self) -> &mut Reader {
         // SAFETY: invariant 3, the caller promises.
-        unsafe { &mut *self.reader.get() }
+        unsafe { &mut *self.reader.0.get() }
     }
 
     /// Begins the reading, with the events from now on.
@@ -195,37 +205,79 @@ pub(super) fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// The hook: notes an event.
+/// The hook: notes an event. What happens often is done here, without a call,
+/// so that no register has to be saved.
 pub(super) fn note(kind: Kind, id: u64, a: u64, b: u64, text: *const [u8]) {
-    let event = Event { kind, id, a, b, text };
-    let Some(gp) = arch::getg() else { return note_shared(&event) };
+    let Some(gp) = arch::getg() else {
+        return note_shared(kind, id, a, b, text);
+    };
     // SAFETY: null, or a type-stable M.
     let Some(mp) = (unsafe { gp.m.get().as_ref() }) else { return };
     // Relaxed: only this thread stores it.
     let at = mp.recorder.load(Relaxed).cast::<Recorder>();
     // SAFETY: null, or this M's recorder, invariant 1.
-    let recorder = match unsafe { at.as_ref() } {
-        Some(recorder) => recorder,
-        None => match first(mp) {
-            Some(recorder) => recorder,
-            None => return,
-        },
+    let Some(recorder) = (unsafe { at.as_ref() }) else {
+        return note_slow(kind, id, a, b, text);
     };
-    // What only this layer knows: the P, and the goroutine that does it.
-    let (id, a) = match kind {
-        Kind::Park => (id, a),
-        Kind::Ready => (id, actor(gp, mp)),
-        Kind::Resume => (id, mp.p.get().map_or(0, |p| u64::from(p.id) + 1)),
-        _ => (rare_id(kind, id, gp, mp), a),
+    if text.len() != 0 || !cycles_are_even() {
+        return note_slow(kind, id, a, b, text);
+    }
+    // What only this layer knows: the goroutine that does it, and the P.
+    let (time, a) = match kind {
+        Kind::Park => (cycles(), a),
+        Kind::Ready => (cycles(), actor(gp, mp)),
+        Kind::Resume if b == 1 => {
+            // Relaxed: this thread has stored it.
+            match recorder.last.load(Relaxed) {
+                0 => (cycles(), holds(mp)),
+                last => (last, holds(mp)),
+            }
+        }
+        _ => return note_slow(kind, id, a, b, text),
     };
-    let time = match (kind, b) {
-        // Relaxed: this thread has stored it.
-        (Kind::Resume, 1) => recorder.last.load(Relaxed),
-        _ => 0,
-    };
-    let time = if time == 0 { ticks() } else { time };
     // SAFETY: this M's thread, invariant 2.
-    unsafe { recorder.write(time, &Event { kind, id, a, b, text }) };
+    unsafe { recorder.write(time, kind, id, a, b) };
+}
+
+/// The same for all events of a thread with an M.
+#[cold]
+#[inline(never)]
+fn note_slow(kind: Kind, id: u64, a: u64, b: u64, text: *const [u8]) {
+    let Some(gp) = arch::getg() else { return };
+    let mp = gp.mp();
+    // Relaxed: only this thread stores it.
+    let at = mp.recorder.load(Relaxed).cast::<Recorder>();
+    // SAFETY: null, or this M's recorder, invariant 1.
+    let Some(recorder) = unsafe { at.as_ref() }.or_else(|| first(mp)) else {
+        return;
+    };
+    if text.len() != 0 {
+        // SAFETY: this M's thread, invariant 2; and who tells of an event lets
+        // its text be read.
+        unsafe { recorder.write_text(text) };
+    }
+    let (mut id, mut a) = (id, a);
+    match kind {
+        Kind::Resume => a = holds(mp),
+        Kind::Ready => a = actor(gp, mp),
+        Kind::TakeP | Kind::DropP if gp.is_host() => {}
+        Kind::TakeP | Kind::DropP | Kind::LostP | Kind::Mark | Kind::Fatal => {
+            id = actor(gp, mp);
+        }
+        _ => {}
+    }
+    // SAFETY: this M's thread, invariant 2.
+    unsafe { recorder.write(ticks(), kind, id, a, b) };
+}
+
+/// The goroutine that runs on this thread; 0 for none.
+fn actor(gp: &G, mp: &M) -> u64 {
+    if mp.is_g0(gp) { 0 } else { gp.goid.get() }
+}
+
+/// The P that this thread holds, plus 1; 0 for none.
+fn holds(mp: &M) -> u64 {
+    mp.p.get().map_or(0, |p| u64::from(p.id) + 1)
 }
 
 /// The recorder of an M that has none yet.
@@ -244,27 +296,10 @@ fn first(mp: &'static M) -> Option<&'static Recorder> {
     }
 }
 
-/// The goroutine that runs on this thread; 0 for none.
-fn actor(gp: &G, mp: &M) -> u64 {
-    if mp.is_g0(gp) { 0 } else { gp.goid.get() }
-}
-
-/// The goroutine of an event: for some kinds that which runs here.
 #[cold]
 #[inline(never)]
-fn rare_id(kind: Kind, id: u64, gp: &G, mp: &M) -> u64 {
-    match kind {
-        Kind::TakeP | Kind::DropP if gp.is_host() => id,
-        Kind::TakeP | Kind::DropP | Kind::LostP | Kind::Mark | Kind::Fatal => {
-            actor(gp, mp)
-        }
-        _ => id,
-    }
-}
-
-#[cold]
-fn note_shared(event: &Event) {
-    let shared = match event.kind {
+fn note_shared(kind: Kind, id: u64, a: u64, b: u64, text: *const [u8]) {
+    let shared = match kind {
         // A thread that fails may hold the lock.
         Kind::Fatal => SHARED.try_lock(),
         _ => Some(SHARED.lock()),
@@ -274,47 +309,50 @@ fn note_shared(event: &Event) {
     let tid = thread::gettid();
     if shared.tid != tid {
         shared.tid = tid;
-        let sender = Event::of(Kind::Sender, 0).with(tid as u64, 0);
         // SAFETY: the lock is held, invariant 2.
-        unsafe { recorder.write(ticks(), &sender) };
+        unsafe { recorder.write(ticks(), Kind::Sender, 0, tid as u64, 0) };
+    }
+    if text.len() != 0 {
+        // SAFETY: the lock is held, invariant 2; and who tells of an event lets
+        // its text be read.
+        unsafe { recorder.write_text(text) };
     }
     // SAFETY: the lock is held, invariant 2.
-    unsafe { recorder.write(ticks(), event) };
+    unsafe { recorder.write(ticks(), kind, id, a, b) };
 }
 
 impl Recorder {
-    /// Writes an event, with its text before it.
+    /// Writes an event.
     ///
     /// # Safety
-    /// The caller is the writer of the ring, and the text may be read.
+    /// The caller is the writer of the ring.
     #[inline(always)]
-    unsafe fn write(&self, time: u64, event: &Event) {
-        if event.text.len() != 0 {
-            // SAFETY: the caller promises that it may be read.
-            let text = unsafe { &*event.text };
-            // SAFETY: the caller is the writer.
-            unsafe { self.write_text(time, text) };
-        }
-        let Event { kind, id, a, b, .. } = *event;
+    unsafe fn write(&self, time: u64, kind: Kind, id: u64, a: u64, b: u64) {
         // SAFETY: the caller is the writer.
         unsafe { self.ring.put([time, id << 8 | kind as u64, a, b]) };
         // Relaxed: for this thread.
         self.last.store(time, Relaxed);
     }
 
+    /// Writes the text of the event that follows.
+    ///
     /// # Safety
-    /// The caller is the writer of the ring.
+    /// The caller is the writer of the ring, and the text may be read.
     #[cold]
-    unsafe fn write_text(&self, time: u64, text: &[u8]) {
+    #[inline(never)]
+    unsafe fn write_text(&self, text: *const [u8]) {
+        // SAFETY: the caller's promise.
+        let text = unsafe { &*text };
         let text = &text[..text.len().min(MAX_TEXT)];
+        let time = ticks();
         for (i, part) in text.chunks(TEXT_PART).enumerate() {
             let mut words = [0; TEXT_PART];
             words[..part.len()].copy_from_slice(part);
             let [a, b] = halves(u128::from_le_bytes(words));
             let begins = if i == 0 { TEXT_BEGINS } else { 0 };
-            let head = (begins | part.len() as u64) << 8 | Kind::Text as u64;
+            let id = begins | part.len() as u64;
             // SAFETY: the caller is the writer.
-            unsafe { self.ring.put([time, head, a, b]) };
+            unsafe { self.write(time, Kind::Text, id, a, b) };
         }
     }
 }

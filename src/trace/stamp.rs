@@ -37,20 +37,30 @@ impl Stamp {
     }
 }
 
-/// The line through two moments.
-#[derive(Clone, Copy, Debug, Default)]
+/// The line through two moments. All bytes zero: no line yet.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Line {
     pub from: Stamp,
     pub to: Stamp,
+    /// Nanoseconds a tick, in units of 2^-SHIFT.
+    slope: i64,
 }
 
+/// So many bits that an hour's last event is right to the nanosecond.
+const SHIFT: u32 = 50;
+
 impl Line {
+    pub(super) fn new(from: Stamp, to: Stamp) -> Self {
+        let span = to.ticks.saturating_sub(from.ticks).max(1);
+        let slope = (i128::from(to.ns - from.ns) << SHIFT) / i128::from(span);
+        Self { from, to, slope: i64::try_from(slope).unwrap_or(0) }
+    }
+
     /// The nanoseconds at `ticks`.
     pub(super) fn ns(&self, ticks: u64) -> i64 {
-        let span = self.to.ticks.saturating_sub(self.from.ticks).max(1);
-        let ns = i128::from(self.to.ns - self.from.ns);
         let past = i128::from(ticks) - i128::from(self.from.ticks);
-        self.from.ns + (past * ns / i128::from(span)) as i64
+        let ns = past * i128::from(self.slope) + (1 << (SHIFT - 1));
+        self.from.ns + (ns >> SHIFT) as i64
     }
 
     /// The ticks `ns` before its end.
@@ -68,17 +78,18 @@ mod tests {
 
     #[test]
     fn times_lie_on_the_line() {
-        let line = Line {
-            from: Stamp { ticks: 1_000, ns: 50 },
-            to: Stamp { ticks: 4_000, ns: 1_050 },
-        };
+        let from = Stamp { ticks: 1_000, ns: 50 };
+        let line = Line::new(from, Stamp { ticks: 4_000, ns: 1_050 });
         assert_eq!(line.ns(1_000), 50);
         assert_eq!(line.ns(2_500), 550);
         assert_eq!(line.ns(4_000), 1_050);
         assert_eq!(line.ns(700), -50);
         assert_eq!(line.before_end(500), 2_500);
-        let nothing = Line { from: line.from, to: line.from };
+        let nothing = Line::new(from, from);
         assert_eq!(nothing.ns(1_000), 50);
+        // A day at 3 GHz.
+        let end = Stamp { ticks: 259_200_000_001_000, ns: 86_400_000_000_050 };
+        assert_eq!(Line::new(from, end).ns(end.ticks), end.ns);
     }
 
     #[test]

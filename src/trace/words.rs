@@ -101,6 +101,10 @@ pub(super) const NOTES: [&str; 13] = [
     "m",
 ];
 
+/// Causes of wake-ups, in the order of `reader::By`.
+pub(super) const CAUSES: [&str; 7] =
+    ["create", "ready", "timer", "netpoll", "end", "yield", "scheduler"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
