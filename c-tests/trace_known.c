@@ -11,7 +11,7 @@ static gmp_chan *ch;
 static gmp_mutex mutex = GMP_MUTEX_INIT;
 static int pipe_fds[2];
 static _Atomic(gmp_g *) parked;
-static atomic_int stop;
+static atomic_int contends, reads, yields, unblocked, stop;
 
 static void reader(void *arg)
 {
@@ -33,13 +33,15 @@ static void writer(void *arg)
 static void holder(void *arg)
 {
     gmp_mutex_lock(&mutex);
-    CHECK_OK(gmp_sleep(MS(5)));
+    AWAIT(atomic_load(&contends));
+    CHECK_OK(gmp_sleep(MS(20)));
     gmp_mutex_unlock(&mutex);
 }
 
 static void contender(void *arg)
 {
     CHECK_OK(gmp_sleep(MS(1)));
+    atomic_store(&contends, 1);
     gmp_mutex_lock(&mutex);
     gmp_mutex_unlock(&mutex);
 }
@@ -48,6 +50,7 @@ static void pipe_reader(void *arg)
 {
     char c;
 
+    atomic_store(&reads, 1);
     CHECK_EQ(gmp_read(pipe_fds[0], &c, 1), 1);
 }
 
@@ -81,15 +84,23 @@ static void parent(void *arg)
 
 static void yielder(void *arg)
 {
-    while (!atomic_load(&stop))
+    while (!atomic_load(&stop)) {
         gmp_yield();
+        atomic_fetch_add(&yields, 1);
+    }
 }
 
 static void blocker(void *arg)
 {
-    block_ns(MS(60));
+    int before = atomic_load(&yields);
+
+    /* There is one P, so the other goroutine runs only once it is taken. */
+    do
+        block_ns(MS(60));
+    while (atomic_load(&yields) == before);
     CHECK_OK(gmp_set_name("blocked long"));
     gmp_yield();
+    atomic_store(&unblocked, 1);
 }
 
 static gmp_g *named(gmp_fn fn, const char *name)
@@ -118,6 +129,7 @@ static void known(void)
     gs[n++] = named(parker, "parker");
     gs[n++] = named(unparker, "unparker");
     gs[n++] = named(parent, "parent");
+    AWAIT(atomic_load(&reads));
     gmp_sleep(MS(20));
     CHECK_EQ(write(pipe_fds[1], "x", 1), 1);
     for (int i = 0; i < n; i++)
@@ -125,7 +137,7 @@ static void known(void)
     n = 0;
     gs[n++] = named(yielder, "yielder");
     gs[n++] = named(blocker, "blocker");
-    gmp_sleep(MS(80));
+    AWAIT(atomic_load(&unblocked));
     atomic_store(&stop, 1);
     for (int i = 0; i < n; i++)
         CHECK_OK(gmp_join(gs[i]));
