@@ -498,16 +498,14 @@ fn intern_all(p: &mut Packet<'_>, field: u32, names: &[&str]) {
 
 #[inline(always)]
 fn annotate(p: &mut Packet<'_>, note: Note, value: &Value) {
-    let message = p.sized(event::ANNOTATION, Size::Short);
-    p.small(annotation::NAME_IID, note as u8);
-    match *value {
-        Value::Number(n) => p.number(annotation::UINT, n),
-        Value::Signed(n) => p.number(annotation::INT, n as u64),
-        Value::Pointer(at) => p.number(annotation::POINTER, at),
-        Value::Truth(truth) => p.small(annotation::BOOL, truth.into()),
-        Value::Interned(iid) => p.number(annotation::STRING_IID, iid),
-    }
-    p.end(message);
+    let (field, number) = match *value {
+        Value::Number(n) => (annotation::UINT, n),
+        Value::Signed(n) => (annotation::INT, n as u64),
+        Value::Pointer(at) => (annotation::POINTER, at),
+        Value::Truth(truth) => (annotation::BOOL, truth.into()),
+        Value::Interned(iid) => (annotation::STRING_IID, iid),
+    };
+    p.annotation(note as u8, field, number);
 }
 
 /// Writes the name of a function, or its address in hexadecimal; returns the
