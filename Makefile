@@ -49,8 +49,8 @@ help: ## say what there is to make
 for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
 NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
          $(call for,asan memcheck,$(CXX)) $(call for,memcheck,valgrind)
-TESTED = $(CXX) g++ chromium clang clang++ gdb python3 perfetto pkg-config curl \
-         wrk taskset faketime gmp.h curl/curl.h sqlite3.h
+TESTED = $(CXX) g++ chromium clang clang++ gdb go java node python3 perfetto \
+         pkg-config curl wrk taskset faketime gmp.h curl/curl.h sqlite3.h
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX))
 

@@ -25,11 +25,14 @@ g++                     c++ g++
 chromium                chromium
 clang                   clang clang++
 curl                    curl
+default-jre-headless    java
 faketime                faketime
 gdb                     gdb
+golang-go               go
 libcurl4-openssl-dev    curl/curl.h
 libgmp-dev              gmp.h
 libsqlite3-dev          sqlite3.h
+nodejs                  node
 pkg-config              pkg-config
 python3                 python3
 python3-venv            perfetto

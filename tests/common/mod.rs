@@ -200,9 +200,14 @@ pub fn build_with(source: &str, link: Link, flags: &[&str]) -> Program {
 
 /// Builds `source` without the library, for hosts that load it themselves.
 pub fn build_alone(source: &str) -> Program {
+    build_alone_with(source, &[])
+}
+
+/// The same with further flags for the compiler.
+pub fn build_alone_with(source: &str, flags: &[&str]) -> Program {
     let path = new_path(source);
     let mut compiler = compiler(source, &includedir());
-    compiler.arg("-o").arg(&path).arg("-ldl");
+    compiler.args(flags).arg("-o").arg(&path).arg("-ldl");
     compile(&mut compiler);
     Program::at(path)
 }
@@ -217,7 +222,7 @@ pub fn link_shared(compiler: &mut Command) {
 fn new_path(name: &str) -> PathBuf {
     static SERIAL: AtomicUsize = AtomicUsize::new(0);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    scratch().join(format!("{name}.{serial}"))
+    scratch().join(format!("{}.{serial}", name.replace('/', "-")))
 }
 
 fn host() -> &'static Path {
