@@ -59,6 +59,36 @@ static long run_chan(void)
     return made_or_not(ch);
 }
 
+static long run_chan_with(void)
+{
+    gmp_chan_attr attr = GMP_CHAN_ATTR_INIT;
+    gmp_chan *ch;
+
+    attr.elem_size = 64;
+    attr.capacity = 4;
+    attr.name = "named";
+    attr.destroy = nop;
+    ch = gmp_chan_make_with(&attr);
+    if (ch)
+        CHECK_OK(gmp_chan_send(ch, buf));
+    gmp_chan_unref(ch);
+    return made_or_not(ch);
+}
+
+static long run_get_name(void)
+{
+    char name[64];
+
+    return gmp_get_name(other, name, sizeof name);
+}
+
+static long run_value(void)
+{
+    gmp_sema three = GMP_SEMA_INIT(3);
+
+    return gmp_sema_value(&three) == 3 ? 0 : -EIO;
+}
+
 static long run_key(void)
 {
     gmp_key *k = gmp_key_create(NULL);
@@ -249,6 +279,7 @@ static long tells(void)
     gmp_goid();
     CHECK(gmp_num_goroutines() > 0);
     CHECK(gmp_args(NULL) > 0);
+    CHECK_EQ(gmp_realtime_deadline(NULL), -EINVAL);
     return !gmp_cancelled() && gmp_rt_version() && gmp_strerror(-ENOMEM) &&
                    gmp_now() < soon()
                ? 0
@@ -329,6 +360,8 @@ RUN(cond_until, gmp_cond_wait_until(&cond, &mutex, soon()))
 RUN(acquire, gmp_sema_acquire(&sema))
 RUN(acquire_until, gmp_sema_acquire_until(&sema, soon()))
 RUN(try_acquire, gmp_sema_try_acquire(&sema))
+RUN(barrier, gmp_barrier_wait(&barrier))
+RUN(barrier_until, gmp_barrier_wait_until(&barrier, soon()))
 RUN(wait, gmp_waitgroup_wait(&wg))
 RUN(wait_until, gmp_waitgroup_wait_until(&wg, soon()))
 RUN(once, gmp_once_do(&once, nop, NULL))
@@ -421,6 +454,7 @@ RUN(trace_flight, traced(NULL))
 /* What a function is named in stands for it. */
 static const struct op OPS[] = {
     {"gmp_rt_version gmp_strerror gmp_now gmp_after_ns gmp_self gmp_goid "
+     "gmp_realtime_deadline "
      "gmp_num_goroutines gmp_cancelled gmp_errno_address gmp_args", tells, NULL},
     {"gmp_wait_init", run_wait_init, NULL},
     {"gmp_dump", run_dump, NULL},
@@ -445,6 +479,7 @@ static const struct op OPS[] = {
     {"gmp_yield gmp_checkpoint", yields, NULL},
     {"gmp_exit", run_exit, NULL},
     {"gmp_set_name", run_set_name, NULL},
+    {"gmp_get_name", run_get_name, NULL},
     {"gmp_park gmp_ready", run_park, wake_park},
     {"gmp_park_until", run_park_until, NULL},
     {"gmp_lock_os_thread gmp_unlock_os_thread", lock_thread, NULL},
@@ -453,6 +488,7 @@ static const struct op OPS[] = {
     {"gmp_defer", run_defer, NULL},
     {"gmp_chan_make gmp_chan_ref gmp_chan_unref gmp_chan_close gmp_chan_len "
      "gmp_chan_cap", run_chan, NULL},
+    {"gmp_chan_make_with", run_chan_with, NULL},
     {"gmp_chan_send", run_send, wake_send},
     {"gmp_chan_send_until", run_send_until, NULL},
     {"gmp_chan_try_send", run_try_send, NULL},
@@ -477,6 +513,9 @@ static const struct op OPS[] = {
     {"gmp_sema_acquire gmp_sema_release", run_acquire, wake_sema},
     {"gmp_sema_acquire_until", run_acquire_until, NULL},
     {"gmp_sema_try_acquire", run_try_acquire, NULL},
+    {"gmp_sema_value", run_value, NULL},
+    {"gmp_barrier_wait", run_barrier, wake_barrier},
+    {"gmp_barrier_wait_until", run_barrier_until, NULL},
     {"gmp_waitgroup_wait gmp_waitgroup_add gmp_waitgroup_done", run_wait,
      wake_wg},
     {"gmp_waitgroup_wait_until", run_wait_until, NULL},

@@ -125,6 +125,7 @@ static gmp_mutex held, mutex;
 static gmp_rwmutex rw;
 static gmp_cond cond;
 static gmp_sema sema;
+static gmp_barrier barrier;
 static gmp_waitgroup wg;
 static atomic_bool wg_due;
 static gmp_once once;
@@ -199,6 +200,7 @@ static void set_up(void)
     memset(&rw, 0, sizeof rw);
     memset(&cond, 0, sizeof cond);
     memset(&sema, 0, sizeof sema);
+    barrier = (gmp_barrier)GMP_BARRIER_INIT(2);
     memset(&wg, 0, sizeof wg);
     memset(&once, 0, sizeof once);
     memset(&hold, 0, sizeof hold);
@@ -260,6 +262,7 @@ static void wake_lock(void) { gmp_mutex_unlock(&held); }
 static void wake_rw(void) { gmp_rwmutex_unlock(&rw); }
 static void wake_cond(void) { gmp_cond_broadcast(&cond); }
 static void wake_sema(void) { gmp_sema_release(&sema); }
+static void wake_barrier(void) { gmp_barrier_wait_until(&barrier, 0); }
 static void wake_hold(void) { gmp_sema_release(&hold); }
 static void wake_park(void) { gmp_ready(parked); }
 static void wake_read(void) { CHECK_EQ(write(in[1], "x", 1), 1); }

@@ -17,7 +17,7 @@
  *   Storage       values that belong to a goroutine
  *   Channels      send and receive
  *   Select        wait for several channels
- *   Locks         mutex, rwmutex, cond, semaphore, wait group, once
+ *   Locks         mutex, rwmutex, cond, semaphore, barrier, wait group, once
  *   Groups        goroutines that fail and end together
  *   Time          clock, deadlines, sleep, timers, tickers
  *   Descriptors   read, write, wait, close
@@ -110,11 +110,12 @@
 #include <sys/types.h>
 
 /* <sys/socket.h>, <sys/uio.h> and <netdb.h> have these, and names such as send
- * besides. A socklen_t is an unsigned int. */
+ * besides. A socklen_t is an unsigned int. <time.h> has the last. */
 struct addrinfo;
 struct iovec;
 struct msghdr;
 struct sockaddr;
+struct timespec;
 
 /* errno belongs to the thread, and a goroutine may continue on another thread.
  * The C library declares the address of errno constant, so compilers keep it in
@@ -377,6 +378,15 @@ uint64_t gmp_goid(void);
  */
 int gmp_set_name(const char *name);
 
+/**
+ * Copies the name of the goroutine `g`, with its NUL, to the `size` bytes at
+ * `buf`; an empty string if it has none, or has ended and is not joined yet.
+ *
+ * Returns 0; -EINVAL for a stale handle; -ERANGE, and `buf` stays, if the name
+ * does not fit. Never blocks.
+ */
+int gmp_get_name(gmp_g *g, char *buf, size_t size);
+
 /* --- Cancel ------------------------------------------------------------------
  *
  * A cancel ends waits, not functions: a goroutine whose call returns -ECANCELED
@@ -559,8 +569,47 @@ void *gmp_getspecific(gmp_key *k);
  * uses the channel holds one.
  */
 
+/** The initialiser of a gmp_chan_attr. */
+#define GMP_CHAN_ATTR_INIT { sizeof(gmp_chan_attr), 0, 0, NULL, NULL, NULL }
+
 /** A channel: it carries elements of one size, copied in and out. */
 typedef struct gmp_chan gmp_chan;
+
+/**
+ * How to make a channel; begin with GMP_CHAN_ATTR_INIT.
+ *
+ * With functions for its elements, a channel carries objects that own
+ * something. A send that succeeds takes the object from the sender's memory,
+ * as if it were copied and then forgotten; after a send that fails the sender
+ * still has it. A receive makes the object in the receiver's memory, which has
+ * to be unused.
+ *
+ * The functions run on any thread, and while the channel is locked: they must
+ * be short, must not use the channel, wait, or throw. A call of this library
+ * that would have to wait returns -EDEADLK there.
+ */
+typedef struct gmp_chan_attr {
+    /** sizeof(gmp_chan_attr), which GMP_CHAN_ATTR_INIT sets. */
+    size_t struct_size;
+    /** Bytes of an element; with functions, from 1 on. */
+    size_t elem_size;
+    /** Elements that the channel buffers; 0 for none. */
+    size_t capacity;
+    /** The name in dumps, which is copied; NULL for none. */
+    const char *name;
+    /**
+     * Called for each element that nobody receives: those that a channel holds
+     * when it is freed, the oldest first, and those that are received with a
+     * NULL for their place. NULL: nothing is to be done.
+     */
+    void (*destroy)(void *elem);
+    /**
+     * Called instead of memcpy: makes the element at `to`, which is unused
+     * memory, of the one at `from`, which is unused memory afterwards. NULL:
+     * the bytes are copied.
+     */
+    void (*move)(void *to, void *from);
+} gmp_chan_attr;
 
 /**
  * Makes a channel for elements of `elem_size` bytes, which may be 0. The
@@ -573,6 +622,22 @@ typedef struct gmp_chan gmp_chan;
 gmp_chan *gmp_chan_make(size_t elem_size, size_t capacity);
 
 /**
+ * Makes a channel as `attr` says.
+ *
+ * Returns the channel, with one reference; NULL if there is no memory, for
+ * NULL, an unknown struct_size, and functions for elements without size. Never
+ * blocks.
+ *
+ *     gmp_chan_attr attr = GMP_CHAN_ATTR_INIT;
+ *     attr.elem_size = sizeof(char *);
+ *     attr.capacity = 16;
+ *     attr.name = "lines";
+ *     attr.destroy = drop_line; // frees the string at *(char **)elem
+ *     lines = gmp_chan_make_with(&attr); // gmp_chan *lines; NULL: no memory
+ */
+gmp_chan *gmp_chan_make_with(const gmp_chan_attr *attr);
+
+/**
  * Takes one more reference to `ch`, which may be NULL. Returns `ch`. Never
  * blocks.
  */
@@ -580,7 +645,7 @@ gmp_chan *gmp_chan_ref(gmp_chan *ch);
 
 /**
  * Drops one reference to `ch`, which may be NULL. The last reference frees the
- * channel. Never blocks.
+ * channel, and elements that it still holds (gmp_chan_attr). Never blocks.
  */
 void gmp_chan_unref(gmp_chan *ch);
 
@@ -694,6 +759,7 @@ int gmp_try_select(gmp_case *cases, size_t n);
 #define GMP_RWMUTEX_INIT { 0, 0, { 0, 0, 0 } }
 #define GMP_COND_INIT { 0, 0, { 0, 0 } }
 #define GMP_SEMA_INIT(tokens) { (uint32_t)(tokens), 0, { 0, 0 } }
+#define GMP_BARRIER_INIT(n) { (uint32_t)(n), 0, { 0, 0 } }
 #define GMP_WAITGROUP_INIT { 0, 0, { 0, 0 } }
 #define GMP_ONCE_INIT { 0, 0, 0, { 0, 0 } }
 
@@ -852,6 +918,50 @@ int gmp_sema_try_acquire(gmp_sema *s);
 int gmp_sema_release(gmp_sema *s);
 
 /**
+ * Returns how many tokens `s` has now, which is 0 while somebody waits for
+ * one; -EINVAL for NULL. Never blocks.
+ */
+int64_t gmp_sema_value(const gmp_sema *s);
+
+/**
+ * A meeting point for a fixed number of callers, round after round; begin with
+ * GMP_BARRIER_INIT(n). n is from 1 on: with all bytes zero every wait is
+ * -EINVAL.
+ */
+typedef struct gmp_barrier {
+    uint32_t _count;
+    uint32_t _arrived;
+    uint64_t _spare[2];
+} gmp_barrier;
+
+/**
+ * Waits until as many callers wait at `b` as it was made for. Then all of them
+ * return, and the next round begins. What each has done before its call is
+ * seen by all after it. A goroutine or thread may come again at once, and
+ * another may come in its place.
+ *
+ * A caller that a cancel reaches while it waits leaves the round as if it had
+ * not come: the others go on waiting, for one more caller. If the round is
+ * complete by then, the call succeeds.
+ *
+ * Returns 1 to one caller of each round, the last, and 0 to the others. So the
+ * one can do what is to be done once in a round. After 0 or 1, `b` may be
+ * freed unless somebody comes for another round. May block.
+ *
+ *     int rc = gmp_barrier_wait(&all); // gmp_barrier all = GMP_BARRIER_INIT(4)
+ *     if (rc < 0)
+ *         fprintf(stderr, "gmp_barrier_wait: %s\n", gmp_strerror(rc));
+ */
+int gmp_barrier_wait(gmp_barrier *b);
+
+/**
+ * gmp_barrier_wait with a deadline. A caller whose deadline passes leaves the
+ * round as if it had not come. With a deadline in the past only the last
+ * caller of a round succeeds. May block.
+ */
+int gmp_barrier_wait_until(gmp_barrier *b, int64_t deadline);
+
+/**
  * A counter that one can wait for: add one for each goroutine that is started,
  * let each call gmp_waitgroup_done. Begin with GMP_WAITGROUP_INIT.
  */
@@ -1001,6 +1111,22 @@ int64_t gmp_now(void);
  * a tick comes.)
  */
 int64_t gmp_after_ns(int64_t ns);
+
+/**
+ * Returns the deadline at which CLOCK_REALTIME shows `*t`, as the timed calls
+ * of POSIX take it: GMP_FOREVER if that is beyond the clock, and a deadline in
+ * the past for a time that is over. If the clock is set afterwards, the
+ * deadline stays as it is.
+ *
+ * Returns -EINVAL, which is a deadline in the past, if `t` is NULL or its
+ * tv_nsec is not from 0 to 999999999. Never blocks.
+ *
+ *     // const struct timespec *noon
+ *     int rc = gmp_sleep_until(gmp_realtime_deadline(noon));
+ *     if (rc < 0)
+ *         fprintf(stderr, "gmp_sleep_until: %s\n", gmp_strerror(rc));
+ */
+int64_t gmp_realtime_deadline(const struct timespec *t);
 
 /**
  * Sleeps for `ns` nanoseconds; 0 or less only yields.

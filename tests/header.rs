@@ -27,8 +27,11 @@ void serve(void *client);
 int fetch(void *url);
 extern void *client, *first, *second;
 extern gmp_g *g;
-extern gmp_chan *in, *stop;
+extern gmp_chan *in, *stop, *lines;
 extern int job;
+extern gmp_barrier all;
+extern const struct timespec *noon;
+void drop_line(void *elem);
 ";
 
 #[test]

@@ -5,10 +5,13 @@
 #![cfg(shuttle)]
 
 use gmprt::model::{
-    Chan, Ends, FOREVER, Goroutine, cancelled, check, go, join, now, random,
-    shielded, until,
+    Chan, Ends, FOREVER, Goroutine, cancelled, check, destroyed, go, join, now,
+    random, shielded, until,
 };
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 /// What was sent, and what was received, by each receiver in its order.
 #[derive(Clone, Default)]
@@ -242,4 +245,48 @@ fn a_shield_keeps_cancels_out() {
         ch.send(1, FOREVER).expect("it is open");
         join([receiver, canceller]);
     });
+}
+
+/// Elements that own something: each that was sent is received once or
+/// destroyed once, and a send that fails has taken nothing.
+#[test]
+fn each_element_has_one_end() {
+    static ENDS: Ends<3> = Ends::new();
+    check(|| {
+        let ch = Chan::owning(random(3) as usize);
+        let sent = Arc::new(AtomicU64::new(0));
+        let received = Arc::new(AtomicU64::new(0));
+        let senders = [1, 2].map(|name| {
+            let (ch, sent) = (ch.clone(), sent.clone());
+            go(move || {
+                for n in 0..2 {
+                    let deadline = now() + random(60) as i64;
+                    if ch.send(name * 10 + n, deadline).is_ok() {
+                        sent.fetch_add(1, Relaxed);
+                    }
+                }
+            })
+        });
+        let receivers = [0, 1].map(|name| {
+            let (ch, received) = (ch.clone(), received.clone());
+            go(move || {
+                let deadline = now() + random(60) as i64;
+                if name == 0 {
+                    ENDS.reached(ch.drop_one(deadline).is_ok().into());
+                } else if let Ok(elem) = ch.recv(deadline) {
+                    assert!((10..22).contains(&elem), "{elem}");
+                    received.fetch_add(1, Relaxed);
+                }
+            })
+        });
+        join(senders.into_iter().chain(receivers));
+        let dropped = destroyed();
+        drop(ch);
+        if destroyed() > dropped {
+            ENDS.reached(2);
+        }
+        let ended = received.load(Relaxed) + destroyed();
+        assert_eq!(sent.load(Relaxed), ended);
+    });
+    ENDS.check();
 }

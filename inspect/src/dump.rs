@@ -3,7 +3,7 @@
 
 use crate::{
     goroutine::{Goroutine, Status, Threads, Want},
-    groups::{Entry, Groups},
+    groups::{Entry, Groups, Objects},
     json::Json,
     memory::Memory,
     modules::Modules,
@@ -127,7 +127,7 @@ fn write_form<M: Memory, O: Modules, T: Threads>(
         world.each(&want, |it| {
             totals.count(it);
             it.stack_used = world.stack_used(it);
-            form.entry(&Entry::of(it), places)
+            form.entry(&entry_of(world, it), places)
         })?;
     } else {
         let mut groups = Groups::default();
@@ -137,12 +137,33 @@ fn write_form<M: Memory, O: Modules, T: Threads>(
             groups.add(it, key, |it| world.stack_used(it));
             Ok::<_, io::Error>(())
         })?;
-        let (entries, left_out) = groups.finish();
+        let (mut entries, left_out) = groups.finish();
         totals.left_out = left_out;
         form.begin(&head, Some(&totals))?;
-        for entry in &entries {
+        for entry in &mut entries {
+            name_object(world, entry);
             form.entry(entry, places)?;
         }
     }
     form.end(&totals)
+}
+
+/// An entry for one goroutine, with the name of what it waits for.
+pub fn entry_of<M: Memory, O: Modules, T: Threads>(
+    world: &World<M, O, T>,
+    it: &Goroutine,
+) -> Entry {
+    let mut entry = Entry::of(it);
+    name_object(world, &mut entry);
+    entry
+}
+
+/// Looks up the name of what an entry waits for, if that is one object.
+fn name_object<M: Memory, O: Modules, T: Threads>(
+    world: &World<M, O, T>,
+    entry: &mut Entry,
+) {
+    if let Objects::One(at) = entry.objects {
+        entry.object_name = world.channel_name(&entry.like.reason, at);
+    }
 }

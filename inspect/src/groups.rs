@@ -53,6 +53,8 @@ pub struct Entry {
     pub waits: Option<(u64, u64)>,
     /// How many objects they wait for.
     pub objects: Objects,
+    /// The name of the one object, if it has one and the writer has asked.
+    pub object_name: Vec<u8>,
     /// The holder, if it is the same for all.
     pub holder: Holder,
     /// Whether one goroutine has started them all.
@@ -87,6 +89,7 @@ impl Entry {
                 0 => Objects::None,
                 object => Objects::One(object),
             },
+            object_name: Vec::new(),
             holder: it.holder,
             one_parent: true,
             stack_used: it.stack_used,

@@ -126,9 +126,10 @@ fn wait(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
     let more = matches!(entry.objects, Objects::More(_));
     write!(
         out,
-        ",\"object\":{},\"objects\":{objects},\"more_objects\":{more},\
-         \"holder\":",
-        Or(object)
+        ",\"object\":{},\"object_name\":{},\"objects\":{objects},\
+         \"more_objects\":{more},\"holder\":",
+        Or(object),
+        Bytes(&entry.object_name)
     )?;
     match entry.holder {
         Holder::Unknown => write!(out, "null")?,

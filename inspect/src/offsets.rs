@@ -42,6 +42,9 @@ pub(crate) struct At {
     pub wait_object: usize,
     pub wait_held: usize,
     pub wait_size: usize,
+    pub chan_extra: u64,
+    pub extra_name: u64,
+    pub extra_size: u64,
     pub runnable: u32,
     pub running: u32,
     pub waiting_status: u32,
@@ -95,6 +98,9 @@ impl At {
             wait_object: wait("Wait.object")?,
             wait_held: wait("Wait.held")?,
             wait_size: wait("Wait.size")?,
+            chan_extra: get("chan.extra")?,
+            extra_name: get("extra.name")?,
+            extra_size: get("extra.size")?,
             runnable: get("status.runnable")? as u32,
             running: get("status.running")? as u32,
             waiting_status: get("status.waiting")? as u32,
@@ -114,7 +120,7 @@ impl At {
 mod tests {
     use super::*;
 
-    const NAMES: [&str; 35] = [
+    const NAMES: [&str; 38] = [
         "G.goid",
         "G.status",
         "G.flags",
@@ -139,6 +145,9 @@ mod tests {
         "Wait.object",
         "Wait.held",
         "Wait.size",
+        "chan.extra",
+        "extra.name",
+        "extra.size",
         "status.runnable",
         "status.running",
         "status.waiting",

@@ -347,6 +347,27 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         self.reason(u64_at(bytes, at.wait_reason), &mut it.reason);
     }
 
+    /// The name of the channel at this address, for which a goroutine waits
+    /// with this reason; empty if it is no channel, or has none.
+    pub fn channel_name(&self, reason: &[u8], channel: u64) -> Vec<u8> {
+        let At { chan_extra, extra_name, extra_size, .. } = self.at;
+        let word = |at: u64, off| self.memory.u64(at.wrapping_add(off));
+        let place = || {
+            let extra = word(channel, chan_extra)?;
+            // The channel may be gone: so its name has to be where a channel
+            // has it.
+            let here = extra.wrapping_add(extra_size);
+            let named = extra > channel && word(extra, extra_name)? == here;
+            named.then_some(here)
+        };
+        if !reason.starts_with(b"chan ") || channel == 0 {
+            return Vec::new();
+        }
+        let mut room = [0; TEXT];
+        let name = place().and_then(|at| self.memory.c_str(at, &mut room));
+        name.unwrap_or_default().to_vec()
+    }
+
     fn reason(&self, at: u64, to: &mut Vec<u8>) {
         let mut known = self.reasons.borrow_mut();
         if let Some(text) = known.get(&at) {

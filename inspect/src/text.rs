@@ -241,7 +241,12 @@ fn head(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
     }
     match entry.objects {
         Objects::None => {}
-        Objects::One(at) => write!(out, ", on {at:#x}")?,
+        Objects::One(at) if entry.object_name.is_empty() => {
+            write!(out, ", on {at:#x}")?;
+        }
+        Objects::One(at) => {
+            write!(out, ", on \"{}\" at {at:#x}", OneLine(&entry.object_name))?;
+        }
         Objects::Many(n) => write!(out, ", on {n} objects")?,
         Objects::More(n) => write!(out, ", on more than {n} objects")?,
     }

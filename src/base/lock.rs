@@ -117,6 +117,8 @@ pub enum Rank {
     Timers,
     /// One size class of stacks (`stack/pool.rs`).
     StackPool,
+    /// The names of goroutines (`gmp/glife.rs`).
+    Names,
     /// The events of threads without an M (`trace/recorder.rs`).
     Recorder,
 }

@@ -2,7 +2,7 @@
 //! a sender wait while it is full and a receiver while it is empty.
 //!
 //! ```text
-//!   header | buffer of capacity elements
+//!   header | buffer of capacity elements | what `gmp_chan_make_with` adds
 //!            ^recvx        ^sendx
 //! ```
 //! Invariants, under the lock:
@@ -12,6 +12,9 @@
 //!    `count < capacity`, `sendq` is.
 //! 3. A waiter's element is on the waiter's stack or in its caller's memory.
 //!    The other side copies it directly, while the waiter is parked.
+//! 4. A copy takes the element from its old place (invariant 1 of `element`).
+//!    So what lies in the buffer outside of the `count` elements from `recvx`
+//!    on is no element.
 //!
 //! `count` and `closed` are atomic, so that `len` and the `try` calls can read
 //! them without the lock.
@@ -19,7 +22,10 @@
 //! A channel is memory from `malloc` with a count of references: the maker has
 //! the first, each `ref` adds one, and the last `unref` frees the channel.
 
-use super::ticker::Ticker;
+use super::{
+    element::{Extra, RELOCATED},
+    ticker::Ticker,
+};
 use crate::{
     base::{
         lock::Rank,
@@ -44,6 +50,7 @@ use core::{
     alloc::Layout,
     cell::Cell,
     ffi::CStr,
+    mem::offset_of,
     ptr::{self, NonNull},
 };
 
@@ -55,6 +62,8 @@ pub struct GmpChan {
     lock: RawLock,
     refs: AtomicUsize,
     elem_size: usize,
+    /// const: bytes to copy of an element, or `RELOCATED`
+    copied: usize,
     capacity: usize,
     /// lock; read without it for hints
     count: AtomicUsize,
@@ -70,6 +79,8 @@ pub struct GmpChan {
     sendq: WaitQ,
     /// const: the timer that sends here, or null; it holds no reference
     ticker: *const Ticker,
+    /// const: what was added to the channel, or null
+    extra: *const Extra,
 }
 
 /// Whether a call may wait, and until when.
@@ -88,18 +99,40 @@ impl Block {
 const HEADER: usize = size_of::<GmpChan>().next_multiple_of(16);
 
 impl GmpChan {
+    /// Where the pointer to the [`Extra`] is, for dumps.
+    pub(crate) const EXTRA_AT: usize = offset_of!(GmpChan, extra);
+
     /// A channel with one reference; None where memory is out, or the size
     /// makes no sense.
     pub(crate) fn make(elem_size: usize, capacity: usize) -> Option<*mut Self> {
-        let bytes = elem_size.checked_mul(capacity)?.checked_add(HEADER)?;
+        Self::make_with(elem_size, capacity, None)
+    }
+
+    /// [`GmpChan::make`] with functions for the elements, and with a name.
+    pub(crate) fn make_with(
+        elem_size: usize,
+        capacity: usize,
+        with: Option<(Extra, &CStr)>,
+    ) -> Option<*mut Self> {
+        // More bytes than a copy can have, even where there is no buffer.
+        isize::try_from(elem_size).ok()?;
+        let buffer = elem_size.checked_mul(capacity)?.checked_add(HEADER)?;
+        let at = buffer.checked_next_multiple_of(align_of::<Extra>())?;
+        let bytes = match with {
+            None => buffer,
+            Some((_, name)) => at.checked_add(Extra::bytes(name))?,
+        };
         let layout = Layout::from_size_align(bytes, 16).ok()?;
         // SAFETY: malloc may be called with any size; it aligns to 16.
         let place = unsafe { libc::malloc(layout.size()) };
         let ch = NonNull::new(place.cast::<Self>())?.as_ptr();
+        let at = ch.cast::<u8>().wrapping_add(at).cast::<Extra>();
         let value = Self {
             lock: RawLock::new(Rank::Chan),
             refs: AtomicUsize::new(1),
             elem_size,
+            copied: with
+                .map_or(elem_size, |(extra, _)| extra.copied(elem_size)),
             capacity,
             count: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -108,9 +141,14 @@ impl GmpChan {
             recvq: WaitQ::new(),
             sendq: WaitQ::new(),
             ticker: ptr::null(),
+            extra: if with.is_some() { at } else { ptr::null() },
         };
         // SAFETY: fresh memory of at least this size.
         unsafe { ch.write(value) };
+        if let Some((extra, name)) = with {
+            // SAFETY: room for both, aligned.
+            unsafe { extra.place(at, name) };
+        }
         Some(ch)
     }
 
@@ -162,6 +200,9 @@ impl GmpChan {
             // does not look at the channel any more.
             unsafe { Ticker::free(ch.ticker) };
         }
+        while !ch.extra.is_null() && ch.len() > 0 {
+            ch.pop(ptr::null_mut());
+        }
         // SAFETY: from malloc, and the last reference is gone.
         unsafe { libc::free(this.cast()) };
     }
@@ -194,22 +235,49 @@ impl GmpChan {
         unsafe { base.add(HEADER + at * self.elem_size) }
     }
 
-    /// Copies one element; does nothing if either side is null.
+    /// Copies one element (invariant 4), or drops it where `to` is null. `from`
+    /// may be null if elements have no size.
     #[inline(always)]
     fn copy(&self, from: *const u8, to: *mut u8) {
         if from.is_null() || to.is_null() {
+            self.drop_elem(from);
             return;
         }
-        if self.elem_size == size_of::<u64>() {
+        if self.copied == size_of::<u64>() {
             // SAFETY: room for an element, as below. A word needs no call.
             let word = unsafe { from.cast::<u64>().read_unaligned() };
             // SAFETY: room for an element, as below.
             unsafe { to.cast::<u64>().write_unaligned(word) };
             return;
         }
+        if self.copied == RELOCATED {
+            self.relocate(from, to);
+            return;
+        }
         // SAFETY: both sides have room for an element: the buffer, a parked
         // waiter's, or the caller's, as it promised.
-        unsafe { ptr::copy_nonoverlapping(from, to, self.elem_size) };
+        unsafe { ptr::copy_nonoverlapping(from, to, self.copied) };
+    }
+
+    fn extra(&self) -> Option<&Extra> {
+        // SAFETY: null, or in the channel's memory.
+        unsafe { self.extra.as_ref() }
+    }
+
+    #[cold]
+    fn relocate(&self, from: *const u8, to: *mut u8) {
+        if let Some(extra) = self.extra() {
+            // SAFETY: as in copy; the host lets its function change `from`.
+            unsafe { extra.relocate(to, from.cast_mut()) };
+        }
+    }
+
+    #[cold]
+    fn drop_elem(&self, elem: *const u8) {
+        if let Some(extra) = self.extra() {
+            // SAFETY: null, or an element that nobody receives.
+            unsafe { extra.destroy(elem.cast_mut()) };
+        }
     }
 
     fn zero(&self, to: *mut u8) {

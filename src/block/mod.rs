@@ -12,21 +12,25 @@
 //! | `net`, `file`, `child`, `io` | the poller's queues, by `fdwait` |
 //! | `fdwait` | these queues |
 //! | `group` | its wait group |
-//! | `once`, `cond`, `mutex`, `rwmutex`, `sema`, `waitgroup` | `parking` |
+//! | `once`, `cond`, `mutex`, `rwmutex`, `sema` | `parking` |
+//! | `barrier`, `waitgroup` | `parking` |
 //! | `holder` | nothing: it knows who holds an object |
 //! | `parking` | a table by address |
 //! | `notify` | nothing: it sends signals on channels |
 //! | `firing` | nothing: it sends ticks, or starts goroutines |
 //! | `select`, `chan` | the channel's own queues |
 //! | `ticker` | nothing: timers of hosts |
+//! | `element` | nothing: elements that a function moves |
 //!
 //! Objects that hosts embed (those that wait in `parking`) are plain words
 //! without destructors.
 
+pub(crate) mod barrier;
 pub(crate) mod chan;
 #[cfg(not(shuttle))]
 pub(crate) mod child;
 pub(crate) mod cond;
+pub(crate) mod element;
 #[cfg(not(shuttle))]
 mod fdwait;
 #[cfg(not(shuttle))]

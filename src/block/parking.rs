@@ -204,6 +204,10 @@ impl Bucket<'static> {
         };
         slot.lock.lock();
         let bucket = Self { slot, key };
+        if waiter.sg.success.get() {
+            // By release_all, which has taken it out too.
+            return Waited::Woken { handed: true };
+        }
         bucket.remove(&waiter);
         Waited::GaveUp(e, bucket)
     }
@@ -317,6 +321,21 @@ impl Bucket<'_> {
         );
         self.pass_on(holder);
         n
+    }
+
+    /// Takes all waiters out, and tells each that it has got what it waits for:
+    /// also those whose wait a deadline or a cancel has ended, and which have
+    /// yet to lock the bucket. [`Bucket::wait`] returns `Woken` to them too.
+    pub(crate) fn release_all(&self, list: &mut WakeList) {
+        let Some(holder) = self.holder() else { return };
+        holder.line.dequeue_all(
+            |sg| {
+                sg.success.set(true);
+                true
+            },
+            |sg| list.push(sg),
+        );
+        self.pass_on(holder);
     }
 }
 

@@ -44,6 +44,12 @@ fn one_less(old: u32) -> Option<u32> {
     if old & QUEUED != 0 { None } else { old.checked_sub(1) }
 }
 
+/// How many tokens there are.
+pub(crate) fn value(s: &Sema) -> u32 {
+    // Relaxed: the answer may be out of date at once anyway.
+    s.state.load(Relaxed) & !QUEUED
+}
+
 /// Takes a token if there is one.
 pub(crate) fn try_acquire(s: &Sema) -> bool {
     // Acquire: pairs with `release`.

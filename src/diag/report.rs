@@ -44,9 +44,8 @@ use crate::{
 };
 use core::{cell::UnsafeCell, ffi::c_void, ptr, slice};
 use gmprt_inspect::{
-    dump::Options,
+    dump::{Options, entry_of},
     goroutine::Want,
-    groups::Entry,
     regs::{Registers, number::RIP},
     text::Text,
 };
@@ -194,7 +193,7 @@ fn write(scene: &Scene, text: &mut ToText) -> io::Result<()> {
         let Some(it) = world.one(g as u64, &any) else {
             return Err(io::Error::other("the failing goroutine is gone"));
         };
-        let it = Entry::of(&it);
+        let it = entry_of(&world, &it);
         if dump::is_told(g) {
             text.body(&it, &mut places)?;
         } else {
@@ -216,7 +215,7 @@ fn write(scene: &Scene, text: &mut ToText) -> io::Result<()> {
         }
         listed += 1;
         text.line(format_args!(""))?;
-        text.entry(&Entry::of(it), &mut places)?;
+        text.entry(&entry_of(&world, it), &mut places)?;
         shared.is_whole();
         io::Result::Ok(())
     })?;

@@ -2,12 +2,16 @@
 
 use super::call;
 use crate::{
-    block::chan::{self, Block, GmpChan},
+    block::{
+        chan::{self, Block, GmpChan},
+        element::Extra,
+    },
     os::{Errno, Result},
     timers::Deadline,
 };
 use core::{
-    ffi::{c_int, c_void},
+    ffi::{CStr, c_char, c_int, c_void},
+    mem::offset_of,
     ptr,
 };
 
@@ -36,6 +40,92 @@ pub extern "C" fn gmp_chan_make(
     GmpChan::make(elem_size, capacity).map_or(ptr::null_mut(), |ch| ch.cast())
 }
 
+/// How to make a channel; begin with GMP_CHAN_ATTR_INIT.
+///
+/// With functions for its elements, a channel carries objects that own
+/// something. A send that succeeds takes the object from the sender's memory,
+/// as if it were copied and then forgotten; after a send that fails the sender
+/// still has it. A receive makes the object in the receiver's memory, which has
+/// to be unused.
+///
+/// The functions run on any thread, and while the channel is locked: they must
+/// be short, must not use the channel, wait, or throw. A call of this library
+/// that would have to wait returns -EDEADLK there.
+#[repr(C)]
+pub struct gmp_chan_attr {
+    /// sizeof(gmp_chan_attr), which GMP_CHAN_ATTR_INIT sets.
+    pub struct_size: usize,
+    /// Bytes of an element; with functions, from 1 on.
+    pub elem_size: usize,
+    /// Elements that the channel buffers; 0 for none.
+    pub capacity: usize,
+    /// The name in dumps, which is copied; NULL for none.
+    pub name: *const c_char,
+    /// Called for each element that nobody receives: those that a channel holds
+    /// when it is freed, the oldest first, and those that are received with a
+    /// NULL for their place. NULL: nothing is to be done.
+    pub destroy: Option<unsafe extern "C" fn(elem: *mut c_void)>,
+    /// Called instead of memcpy: makes the element at `to`, which is unused
+    /// memory, of the one at `from`, which is unused memory afterwards. NULL:
+    /// the bytes are copied.
+    pub r#move:
+        Option<unsafe extern "C" fn(to: *mut c_void, from: *mut c_void)>,
+}
+
+/// Makes a channel as `attr` says.
+///
+/// Returns the channel, with one reference; NULL if there is no memory, for
+/// NULL, an unknown struct_size, and functions for elements without size. Never
+/// blocks.
+///
+/// ```c
+/// gmp_chan_attr attr = GMP_CHAN_ATTR_INIT;
+/// attr.elem_size = sizeof(char *);
+/// attr.capacity = 16;
+/// attr.name = "lines";
+/// attr.destroy = drop_line; // frees the string at *(char **)elem
+/// lines = gmp_chan_make_with(&attr); // gmp_chan *lines; NULL: no memory
+/// ```
+///
+/// # Safety
+/// `attr`: promise 1; its name: promise 3; its functions: promise 4, with
+/// elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_chan_make_with(
+    attr: *const gmp_chan_attr,
+) -> *mut gmp_chan {
+    // SAFETY: promises 1 and 3, of `attr`.
+    let made = unsafe { make_with(attr) };
+    made.map_or(ptr::null_mut(), |ch| ch.cast())
+}
+
+/// # Safety
+/// `attr`: promise 1; its name: promise 3.
+unsafe fn make_with(attr: *const gmp_chan_attr) -> Option<*mut GmpChan> {
+    /// What the first version of the structure had.
+    const FIRST: usize = offset_of!(gmp_chan_attr, r#move) + size_of::<usize>();
+    if attr.is_null() {
+        return None;
+    }
+    // SAFETY: promise 1: each version of the structure has its first field.
+    let known = unsafe { (*attr).struct_size };
+    if !(FIRST..=size_of::<gmp_chan_attr>()).contains(&known) {
+        return None;
+    }
+    // SAFETY: promise 1, of a version that has all the fields there are.
+    let attr = unsafe { &*attr };
+    let extra = Extra::new(attr.destroy, attr.r#move);
+    if attr.elem_size == 0 && extra.has_functions() {
+        return None;
+    }
+    let name = match attr.name.is_null() {
+        true => c"",
+        // SAFETY: promise 3: the name is a C string, and is not null here.
+        false => unsafe { CStr::from_ptr(attr.name) },
+    };
+    GmpChan::make_with(attr.elem_size, attr.capacity, Some((extra, name)))
+}
+
 /// Takes one more reference to `ch`, which may be NULL. Returns `ch`. Never
 /// blocks.
 ///
@@ -51,7 +141,7 @@ pub unsafe extern "C" fn gmp_chan_ref(ch: *mut gmp_chan) -> *mut gmp_chan {
 }
 
 /// Drops one reference to `ch`, which may be NULL. The last reference frees the
-/// channel. Never blocks.
+/// channel, and elements that it still holds (gmp_chan_attr). Never blocks.
 ///
 /// # Safety
 /// `ch`: promise 1; the caller's reference is gone afterwards.

@@ -3,7 +3,7 @@
 use super::{call, with_caller};
 use crate::{
     boot,
-    gmp::{gflag, handle_of, set_name},
+    gmp::{get_name, gflag, handle_of, set_name},
     os::{Errno, Result},
     sched::{
         current, ending, goexit, join,
@@ -285,5 +285,30 @@ pub unsafe extern "C" fn gmp_set_name(name: *const c_char) -> c_int {
         let gp = current::on_goroutine().ok_or(Errno(libc::EPERM))?;
         // SAFETY: promise 3: `name` is a C string, and is not null here.
         set_name(gp, unsafe { CStr::from_ptr(name) })
+    })
+}
+
+/// Copies the name of the goroutine `g`, with its NUL, to the `size` bytes at
+/// `buf`; an empty string if it has none, or has ended and is not joined yet.
+///
+/// Returns 0; -EINVAL for a stale handle; -ERANGE, and `buf` stays, if the name
+/// does not fit. Never blocks.
+///
+/// # Safety
+/// `buf`: promise 2, for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_get_name(
+    g: *mut gmp_g,
+    buf: *mut c_char,
+    size: usize,
+) -> c_int {
+    call(|| {
+        if buf.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        let size = size.min(isize::MAX as usize);
+        // SAFETY: promise 2, of `buf`, which is not null here.
+        let to = unsafe { slice::from_raw_parts_mut(buf.cast(), size) };
+        get_name(g.cast(), to)
     })
 }

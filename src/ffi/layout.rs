@@ -7,10 +7,13 @@
 //! global. A reader asks for the names that it needs, so entries may be added;
 //! the version grows when an entry changes its meaning.
 
-use crate::gmp::{
-    ALLM, ALLP, G, GOMAXPROCS, GStatus, M, MKind, NALLP, P, WAITMARK,
-    WAITMARK_SHIFT, gflag, gtab, offsets::*, parkword::ParkWord, wait::Wait,
-    waitword,
+use crate::{
+    block::{chan::GmpChan, element::Extra},
+    gmp::{
+        ALLM, ALLP, G, GOMAXPROCS, GStatus, M, MKind, NALLP, P, WAITMARK,
+        WAITMARK_SHIFT, gflag, gtab, offsets::*, parkword::ParkWord,
+        wait::Wait, waitword,
+    },
 };
 use core::{mem::offset_of, ptr};
 
@@ -117,6 +120,11 @@ const CONSTANTS: &[Entry] = &[
     number("owner.stopped", 3),
     number("waitmark.shift", WAITMARK_SHIFT as usize),
     number("allgs.slab", gtab::SLAB),
+    // A channel has a pointer to its extra part, or null; that a pointer to the
+    // channel's name, which lies behind it, or null.
+    number("chan.extra", GmpChan::EXTRA_AT),
+    number("extra.name", Extra::NAME_AT),
+    number("extra.size", size_of::<Extra>()),
 ];
 
 /// The globals. `allgs.table` is an array of pointers to slabs of `allgs.slab`

@@ -20,7 +20,8 @@
 //! | `io` | Descriptors |
 //! | `timer`, `time` | Time |
 //! | `group` | Groups |
-//! | `once`, `waitgroup`, `sema`, `cond`, `rwmutex`, `mutex` | Locks |
+//! | `once`, `waitgroup`, `barrier`, `sema` | Locks |
+//! | `cond`, `rwmutex`, `mutex` | Locks |
 //! | `select` | Select |
 //! | `chan` | Channels |
 //! | `local` | Storage |
@@ -55,6 +56,7 @@
 //! `# Safety` of a function names its promises by these numbers. Each function
 //! looks for null by itself.
 
+pub mod barrier;
 pub mod cancel;
 pub mod chan;
 pub mod cond;

@@ -73,3 +73,17 @@ pub unsafe extern "C" fn gmp_sema_release(s: *mut gmp_sema) -> c_int {
     // SAFETY: promise 1, of `s`.
     call(|| sema::release(unsafe { sema(s) }?))
 }
+
+/// Returns how many tokens `s` has now, which is 0 while somebody waits for
+/// one; -EINVAL for NULL. Never blocks.
+///
+/// # Safety
+/// As `gmp_sema_acquire`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_sema_value(s: *const gmp_sema) -> i64 {
+    // SAFETY: promise 1, of `s`.
+    match unsafe { sema(s.cast_mut()) } {
+        Ok(s) => sema::value(s).into(),
+        Err(e) => i64::from(e.neg()),
+    }
+}

@@ -17,7 +17,7 @@
  *   Storage       values that belong to a goroutine
  *   Channels      send and receive
  *   Select        wait for several channels
- *   Locks         mutex, rwmutex, cond, semaphore, wait group, once
+ *   Locks         mutex, rwmutex, cond, semaphore, barrier, wait group, once
  *   Groups        goroutines that fail and end together
  *   Time          clock, deadlines, sleep, timers, tickers
  *   Descriptors   read, write, wait, close
@@ -110,11 +110,12 @@
 #include <sys/types.h>
 
 /* <sys/socket.h>, <sys/uio.h> and <netdb.h> have these, and names such as send
- * besides. A socklen_t is an unsigned int. */
+ * besides. A socklen_t is an unsigned int. <time.h> has the last. */
 struct addrinfo;
 struct iovec;
 struct msghdr;
 struct sockaddr;
+struct timespec;
 
 /* errno belongs to the thread, and a goroutine may continue on another thread.
  * The C library declares the address of errno constant, so compilers keep it in
@@ -220,6 +221,9 @@ extern "C" {
  * uses the channel holds one.
  */
 
+/** The initialiser of a gmp_chan_attr. */
+#define GMP_CHAN_ATTR_INIT { sizeof(gmp_chan_attr), 0, 0, NULL, NULL, NULL }
+
 @chan.rs
 
 /* --- Select ------------------------------------------------------------------
@@ -239,6 +243,7 @@ extern "C" {
 #define GMP_RWMUTEX_INIT { 0, 0, { 0, 0, 0 } }
 #define GMP_COND_INIT { 0, 0, { 0, 0 } }
 #define GMP_SEMA_INIT(tokens) { (uint32_t)(tokens), 0, { 0, 0 } }
+#define GMP_BARRIER_INIT(n) { (uint32_t)(n), 0, { 0, 0 } }
 #define GMP_WAITGROUP_INIT { 0, 0, { 0, 0 } }
 #define GMP_ONCE_INIT { 0, 0, 0, { 0, 0 } }
 
@@ -249,6 +254,8 @@ extern "C" {
 @cond.rs
 
 @sema.rs
+
+@barrier.rs
 
 @waitgroup.rs
 

@@ -1,7 +1,15 @@
 //! Time: the clock, deadlines, sleep.
 
 use super::call;
-use crate::{os::clock::nanotime, sched::park, timers::Deadline};
+use crate::{
+    os::{
+        Errno,
+        clock::{at_realtime, nanotime},
+        types::timespec,
+    },
+    sched::park,
+    timers::Deadline,
+};
 use core::ffi::c_int;
 
 /// A deadline that never comes.
@@ -23,6 +31,30 @@ pub extern "C" fn gmp_now() -> i64 {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_after_ns(ns: i64) -> i64 {
     nanotime().saturating_add(ns)
+}
+
+/// Returns the deadline at which CLOCK_REALTIME shows `*t`, as the timed calls
+/// of POSIX take it: GMP_FOREVER if that is beyond the clock, and a deadline in
+/// the past for a time that is over. If the clock is set afterwards, the
+/// deadline stays as it is.
+///
+/// Returns -EINVAL, which is a deadline in the past, if `t` is NULL or its
+/// tv_nsec is not from 0 to 999999999. Never blocks.
+///
+/// ```c
+/// // const struct timespec *noon
+/// int rc = gmp_sleep_until(gmp_realtime_deadline(noon));
+/// if (rc < 0)
+///     fprintf(stderr, "gmp_sleep_until: %s\n", gmp_strerror(rc));
+/// ```
+///
+/// # Safety
+/// `t`: promise 2.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_realtime_deadline(t: *const timespec) -> i64 {
+    // SAFETY: promise 2, of `t`.
+    let t = unsafe { t.as_ref() }.ok_or(Errno::EINVAL);
+    t.and_then(at_realtime).unwrap_or_else(|e| e.neg().into())
 }
 
 /// Sleeps for `ns` nanoseconds; 0 or less only yields.

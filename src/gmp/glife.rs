@@ -11,16 +11,29 @@
 //! Invariant 1: before the G of an ended goroutine is in a free list, its
 //! generation has changed (invariant 2 of `gtab`) and its rare fields are
 //! empty, as `newproc` expects.
+//!
+//! Invariant 2: a name is taken out of its G, and read by another thread, under
+//! the lock [`NAMES`]. So a reader's name is not freed while it is copied.
 
 use super::{
     BATCH, COUNTERS, G, GOIDCACHE, GStatus, OwnedP, P, SCHED, allp, casgstatus,
-    galloc, galloc_many, gflag, nallp,
+    galloc, galloc_many, gflag, gtab::lookup, nallp,
 };
 use crate::{
-    base::trace::{self, Event, Kind},
-    os::{Errno, Result},
+    base::{
+        lock::Rank,
+        trace::{self, Event, Kind},
+    },
+    os::{Errno, Lock, Result},
 };
-use core::{ffi::CStr, ptr, sync::atomic::Ordering::*};
+use core::{
+    ffi::{CStr, c_char, c_void},
+    ptr,
+    sync::atomic::Ordering::*,
+};
+
+/// Invariant 2.
+static NAMES: Lock<()> = Lock::new(Rank::Names, ());
 
 /// A dead G: from this P's list, from the global one, or new. None where memory
 /// is out.
@@ -132,11 +145,46 @@ pub(crate) fn set_name(gp: &'static G, name: &CStr) -> Result<()> {
         let event = Event::of(Kind::Name, gp.goid.get());
         trace::event(move || Event { text: name.to_bytes(), ..event });
     }
-    let old = gp.name.swap(copy, AcqRel);
-    // SAFETY: null, or from strdup, and taken out just now. A dump may still
-    // read it, but runs when the process dies, or takes care of itself.
-    unsafe { libc::free(old.cast()) };
+    free_name(gp, copy);
     Ok(())
+}
+
+/// Puts `next` in the place of the name, and frees that.
+fn free_name(gp: &G, next: *mut c_char) {
+    let names = NAMES.lock();
+    let old = gp.name.swap(next, AcqRel);
+    drop(names);
+    // SAFETY: null, or from strdup, and taken out just now (invariant 2). A
+    // dump may still read it, but runs when the process dies, or takes care of
+    // itself.
+    unsafe { libc::free(old.cast()) };
+}
+
+/// Copies the name of the goroutine with this handle to `to`, with its NUL; an
+/// empty one if the goroutine has none, or has ended.
+///
+/// Errors: `EINVAL` for a stale handle, and where `to` is empty; `ERANGE` if
+/// the name is longer than `to`.
+pub(crate) fn get_name(handle: *mut c_void, to: &mut [u8]) -> Result<()> {
+    let gp = lookup(handle)?;
+    let names = NAMES.lock();
+    let name = gp.name.load(Acquire);
+    let name = if name.is_null() {
+        c"".to_bytes_with_nul()
+    } else {
+        // SAFETY: from strdup, and not freed before the lock is (invariant 2).
+        unsafe { CStr::from_ptr(name) }.to_bytes_with_nul()
+    };
+    let len = name.len();
+    let room = to.get_mut(..len);
+    let copied = room.map(|room| room.copy_from_slice(name));
+    drop(names);
+    // The name was that of this goroutine, as the handle is still good.
+    lookup(handle)?;
+    if to.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    copied.ok_or(Errno(libc::ERANGE))
 }
 
 /// Frees the name of a G, which nobody else names at the same time.
@@ -149,9 +197,7 @@ pub(crate) fn drop_name(gp: &G) {
 
 #[cold]
 fn drop_name_slow(gp: &G) {
-    let name = gp.name.swap(ptr::null_mut(), AcqRel);
-    // SAFETY: from strdup in set_name, and taken out just now.
-    unsafe { libc::free(name.cast()) };
+    free_name(gp, ptr::null_mut());
 }
 
 /// Gives the descriptor of an ended goroutine back. Handles to it go stale.

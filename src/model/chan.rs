@@ -4,13 +4,19 @@ use super::{FOREVER, Result, number};
 use crate::{
     block::{
         chan::{self, Block, GmpChan},
+        element::Extra,
         firing,
         select::{self, Case, RECV, SEND},
     },
     os::Errno,
     timers::Deadline,
 };
-use core::{array, ptr, slice};
+use core::{
+    array,
+    ffi::c_void,
+    ptr, slice,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 /// A reference to a channel.
 #[derive(Debug)]
@@ -41,6 +47,14 @@ impl Chan {
         Self(GmpChan::make(8, capacity).expect("memory"))
     }
 
+    /// A channel whose elements are moved and destroyed by functions, which
+    /// check that no element is used twice.
+    pub fn owning(capacity: usize) -> Self {
+        let extra = Extra::new(Some(destroy), Some(relocate));
+        let made = GmpChan::make_with(8, capacity, Some((extra, c"owning")));
+        Self(made.expect("memory"))
+    }
+
     /// `gmp_after`; with a period, `gmp_tick`.
     pub fn ticking(ns: i64, period: i64) -> Self {
         Self(firing::channel(ns, period))
@@ -58,8 +72,8 @@ impl Chan {
         unsafe { &*self.0 }
     }
 
-    fn send_or(&self, elem: u64, block: Block) -> Result<()> {
-        let elem = ptr::from_ref(&elem).cast();
+    fn send_or(&self, mut elem: u64, block: Block) -> Result<()> {
+        let elem = ptr::from_mut(&mut elem).cast_const().cast();
         number(chan::send(Some(self.ch()), elem, block))
     }
 
@@ -79,6 +93,12 @@ impl Chan {
         self.recv_or(Block::Until(Deadline::at(deadline)))
     }
 
+    /// Receives without a place, unless the deadline comes first.
+    pub fn drop_one(&self, deadline: i64) -> Result<()> {
+        let block = Block::Until(Deadline::at(deadline));
+        number(chan::recv(Some(self.ch()), ptr::null_mut(), block))
+    }
+
     /// Sends if possible without waiting.
     pub fn try_send(&self, elem: u64) -> Result<()> {
         self.send_or(elem, Block::Not)
@@ -93,6 +113,34 @@ impl Chan {
     pub fn close(&self) -> Result<()> {
         number(chan::close(self.ch()))
     }
+}
+
+/// What is left where an element was.
+const GONE: u64 = u64::MAX;
+
+shuttle::lazy_static! {
+    /// Elements of this run that were destroyed.
+    static ref DESTROYED: AtomicU64 = AtomicU64::new(0);
+}
+
+/// How many elements of owning channels this run has destroyed.
+pub fn destroyed() -> u64 {
+    DESTROYED.load(Relaxed)
+}
+
+unsafe extern "C" fn relocate(to: *mut c_void, from: *mut c_void) {
+    // SAFETY: the channel's element, and room for it.
+    let elem = unsafe { from.cast::<u64>().replace(GONE) };
+    assert_ne!(elem, GONE, "moved twice");
+    // SAFETY: the channel's element, and room for it.
+    unsafe { to.cast::<u64>().write(elem) };
+}
+
+unsafe extern "C" fn destroy(elem: *mut c_void) {
+    // SAFETY: the channel's element.
+    let elem = unsafe { elem.cast::<u64>().replace(GONE) };
+    assert_ne!(elem, GONE, "destroyed twice");
+    DESTROYED.fetch_add(1, Relaxed);
 }
 
 /// A case of a select.

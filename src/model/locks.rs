@@ -2,7 +2,7 @@
 
 use super::{Result, call, keep, number};
 use crate::{
-    block::{cond, mutex, once, rwmutex, sema, waitgroup},
+    block::{barrier, cond, mutex, once, rwmutex, sema, waitgroup},
     timers::Deadline,
 };
 
@@ -126,6 +126,22 @@ impl Sema {
     /// Adds a token.
     pub fn release(&self) {
         number(sema::release(&self.0)).expect("few tokens");
+    }
+}
+
+/// `gmp_barrier`.
+pub struct Barrier(barrier::Barrier);
+
+impl Barrier {
+    /// A barrier for `count` callers.
+    pub fn new(count: u32) -> Self {
+        Self(barrier::Barrier::new(count))
+    }
+
+    /// Waits for the others, unless the deadline or a cancel comes first. True
+    /// for the last caller.
+    pub fn wait(&self, deadline: i64) -> Result<bool> {
+        number(barrier::wait(&self.0, Deadline::at(deadline)))
     }
 }
 

@@ -43,10 +43,10 @@ mod locks;
 mod start;
 
 pub use crate::{block::once::Left, sched::Mistake};
-pub use chan::{Chan, Do, Done, select, try_select};
+pub use chan::{Chan, Do, Done, destroyed, select, try_select};
 pub use check::{Ends, Room, check, check_some, join, until};
 pub use line::{Ended, Line, Woken};
-pub use locks::{Cond, Mutex, Once, RwMutex, Sema, WaitGroup};
+pub use locks::{Barrier, Cond, Mutex, Once, RwMutex, Sema, WaitGroup};
 pub use start::{Group, Ticker};
 
 /// The result of a call that may fail.

@@ -41,6 +41,31 @@ pub(crate) fn nanotime() -> i64 {
     nanoseconds(&now)
 }
 
+/// The point of the monotonic clock at which the clock of the time of day shows
+/// `t`, unless it is set meanwhile; 0 for a point before, and `i64::MAX` for
+/// one beyond the clock.
+///
+/// Errors: `EINVAL` if `t` is no time.
+pub(crate) fn at_realtime(t: &libc::timespec) -> Result<i64> {
+    if !(0..NS_PER_S).contains(&t.tv_nsec) {
+        return Err(Errno::EINVAL);
+    }
+    // Relaxed: as in nanotime.
+    let read = READ_CLOCK.load(Relaxed);
+    // SAFETY: the module's invariant.
+    let read = unsafe { mem::transmute::<*mut (), ClockGettime>(read) };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: now is a local variable. Every kernel has this clock.
+    unsafe { read(libc::CLOCK_REALTIME, &raw mut now) };
+    let wide = |t: &libc::timespec| {
+        i128::from(t.tv_sec) * i128::from(NS_PER_S) + i128::from(t.tv_nsec)
+    };
+    // The monotonic clock is read last: a delay in between makes the point
+    // late, and never early.
+    let point = wide(t) - wide(&now) + i128::from(nanotime());
+    Ok(point.clamp(0, i64::MAX.into()) as i64)
+}
+
 /// The first reading, on the thread that loads the library: finds the vDSO.
 #[cold]
 unsafe extern "C" fn first_read(

@@ -59,6 +59,7 @@ mod vdso;
 pub(crate) mod types {
     pub use libc::{
         addrinfo, iovec, mode_t, msghdr, pid_t, sockaddr, socklen_t, ssize_t,
+        timespec,
     };
 }
 
