@@ -160,7 +160,7 @@ subjects! {
 
 /// What else lies in `c-tests`; `crash.rs` has the `crash_` files, and other
 /// tests the programs that they look into.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "descriptors.c",
     "double_include_a.c",
     "double_include_b.c",
@@ -170,6 +170,7 @@ const OTHERS: [&str; 12] = [
     "gnu_mp.c",
     "header.cc",
     "host.c",
+    "idle_threads.c",
     "libraries.c",
     "trace_known.c",
     "watched.c",
@@ -289,6 +290,31 @@ fn stack_size_from_environment() {
         let mut command = program.command();
         run(command.env("GMP_STACKSIZE", size), LIMIT).exited(0);
     }
+}
+
+/// Threads that are idle for a while go, and no wake-up is lost meanwhile.
+#[test]
+fn idle_threads_end() {
+    let program = build("idle_threads.c", Link::Shared);
+    for (case, ms) in [("bursts", "300"), ("storm", "1")] {
+        for procs in ["1", "2", "4", "16"] {
+            let mut command = program.command();
+            command.arg(case).env("GMP_MAXPROCS", procs);
+            command.env("GMPDEBUG", format!("idlethread={ms}"));
+            run(&mut command, LIMIT).exited(0);
+        }
+    }
+}
+
+/// After threads have gone, a deadlock is told as before.
+#[test]
+fn a_deadlock_is_told_after_idle_threads_have_ended() {
+    let program = build("idle_threads.c", Link::Shared);
+    let mut command = program.command();
+    command.arg("main").env("GMPDEBUG", "idlethread=100");
+    let outcome = run(&mut command, LIMIT);
+    let told = outcome.stderr.contains("all goroutines are asleep");
+    assert!(told && outcome.stdout == "now\n", "{}", outcome.report());
 }
 
 /// Without handoff a goroutine runs until it parks or is asked to yield.

@@ -1,14 +1,15 @@
 //! Models of what else sleeps and is counted: loom runs every interleaving of
 //! `gmp::watchman` (sysmon), `gmp::stopcount` (the world stopped) and
-//! `gmp::hostwait` (threads of the host's), with the real note on a model of a
-//! futex.
+//! `gmp::hostwait` (threads of the host's), and of what `sched::idle` does with
+//! the real note, on a model of a futex.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --test loom_sleepers`
 //!
 //! What is checked: what sysmon is asked for is served before it sleeps; a P
 //! that is taken ends its deep sleep; the stopper goes on when all have
-//! stopped, and not before; sleepers are counted exactly. A lost wake-up is a
-//! deadlock, which loom reports; a note that is woken twice throws.
+//! stopped, and not before; sleepers are counted exactly; an idle M that ends
+//! has no waker. A lost wake-up is a deadlock, which loom reports; a note that
+//! is woken twice throws.
 //!
 //! # That it can fail
 //! Each protocol has a model in which an actor takes its steps in a wrong order
@@ -16,6 +17,7 @@
 #![cfg(loom)]
 
 use gmprt::base::Futex;
+use gmprt::base::note::Note;
 use gmprt::base::sync::{AtomicBool, AtomicU32, Ordering::*};
 use gmprt::gmp::hostwait::{HostWait, HostWaits};
 use gmprt::gmp::stopcount::StopCount;
@@ -387,4 +389,82 @@ fn a_waker_that_ends_beside_the_search_is_no_deadlock() {
 #[should_panic(expected = "it goes on")]
 fn a_search_that_looks_once_misses_a_waker_that_ends() {
     search(true);
+}
+
+// --- Ms that end when they were idle for long --------------------------------
+
+/// An M that may be idle, and one place on the list.
+struct Idle {
+    note: Note<ModelFutex>,
+    /// `sched.lock`, and whether the M is on the list.
+    listed: Mutex<bool>,
+    /// What a waker brings.
+    work: AtomicU32,
+}
+
+impl Idle {
+    fn new() -> Arc<Self> {
+        let (note, work) = (Note::new(), AtomicU32::new(0));
+        Arc::new(Self { note, listed: Mutex::new(true), work })
+    }
+
+    /// `idle::wake_idle`: false if no M is idle.
+    fn wake(&self) -> bool {
+        if !core::mem::take(&mut *self.listed.lock().unwrap()) {
+            return false;
+        }
+        self.work.store(1, Relaxed);
+        self.note.wakeup();
+        true
+    }
+
+    /// `idle::withdraw`, or one that does not look whether a waker has come.
+    fn withdraw(&self, looks: bool) -> bool {
+        let was = core::mem::take(&mut *self.listed.lock().unwrap());
+        was || !looks
+    }
+
+    /// `idle::stopm`, whose deadline has come: whether the M was woken.
+    fn stop(&self, looks: bool) -> bool {
+        if !self.note.sleep_listed(PAST, || self.withdraw(looks)) {
+            return false;
+        }
+        assert_eq!(self.work.load(Relaxed), 1, "the waker brings work");
+        true
+    }
+}
+
+fn end_beside_wakers(looks: bool) {
+    explore(3, move || {
+        let idle = Idle::new();
+        let wakers: Vec<_> = [0, 1]
+            .map(|_| {
+                let idle = Arc::clone(&idle);
+                thread::spawn(move || idle.wake())
+            })
+            .into();
+        let woken = idle.stop(looks);
+        let wakers = wakers.into_iter().map(|waker| waker.join().unwrap());
+        let wakes = wakers.filter(|&woke| woke).count();
+        assert_eq!(wakes, woken.into(), "each wake-up reaches an M");
+        if woken {
+            // It works, and is idle again.
+            idle.note.clear();
+            idle.work.store(0, Relaxed);
+            *idle.listed.lock().unwrap() = true;
+            assert!(!idle.stop(looks));
+        }
+        assert!(!idle.wake(), "an M that has ended is on no list");
+    });
+}
+
+#[test]
+fn an_m_that_ends_takes_no_wake_up_along() {
+    end_beside_wakers(true);
+}
+
+#[test]
+#[should_panic(expected = "each wake-up reaches an M")]
+fn an_m_that_ends_without_a_look_takes_a_wake_up_along() {
+    end_beside_wakers(false);
 }

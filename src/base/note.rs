@@ -122,6 +122,27 @@ impl<F: Futex> Note<F> {
         }
     }
 
+    /// Sleeps until the wake-up, for an owner that is on a list from which a
+    /// waker takes it first. If the deadline comes first, `withdraw` takes the
+    /// owner off the list; it returns false if a waker has done so, whose
+    /// wake-up is awaited then.
+    ///
+    /// True if woken. False: the owner is off the list, and has no waker.
+    pub fn sleep_listed(
+        &self,
+        deadline: i64,
+        withdraw: impl FnOnce() -> bool,
+    ) -> bool {
+        if self.sleep_until(deadline) {
+            return true;
+        }
+        if withdraw() {
+            return false;
+        }
+        self.sleep();
+        true
+    }
+
     /// Takes Sleeping back; false if the wake-up was faster.
     fn disarm(&self) -> bool {
         // Acquire on failure pairs with the release of wakeup.

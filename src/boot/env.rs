@@ -124,7 +124,7 @@ const fn key(
     Key { entry: Variable { name, values, about }, set }
 }
 
-const KEYS: [Key; 15] = [
+const KEYS: [Key; 16] = [
     key("help", "no value", "print these lines", |value, settings| {
         settings.help = value.is_empty();
         settings.help
@@ -186,6 +186,15 @@ const KEYS: [Key; 15] = [
         "0 or 1",
         "1: a goroutine that waits goes on on another thread",
         |value, _| flag(&DEBUG.migrate, value),
+    ),
+    key(
+        "idlethread",
+        "milliseconds",
+        "a spare thread ends when it was idle so long; 0: never",
+        |value, _| {
+            let ms = number(value, 0..=u32::MAX);
+            ms.inspect(|&ms| DEBUG.idlethread.store(ms, Relaxed)).is_some()
+        },
     ),
     key(
         "dumpsignal",

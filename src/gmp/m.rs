@@ -117,6 +117,9 @@ pub(crate) struct M {
     /// The low end and size of the signal stack that is ours; 0 if none is.
     pub gsignal: Cell<(usize, usize)>,
     pub rng: Cell<u64>,
+    /// sched.lock: on the idle list, and the M before it there.
+    pub idle: Cell<bool>,
+    pub idleprev: Cell<Option<&'static M>>,
     /// The M's thread sets it once: where events go, or null (`trace`).
     pub recorder: AtomicPtr<c_void>,
     /// The M's thread adds, any thread reads: polls for descriptors, and the
@@ -162,6 +165,8 @@ impl M {
             schedlink: Cell::new(None),
             alllink: Cell::new(None),
             gsignal: Cell::new((0, 0)),
+            idle: Cell::new(false),
+            idleprev: Cell::new(None),
             rng: Cell::new(1),
             recorder: AtomicPtr::new(ptr::null_mut()),
             polls: AtomicU64::new(0),

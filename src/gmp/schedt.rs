@@ -30,7 +30,7 @@ pub(crate) const MAXPROCS: usize = 1024;
 pub(crate) struct SchedLocked {
     /// The global queue.
     pub runq: GList,
-    /// Idle Ms, by `schedlink`.
+    /// Idle Ms, by `schedlink`, the latest first.
     pub midle: Option<&'static M>,
     pub nmidle: i32,
     /// Ms that wait for their locked goroutine.

@@ -36,6 +36,8 @@ pub(crate) struct DebugVars {
     pub handoff: AtomicBool,
     /// A host thread that joins an unstarted goroutine runs it in place.
     pub hostrun: AtomicBool,
+    /// An idle M that is not needed ends after so many milliseconds; 0: never.
+    pub idlethread: AtomicU32,
     /// A goroutine that parks or yields continues on another thread.
     pub migrate: AtomicBool,
     /// The signal that makes a dump; 0 if none does.
@@ -46,6 +48,10 @@ pub(crate) struct DebugVars {
     traceback: AtomicU8,
 }
 
+/// By default two minutes: long enough that a program with a burst of blocking
+/// calls now and then makes its threads once.
+const IDLETHREAD: u32 = 120_000;
+
 pub(crate) static DEBUG: DebugVars = DebugVars {
     inittrace: AtomicBool::new(false),
     schedtrace: AtomicU32::new(0),
@@ -53,6 +59,7 @@ pub(crate) static DEBUG: DebugVars = DebugVars {
     lockwait: AtomicU32::new(0),
     handoff: AtomicBool::new(true),
     hostrun: AtomicBool::new(true),
+    idlethread: AtomicU32::new(IDLETHREAD),
     migrate: AtomicBool::new(false),
     dumpsignal: AtomicU32::new(0),
     stack_size: AtomicBool::new(false),

@@ -32,12 +32,12 @@ use super::{
     lockthread, migrate,
     procs::releasep,
     queue::{self, TICK},
-    schedule, stackmark, starved,
+    schedule, stackmark, starved, threadend,
 };
 use crate::{
     arch,
     gmp::{
-        COUNTERS, G, GStatus, Hook, HookResult, INLINE_ARGS, M, OwnedP, SCHED,
+        G, GStatus, Hook, HookResult, INLINE_ARGS, M, OwnedP, SCHED,
         casgstatus, count_end, drop_name, gdestroy, gflag, is_main_thread,
         offsets::GOSTART_SPACE,
     },
@@ -264,8 +264,7 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
         sched.nmsys += 1;
         sched.nmwedged += 1;
     } else {
-        sched.nmfreed += 1;
-        COUNTERS.threads_ended.add(1);
+        threadend::count_end(&mut sched);
     }
     drop(sched);
     if mp.p.get().is_some() && owned_p(mp).is_some() {
@@ -278,7 +277,5 @@ pub(crate) fn mexit(mp: &'static M) -> ! {
             mp.park.clear();
         }
     }
-    let g0 = mp.g0();
-    // SAFETY: mstart's base of this g0, which is live below us.
-    unsafe { arch::gogo(g0.sched_sp.get(), g0) }
+    threadend::leave(mp)
 }

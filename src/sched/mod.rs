@@ -66,6 +66,7 @@
 //! | `threads` | Ms made and given back: newm |
 //! | `nothread` | what happens where no thread is to be had |
 //! | `idle` | Ms without work: stopm, mget |
+//! | `threadend` | the end of an M's thread |
 //! | `deadlock` | the check that everything sleeps for ever |
 //! | `keeper` | is there a timekeeper, and how to break its sleep |
 //! | `procs` | a P taken and let go |
@@ -132,6 +133,7 @@ pub(crate) mod stats;
 pub(crate) mod stw;
 pub(crate) mod sysmon;
 pub(crate) mod template;
+mod threadend;
 pub(crate) mod threads;
 pub(crate) mod timing;
 pub(crate) mod yields;
