@@ -62,6 +62,7 @@ static void starting(void *arg)
 static void handles(void *arg)
 {
     gmp_g *huge = (gmp_g *)UINTPTR_MAX, *stale, *released;
+    char args[8] = "";
 
     stale = spawn(nothing, NULL);
     CHECK_OK(gmp_join(stale));
@@ -83,7 +84,10 @@ static void handles(void *arg)
     gmp_release(huge);
     gmp_release(stale);
     gmp_release(released);
-    COMPARE(ROW(gmp_set_name(NULL), -EINVAL));
+    COMPARE(ROW(gmp_set_name(NULL), -EINVAL),
+            ROW(gmp_get_name(stale, args, sizeof args), -EINVAL),
+            ROW(gmp_get_name(huge, args, sizeof args), -EINVAL),
+            ROW(gmp_get_name(NULL, args, SIZE_MAX), -EINVAL));
 }
 
 static void channels(void *arg)
@@ -96,6 +100,8 @@ static void channels(void *arg)
             ROW(gmp_chan_make(SIZE_MAX, SIZE_MAX), 0),
             ROW(gmp_chan_make(SIZE_MAX / 2 + 1, 2), 0),
             ROW(gmp_chan_make(SIZE_MAX / 8, 8), 0),
+            ROW(gmp_chan_make(SIZE_MAX, 0), 0),
+            ROW(gmp_chan_make_with(NULL), 0),
             ROW(gmp_chan_ref(NULL), 0),
             ROW(gmp_chan_try_send(NULL, &value), -EAGAIN),
             ROW(gmp_chan_try_recv(NULL, &value), -EAGAIN),

@@ -9,6 +9,7 @@ static gmp_chan *empty, *full, *gate;
 static gmp_mutex held = GMP_MUTEX_INIT;
 static gmp_rwmutex written = GMP_RWMUTEX_INIT, being_read = GMP_RWMUTEX_INIT;
 static gmp_sema none = GMP_SEMA_INIT(0);
+static gmp_barrier large = GMP_BARRIER_INIT(1000000);
 static gmp_waitgroup busy = GMP_WAITGROUP_INIT;
 static gmp_once running = GMP_ONCE_INIT;
 static gmp_group *group;
@@ -93,6 +94,8 @@ static int park(bool until)
     X(cond_until, wait_for_signal(&monitors[1], true))                       \
     X(sema, gmp_sema_acquire(&none))                                         \
     X(sema_until, gmp_sema_acquire_until(&none, deadline))                   \
+    X(barrier, gmp_barrier_wait(&large))                                     \
+    X(barrier_until, gmp_barrier_wait_until(&large, deadline))               \
     X(waitgroup, gmp_waitgroup_wait(&busy))                                  \
     X(waitgroup_until, gmp_waitgroup_wait_until(&busy, deadline))            \
     X(once_until, gmp_once_do_until(&running, nothing, NULL, deadline))      \

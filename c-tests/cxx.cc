@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <exception>
+#include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -52,6 +54,50 @@ void wander(int i)
         CHECK_OK(gmp_chan_send(chan, &i));
         CHECK_OK(gmp_chan_recv(chan, nullptr));
     }
+}
+
+// A channel of strings, which own memory and may point into themselves.
+void carry_strings()
+{
+    gmp_chan_attr attr = GMP_CHAN_ATTR_INIT;
+    const std::string longer(1000, 'y');
+
+    attr.elem_size = sizeof(std::string);
+    attr.capacity = 3;
+    attr.name = "strings";
+    attr.destroy = [](void *elem) {
+        std::destroy_at(static_cast<std::string *>(elem));
+    };
+    attr.move = [](void *to, void *from) {
+        auto *s = static_cast<std::string *>(from);
+
+        new (to) std::string(std::move(*s));
+        std::destroy_at(s);
+    };
+    gmp_chan *strings = gmp_chan_make_with(&attr);
+    CHECK(strings != nullptr);
+    for (int i = 0; i < rounds; i++) {
+        alignas(std::string) unsigned char place[sizeof(std::string)];
+        const std::string &want = i % 2 ? longer : "short";
+
+        new (place) std::string(want);
+        CHECK_OK(gmp_chan_send(strings, place));
+        if (i % 7 == 0) {
+            CHECK_OK(gmp_chan_recv(strings, nullptr));
+            continue;
+        }
+        CHECK_OK(gmp_chan_recv(strings, place));
+        auto *got = std::launder(reinterpret_cast<std::string *>(place));
+        CHECK(*got == want);
+        std::destroy_at(got);
+    }
+    for (int i = 0; i < 3; i++) {
+        alignas(std::string) unsigned char place[sizeof(std::string)];
+
+        new (place) std::string(longer);
+        CHECK_OK(gmp_chan_send(strings, place));
+    }
+    gmp_chan_unref(strings);
 }
 
 void throw_deep(int depth, int value)
@@ -178,5 +224,6 @@ int test_main(int, char **)
         CHECK_OK(gmp_go(work, reinterpret_cast<void *>(i)));
     CHECK_OK(gmp_waitgroup_wait(&group));
     gmp_chan_unref(chan);
+    carry_strings();
     return 0;
 }

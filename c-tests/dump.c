@@ -72,6 +72,27 @@ __attribute__((noinline)) static void want_mutex(void *arg)
     gmp_mutex_unlock(&mutex);
 }
 
+/* Waits for a channel that has a name. */
+__attribute__((noinline)) static void want_line(void *ch)
+{
+    char *line;
+
+    gmp_chan_recv(ch, &line);
+    __asm__ volatile("");
+}
+
+static gmp_chan *named(void)
+{
+    gmp_chan_attr attr = GMP_CHAN_ATTR_INIT;
+    gmp_chan *ch;
+
+    attr.elem_size = sizeof(char *);
+    attr.capacity = 3;
+    attr.name = "lines \"in\"";
+    CHECK((ch = gmp_chan_make_with(&attr)) != NULL);
+    return ch;
+}
+
 static void nap_in_c(void *arg)
 {
     (void)arg;
@@ -96,13 +117,15 @@ static void kinds(int flags)
 {
     gmp_attr odd = GMP_ATTR_INIT, dumper = GMP_ATTR_INIT;
     pthread_t thread;
-    gmp_g *g, *napping;
+    gmp_chan *lines = named();
+    gmp_g *g, *napping, *reading;
 
     odd.name = "odd \"name\"\n\xff";
     dumper.name = "dumper";
     dumper.stack_size = 65536;
     CHECK_OK(gmp_mutex_lock(&mutex));
     CHECK_OK(gmp_go_with(&odd, want_mutex, NULL, NULL));
+    CHECK_OK(gmp_go_with(NULL, want_line, lines, &reading));
     CHECK_OK(gmp_go_with(NULL, nap_in_c, NULL, &napping));
     CHECK_EQ(pthread_create(&thread, NULL, want_on_thread, NULL), 0);
     AWAIT(atomic_load(&blocked));
@@ -111,6 +134,9 @@ static void kinds(int flags)
     CHECK_OK(gmp_join(g));
     atomic_store(&stop, 1);
     CHECK_OK(gmp_join(napping));
+    CHECK_OK(gmp_chan_close(lines));
+    CHECK_OK(gmp_join(reading));
+    gmp_chan_unref(lines);
     CHECK_OK(gmp_mutex_unlock(&mutex));
     CHECK_EQ(pthread_join(thread, NULL), 0);
 }

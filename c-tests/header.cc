@@ -8,10 +8,12 @@ namespace {
 
 gmp_mutex at_namespace_scope = GMP_MUTEX_INIT;
 gmp_waitgroup group = GMP_WAITGROUP_INIT;
+gmp_barrier barrier = GMP_BARRIER_INIT(1);
 
 struct Holder {
     gmp_mutex mutex = GMP_MUTEX_INIT;
     gmp_waitgroup group = GMP_WAITGROUP_INIT;
+    gmp_barrier barrier = GMP_BARRIER_INIT(1);
 };
 
 void work(void *arg)
@@ -24,6 +26,8 @@ void work(void *arg)
 int main()
 {
     static gmp_mutex in_function = GMP_MUTEX_INIT;
+    static gmp_barrier barrier_in_function = GMP_BARRIER_INIT(1);
+    gmp_chan_attr chan_attr = GMP_CHAN_ATTR_INIT;
     gmp_attr attr = GMP_ATTR_INIT;
     gmp_g *g = nullptr;
     Holder holder;
@@ -31,6 +35,12 @@ int main()
 
     attr.name = "header";
     if (gmp_go_with(&attr, work, &n, &g) != 0 || gmp_join(g) != 0 || n != 1)
+        return 1;
+    chan_attr.elem_size = 1;
+    gmp_chan_unref(gmp_chan_make_with(&chan_attr));
+    if (gmp_barrier_wait(&barrier) != 1 ||
+        gmp_barrier_wait(&barrier_in_function) != 1 ||
+        gmp_barrier_wait(&holder.barrier) != 1)
         return 1;
     errno = ERANGE;
     gmp_yield();

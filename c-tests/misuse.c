@@ -168,6 +168,7 @@ TABLE(COND)
 /* Semaphores. */
 
 static gmp_sema sema, full;
+static gmp_barrier two = GMP_BARRIER_INIT(2);
 
 static void make_sema(void)
 {
@@ -324,6 +325,9 @@ static void vacate(void)
       gmp_cond_wait_until(&cond, &mutex, GMP_FOREVER), -EDEADLK)             \
     X(unlockf_acquire, gmp_sema_acquire(&sema), -EDEADLK)                    \
     X(unlockf_acquire_until, gmp_sema_acquire_until(&sema, GMP_FOREVER),     \
+      -EDEADLK)                                                              \
+    X(unlockf_barrier, gmp_barrier_wait(&two), -EDEADLK)                     \
+    X(unlockf_barrier_until, gmp_barrier_wait_until(&two, GMP_FOREVER),      \
       -EDEADLK)                                                              \
     X(unlockf_wg_wait_until, gmp_waitgroup_wait_until(&wg, GMP_FOREVER),     \
       -EDEADLK)                                                              \

@@ -12,6 +12,7 @@
 static gmp_chan *full, *empty;
 static gmp_mutex locked = GMP_MUTEX_INIT, unlocked = GMP_MUTEX_INIT;
 static gmp_rwmutex held = GMP_RWMUTEX_INIT, free_rw = GMP_RWMUTEX_INIT;
+static gmp_barrier one = GMP_BARRIER_INIT(1), two = GMP_BARRIER_INIT(2);
 static gmp_sema no_token = GMP_SEMA_INIT(0), token = GMP_SEMA_INIT(1);
 static gmp_waitgroup busy = GMP_WAITGROUP_INIT, done = GMP_WAITGROUP_INIT;
 static gmp_once running = GMP_ONCE_INIT;
@@ -133,6 +134,13 @@ static int64_t sema(int64_t past, bool can)
     if (r == 0)
         CHECK_OK(gmp_sema_release(&token));
     return r;
+}
+
+static int64_t barrier(int64_t past, bool can)
+{
+    int64_t r = gmp_barrier_wait_until(can ? &one : &two, past);
+
+    return r == 1 ? 0 : r;
 }
 
 static int64_t waitgroup(int64_t past, bool can)
@@ -304,6 +312,7 @@ static const struct {
     {"select", select_one}, {"mutex_lock", mutex},
     {"rwmutex_lock", rwmutex}, {"rwmutex_rlock", rwmutex_read},
     {"sema_acquire", sema}, {"waitgroup_wait", waitgroup},
+    {"barrier_wait", barrier},
     {"group_wait", group}, {"once_do", once}, {"cond_wait", condition},
     {"join", join}, {"park", park}, {"read", read_some},
     {"readv", read_vector}, {"read_full", read_all}, {"recvfrom", receive},

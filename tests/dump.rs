@@ -85,6 +85,9 @@ fn each_kind_of_wait_is_told() {
         for part in [
             " [mutex] \"odd \"name\"??\", for about ",
             "    want_mutex at ",
+            " [chan receive], for about ",
+            ", on \"lines \"in\"\" at 0x",
+            "    want_line at ",
             " [running] \"dumper\", thread ",
             "    dump_here at ",
             "host thread ",
@@ -117,6 +120,8 @@ fn json_is_as_its_schema_says() {
             } else {
                 let names = strings(&dump, "name");
                 assert!(names.contains("odd \"name\"\n\u{fffd}"), "{names:?}");
+                let objects = strings(&dump, "object_name");
+                assert!(objects.contains("lines \"in\""), "{objects:?}");
             }
         }
     }
