@@ -198,7 +198,7 @@ fn cpython() {
         let [script, library, work] = paths.map(Path::as_os_str);
         [script, library, work, OsStr::new(how)]
     };
-    for how in ["none", "first-none"] {
+    for how in ["none", "first-none", "last-none"] {
         work_together(&program, &args(how));
     }
     for how in ["overflow", "first-overflow"] {
@@ -207,9 +207,15 @@ fn cpython() {
     crash_is_told(&outcome(&program, &args("crash")));
     // Python's faulthandler tells its own faults in either order, and that of a
     // goroutine if it was there before.
-    for how in ["python", "first-python", "first-crash"] {
+    let python = "Fatal Python error: Segmentation fault";
+    for how in ["last-python", "first-python", "first-crash"] {
         let told = outcome(&program, &args(how));
-        told.died_by(libc::SIGSEGV).kept_quiet_of(CRASH);
-        told.said("Fatal Python error: Segmentation fault");
+        told.died_by(libc::SIGSEGV).kept_quiet_of("fatal error").said(python);
+    }
+    // If it comes later, it tells both, and passes them on by a signal.
+    for how in ["last-crash", "last-overflow"] {
+        let told = outcome(&program, &args(how));
+        told.died_by(libc::SIGSEGV).said(python);
+        told.said_once("fatal error: SIGSEGV: sent by this process");
     }
 }

@@ -2,7 +2,9 @@
 
 While goroutines work: Python's signal handlers, its faulthandler, recursion
 that is too deep, threads, and a child. HOW: "none"; "overflow" or "crash", how
-a goroutine dies; or "python", a fault in a thread of Python's.
+a goroutine dies; or "python", a fault in a thread of Python's. With "first-" or
+"last-" before that, faulthandler is enabled before or after the library is
+loaded.
 """
 import ctypes
 import faulthandler
@@ -15,13 +17,13 @@ import threading
 import time
 
 library, work, how = sys.argv[1:]
-# "first-": Python's handler of faults is there before the library's.
-if how.startswith("first-"):
-    how = how[6:]
+# Python's handler of faults is there before the library's, or comes after it.
+order, _, how = how.rpartition("-")
+if order == "first":
     faulthandler.enable()
 lib = ctypes.CDLL(work)
 lib.begin_all(library.encode())
-if not faulthandler.is_enabled() and how == "python":
+if order == "last":
     faulthandler.enable()
 
 seen = []
