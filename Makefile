@@ -136,8 +136,8 @@ header: need ## make include/gmp.h anew from src/ffi
 
 # --- The examples -----------------------------------------------------------
 
-EXAMPLES = hello sieve pool ratelimit pipeline semaphore wordfreq echo fetch \
-           metrics
+EXAMPLES = hello sieve life pool ratelimit pipeline semaphore wordfreq echo \
+           fetch metrics
 HTTPD    = $(wildcard examples-c/httpd*.c)
 WARN     = -Wall -Wextra -Wpedantic -Werror
 C        = $(CC) -std=gnu11 $(WARN) $(CFLAGS) -Iinclude

@@ -65,6 +65,26 @@ fn sieve() {
     }
 }
 
+/// A glider comes by one row and one column in four generations, over the edges
+/// too.
+#[test]
+fn life() {
+    let glider = [(0, 1), (1, 2), (2, 0), (2, 1), (2, 2)];
+    for program in ["life", "life-static"] {
+        for steps in [0, 1, 5, 20, 40] {
+            let mut rows = vec![vec![b'.'; 32]; 16];
+            for (y, x) in glider {
+                rows[(y + steps) % 16][(x + steps) % 32] = b'#';
+            }
+            let rows = rows.into_iter().map(String::from_utf8);
+            let board: String =
+                rows.map(|row| row.expect("ASCII") + "\n").collect();
+            let generations = (4 * steps).to_string();
+            assert_eq!(says(program, &[&generations]), board);
+        }
+    }
+}
+
 #[test]
 fn pool() {
     for program in ["pool", "pool-static"] {
