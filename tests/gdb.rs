@@ -181,6 +181,23 @@ fn each_step_is_reached_by_the_name_that_go_gives_it() {
     }
 }
 
+/// They are for what does not happen, so no program reaches them all.
+#[test]
+fn the_ends_of_the_process_have_the_names_that_go_gives_them() {
+    if lacks(&["gdb"]) {
+        return;
+    }
+    let names = ["throw", "fatal", "fatal_args"];
+    for link in [Link::Shared, Link::Static] {
+        let program = build("steps.c", link);
+        let stops = names.map(|name| format!("break {name}\n")).concat();
+        let outcome = gdb(&program, &[], &format!("start\n{stops}kill\n"));
+        let text = &outcome.stdout;
+        let found = text.matches("src/base/throw.rs, line ").count();
+        assert_eq!(found, names.len(), "{}", outcome.report());
+    }
+}
+
 /// The lines of an assembly file that gdb names, in the order of the stops.
 fn lines_in(outcome: &Outcome, file: &str) -> Vec<usize> {
     let number = |line: &str| {

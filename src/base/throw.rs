@@ -77,7 +77,7 @@ pub fn set_throw_hook(hook: fn(*const c_void)) {
 #[inline(never)]
 #[cfg(not(loom))]
 pub fn throw(msg: &'static str) -> ! {
-    die(format_args!("gmprt: {msg}"), ptr::null())
+    end(format_args!("gmprt: {msg}"))
 }
 
 /// Fails the model that is being explored.
@@ -90,7 +90,7 @@ pub fn throw(msg: &'static str) -> ! {
 #[cold]
 #[inline(never)]
 pub fn fatal(msg: &str) -> ! {
-    die(format_args!("{msg}"), ptr::null())
+    end(format_args!("{msg}"))
 }
 
 /// [`fatal`] with a formatted message, such as
@@ -98,6 +98,14 @@ pub fn fatal(msg: &str) -> ! {
 #[cold]
 #[inline(never)]
 pub fn fatal_args(msg: fmt::Arguments<'_>) -> ! {
+    end(msg)
+}
+
+/// Ends the process. Inlined, because with line tables alone as debug
+/// information gdb finds a function by its name only if another is a part of
+/// it: so `break throw` and `break fatal` work.
+#[inline(always)]
+fn end(msg: fmt::Arguments<'_>) -> ! {
     die(msg, ptr::null())
 }
 
