@@ -388,6 +388,11 @@ fn the_page_of_a_real_trace_shows_what_happened() {
         let known = waits.iter().any(|row| row[0] == reason);
         assert!(known, "{reason}: {waits:?}");
     }
+    let objects = rows(&document, "objects");
+    let channel = |row: &Vec<&str>| {
+        row[0].starts_with("0x") && row[1] == "chan receive" && row[2] != "0"
+    };
+    assert!(objects.iter().any(channel), "{objects:?}");
     let pairs = rows(&document, "pairs");
     for (waker, how, woken) in [
         ("writer", "ready", "reader"),

@@ -63,8 +63,16 @@ fn code(state: State) -> u64 {
     match state {
         State::Running(lane) => or_none(lane) << 2,
         State::Runnable => 1,
-        State::Waiting(reason) => u64::from(reason) << 2 | 2,
+        State::Waiting(reason, _) => u64::from(reason) << 2 | 2,
         State::Blocked => 3,
+    }
+}
+
+/// The text of the object that a state is about.
+fn object(state: State) -> u64 {
+    match state {
+        State::Waiting(_, object) => object.into(),
+        _ => 0,
     }
 }
 
@@ -115,6 +123,7 @@ fn goroutines(timeline: &Timeline, columns: &mut Columns) {
     let spans = || all().flat_map(|g| &g.spans);
     columns.add("span.length", spans().map(|s| s.to - s.from));
     columns.add("span.state", spans().map(|s| code(s.state)));
+    columns.add("span.object", spans().map(|s| object(s.state)));
 }
 
 fn wakes_and_marks(timeline: &Timeline, columns: &mut Columns) {

@@ -123,6 +123,7 @@ const G = (() => {
         const spans = intervals(data["span.gap"], data["span.length"],
           first[g], first[g + 1] - first[g]);
         spans.state = data["span.state"].subarray(first[g], first[g + 1]);
+        spans.object = data["span.object"].subarray(first[g], first[g + 1]);
         // The time in each state before each span.
         spans.sums = time.map((_, kind) => {
           const sum = new Float64Array(spans.count + 1);

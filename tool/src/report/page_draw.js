@@ -100,7 +100,10 @@ function colourOf(row, n) {
 }
 
 function textOf(row, n) {
-  if (row.kind === "g") return stateText(row.intervals.state[n]);
+  if (row.kind === "g") {
+    const object = meta.texts[row.intervals.object[n]];
+    return stateText(row.intervals.state[n]) + (object ? `, ${object}` : "");
+  }
   const g = row.intervals.g[n];
   return g ? labelOf(g - 1) : meta.texts[row.intervals.name[n]];
 }

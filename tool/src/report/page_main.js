@@ -297,7 +297,9 @@ function showDetails() {
   if (g < 0) return;
   const reasons = new Map(), spans = G.spans(g);
   for (let n = 0; n < spans.count; n++) {
-    const text = stateText(spans.state[n]).replace(/ on .*/, "");
+    const object = meta.texts[spans.object[n]];
+    const text = stateText(spans.state[n]).replace(/ on .*/, "")
+      + (object ? `, ${object}` : "");
     const sum = reasons.get(text) || { count: 0, time: 0, max: 0 };
     const length = spans.to[n] - spans.from[n];
     sum.count++;
@@ -344,7 +346,7 @@ function share(part) {
 }
 
 function fillTables() {
-  const { groups, waits, pairs } = meta.summary, most = 200;
+  const { groups, waits, objects, pairs } = meta.summary, most = 200;
   const longest = Math.max(1, ...groups.map(group => group.running));
   fill(document.querySelector("#groups table"), [["Name", "text"], ["Goroutines"],
     ["Running"], ["Runnable"], ["Waiting"], ["In C code"], ["", "text"]],
@@ -353,6 +355,11 @@ function fillTables() {
     duration(group.blocked), share(group.running / longest)]));
   fill(document.querySelector("#waits table"), [["Reason", "text"], ...SPREAD],
     waits.slice(0, most).map(wait => [wait.reason, ...spread(wait.times)]));
+  fill(document.querySelector("#objects table"), [["Object", "text"],
+    ["Reason", "text"], ["Goroutines"], ...SPREAD],
+  objects.map(wait => [wait.object, wait.reason, number(wait.goroutines),
+    ...spread(wait.times)]));
+  $("objects").hidden = !objects.length;
   fill(document.querySelector("#pairs table"), [["Waker", "text"],
     ["How", "text"], ["Woken", "text"], ["Wakes"], ["Half ran within"], ["99 % within"],
     ["Longest"], ["Never ran"]],

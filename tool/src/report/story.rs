@@ -48,6 +48,7 @@ struct Words {
     note_waker: u32,
     note_by: u32,
     note_p: u32,
+    note_object: u32,
     note_count: u32,
 }
 
@@ -72,6 +73,7 @@ impl Words {
             note_waker: find("waker"),
             note_by: find("by"),
             note_p: find("p"),
+            note_object: find("object"),
             note_count: find("count"),
         }
     }
@@ -365,7 +367,10 @@ impl Teller {
         }
         let words = &self.words;
         let state = if event.category == words.wait {
-            State::Waiting(event.name)
+            let object = number(event, words.note_object);
+            let object = object.map(|at| format!("{at:#x}"));
+            let object = self.timeline.texts.add(&object.unwrap_or_default());
+            State::Waiting(event.name, object)
         } else if event.name == words.outside {
             State::Blocked
         } else if event.category != words.state {
@@ -475,7 +480,7 @@ fn between(runs: &[Span], readied: &[u64], reason: u32) -> Vec<Span> {
         let ready = ready.filter(|at| end.is_none() || *at >= from);
         match (end, ready) {
             (Some(end), Some(at)) => {
-                let state = State::Waiting(reason);
+                let state = State::Waiting(reason, 0);
                 spans.push(Span { from: end, to: at, state });
                 let state = State::Runnable;
                 spans.push(Span { from: at, to: run.from, state });
@@ -516,7 +521,7 @@ mod tests {
             run(5, 6),
             Span { from: 6, to: 9, state: State::Runnable },
             run(9, 10),
-            Span { from: 10, to: 18, state: State::Waiting(4) },
+            Span { from: 10, to: 18, state: State::Waiting(4, 0) },
             Span { from: 18, to: 20, state: State::Runnable },
             run(20, 21),
         ];

@@ -2,7 +2,7 @@
 
 use super::timeline::{State, Timeline};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The steps of a histogram: each is twice as wide as the one before. Step 0
 /// has all below 128 ns; the last has all from 17 s up.
@@ -57,6 +57,16 @@ pub struct Waits {
     pub times: Spread,
 }
 
+/// Waits for one object.
+#[derive(Debug, Serialize)]
+pub struct WaitsFor {
+    pub object: String,
+    pub reason: String,
+    /// How many goroutines have waited.
+    pub goroutines: u64,
+    pub times: Spread,
+}
+
 /// Goroutines of one name that woke goroutines of another in one way.
 #[derive(Debug, Serialize)]
 pub struct Pair {
@@ -86,6 +96,8 @@ pub struct Summary {
     pub latency: Spread,
     /// By their total, longest first.
     pub waits: Vec<Waits>,
+    /// The longest in all, longest first.
+    pub objects: Vec<WaitsFor>,
     /// By count, largest first.
     pub pairs: Vec<Pair>,
     /// By their time running, longest first.
@@ -99,6 +111,7 @@ pub fn summary(timeline: &Timeline) -> Summary {
     Summary {
         latency: latency(timeline),
         waits: waits(timeline),
+        objects: objects(timeline),
         pairs: pairs(timeline),
         groups: groups(timeline),
     }
@@ -121,7 +134,7 @@ fn waits(timeline: &Timeline) -> Vec<Waits> {
     let mut reasons: HashMap<u32, Vec<u64>> = HashMap::new();
     for goroutine in &timeline.goroutines {
         for span in &goroutine.spans {
-            if let State::Waiting(reason) = span.state {
+            if let State::Waiting(reason, _) = span.state {
                 let times = reasons.entry(reason).or_default();
                 times.push(span.to - span.from);
             }
@@ -136,6 +149,37 @@ fn waits(timeline: &Timeline) -> Vec<Waits> {
         (b.times.total, &a.reason).cmp(&(a.times.total, &b.reason))
     });
     waits
+}
+
+/// The most objects that are told.
+const OBJECTS: usize = 200;
+
+fn objects(timeline: &Timeline) -> Vec<WaitsFor> {
+    let mut objects: HashMap<(u32, u32), (Vec<u64>, u64)> = HashMap::new();
+    for goroutine in &timeline.goroutines {
+        let mut seen = HashSet::new();
+        for span in &goroutine.spans {
+            if let State::Waiting(reason, object) = span.state
+                && object != 0
+            {
+                let it = objects.entry((object, reason)).or_default();
+                it.0.push(span.to - span.from);
+                it.1 += u64::from(seen.insert((object, reason)));
+            }
+        }
+    }
+    let named = objects.into_iter().map(|((object, reason), it)| WaitsFor {
+        object: timeline.texts.get(object).to_owned(),
+        reason: timeline.texts.get(reason).to_owned(),
+        goroutines: it.1,
+        times: Spread::of(it.0),
+    });
+    let mut objects: Vec<WaitsFor> = named.collect();
+    objects.sort_by(|a, b| {
+        (b.times.total, &a.object).cmp(&(a.times.total, &b.object))
+    });
+    objects.truncate(OBJECTS);
+    objects
 }
 
 fn pairs(timeline: &Timeline) -> Vec<Pair> {
@@ -185,7 +229,7 @@ fn groups(timeline: &Timeline) -> Vec<Group> {
             *match span.state {
                 State::Running(_) => &mut group.running,
                 State::Runnable => &mut group.runnable,
-                State::Waiting(_) => &mut group.waiting,
+                State::Waiting(..) => &mut group.waiting,
                 State::Blocked => &mut group.blocked,
             } += span.to - span.from;
         }

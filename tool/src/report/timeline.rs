@@ -46,8 +46,9 @@ pub enum State {
     /// On this lane, where it is known.
     Running(Option<usize>),
     Runnable,
-    /// For this reason.
-    Waiting(u32),
+    /// For this reason, and this object: two texts, the second empty where it
+    /// is not known.
+    Waiting(u32, u32),
     /// In the host's code, while its P is lent to others.
     Blocked,
 }
