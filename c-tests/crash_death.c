@@ -195,6 +195,17 @@ __attribute__((noinline)) static void mortal(void *arg)
     __asm__ volatile("");
 }
 
+static atomic_bool spins;
+
+__attribute__((noinline)) static void bystander(void *arg)
+{
+    (void)arg;
+    atomic_store(&spins, true);
+    while (atomic_load(&spins)) /* spins here */
+        ;
+    __asm__ volatile("");
+}
+
 /* The same as a signal that another process has sent. */
 static void from_outside(void)
 {
@@ -244,6 +255,10 @@ int test_main(int argc, char **argv)
     if (strcmp(which, "thread") == 0) {
         CHECK_OK(gmp_sleep(1));
         write_null();
+    }
+    if (getenv("BYSTANDER")) {
+        CHECK_OK(gmp_go(bystander, NULL));
+        AWAIT(atomic_load(&spins));
     }
     CHECK_OK(gmp_go_with(&attr, mortal, NULL, &g));
     CHECK_OK(gmp_join(g));

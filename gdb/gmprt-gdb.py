@@ -36,6 +36,8 @@ import time
 import gdb
 import gdb.unwinder
 
+# A function of gmp.h may end with a jump into the library.
+GMPRT_OURS = ("gmp_", "gmprt", "core::", "std::", "alloc::")
 GMPRT_REGISTERS = ("rip", "rbp", "rbx", "r12", "r13", "r14", "r15")
 
 
@@ -472,7 +474,7 @@ def gmprt_leave(frame):
     last, exported = frame, False
     while frame is not None:
         name = frame.name() or ""
-        was, exported = exported, name.startswith("gmp_")
+        was, exported = exported, name.startswith(GMPRT_OURS)
         if name == "gostart":
             break
         if was and not exported:

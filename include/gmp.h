@@ -1626,8 +1626,9 @@ int gmp_sigmask(int how, const void *set, void *old);
 #define GMP_DUMP_SYSTEM 4
 
 /**
- * gmp_dump(): all frames, also of goroutines that run on other threads, as far
- * as these are in a system call.
+ * gmp_dump(): all frames, also of goroutines that run on other threads, which
+ * are asked by a signal (SIGURG) if the program has no use for that; and how
+ * much stack the goroutines of each function have used.
  */
 #define GMP_DUMP_STACKS 8
 
@@ -1639,11 +1640,12 @@ int gmp_sigmask(int how, const void *set, void *old);
  * above or'ed.
  *
  * A dump is no moment: each entry was true at some time while it was made. It
- * takes microseconds for each goroutine, and memory for each group. Without
- * memory for debug information there are names and no lines. The files of the
- * program, its libraries and their debug information must not be cut short
- * meanwhile, or the process gets a SIGBUS; to replace a file by rename(2), as
- * installers do, is safe.
+ * takes microseconds for each goroutine, and memory for each group; all the
+ * time it lets other threads have the processor. Without memory for debug
+ * information there are names and no lines. The files of the program, its
+ * libraries and their debug information must not be cut short meanwhile, or
+ * the process gets a SIGBUS; to replace a file by rename(2), as installers do,
+ * is safe.
  *
  * Returns 0; -EINVAL for unknown flags; -ENOMEM; a negative errno of write(2),
  * such as -EBADF or -EPIPE, after which a part is written. Raises no SIGPIPE.

@@ -148,6 +148,25 @@ fn a_death_on_a_goroutine_is_told_and_happens() {
     }
 }
 
+/// With the frames of all goroutines, those that compute on other threads are
+/// asked for theirs.
+#[test]
+fn a_death_shows_what_the_others_compute() {
+    let env =
+        [("BYSTANDER", "1"), ("GMP_TRACEBACK", "all"), ("GMP_MAXPROCS", "4")];
+    for link in Link::ALL {
+        let program = build("crash_death.c", link);
+        for case in ["write_null", "aborting"] {
+            let outcome = child(program.command(), case, &env);
+            outcome
+                .said_once(&place_of_death("crash_death.c", case))
+                .said_once("\n    bystander at ");
+        }
+        let outcome = child(program.command(), "overflow", &env);
+        outcome.died_by(SIGABRT).said_once("\n    bystander at ");
+    }
+}
+
 /// Only what a goroutine has done itself is told of it.
 #[test]
 fn a_death_that_is_no_goroutines_is_not_told() {

@@ -57,6 +57,11 @@ fn a_leak_is_one_entry() {
             ] {
                 assert!(entry.contains(part), "{part:?}\n{}", outcome.report());
             }
+            let advice = text.split("\nstacks, by ").nth(1).unwrap_or("");
+            let its = advice.lines().find(|l| l.contains("wait_forever ("));
+            let counted = its.is_some_and(|l| l.contains("; 1000 live; stack"));
+            let asked = flags & STACKS != 0;
+            assert!(counted == asked, "{}", outcome.report());
             assert!(entry.lines().count() < 10);
             if flags & SYSTEM == 0 {
                 assert!(text.lines().count() <= 30, "{}", outcome.report());
@@ -253,6 +258,127 @@ fn a_dump_stops_nobody() {
                 if flags == 0 { "1000 goroutines [chan" } else { "\"leaker\"" };
             assert!(outcome.stdout.matches(of_it).count() >= 20);
         }
+    }
+}
+
+/// Of a goroutine in a call of the library's, in whatever state, the frames
+/// begin at that function, also where it has jumped on and has no frame.
+#[test]
+fn frames_begin_at_the_function_of_gmp_h() {
+    for link in Link::ALL {
+        let outcome = dump(link, "calls", EACH | STACKS);
+        let text = &outcome.exited(0).stdout;
+        assert!(!text.contains("gmprt"), "{}", outcome.report());
+        let mut told = BTreeSet::new();
+        for entry in text.split("\n\n") {
+            let mut lines = entry.lines();
+            let head = lines.next().unwrap_or_default();
+            let Some((_, rest)) = head.split_once("] \"gmp_") else { continue };
+            let name = format!("gmp_{}", rest.split('"').next().unwrap_or(""));
+            let about = [
+                "    started ",
+                "    stack: ",
+                "    no frames: ",
+                "    runs in_",
+            ];
+            let is_frame = |l: &&str| !about.iter().any(|a| l.starts_with(a));
+            // Or it runs, or is in its own code between two calls.
+            let first = lines.find(is_frame).unwrap_or_default().trim();
+            let own = first.is_empty() || first.starts_with("in_gmp_");
+            if !own {
+                assert_eq!(first, name, "{entry}");
+                told.insert(name);
+            }
+        }
+        assert!(told.len() >= 12, "{told:?}\n{}", outcome.report());
+    }
+}
+
+/// The entry of the goroutine with this name.
+fn entry_of<'t>(text: &'t str, name: &str) -> &'t str {
+    let mark = format!(" [running] \"{name}\", thread ");
+    let entry = text.split("\n\n").find(|entry| entry.contains(&mark));
+    entry.unwrap_or_else(|| panic!("no {name:?} in {text}"))
+}
+
+/// Goroutines that compute on other threads are asked by a signal, whose
+/// default action is there again afterwards.
+#[test]
+fn a_goroutine_that_computes_is_shown() {
+    for link in Link::ALL {
+        let mut command = build("dump.c", link).command();
+        command.env("GMP_MAXPROCS", "4");
+        let flags = (EACH | STACKS).to_string();
+        let outcome = run(command.args(["spin", &flags]), LIMIT);
+        let text = &outcome.exited(0).stdout;
+        let spins = line_of("spins here");
+        let line: u32 = spins.rsplit(':').next().unwrap().parse().unwrap();
+        // The loop has two lines.
+        let file = spins.rsplit_once(':').unwrap().0;
+        let at = |entry: &str| {
+            let first = entry.lines().find(|l| l.contains("    spin_here at "));
+            let first = first.unwrap_or_else(|| panic!("{entry}"));
+            let (place, n) = first.rsplit_once(':').expect("a line");
+            let n: u32 = n.parse().expect("a number");
+            place.ends_with(file) && (line..line + 2).contains(&n)
+        };
+        let plain = entry_of(text, "plain");
+        assert!(at(plain), "{plain}");
+        let deep = entry_of(text, "deep");
+        assert!(at(deep), "{deep}");
+        let frames = deep.lines().filter(|l| l.contains("    deeper at "));
+        let runs = deep.contains("... ") && deep.contains(" times more");
+        assert!(frames.count() >= if runs { 1 } else { 40 }, "{deep}");
+        assert!(deep.contains("    spin_deep at "), "{deep}");
+        let blocked = entry_of(text, "blocked");
+        let why = "\n    no frames: its thread blocks SIGURG\n";
+        assert!(blocked.contains(why), "{blocked}");
+    }
+}
+
+/// A handler of the program's stays, and hears nothing of it.
+#[test]
+fn a_program_with_a_use_for_the_signal_is_left_alone() {
+    for link in [Link::Shared, Link::Static] {
+        let mut command = build("dump.c", link).command();
+        command.env("GMP_MAXPROCS", "4");
+        let flags = (EACH | STACKS).to_string();
+        let outcome = run(command.args(["urgent", &flags]), LIMIT);
+        let text = &outcome.exited(0).stdout;
+        for name in ["plain", "deep", "blocked"] {
+            let entry = entry_of(text, name);
+            let why =
+                "\n    no frames: the program has another use for SIGURG\n";
+            assert!(entry.contains(why), "{entry}");
+        }
+    }
+}
+
+/// No call of the program's fails, and all ends as it should.
+#[test]
+fn asking_disturbs_nobody() {
+    for procs in ["1", "2", "4"] {
+        let mut command = build("dump.c", Link::Shared).command();
+        command.env("GMP_MAXPROCS", procs);
+        let flags = (EACH | STACKS).to_string();
+        let outcome = run(command.args(["company", &flags]), LIMIT);
+        let calls = outcome.exited(0).stdout.trim().parse::<u64>();
+        assert!(calls.is_ok_and(|n| n > 100), "{}", outcome.report());
+    }
+}
+
+/// However many others yield, end and are made meanwhile, and wherever in their
+/// functions they are.
+#[test]
+fn a_leak_in_a_storm_fits_a_screen() {
+    for procs in ["1", "2", "4"] {
+        let mut command = build("dump.c", Link::Shared).command();
+        command.env("GMP_MAXPROCS", procs);
+        let outcome = run(command.args(["churn", "0"]), LIMIT);
+        let text = &outcome.exited(0).stdout;
+        let leak = "1000 goroutines [chan receive] \"leaker\", for ";
+        assert!(text.contains(leak), "{}", outcome.report());
+        assert!(text.lines().count() <= 30, "{}", outcome.report());
     }
 }
 

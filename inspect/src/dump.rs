@@ -7,7 +7,7 @@ use crate::{
     json::Json,
     memory::Memory,
     modules::Modules,
-    places::Places,
+    places::{By, Places},
     snapshot::World,
     text::Text,
 };
@@ -29,8 +29,10 @@ pub struct Options {
     pub json: bool,
     /// The library's own goroutines, too.
     pub system: bool,
-    /// All frames, and those of goroutines that other threads run.
+    /// All frames.
     pub stacks: bool,
+    /// Frames of goroutines that other threads run, too.
+    pub running: bool,
 }
 
 /// What a dump begins with.
@@ -76,6 +78,23 @@ impl Totals {
     }
 }
 
+/// What is known of the stacks of goroutines with the same function.
+#[derive(Clone, Copy, Debug)]
+pub struct Advice {
+    /// The function; 0 for several others.
+    pub func: u64,
+    /// The most bytes that one of them has used.
+    pub used: u64,
+    /// Bytes of their largest stack.
+    pub size: u64,
+    /// How many have ended, as far as that was counted.
+    pub ended: u64,
+    /// How many live.
+    pub living: u64,
+    /// The smallest size that would do.
+    pub stack_size: u64,
+}
+
 /// A form that a dump may have.
 pub(crate) trait Form {
     fn begin(&mut self, head: &Head, totals: Option<&Totals>)
@@ -85,10 +104,16 @@ pub(crate) trait Form {
         entry: &Entry,
         places: &mut Places<'_, M, O>,
     ) -> io::Result<()>;
-    fn end(&mut self, totals: &Totals) -> io::Result<()>;
+    fn end<M: Memory, O: Modules>(
+        &mut self,
+        totals: &Totals,
+        advice: &[Advice],
+        places: &mut Places<'_, M, O>,
+    ) -> io::Result<()>;
 }
 
-/// Writes a dump of a world. `short` is [`Places::new`]'s.
+/// Writes a dump of a world, and advice behind it. `short` is
+/// [`Places::new`]'s.
 ///
 /// # Errors
 /// Those of the writer.
@@ -96,16 +121,17 @@ pub fn write<M: Memory, O: Modules, T: Threads>(
     world: &World<M, O, T>,
     options: Options,
     head: Head,
+    advice: &[Advice],
     short: &dyn Fn() -> bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut places = world.places(short);
     if options.json {
         let mut form = Json::new(out, options);
-        write_form(world, options, head, &mut places, &mut form)
+        write_form(world, options, head, advice, &mut places, &mut form)
     } else {
         let mut form = Text::new(out, options);
-        write_form(world, options, head, &mut places, &mut form)
+        write_form(world, options, head, advice, &mut places, &mut form)
     }
 }
 
@@ -113,13 +139,14 @@ fn write_form<M: Memory, O: Modules, T: Threads>(
     world: &World<M, O, T>,
     options: Options,
     head: Head,
+    advice: &[Advice],
     places: &mut Places<'_, M, O>,
     form: &mut impl Form,
 ) -> io::Result<()> {
     let want = Want {
         system: options.system,
         frames: if options.stacks { WALK_ALL } else { WALK_FEW },
-        running: options.stacks,
+        running: options.running,
     };
     let mut totals = Totals::default();
     if options.each {
@@ -133,7 +160,11 @@ fn write_form<M: Memory, O: Modules, T: Threads>(
         let mut groups = Groups::default();
         world.each(&want, |it| {
             totals.count(it);
-            let key = places.key(&it.frames);
+            let by = match it.status {
+                Status::Waiting => By::Places,
+                _ => By::Functions,
+            };
+            let key = places.key(&it.frames, by);
             groups.add(it, key, |it| world.stack_used(it));
             Ok::<_, io::Error>(())
         })?;
@@ -145,7 +176,7 @@ fn write_form<M: Memory, O: Modules, T: Threads>(
             form.entry(entry, places)?;
         }
     }
-    form.end(&totals)
+    form.end(&totals, advice, places)
 }
 
 /// An entry for one goroutine, with the name of what it waits for.

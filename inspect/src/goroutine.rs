@@ -7,17 +7,31 @@ use crate::{
 
 /// What the system knows of the threads of the process.
 pub trait Threads {
-    /// Where the thread `tid` is, which runs the goroutine at `g`.
-    fn registers(&self, tid: u32, g: u64) -> Option<Registers>;
+    /// Where a goroutine is that a thread runs.
+    fn seen(&self, it: &Goroutine, to: &mut Vec<u8>) -> Seen;
 
     /// The monotonic clock in nanoseconds; None for a core.
     fn now(&self) -> Option<u64>;
+
+    /// Called every some dozen goroutines: others may need the processor.
+    fn breathe(&self) {}
 
     /// The bytes of the stack `[lo, hi)` that were ever in use, if known.
     fn stack_used(&self, lo: u64, hi: u64) -> Option<u64> {
         _ = (lo, hi);
         None
     }
+}
+
+/// What is known of the place of a goroutine that runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen {
+    /// Nothing, and why, if that is known; else empty.
+    No(&'static str),
+    /// Its registers, and its stack is where it is.
+    Registers(Registers),
+    /// Its registers, and the bytes of its stack from an address on.
+    Copied(Registers, u64),
 }
 
 /// What a goroutine does.
@@ -101,6 +115,9 @@ pub struct Goroutine {
     pub end: Option<End>,
     /// It went on each time while its stack was read.
     pub moved: bool,
+    /// Why a goroutine that runs has no frames; empty if it has, or none were
+    /// looked for.
+    pub unseen: &'static str,
 }
 
 /// Which goroutines, and how much of them.

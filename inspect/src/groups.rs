@@ -2,7 +2,9 @@
 //! entries.
 //!
 //! Goroutines are alike if they are in the same state, with the same reason,
-//! name, creator and stack. Like goroutines that wait for up to
+//! name, creator and stack. Stacks of waits are compared by the places in the
+//! code, and others by the functions: where a goroutine that runs was
+//! interrupted says little, and may be anywhere in its functions. Like goroutines that wait for up to
 //! [`APART`] different objects are told for each object; from then on they are
 //! one group, "on 1000 objects".
 //!
@@ -12,6 +14,7 @@
 use crate::{
     goroutine::{Goroutine, Holder, Status},
     hash::State,
+    places::Key,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -28,11 +31,12 @@ const OBJECTS: usize = 1 << 16;
 
 /// What like goroutines have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct Alike {
     status: Status,
     host: bool,
     system: bool,
     moved: bool,
+    unseen: &'static str,
     reason: Vec<u8>,
     name: Vec<u8>,
     gopc: u64,
@@ -59,6 +63,10 @@ pub struct Entry {
     pub holder: Holder,
     /// Whether one goroutine has started them all.
     pub one_parent: bool,
+    /// Whether they are in different places of the same functions.
+    pub places: bool,
+    /// [`Key::spot`] of the first.
+    spot: u64,
     /// The most bytes of stack that one of them has ever used.
     pub stack_used: Option<u64>,
 }
@@ -92,11 +100,18 @@ impl Entry {
             object_name: Vec::new(),
             holder: it.holder,
             one_parent: true,
+            places: false,
+            spot: 0,
             stack_used: it.stack_used,
         }
     }
 
-    fn add(&mut self, it: &Goroutine) {
+    fn at(it: &Goroutine, spot: u64) -> Self {
+        Self { spot, ..Self::of(it) }
+    }
+
+    fn add(&mut self, it: &Goroutine, spot: u64) {
+        self.places |= spot != self.spot;
         self.count += 1;
         if self.ids.len() < IDS {
             self.ids.push(it.id);
@@ -125,6 +140,7 @@ impl Entry {
         }
         self.one_parent &=
             other.one_parent && other.like.parent == self.like.parent;
+        self.places |= other.places || other.spot != self.spot;
         self.stack_used = self.stack_used.max(other.stack_used);
     }
 }
@@ -143,21 +159,21 @@ impl Group {
         }
     }
 
-    fn add(&mut self, it: &Goroutine) {
+    fn add(&mut self, it: &Goroutine, spot: u64) {
         match self {
             Self::Apart(entries) => {
                 let same = |e: &&mut Entry| e.like.object == it.object;
                 if let Some(entry) = entries.iter_mut().find(same) {
-                    entry.add(it);
+                    entry.add(it, spot);
                 } else if entries.len() < APART {
-                    entries.push(Entry::of(it));
+                    entries.push(Entry::at(it, spot));
                 } else {
-                    entries.push(Entry::of(it));
+                    entries.push(Entry::at(it, spot));
                     *self = Self::merged(core::mem::take(entries));
                 }
             }
             Self::Merged(entry, objects, more) => {
-                entry.add(it);
+                entry.add(it, spot);
                 if objects.len() < OBJECTS {
                     objects.insert(it.object);
                 } else if !objects.contains(&it.object) {
@@ -195,40 +211,41 @@ impl Group {
 /// The groups of a snapshot.
 #[derive(Default)]
 pub struct Groups {
-    groups: HashMap<Key, Group, State>,
+    groups: HashMap<Alike, Group, State>,
     /// Goroutines of groups for which there was no room.
     left_out: u64,
 }
 
 impl Groups {
-    /// Counts a goroutine in, whose stack is compared by `frames`. `used` says
+    /// Counts a goroutine in, whose stack is compared by `stack`. `used` says
     /// how much of its stack was ever in use; it is asked for the first ones of
     /// a group only.
     pub fn add(
         &mut self,
         it: &mut Goroutine,
-        frames: Vec<u64>,
+        stack: Key,
         used: impl FnOnce(&Goroutine) -> Option<u64>,
     ) {
-        let key = Key {
+        let key = Alike {
             status: it.status,
             host: it.host,
             system: it.system,
             moved: it.moved,
+            unseen: it.unseen,
             reason: it.reason.clone(),
             name: it.name.clone(),
             gopc: it.gopc,
             func: it.func,
-            frames,
+            frames: stack.frames,
         };
         let group = self.groups.get_mut(&key);
         if group.as_ref().is_none_or(|group| group.count() < MEASURED) {
             it.stack_used = used(it);
         }
         if let Some(group) = group {
-            group.add(it);
+            group.add(it, stack.spot);
         } else if self.groups.len() < MAX {
-            let entries = vec![Entry::of(it)];
+            let entries = vec![Entry::at(it, stack.spot)];
             self.groups.insert(key, Group::Apart(entries));
         } else {
             self.left_out += 1;
@@ -264,7 +281,8 @@ mod tests {
         let mut groups = Groups::default();
         all.for_each(|mut it| {
             let frames = it.frames.iter().map(|frame| frame.pc).collect();
-            groups.add(&mut it, frames, |_| None);
+            let stack = Key { frames, spot: it.parent };
+            groups.add(&mut it, stack, |_| None);
         });
         let (entries, left_out) = groups.finish();
         assert_eq!(left_out, 0);
@@ -289,7 +307,18 @@ mod tests {
         assert_eq!(entry.objects, Objects::Many(1000));
         assert_eq!(entry.waits, Some((1000, 1_000_000)));
         assert_eq!(entry.ids, [1, 2, 3, 4, 5, 6, 7, 8]);
-        assert!(entry.one_parent);
+        assert!(entry.one_parent && !entry.places);
+    }
+
+    #[test]
+    fn other_places_of_the_same_functions_are_noted() {
+        for objects in [1, 100] {
+            let other =
+                |id| Goroutine { parent: id, ..waiter(id, id % objects) };
+            let entries = grouped((1..=100).map(other));
+            let [entry] = &entries[..] else { panic!("{entries:?}") };
+            assert!(entry.places && entry.count == 100);
+        }
     }
 
     #[test]

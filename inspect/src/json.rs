@@ -5,7 +5,7 @@
 //! Addresses are strings, since a number of JSON's may not hold one.
 
 use crate::{
-    dump::{FEW, Form, Head, Options, Totals},
+    dump::{Advice, FEW, Form, Head, Options, Totals},
     goroutine::{Holder, Status},
     groups::{Entry, Objects},
     memory::Memory,
@@ -95,8 +95,15 @@ impl Form for Json<'_> {
             End::Complete if shown.len() > few => Quoted("limit"),
             end => Quoted(end_name(end)),
         });
-        let moved = it.moved;
-        write!(out, ",\"moved\":{moved},\"end\":{},\"frames\":[", Or(end))?;
+        let unseen = (!it.unseen.is_empty()).then_some(Quoted(it.unseen));
+        write!(out, ",\"unseen\":{}", Or(unseen))?;
+        write!(
+            out,
+            ",\"moved\":{},\"end\":{},\"places\":{},\"frames\":[",
+            it.moved,
+            Or(end),
+            entry.places,
+        )?;
         for (i, (one, place)) in shown.iter().take(few).enumerate() {
             write!(out, "{}", if i == 0 { "" } else { "," })?;
             frame(out, one, place)?;
@@ -104,15 +111,39 @@ impl Form for Json<'_> {
         write!(out, "]}}")
     }
 
-    fn end(&mut self, totals: &Totals) -> io::Result<()> {
+    fn end<M: Memory, O: Modules>(
+        &mut self,
+        totals: &Totals,
+        advice: &[Advice],
+        places: &mut Places<'_, M, O>,
+    ) -> io::Result<()> {
         let Totals { waiting, runnable, running, threads, left_out } = totals;
-        writeln!(
+        write!(
             self.out,
             "\n],\"totals\":{{\"goroutines\":{},\"waiting\":{waiting},\
              \"runnable\":{runnable},\"running\":{running},\
-             \"host_threads\":{threads},\"left_out\":{left_out}}}}}",
+             \"host_threads\":{threads},\"left_out\":{left_out}}},\
+             \"stacks\":[",
             totals.goroutines()
-        )
+        )?;
+        for (i, it) in advice.iter().enumerate() {
+            write!(
+                self.out,
+                "{}\n{{\"function\":",
+                if i == 0 { "" } else { "," }
+            )?;
+            match it.func {
+                0 => write!(self.out, "null")?,
+                func => place(self.out, func, &places.place(func))?,
+            }
+            let Advice { used, size, ended, living, stack_size, .. } = it;
+            write!(
+                self.out,
+                ",\"used\":{used},\"size\":{size},\"living\":{living},\
+                 \"ended\":{ended},\"stack_size\":{stack_size}}}"
+            )?;
+        }
+        writeln!(self.out, "]}}")
     }
 }
 

@@ -150,6 +150,23 @@ impl<M: Memory> Memory for Copied<'_, M> {
     }
 }
 
+/// Memory of which a part counts as unreadable.
+pub struct Fenced<'a, M> {
+    /// The memory.
+    pub below: &'a M,
+    /// Where that part begins.
+    pub from: u64,
+    /// The address behind it.
+    pub to: u64,
+}
+
+impl<M: Memory> Memory for Fenced<'_, M> {
+    fn read(&self, at: u64, to: &mut [u8]) -> bool {
+        let end = at.saturating_add(to.len() as u64);
+        (end <= self.from || at >= self.to) && self.below.read(at, to)
+    }
+}
+
 /// The memory of the own process, read by the kernel: `process_vm_readv`, and
 /// where a sandbox refuses that, `/proc/self/mem`.
 ///

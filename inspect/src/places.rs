@@ -2,9 +2,14 @@
 //! for it, and without the library's own frames on the way into a wait.
 //!
 //! What the library does below one of its functions is nothing that a host can
-//! change, and differs from call to call. So a stack is shown, and compared,
-//! from the function of `gmp.h` on that the host has called. The library's own
+//! change, and differs from call to call. So of each call, the innermost one
+//! and those around callbacks, the function of `gmp.h` that the host has called
+//! is shown, and compared, and nothing below it. The library's own
 //! goroutines, and errors of its own, are shown whole.
+//!
+//! A function of `gmp.h` may end with a jump into the library, and has no frame
+//! then. The host's frame tells which it was: by the instruction that has
+//! called it.
 
 use crate::{
     hash::State,
@@ -19,12 +24,14 @@ use std::{collections::HashMap, rc::Rc};
 /// What a frame is for a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// The host's, or another library's.
-    Host,
+    /// The host's, or another library's; and where its function begins, or 0.
+    Host(u64),
     /// A function of `gmp.h` that begins here.
     Entry(u64),
     /// The library's own.
     Ours,
+    /// Of Rust's libraries, which the library and a host in Rust have in them.
+    Rust,
     /// It ends the process, or throws an exception.
     Throws,
     /// The first frame of a goroutine.
@@ -33,6 +40,24 @@ enum Class {
 
 /// A frame, and what is there.
 pub type Named = (Frame, Rc<Place>);
+
+/// By what a stack is compared with others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Key {
+    /// The places or functions of its frames.
+    pub frames: Vec<u64>,
+    /// A hash of the places in these functions; 0 if `frames` has places.
+    pub spot: u64,
+}
+
+/// How stacks are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By the places where they go on.
+    Places,
+    /// By their functions only.
+    Functions,
+}
 
 /// Finds names.
 pub struct Places<'a, M, O> {
@@ -44,6 +69,9 @@ pub struct Places<'a, M, O> {
     /// Where the library is, unless it is in the program.
     library: (u64, u64),
     classes: HashMap<u64, Class, State>,
+    /// Where functions of `gmp.h` begin, by the host's pc behind the call; or
+    /// 0.
+    called: HashMap<u64, u64, State>,
     plain: HashMap<u64, Rc<Place>, State>,
 }
 
@@ -69,8 +97,16 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
                 library = (module.start, module.end);
             }
         }
-        let (classes, plain) = (HashMap::default(), HashMap::default());
-        Self { memory, modules, symbols, short, library, classes, plain }
+        Self {
+            memory,
+            modules,
+            symbols,
+            short,
+            library,
+            classes: HashMap::default(),
+            called: HashMap::default(),
+            plain: HashMap::default(),
+        }
     }
 
     /// What is at an address that [`Frame::lookup`] gives.
@@ -117,52 +153,151 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
     /// The frames that are shown of a stack. `all` of them: the library's too.
     pub fn shown(&mut self, frames: &[Frame], all: bool) -> Vec<Named> {
         let (frames, cause) =
-            if all { (frames, true) } else { self.cut(frames) };
+            if all { (frames.to_vec(), true) } else { self.cut(frames) };
         let mut named = Vec::new();
         for frame in frames {
             let lookup = frame.lookup();
-            let plain = !cause && self.class(lookup) != Class::Host;
+            let ours = matches!(
+                self.class(lookup),
+                Class::Entry(_) | Class::Ours | Class::First
+            );
+            let plain = ours && !cause;
             let place =
                 if plain { self.plain(lookup) } else { self.place(lookup) };
-            named.push((*frame, place));
+            named.push((frame, place));
         }
         named
     }
 
     /// What stacks are compared by: the frames that are shown.
-    pub fn key(&mut self, frames: &[Frame]) -> Vec<u64> {
+    pub fn key(&mut self, frames: &[Frame], by: By) -> Key {
         let (frames, _) = self.cut(frames);
-        let key = frames.iter().map(|frame| match self.class(frame.lookup()) {
-            // Wherever it waits.
-            Class::Entry(start) => start,
-            _ => frame.pc,
-        });
-        key.collect()
+        let mut key = Key { frames: Vec::new(), spot: 0 };
+        for frame in frames {
+            let at = match self.class(frame.lookup()) {
+                // Wherever it waits.
+                Class::Entry(start) => start,
+                Class::Host(start) if by == By::Functions && start != 0 => {
+                    key.spot = key.spot.rotate_left(5) ^ (frame.pc - start);
+                    start
+                }
+                _ => frame.pc,
+            };
+            key.frames.push(at);
+        }
+        key
     }
 
-    /// The frames from the function on that the host has called; or, with true,
-    /// from the cause of an error on.
-    fn cut<'f>(&mut self, frames: &'f [Frame]) -> (&'f [Frame], bool) {
+    /// A stack without what is of no interest: of each call of the library's
+    /// only the function that the host has called. With true, an error's from
+    /// its cause on.
+    fn cut(&mut self, frames: &[Frame]) -> (Vec<Frame>, bool) {
         let mut frames = frames;
         if let [rest @ .., first] = frames
             && self.class(first.lookup()) == Class::First
         {
             frames = rest;
         }
-        let (mut entry, mut throws) = (None, None);
-        for (i, frame) in frames.iter().enumerate() {
+        let mut shown = Vec::with_capacity(frames.len());
+        let mut rest = frames;
+        while !rest.is_empty() {
+            let host = |frame: &Frame| {
+                !frame.signal
+                    && matches!(self.class(frame.lookup()), Class::Host(_))
+            };
+            let len = rest.iter().position(host).unwrap_or(rest.len());
+            let (call, callers) = rest.split_at(len);
+            let throws = |f: &Frame| self.class(f.lookup()) == Class::Throws;
+            let innermost = shown.is_empty();
+            if innermost && let Some(at) = call.iter().rposition(throws) {
+                return (frames[at + 1..].to_vec(), true);
+            }
+            self.call(call, callers.first(), innermost, &mut shown);
+            shown.extend(callers.first());
+            rest = callers.get(1..).unwrap_or_default();
+        }
+        (shown, false)
+    }
+
+    /// Adds what is shown of frames that are not the host's, up to the caller
+    /// of the outermost.
+    fn call(
+        &mut self,
+        frames: &[Frame],
+        caller: Option<&Frame>,
+        innermost: bool,
+        shown: &mut Vec<Frame>,
+    ) {
+        let mut entry = None;
+        let mut ours = false;
+        for frame in frames {
             match self.class(frame.lookup()) {
-                Class::Host if !frame.signal => break,
-                Class::Entry(_) => entry = Some(i),
-                Class::Throws => throws = Some(i),
+                Class::Entry(_) => entry = Some(*frame),
+                Class::Ours => ours = true,
                 _ => {}
             }
         }
-        match (throws, entry) {
-            (Some(throws), _) => (&frames[throws + 1..], true),
-            (None, Some(entry)) => (&frames[entry..], false),
-            (None, None) => (frames, false),
+        // One that the library has stopped in where it begins or ends.
+        let own = caller.is_none() && frames.first().is_some_and(|f| f.exact);
+        if entry.is_none() && (!ours || innermost && own) {
+            shown.extend(frames);
+            return;
         }
+        shown.extend(frames.iter().filter(|frame| frame.signal));
+        shown.extend(entry.or_else(|| self.entry(caller?)));
+    }
+
+    /// The frame of the function of `gmp.h` that this frame has called.
+    fn entry(&mut self, caller: &Frame) -> Option<Frame> {
+        let known = self.called.get(&caller.pc).copied();
+        let pc = known.unwrap_or_else(|| {
+            let pc = self.called_by(caller).unwrap_or(0);
+            self.called.insert(caller.pc, pc);
+            pc
+        });
+        let exact = true;
+        (pc != 0).then_some(Frame { pc, exact, ..Frame::default() })
+    }
+
+    /// The function of `gmp.h` that the instruction before this frame's pc has
+    /// called, directly or by the procedure linkage table.
+    fn called_by(&mut self, caller: &Frame) -> Option<u64> {
+        const CALL: u8 = 0xe8;
+        const CALL_INDIRECT: [u8; 2] = [0xff, 0x15];
+        let mut code = [0; 6];
+        let begin = caller.pc.wrapping_sub(code.len() as u64);
+        if caller.exact || !self.memory.read(begin, &mut code) {
+            return None;
+        }
+        let [a, b, rest @ ..] = code;
+        let there =
+            caller.pc.wrapping_add_signed(i32::from_le_bytes(rest).into());
+        let mut to = match (a, b) {
+            (_, CALL) => there,
+            (a, b) if [a, b] == CALL_INDIRECT => self.memory.u64(there)?,
+            _ => return None,
+        };
+        if let Some(behind) = self.behind_stub(to) {
+            to = behind;
+        }
+        (self.class(to) == Class::Entry(to)).then_some(to)
+    }
+
+    /// Where the code at this address jumps to at once, by a word in memory.
+    fn behind_stub(&self, stub: u64) -> Option<u64> {
+        const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+        const BND: u8 = 0xf2;
+        let mut code = [0; 11];
+        if !self.memory.read(stub, &mut code) {
+            return None;
+        }
+        let rest = code.strip_prefix(&ENDBR64).unwrap_or(&code);
+        let rest = rest.strip_prefix(&[BND]).unwrap_or(rest);
+        let jump = rest.strip_prefix(&[0xff, 0x25])?;
+        let by = i32::from_le_bytes(*jump.first_chunk()?);
+        let end = (code.len() - jump.len() + 4) as u64;
+        let next = stub.wrapping_add(end);
+        self.memory.u64(next.wrapping_add_signed(by.into()))
     }
 
     fn class(&mut self, lookup: u64) -> Class {
@@ -174,7 +309,12 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
         let (lo, hi) = self.library;
         let class = match class_of(name.function) {
             Class::Entry(_) => Class::Entry(lookup - name.offset),
-            Class::Host if (lo..hi).contains(&lookup) => Class::Ours,
+            Class::Host(_) | Class::Rust if (lo..hi).contains(&lookup) => {
+                Class::Ours
+            }
+            Class::Host(_) if !name.function.is_empty() => {
+                Class::Host(lookup - name.offset)
+            }
             class => class,
         };
         self.classes.insert(lookup, class);
@@ -205,12 +345,13 @@ fn class_of(name: &[u8]) -> Class {
         Class::Entry(0)
     } else if begins(&[b"gmprt_"])
         || SWITCHES.contains(&name)
-        || begins(&[b"_ZN4core", b"_ZN3std", b"_ZN5alloc"])
         || begins(&[b"_ZN", b"_R"]) && has(b"gmprt")
     {
         Class::Ours
+    } else if begins(&[b"_ZN4core", b"_ZN3std", b"_ZN5alloc"]) {
+        Class::Rust
     } else {
-        Class::Host
+        Class::Host(0)
     }
 }
 
@@ -228,8 +369,8 @@ mod tests {
     fn functions_are_told_apart() {
         let class = |name: &str| class_of(name.as_bytes());
         assert_eq!(class("gmp_chan_recv"), Class::Entry(0));
-        assert_eq!(class("wait_forever"), Class::Host);
-        assert_eq!(class("_ZN4gmpx3getEv"), Class::Host);
+        assert_eq!(class("wait_forever"), Class::Host(0));
+        assert_eq!(class("_ZN4gmpx3getEv"), Class::Host(0));
         assert_eq!(
             class("_ZN5gmprt5sched4park17h0123456789abcdefE"),
             Class::Ours
@@ -239,6 +380,7 @@ mod tests {
             class("_ZN5gmprt4base5throw5fatal17h0123456789abcdefE"),
             Class::Throws
         );
+        assert_eq!(class("_ZN4core3ops8function"), Class::Rust);
         assert_eq!(class("gostart"), Class::First);
     }
 }

@@ -20,17 +20,17 @@ use crate::{
     ahead::{Ahead, STACK, WAIT, Wanted},
     cache::Cache,
     layout::{Layout, Missing},
-    memory::{Copied, Memory},
+    memory::{Copied, Fenced, Memory},
     modules::Modules,
     offsets::At,
     places::Places,
     regs::Registers,
-    walk::Frame,
+    walk::{End, Frame},
 };
 use core::cell::RefCell;
 use std::collections::HashMap;
 
-pub use crate::goroutine::{Goroutine, Holder, Status, Threads, Want};
+pub use crate::goroutine::{Goroutine, Holder, Seen, Status, Threads, Want};
 
 /// How often a goroutine that goes on is looked at.
 const TRIES: usize = 3;
@@ -111,6 +111,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
             {
                 self.batch(want, from, &mut batch, &mut f)?;
             }
+            self.threads.breathe();
             first += many;
         }
         Ok(())
@@ -452,24 +453,49 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
     ) {
         it.frames.clear();
         it.end = None;
-        if want.frames == 0 {
-            return;
-        }
-        let here = match it.status {
-            Status::New => None,
+        it.unseen = "";
+        match it.status {
+            _ if want.frames == 0 => {}
+            Status::New => {}
             _ if it.status == Status::Running || it.host => {
-                let look = want.running && it.tid != 0;
-                look.then(|| self.threads.registers(it.tid, it.at)).flatten()
+                if want.running && it.tid != 0 {
+                    self.running(want, it, room);
+                }
             }
             _ => {
                 let sp = u64_at(g, self.at.sched_sp);
                 self.parked(want, sp, it, read, room);
-                return;
             }
-        };
-        if let Some(regs) = here {
-            self.walk(&self.memory, want, &regs, it, room);
         }
+    }
+
+    /// The frames of one that a thread runs.
+    fn running(&self, want: &Want, it: &mut Goroutine, room: &mut Room) {
+        let mut copy = core::mem::take(&mut room.stack);
+        match self.threads.seen(it, &mut copy) {
+            Seen::No(why) => it.unseen = why,
+            Seen::Registers(regs) => {
+                self.walk(&self.memory, want, &regs, it, room);
+            }
+            Seen::Copied(regs, at) => {
+                // The stack has changed since, and what lies above the copy
+                // need not belong to it.
+                let end = at.wrapping_add(copy.len() as u64);
+                let below = &Fenced {
+                    below: &self.memory,
+                    from: end,
+                    to: it.stack.1.max(end),
+                };
+                let memory = Copied { below, at, bytes: &copy };
+                self.walk(&memory, want, &regs, it, room);
+                if end < it.stack.1
+                    && let Some(End::Unreadable(_)) = it.end
+                {
+                    it.end = Some(End::Full);
+                }
+            }
+        }
+        room.stack = copy;
     }
 
     fn parked(
@@ -507,7 +533,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         it: &mut Goroutine,
         room: &mut Room,
     ) {
-        let Room { frames, cache } = room;
+        let Room { frames, cache, .. } = room;
         frames.resize(want.frames, Frame::default());
         let (n, end) = cache.walk(memory, &self.modules, regs, frames);
         it.frames.extend_from_slice(&frames[..n]);
@@ -535,6 +561,8 @@ struct Batch {
 struct Room {
     frames: Vec<Frame>,
     cache: Cache,
+    /// A stack that was copied.
+    stack: Vec<u8>,
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {

@@ -11,7 +11,7 @@
 //! Strings of the host's come on one line, whatever is in them.
 
 use crate::{
-    dump::{FEW, Form, Head, Options, Totals},
+    dump::{Advice, FEW, Form, Head, Options, Totals},
     goroutine::{Goroutine, Holder},
     groups::{Entry, Objects},
     memory::Memory,
@@ -74,8 +74,14 @@ impl<'w> Text<'w> {
         if it.moved {
             writeln!(self.out, "    went on while its stack was read")?;
         }
+        if !it.unseen.is_empty() {
+            writeln!(self.out, "    no frames: {}", it.unseen)?;
+        }
         let all = it.system && !it.host;
         let shown = places.shown(&it.frames, all);
+        if entry.places {
+            writeln!(self.out, "    in several places of these functions, as")?;
+        }
         let limit = if self.options.stacks { usize::MAX } else { FEW };
         self.frames(&shown[..shown.len().min(limit)])?;
         if shown.len() > limit || it.end == Some(End::Full) {
@@ -158,6 +164,30 @@ impl<'w> Text<'w> {
     }
 }
 
+impl Text<'_> {
+    /// Writes a line about the stacks of like goroutines.
+    fn advice<M: Memory, O: Modules>(
+        &mut self,
+        it: &Advice,
+        places: &mut Places<'_, M, O>,
+    ) -> io::Result<()> {
+        match it.func {
+            0 => write!(self.out, "    (others)")?,
+            func => write!(self.out, "    {}", Short(&places.place(func)))?,
+        }
+        let (used, size) = (Bytes(it.used), Bytes(it.size));
+        write!(
+            self.out,
+            ": at most {used} of {size} used; {} live",
+            it.living
+        )?;
+        if it.ended != 0 {
+            write!(self.out, ", {} have ended", it.ended)?;
+        }
+        writeln!(self.out, "; stack_size {} would do", it.stack_size)
+    }
+}
+
 impl Form for Text<'_> {
     fn begin(
         &mut self,
@@ -184,13 +214,24 @@ impl Form for Text<'_> {
         Text::entry(self, entry, places)
     }
 
-    fn end(&mut self, totals: &Totals) -> io::Result<()> {
+    fn end<M: Memory, O: Modules>(
+        &mut self,
+        totals: &Totals,
+        advice: &[Advice],
+        places: &mut Places<'_, M, O>,
+    ) -> io::Result<()> {
         if self.options.each {
             writeln!(self.out, "\n{totals}")?;
         }
         if totals.left_out != 0 {
             let n = totals.left_out;
             writeln!(self.out, "\n... and {n} goroutines in other groups")?;
+        }
+        if !advice.is_empty() {
+            writeln!(self.out, "\nstacks, by the goroutines' functions")?;
+        }
+        for one in advice {
+            self.advice(one, places)?;
         }
         Ok(())
     }
@@ -283,7 +324,12 @@ fn creator<M: Memory, O: Modules>(
     if it.gopc != 0 {
         // A return address: the call is before it.
         let place = places.place(it.gopc - 1);
-        write!(out, "    started at {}", Short(&place))?;
+        if function(&place) == Some("gostart") {
+            // It has jumped to gmp_go, and has no frame then.
+            write!(out, "    started at the end of a goroutine's function")?;
+        } else {
+            write!(out, "    started at {}", Short(&place))?;
+        }
     } else if by != 0 {
         write!(out, "    started")?;
     }

@@ -111,6 +111,7 @@ fn dumper() {
         let options = Options {
             system: level == Traceback::System,
             stacks: level >= Traceback::All,
+            running: true,
             ..Options::default()
         };
         if let Err(e) = look::dump(2, options) {

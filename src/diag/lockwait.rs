@@ -24,7 +24,9 @@
 
 use super::{
     live::{Deadlock, Search},
-    look, own, plain,
+    look,
+    own::{self, OwnThreads},
+    plain,
 };
 use crate::{
     base::{
@@ -218,7 +220,8 @@ fn tell(circle: &Deadlock) {
 
 /// Writes a deadlock with its places, in one piece.
 fn write(circle: &Deadlock, g: usize, regs: Registers) -> io::Result<()> {
-    let world = own::world(g, regs).map_err(io::Error::other)?;
+    let threads = OwnThreads::of_living(g, regs);
+    let world = own::world(threads).map_err(io::Error::other)?;
     let mut all = Vec::new();
     own::deadlock(&world, circle, &reserve::is_pressed, &mut all)?;
     write_all(2, &all);

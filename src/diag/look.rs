@@ -1,8 +1,9 @@
 //! `gmp_dump`: the goroutines of this process, while everything goes on.
 //!
 //! The caller gives its P away first, as for a call that blocks: a dump of many
-//! goroutines takes its time, and the others go on. The dump runs on a stack of
-//! its own, since a goroutine's may be small, and stops nobody
+//! goroutines takes its time, and the others go on. It offers its processor to
+//! other threads all the time (`own`). The dump runs on a stack of its own,
+//! since a goroutine's may be small, and stops nobody
 //! (`gmprt_inspect::snapshot`). It allocates, with the reserve behind it: want
 //! of memory costs the lines of names, and never the process.
 //!
@@ -11,7 +12,10 @@
 //!    sleeps meanwhile, without a P.
 //! 2. The reserve's region is lent while a dump runs.
 
-use super::own;
+use super::{
+    own::{self, OwnThreads},
+    stackadvice,
+};
 use crate::{
     arch,
     base::{lock::Rank, reserve},
@@ -32,6 +36,7 @@ use crate::{
 use core::ffi::{c_int, c_void};
 use gmprt_inspect::{
     dump::{self, Head, Options},
+    goroutine::Threads as _,
     regs::Registers,
 };
 use std::io::{self, BufWriter, Write};
@@ -123,7 +128,11 @@ unsafe extern "C" fn work(f: *mut c_void) {
 }
 
 fn write(job: &Job) -> Result<()> {
-    let world = own::world(job.g, job.regs).map_err(|missing| {
+    let mut threads = OwnThreads::of_living(job.g, job.regs);
+    if job.options.running {
+        threads = threads.asked();
+    }
+    let world = own::world(threads).map_err(|missing| {
         // The library and its table are of one build.
         debug_assert!(false, "{missing}");
         Errno(libc::ENOSYS)
@@ -133,9 +142,17 @@ fn write(job: &Job) -> Result<()> {
         procs: Some(gomaxprocs() as u64),
     };
     let mut out = BufWriter::with_capacity(BUFFER, To(job.fd));
-    let short = reserve::is_pressed;
-    let result = dump::write(&world, job.options, head, &short, &mut out)
-        .and_then(|()| out.flush());
+    let short = || {
+        world.threads.breathe();
+        reserve::is_pressed()
+    };
+    let mut advice = Vec::new();
+    if job.options.stacks {
+        advice = stackadvice::advice(|| world.threads.breathe());
+    }
+    let result =
+        dump::write(&world, job.options, head, &advice, &short, &mut out)
+            .and_then(|()| out.flush());
     // What is left in it would be written at its drop.
     let (_to, _rest) = out.into_parts();
     result.map_err(|e| Errno(e.raw_os_error().unwrap_or(libc::EIO)))

@@ -16,6 +16,8 @@
 //! | `dumpsignal` | a dump when a signal comes |
 //! | `look` | `gmp_dump` |
 //! | `own` | this process, as the crate `inspect` sees processes |
+//! | `samples` | the stacks of all goroutines that compute, at a fatal error |
+//! | `sample` | the stack of one |
 //! | `live` | this process, as the search for deadlocks sees it |
 //! | `cycles` | that search |
 //! | `stackadvice` | how much stack the goroutines of each function use |
@@ -32,4 +34,6 @@ pub(crate) mod look;
 mod own;
 mod plain;
 pub(crate) mod report;
+mod sample;
+mod samples;
 pub(crate) mod stackadvice;

@@ -24,8 +24,9 @@ use super::{
     dump::{self, MAX_LISTED},
     live::Search,
     look::STACK,
-    own,
+    own::{self, OwnThreads},
     plain::{self, Scene},
+    samples::{self, Samples},
 };
 use crate::{
     arch,
@@ -65,6 +66,8 @@ struct Job<'a> {
     shared: *const Shared,
     /// For the copy's memory.
     region: usize,
+    /// The stacks of goroutines that run.
+    samples: Option<&'static Samples>,
 }
 
 /// The text that the copy leaves.
@@ -131,8 +134,12 @@ fn by_copy(scene: &Scene, stack: usize) -> bool {
     let Ok(shared) = map_shared(size_of::<Shared>()) else { return false };
     let Ok(region) = map_data(reserve::MAX) else { return false };
     let shared = shared.cast::<Shared>().cast_const();
-    let job = Job { scene, shared, region: region.addr() };
-    let arg = ptr::from_ref(&job).cast_mut().cast();
+    let mut job = Job { scene, shared, region: region.addr(), samples: None };
+    let arg = ptr::from_mut(&mut job).cast();
+    if scene.level >= Traceback::All {
+        // SAFETY: `ask` takes a Job and does not park; the stack is unused.
+        unsafe { arch::callon(ask, arg, stack) };
+    }
     // SAFETY: `work` takes a Job, and takes no lock that another thread may
     // hold; the stack is unused.
     let done = unsafe { in_copy(work, arg, stack, LIMIT) };
@@ -153,6 +160,14 @@ fn by_copy(scene: &Scene, stack: usize) -> bool {
     true
 }
 
+/// Asks the threads that compute where they are, which needs more stack than
+/// there may be.
+unsafe extern "C" fn ask(job: *mut c_void) {
+    // SAFETY: the Job of `by_copy`, which waits.
+    let job = unsafe { &mut *job.cast::<Job<'_>>() };
+    job.samples = samples::take(job.scene.gp);
+}
+
 /// In the copy.
 unsafe extern "C" fn work(job: *mut c_void) {
     // SAFETY: a copy of the Job of `by_copy`.
@@ -163,12 +178,14 @@ unsafe extern "C" fn work(job: *mut c_void) {
     // SAFETY: mapped for this, and written by this copy alone.
     let mut text = ToText(unsafe { &*job.shared });
     // The text is full: the rest is left out.
-    let _full = write(job.scene, &mut text);
+    let _full = write(job, &mut text);
 }
 
-fn write(scene: &Scene, text: &mut ToText) -> io::Result<()> {
+fn write(job: &Job<'_>, text: &mut ToText) -> io::Result<()> {
+    let scene = job.scene;
     let g = own::address(scene.gp);
-    let world = own::world(g, scene.regs).map_err(io::Error::other)?;
+    let threads = OwnThreads::of_dying(g, scene.regs, job.samples);
+    let world = own::world(threads).map_err(io::Error::other)?;
     let late = nanotime().saturating_add(LIMIT / 2);
     let short = || reserve::is_pressed() || nanotime() > late;
     let mut places = world.places(&short);

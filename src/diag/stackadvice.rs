@@ -7,6 +7,10 @@
 //! `used` is the most that a goroutine of it has used, `size` what it had, and
 //! `stack_size` the least that would do: for the same depth and a signal
 //! handler of the host's. `sched::stackmark` measures.
+//!
+//! A dump with all frames ends with the same, without the setting too. Then
+//! those that have ended are not known, and a stack counts with the depth of
+//! the goroutines that had it before: `used` may be too large.
 
 use crate::{
     base::print::SigWriter,
@@ -18,7 +22,7 @@ use crate::{
 };
 use core::fmt::Write as _;
 use gmprt_inspect::{
-    memory::OwnMemory, modules::OwnModules, symbols::Symbolizer,
+    dump::Advice, memory::OwnMemory, modules::OwnModules, symbols::Symbolizer,
 };
 
 /// Prints the lines, if the setting is on; not in the child of a fork.
@@ -28,8 +32,24 @@ pub(crate) fn print() {
     }
     let mut names = Symbolizer::new(OwnMemory, OwnModules);
     let mut w = SigWriter::stderr();
-    stackmark::for_each(|used| line(&mut w, used, &mut names));
+    stackmark::for_each(|| {}, |used| line(&mut w, used, &mut names));
     w.flush();
+}
+
+/// The advice at the end of a dump. `pause` is `for_each`'s.
+pub(super) fn advice(pause: impl Fn()) -> Vec<Advice> {
+    let mut all = Vec::new();
+    stackmark::for_each(pause, |used| {
+        all.push(Advice {
+            func: used.func as u64,
+            used: used.largest,
+            size: used.size,
+            ended: used.ended,
+            living: used.living,
+            stack_size: stack::size_for(used.largest as usize) as u64,
+        });
+    });
+    all
 }
 
 fn line(

@@ -11,8 +11,9 @@ pub const GMP_DUMP_EACH: u32 = 1;
 pub const GMP_DUMP_JSON: u32 = 2;
 /// gmp_dump(): the goroutines of the library, too.
 pub const GMP_DUMP_SYSTEM: u32 = 4;
-/// gmp_dump(): all frames, also of goroutines that run on other threads, as far
-/// as these are in a system call.
+/// gmp_dump(): all frames, also of goroutines that run on other threads, which
+/// are asked by a signal (SIGURG) if the program has no use for that; and how
+/// much stack the goroutines of each function have used.
 pub const GMP_DUMP_STACKS: u32 = 8;
 
 /// Writes to the descriptor `fd` what all goroutines do, while they go on: the
@@ -22,11 +23,12 @@ pub const GMP_DUMP_STACKS: u32 = 8;
 /// above or'ed.
 ///
 /// A dump is no moment: each entry was true at some time while it was made. It
-/// takes microseconds for each goroutine, and memory for each group. Without
-/// memory for debug information there are names and no lines. The files of the
-/// program, its libraries and their debug information must not be cut short
-/// meanwhile, or the process gets a SIGBUS; to replace a file by rename(2), as
-/// installers do, is safe.
+/// takes microseconds for each goroutine, and memory for each group; all the
+/// time it lets other threads have the processor. Without memory for debug
+/// information there are names and no lines. The files of the program, its
+/// libraries and their debug information must not be cut short meanwhile, or
+/// the process gets a SIGBUS; to replace a file by rename(2), as installers do,
+/// is safe.
 ///
 /// Returns 0; -EINVAL for unknown flags; -ENOMEM; a negative errno of write(2),
 /// such as -EBADF or -EPIPE, after which a part is written. Raises no SIGPIPE.
@@ -44,6 +46,7 @@ pub extern "C" fn gmp_dump(fd: c_int, flags: u32) -> c_int {
             json: flags & GMP_DUMP_JSON != 0,
             system: flags & GMP_DUMP_SYSTEM != 0,
             stacks: flags & GMP_DUMP_STACKS != 0,
+            running: flags & GMP_DUMP_STACKS != 0,
         };
         look::dump(fd, options)
     })

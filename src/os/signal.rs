@@ -3,6 +3,7 @@
 use super::auxv::minsigstksz;
 use super::errno::{Errno, KeepErrno, Result};
 use super::mem::{self, page_size};
+use super::proc;
 use crate::base::sync::{AtomicUsize, Ordering::Relaxed};
 use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, transmute};
@@ -342,6 +343,66 @@ unsafe fn sigaction_raw(
     Errno::check(r)?;
     // SAFETY: the call succeeded, so it has written old.
     Ok(unsafe { old.assume_init() })
+}
+
+/// What a signal of the library's own carries.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    /// Tells one from the other.
+    pub number: u32,
+    /// Tells ours from others.
+    pub value: u64,
+}
+
+/// The kernel's `siginfo_t` of a signal that was queued.
+#[repr(C)]
+struct Queued {
+    signo: c_int,
+    errno: c_int,
+    code: c_int,
+    _pad: c_int,
+    pid: c_int,
+    uid: u32,
+    value: u64,
+    _rest: [u64; 12],
+}
+const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
+
+/// Sends `sig` to the thread `tid` of this process, with a mark. If one is
+/// pending there already, this one is lost.
+///
+/// `ESRCH` if there is no such thread; `EAGAIN`; `EPERM` or another where a
+/// sandbox refuses it.
+pub(crate) fn send_marked(tid: i32, sig: c_int, mark: Mark) -> Result<()> {
+    let _keep = KeepErrno::new();
+    let pid = proc::id();
+    // SAFETY: takes no argument and cannot fail.
+    let uid = unsafe { libc::getuid() };
+    let info = Queued {
+        signo: sig,
+        errno: mark.number as c_int,
+        code: libc::SI_QUEUE,
+        _pad: 0,
+        pid,
+        uid,
+        value: mark.value,
+        _rest: [0; 12],
+    };
+    let call = libc::SYS_rt_tgsigqueueinfo;
+    // SAFETY: the kernel reads info.
+    let r = unsafe { libc::syscall(call, pid, tid, sig, &raw const info) };
+    Errno::check(r).map(drop)
+}
+
+/// The mark of a signal that this process has queued; None of any other.
+///
+/// # Safety
+/// `info` is a handler's argument.
+pub(crate) unsafe fn mark_of(info: *const libc::siginfo_t) -> Option<Mark> {
+    // SAFETY: of the same size, and valid in the handler.
+    let info = unsafe { &*info.cast::<Queued>() };
+    let ours = info.code == libc::SI_QUEUE && info.pid == proc::id();
+    ours.then_some(Mark { number: info.errno as u32, value: info.value })
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use std::io::Write as _;
 /// Room for `/proc/self/task/TID/stat`: a name and some fifty numbers.
 const STAT_LEN: usize = 1024;
 
+/// Room for `/proc/self/task/TID/status`; the groups of the user may be many.
+const STATUS_LEN: usize = 8192;
+
 /// The field of a stat file with the state, counted from 1 as in proc(5).
 const STATE: usize = 3;
 
@@ -94,13 +97,48 @@ fn parse_place(text: &[u8]) -> Option<Place> {
     })
 }
 
-/// Where thread `tid` of this process is in a system call, or waits in a page
-/// fault: the instruction and the stack pointer. None if it runs, or if the
-/// kernel does not tell.
-pub(crate) fn stands(tid: i32) -> Option<(u64, u64)> {
-    let file = TaskStat::open_as(tid, "syscall").ok()?;
+/// Whether a thread stands still, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// In a system call, or in a page fault: the instruction and the stack
+    /// pointer.
+    At(u64, u64),
+    /// It runs, or is ready to.
+    Runs,
+    /// The kernel does not tell.
+    Unknown,
+}
+
+/// Where thread `tid` of this process stands.
+pub(crate) fn stands(tid: i32) -> Stands {
     let mut buf = [0; STAT_LEN];
-    parse_stands(file.file.read_at_start(&mut buf).ok()?)
+    let read = TaskStat::open_as(tid, "syscall")
+        .and_then(|file| file.file.read_at_start(&mut buf));
+    match read {
+        Ok(b"running\n") => Stands::Runs,
+        Ok(text) => match parse_stands(text) {
+            Some((pc, sp)) => Stands::At(pc, sp),
+            None => Stands::Unknown,
+        },
+        Err(_) => Stands::Unknown,
+    }
+}
+
+/// Whether thread `tid` of this process blocks a signal; None if the kernel
+/// does not tell.
+pub(crate) fn blocks(tid: i32, sig: i32) -> Option<bool> {
+    let file = TaskStat::open_as(tid, "status").ok()?;
+    let mut buf = [0; STATUS_LEN];
+    parse_blocks(file.file.read_at_start(&mut buf).ok()?, sig)
+}
+
+/// Parses the line of `/proc/self/task/TID/status` with the blocked signals.
+fn parse_blocks(text: &[u8], sig: i32) -> Option<bool> {
+    let mut lines = text.split(|&byte| byte == b'\n');
+    let line = lines.find_map(|line| line.strip_prefix(b"SigBlk:"))?;
+    let digits = str::from_utf8(line).ok()?.trim();
+    let blocked = u64::from_str_radix(digits, 16).ok()?;
+    Some(blocked >> (sig - 1) & 1 != 0)
 }
 
 /// The last two numbers of `/proc/self/task/TID/syscall`: sp and pc.
@@ -256,6 +294,15 @@ mod tests {
     }
 
     #[test]
+    fn blocked_signals_are_found() {
+        let text = b"Name:\ta\nSigPnd:\t0\nSigBlk:\t0000000000400000\nx";
+        assert_eq!(parse_blocks(text, libc::SIGURG), Some(true));
+        assert_eq!(parse_blocks(text, libc::SIGUSR1), Some(false));
+        assert_eq!(parse_blocks(b"Name:\ta\n", 1), None);
+        assert_eq!(blocks(gettid(), libc::SIGSEGV), Some(false));
+    }
+
+    #[test]
     fn a_thread_that_computes_is_in_no_place() {
         let (tid_tx, tid_rx) = mpsc::channel();
         let stop = std::sync::Arc::new(AtomicBool::new(false));
@@ -268,6 +315,7 @@ mod tests {
         });
         let tid = tid_rx.recv().unwrap();
         eventually(|| place(tid) == Ok(None));
+        assert_eq!(stands(tid), Stands::Runs);
         stop.store(true, Relaxed);
         busy.join().unwrap();
     }

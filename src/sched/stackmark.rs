@@ -75,12 +75,16 @@ pub(super) fn ended(gp: &G, stack: Stack) {
 }
 
 /// Calls `each` with what is known of each entry function, the goroutines that
-/// live measured now. One caller at a time.
-pub(crate) fn for_each(mut each: impl FnMut(Used)) {
+/// live measured now; and `pause` between two of these. Of two callers at a
+/// time both may count the living wrong.
+pub(crate) fn for_each(pause: impl Fn(), mut each: impl FnMut(Used)) {
     for mark in &MARKS {
         mark.living.store(0, Relaxed);
     }
-    each_g().for_each(measure);
+    for gp in each_g() {
+        measure(gp);
+        pause();
+    }
     for mark in &MARKS {
         let used = Used {
             func: mark.func.load(Relaxed),

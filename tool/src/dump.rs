@@ -99,10 +99,11 @@ impl Dump {
             json: self.json,
             system: self.system,
             stacks: self.stacks,
+            running: self.stacks,
         };
         let mut out = BufWriter::new(io::stdout().lock());
         let head = Head { pid, procs };
-        dump::write(world, options, head, &|| false, &mut out)
+        dump::write(world, options, head, &[], &|| false, &mut out)
             .and_then(|()| out.flush())
             .or_else(|why| match why.kind() {
                 // The reader has seen enough.

@@ -15,8 +15,7 @@ use gmprt_inspect::memory::Memory;
 use gmprt_inspect::modules::Module;
 use gmprt_inspect::objects::{Mapping, Objects};
 use gmprt_inspect::process::ProcessMemory;
-use gmprt_inspect::regs::Registers;
-use gmprt_inspect::snapshot::{Threads, World};
+use gmprt_inspect::snapshot::{Goroutine, Seen, Threads, World};
 use gmprt_inspect::touched::{ProcessPages, stack_high_water};
 use std::cell::RefCell;
 use std::fs;
@@ -245,8 +244,9 @@ impl ProcessThreads {
 }
 
 impl Threads for ProcessThreads {
-    fn registers(&self, tid: u32, _g: u64) -> Option<Registers> {
-        self.memory.waiting_at(tid)
+    fn seen(&self, it: &Goroutine, _to: &mut Vec<u8>) -> Seen {
+        let regs = self.memory.waiting_at(it.tid);
+        regs.map_or(Seen::No(""), Seen::Registers)
     }
 
     fn stack_used(&self, lo: u64, hi: u64) -> Option<u64> {
@@ -267,9 +267,9 @@ impl Threads for ProcessThreads {
 pub struct CoreThreads(Vec<Thread>);
 
 impl Threads for CoreThreads {
-    fn registers(&self, tid: u32, _g: u64) -> Option<Registers> {
-        let thread = self.0.iter().find(|thread| thread.id == tid)?;
-        Some(thread.regs)
+    fn seen(&self, it: &Goroutine, _to: &mut Vec<u8>) -> Seen {
+        let thread = self.0.iter().find(|thread| thread.id == it.tid);
+        thread.map_or(Seen::No(""), |thread| Seen::Registers(thread.regs))
     }
 
     fn now(&self) -> Option<u64> {
