@@ -160,10 +160,10 @@ fn a_death_shows_what_the_others_compute() {
             let outcome = child(program.command(), case, &env);
             outcome
                 .said_once(&place_of_death("crash_death.c", case))
-                .said_once("\n    bystander at ");
+                .said_once("    bystander at ");
         }
         let outcome = child(program.command(), "overflow", &env);
-        outcome.died_by(SIGABRT).said_once("\n    bystander at ");
+        outcome.died_by(SIGABRT).said_once("    bystander at ");
     }
 }
 

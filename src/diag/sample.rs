@@ -163,7 +163,7 @@ impl Sampler {
         }
         let until = nanotime().saturating_add(self.limits.one);
         if let Err(why) = exchange(tid, gp, goid, until.min(self.until)) {
-            return why;
+            return Seen::No(why);
         }
         // SAFETY: invariant 2: the turn is Done, and the next one is ours.
         let found = unsafe { &*FOUND.0.get() };
@@ -232,8 +232,13 @@ fn is_ours(action: &signal::SigAction) -> bool {
 }
 
 /// Has the thread fill the room, by this time at the latest.
-fn exchange(tid: i32, gp: usize, goid: u64, until: i64) -> Result<(), Seen> {
-    const LATE: Seen = Seen::No("its thread has not answered in time");
+fn exchange(
+    tid: i32,
+    gp: usize,
+    goid: u64,
+    until: i64,
+) -> Result<(), &'static str> {
+    const LATE: &str = "its thread has not answered in time";
     // Acquire (d): the copy before is read.
     let before = TURN.load(Acquire);
     if before & STATE == TAKEN {
@@ -248,10 +253,10 @@ fn exchange(tid: i32, gp: usize, goid: u64, until: i64) -> Result<(), Seen> {
     let mark = Mark { number: asked, value: mark() };
     if let Err(e) = signal::send_marked(tid, SIGNAL, mark) {
         TURN.store(asked & !STATE, Relaxed);
-        return Err(Seen::No(match e {
+        return Err(match e {
             Errno(libc::ESRCH) => "its thread has ended",
             _ => "the system refuses to signal its thread",
-        }));
+        });
     }
     let mut late = until;
     loop {

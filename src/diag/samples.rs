@@ -46,7 +46,9 @@ pub(super) struct Samples {
 pub(super) fn take(failing: Option<&G>) -> Option<&'static Samples> {
     let sampler = Sampler::new(LIMITS)?;
     let room = map_data(size_of::<Samples>()).ok()?.cast::<Samples>();
-    let mut len = 0;
+    // SAFETY: new memory, whose zeros are valid; it stays, since the process
+    // ends.
+    let room = unsafe { room.as_mut() }?;
     for gp in each_g() {
         let is_failing = failing.is_some_and(|it| ptr::eq(it, gp));
         let runs = gp.readgstatus() == GStatus::Running && !gp.is_host();
@@ -60,12 +62,7 @@ pub(super) fn take(failing: Option<&G>) -> Option<&'static Samples> {
         if tid == 0 || task::stands(tid) != Stands::Runs {
             continue;
         }
-        if len == MANY {
-            break;
-        }
-        // SAFETY: len < MANY, so within the mapping, whose zeros are valid.
-        let place = unsafe { (&raw mut (*room).all[len]).as_mut() };
-        let Some(place) = place else { break };
+        let Some(place) = room.all.get_mut(room.len) else { break };
         let g = ptr::from_ref(gp).addr();
         place.g = g;
         let seen = sampler.ask(tid, g, peek(&gp.goid), |bytes| {
@@ -74,13 +71,9 @@ pub(super) fn take(failing: Option<&G>) -> Option<&'static Samples> {
             place.len = bytes.len();
         });
         place.seen.write(seen);
-        len += 1;
+        room.len += 1;
     }
-    // SAFETY: as above.
-    unsafe { (*room).len = len };
-    // SAFETY: zeroed memory, which is valid for it, and stays, since the
-    // process ends.
-    unsafe { room.as_ref() }
+    Some(room)
 }
 
 impl Samples {
