@@ -2,9 +2,9 @@
 //! entries.
 //!
 //! Goroutines are alike if they are in the same state, with the same reason,
-//! name, creator and stack. Stacks of waits are compared by the places in the
-//! code, and others by the functions: where a goroutine that runs was
-//! interrupted says little, and may be anywhere in its functions. Like goroutines that wait for up to
+//! name, creator and stack. Of those that do not wait, neither the creators nor
+//! the places in the code are compared, but the functions: where a goroutine
+//! that runs was interrupted says little, and may be anywhere in them. Like goroutines that wait for up to
 //! [`APART`] different objects are told for each object; from then on they are
 //! one group, "on 1000 objects".
 //!
@@ -63,6 +63,8 @@ pub struct Entry {
     pub holder: Holder,
     /// Whether one goroutine has started them all.
     pub one_parent: bool,
+    /// Whether one call has started them all, or several ones of one place.
+    pub one_creator: bool,
     /// Whether they are in different places of the same functions.
     pub places: bool,
     /// [`Key::spot`] of the first.
@@ -100,6 +102,7 @@ impl Entry {
             object_name: Vec::new(),
             holder: it.holder,
             one_parent: true,
+            one_creator: true,
             places: false,
             spot: 0,
             stack_used: it.stack_used,
@@ -124,6 +127,7 @@ impl Entry {
             self.holder = Holder::Unknown;
         }
         self.one_parent &= it.parent == self.like.parent;
+        self.one_creator &= it.gopc == self.like.gopc;
         self.stack_used = self.stack_used.max(it.stack_used);
     }
 
@@ -140,6 +144,8 @@ impl Entry {
         }
         self.one_parent &=
             other.one_parent && other.like.parent == self.like.parent;
+        self.one_creator &=
+            other.one_creator && other.like.gopc == self.like.gopc;
         self.places |= other.places || other.spot != self.spot;
         self.stack_used = self.stack_used.max(other.stack_used);
     }
@@ -226,15 +232,20 @@ impl Groups {
         stack: Key,
         used: impl FnOnce(&Goroutine) -> Option<u64>,
     ) {
+        let waits = it.status == Status::Waiting;
         let key = Alike {
-            status: it.status,
+            status: match it.status {
+                // Neither has a frame, or else it is another group.
+                Status::New => Status::Runnable,
+                other => other,
+            },
             host: it.host,
             system: it.system,
             moved: it.moved,
             unseen: it.unseen,
             reason: it.reason.clone(),
             name: it.name.clone(),
-            gopc: it.gopc,
+            gopc: if waits { it.gopc } else { 0 },
             func: it.func,
             frames: stack.frames,
         };

@@ -189,6 +189,7 @@ fn creator<M: Memory, O: Modules>(
     }
     write!(out, "{{\"goroutine\":{},\"place\":", Or(by))?;
     match it.gopc {
+        _ if !entry.one_creator => write!(out, "null")?,
         0 => write!(out, "null")?,
         // A return address: the call is before it.
         pc => place(out, pc, &places.place(pc - 1))?,

@@ -321,7 +321,9 @@ fn creator<M: Memory, O: Modules>(
 ) -> io::Result<()> {
     let it = &entry.like;
     let by = if entry.one_parent { it.parent } else { 0 };
-    if it.gopc != 0 {
+    if !entry.one_creator {
+        write!(out, "    started in several places")?;
+    } else if it.gopc != 0 {
         // A return address: the call is before it.
         let place = places.place(it.gopc - 1);
         if function(&place) == Some("gostart") {
@@ -336,7 +338,7 @@ fn creator<M: Memory, O: Modules>(
     if by != 0 {
         write!(out, " by goroutine {by}")?;
     }
-    if it.gopc != 0 || by != 0 {
+    if it.gopc != 0 || by != 0 || !entry.one_creator {
         writeln!(out)?;
     }
     let (lo, hi) = it.stack;
