@@ -65,6 +65,10 @@ const RUNNEXT_GRACE: u32 = 3;
 
 /// A runnable goroutine, and the P to run it on. None: the caller starts over;
 /// this M may have slept, and may have another P or none.
+///
+/// Not inlined: gdb would stop at one of its instructions that need not be
+/// reached.
+#[inline(never)]
 pub(crate) fn findrunnable(
     mp: &'static M,
     pp: OwnedP,
