@@ -103,7 +103,8 @@ $(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a gdb/gmprt-gdb.py
 	objcopy -w $(PUBLIC:%=--keep-global-symbol='%') \
 	    --add-section .debug_gdb_scripts=$(LIB)/gdb_script \
 	    --weaken-symbol='_cgo_*' --weaken-symbol=getaddrinfo \
-	    --weaken-symbol=freeaddrinfo -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
+	    --weaken-symbol=freeaddrinfo --weaken-symbol=dladdr \
+	    --weaken-symbol=dlopen --weaken-symbol=dlclose -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
 	rm -f $@
 	ar rcsD $@ $(LIB)/gmprt.o
 	rm $(LIB)/reached.o $(LIB)/gmprt.o $(LIB)/gdb_script
@@ -137,7 +138,7 @@ header: need ## make include/gmp.h anew from src/ffi
 # --- The examples -----------------------------------------------------------
 
 EXAMPLES = hello sieve life pool ratelimit pipeline semaphore wordfreq echo \
-           fetch metrics
+           fetch prefork metrics
 HTTPD    = $(wildcard examples-c/httpd*.c)
 WARN     = -Wall -Wextra -Wpedantic -Werror
 C        = $(CC) -std=gnu11 $(WARN) $(CFLAGS) -Iinclude
@@ -238,8 +239,8 @@ stress: need all ## mix everything for STRESS_SECONDS
 	    sed -n 's/: test$$//p'); do \
 	    $(CARGO) test --lib -- --ignored --exact $$test || exit 1; done
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \
-	    $(CARGO) test --test c_tests -- --ignored --nocapture \
-	    --test-threads=1 stress
+	    $(CARGO) test --test c_tests --test shutdown -- --ignored \
+	    --nocapture --test-threads=1 stress
 
 faults: need all ## refuse each system call in every way, and see
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --test faults -- \
@@ -305,7 +306,7 @@ SUBJECTS = $(filter-out crash_% double_include_% gnu_mp host header \
            libraries, \
            $(basename $(notdir $(wildcard c-tests/*.c c-tests/*.cc))))
 # They measure memory, time or wake-ups of the process, and so the tool's.
-MEASURE  = handoff idle many stacks io_many
+MEASURE  = handoff idle many stacks io_many shutdown shutdown_storm
 ASAN     = $(patsubst %,$(BUILD)/asan/%,$(filter-out $(MEASURE) hostthreads, \
            $(SUBJECTS)))
 # memcheck takes the stack that large arguments go to for dead.

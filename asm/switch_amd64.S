@@ -36,6 +36,15 @@
 gmprt_tls_g:
 	.zero	8
 
+	// The locks of the runtime that this thread holds (base/turnstile.rs).
+	.globl	gmprt_tls_held
+	.hidden	gmprt_tls_held
+	.type	gmprt_tls_held, @object
+	.size	gmprt_tls_held, 4
+	.balign	4
+gmprt_tls_held:
+	.zero	4
+
 	.text
 
 // Pushes the frame above. Its resume pc is there already: the return address.

@@ -1,6 +1,6 @@
-/* In the child of a fork there is the goroutine that forked, and no other: it
- * goes on there, gets -ENOTSUP from all that would need the others, runs what
- * it has put off when it returns, and ends the process with status 0. */
+/* In the child of a fork there is the goroutine that forked, and no other of
+ * the parent's: it goes on there, everything works, it runs what it has put off
+ * when it returns, and the process ends with status 0 when nothing is left. */
 #include "test.h"
 
 #include <fcntl.h>
@@ -10,10 +10,11 @@ enum { OTHERS = 8 };
 
 static pid_t parent;
 static int told[2];
-static atomic_bool stop;
-static gmp_mutex mutex = GMP_MUTEX_INIT;
-static gmp_once once = GMP_ONCE_INIT;
-static gmp_chan *chan;
+static atomic_bool stop, is_held;
+static gmp_mutex held = GMP_MUTEX_INIT, own = GMP_MUTEX_INIT;
+static gmp_sema no_tokens = GMP_SEMA_INIT(0);
+static gmp_chan *chan, *full;
+static gmp_g *others[OTHERS];
 static gmp_key *key;
 
 static void tell(char what)
@@ -46,6 +47,36 @@ static void tick(void *arg)
     at_home();
 }
 
+/* The parent's goroutines that wait at what the children use. */
+static void receives(void *arg)
+{
+    int x;
+
+    CHECK_EQ(gmp_chan_recv(chan, &x), -EPIPE);
+    at_home();
+}
+
+static void locks(void *arg)
+{
+    CHECK_OK(gmp_mutex_lock(&held));
+    at_home();
+    CHECK_OK(gmp_mutex_unlock(&held));
+}
+
+static void acquires(void *arg)
+{
+    CHECK_OK(gmp_sema_acquire(&no_tokens));
+    at_home();
+}
+
+static void holds(void *arg)
+{
+    CHECK_OK(gmp_mutex_lock(&held));
+    atomic_store(&is_held, true);
+    AWAIT(atomic_load(&stop));
+    CHECK_OK(gmp_mutex_unlock(&held));
+}
+
 /* --- What the goroutine does in the child, and how it ends there ---------- */
 
 static void yields(void)
@@ -65,41 +96,117 @@ static void checkpoints(void)
 
 static void exits(void)
 {
-    CHECK_EQ(gmp_exit(), -ENOTSUP);
+    int result = gmp_exit();
+
+    CHECK_EQ(result, -EPERM); /* on a host thread */
 }
 
-static int never(gmp_g *g, void *lock)
+static void sum_up(void *arg)
 {
-    CHECK(!"it parks");
-    return 1;
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+static int member(void *arg)
+{
+    sum_up(arg);
+    return 0;
+}
+
+static void send_some(void *ch)
+{
+    for (int i = 0; i < 10; i++)
+        CHECK_OK(gmp_chan_send(ch, &i));
+    CHECK_OK(gmp_chan_close(ch));
+}
+
+/* As the parent has left them: two elements in the buffer, and goroutines of
+ * the parent that wait at both ends of other channels. */
+static void shared_objects(void)
+{
+    gmp_case c = {.ch = chan, .op = GMP_RECV};
+    int x = 0;
+
+    CHECK_EQ(gmp_chan_len(full), 2);
+    CHECK_OK(gmp_chan_recv(full, &x));
+    CHECK_EQ(x, 1);
+    CHECK_OK(gmp_chan_recv(full, &x));
+    CHECK_EQ(x, 2);
+    CHECK_EQ(gmp_chan_try_recv(full, &x), -EAGAIN);
+    CHECK_EQ(gmp_chan_try_send(chan, &x), -EAGAIN); /* nobody receives */
+    c.elem = &x;
+    CHECK_EQ(gmp_select_until(&c, 1, gmp_after_ns(MS(1))), -ETIMEDOUT);
+    CHECK_EQ(gmp_mutex_lock_until(&held, gmp_after_ns(MS(1))), -ETIMEDOUT);
+    CHECK_EQ(gmp_sema_acquire_until(&no_tokens, gmp_after_ns(1)), -ETIMEDOUT);
+    CHECK_OK(gmp_sema_release(&no_tokens));
+    CHECK_OK(gmp_sema_acquire(&no_tokens));
 }
 
 static void all_calls(void)
 {
-    gmp_g *g = NULL;
-    int x = 0;
-    size_t n;
-    gmp_case c = {.ch = chan, .elem = &x, .op = GMP_RECV};
+    gmp_group *group = gmp_group_make();
+    gmp_waitgroup wg = GMP_WAITGROUP_INIT;
+    gmp_once fresh = GMP_ONCE_INIT;
+    gmp_rwmutex rw = GMP_RWMUTEX_INIT;
+    gmp_cond cond = GMP_COND_INIT;
+    gmp_chan *ch = gmp_chan_make(sizeof(int), 1);
+    atomic_int n = 0;
+    gmp_g *gs[30];
+    gmp_timer *timer;
+    int64_t when;
+    int x, got = 0, p[2];
+    char byte = 'x';
 
-    CHECK_EQ(gmp_wait_init(), -ENOTSUP);
-    CHECK_EQ(gmp_go(tick, NULL), -ENOTSUP);
-    CHECK_EQ(gmp_go_with(NULL, tick, NULL, &g), -ENOTSUP);
-    CHECK_EQ(gmp_sleep(MS(1)), -ENOTSUP);
-    CHECK_EQ(gmp_park(never, NULL, NULL), -ENOTSUP);
-    CHECK_EQ(gmp_ready(gmp_self()), -ENOTSUP);
-    CHECK_EQ(gmp_mutex_lock(&mutex), -ENOTSUP);
-    CHECK_EQ(gmp_chan_send(chan, &x), -ENOTSUP);
-    CHECK_EQ(gmp_chan_recv_until(chan, &x, 0), -ENOTSUP);
-    CHECK_EQ(gmp_select(&c, 1), -ENOTSUP);
-    CHECK_EQ(gmp_once_do(&once, tick, NULL), -ENOTSUP);
-    CHECK_EQ(gmp_blocking(tick, NULL), -ENOTSUP);
-    CHECK_EQ(gmp_read(told[0], &x, 1), -ENOTSUP);
-    CHECK_EQ(gmp_waitpid(-1, NULL, 0), -ENOTSUP);
-    CHECK_EQ(gmp_read_full_until(told[0], &x, 1, &n, 0), -ENOTSUP);
-    CHECK_EQ(gmp_lock_os_thread(), -ENOTSUP);
-    CHECK_EQ(gmp_set_maxprocs(3), -ENOTSUP);
-    CHECK_EQ(gmp_run_main(0, NULL, NULL), -EINVAL);
-    CHECK(gmp_key_create(NULL) == NULL);
+    CHECK_OK(gmp_wait_init());
+    CHECK_OK(gmp_go(sum_up, &n));
+    for (int i = 0; i < 30; i++)
+        gs[i] = spawn(sum_up, &n);
+    for (int i = 0; i < 30; i++)
+        CHECK_OK(gmp_join(gs[i]));
+    AWAIT(atomic_load(&n) == 31);
+    gs[0] = spawn(send_some, ch);
+    while (gmp_chan_recv(ch, &x) == 0)
+        got += x;
+    CHECK_EQ(got, 45);
+    CHECK_OK(gmp_join(gs[0]));
+    gmp_chan_unref(ch);
+    shared_objects();
+    CHECK_OK(gmp_mutex_lock(&own));
+    CHECK_OK(gmp_mutex_unlock(&own));
+    CHECK_OK(gmp_rwmutex_rlock(&rw));
+    CHECK_OK(gmp_rwmutex_runlock(&rw));
+    CHECK_OK(gmp_mutex_lock(&own));
+    CHECK_EQ(gmp_cond_wait_until(&cond, &own, gmp_after_ns(MS(1))),
+             -ETIMEDOUT);
+    CHECK_OK(gmp_mutex_unlock(&own));
+    CHECK_OK(gmp_waitgroup_add(&wg, 1));
+    CHECK_OK(gmp_waitgroup_done(&wg));
+    CHECK_OK(gmp_waitgroup_wait(&wg));
+    CHECK_OK(gmp_group_go(group, member, &n));
+    CHECK_OK(gmp_group_wait(group));
+    gmp_group_free(group);
+    CHECK_OK(gmp_once_do(&fresh, sum_up, &n));
+    CHECK_EQ(atomic_load(&n), 33);
+    ch = gmp_after(MS(2));
+    CHECK_OK(gmp_chan_recv(ch, &when));
+    gmp_chan_unref(ch);
+    timer = gmp_timer_start(MS(1), 0, sum_up, &n);
+    AWAIT(atomic_load(&n) == 34);
+    gmp_timer_free(timer);
+    CHECK_OK(pipe(p));
+    gs[0] = spawn(sum_up, &n);
+    CHECK_EQ(gmp_read_until(p[0], &byte, 1, gmp_after_ns(MS(2))), -ETIMEDOUT);
+    CHECK_EQ(gmp_write(p[1], &byte, 1), 1);
+    CHECK_EQ(gmp_read(p[0], &byte, 1), 1);
+    CHECK_OK(gmp_join(gs[0]));
+    CHECK_OK(gmp_close(p[0]));
+    CHECK_OK(gmp_close(p[1]));
+    CHECK_EQ(gmp_waitpid(-1, NULL, 0), -ECHILD);
+    CHECK_EQ(gmp_join(others[0]), -EINVAL); /* not here */
+    CHECK(gmp_set_maxprocs(3) > 0);
+    CHECK_OK(gmp_lock_os_thread());
+    CHECK_OK(gmp_sleep(US(10)));
+    CHECK_OK(gmp_unlock_os_thread());
+    gmp_key_delete(gmp_key_create(NULL));
     gmp_chan_unref(gmp_chan_ref(chan));
     gmp_yield();
 }
@@ -121,7 +228,7 @@ static void forks_again(void)
 static void *thread_of_child(void *arg)
 {
     gmp_yield();
-    CHECK_EQ(gmp_sleep(1), -ENOTSUP);
+    CHECK_OK(gmp_sleep(1));
     return arg;
 }
 
@@ -234,10 +341,7 @@ static void on_a_host_thread(void)
             alarm(20);
             if (doings[i] == forks_again)
                 exit(3);
-            if (doings[i] == exits)
-                CHECK_EQ(gmp_exit(), -ENOTSUP);
-            else
-                doings[i]();
+            doings[i]();
             exit(3);
         }
         judge(child, 3, "e");
@@ -275,10 +379,14 @@ static void fork_in_once(void *arg)
         CHECK_OK(gmp_once_do(&o, forking_once, &child));
     else
         CHECK_OK(gmp_blocking(forking_once, &child));
-    if (child > 0)
+    if (child > 0) {
         judge(child, 0, "e");
-    else
-        yields();
+        return;
+    }
+    yields();
+    all_calls();
+    if ((intptr_t)arg)
+        CHECK_OK(gmp_once_do(&o, forking_once, &child)); /* it has run */
 }
 
 static int forking_unlockf(gmp_g *g, void *arg)
@@ -297,10 +405,35 @@ static void fork_in_unlockf(void *arg)
     pid_t child = -1;
 
     CHECK_OK(gmp_park(forking_unlockf, &child, NULL));
+    if (child > 0) {
+        judge(child, 0, "e");
+    } else {
+        yields();
+        all_calls();
+    }
+}
+
+static atomic_int summed;
+
+/* The child's first call is in the unlockf. */
+static int busy_unlockf(gmp_g *g, void *arg)
+{
+    int result = forking_unlockf(g, arg);
+
+    if (result)
+        CHECK_OK(gmp_go(sum_up, &summed));
+    return result;
+}
+
+static void fork_and_go_in_unlockf(void *arg)
+{
+    pid_t child = -1;
+
+    CHECK_OK(gmp_park(busy_unlockf, &child, NULL));
     if (child > 0)
         judge(child, 0, "e");
     else
-        yields();
+        all_calls();
 }
 
 /* Locks the heap of timers most of the time. */
@@ -386,15 +519,109 @@ static void in_a_timer(void)
     gmp_timer_free(timer);
 }
 
+/* --- Forks at the ends of goroutines, and in the handler of a signal ------ */
+
+static volatile pid_t late_child;
+
+static void forks_late(void *arg)
+{
+    late_child = fork();
+    CHECK(late_child >= 0);
+    if (late_child == 0) {
+        alarm(20);
+        all_calls();
+    }
+}
+
+static void defers(void *arg)
+{
+    CHECK_OK(gmp_defer(forks_late, NULL));
+}
+
+static void sets(void *arg)
+{
+    gmp_key *late = gmp_key_create(forks_late);
+
+    CHECK_OK(gmp_setspecific(late, arg));
+}
+
+static void at_the_end(void)
+{
+    CHECK_OK(gmp_join_until(spawn(defers, NULL), gmp_after_ns(SEC(40))));
+    judge(late_child, 0, "e");
+    CHECK_OK(gmp_join_until(spawn(sets, told), gmp_after_ns(SEC(40))));
+    judge(late_child, 0, "e");
+}
+
+/* In the middle of a call or not: the child may execute another program. */
+static void forks_in_handler(int signo)
+{
+    int keep = errno;
+    pid_t child = fork();
+
+    if (child == 0) {
+        execl("/bin/sh", "sh", "-c", "exit 4", (char *)NULL);
+        _exit(1);
+    }
+    late_child = child < 0 ? -errno : child;
+    errno = keep;
+}
+
+static void *raises(void *arg)
+{
+    pthread_t *target = arg;
+
+    for (int i = 0; i < 50; i++) {
+        int status;
+
+        late_child = 0;
+        CHECK_OK(pthread_kill(*target, SIGUSR2));
+        while (late_child == 0)
+            block_ns(US(50));
+        CHECK_EQ(late_child < 0 ? late_child : 0, 0);
+        CHECK_EQ(waitpid(late_child, &status, 0), late_child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 4);
+    }
+    return NULL;
+}
+
+static void in_a_handler(void)
+{
+    struct sigaction action = {.sa_handler = forks_in_handler};
+    pthread_t me = pthread_self(), thread;
+    gmp_chan *ch = gmp_chan_make(sizeof(int), 1);
+    int x = 1;
+
+    CHECK_OK(sigaction(SIGUSR2, &action, NULL));
+    CHECK_OK(pthread_create(&thread, NULL, raises, &me));
+    while (pthread_tryjoin_np(thread, NULL) != 0) {
+        for (int i = 0; i < 1000; i++) {
+            CHECK_OK(gmp_chan_send(ch, &x));
+            CHECK_OK(gmp_chan_recv(ch, &x));
+        }
+        CHECK_OK(gmp_join(spawn(tick, NULL)));
+    }
+    gmp_chan_unref(ch);
+}
+
 int test_main(int argc, char **argv)
 {
-    gmp_g *others[OTHERS];
+    gmp_g *waiters[3], *holder;
     gmp_timer *timer;
 
     parent = getpid();
     CHECK_OK(pipe2(told, O_NONBLOCK));
     CHECK_OK(atexit(at_end_of_process));
     chan = gmp_chan_make(sizeof(int), 0);
+    full = gmp_chan_make(sizeof(int), 4);
+    for (int i = 1; i <= 2; i++)
+        CHECK_OK(gmp_chan_send(full, &i));
+    holder = spawn(holds, NULL);
+    AWAIT(atomic_load(&is_held));
+    waiters[0] = spawn(receives, NULL);
+    waiters[1] = spawn(locks, NULL);
+    waiters[2] = spawn(acquires, NULL);
+    CHECK_OK(gmp_sleep(MS(5)));
     key = gmp_key_create(destructor);
     timer = gmp_timer_start(US(100), US(100), tick, NULL);
     for (intptr_t i = 0; i < OTHERS; i++)
@@ -406,12 +633,21 @@ int test_main(int argc, char **argv)
     for (intptr_t i = 0; i < 2; i++)
         CHECK_OK(gmp_join(spawn(fork_in_once, (void *)i)));
     CHECK_OK(gmp_join(spawn(fork_in_unlockf, NULL)));
+    CHECK_OK(gmp_join_until(spawn(fork_and_go_in_unlockf, NULL),
+                            gmp_after_ns(SEC(40))));
     fork_beside_busy_heaps();
     in_a_group();
     in_a_timer();
+    at_the_end();
+    in_a_handler();
     atomic_store(&stop, true);
     for (int i = 0; i < OTHERS; i++)
         CHECK_OK(gmp_join(others[i]));
+    CHECK_OK(gmp_join(holder));
+    CHECK_OK(gmp_chan_close(chan));
+    CHECK_OK(gmp_sema_release(&no_tokens));
+    for (int i = 0; i < 3; i++)
+        CHECK_OK(gmp_join(waiters[i]));
     gmp_timer_free(timer);
     return 0;
 }

@@ -89,10 +89,16 @@
  *   that error calls gmp_sleep(1) first.
  * - A goroutine that gets no memory for its stack when it first runs waits
  *   until there is some.
- * - In the child of a fork the goroutine that forked is the only one. Functions
- *   return -ENOTSUP there, or do nothing if they return nothing. When the
- *   goroutine's function returns, deferred calls and destructors of keys run,
- *   and the thread ends; with the last thread the process ends, with status 0.
+ * - In the child of a fork everything works, with nothing of the parent's but
+ *   the goroutine or thread that forked. Its first call starts the runtime
+ *   there; until then there is no thread of the library's. Channels keep their
+ *   elements, locks their state, and nobody waits: what another goroutine had
+ *   locked stays locked, as with threads. Timers are stopped, a group has no
+ *   members but the one that forked, handles of other goroutines are -EINVAL.
+ *   When the goroutine that forked returns, deferred calls and destructors of
+ *   keys run; the process ends, with status 0, when neither a goroutine nor a
+ *   thread is left in it. The handler of a signal should not fork: if it came
+ *   in the middle of a call, calls in the child return -ENOTSUP.
  */
 
 /* --- Includes ----------------------------------------------------------------
@@ -155,7 +161,8 @@ const char *gmp_strerror(int code);
  * does so by itself.
  *
  * Returns 0; -ETIMEDOUT; the reason why the start failed, such as -EAGAIN if
- * no thread could be made; -ENOTSUP in the child of a fork.
+ * no thread could be made; -ENOTSUP in the child of a fork that the handler of
+ * a signal has made in the middle of a call.
  */
 int gmp_wait_init(void);
 

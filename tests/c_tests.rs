@@ -141,6 +141,7 @@ subjects! {
     sigterm: MATRIX,
     cancel_thread: MATRIX,
     fork_child: MATRIX,
+    fork_storm: MATRIX,
     stats: MATRIX,
     stacks: LONG,
     starved: LONG,
@@ -443,6 +444,19 @@ fn stress_everything() {
 #[ignore = "takes GMPRT_STRESS seconds, a minute by default"]
 fn stress_cancellation() {
     run_stress("stress_cancel.c");
+}
+
+#[test]
+#[ignore = "takes minutes for each number of processors"]
+fn stress_forks() {
+    let program = build("fork_storm.c", Link::Shared);
+    for procs in ["1", "2", "4", "16"] {
+        let mut command = program.command();
+        command.env("GMP_MAXPROCS", procs).env("FORKS", "10000");
+        let outcome = run(&mut command, Duration::from_secs(1200));
+        println!("10000 forks with {procs} Ps: {:?}", outcome.stdout);
+        outcome.exited(0);
+    }
 }
 
 #[test]

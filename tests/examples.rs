@@ -209,6 +209,41 @@ fn python() {
 
 /// The interpreter ends while callbacks are still on their way out of it: it
 /// stops their threads, which must not be fatal.
+/// Each of eight children serves on the parent's socket.
+#[test]
+fn prefork() {
+    for program in ["prefork", "prefork-static"] {
+        let want = "8 children, 400 right answers, 0 wrong\n";
+        assert_eq!(says(program, &[]), want);
+    }
+}
+
+/// `rounds` pools of four workers, and a queue, by fork.
+fn multiprocessing_by_fork(rounds: &str, limit: Duration) {
+    if lacks(&["python3"]) {
+        return;
+    }
+    let script =
+        common::repository().join("tests/examples/multiprocessing_demo.py");
+    let library = common::libdir().join("libgmprt.so.0");
+    let mut python = command(Path::new("python3"), &[]);
+    python.arg(script).arg(library).arg(rounds);
+    let outcome = run(&mut python, limit);
+    outcome.exited(0);
+    assert_eq!(outcome.stdout, "ok\n");
+}
+
+#[test]
+fn python_multiprocessing() {
+    multiprocessing_by_fork("10", LIMIT);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn stress_multiprocessing() {
+    multiprocessing_by_fork("1000", Duration::from_secs(900));
+}
+
 #[test]
 fn python_ends_while_callbacks_leave() {
     if lacks(&["python3"]) {

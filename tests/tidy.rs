@@ -17,6 +17,8 @@ mod order;
 mod paths;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/statics.rs"]
+mod statics;
 
 use source::{Source, item_end, library, name, places, report, sources};
 
@@ -46,7 +48,7 @@ const FOREIGN: [(&str, &str); 5] = [
 
 /// Who may use `thread_local!`: file, reason.
 const THREAD_LOCALS: [(&str, &str); 3] = [
-    ("base/lock.rs", "the lock ranks that a thread holds, in debug builds"),
+    ("base/rank.rs", "the lock ranks that a thread holds, in debug builds"),
     ("model/arch.rs", "shuttle's: a model's threads are its goroutines"),
     ("model/check.rs", "tests beside one another: the seed of each"),
 ];

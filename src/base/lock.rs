@@ -47,93 +47,36 @@
 //! sleepers lives in thread-local storage that is allocated on demand, also
 //! where the runtime must not allocate.
 //!
+//! # Forks
+//! `turnstile` keeps a fork from copying a held lock: lockers count themselves
+//! in, and the word of a free lock is the number of the turnstile's generation,
+//! 0 in a process that is no child of such a fork. Some locks are held for
+//! long, and nothing under them outlives a fork. Their [`Futex`] says that they
+//! are not counted; the child makes such a lock anew.
+//!
 //! # Ranks
 //! Every lock has a [`Rank`], and a thread acquires locks only in the order of
 //! that table. Builds with debug assertions check the order at every `lock`.
 
 use super::Futex;
-use super::barrier::light;
+pub use super::rank::Rank;
+#[cfg(all(debug_assertions, not(loom)))]
+use super::rank::held;
 #[cfg(not(loom))]
 use super::sync::static_of_a_run;
 use super::sync::{
     AtomicU32, Ordering, const_unless_loom, release_over_changes32, spin_loop,
 };
 use super::throw::throw;
+use super::turnstile::{Refused, Turnstile};
+#[cfg(not(any(loom, shuttle)))]
+use super::turnstile::{TURNSTILE, ThisThread};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
-/// The lock order, outermost first: a thread that holds a lock of one rank
-/// acquires only locks of ranks below it in this list.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Rank {
-    /// The trace that is being taken (`trace/session.rs`).
-    Trace,
-    /// The right to dump the goroutines (`diag/look.rs`).
-    Dumps,
-    /// Functions of `GMP_INIT` that are still to be called (`boot/doinit.rs`).
-    Inits,
-    /// The right to stop the world and to change the number of Ps
-    /// (`gmp/schedt.rs`).
-    Stw,
-    /// The right to take a P from an M that is outside (`gmp/schedt.rs`).
-    Retake,
-    /// The tree of groups (`block/group.rs`).
-    Groups,
-    /// The members of one group (`block/group.rs`).
-    Group,
-    /// The winner of a race between addresses (`block/net.rs`).
-    Dial,
-    /// One timer of the host's (`block/ticker.rs`).
-    Ticker,
-    /// The channels that wait for signals (`block/notify.rs`).
-    Signals,
-    /// One channel (`block/chan.rs`). Select locks several, in the order of
-    /// their addresses.
-    Chan,
-    /// One bucket of waiters by address (`block/parking.rs`).
-    Parking,
-    /// The running calls of the host's functions (`sched/calls.rs`).
-    Calls,
-    /// The growth of the table of descriptors, and the exchange of the poller
-    /// (`netpoll/poller.rs`).
-    Netpoll,
-    /// One descriptor (`netpoll/desc.rs`).
-    Poll,
-    /// Global lists: runnable and dead Gs, idle Ps and Ms (`gmp/schedt.rs`).
-    Sched,
-    /// Goroutines that wait for a stack (`sched/starved.rs`).
-    Starved,
-    /// The table of keys of goroutine-local storage (`sched/local.rs`).
-    Keys,
-    /// The growth of the table of all Gs (`gmp/gtab.rs`).
-    Allg,
-    /// The memory of Ms, their signal stacks, and the spare Ms
-    /// (`sched/threads.rs`).
-    Allp,
-    /// One heap of timers (`timers/mod.rs`). Two at once while one is emptied
-    /// into the other.
-    Timers,
-    /// One size class of stacks (`stack/pool.rs`).
-    StackPool,
-    /// The names of goroutines (`gmp/glife.rs`).
-    Names,
-    /// The events of threads without an M (`trace/recorder.rs`).
-    Recorder,
-}
-
-impl Rank {
-    #[cfg(all(debug_assertions, not(loom)))]
-    const COUNT: usize = Rank::Recorder as usize + 1;
-
-    /// Whether a thread may hold several locks of this rank at once.
-    #[cfg(all(debug_assertions, not(loom)))]
-    const fn nests(self) -> bool {
-        matches!(self, Rank::Chan | Rank::Timers)
-    }
-}
-
+/// The word of a free lock in a model, and of an uncounted one; of all others
+/// the turnstile has it.
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const SLEEPERS: u32 = 2;
@@ -150,6 +93,30 @@ const PAUSES: [u32; 2] =
 /// model has one, since addresses differ from run to run.
 #[cfg(not(loom))]
 const ENTRIES: usize = if cfg!(shuttle) { 1 } else { 64 };
+
+/// Threads that sleep, or are about to, on any lock; and [`FENCES`]. It spares
+/// an unlock the look into the table. atomic
+#[cfg(not(any(loom, shuttle)))]
+static ASLEEP: AtomicU32 = AtomicU32::new(0);
+/// In `ASLEEP` where there are no barriers: each unlock is a swap then.
+#[cfg(not(any(loom, shuttle)))]
+const FENCES: u32 = 1 << 31;
+
+/// Where there are no barriers, once: from now on lockers and unlockers have
+/// fences. See [`super::barrier::use_fences`].
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn use_fences() {
+    ASLEEP.fetch_or(FENCES, Ordering::SeqCst);
+    TURNSTILE.use_fences();
+    super::barrier::use_fences();
+}
+
+/// The child of a fork, in which no thread sleeps.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn forget_sleepers() {
+    ASLEEP.fetch_and(FENCES, Ordering::Relaxed);
+    SLEEPING.iter().for_each(|n| n.store(0, Ordering::Relaxed));
+}
 
 #[cfg(not(loom))]
 static_of_a_run! {
@@ -191,25 +158,42 @@ impl<F: Futex> RawLock<F> {
     /// Blocks the thread until it has the lock.
     #[inline]
     pub fn lock(&self) {
-        #[cfg(all(debug_assertions, not(loom)))]
-        held::check(self.rank);
-        if !self.acquire_free() {
-            self.lock_slow();
-        }
-        #[cfg(all(debug_assertions, not(loom)))]
-        held::add(self.rank);
+        let _stale = self.lock_fresh();
     }
 
-    /// Takes the lock if it is free. Ranks do not matter, since it never waits.
+    /// [`RawLock::lock`]; true where this is its first owner in the child of a
+    /// fork: what it guards may name what is in the parent only.
+    #[inline]
+    #[must_use]
+    pub fn lock_fresh(&self) -> bool {
+        #[cfg(all(debug_assertions, not(loom)))]
+        held::check(self.rank);
+        let stale = !self.acquire_free() && self.lock_slow();
+        #[cfg(all(debug_assertions, not(loom)))]
+        held::add(self.rank);
+        stale
+    }
+
+    /// Takes the lock if it is free. Ranks do not matter, since it never waits;
+    /// but for a fork.
     #[inline]
     #[must_use]
     pub fn try_lock(&self) -> bool {
-        let acquired = self.acquire_free();
+        let acquired = self.acquire_free() || self.try_slow();
         #[cfg(all(debug_assertions, not(loom)))]
         if acquired {
             held::add(self.rank);
         }
         acquired
+    }
+
+    /// Free again, with no thread that sleeps on it.
+    ///
+    /// # Safety
+    /// No other thread uses the lock, and this one does not hold it.
+    #[cfg(not(any(loom, shuttle)))]
+    unsafe fn renew(&self) {
+        self.word.store(FREE, Ordering::Relaxed);
     }
 
     /// Releases the lock and wakes one sleeper, if there is any.
@@ -221,20 +205,29 @@ impl<F: Futex> RawLock<F> {
         #[cfg(all(debug_assertions, not(loom)))]
         held::remove(self.rank);
         let word = &raw const self.word;
+        #[cfg(loom)]
         let sleeping = self.sleeping();
-        if cfg!(debug_assertions) && self.word.load(Ordering::Relaxed) == FREE {
+        // Its address only, as the lock may be gone by the second look.
+        #[cfg(not(loom))]
+        let sleeping = word;
+        if cfg!(debug_assertions) && self.seems_free() {
             throw("unlock: not locked");
         }
         // Relaxed: a stale count is caught by (c), invariant 2.
-        if sleeping.load(Ordering::Relaxed) == 0 {
+        if !Self::may_sleep(sleeping) {
             // Pairs with the acquires of acquire_free and lock_slow.
-            release_over_changes32(&self.word, FREE);
-            light();
-            if sleeping.load(Ordering::Relaxed) == 0 {
+            release_over_changes32(&self.word, Self::free_word());
+            Self::count_out();
+            light_here();
+            if !Self::may_sleep(sleeping) {
                 return;
             }
-        } else if self.word.swap(FREE, Ordering::Release) != SLEEPERS {
-            return;
+        } else {
+            let old = self.word.swap(Self::free_word(), Ordering::Release);
+            Self::count_out();
+            if old != SLEEPERS {
+                return;
+            }
         }
         Self::wake_one(word);
     }
@@ -246,10 +239,8 @@ impl<F: Futex> RawLock<F> {
     }
 
     #[cfg(not(loom))]
-    #[inline]
     fn sleeping(&self) -> &'static AtomicU32 {
-        // Divided by 8, so that neighbouring locks use different entries.
-        &SLEEPING[(&raw const *self).addr() / 8 % ENTRIES]
+        entry_of(&raw const self.word)
     }
 
     #[cfg(loom)]
@@ -257,6 +248,144 @@ impl<F: Futex> RawLock<F> {
         &self.sleeping
     }
 
+    /// Whether a thread may sleep on the lock.
+    #[cfg(loom)]
+    #[inline]
+    fn may_sleep(sleeping: &AtomicU32) -> bool {
+        sleeping.load(Ordering::Relaxed) != 0
+    }
+
+    #[cfg(shuttle)]
+    fn may_sleep(lock: *const AtomicU32) -> bool {
+        entry_of(lock).load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a thread may sleep on the lock that has, or had, its word there.
+    #[cfg(not(any(loom, shuttle)))]
+    #[inline]
+    fn may_sleep(lock: *const AtomicU32) -> bool {
+        let asleep = ASLEEP.load(Ordering::Relaxed);
+        asleep != 0
+            && (asleep & FENCES != 0
+                || entry_of(lock).load(Ordering::Relaxed) != 0)
+    }
+
+    fn seems_free(&self) -> bool {
+        Turnstile::is_free(self.word.load(Ordering::Relaxed))
+    }
+
+    #[cold]
+    fn lock_slow(&self) -> bool {
+        let [mut pauses, last] = PAUSES;
+        while pauses <= last {
+            match self.word.load(Ordering::Relaxed) {
+                SLEEPERS => break,
+                HELD => (0..pauses).for_each(|_| spin_loop()),
+                _ => {
+                    if let Refused::Locked { stale } = self.take_refused() {
+                        return stale;
+                    }
+                }
+            }
+            pauses *= 2;
+        }
+        self.lock_asleep()
+    }
+
+    /// [`RawLock::lock`], with a sleep if others are to unlock first.
+    fn lock_asleep(&self) -> bool {
+        if let Refused::Locked { stale } = self.take_refused() {
+            return stale;
+        }
+        let sleeping = self.sleeping();
+        // Relaxed: the barrier, step (e), orders it.
+        #[cfg(not(any(loom, shuttle)))]
+        ASLEEP.fetch_add(1, Ordering::Relaxed);
+        sleeping.fetch_add(1, Ordering::Relaxed);
+        F::barrier();
+        // Pairs with the release of unlock. Invariant 2: from here on this
+        // thread takes the lock as Sleepers.
+        let old = loop {
+            let old = self.word.swap(SLEEPERS, Ordering::Acquire);
+            if Turnstile::is_free(old) {
+                break old;
+            }
+            F::wait(&self.word, SLEEPERS, i64::MAX);
+        };
+        // Every other sleeper has counted itself.
+        sleeping.fetch_sub(1, Ordering::Relaxed);
+        #[cfg(not(any(loom, shuttle)))]
+        ASLEEP.fetch_sub(1, Ordering::Relaxed);
+        Self::is_stale(old)
+    }
+}
+
+#[cfg(not(loom))]
+#[inline]
+fn entry_of(lock: *const AtomicU32) -> &'static AtomicU32 {
+    // Divided by 8, so that neighbouring locks use different entries.
+    &SLEEPING[lock.addr() / 8 % ENTRIES]
+}
+
+/// How a lock is counted where a fork may come (`turnstile`).
+#[cfg(not(any(loom, shuttle)))]
+impl<F: Futex> RawLock<F> {
+    #[inline]
+    fn acquire_free(&self) -> bool {
+        if !F::COUNTED {
+            return self.acquire_uncounted();
+        }
+        TURNSTILE.enter(&ThisThread);
+        TURNSTILE.take(&self.word, HELD)
+    }
+
+    fn acquire_uncounted(&self) -> bool {
+        // Pairs with the release of unlock.
+        self.word
+            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn take_refused(&self) -> Refused {
+        if F::COUNTED {
+            return TURNSTILE.refused::<F>(&ThisThread, &self.word, HELD);
+        }
+        match self.acquire_uncounted() {
+            true => Refused::Locked { stale: false },
+            false => Refused::Held,
+        }
+    }
+
+    #[cold]
+    fn try_slow(&self) -> bool {
+        let taken = self.take_refused() != Refused::Held;
+        if !taken {
+            Self::count_out();
+        }
+        taken
+    }
+
+    fn is_stale(word: u32) -> bool {
+        F::COUNTED && TURNSTILE.is_stale(word)
+    }
+
+    #[inline]
+    fn free_word() -> u32 {
+        if F::COUNTED { TURNSTILE.free() } else { FREE }
+    }
+
+    /// After the word's change.
+    #[inline]
+    fn count_out() {
+        if F::COUNTED {
+            TURNSTILE.leave(&ThisThread);
+        }
+    }
+}
+
+/// The models of the lock know no fork.
+#[cfg(any(loom, shuttle))]
+impl<F: Futex> RawLock<F> {
     #[inline]
     fn acquire_free(&self) -> bool {
         // Pairs with the release of unlock.
@@ -265,31 +394,38 @@ impl<F: Futex> RawLock<F> {
             .is_ok()
     }
 
-    #[cold]
-    fn lock_slow(&self) {
-        let [mut pauses, last] = PAUSES;
-        while pauses <= last {
-            match self.word.load(Ordering::Relaxed) {
-                FREE if self.acquire_free() => return,
-                // Others sleep already, so spinning gains nothing.
-                SLEEPERS => break,
-                _ => (0..pauses).for_each(|_| spin_loop()),
-            }
-            pauses *= 2;
+    fn take_refused(&self) -> Refused {
+        match self.acquire_free() {
+            true => Refused::Locked { stale: false },
+            false => Refused::Held,
         }
-        let sleeping = self.sleeping();
-        // Relaxed: the barrier, step (e), orders it.
-        sleeping.fetch_add(1, Ordering::Relaxed);
-        F::barrier();
-        // Pairs with the release of unlock. Invariant 2: from here on this
-        // thread takes the lock as Sleepers.
-        while self.word.swap(SLEEPERS, Ordering::Acquire) != FREE {
-            F::wait(&self.word, SLEEPERS, i64::MAX);
-        }
-        // Every other sleeper has counted itself.
-        sleeping.fetch_sub(1, Ordering::Relaxed);
     }
+
+    fn try_slow(&self) -> bool {
+        false
+    }
+
+    fn is_stale(_word: u32) -> bool {
+        false
+    }
+
+    fn free_word() -> u32 {
+        FREE
+    }
+
+    fn count_out() {}
 }
+
+/// The fence between the two steps of an unlock. Where there are no barriers
+/// the unlock is a swap, so only a model has one here.
+#[cfg(not(any(loom, shuttle)))]
+#[inline(always)]
+fn light_here() {
+    super::sync::compiler_fence(Ordering::SeqCst);
+}
+
+#[cfg(any(loom, shuttle))]
+use super::barrier::light as light_here;
 
 /// A lock and the value under it.
 pub struct Lock<T, F> {
@@ -318,8 +454,34 @@ impl<T, F: Futex> Lock<T, F> {
     /// Blocks the thread until it has the lock.
     #[inline]
     pub fn lock(&self) -> LockGuard<'_, T, F> {
-        self.raw.lock();
-        LockGuard { lock: self, not_send: PhantomData }
+        self.lock_or_renew(|_| {})
+    }
+
+    /// [`Lock::lock`]; the first owner in the child of a fork calls `renew`, as
+    /// the value may name what is in the parent only.
+    #[inline]
+    pub fn lock_or_renew(
+        &self,
+        renew: impl FnOnce(&mut T),
+    ) -> LockGuard<'_, T, F> {
+        let stale = self.raw.lock_fresh();
+        let mut guard = LockGuard { lock: self, not_send: PhantomData };
+        if stale {
+            renew(&mut guard);
+        }
+        guard
+    }
+
+    /// Free again, and with this value; the old one is not dropped.
+    ///
+    /// # Safety
+    /// No other thread uses the lock, and this one does not hold it.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) unsafe fn renew(&self, value: T) {
+        // SAFETY: by contract.
+        unsafe { self.raw.renew() };
+        // SAFETY: by contract nobody looks at it.
+        unsafe { self.value.get().write(value) };
     }
 
     /// Takes the lock if it is free.
@@ -364,56 +526,5 @@ impl<T, F: Futex> Drop for LockGuard<'_, T, F> {
     fn drop(&mut self) {
         // SAFETY: the guard's thread holds the lock, and the guard is gone.
         unsafe { self.lock.raw.unlock() }
-    }
-}
-
-/// The ranks that this thread holds, for the check of debug builds.
-#[cfg(all(debug_assertions, not(loom)))]
-pub(crate) mod held {
-    use super::Rank;
-    use crate::base::throw::throw;
-    use core::cell::Cell;
-    #[cfg(shuttle)]
-    use shuttle::thread_local;
-
-    thread_local! {
-        /// How many locks of each rank this thread holds. Its initialiser is
-        /// constant and it has no destructor, so a host thread keeps nothing
-        /// of ours.
-        pub(crate) static HELD: [Cell<u32>; Rank::COUNT] =
-            const { [const { Cell::new(0) }; Rank::COUNT] };
-    }
-
-    // None of these is inlined: the caller may continue on another thread
-    // after a switch, and must not have kept the address of HELD.
-
-    /// Throws if this thread may not acquire a lock of `rank` now.
-    #[inline(never)]
-    pub(super) fn check(rank: Rank) {
-        let first = rank as usize + usize::from(rank.nests());
-        HELD.with(|held| {
-            if held[first..].iter().any(|n| n.get() != 0) {
-                throw("lock: acquired against the order of ranks");
-            }
-        });
-    }
-
-    #[inline(never)]
-    pub(super) fn add(rank: Rank) {
-        HELD.with(|held| {
-            let n = &held[rank as usize];
-            n.set(n.get() + 1);
-        });
-    }
-
-    #[inline(never)]
-    pub(super) fn remove(rank: Rank) {
-        HELD.with(|held| {
-            let n = &held[rank as usize];
-            match n.get().checked_sub(1) {
-                Some(rest) => n.set(rest),
-                None => throw("unlock: not held by this thread"),
-            }
-        });
     }
 }

@@ -10,6 +10,8 @@
 //! | file | what |
 //! |---|---|
 //! | `lock` | the lock that blocks an M, and the order of locks |
+//! | `rank` | the order of locks |
+//! | `turnstile` | all locks found free, for a fork |
 //! | `note` | a sleep of an M until it is woken |
 //! | `barrier` | a fence whose cost the rare side bears |
 //! | `mod.rs` | how a thread sleeps: [`Futex`] |
@@ -37,12 +39,14 @@ pub mod note;
 pub mod print;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) mod random;
+pub(crate) mod rank;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) mod reserve;
 pub mod ring;
 pub mod sync;
 pub mod throw;
 pub mod trace;
+pub mod turnstile;
 
 use sync::AtomicU32;
 
@@ -61,6 +65,10 @@ pub trait Futex {
     /// Wakes up to `count` threads that sleep on `word`. Never dereferences
     /// the pointer: the memory may be reused already.
     fn wake(word: *const AtomicU32, count: u32);
+
+    /// Whether a fork waits until no thread holds a lock of this kind
+    /// (`turnstile`).
+    const COUNTED: bool = true;
 
     /// Has every thread of the process pass a full barrier before this
     /// returns: the other side of [`barrier::light`].

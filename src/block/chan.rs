@@ -184,12 +184,11 @@ impl GmpChan {
         // AcqRel: all uses come before the free.
         match ch.refs.fetch_sub(1, AcqRel) {
             0 => fatal("gmp_chan_unref: more often than it was referenced"),
-            // Goroutines of the parent may wait in its queues.
-            1 if child::in_child() => return,
+            1 if child::is_dead_end() => return,
             1 => {}
             _ => return,
         }
-        ch.lock.lock();
+        ch.lock();
         let waiting = !ch.recvq.seems_empty() || !ch.sendq.seems_empty();
         ch.unlock();
         if waiting {
@@ -220,8 +219,19 @@ impl GmpChan {
         self.elem_size
     }
 
+    #[inline]
     pub(super) fn lock(&self) {
-        self.lock.lock();
+        if self.lock.lock_fresh() {
+            self.forget_waiters();
+        }
+    }
+
+    /// In the child of a fork, by the first to lock it there: those that wait
+    /// are in the parent. The elements stay.
+    #[cold]
+    fn forget_waiters(&self) {
+        self.recvq.forget();
+        self.sendq.forget();
     }
 
     pub(super) fn unlock(&self) {
@@ -240,7 +250,8 @@ impl GmpChan {
     #[inline(always)]
     fn copy(&self, from: *const u8, to: *mut u8) {
         if from.is_null() || to.is_null() {
-            self.drop_elem(from);
+            // SAFETY: null, or an element that nobody receives.
+            self.with_extra(|it| unsafe { it.destroy(from.cast_mut()) });
             return;
         }
         if self.copied == size_of::<u64>() {
@@ -251,7 +262,8 @@ impl GmpChan {
             return;
         }
         if self.copied == RELOCATED {
-            self.relocate(from, to);
+            // SAFETY: as below; the host lets its function change `from`.
+            self.with_extra(|it| unsafe { it.relocate(to, from.cast_mut()) });
             return;
         }
         // SAFETY: both sides have room for an element: the buffer, a parked
@@ -259,24 +271,11 @@ impl GmpChan {
         unsafe { ptr::copy_nonoverlapping(from, to, self.copied) };
     }
 
-    fn extra(&self) -> Option<&Extra> {
+    #[cold]
+    fn with_extra(&self, f: impl FnOnce(&Extra)) {
         // SAFETY: null, or in the channel's memory.
-        unsafe { self.extra.as_ref() }
-    }
-
-    #[cold]
-    fn relocate(&self, from: *const u8, to: *mut u8) {
-        if let Some(extra) = self.extra() {
-            // SAFETY: as in copy; the host lets its function change `from`.
-            unsafe { extra.relocate(to, from.cast_mut()) };
-        }
-    }
-
-    #[cold]
-    fn drop_elem(&self, elem: *const u8) {
-        if let Some(extra) = self.extra() {
-            // SAFETY: null, or an element that nobody receives.
-            unsafe { extra.destroy(elem.cast_mut()) };
+        if let Some(extra) = unsafe { self.extra.as_ref() } {
+            f(extra);
         }
     }
 
@@ -464,7 +463,7 @@ fn operate(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
         Block::Not => {}
         Block::Until(_) => cancel::check()?,
     }
-    ch.lock.lock();
+    ch.lock();
     match ch.try_now(op, elem) {
         Now::Done(other) => {
             ch.unlock();
@@ -530,7 +529,7 @@ fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
 #[cold]
 fn without_success(ch: &GmpChan, op: Op, sg: &Sudog, cause: Cause) -> Errno {
     if let Err(e) = cause.outcome() {
-        ch.lock.lock();
+        ch.lock();
         ch.queue(op).remove(sg);
         ch.unlock();
         return e;
@@ -575,7 +574,7 @@ pub(super) fn wait_for_ever(block: Block, reason: &'static CStr) -> Result<()> {
 ///
 /// Errors: `EPIPE` if it is closed already.
 pub(crate) fn close(ch: &GmpChan) -> Result<()> {
-    ch.lock.lock();
+    ch.lock();
     if ch.closed.load(Relaxed) {
         ch.unlock();
         return Err(Errno(libc::EPIPE));

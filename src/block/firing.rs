@@ -36,7 +36,7 @@ fn fire(timer: usize, seq: u64) {
     let place = timer as *const Ticker;
     // SAFETY: the heap's reference, now ours.
     let t = unsafe { &*place };
-    let mut state = t.state.lock();
+    let mut state = t.lock();
     let mut then = Then::Nothing;
     if state.armed && state.seq == seq {
         t.node.has_run();
@@ -107,7 +107,7 @@ fn launch(t: &Ticker) {
     if newproc1(&NewG { gopc, ..NewG::new(run, arg) }).is_ok() {
         return;
     }
-    let mut state = t.state.lock();
+    let mut state = t.lock();
     if state.launched && !state.armed {
         t.arm(&mut state, nanotime().saturating_add(RETRY_NS));
     }
@@ -121,7 +121,7 @@ fn launch(t: &Ticker) {
 unsafe extern "C" fn run(arg: *mut c_void) {
     // SAFETY: launch's reference.
     let t = unsafe { &*arg.cast::<Ticker>() };
-    let mut state = t.state.lock();
+    let mut state = t.lock();
     let may = state.launched;
     if may {
         state.launched = false;
@@ -144,13 +144,13 @@ unsafe extern "C" fn run(arg: *mut c_void) {
 
 /// A timer's function is over, by return or by `gmp_exit`.
 unsafe extern "C" fn over(arg: *mut c_void) {
-    if child::in_child() {
+    if child::is_dead_end() {
         return;
     }
     let place = arg.cast::<Ticker>();
     // SAFETY: launch's reference.
     let t = unsafe { &*place };
-    let mut state = t.state.lock();
+    let mut state = t.lock();
     state.running = false;
     let again = core::mem::take(&mut state.again);
     state.launched |= again;

@@ -17,7 +17,9 @@
 //!    the canceller that sets `cancelled` later.
 //! 3. `pending` counts the members that were started. A member counts itself
 //!    out with its last touch of the group.
-//! 4. A group that is freed leaves the tree first. Groups nested in it that
+//! 4. In the child of a fork the group has the one member that is there, if it
+//!    is one; who locks `members` first there sees to that.
+//! 5. A group that is freed leaves the tree first. Groups nested in it that
 //!    still exist have no parent then.
 
 use super::waitgroup::{self, WaitGroup};
@@ -31,7 +33,7 @@ use crate::{
     sched::{
         cancel, child,
         current::on_goroutine,
-        lock::Lock,
+        lock::{Lock, LockGuard},
         newproc::{NewG, newproc1},
     },
     timers::Deadline,
@@ -39,10 +41,10 @@ use crate::{
 use core::{
     cell::Cell,
     ffi::{c_int, c_void},
-    iter, ptr,
+    iter, mem, ptr,
 };
 #[cfg(not(shuttle))]
-use {core::mem, gmprt_inspect::memory::Memory};
+use gmprt_inspect::memory::Memory;
 
 #[cfg(shuttle)]
 use crate::os::memory as libc;
@@ -79,6 +81,34 @@ unsafe impl Sync for Group {}
 
 static_of_a_run! {
     static TREE: Lock<()> = Lock::new(Rank::Groups, ());
+}
+
+impl Group {
+    /// Locks the members. The first to do so in the child of a fork forgets
+    /// those that are in the parent: all but the one that has forked.
+    fn lock(&self) -> LockGuard<'_, Members> {
+        self.members.lock_or_renew(|members| {
+            let mut at = mem::replace(&mut members.first, ptr::null());
+            // SAFETY: null, or in the list, so there.
+            while let Some(member) = unsafe { at.as_ref() } {
+                at = member.next.get();
+                if child::is_here(member.handle.get()) {
+                    member.next.set(ptr::null());
+                    member.prev.set(ptr::null());
+                    members.first = member;
+                }
+            }
+            let here = !members.first.is_null();
+            self.pending.set_in_child(u32::from(here));
+        })
+    }
+
+    /// Forgets the parent's members, where that has not been done.
+    fn look_for_fork(&self) {
+        if child::is_a_child() {
+            drop(self.lock());
+        }
+    }
 }
 
 /// A member, from `malloc`, freed at its goroutine's end. The part that the end
@@ -198,31 +228,31 @@ fn nest(gr: &Group, parent: &Group) {
     let _tree = TREE.lock();
     let first = parent.child.replace(gr);
     gr.next.set(first);
-    // SAFETY: null, or in the tree, so alive (invariant 4).
+    // SAFETY: null, or in the tree, so alive (invariant 5).
     if let Some(first) = unsafe { first.as_ref() } {
         first.prev.set(gr);
     }
-    let cancelled = parent.members.lock().cancelled;
-    gr.members.lock().cancelled = cancelled;
+    let cancelled = parent.lock().cancelled;
+    gr.lock().cancelled = cancelled;
 }
 
 /// Takes a group that ends out of the tree.
 fn leave_tree(gr: &Group) {
     let _tree = TREE.lock();
     let (prev, next) = (gr.prev.get(), gr.next.get());
-    // SAFETY: null, or in the tree, so alive (invariant 4).
+    // SAFETY: null, or in the tree, so alive (invariant 5).
     if let Some(before) = unsafe { prev.as_ref() } {
         before.next.set(next);
-    // SAFETY: null, or in the tree, so alive (invariant 4).
+    // SAFETY: null, or in the tree, so alive (invariant 5).
     } else if let Some(parent) = unsafe { gr.parent.get().as_ref() } {
         parent.child.set(next);
     }
-    // SAFETY: null, or in the tree, so alive (invariant 4).
+    // SAFETY: null, or in the tree, so alive (invariant 5).
     if let Some(after) = unsafe { next.as_ref() } {
         after.prev.set(prev);
     }
     let mut at = gr.child.get();
-    // SAFETY: null, or in the tree, so alive (invariant 4).
+    // SAFETY: null, or in the tree, so alive (invariant 5).
     while let Some(child) = unsafe { at.as_ref() } {
         at = child.next.replace(ptr::null());
         child.prev.set(ptr::null());
@@ -255,6 +285,7 @@ pub(crate) fn go(
     };
     // SAFETY: fresh memory of this size; malloc aligns it.
     unsafe { place.write(member) };
+    gr.look_for_fork();
     let started = waitgroup::add(&gr.pending, 1).and_then(|()| {
         let member = NewG { gopc, ..NewG::new(run, place.cast()) };
         newproc1(&member).map(drop).inspect_err(|_| {
@@ -282,14 +313,14 @@ unsafe extern "C" fn run(place: *mut c_void) {
     join_members(member);
     // SAFETY: the host's function with its argument.
     let result = unsafe { (member.f)(member.arg) };
-    if result != 0 && !child::in_child() {
+    if result != 0 && !child::is_dead_end() {
         fail(member.group(), result);
     }
 }
 
 /// Puts a member into the list (invariant 2).
 fn join_members(member: &Member) {
-    let mut members = member.group().members.lock();
+    let mut members = member.group().lock();
     let first = members.first;
     member.next.set(first);
     // SAFETY: null, or in the list, so alive.
@@ -310,7 +341,7 @@ fn ended(at_end: &AtEnd) {
     // SAFETY: run's: the first field of a member.
     let member = unsafe { &*place };
     let group = member.group();
-    let mut members = group.members.lock();
+    let mut members = group.lock();
     let (prev, next) = (member.prev.get(), member.next.get());
     // SAFETY: null, or in the list, so alive.
     match unsafe { prev.as_ref() } {
@@ -343,7 +374,7 @@ pub(crate) fn cancel_all(gr: &Group) {
     loop {
         cancel_members(at);
         // Depth first: down, or on, or up and on.
-        // SAFETY: null, or in the tree, so alive (invariant 4).
+        // SAFETY: null, or in the tree, so alive (invariant 5).
         if let Some(child) = unsafe { at.child.get().as_ref() } {
             at = child;
             continue;
@@ -352,7 +383,7 @@ pub(crate) fn cancel_all(gr: &Group) {
             if ptr::eq(at, gr) {
                 return;
             }
-            // SAFETY: null, or in the tree, so alive (invariant 4).
+            // SAFETY: null, or in the tree, so alive (invariant 5).
             if let Some(next) = unsafe { at.next.get().as_ref() } {
                 at = next;
                 break;
@@ -364,7 +395,7 @@ pub(crate) fn cancel_all(gr: &Group) {
 }
 
 fn cancel_members(gr: &Group) {
-    let mut members = gr.members.lock();
+    let mut members = gr.lock();
     members.cancelled = true;
     // SAFETY: null, or in the list, so alive.
     let member = |at: *const Member| unsafe { at.as_ref() };
@@ -381,6 +412,7 @@ pub(crate) fn wait(gr: &Group, deadline: Deadline) -> Result<c_int> {
     if is_mine(gr) {
         return Err(Errno(libc::EDEADLK));
     }
+    gr.look_for_fork();
     let how = Wait::until(deadline, c"group").on(gr).for_all_of(gr);
     waitgroup::wait_as(&gr.pending, &how)?;
     // Relaxed: a member's error comes before its end.
@@ -392,8 +424,7 @@ pub(crate) fn wait(gr: &Group, deadline: Deadline) -> Result<c_int> {
 /// # Safety
 /// `this` is from [`make`], and nobody uses it any more but its members.
 pub(crate) unsafe fn free(this: *mut Group) {
-    if child::in_child() {
-        // Its members are in the parent.
+    if child::is_dead_end() {
         return;
     }
     // SAFETY: the caller's.

@@ -40,7 +40,7 @@ use crate::{
     base::sync::{AtomicU32, Ordering::*},
     gmp::wait::{At, Wait},
     os::{Errno, Result, clock::nanotime},
-    sched::{cancel, yields::gosched},
+    sched::{cancel, child::is_a_child, yields::gosched},
     timers::Deadline,
 };
 
@@ -140,6 +140,11 @@ fn wait_to_lock(m: &Mutex, wait: &Wait) -> Result<()> {
     let mut awake = 0;
     loop {
         let bucket = Bucket::of(m);
+        if is_a_child() && bucket.is_empty() {
+            // The waiter that WOKEN stands for may be the parent's. If it is
+            // not, one waiter more is awake for a while.
+            m.state.fetch_and(!WOKEN, Relaxed);
+        }
         let step = |old: u32| {
             let rest = old & !awake;
             let bit = if old & LOCKED == 0 { LOCKED } else { WAITERS };

@@ -129,6 +129,14 @@ fn start() -> Result<()> {
     Ok(())
 }
 
+/// In the child of a fork: starts the relay if a channel wants signals.
+///
+/// Errors: `ENOMEM`.
+pub(crate) fn start_again() -> Result<()> {
+    let wishes = CHANNELS.lock();
+    if wishes.is_empty() { Ok(()) } else { start() }
+}
+
 /// Under the lock: puts the handler in the place of the host's.
 ///
 /// Errors: `EINVAL`, `ENOMEM`.
@@ -201,4 +209,14 @@ fn tell(wishes: &LockGuard<'_, Wishes>, signo: c_int) {
             goready(gp, Turn::Last);
         }
     }
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    PENDING.iter().for_each(|n| n.store(0, Relaxed));
+    SIGNALER.store(ptr::null_mut(), Relaxed);
 }

@@ -225,8 +225,8 @@ fn wait_for(o: &Once, gp: &'static G, wait: &Wait) -> Result<bool> {
 
 /// The function of `call` has returned, or was left by an exception.
 pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
-    if child::in_child() {
-        // The buckets may be locked by threads of the parent.
+    if child::is_dead_end() {
+        // This thread may hold the lock of a bucket.
         o.state.store(if returned { DONE } else { NEW }, Release);
         return;
     }

@@ -25,7 +25,10 @@
 //!    thread that reads so, and takes waiters out, changes the word under the
 //!    bucket's lock, in one step, which is that thread's last touch of the
 //!    object: the next owner may free the memory.
-//! 4. A waiter that gives up gets the bucket locked ([`Waited::GaveUp`]), and
+//! 4. In the child of a fork the lines are empty, while the words still say
+//!    that there are waiters. So a thread that finds nobody in a line believes
+//!    the line.
+//! 5. A waiter that gives up gets the bucket locked ([`Waited::GaveUp`]), and
 //!    takes back what its waiting has changed in the object.
 
 use crate::{
@@ -112,7 +115,7 @@ impl Waiter {
 pub(crate) enum Waited<'a> {
     /// By a waker, which has `handed` over what the waiter waits for, or not.
     Woken { handed: bool },
-    /// By a deadline or a cancel; with the bucket locked (invariant 4).
+    /// By a deadline or a cancel; with the bucket locked (invariant 5).
     GaveUp(Errno, Bucket<'a>),
 }
 
@@ -170,7 +173,9 @@ impl Bucket<'static> {
         let addr = crate::os::memory::number(addr);
         let key = addr.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let slot = &TABLE[key >> (usize::BITS - BUCKET_BITS)];
-        slot.lock.lock();
+        if slot.lock.lock_fresh() {
+            slot.holders.set(ptr::null());
+        }
         Self { slot, key }
     }
 

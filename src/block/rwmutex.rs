@@ -156,6 +156,11 @@ fn lock_slow(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
 fn wait_to_lock(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
     let gp = waiter(wait)?;
     let bucket = Bucket::of(rw);
+    if bucket.is_empty() {
+        // In the child of a fork: invariant 4 of `parking`.
+        rw.state.fetch_and(!QUEUED, Relaxed);
+        rw.writers.store(0, Relaxed);
+    }
     let locked = |old: u32| match wants {
         READ => one_more_reader(old),
         _ => (old == 0).then_some(WRITER),

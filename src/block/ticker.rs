@@ -72,7 +72,7 @@ pub struct Ticker {
     pub(super) node: Timer,
     /// const
     pub(super) action: Action,
-    pub(super) state: Lock<State>,
+    state: Lock<State>,
 }
 
 pub(super) struct State {
@@ -136,11 +136,22 @@ impl Ticker {
         place
     }
 
+    /// Locks the state. The first to do so in the child of a fork stops the
+    /// timer: its heap and its goroutines are the parent's. The references that
+    /// these had are lost.
+    pub(super) fn lock(&self) -> LockGuard<'_, State> {
+        self.state.lock_or_renew(|state| {
+            state.disarm();
+            state.running = false;
+            self.node.has_run();
+        })
+    }
+
     /// Fires `ns` from now, and then with the period that it had. Nothing of an
     /// earlier arming begins any more. Returns whether its function runs now.
     pub(crate) fn reset(&self, ns: i64) -> bool {
         let _inside = Inside::enter();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.launched = false;
         state.again = false;
         self.arm(&mut state, nanotime().saturating_add(ns.max(0)));
@@ -169,7 +180,7 @@ impl Ticker {
     /// its function was about to begin.
     pub(crate) fn stop(&self) -> bool {
         let _inside = Inside::enter();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let pending = state.armed || state.launched || state.again;
         // The heap gives its reference back through fire, now or later.
         let stopped = state.armed.then(|| Timers::stop(&self.node));
@@ -186,14 +197,13 @@ impl Ticker {
     /// # Safety
     /// `this` is not used by the caller any more.
     pub(crate) unsafe fn free(this: *const Self) {
-        if child::in_child() {
-            // It is in a heap of the parent's.
+        if child::is_dead_end() {
             return;
         }
         let _inside = Inside::enter();
         // SAFETY: the caller's reference.
         let t = unsafe { &*this };
-        let mut state = t.state.lock();
+        let mut state = t.lock();
         state.disarm();
         // The caller's, and the heap's if the timer is in one.
         let refs = 1 + usize::from(Timers::remove(&t.node));

@@ -48,6 +48,13 @@ impl WaitGroup {
     }
 }
 
+impl WaitGroup {
+    /// In the child of a fork, where nobody waits: the counter is `n`.
+    pub(super) fn set_in_child(&self, n: u32) {
+        self.state.store(u64::from(n) << COUNTER, Relaxed);
+    }
+}
+
 /// The counter after `delta`.
 fn sum(state: u64, delta: i64) -> Result<u64> {
     let counter = (state >> COUNTER) as i64;

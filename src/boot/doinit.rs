@@ -180,6 +180,21 @@ pub(super) fn open(was: State) -> Result<()> {
     started.map(drop)
 }
 
+/// In the child of a fork: a goroutine serves, in place of the main one.
+/// Returns the state that follows.
+///
+/// Errors: `ENOMEM`.
+pub(super) fn start_again() -> Result<State> {
+    let server = newproc_system(serve_again, ptr::null_mut(), c"init")?;
+    SERVER.store(server, Release);
+    let listed = !TASKS.lock().first.is_null();
+    Ok(if listed { State::Late } else { State::Up })
+}
+
+unsafe extern "C" fn serve_again(_arg: *mut c_void) {
+    serve()
+}
+
 /// Goes from Opening to `to` if nothing is listed.
 fn finish(to: State) -> bool {
     let mut tasks = TASKS.lock();
@@ -290,4 +305,17 @@ fn take() -> Option<&'static Task> {
     tasks.runner = goid();
     tasks.running_for = task.by.get();
     Some(task)
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    SERVER.store(ptr::null_mut(), Relaxed);
+    WANTED.store(false, Relaxed);
+    let mut tasks = TASKS.lock();
+    tasks.runner = 0;
+    tasks.running_for = 0;
 }

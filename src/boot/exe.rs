@@ -15,7 +15,7 @@ use crate::{
         sync::{AtomicPtr, Ordering::*},
         throw::throw,
     },
-    gmp::{MAIN_STACK, SCHED},
+    gmp::{MAIN_STACK, SCHED, runtime_m0, set_main_thread},
     os::{auxv, proc},
 };
 use core::{
@@ -66,6 +66,7 @@ pub unsafe extern "C" fn _rt0_amd64_exe(
     }
     MAIN.store(main as *mut (), Relaxed);
     MAIN_STACK.store(main_stack(), Relaxed);
+    set_main_thread(&runtime_m0);
     // No host thread runs beside the goroutines, so a deadlock can be seen.
     SCHED.mains.fetch_add(1, SeqCst);
     // SAFETY: only this thread continues the start, by the gate's state.

@@ -3,13 +3,14 @@
 //! the calls that follow (`phase` has the states).
 
 use super::{
-    doinit,
+    again, doinit,
     phase::{self, State, change},
     preinit::{Start, libpreinit, libstart},
+    reset,
 };
 use crate::{
     os::{Errno, Result, clock::nanotime},
-    sched::{handoff, host},
+    sched::{child, handoff, host},
 };
 
 /// How long a call waits for the start, in nanoseconds.
@@ -25,7 +26,7 @@ pub(crate) fn is_up() -> bool {
 /// and waits at most ten seconds for the start.
 ///
 /// Errors: `ETIMEDOUT`; `EAGAIN` before `main` on the exe path; `ENOMEM` if the
-/// functions of a plug-in need a goroutine; `ENOTSUP` in the child of a fork;
+/// functions of a plug-in need a goroutine; `ENOTSUP` in a dead end of a fork;
 /// the error of a failed start.
 #[inline]
 pub(crate) fn gate() -> Result<()> {
@@ -43,7 +44,22 @@ fn gate_slow() -> Result<()> {
         match seen {
             State::Up => return Ok(()),
             State::Failed => return Err(phase::error()),
-            State::Forked => return Err(Errno(libc::ENOTSUP)),
+            State::Half => {
+                if change(State::Half, State::Starting) {
+                    // SAFETY: no thread has passed the gate, and the parent's
+                    // are not there.
+                    unsafe { reset::before_start() };
+                    libstart();
+                }
+            }
+            State::Forked if child::is_dead_end() => {
+                return Err(Errno(libc::ENOTSUP));
+            }
+            State::Forked => {
+                if change(State::Forked, State::Again) {
+                    start_in_child()?;
+                }
+            }
             State::AwaitsMain => return Err(Errno::EAGAIN),
             State::Fresh => start_before_constructor(),
             State::NotStarted => {
@@ -58,13 +74,20 @@ fn gate_slow() -> Result<()> {
                 }
             }
             State::Opening if doinit::passes() => return Ok(()),
-            State::Starting | State::Opening => {
+            State::Starting | State::Opening | State::Again => {
                 if !wait(seen, deadline) {
                     return Err(Errno(libc::ETIMEDOUT));
                 }
             }
         }
     }
+}
+
+/// The state is Again: starts the runtime in the child of a fork.
+fn start_in_child() -> Result<()> {
+    let started = again::start();
+    phase::set(started.unwrap_or(State::Forked));
+    started.map(drop)
 }
 
 /// Waits for another state than `seen`. A goroutine lends its P meanwhile, as

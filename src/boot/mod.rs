@@ -25,6 +25,8 @@
 //! |---|---|
 //! | `runtime_main.rs` | the main goroutine |
 //! | `gate.rs` | the gate that each call passes |
+//! | `again.rs` | the start in the child of a fork |
+//! | `reset.rs` | all put back to what it was before the start |
 //! | `doinit.rs` | the functions of `GMP_INIT` |
 //! | `init.rs` | the stages on m0 |
 //! | `preinit.rs` | the stages on the loading thread |
@@ -63,6 +65,7 @@
 //! 3. After the start only `gate`, `run_main`, `arguments`, and `doinit` for
 //!    plug-ins are called.
 
+mod again;
 mod arguments;
 mod doinit;
 mod env;
@@ -74,6 +77,7 @@ mod inittrace;
 mod parse;
 mod phase;
 mod preinit;
+mod reset;
 mod run_main;
 mod runtime_main;
 

@@ -10,16 +10,20 @@
 //!        Up <-----all done----- Opening <--a call-- Booted
 //!         \--a plug-in's GMP_INIT--> Late --a call--> Opening
 //!
-//!   fork, in the child: Starting, Booted, Opening, Up, Late -> Forked
+//!   fork, in the child: Booted, Opening, Up, Late, Again -> Forked
+//!                        Starting -> Half
+//!   Forked --a call--> Again --> Up, Late; an error: Forked
+//!   Half --a call--> Starting
 //! ```
 //!
 //! Invariants:
-//! 1. Several threads may leave Fresh, NotStarted, Booted, Up and Late, so they
-//!    do it by compare-and-swap. Only one thread may leave any other state, and
+//! 1. Several threads may leave Fresh, NotStarted, Forked, Half, Booted, Up and
+//!    Late, so they do it by compare-and-swap. Only one thread may leave any
+//!    other state, and
 //!    does it by a store.
 //! 2. The thread that changes `STATE` wakes all threads that sleep on it.
 //! 3. `ERROR` is written before Failed and never again.
-//! 4. Failed and Forked are final.
+//! 4. Failed is final, and so is Forked in a dead end (`sched::child`).
 
 use crate::{
     base::{
@@ -50,10 +54,14 @@ pub(super) enum State {
     Up = 6,
     /// There is no runtime, for want of a thread or memory; `ERROR` tells.
     Failed = 7,
-    /// The child of a fork, which does not have the runtime's threads.
+    /// The child of a fork, before its first call: no runtime.
     Forked = 8,
     /// As Up, but a plug-in has brought functions of `GMP_INIT`.
     Late = 9,
+    /// The child's first call starts the runtime.
+    Again = 10,
+    /// The child of a fork that came during the start.
+    Half = 11,
 }
 
 static STATE: AtomicU32 = AtomicU32::new(State::Fresh as u32);
@@ -72,6 +80,8 @@ pub(super) fn state() -> State {
         6 => State::Up,
         7 => State::Failed,
         9 => State::Late,
+        10 => State::Again,
+        11 => State::Half,
         _ => State::Forked,
     }
 }

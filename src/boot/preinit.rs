@@ -13,6 +13,7 @@ use crate::{
     },
     block::holder,
     diag::{fault, report, stackadvice},
+    netpoll,
     os::{
         Errno, membarrier, proc, task,
         thread::{self, ThreadStart},
@@ -80,10 +81,11 @@ pub(super) extern "C" fn libpreinit(
     mainthread::watch_main_thread();
     fault::install();
     register_membarrier();
-    // An error, for want of memory, would matter in a child only, which cannot
-    // use the runtime anyway.
-    // SAFETY: in_child may be called in any child.
-    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    // An error means no memory. Then a fork is as if by `_Fork`.
+    // SAFETY: the three may be called around any fork.
+    unsafe {
+        libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child))
+    };
     if exe::entered_at_rt0() {
         phase::set(State::AwaitsMain);
         return Start::No as c_int;
@@ -130,21 +132,38 @@ extern "C" fn libexit() {
     trace::at_exit();
 }
 
-/// Called in the child of a fork, which does not have the runtime's threads.
+/// Called before a fork, on the thread that forks.
+extern "C" fn prepare() {
+    fork::prepare();
+}
+
+/// Called after a fork, in the process that has forked.
+extern "C" fn in_parent() {
+    fork::parent();
+}
+
+/// Called in the child of a fork, on its one thread.
 extern "C" fn in_child() {
+    fork::begin_child();
     proc::own();
     throw::forget_in_child();
     mainthread::in_child();
-    if matches!(
-        phase::state(),
-        State::Starting
-            | State::Booted
-            | State::Opening
-            | State::Up
-            | State::Late
-    ) {
-        phase::set(State::Forked);
-        fork::begin_child();
+    match phase::state() {
+        State::Fresh
+        | State::NotStarted
+        | State::AwaitsMain
+        | State::Failed => {}
+        State::Starting | State::Half => phase::set(State::Half),
+        State::Booted
+        | State::Opening
+        | State::Up
+        | State::Late
+        | State::Again
+        | State::Forked => {
+            phase::set(State::Forked);
+            netpoll::close_in_child();
+            fork::wait_for_first_call();
+        }
     }
 }
 

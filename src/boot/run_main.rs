@@ -36,6 +36,8 @@ struct Run {
     argc: c_int,
     argv: *mut *mut c_char,
     main: Main,
+    /// Of the process that has called.
+    generation: u32,
     /// None unless `main` has returned.
     result: Cell<Option<c_int>>,
 }
@@ -54,7 +56,8 @@ pub(crate) fn run_main(
 ) -> Result<c_int> {
     // Checks first that this thread can wait.
     host::current()?;
-    let run = Run { argc, argv, main, result: Cell::new(None) };
+    let generation = child::generation();
+    let run = Run { argc, argv, main, generation, result: Cell::new(None) };
     // Counted first: a deadlock may come before newproc1 has returned.
     SCHED.mains.fetch_add(1, SeqCst);
     let _shield = Shield::enter();
@@ -96,7 +99,7 @@ unsafe extern "C" fn main_goroutine(arg: *mut c_void) {
     }
     // SAFETY: the host's main with the host's arguments.
     let result = unsafe { (run.main)(run.argc, run.argv) };
-    if child::in_child() {
+    if run.generation != child::generation() {
         // A forked child: the thread that waits is the parent's.
         thread::exit_process(result);
     }

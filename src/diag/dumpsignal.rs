@@ -26,7 +26,7 @@ use crate::{
     },
     gmp::{DEBUG, MKind, Traceback},
     os::{
-        Errno, Note, Result,
+        Note, Result,
         signal::{self, SigAction, call, handler_action, is_default},
         thread,
     },
@@ -63,7 +63,8 @@ fn install(sig: c_int) -> Result<()> {
     newm(MKind::Dumper, Some(dumper), None)?;
     let old = signal::sigaction_get(sig)?;
     if OLD.set(old).is_err() {
-        return Err(Errno::EINVAL);
+        // In the child of a fork the handler is there.
+        return Ok(());
     }
     let mut new = handler_action(handler);
     // Interrupted calls go on where the host's own handler lets them, and where
@@ -120,4 +121,14 @@ fn dumper() {
             let _ = writeln!(w, "gmprt: no dump: error {}", e.0);
         }
     }
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    ASKED.store(false, Relaxed);
+    NOTE.clear();
 }

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     base::{
+        alloc::put,
         print::{SigWriter, write_all},
         reserve,
         sync::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering::*},
@@ -72,12 +73,18 @@ struct Scan {
 // SAFETY: the search is touched by sysmon's thread alone (invariant 1).
 unsafe impl Sync for Scan {}
 
-static SCAN: Scan = Scan {
-    next: AtomicU32::new(0),
-    spent: AtomicI64::new(0),
-    again: AtomicI64::new(0),
-    search: Search::new(),
-};
+static SCAN: Scan = Scan::new();
+
+impl Scan {
+    const fn new() -> Self {
+        Self {
+            next: AtomicU32::new(0),
+            spent: AtomicI64::new(0),
+            again: AtomicI64::new(0),
+            search: Search::new(),
+        }
+    }
+}
 
 /// A deadlock on its way from sysmon to the reporter.
 struct Handover {
@@ -91,11 +98,17 @@ struct Handover {
 // SAFETY: invariant 2.
 unsafe impl Sync for Handover {}
 
-static TO_TELL: Handover = Handover {
-    full: AtomicBool::new(false),
-    circle: UnsafeCell::new(None),
-    reporter: AtomicUsize::new(0),
-};
+static TO_TELL: Handover = Handover::new();
+
+impl Handover {
+    const fn new() -> Self {
+        Self {
+            full: AtomicBool::new(false),
+            circle: UnsafeCell::new(None),
+            reporter: AtomicUsize::new(0),
+        }
+    }
+}
 
 /// Makes sysmon look, and starts the reporter, if the setting says so.
 ///
@@ -226,4 +239,16 @@ fn write(circle: &Deadlock, g: usize, regs: Registers) -> io::Result<()> {
     own::deadlock(&world, circle, &reserve::is_pressed, &mut all)?;
     write_all(2, &all);
     Ok(())
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const SCAN, Scan::new()) };
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const TO_TELL, Handover::new()) };
 }

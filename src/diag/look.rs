@@ -21,7 +21,7 @@ use crate::{
     base::{lock::Rank, reserve},
     gmp::gomaxprocs,
     os::{
-        Errno, Lock, Result,
+        Errno, LongLock, Result,
         errno::KeepErrno,
         fd,
         mem::{map_data, unmap},
@@ -48,7 +48,7 @@ const REGIONS: [usize; 3] = [reserve::MAX, 16 << 20, 4 << 20];
 /// Bytes of text that leave in one write.
 const BUFFER: usize = 32 << 10;
 
-static DUMPS: Lock<()> = Lock::new(Rank::Dumps, ());
+static DUMPS: LongLock<()> = LongLock::new(Rank::Dumps, ());
 
 /// A dump to be made.
 struct Job {
@@ -60,10 +60,10 @@ struct Job {
 
 /// Writes a dump to `fd`.
 ///
-/// Errors: `ENOMEM`; `ENOTSUP` in the child of a fork; those of write(2), such
+/// Errors: `ENOMEM`; `ENOTSUP` in a dead end of a fork; those of write(2), such
 /// as `EBADF` and `EPIPE`.
 pub(crate) fn dump(fd: c_int, options: Options) -> Result<()> {
-    if child::in_child() {
+    if child::is_dead_end() {
         return Err(Errno(libc::ENOTSUP));
     }
     let job = Job {
@@ -171,4 +171,14 @@ impl Write for To {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { DUMPS.renew(()) };
 }

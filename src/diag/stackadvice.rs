@@ -27,7 +27,7 @@ use gmprt_inspect::{
 
 /// Prints the lines, if the setting is on; not in the child of a fork.
 pub(crate) fn print() {
-    if !stack::is_clean() || child::in_child() {
+    if !stack::is_clean() || child::is_a_child() {
         return;
     }
     let mut names = Symbolizer::new(OwnMemory, OwnModules);

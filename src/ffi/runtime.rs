@@ -27,7 +27,8 @@ pub extern "C" fn gmp_strerror(code: c_int) -> *const c_char {
 /// does so by itself.
 ///
 /// Returns 0; -ETIMEDOUT; the reason why the start failed, such as -EAGAIN if
-/// no thread could be made; -ENOTSUP in the child of a fork.
+/// no thread could be made; -ENOTSUP in the child of a fork that the handler of
+/// a signal has made in the middle of a call.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_wait_init() -> c_int {
     code(boot::gate())

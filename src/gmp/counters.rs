@@ -5,6 +5,7 @@
 //! made. What happens all the time is counted by the P on which it happens
 //! (`P::counts`), or is the difference of numbers that exist anyway.
 
+use crate::base::alloc::put;
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
 /// A number that only grows.
@@ -52,18 +53,33 @@ pub(crate) struct Counters {
     pub poll_events: Counter,
 }
 
-pub(crate) static COUNTERS: Counters = Counters {
-    started: Counter::new(),
-    ended: Counter::new(),
-    threads_begun: Counter::new(),
-    threads_ended: Counter::new(),
-    threads_refused: Counter::new(),
-    sleeps: Counter::new(),
-    wakeups: Counter::new(),
-    retaken_blocked: Counter::new(),
-    retaken_busy: Counter::new(),
-    yields_requested: Counter::new(),
-    starved: Counter::new(),
-    polls: Counter::new(),
-    poll_events: Counter::new(),
-};
+pub(crate) static COUNTERS: Counters = Counters::new();
+
+impl Counters {
+    const fn new() -> Self {
+        Self {
+            started: Counter::new(),
+            ended: Counter::new(),
+            threads_begun: Counter::new(),
+            threads_ended: Counter::new(),
+            threads_refused: Counter::new(),
+            sleeps: Counter::new(),
+            wakeups: Counter::new(),
+            retaken_blocked: Counter::new(),
+            retaken_busy: Counter::new(),
+            yields_requested: Counter::new(),
+            starved: Counter::new(),
+            polls: Counter::new(),
+            poll_events: Counter::new(),
+        }
+    }
+}
+
+/// All of them at 0 again (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset_counters() {
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const COUNTERS, Counters::new()) };
+}

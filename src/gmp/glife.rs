@@ -17,10 +17,11 @@
 
 use super::{
     BATCH, COUNTERS, G, GOIDCACHE, GStatus, OwnedP, P, SCHED, allp, casgstatus,
-    galloc, galloc_many, gflag, gtab::lookup, nallp,
+    each_g, galloc, galloc_many, gflag, gtab::lookup, nallp,
 };
 use crate::{
     base::{
+        alloc::put,
         lock::Rank,
         trace::{self, Event, Kind},
     },
@@ -210,4 +211,22 @@ pub(crate) fn gdestroy(gp: &'static G, pp: Option<OwnedP>) {
     gp.flags.set(0);
     gp.waiting.store(ptr::null_mut(), Relaxed);
     gfput(pp, gp);
+}
+
+/// Ends all Gs but those that `stays` accepts, for `boot::reset`: handles to
+/// them go stale, and they are Dead and in the global free list. What they
+/// refer to is not given back.
+///
+/// # Safety
+/// No other thread runs code of the library, and no M runs one of them.
+pub(crate) unsafe fn reset_gs(stays: impl Fn(&G) -> bool) {
+    for gp in each_g().filter(|gp| !stays(gp)) {
+        let park = gp.park.next_life();
+        // SAFETY: in the table, and nobody uses it, the caller promises.
+        unsafe { put(ptr::from_ref(gp), G::new(gp.index)) };
+        // SAFETY: the same.
+        unsafe { put(&raw const gp.park, park) };
+        casgstatus(gp, GStatus::Idle, GStatus::Dead);
+        SCHED.lock().gfree.push_front(gp);
+    }
 }

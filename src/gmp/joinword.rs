@@ -133,6 +133,14 @@ impl JoinWord {
         (word != DETACHED && word & 7 == 0).then_some(word)
     }
 
+    /// In the child of a fork, whose waiter is in the parent: nobody waits.
+    #[cfg(not(loom))]
+    pub(crate) fn forget_waiter(&self, words: Words) {
+        if self.record().is_some() {
+            self.0.store(words.joinable, Relaxed);
+        }
+    }
+
     /// The ender, off the goroutine's stack, unless it has taken the waiter.
     pub fn end(&self, words: Words) -> End {
         if self.detached() {

@@ -122,6 +122,11 @@ pub(crate) struct M {
     pub idleprev: Cell<Option<&'static M>>,
     /// The M's thread sets it once: where events go, or null (`trace`).
     pub recorder: AtomicPtr<c_void>,
+    /// How many locks the thread holds, where its storage has that; null where
+    /// that cannot be found (`base::turnstile`).
+    pub held: AtomicPtr<AtomicI32>,
+    /// The goroutine, or stand-in, whose `unlockf` the thread calls.
+    pub unlocking: Cell<Option<&'static G>>,
     /// The M's thread adds, any thread reads: polls for descriptors, and the
     /// events that these brought, over all threads that the M has had.
     polls: AtomicU64,
@@ -169,6 +174,8 @@ impl M {
             idleprev: Cell::new(None),
             rng: Cell::new(1),
             recorder: AtomicPtr::new(ptr::null_mut()),
+            held: AtomicPtr::new(ptr::null_mut()),
+            unlocking: Cell::new(None),
             polls: AtomicU64::new(0),
             poll_events: AtomicU64::new(0),
         }

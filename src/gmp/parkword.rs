@@ -206,6 +206,17 @@ impl ParkWord {
         release_over_changes(&self.pending, next.0);
     }
 
+    /// The word of a G that nobody runs any more, for its next life. No wait is
+    /// under way in it, and old handles and tickets stay stale.
+    pub fn next_life(&self) -> Self {
+        let word = self.word(Relaxed).idle();
+        let pending = self.pending(Relaxed).next_generation();
+        Self {
+            word: AtomicU64::new(word.0),
+            pending: AtomicU64::new(pending.0),
+        }
+    }
+
     /// Owner: begins a wait that any actor may end. Behind a shield a cancel
     /// does not end it.
     #[inline]

@@ -7,13 +7,12 @@
 //! ([`KEEPER`], [`SYSMON`], [`STOP`], [`HOST_WAITS`]).
 
 use super::{
-    G, GDepot, GList, M, MAIN_STACK, MKind, P, hostwait::HostWaits,
-    keeper::Keeper, spinning::Spinning, stopcount::StopCount,
-    watchman::Watchman,
+    G, GDepot, GList, M, MKind, P, hostwait::HostWaits, keeper::Keeper,
+    spinning::Spinning, stopcount::StopCount, watchman::Watchman,
 };
 use crate::{
-    base::lock::Rank,
-    os::{Lock, LockGuard, OsFutex, clock::nanotime},
+    base::{alloc::put, lock::Rank},
+    os::{Lock, LockGuard, LongLock, OsFutex, clock::nanotime},
 };
 use core::{
     ptr,
@@ -72,38 +71,12 @@ pub(crate) struct Sched {
     /// Number of `gmp_run_main` under way: deadlocks are reported.
     pub mains: AtomicI32,
     /// Changes to the set of Ps, one at a time.
-    pub resize: Lock<()>,
+    pub resize: LongLock<()>,
     /// Taking a P from an M that is outside, one at a time.
     pub retaking: Lock<()>,
 }
 
-pub(crate) static SCHED: Sched = Sched {
-    locked: Lock::new(
-        Rank::Sched,
-        SchedLocked {
-            runq: GList::new(),
-            midle: None,
-            nmidle: 0,
-            nmidlelocked: 0,
-            mnext: 0,
-            nmfreed: 0,
-            nmsys: 0,
-            nmwedged: 0,
-            pidle: None,
-            gfree: GDepot::new(),
-            thread_warned: false,
-        },
-    ),
-    runqsize: AtomicU32::new(0),
-    npidle: AtomicI32::new(0),
-    nmspinning: Spinning::new(),
-    nmlocked: AtomicI32::new(0),
-    goidgen: AtomicU64::new(0),
-    nstarved: AtomicU32::new(0),
-    mains: AtomicI32::new(0),
-    resize: Lock::new(Rank::Stw, ()),
-    retaking: Lock::new(Rank::Retake, ()),
-};
+pub(crate) static SCHED: Sched = Sched::new();
 
 /// The idle M that keeps the time, and polls (Go's `lastpoll`, `pollUntil`).
 pub(crate) static KEEPER: Keeper<OsFutex> = Keeper::new();
@@ -116,6 +89,36 @@ pub(crate) static STOP: StopCount<OsFutex> = StopCount::new();
 pub(crate) static HOST_WAITS: HostWaits = HostWaits::new();
 
 impl Sched {
+    const fn new() -> Self {
+        Self {
+            locked: Lock::new(
+                Rank::Sched,
+                SchedLocked {
+                    runq: GList::new(),
+                    midle: None,
+                    nmidle: 0,
+                    nmidlelocked: 0,
+                    mnext: 0,
+                    nmfreed: 0,
+                    nmsys: 0,
+                    nmwedged: 0,
+                    pidle: None,
+                    gfree: GDepot::new(),
+                    thread_warned: false,
+                },
+            ),
+            runqsize: AtomicU32::new(0),
+            npidle: AtomicI32::new(0),
+            nmspinning: Spinning::new(),
+            nmlocked: AtomicI32::new(0),
+            goidgen: AtomicU64::new(0),
+            nstarved: AtomicU32::new(0),
+            mains: AtomicI32::new(0),
+            resize: LongLock::new(Rank::Stw, ()),
+            retaking: Lock::new(Rank::Retake, ()),
+        }
+    }
+
     /// Whether a goroutine waits for a stack.
     #[inline(always)]
     pub(crate) fn any_starved(&self) -> bool {
@@ -309,8 +312,72 @@ pub(crate) static runtime_m0: M = M::new(MKind::Worker);
 #[unsafe(no_mangle)]
 pub(crate) static runtime_g0: G = G::new(u32::MAX);
 
-/// Whether `mp` runs on the process's first thread: m0, on the exe path.
+/// The M of the process's first thread, or null: m0 on the exe path, and in the
+/// child of a fork the M of the goroutine that forked.
+static MAIN_M: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
+
+/// Says that `mp` runs on the process's first thread.
+pub(crate) fn set_main_thread(mp: &'static M) {
+    MAIN_M.store(ptr::from_ref(mp).cast_mut(), Relaxed);
+}
+
+/// Whether `mp` runs on the process's first thread.
 pub(crate) fn is_main_thread(mp: &M) -> bool {
-    // Relaxed: set before m0 runs.
-    ptr::eq(mp, &runtime_m0) && MAIN_STACK.load(Relaxed) != 0
+    // Relaxed: set before the M runs, or in a child by its own thread.
+    ptr::eq(MAIN_M.load(Relaxed), mp)
+}
+
+/// In the child of a fork: `mp` is the one M, for now.
+///
+/// # Safety
+/// No other thread is in this process.
+pub(crate) unsafe fn lone_m(mp: Option<&'static M>) {
+    ALLM.store(ptr::null_mut(), Relaxed);
+    if let Some(mp) = mp
+        && mp.kind.get() != MKind::Host
+    {
+        allm_push(mp);
+    }
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`); but for Ps, which stay and are empty, and goroutine ids,
+/// which are given once.
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset_sched() {
+    let goid = SCHED.goidgen.load(Relaxed);
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const SCHED, Sched::new()) };
+    SCHED.goidgen.store(goid, Relaxed);
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const KEEPER, Keeper::new()) };
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const SYSMON, Watchman::new()) };
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const STOP, StopCount::new()) };
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const HOST_WAITS, HostWaits::new()) };
+    MAIN_STARTED.store(false, Relaxed);
+    MAIN_M.store(ptr::null_mut(), Relaxed);
+    ALLM.store(ptr::null_mut(), Relaxed);
+    for id in 0..nallp() {
+        let pp = allp(id);
+        let rng = pp.rng.get();
+        // SAFETY: nobody uses it, the caller promises.
+        unsafe { put(ptr::from_ref(pp), P::new(id as u32)) };
+        pp.rng.set(rng);
+    }
+}
+
+/// m0 and its g0 as before the start.
+///
+/// # Safety
+/// No other thread runs code of the library, and m0 is no thread's.
+pub(crate) unsafe fn reset_m0() {
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const runtime_m0, M::new(MKind::Worker)) };
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const runtime_g0, G::new(u32::MAX)) };
 }

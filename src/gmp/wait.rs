@@ -195,6 +195,14 @@ impl WaitQ {
         self.head.store(to.cast_mut(), Relaxed);
     }
 
+    /// Drops all without a look at them: in the child of a fork, where the
+    /// stacks that they lie on may be used otherwise.
+    #[cold]
+    pub(crate) fn forget(&self) {
+        self.set_first(ptr::null());
+        self.tail.set(ptr::null());
+    }
+
     /// Takes over all that wait in `other`, being empty itself.
     pub(crate) fn take(&self, other: &Self) {
         self.set_first(other.first());

@@ -67,6 +67,7 @@ use super::{
 use crate::{
     base::{
         self,
+        alloc::put,
         lock::Rank,
         sync::{AtomicPtr, AtomicU32, Ordering::*},
         trace::{self, Event, Kind},
@@ -537,4 +538,19 @@ pub(crate) fn verify() -> WakeList {
         desc.unlock();
     }
     list
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    WAITERS.store(0, Relaxed);
+    each_desc(|desc| {
+        let generation = desc.generation.load(Relaxed).wrapping_add(1);
+        // SAFETY: nobody uses it, the caller promises.
+        unsafe { put(ptr::from_ref(desc), Desc::new(desc.fd)) };
+        desc.generation.store(generation, Relaxed);
+    });
 }

@@ -118,6 +118,14 @@ pub(crate) fn failure() -> Errno {
     Errno(FAILURE.load(Relaxed))
 }
 
+/// In the child of a fork: closes what it has inherited of the parent's poller,
+/// whose registrations stay as they are.
+pub(crate) fn close_in_child() {
+    let Some(poller) = poller() else { return };
+    poller.close_copy();
+    POLLER.store(ptr::null_mut(), Relaxed);
+}
+
 /// Ends a [`poll`] that sleeps, or the next one that would. False: the poller
 /// may be [`lost`].
 #[must_use]
@@ -126,3 +134,15 @@ pub(crate) fn break_poll() -> bool {
 }
 
 pub(super) static MAKING: Lock<()> = Lock::new(Rank::Netpoll, ());
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    POLLER.store(ptr::null_mut(), Relaxed);
+    SEEN.store(0, Relaxed);
+    FAILS.store(0, Relaxed);
+    FAILURE.store(0, Relaxed);
+}

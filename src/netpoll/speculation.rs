@@ -420,3 +420,13 @@ pub(super) fn take_unverified() -> (u32, Option<i32>) {
     let first = UNVERIFIED.swap(0, Acquire);
     (round, number(first))
 }
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    UNVERIFIED.store(0, Relaxed);
+    ROUND.store(0, Relaxed);
+}

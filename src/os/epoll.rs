@@ -117,6 +117,15 @@ impl Poller {
         own::close(self.wake_fd, self.id);
     }
 
+    /// Closes both numbers in the child of a fork, if they are still ours. A
+    /// host closes both or none.
+    pub(crate) fn close_copy(&self) {
+        if self.has_wake_fd() {
+            let _closed = fd::close(self.ep);
+            own::close(self.wake_fd, self.id);
+        }
+    }
+
     fn set_wake_fd(&self, op: i32) -> Result<()> {
         let bits = libc::EPOLLIN | libc::EPOLLONESHOT;
         self.ctl(op, self.wake_fd, WAKE, bits)

@@ -12,6 +12,12 @@ use core::ptr;
 pub(crate) type Lock<T> = crate::base::lock::Lock<T, OsFutex>;
 /// The guard of a locked [`Lock`].
 pub(crate) type LockGuard<'a, T> = crate::base::lock::LockGuard<'a, T, OsFutex>;
+/// A [`Lock`] that may be held for long, so that no fork waits for it: the
+/// child makes it anew.
+pub(crate) type LongLock<T> = crate::base::lock::Lock<T, LongFutex>;
+/// The guard of a locked [`LongLock`].
+pub(crate) type LongLockGuard<'a, T> =
+    crate::base::lock::LockGuard<'a, T, LongFutex>;
 /// A one-shot event that blocks the M.
 pub(crate) type Note = crate::base::note::Note<OsFutex>;
 
@@ -78,6 +84,25 @@ impl Futex for OsFutex {
 
     fn barrier() {
         membarrier::everywhere();
+    }
+}
+
+/// [`OsFutex`] for a [`LongLock`].
+pub(crate) struct LongFutex;
+
+impl Futex for LongFutex {
+    const COUNTED: bool = false;
+
+    fn wait(word: &AtomicU32, expected: u32, deadline: i64) -> bool {
+        OsFutex::wait(word, expected, deadline)
+    }
+
+    fn wake(word: *const AtomicU32, count: u32) {
+        OsFutex::wake(word, count);
+    }
+
+    fn barrier() {
+        OsFutex::barrier();
     }
 }
 

@@ -20,7 +20,10 @@ use super::{
     clock::usleep,
     errno::{Errno, KeepErrno, Result},
 };
-use crate::base::barrier::{settle, settled, use_fences};
+use crate::base::{
+    barrier::{settle, settled},
+    lock::use_fences,
+};
 use core::{
     ffi::c_int,
     sync::atomic::{Ordering::SeqCst, fence},

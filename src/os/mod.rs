@@ -64,4 +64,6 @@ pub(crate) mod types {
 }
 
 pub(crate) use errno::{Errno, Result, errno_location};
-pub(crate) use futex::{Lock, LockGuard, Note, OsFutex};
+pub(crate) use futex::{
+    Lock, LockGuard, LongFutex, LongLock, LongLockGuard, Note, OsFutex,
+};

@@ -96,3 +96,14 @@ unsafe extern "C" fn bgscavenge(_arg: *mut c_void) {
         }
     }
 }
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    SCAVENGER.store(0, Relaxed);
+    SWEEPER.store(ptr::null_mut(), Relaxed);
+    BEGUN.store(0, Relaxed);
+}

@@ -35,6 +35,8 @@ use crate::{
     gmp::{G, gflag},
     os::{Errno, Result},
 };
+#[cfg(not(shuttle))]
+use core::mem;
 use core::{cell::Cell, ffi::c_void, ptr};
 
 /// Where a frame is, and where it returns to.
@@ -173,6 +175,23 @@ pub(crate) fn who_is_in(number: u64) -> Option<u64> {
     all.find(|c| c.number.get() == number).map(|c| c.gp.goid.get())
 }
 
+/// In the child of a fork: ends the calls of goroutines that are not there. An
+/// owner that asks finds that they are not live.
+#[cfg(not(shuttle))]
+pub(super) fn forget(stays: impl Fn(&G) -> bool) {
+    let mut live = LIVE.lock();
+    let mut at = mem::replace(&mut live.first, ptr::null());
+    // SAFETY: null, or in the list (invariant 1).
+    while let Some(call) = unsafe { at.as_ref() } {
+        at = call.next.get();
+        if stays(call.gp) {
+            call.next.set(mem::replace(&mut live.first, call));
+        } else {
+            care::end();
+        }
+    }
+}
+
 /// Tells the owner of a call, which is out of both lists, that it is lost.
 fn tell_lost(call: &'static Call) {
     let Call { owner, place, .. } = *call;
@@ -232,7 +251,7 @@ unsafe extern "C" fn at_end(call: *mut c_void) {
     // SAFETY: from begin; `ending` has just taken it out of the list of its G,
     // and nothing else frees it.
     let call: &'static Call = unsafe { &*call.cast::<Call>().cast_const() };
-    if super::child::in_child() {
+    if super::child::is_dead_end() {
         return;
     }
     let here = 0u8;
@@ -306,7 +325,11 @@ pub(super) fn look(gp: &'static G) {
 /// host thread.
 #[cfg(not(shuttle))]
 #[inline(always)]
-pub(super) fn unlock(gp: &G, u: &Unlockf) -> bool {
+pub(super) fn unlock(gp: &'static G, u: &Unlockf) -> bool {
+    let mp = gp.mp();
+    let generation = super::child::generation();
+    // Relaxed, in effect: this thread alone looks, should `f` fork.
+    mp.unlocking.set(Some(gp));
     let keep = if gp.is_host() {
         // SAFETY: the host's function, with the host's lock.
         unsafe { crate::arch::callhost(u.f, u.handle, u.lock) }
@@ -314,8 +337,9 @@ pub(super) fn unlock(gp: &G, u: &Unlockf) -> bool {
         // SAFETY: the host's function, with the host's lock.
         unsafe { (u.f)(u.handle, u.lock) }
     };
+    mp.unlocking.set(None);
     // In the child of a fork nobody would end the park.
-    keep != 0 && !super::child::in_child()
+    keep != 0 && super::child::generation() == generation
 }
 
 /// The function of the goroutine that tells an owner.

@@ -88,3 +88,12 @@ fn all_asleep(sched: &SchedLocked) -> bool {
     count_threads().is_some_and(|n| n as i64 <= ours)
         && HOST_WAITS.woken() == woken
 }
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    FOUND.store(false, Relaxed);
+}

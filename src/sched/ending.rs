@@ -102,8 +102,14 @@ pub(super) fn run(gp: &G) {
         local::destroy(gp);
     }
     #[cfg(not(shuttle))]
-    if super::child::in_child() {
-        super::child::end_child();
+    {
+        if super::child::in_child() {
+            super::child::end_child();
+        }
+        if super::child::is_of_child(gp) {
+            // The process's first thread no longer stands for it.
+            super::mainthread::has_left();
+        }
     }
 }
 
@@ -134,7 +140,9 @@ pub(super) fn see_to_end(gp: &G) {
     unsafe impl Sync for Last {}
     static LAST: Last =
         Last(Defer::new(nothing, ptr::null_mut(), Kind::Cleanup));
-    push(gp, &LAST.0);
+    if !records(gp).any(|r| ptr::eq(r, &raw const LAST.0)) {
+        push(gp, &LAST.0);
+    }
 }
 
 /// Runs `body`, which calls the host's code; calls `f(arg)` if the goroutine

@@ -1,47 +1,237 @@
-//! The child of a fork, which has one thread: the other threads of the runtime,
-//! and the goroutines on them, are in the parent only.
+//! A fork: all other threads out of the runtime's locks before it, and one
+//! thread that goes on after it, in the child.
 //!
-//! The goroutine that forked goes on in the child. A call that passes the gate
-//! fails there with `ENOTSUP`. A call that does not pass the gate finds its M
-//! inside for good, as in a callback, and so does not switch. When its function
-//! returns, the goroutine ends like a thread: it runs the functions that it has
-//! put off, then its thread ends, and the process with its last thread.
+//! ```text
+//!   prepare       one fork at a time; the turnstile shut, all locks free
+//!   (the fork)
+//!   parent        the turnstile open: as if nothing had been
+//!   begin_child   the same, in the child, where no other thread is
+//!   take_over     at the child's first call: `boot::again` has put all back to
+//!                 what it was before the start; the thread that forked and its
+//!                 goroutine join the new run
+//! ```
+//! `base::turnstile` has the protocol of the first step. Two sorts of data are
+//! whole then: what a lock guards, and what is one word. Objects in the host's
+//! memory are of these sorts, so they stay usable; what waits at them in the
+//! parent is forgotten by their first owner in the child. All else is a run's:
+//! queues, Ps, Ms, heaps of timers, the poller. The child makes it anew.
 //!
-//! Invariant 1: nothing that runs in the child takes a lock of the runtime. A
-//! thread of the parent's may have held it at the fork.
+//! Until the first call that passes the gate the child has no runtime. The
+//! goroutine that forked goes on: a call that does not pass the gate finds its
+//! M inside, as in a callback, and so does not switch. When its function
+//! returns meanwhile, the goroutine ends like a thread: it runs the functions
+//! that it has put off, then its thread ends, and the process with its last
+//! thread.
+//!
+//! Invariants:
+//! 1. Of the parent's goroutines the one that forked is there, if one did, and
+//!    of the threads the one that forked. A host thread that has run the
+//!    goroutine in place is the goroutine's M and nothing else: the call that
+//!    it was in does not return.
+//! 2. Between `begin_child` and `take_over` no M sleeps, and only the thread
+//!    that forked has one.
+//!
+//! Rejected: the world stopped, as for a change of the Ps. Goroutines without a
+//! P and host threads change objects all the same, and a goroutine that
+//! computes would be waited for.
 
-use super::{child::IN_CHILD, ending};
+use super::{
+    calls,
+    child::{self, State, is_dead_end},
+    ending, host, lockthread, threads,
+};
 use crate::{
     arch,
-    base::trace,
-    gmp::{G, GStatus, M, STOP, casgstatus},
+    base::{
+        lock::{Rank, forget_sleepers},
+        throw::throw,
+        trace,
+        turnstile::{Held as _, TURNSTILE, ThisThread, Turnstile, known_at},
+    },
+    gmp::{COUNTERS, G, M, MKind, SCHED, STOP, each_m, gflag, lone_m},
+    os::{
+        LongFutex, OsFutex,
+        clock::{nanotime, usleep},
+        thread,
+    },
 };
-use core::{ptr, sync::atomic::Ordering::*};
+use core::{
+    ptr,
+    sync::atomic::{AtomicI32, Ordering::*},
+};
 
-/// In the child, from `pthread_atfork`: from now on nothing switches.
-pub(crate) fn begin_child() {
-    if IN_CHILD.swap(true, Relaxed) {
+/// Nanoseconds that a fork waits for other threads to let go of their locks. A
+/// holder needs microseconds, but may have to wait for a CPU.
+const PATIENCE: i64 = 10_000_000_000;
+/// Looks without a sleep in between, and the sleep then, in microseconds.
+const LOOKS: u32 = 200;
+const SLEEP: u32 = 20;
+
+/// Forks, one at a time: held from `prepare` to `parent` or `begin_child`.
+static ONE: crate::base::lock::RawLock<LongFutex> =
+    crate::base::lock::RawLock::new(Rank::Fork);
+/// Before a fork, on the thread that forks: every other thread out of the
+/// runtime's locks, and kept out.
+pub(crate) fn prepare() {
+    ONE.lock();
+    if is_in_section() {
         return;
     }
-    // The rings and the file of a trace are the parent's.
-    trace::set_hook(None);
-    // g0's loop looks at it, should this thread be on its way there.
-    STOP.want();
-    let Some(gp) = arch::getg() else { return };
-    let mp = gp.mp();
-    mp.in_runtime.store(true, Relaxed);
-    // On g0 an unlockf has forked: `resume` calls it then.
-    if !mp.is_g0(gp) {
-        ending::see_to_end(gp);
+    TURNSTILE.shut::<OsFutex>();
+    let until = nanotime() + PATIENCE;
+    let mine: *const AtomicI32 = known_at();
+    for mp in each_m().chain(host::each_hostm()) {
+        wait_out(until, || {
+            let count = mp.held.load(SeqCst).cast_const();
+            // SAFETY: null, or in the storage of a thread that lives: it waits
+            // for the turnstile before it ends (`threads::leave_turnstile`).
+            let count = unsafe { count.as_ref() };
+            count.is_none_or(|count| {
+                ptr::eq(count, mine) || Turnstile::is_out(count)
+            })
+        });
+    }
+    let mine = Turnstile::my_strangers();
+    wait_out(until, || TURNSTILE.strangers_are_out(mine));
+}
+
+/// Waits until `is_out`.
+fn wait_out(until: i64, is_out: impl Fn() -> bool) {
+    for look in 0_u32.. {
+        if is_out() {
+            return;
+        }
+        if look < LOOKS {
+            core::hint::spin_loop();
+            continue;
+        }
+        if nanotime() > until {
+            throw("fork: a thread keeps a lock of the runtime");
+        }
+        usleep(SLEEP);
     }
 }
 
-/// On g0: resumes the goroutine whose unlockf forked, with or without a P.
-pub(super) fn resume(mp: &'static M, gp: &'static G) -> ! {
-    ending::see_to_end(gp);
-    casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
-    casgstatus(gp, GStatus::Runnable, GStatus::Running);
-    mp.curg.store(ptr::from_ref(gp).cast_mut(), Relaxed);
-    // SAFETY: gp is Running, ours, and suspended at sched_sp.
-    unsafe { arch::gogo(gp.sched_sp.get(), gp) }
+/// After a fork, in the process that has forked.
+pub(crate) fn parent() {
+    if !is_in_section() {
+        TURNSTILE.open::<OsFutex>();
+    }
+    // SAFETY: locked by prepare, on this thread.
+    unsafe { ONE.unlock() };
+}
+
+/// Whether this thread holds a lock itself: the handler of a signal forks in a
+/// critical section. Then the other threads go on, since they may need that
+/// lock to let go of theirs, and the child is a dead end anyway.
+fn is_in_section() -> bool {
+    ThisThread.count() != 0
+}
+
+/// In the child, before anything else there.
+pub(crate) fn begin_child() {
+    let interrupted = is_interrupted();
+    TURNSTILE.begin_child(Turnstile::my_strangers());
+    forget_sleepers();
+    // SAFETY: locked by prepare, on this thread.
+    unsafe { ONE.unlock() };
+    // The rings and the file of a trace are the parent's.
+    trace::set_hook(None);
+    // SAFETY: no other thread is in this process.
+    unsafe { lone_m(arch::getg().map(G::mp)) };
+    // SAFETY: no other thread is in this process.
+    unsafe { host::reset() };
+    if interrupted {
+        child::set(State::DeadEnd);
+    }
+}
+
+/// Whether this thread has forked in the middle of the runtime's code, so in
+/// the handler of a signal.
+fn is_interrupted() -> bool {
+    let in_callback =
+        |mp: &M| child::in_child() || mp.unlocking.get().is_some();
+    is_in_section()
+        || arch::getg().is_some_and(|gp| {
+            let mp = gp.mp();
+            // Relaxed: this thread writes it.
+            mp.in_runtime.load(Relaxed) && !in_callback(mp)
+        })
+}
+
+/// In the child of a process whose runtime was up: from now on nothing
+/// switches, until a call passes the gate.
+pub(crate) fn wait_for_first_call() {
+    let waited = child::in_child();
+    if !is_dead_end() {
+        child::set(State::Waits);
+    }
+    // g0's loop looks at it, should this thread be on its way there.
+    STOP.want();
+    child::nobody_forked();
+    let Some(gp) = arch::getg() else { return };
+    let mp = gp.mp();
+    let was_inside = mp.in_runtime.swap(true, Relaxed);
+    if !waited {
+        child::was_inside(was_inside);
+    }
+    // On g0 an unlockf has forked, and `resume` goes on.
+    let of_child = if mp.is_g0(gp) { mp.unlocking.get() } else { Some(gp) };
+    let Some(of_child) = of_child else { return };
+    if !of_child.is_host() {
+        ending::see_to_end(of_child);
+    }
+    if is_dead_end() {
+        return;
+    }
+    child::forked_on(mp, of_child);
+    mp.procid.store(thread::gettid(), Release);
+    // The P is the parent's, and so is a goroutine that was to come next.
+    mp.p.set(None);
+    mp.oldp.set(None);
+    mp.nextg.set(None);
+    if of_child.is_host() {
+        host::publish(of_child, mp);
+    }
+}
+
+/// Lets the forker's thread and goroutine into the new run, whose Ps are all
+/// idle (module).
+///
+/// # Safety
+/// In a child that waits for its first call, with all statics reset.
+pub(crate) unsafe fn take_over() {
+    STOP.end();
+    calls::forget(child::outlives);
+    if let Some((mp, gp)) = child::forker() {
+        join_run(mp, gp);
+    }
+    child::set(State::Normal);
+}
+
+fn join_run(mp: &'static M, gp: &'static G) {
+    // SAFETY: this M's thread runs, so its note is clear.
+    unsafe { threads::begin_again(mp) };
+    gp.waiting.store(ptr::null_mut(), Relaxed);
+    gp.joiner.forget_waiter(gp.words());
+    if gp.is_host() {
+        host::publish(gp, mp);
+    } else {
+        if mp.kind.get() == MKind::Host {
+            host::becomes_worker(mp);
+        }
+        threads::mcommoninit(mp);
+        COUNTERS.threads_begun.add(1);
+        if mp.lockedg.get().is_some() {
+            lockthread::count_again();
+        }
+        if !gp.has(gflag::SYSTEM) {
+            COUNTERS.started.add(1);
+        }
+        if gp.has(gflag::MAIN) {
+            SCHED.mains.store(1, SeqCst);
+        }
+        crate::gmp::set_main_thread(mp);
+    }
+    mp.in_runtime.store(child::is_in_callback(), Release);
 }

@@ -67,6 +67,7 @@ pub(crate) fn attach() -> Result<&'static G> {
     mp.cxa.set(ptr::null_mut());
     mp.procid.store(thread::gettid(), Release);
     mp.in_runtime.store(false, Relaxed);
+    threads::join_turnstile(mp);
     gp.flags.set(gflag::HOST | gflag::SYSTEM);
     gp.func.set(None);
     gp.gopc.set(0);
@@ -94,7 +95,8 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     ending::run_records(gp);
     super::local::destroy(gp);
     arch::setg(None);
-    if !child::in_child() {
+    if !child::is_dead_end() {
+        child::thread_ends(gp);
         free(gp);
     }
 }
@@ -102,6 +104,7 @@ unsafe extern "C" fn detach(value: *mut c_void) {
 fn free(gp: &'static G) {
     let mp = gp.mp();
     mp.tp.store(0, Relaxed);
+    threads::leave_turnstile(mp);
     threads::drop_sigstack(mp);
     freem(mp);
     casgstatus(gp, GStatus::Running, GStatus::Dead);
@@ -112,7 +115,7 @@ fn free(gp: &'static G) {
 static HOSTMS: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
 
 /// The caller's thread is found by its thread pointer from now on.
-fn publish(gp: &G, mp: &'static M) {
+pub(super) fn publish(gp: &G, mp: &'static M) {
     mp.standin.store(ptr::from_ref(gp).cast_mut(), Relaxed);
     // Release: pairs with standin_of.
     mp.tp.store(arch::thread_pointer(), Release);
@@ -131,14 +134,30 @@ fn publish(gp: &G, mp: &'static M) {
     }
 }
 
+/// The Ms that are, or have been, those of host threads.
+pub(super) fn each_hostm() -> impl Iterator<Item = &'static M> {
+    // SAFETY: null, or a type-stable M.
+    let first = unsafe { HOSTMS.load(Acquire).as_ref() };
+    iter::successors(first, |mp: &&M| mp.hostlink.get())
+}
+
+/// In the child of a fork: the M of a host thread that ran the goroutine that
+/// forked is one of ours from now on, and its stand-in is no more.
+pub(super) fn becomes_worker(mp: &'static M) {
+    mp.kind.set(MKind::Worker);
+    mp.tp.store(0, Relaxed);
+    mp.standin.store(ptr::null_mut(), Relaxed);
+    if let Some(key) = KEY.load(Acquire).checked_sub(1) {
+        // Cannot fail: the thread has a value already.
+        let _no_more = thread::key_set(key, ptr::null());
+    }
+}
+
 /// For reports: the stand-in of the thread that has this thread pointer and
 /// this tid, if it has one.
 pub(crate) fn standin_of(tp: usize, tid: u32) -> Option<&'static G> {
-    // SAFETY: null, or a type-stable M.
-    let first = unsafe { HOSTMS.load(Acquire).as_ref() };
-    let mut all = iter::successors(first, |mp: &&M| mp.hostlink.get());
     // Acquire: pairs with publish.
-    let mp = all.find(|mp| {
+    let mp = each_hostm().find(|mp| {
         mp.tp.load(Acquire) == tp && mp.procid.load(Relaxed) as u32 == tid
     })?;
     let gp = mp.standin.load(Relaxed).cast_const();
@@ -199,4 +218,14 @@ pub(crate) fn current() -> Result<&'static G> {
         return Err(Errno(libc::EDEADLK));
     }
     Ok(gp)
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    each_hostm().for_each(|mp| mp.hostlisted.set(false));
+    HOSTMS.store(ptr::null_mut(), Relaxed);
 }

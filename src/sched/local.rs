@@ -70,7 +70,7 @@ struct Locals {
 
 /// `gmp_key_create`: a handle, or null where all keys are taken.
 pub(crate) fn create(destructor: Option<GmpFn>) -> *mut c_void {
-    if child::in_child() {
+    if child::is_dead_end() {
         return ptr::null_mut();
     }
     let mut first = MAKING.lock();

@@ -74,6 +74,11 @@ pub(super) fn untie(gp: &'static G, mp: &'static M) {
     count_locked(gp, mp, -1);
 }
 
+/// In the child of a fork: the M that goes on there is locked.
+pub(super) fn count_again() {
+    SCHED.nmlocked.fetch_add(1, Relaxed);
+}
+
 /// Counts locked Ms, which the limit of threads leaves out.
 fn count_locked(gp: &G, mp: &M, change: i32) {
     // A nested lock changes nothing, and host threads do not count.

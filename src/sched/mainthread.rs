@@ -56,6 +56,13 @@ unsafe extern "C" fn leaves(_value: *mut c_void) {
     }
 }
 
+/// The main thread is one of ours, and the goroutine that it stood for has
+/// ended: in the child of a fork.
+pub(super) fn has_left() {
+    GONE.store(true, Release);
+    ask(Ask::NoMain);
+}
+
 /// Whether the main thread has left. The kernel still counts it among the
 /// threads of the process then.
 pub(super) fn main_has_left() -> bool {

@@ -35,6 +35,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `fork` | a fork: what comes before, and who goes on after it |
 //! | `goexit` | the end of a goroutine, and what its thread runs next |
 //! | `join` | waiting for that end |
 //! | `inplace` | a host thread that runs the goroutine that it joins |
@@ -51,7 +52,6 @@
 //! | `retake` | Ps taken from goroutines that are outside |
 //! | `template` | the thread from which other threads are made |
 //! | `schedule` | g0's loop, and the switch to the next goroutine |
-//! | `fork` | the child of a fork: no goroutine switches there |
 //! | `ending` | functions that a goroutine has put off until its end |
 //! | `cancel` | cancels, and shields against them |
 //! | `local` | values of keys, and their destructors |
@@ -128,7 +128,7 @@ pub(crate) mod retake;
 pub(crate) mod schedule;
 pub(crate) mod sigmask;
 pub(crate) mod stackmark;
-mod starved;
+pub(crate) mod starved;
 pub(crate) mod stats;
 pub(crate) mod stw;
 pub(crate) mod sysmon;

@@ -266,3 +266,13 @@ pub(crate) fn warn_no_thread(why: Errno) {
     );
     w.flush();
 }
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    SCARCE.store(false, Relaxed);
+    REFUSED.store(0, Relaxed);
+}

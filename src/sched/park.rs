@@ -159,9 +159,7 @@ fn park_until(
     unsafe { add_timer(&timer, deadline) };
     let mp = go_waiting(gp, departure);
     let cause = gp.park.finish();
-    // An unlockf may have forked: in the child no thread runs the heap, and one
-    // of the parent's may have held its lock (invariant 1 of `fork`).
-    if cause != Cause::Timeout && !child::in_child() {
+    if cause != Cause::Timeout {
         Timers::remove(&timer);
     }
     (cause, mp)

@@ -376,3 +376,14 @@ fn out_of_threads() -> bool {
     }
     out
 }
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    // SAFETY: nobody uses it, the caller promises (invariant 1).
+    let seen = unsafe { &mut *SEEN.0.get() };
+    seen.iter_mut().for_each(|look| *look = LastLook::nothing());
+}

@@ -21,7 +21,7 @@ use super::{
     child,
     current::{this_g, this_m},
     enter::owned_p,
-    find, fork,
+    find,
     frame::bind_stack,
     handoff::{self, put_down, wakep},
     lockthread, migrate,
@@ -52,7 +52,7 @@ pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
         && (hook.run)(hook.gp, hook.arg) == HookResult::Ready
     {
         if child::in_child() {
-            fork::resume(mp, hook.gp);
+            child::resume(mp, hook.gp);
         }
         // The wait has ended already: gp goes on at once, if this M has a P.
         resume_now(mp, hook.gp);

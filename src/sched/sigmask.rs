@@ -186,6 +186,13 @@ pub(crate) fn sysmon_takes(sig: i32, takes: bool) {
     ask(Ask::Mask);
 }
 
+/// Makes a new sysmon take the signals that the last one has taken.
+pub(crate) fn tell_sysmon() {
+    if SYSMON_TAKES.load(SeqCst) != 0 {
+        ask(Ask::Mask);
+    }
+}
+
 /// sysmon: unblocks the signals that it is to take, and no others.
 pub(super) fn of_sysmon() {
     SigMask(SigMask::all().0 & !SYSMON_TAKES.load(SeqCst)).restore();

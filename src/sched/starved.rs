@@ -145,3 +145,13 @@ fn warn() {
     );
     w.flush();
 }
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { LISTS.renew([const { GList::new() }; stack::KINDS]) };
+}

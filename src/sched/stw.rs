@@ -192,6 +192,18 @@ pub(crate) fn procresize(n: usize) -> Result<()> {
     Ok(())
 }
 
+/// In the child of a fork, where all Ps are as new: `n` of them, all idle.
+pub(crate) fn procs_again(n: usize) {
+    set_procs(n);
+    let mut sched = SCHED.lock();
+    for id in (0..n).rev() {
+        let pp = allp(id);
+        migrate::new_p(pp);
+        pp.owner.restart();
+        sched.pidleput(pp);
+    }
+}
+
 /// `gmp_set_maxprocs`: changes the number of Ps to `n`, at most [`MAXPROCS`],
 /// and returns the former number; `n < 1` changes nothing. Never blocks for
 /// long, never moves the caller to another thread. A goroutine has no P

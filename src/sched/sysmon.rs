@@ -321,3 +321,12 @@ fn detail(w: &mut SigWriter) {
         );
     }
 }
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    WATCHER.store(ptr::null_mut(), Relaxed);
+}

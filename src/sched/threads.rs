@@ -28,12 +28,14 @@ use super::{current::this_m, nothread, sigmask};
 use crate::{
     arch,
     base::{
+        alloc::put,
         random::seed_of_m,
         trace::{self, Event, Kind},
+        turnstile::{self, TURNSTILE},
     },
     gmp::{
         Ask, COUNTERS, G, M, MKind, P, SCHED, SchedLocked, allm_push, ask,
-        galloc, runtime_m0,
+        galloc, hostwait::HostWait, runtime_m0,
     },
     os::{
         self, Errno, Lock, Note, Result,
@@ -108,10 +110,10 @@ static MSLAB: Lock<MSlab> = Lock::new(
 static SIGSTACKS: Lock<SigStacks> =
     Lock::new(crate::base::lock::Rank::Allp, SigStacks::new());
 
-pub(super) static SPARE: Lock<Spare> = Lock::new(
-    crate::base::lock::Rank::Allp,
-    Spare { free: None, wanted: None },
-);
+pub(super) static SPARE: Lock<Spare> =
+    Lock::new(crate::base::lock::Rank::Allp, NONE_SPARE);
+const NONE_SPARE: Spare = Spare { free: None, wanted: None };
+
 pub(super) static TEMPLATE_NOTE: Note = Note::new();
 /// The template thread sleeps, or is about to. A maker that clears this wakes
 /// it (`template`).
@@ -143,6 +145,7 @@ pub(crate) extern "C" fn minit() {
     // A pthread_cancel of this thread must not end the goroutines on it.
     mem::forget(NoCancel::new());
     mp.errno.set(os::errno_location());
+    join_turnstile(mp);
     minit_stack(mp);
     minit_signals(mp);
     // Release: pairs with `retake::cputime` and `nomain::only_ours`.
@@ -150,6 +153,40 @@ pub(crate) extern "C" fn minit() {
     mp.procid.store(tid, Release);
     let (tid, id) = (tid as u64, mp.id.get() as u64);
     trace::event(move || Event::of(Kind::Thread, 0).with(tid, id));
+}
+
+/// From now on a fork finds the locks of this thread, which is that of `mp` and
+/// holds none (`base::turnstile`).
+pub(super) fn join_turnstile(mp: &M) {
+    // SeqCst: a fork that looks before this finds that the thread holds none,
+    // and one that comes later finds it.
+    mp.held.store(turnstile::known_at(), SeqCst);
+    turnstile::make_known();
+}
+
+/// Ends what [`join_turnstile`] began, as the thread ends. Waits for a fork
+/// that may look at the thread's storage.
+pub(super) fn leave_turnstile(mp: &M) {
+    turnstile::make_stranger();
+    // SeqCst: before the look at the turnstile. Either that finds a fork, or
+    // the fork finds null.
+    mp.held.store(ptr::null_mut(), SeqCst);
+    TURNSTILE.wait_while_shut::<os::OsFutex>();
+}
+
+/// In the child of a fork: the M of its one thread begins anew.
+///
+/// # Safety
+/// The M's thread calls, and no other thread is in this process.
+pub(super) unsafe fn begin_again(mp: &'static M) {
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const mp.park, Note::new()) };
+    // SAFETY: the same.
+    unsafe { put(&raw const mp.hostwait, HostWait::new()) };
+    mp.spinning.set(false);
+    mp.nextp.set(None);
+    mp.schedlink.set(None);
+    mp.busy_without_p.store(false, Relaxed);
 }
 
 /// Sets the bounds of g0's stack, unless the start path has: THREAD_STACK, from
@@ -202,8 +239,8 @@ pub(crate) fn drop_sigstack(mp: &M) {
     if ours {
         let _disabled = signal::sigaltstack_disable();
     }
-    if super::child::in_child() {
-        // A thread of the parent's may have held the lock at the fork.
+    if super::child::is_dead_end() {
+        // This thread may hold the lock.
         return;
     }
     SIGSTACKS.lock().give(lo);
@@ -237,7 +274,7 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
 /// Gives back an M whose thread has ended, or could not be made.
 pub(crate) fn freem(mp: &'static M) {
     forget_thread(mp);
-    if super::child::in_child() {
+    if super::child::is_dead_end() {
         return;
     }
     let mut spare = SPARE.lock();
@@ -258,6 +295,7 @@ fn forget_thread(mp: &M) {
 #[unsafe(no_mangle)]
 extern "C" fn m0_ended() {
     arch::setg(None);
+    leave_turnstile(&runtime_m0);
     drop_sigstack(&runtime_m0);
     forget_thread(&runtime_m0);
 }
@@ -282,7 +320,9 @@ pub(crate) fn newm(
     mp.nextp.set(pp);
     mp.spinning.set(kind == MKind::Worker && pp.is_none());
     mp.in_runtime.store(true, Relaxed);
-    if let Some(maker) = maker() {
+    if kind != MKind::Sysmon
+        && let Some(maker) = maker()
+    {
         have_started(maker, mp);
         return Ok(());
     }
@@ -365,12 +405,18 @@ struct NewM {
     result: Result<()>,
 }
 
-/// Makes the thread of an M; on g0, as that needs stack.
+/// Makes the thread of an M; on g0, as that needs stack, unless this is a host
+/// thread.
 pub(super) fn newm1(mp: &'static M) -> Result<()> {
     let mut new = NewM { mp, result: Ok(()) };
     let arg = ptr::from_mut(&mut new).cast();
-    // SAFETY: thread_start does not park, and its argument is a NewM.
-    unsafe { arch::systemstack(thread_start, arg) };
+    if arch::getg().is_none_or(G::is_host) {
+        // SAFETY: its argument is a NewM.
+        unsafe { thread_start(arg) };
+    } else {
+        // SAFETY: thread_start does not park, and its argument is a NewM.
+        unsafe { arch::systemstack(thread_start, arg) };
+    }
     nothread::tried(new.result);
     new.result
 }
@@ -428,6 +474,7 @@ unsafe extern "C" fn newosproc_start(arg: *mut c_void) -> *mut c_void {
     // SAFETY: g is this M's g0, on its own thread.
     unsafe { arch::mstart() };
     arch::setg(None);
+    leave_turnstile(mp);
     drop_sigstack(mp);
     freem(mp);
     ptr::null_mut()
@@ -460,4 +507,17 @@ fn have_started(maker: Maker, mp: &'static M) {
     } else if TEMPLATE_ASLEEP.swap(false, SeqCst) {
         TEMPLATE_NOTE.wakeup();
     }
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { SPARE.renew(NONE_SPARE) };
+    TEMPLATE_NOTE.clear();
+    TEMPLATE_ASLEEP.store(false, Relaxed);
+    TEMPLATE_WANTED.store(false, Relaxed);
 }

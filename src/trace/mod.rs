@@ -63,5 +63,7 @@ mod stamp;
 mod tracks;
 mod words;
 
-pub(crate) use recorder::set_ring_size;
-pub(crate) use session::{at_exit, at_fatal, mark, save, start, stop};
+pub(crate) use recorder::{reset as reset_recorders, set_ring_size};
+pub(crate) use session::{
+    at_exit, at_fatal, mark, reset as reset_session, save, start, stop,
+};

@@ -365,3 +365,12 @@ fn halves(words: u128) -> [u64; 2] {
 pub(super) fn split(event: &Words) -> (Option<Kind>, u64) {
     (Kind::from_number(event[1] as u8), event[1] >> 8)
 }
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    REFUSED.store(0, Relaxed);
+}

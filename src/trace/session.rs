@@ -27,7 +27,7 @@ use crate::{
     },
     gmp::MKind,
     os::{
-        Errno, Lock, LockGuard, OsFutex, Result,
+        Errno, LongLock, LongLockGuard, OsFutex, Result,
         clock::{nanotime, usleep},
         own::Own,
     },
@@ -71,18 +71,17 @@ struct Session {
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Session {}
 
-static SESSION: Lock<Session> = Lock::new(
-    Rank::Trace,
-    Session {
-        state: State::Off,
-        encoder: None,
-        file: None,
-        why: None,
-        since: Stamp { ticks: 0, ns: 0 },
-        fatal: None,
-        path: None,
-    },
-);
+static SESSION: LongLock<Session> = LongLock::new(Rank::Trace, NO_SESSION);
+
+const NO_SESSION: Session = Session {
+    state: State::Off,
+    encoder: None,
+    file: None,
+    why: None,
+    since: Stamp { ticks: 0, ns: 0 },
+    fatal: None,
+    path: None,
+};
 
 /// The tracer's thread exists, or has been asked for.
 static TRACER: AtomicBool = AtomicBool::new(false);
@@ -206,7 +205,7 @@ pub(crate) fn at_fatal() {
 }
 
 /// The lock, for a process that ends: another thread may hold it for ever.
-fn last_lock() -> Option<LockGuard<'static, Session>> {
+fn last_lock() -> Option<LongLockGuard<'static, Session>> {
     for _ in 0..PATIENCE {
         if let Some(session) = SESSION.try_lock() {
             return Some(session);
@@ -334,4 +333,18 @@ fn tracer() {
             OsFutex::wait(&TURN, turn, until);
         }
     }
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    set_hook(None);
+    // What was there is not dropped: the file is another process's, or ended.
+    // SAFETY: nobody uses it, the caller promises.
+    unsafe { SESSION.renew(NO_SESSION) };
+    TRACER.store(false, Relaxed);
+    TURN.store(0, Relaxed);
 }

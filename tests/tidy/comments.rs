@@ -10,7 +10,7 @@ const NOT_YET: [(&str, &str); 0] = [];
 
 /// What uses a rank and is not in its text: file, reason.
 const NO_LOCKS: [(&str, &str); 2] =
-    [("base/lock.rs", "has the texts"), ("internals.rs", "a lock to measure")];
+    [("base/rank.rs", "has the texts"), ("internals.rs", "a lock to measure")];
 
 /// Words of a comment that name nothing.
 const SMALL: [&str; 23] = [
@@ -135,7 +135,7 @@ fn what_pairs_names_its_other_half() {
     report("a comment says with which function:", &found);
 }
 
-/// The ranks in the text of `base/lock.rs`, and the files that its text names.
+/// The ranks in the text of `base/rank.rs`, and the files that its text names.
 fn ranks(text: &str) -> Vec<(&str, BTreeSet<&str>)> {
     let list = text.split_once("pub enum Rank {").map_or("", |(_, list)| list);
     let list = list.split_once("\n}").map_or("", |(list, _)| list);
@@ -154,9 +154,9 @@ fn ranks(text: &str) -> Vec<(&str, BTreeSet<&str>)> {
 
 /// Where the text of a rank and the locks that have it do not agree.
 fn misnamed_ranks(files: &[Source]) -> Vec<String> {
-    let texts = files.iter().find(|file| file.path == "base/lock.rs");
+    let texts = files.iter().find(|file| file.path == "base/rank.rs");
     let ranks = ranks(texts.map_or("", |file| &file.text));
-    assert!(!ranks.is_empty(), "base/lock.rs has no list of ranks");
+    assert!(!ranks.is_empty(), "base/rank.rs has no list of ranks");
     let mut used = BTreeSet::new();
     for file in files.iter().filter(|file| !file.for_tests) {
         if NO_LOCKS.iter().any(|(path, _)| *path == file.path) {
@@ -174,13 +174,13 @@ fn misnamed_ranks(files: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
     for (rank, file) in used.difference(&named) {
         findings.push(format!(
-            "{file}: a lock of rank {rank}, whose text in base/lock.rs does \
+            "{file}: a lock of rank {rank}, whose text in base/rank.rs does \
              not name the file: add it there, or use another rank"
         ));
     }
     for (rank, file) in named.difference(&used) {
         findings.push(format!(
-            "base/lock.rs: the text of {rank} names {file}, which has no such \
+            "base/rank.rs: the text of {rank} names {file}, which has no such \
              lock: correct the text"
         ));
     }
@@ -199,7 +199,7 @@ fn ranks_are_named_by_their_locks() {
 fn a_rank_that_is_not_named_is_found() {
     let rank = "pub enum Rank {\n    /// One (`a.rs`, `b.rs`).\n    A,\n}\n";
     let files = [
-        Source::new("base/lock.rs", rank),
+        Source::new("base/rank.rs", rank),
         Source::new("a.rs", "static L: Lock<()> = Lock::new(Rank::A, ());"),
         Source::new("c.rs", "static L: Lock<()> = Lock::new(Rank::A, ());"),
     ];

@@ -72,8 +72,16 @@ pub(crate) mod lock {
 
 /// Models do not fork.
 pub(crate) mod child {
-    pub(crate) fn in_child() -> bool {
+    pub(crate) fn is_a_child() -> bool {
         false
+    }
+
+    pub(crate) fn is_dead_end() -> bool {
+        false
+    }
+
+    pub(crate) fn is_here(_handle: *mut core::ffi::c_void) -> bool {
+        true
     }
 }
 
