@@ -9,9 +9,6 @@ use std::{env, fs, path::PathBuf};
 fn main() {
     println!("cargo::rerun-if-changed=asm");
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libgmprt.so.0");
-    // The library's threads run its code until the process ends, so a
-    // `dlclose` must leave it mapped.
-    println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     println!("cargo::rerun-if-changed=src/sections.ld");
     let here = env::var("CARGO_MANIFEST_DIR").expect("CARGO_MANIFEST_DIR");
     println!("cargo::rustc-cdylib-link-arg=-Wl,-T,{here}/src/sections.ld");
@@ -34,6 +31,7 @@ fn main() {
     cc::Build::new()
         .file("asm/rt0_amd64.S")
         .file("asm/switch_amd64.S")
+        .file("asm/end_amd64.S")
         .include("asm")
         .flag("-g")
         .compile("gmprt_asm");

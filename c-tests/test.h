@@ -169,6 +169,22 @@ static inline long thread_id(void)
     return syscall(SYS_gettid);
 }
 
+/* Waits until a thread sleeps in the kernel, and not for a moment only. */
+static inline void await_sleep(long tid)
+{
+    char path[64], text[256];
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
+    for (int seen = 0; seen < 5; block_ns(MS(1))) {
+        file = fopen(path, "r");
+        CHECK(file != NULL);
+        CHECK(fgets(text, sizeof text, file) != NULL);
+        fclose(file);
+        seen = strstr(text, ") S ") ? seen + 1 : 0;
+    }
+}
+
 static inline int count_entries(const char *path)
 {
     DIR *dir = opendir(path);

@@ -38,3 +38,10 @@ long sum_of_squares(long n)
     gmp_chan_unref(results);
     return rc != 0 ? rc : sum;
 }
+
+/* Ends all goroutines and threads, so that the host can unload the plugin: 0,
+ * or a negative errno if some goroutine does not end within a second. */
+int plugin_end(void)
+{
+    return gmp_shutdown(gmp_after_ns(1000000000));
+}

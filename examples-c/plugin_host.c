@@ -24,7 +24,19 @@ int main(int argc, char **argv)
     memcpy(&sum_of_squares, &symbol, sizeof symbol);
     printf("sum of squares to 1000: %ld\n", sum_of_squares(1000));
 
-    /* No dlclose: the plugin's goroutines have sent their results, but may
-     * still be on their way out of its code. */
-    return 0;
+    /* The plugin's goroutines have sent their results, but may still be on
+     * their way out of its code: they end first. */
+    int (*plugin_end)(void);
+    symbol = dlsym(plugin, "plugin_end");
+    if (symbol == NULL) {
+        fprintf(stderr, "%s\n", dlerror());
+        return 1;
+    }
+    memcpy(&plugin_end, &symbol, sizeof symbol);
+    int rc = plugin_end();
+    if (rc != 0) {
+        fprintf(stderr, "the plugin does not end: %s\n", strerror(-rc));
+        return 1;
+    }
+    return dlclose(plugin) == 0 ? 0 : 1;
 }

@@ -71,8 +71,10 @@
  * - Any thread may call anything, and may use any object at the same time as
  *   others, unless the text says otherwise.
  * - The first call waits until the runtime has started, at most ten seconds. If
- *   the start fails, every call returns the error. Goroutines begin with the
- *   signal mask of the thread that made the first call.
+ *   the start fails, every call returns the error. While gmp_shutdown() ends
+ *   the runtime, calls return -ESHUTDOWN, and calls that start goroutines do
+ *   so from its beginning. Goroutines begin with the signal mask of the thread
+ *   that made the first call.
  * - A goroutine keeps errno, its C++ exceptions, its rounding mode and its
  *   signal mask while it is parked. Other things belong to the thread and are
  *   not kept: recursive mutexes, the locale, thread-local variables.
@@ -176,6 +178,37 @@ int gmp_wait_init(void);
  * `main` runs.
  */
 int gmp_run_main(int argc, char **argv, int (*main)(int argc, char **argv));
+
+/**
+ * Ends the runtime. From now on no goroutine starts (-ESHUTDOWN), and those
+ * that live are cancelled and waited for until `deadline`. Once none is left,
+ * all that the library has taken from the process is given back: threads,
+ * descriptors, handlers of signals, stacks. A trace is finished. Timers that
+ * are pending never fire, but are yet to be freed.
+ *
+ * Host threads that wait in a call are woken: the call returns -ESHUTDOWN and
+ * has not done its work, as at a deadline. So does a call that comes while the
+ * runtime ends. Locks without a deadline, gmp_once_do and gmp_group_free wait
+ * on, as they do for a cancel: it is another host thread that they wait for.
+ *
+ * A call that comes later starts the runtime again. Its settings are those of
+ * the first start, GMP_INIT functions are not called again, and handles of
+ * goroutines are stale. Calls that only give back or try (unlock, done,
+ * release, close, unref, free, stop, try) start nothing, and work meanwhile
+ * and afterwards.
+ *
+ * After 0 the library may be unloaded by dlclose(), once no thread is in a
+ * call. Before that, dlclose() leaves it loaded.
+ *
+ * Returns 0, also if the runtime is not up; -ETIMEDOUT if goroutines stay, as
+ * many as gmp_num_goroutines says: they are cancelled, and all else goes on;
+ * -EBUSY if all has ended, but a handler of the host's or of another library
+ * is in the place of ours and may call ours: call again once it has gone;
+ * -EDEADLK on a goroutine and inside an unlockf; -ENOTSUP in a program that is
+ * entered at _rt0_amd64_linux, and in a child that a goroutine has forked; why
+ * the start failed. Blocks its thread.
+ */
+int gmp_shutdown(int64_t deadline);
 
 /**
  * Gets the program's arguments, which its main gets too, as the loader or the

@@ -76,6 +76,8 @@ macro_rules! subjects {
 
 subjects! {
     init: MATRIX,
+    shutdown: MATRIX,
+    shutdown_storm: MATRIX,
     hooks: LINKED,
     go: MATRIX,
     join: MATRIX,

@@ -53,6 +53,16 @@ fn archived() -> String {
     ask("nm", &["-g", "--defined-only", "--quiet"], &library)
 }
 
+/// A destructor of a thread-local of ours would pin the library: the C library
+/// keeps the object of one loaded until the thread ends.
+#[test]
+fn no_thread_local_pins_the_library() {
+    let library = common::libdir().join("libgmprt.so");
+    let wanted = ask("nm", &["-D", "--undefined-only"], &library);
+    assert!(wanted.contains("dlclose"), "{wanted}");
+    assert!(!wanted.contains("__cxa_thread_atexit"), "{wanted}");
+}
+
 #[test]
 fn shared_library_exports_our_names_only() {
     check(&names(&dynamic()), "libgmprt.so");

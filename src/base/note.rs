@@ -8,7 +8,7 @@
 //!   Clear    -> Sleeping  sleep
 //!   Clear    -> Woken     wakeup; the next sleep returns at once
 //!   Sleeping -> Woken     wakeup, which wakes the owner
-//!   Sleeping -> Clear     the deadline has passed
+//!   Sleeping -> Clear     the deadline has passed, or the owner gives up
 //!   Woken    -> Clear     clear
 //! ```
 //!
@@ -96,6 +96,12 @@ impl<F: Futex> Note<F> {
     /// the note as before: the owner may sleep again, and a wake-up that comes
     /// between is not lost.
     pub fn sleep_until(&self, deadline: i64) -> bool {
+        self.sleep_unless(deadline, || false)
+    }
+
+    /// [`Self::sleep_until`], and the owner gives up (false) when `over` says
+    /// so. It asks before each sleep, with the note Sleeping.
+    pub fn sleep_unless(&self, deadline: i64, over: impl Fn() -> bool) -> bool {
         // Relaxed on success: wakeup reads the value and nothing else.
         // Acquire on failure pairs with the release of wakeup.
         let armed = self.state.compare_exchange(
@@ -111,6 +117,9 @@ impl<F: Futex> Note<F> {
             return true;
         }
         loop {
+            if over() {
+                return !self.disarm();
+            }
             let in_time = F::wait(&self.state, SLEEPING, deadline);
             // Pairs with the release of wakeup.
             if self.state.load(Ordering::Acquire) == WOKEN {
@@ -141,6 +150,18 @@ impl<F: Futex> Note<F> {
         }
         self.sleep();
         true
+    }
+
+    /// Whether the owner sleeps, or is about to.
+    pub fn is_sleeping(&self) -> bool {
+        // Relaxed: the caller's fence orders it.
+        self.state.load(Ordering::Relaxed) == SLEEPING
+    }
+
+    /// Has the owner ask again whether to give up, unless it is between its
+    /// question and its sleep.
+    pub fn nudge(&self) {
+        F::wake(&raw const self.state, 1);
     }
 
     /// Takes Sleeping back; false if the wake-up was faster.

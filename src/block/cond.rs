@@ -17,7 +17,7 @@ use crate::{
     base::sync::{AtomicU32, Ordering::*},
     gmp::wait::{Unlock, Wait, WakeList},
     os::{Errno, Result},
-    sched::ready::ready_all,
+    sched::{host, ready::ready_all},
     timers::Deadline,
 };
 
@@ -48,7 +48,9 @@ pub(crate) fn wait(c: &Cond, m: &Mutex, deadline: Deadline) -> Result<()> {
         Waited::GaveUp(e, bucket) => {
             count(c, -1);
             drop(bucket);
-            Err(e)
+            // Before the next wait of this thread.
+            let ends = host::take_shutdown();
+            Err(if ends { Errno(libc::ESHUTDOWN) } else { e })
         }
     };
     mutex::lock(m)?;

@@ -7,7 +7,7 @@ use super::{
     ticker::{Action, Call, State, Ticker},
 };
 use crate::{
-    gmp::{G, wait::Turn},
+    gmp::{CLOSING, G, closing::Stage, wait::Turn},
     os::clock::nanotime,
     sched::{
         child,
@@ -99,12 +99,14 @@ fn next_tick(state: &State, now: i64) -> i64 {
 }
 
 /// Starts the goroutine of a timer that was marked as launched; without
-/// memory for it, tries again later.
+/// memory for it, and while new goroutines are refused, tries again later.
 fn launch(t: &Ticker) {
     t.add_ref();
     let arg = ptr::from_ref(t).cast_mut().cast();
     let gopc = if let Action::Call(call) = t.action { call.gopc } else { 0 };
-    if newproc1(&NewG { gopc, ..NewG::new(run, arg) }).is_ok() {
+    // While the runtime ends there are no new goroutines.
+    let may = !CLOSING.has_come(Stage::Refusing);
+    if may && newproc1(&NewG { gopc, ..NewG::new(run, arg) }).is_ok() {
         return;
     }
     let mut state = t.lock();

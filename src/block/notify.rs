@@ -27,19 +27,19 @@ use crate::{
     base::{
         alloc::try_box,
         lock::Rank,
-        sync::{AtomicPtr, AtomicU32, Ordering::*},
+        sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*},
     },
-    gmp::{Ask, SIGNALER, ask, wait::Turn},
+    gmp::{Ask, CLOSING, SIGNALER, ask, closing::Stage, wait::Turn},
     os::{
         Errno, Result,
         signal::{
-            SigAction, call, handler_action, is_default, sigaction_get,
+            self, SigAction, call, handler_action, is_default, sigaction_get,
             sigaction_set,
         },
     },
     sched::{
         lock::{Lock, LockGuard},
-        newproc::newproc_system,
+        newproc::newproc_staying,
         park,
         ready::goready,
         sigmask,
@@ -48,7 +48,7 @@ use crate::{
 };
 use core::{
     ffi::{c_int, c_void},
-    ptr,
+    mem, ptr,
 };
 use std::{boxed::Box, vec::Vec};
 
@@ -71,6 +71,8 @@ type Wishes = Vec<Wish>;
 
 static CHANNELS: Lock<Wishes> = Lock::new(Rank::Signals, Vec::new());
 static PENDING: [AtomicU32; SIGNALS] = [const { AtomicU32::new(0) }; SIGNALS];
+/// A bit for each signal whose handler was not ours when it was to go.
+static CHAINED: AtomicU64 = AtomicU64::new(0);
 static OLD: [AtomicPtr<SigAction>; SIGNALS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
 
@@ -113,7 +115,7 @@ pub(crate) fn stop(channel: &GmpChan, signo: c_int) -> Result<()> {
     let at = wishes.iter().position(same).ok_or(Errno::EINVAL)?;
     let wish = wishes.swap_remove(at);
     if !wishes.iter().any(|w| w.signo == signo) {
-        uninstall(signo);
+        let _in_place = uninstall(signo);
     }
     drop(wishes);
     // SAFETY: the wish's reference (invariant 1).
@@ -123,7 +125,7 @@ pub(crate) fn stop(channel: &GmpChan, signo: c_int) -> Result<()> {
 
 /// Under the lock: starts the relay.
 fn start() -> Result<()> {
-    let relay = newproc_system(relay, ptr::null_mut(), c"signals")?;
+    let relay = newproc_staying(relay, ptr::null_mut(), c"signals")?;
     // SeqCst: before the handler asks sysmon, and before a look for a deadlock.
     SIGNALER.store(relay, SeqCst);
     Ok(())
@@ -141,27 +143,90 @@ pub(crate) fn start_again() -> Result<()> {
 ///
 /// Errors: `EINVAL`, `ENOMEM`.
 fn install(signo: c_int) -> Result<()> {
-    let old = try_box(sigaction_get(signo)?).ok_or(Errno::ENOMEM)?;
-    // Never freed (invariant 2): a handler that has just begun may look at it.
-    // Release: pairs with the handler.
-    OLD[signo as usize].store(Box::into_raw(old), Release);
+    let bit = 1 << signo;
+    if CHAINED.fetch_and(!bit, Relaxed) & bit != 0 {
+        // It is there yet, and another handler calls it: on top of that one it
+        // would call itself.
+        sigmask::sysmon_takes(signo, true);
+        return Ok(());
+    }
+    let old = sigaction_get(signo)?;
+    // SAFETY: null, or from an earlier install.
+    let last = unsafe { OLD[signo as usize].load(Relaxed).as_ref() };
+    if !last.is_some_and(|last| same(last, &old)) {
+        let old = try_box(old).ok_or(Errno::ENOMEM)?;
+        // What was there is not freed (invariant 2): a handler that has just
+        // begun may look at it. Release: pairs with the handler.
+        OLD[signo as usize].store(Box::into_raw(old), Release);
+    }
     // SAFETY: the handler is async-signal-safe.
     unsafe { sigaction_set(signo, &handler_action(handler)) }?;
     sigmask::sysmon_takes(signo, true);
     Ok(())
 }
 
+/// Whether the two are one action.
+fn same(a: &SigAction, b: &SigAction) -> bool {
+    // SAFETY: a structure of C's, from the same call, padded with zeros or not:
+    // a difference costs memory only.
+    let bytes = |action: &SigAction| unsafe {
+        ptr::from_ref(action).cast::<[u8; size_of::<SigAction>()]>().read()
+    };
+    bytes(a) == bytes(b)
+}
+
 /// Under the lock: puts the host's handler back, unless the host has installed
-/// another one meanwhile.
-fn uninstall(signo: c_int) {
+/// another one meanwhile. False: another one is there, and may call ours.
+fn uninstall(signo: c_int) -> bool {
     sigmask::sysmon_takes(signo, false);
-    let ours = handler as *const () as usize;
-    if sigaction_get(signo).is_ok_and(|now| now.sa_sigaction == ours) {
-        // SAFETY: from install, never freed (invariant 2).
-        let old = unsafe { &*OLD[signo as usize].load(Acquire) };
-        // SAFETY: the action that install has found there. The call cannot
-        // fail, as it went through in install.
-        let _ours = unsafe { sigaction_set(signo, old) };
+    // SAFETY: from install, never freed (invariant 2).
+    let old = unsafe { &*OLD[signo as usize].load(Acquire) };
+    let back = signal::give_back(signo, handler, old);
+    if !back {
+        // Relaxed: changed under the lock, or when the runtime has ended.
+        CHAINED.fetch_or(1 << signo, Relaxed);
+    }
+    back
+}
+
+/// Gives those handlers back that could not be given back before. False: some
+/// still cannot.
+pub(crate) fn give_back() -> bool {
+    let before = CHAINED.swap(0, Relaxed);
+    let again = |&signo: &c_int| before & 1 << signo != 0;
+    let each = (1..SIGNALS as c_int - 1).filter(again);
+    each.fold(true, |all, signo| uninstall(signo) & all)
+}
+
+/// The runtime ends: forgets all channels, and uninstalls their handlers.
+pub(crate) fn end() {
+    let mut wishes = CHANNELS.lock();
+    let all = mem::take(&mut *wishes);
+    for signo in 1..SIGNALS as c_int {
+        if all.iter().any(|w| w.signo == signo) {
+            let _in_place = uninstall(signo);
+        }
+    }
+    drop(wishes);
+    for wish in all {
+        // SAFETY: the wish's reference (invariant 1).
+        unsafe { GmpChan::unref(wish.channel.cast_mut()) };
+    }
+    // Relaxed: the goroutine has ended.
+    SIGNALER.store(ptr::null_mut(), Relaxed);
+}
+
+/// The library is unloaded.
+///
+/// # Safety
+/// No handler of ours is installed or runs.
+pub(crate) unsafe fn free() {
+    for old in &OLD {
+        let old = old.swap(ptr::null_mut(), Relaxed);
+        if !old.is_null() {
+            // SAFETY: from install, and nobody has it any more.
+            drop(unsafe { Box::from_raw(old) });
+        }
     }
 }
 
@@ -194,6 +259,9 @@ unsafe extern "C" fn relay(_arg: *mut c_void) {
             if pending.swap(0, Acquire) != 0 {
                 tell(&CHANNELS.lock(), signo as c_int);
             }
+        }
+        if CLOSING.has_come(Stage::Closed) {
+            return;
         }
         park::park_plain(c"signals", Deadline::NEVER);
     }

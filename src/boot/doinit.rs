@@ -45,11 +45,14 @@ use crate::{
         lock::Rank,
         sync::{AtomicBool, AtomicPtr, Ordering::*},
     },
-    gmp::{DEBUG, handle_of},
+    gmp::{CLOSING, DEBUG, closing::Stage, handle_of},
     os::{Lock, Result, clock::nanotime, dl},
     sched::{
-        current::on_goroutine, ending::with_cleanup, newproc::newproc_system,
-        park::park_plain, ready::ready_permit,
+        current::on_goroutine,
+        ending::with_cleanup,
+        newproc::{newproc_staying, newproc_system},
+        park::park_plain,
+        ready::ready_permit,
     },
     timers::Deadline,
 };
@@ -185,7 +188,7 @@ pub(super) fn open(was: State) -> Result<()> {
 ///
 /// Errors: `ENOMEM`.
 pub(super) fn start_again() -> Result<State> {
-    let server = newproc_system(serve_again, ptr::null_mut(), c"init")?;
+    let server = newproc_staying(serve_again, ptr::null_mut(), c"init")?;
     SERVER.store(server, Release);
     let listed = !TASKS.lock().first.is_null();
     Ok(if listed { State::Late } else { State::Up })
@@ -240,15 +243,31 @@ pub(super) fn may_serve() {
     }
 }
 
-/// The rest of the life of a library's main goroutine.
-pub(super) fn serve() -> ! {
+/// The rest of the life of a library's main goroutine: until the runtime ends.
+pub(super) fn serve() {
     loop {
         park_plain(c"init wait", Deadline::NEVER);
+        if CLOSING.has_come(Stage::Closed) {
+            return;
+        }
         // Acquire: pairs with open. A park may end spuriously.
         if WANTED.swap(false, Acquire) {
             do_init(State::Up);
         }
     }
+}
+
+/// In the stage Closed: lets the main goroutine end. Repeated until it has.
+pub(super) fn end_server() {
+    let _nobody = ready_permit(SERVER.load(Acquire));
+}
+
+/// The gate opens again, after a shutdown that has failed.
+pub(super) fn reopen() {
+    let tasks = TASKS.lock();
+    // Invariant 1.
+    let none = tasks.first.is_null();
+    phase::set(if none { State::Up } else { State::Late });
 }
 
 unsafe extern "C" fn serve_late(_arg: *mut c_void) {

@@ -262,9 +262,29 @@ pub(super) struct Settings {
     help: bool,
 }
 
+/// A later start, after a shutdown: the settings are those of the first one,
+/// and what is wrong with them has been reported.
+static AGAIN: AtomicBool = AtomicBool::new(false);
+
+/// The runtime has ended, and may start again.
+pub(super) fn ended() {
+    AGAIN.store(true, Relaxed);
+}
+
+/// The library is unloaded: frees the copies.
+///
+/// # Safety
+/// No setting is read any more.
+pub(super) unsafe fn free() {
+    for copy in COPIES.iter().chain(&UNKNOWN) {
+        // SAFETY: null, or from strdup in keep, and nobody reads it.
+        unsafe { libc::free(copy.swap(ptr::null_mut(), Relaxed).cast()) };
+    }
+}
+
 /// Copies our variables. Part of `libpreinit`: once, on the loading thread.
 pub(super) fn capture() {
-    if auxv::secure() {
+    if auxv::secure() || AGAIN.load(Relaxed) {
         return;
     }
     let mut unknown = UNKNOWN.iter();
@@ -369,7 +389,7 @@ pub(super) extern "C" fn parsedebugvars() -> Settings {
             debug_var(item, &mut settings);
         }
     }
-    if settings.help {
+    if settings.help && !AGAIN.load(Relaxed) {
         help();
     }
     settings
@@ -425,12 +445,18 @@ fn flag(to: &AtomicBool, value: &str) -> bool {
 }
 
 fn ignored(key: &str, value: &str, want: &str) {
+    if AGAIN.load(Relaxed) {
+        return;
+    }
     let mut w = SigWriter::stderr();
     // A SigWriter reports no errors.
     let _ = writeln!(w, "gmprt: {key}: ignoring \"{value}\": want {want}");
 }
 
 fn no_such(name: &str, what: &str, nearest: Option<&str>) {
+    if AGAIN.load(Relaxed) {
+        return;
+    }
     let mut w = SigWriter::stderr();
     // A SigWriter reports no errors.
     let _ = write!(w, "gmprt: {name}: ignoring it: no such {what}");

@@ -3,7 +3,7 @@
 //! the calls that follow (`phase` has the states).
 
 use super::{
-    again, doinit,
+    again, doinit, keep,
     phase::{self, State, change},
     preinit::{Start, libpreinit, libstart},
     reset,
@@ -27,22 +27,64 @@ pub(crate) fn is_up() -> bool {
 ///
 /// Errors: `ETIMEDOUT`; `EAGAIN` before `main` on the exe path; `ENOMEM` if the
 /// functions of a plug-in need a goroutine; `ENOTSUP` in a dead end of a fork;
-/// the error of a failed start.
+/// `ESHUTDOWN` while a shutdown ends the runtime; the error of a failed start.
 #[inline]
 pub(crate) fn gate() -> Result<()> {
     if phase::is_up() {
         return Ok(());
     }
-    gate_slow()
+    gate_slow(Call::Any)
+}
+
+/// The gate for calls that start goroutines.
+///
+/// Errors: as [`gate`]; `ESHUTDOWN` from the beginning of a shutdown on.
+#[inline]
+pub(crate) fn gate_to_start() -> Result<()> {
+    if phase::is_up() {
+        return Ok(());
+    }
+    gate_slow(Call::Start)
+}
+
+/// The gate for calls that wait for nothing and only give something back, such
+/// as an unlock: these pass while the runtime ends, and do not start it again.
+///
+/// Errors: as [`gate`], but for `ESHUTDOWN`.
+#[inline]
+pub(crate) fn gate_to_undo() -> Result<()> {
+    if phase::is_up() {
+        return Ok(());
+    }
+    gate_slow(Call::Undo)
+}
+
+/// The kinds of calls, of which some pass during and after a shutdown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Start,
+    Any,
+    Undo,
 }
 
 #[cold]
-fn gate_slow() -> Result<()> {
+fn gate_slow(call: Call) -> Result<()> {
     let deadline = nanotime() + PATIENCE;
     loop {
         let seen = phase::state();
         match seen {
             State::Up => return Ok(()),
+            State::Stopping if call != Call::Start => return Ok(()),
+            State::Closing | State::Down if call == Call::Undo => {
+                return Ok(());
+            }
+            State::Stopping | State::Closing => {
+                return Err(Errno(libc::ESHUTDOWN));
+            }
+            State::Down => {
+                // If it fails, another call was faster.
+                let _as_before_the_load = change(State::Down, State::Fresh);
+            }
             State::Failed => return Err(phase::error()),
             State::Half => {
                 if change(State::Half, State::Starting) {
@@ -63,6 +105,9 @@ fn gate_slow() -> Result<()> {
             State::AwaitsMain => return Err(Errno::EAGAIN),
             State::Fresh => start_before_constructor(),
             State::NotStarted => {
+                // Before the change, since it takes the loader's lock: another
+                // thread may hold that, and wait here for the start.
+                keep::hold();
                 if change(State::NotStarted, State::Starting) {
                     libstart();
                 }
@@ -99,8 +144,11 @@ fn wait(seen: State, deadline: i64) -> bool {
     changed
 }
 
-/// Starts the runtime for a call of another constructor that runs before ours.
+/// Starts the runtime for a call of another constructor that runs before ours,
+/// or for one after a shutdown.
 fn start_before_constructor() {
+    // As for NotStarted.
+    keep::hold();
     if libpreinit(0, core::ptr::null()) == Start::Now as i32 {
         libstart();
     }

@@ -24,12 +24,14 @@
 //! | file | what |
 //! |---|---|
 //! | `runtime_main.rs` | the main goroutine |
+//! | `shutdown.rs` | `gmp_shutdown`, and the end of the library |
 //! | `gate.rs` | the gate that each call passes |
 //! | `again.rs` | the start in the child of a fork |
 //! | `reset.rs` | all put back to what it was before the start |
-//! | `doinit.rs` | the functions of `GMP_INIT` |
 //! | `init.rs` | the stages on m0 |
 //! | `preinit.rs` | the stages on the loading thread |
+//! | `keep.rs` | the library's reference to itself |
+//! | `doinit.rs` | the functions of `GMP_INIT` |
 //! | `exe.rs` | the exe path |
 //! | `run_main.rs` | `gmp_run_main` |
 //! | `env.rs` | the settings of the environment |
@@ -39,31 +41,13 @@
 //! | `arguments.rs` | the program's arguments |
 //! | `phase.rs` | the state of the start |
 //!
-//! Its files, from the top to the bottom; each uses what stands below it:
-//!
-//! | file | what |
-//! |---|---|
-//! | `runtime_main.rs` | the main goroutine |
-//! | `gate.rs` | what each call of the library passes |
-//! | `doinit.rs` | what `GMP_INIT` lists |
-//! | `init.rs` | the stages on m0 |
-//! | `preinit.rs` | the stages on the loading thread |
-//! | `exe.rs` | the exe path |
-//! | `run_main.rs` | `gmp_run_main` |
-//! | `env.rs` | the settings of the environment |
-//! | `hooks.rs` | pointers that a host may set |
-//! | `inittrace.rs` | where the time goes |
-//! | `parse.rs` | how the value of a setting is written |
-//! | `arguments.rs` | the program's arguments |
-//! | `phase.rs` | where the start is |
-//!
 //! Invariants:
 //! 1. The constructor waits for nothing: the loader's lock is held.
-//! 2. Nothing here calls `dlsym` or `dl_iterate_phdr`, or uses thread-local
-//!    storage that is allocated on demand. All three take the loader's lock,
-//!    which a host thread may hold while it waits for the start.
-//! 3. After the start only `gate`, `run_main`, `arguments`, and `doinit` for
-//!    plug-ins are called.
+//! 2. Nothing here but `keep` calls `dlopen`, `dlsym` or `dl_iterate_phdr`, or
+//!    uses thread-local storage that is allocated on demand. They take the
+//!    loader's lock, which a host thread may hold while it waits for the start.
+//! 3. After the start only `gate`, `run_main`, `arguments`, `shutdown`, and
+//!    `doinit` for plug-ins are called.
 
 mod again;
 mod arguments;
@@ -74,14 +58,18 @@ mod gate;
 mod hooks;
 mod init;
 mod inittrace;
+mod keep;
 mod parse;
 mod phase;
 mod preinit;
 mod reset;
 mod run_main;
 mod runtime_main;
+mod shutdown;
 
 pub(crate) use arguments::arguments;
 pub(crate) use doinit::{Task, register, unregister};
-pub(crate) use gate::{gate, is_up};
+pub(crate) use gate::{gate, gate_to_start, gate_to_undo, is_up};
+pub(crate) use keep::drop_hold;
 pub(crate) use run_main::run_main;
+pub(crate) use shutdown::shutdown;

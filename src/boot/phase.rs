@@ -10,20 +10,26 @@
 //!        Up <-----all done----- Opening <--a call-- Booted
 //!         \--a plug-in's GMP_INIT--> Late --a call--> Opening
 //!
+//!   Up, Late --gmp_shutdown--> Stopping --no goroutine is left--> Closing
+//!      ^-------some stay----------'                   all has ended  |
+//!   Fresh <--a call, which starts the runtime again-- Down <---------'
+//!
 //!   fork, in the child: Booted, Opening, Up, Late, Again -> Forked
-//!                        Starting -> Half
+//!                       Stopping, Closing -> Forked
+//!                       Starting -> Half
 //!   Forked --a call--> Again --> Up, Late; an error: Forked
 //!   Half --a call--> Starting
 //! ```
 //!
 //! Invariants:
-//! 1. Several threads may leave Fresh, NotStarted, Forked, Half, Booted, Up and
-//!    Late, so they do it by compare-and-swap. Only one thread may leave any
-//!    other state, and
-//!    does it by a store.
+//! 1. Several threads may leave Fresh, NotStarted, Forked, Half, Booted, Up,
+//!    Late and Down, so they do it by compare-and-swap. Only one thread may
+//!    leave any other state, and does it by a store.
 //! 2. The thread that changes `STATE` wakes all threads that sleep on it.
 //! 3. `ERROR` is written before Failed and never again.
 //! 4. Failed is final, and so is Forked in a dead end (`sched::child`).
+//! 5. The thread that has made the state Stopping is the one that shuts down,
+//!    and may leave Stopping and Closing.
 
 use crate::{
     base::{
@@ -37,7 +43,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum State {
-    /// The library is loaded, and its constructor has not run.
+    /// The library is loaded, and its constructor has not run; or a call finds
+    /// Down, and is about to start the runtime.
     Fresh = 0,
     /// `GMP_AUTOSTART=0`: the first call starts the runtime.
     NotStarted = 1,
@@ -62,6 +69,13 @@ pub(super) enum State {
     Again = 10,
     /// The child of a fork that came during the start.
     Half = 11,
+    /// `gmp_shutdown` waits until all goroutines have ended. Calls pass, but
+    /// none starts a goroutine.
+    Stopping = 12,
+    /// No goroutine is left, and the rest of the runtime ends.
+    Closing = 13,
+    /// The runtime has been shut down.
+    Down = 14,
 }
 
 static STATE: AtomicU32 = AtomicU32::new(State::Fresh as u32);
@@ -82,6 +96,9 @@ pub(super) fn state() -> State {
         9 => State::Late,
         10 => State::Again,
         11 => State::Half,
+        12 => State::Stopping,
+        13 => State::Closing,
+        14 => State::Down,
         _ => State::Forked,
     }
 }

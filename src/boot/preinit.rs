@@ -4,6 +4,7 @@
 use super::{
     env, exe,
     inittrace::stage,
+    keep,
     phase::{self, State, change},
 };
 use crate::{
@@ -12,13 +13,13 @@ use crate::{
         throw::{self, set_throw_hook},
     },
     block::holder,
-    diag::{fault, report, stackadvice},
+    diag::{fault, report},
     netpoll,
     os::{
         Errno, membarrier, proc, task,
         thread::{self, ThreadStart},
     },
-    sched::{fork, host, mainthread, sigmask},
+    sched::{fork, host, mainthread, sigmask, threads::M0_IS_OURS},
     trace,
 };
 use core::ffi::{c_char, c_int, c_void};
@@ -43,17 +44,15 @@ pub(super) enum Start {
 
 /// The constructor's arguments are the program's.
 static ARGS_PLAUSIBLE: AtomicBool = AtomicBool::new(false);
-/// m0's thread was made by `newosproc0`, with all signals blocked.
-static OWN_THREAD: AtomicBool = AtomicBool::new(false);
 
 /// Whether the constructor's arguments are the program's.
 pub(super) fn args_plausible() -> bool {
     ARGS_PLAUSIBLE.load(Relaxed)
 }
 
-/// Whether m0's thread is one of ours.
+/// Whether m0's thread is one of ours, with all signals blocked.
 pub(super) fn own_thread() -> bool {
-    OWN_THREAD.load(Relaxed)
+    M0_IS_OURS.load(Acquire)
 }
 
 /// Does what must be done before the host's code runs on: copies the
@@ -81,11 +80,7 @@ pub(super) extern "C" fn libpreinit(
     mainthread::watch_main_thread();
     fault::install();
     register_membarrier();
-    // An error means no memory. Then a fork is as if by `_Fork`.
-    // SAFETY: the three may be called around any fork.
-    unsafe {
-        libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child))
-    };
+    watch_forks();
     if exe::entered_at_rt0() {
         phase::set(State::AwaitsMain);
         return Start::No as c_int;
@@ -94,7 +89,23 @@ pub(super) extern "C" fn libpreinit(
         phase::set(State::NotStarted);
         return Start::No as c_int;
     }
+    // The loader's lock is this thread's, if anybody has it.
+    keep::hold();
     Start::Now as c_int
+}
+
+/// Has the three called around forks, from the first start on. The C library
+/// registers it with this library's handle, and forgets it when the library is
+/// unloaded.
+fn watch_forks() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.swap(true, Relaxed) {
+        // An error means no memory. Then a fork is as if by `_Fork`.
+        // SAFETY: the three may be called around any fork.
+        unsafe {
+            libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child))
+        };
+    }
 }
 
 /// What a fatal error does before the end.
@@ -124,14 +135,6 @@ fn plausible(argc: c_int, argv: *const *const c_char) -> bool {
     words > 1 && !argv.is_null() && core::ptr::eq(argv.wrapping_add(words), end)
 }
 
-/// Called at the exit of the process, from .fini_array.
-#[unsafe(no_mangle)]
-extern "C" fn libexit() {
-    throw::before_exit();
-    stackadvice::print();
-    trace::at_exit();
-}
-
 /// Called before a fork, on the thread that forks.
 extern "C" fn prepare() {
     fork::prepare();
@@ -147,17 +150,21 @@ extern "C" fn in_child() {
     fork::begin_child();
     proc::own();
     throw::forget_in_child();
+    thread::forget_threads();
     mainthread::in_child();
     match phase::state() {
         State::Fresh
         | State::NotStarted
         | State::AwaitsMain
+        | State::Down
         | State::Failed => {}
         State::Starting | State::Half => phase::set(State::Half),
         State::Booted
         | State::Opening
         | State::Up
         | State::Late
+        | State::Stopping
+        | State::Closing
         | State::Again
         | State::Forked => {
             phase::set(State::Forked);
@@ -176,7 +183,8 @@ pub(super) fn libstart() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn newosproc0(stack_size: usize, start: ThreadStart) -> c_int {
-    OWN_THREAD.store(true, Relaxed);
+    // Release: pairs with m0_ended.
+    M0_IS_OURS.store(true, Release);
     // SAFETY: start is _rt0_amd64_lib_go, and nobody else starts m0 (the
     // state is Starting).
     match unsafe { thread::newosproc(start, core::ptr::null_mut(), stack_size) }

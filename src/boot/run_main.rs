@@ -7,7 +7,7 @@ use crate::{
     base::throw::before_return_from_main,
     gmp::{SCHED, gflag},
     os::{
-        Result,
+        Errno, Result,
         thread::{self, main_stack_rlimit},
     },
     sched::{
@@ -65,7 +65,12 @@ pub(crate) fn run_main(
     let result = loop {
         match (ended, run.result.get()) {
             (Ok(()), Some(result)) => break Ok(result),
-            (Ok(()), None) => park::park_plain(c"main exited", Deadline::NEVER),
+            (Ok(()), None) => {
+                park::park_plain(c"main exited", Deadline::NEVER);
+                if host::take_shutdown() {
+                    break Err(Errno(libc::ESHUTDOWN));
+                }
+            }
             (Err(e), _) => break Err(e),
         }
     };

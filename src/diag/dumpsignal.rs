@@ -15,8 +15,8 @@
 //! (a) pairs with (d): a signal that finds ASKED true comes before (d), and the
 //! dump after (d) answers it. So there is one wake-up for each sleep.
 //!
-//! Invariant: `OLD` is written before the handler is installed, and never
-//! again.
+//! Invariant: `OLD` is written before the handler is installed, and again only
+//! after the handler was given back.
 
 use super::look;
 use crate::{
@@ -24,10 +24,10 @@ use crate::{
         print::SigWriter,
         sync::{AtomicBool, Ordering::*},
     },
-    gmp::{DEBUG, MKind, Traceback},
+    gmp::{CLOSING, DEBUG, MKind, Traceback, closing::Stage},
     os::{
         Note, Result,
-        signal::{self, SigAction, call, handler_action, is_default},
+        signal::{self, Saved, call, handler_action, is_default},
         thread,
     },
     sched::{child, sigmask, threads::newm},
@@ -37,12 +37,11 @@ use core::{
     fmt::Write as _,
 };
 use gmprt_inspect::dump::Options;
-use std::sync::OnceLock;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 static NOTE: Note = Note::new();
 /// The host's action.
-static OLD: OnceLock<SigAction> = OnceLock::new();
+static OLD: Saved = Saved::new();
 
 /// Installs the handler, if the setting asks for it. Part of the start.
 pub(crate) fn start() {
@@ -61,8 +60,14 @@ pub(crate) fn start() {
 /// Errors: those of `newm` and of sigaction(2).
 fn install(sig: c_int) -> Result<()> {
     newm(MKind::Dumper, Some(dumper), None)?;
+    if OLD.get().is_some() {
+        // After a shutdown that could not give it back: another handler calls
+        // it.
+        sigmask::sysmon_takes(sig, true);
+        return Ok(());
+    }
     let old = signal::sigaction_get(sig)?;
-    if OLD.set(old).is_err() {
+    if !OLD.set(old) {
         // In the child of a fork the handler is there.
         return Ok(());
     }
@@ -77,6 +82,26 @@ fn install(sig: c_int) -> Result<()> {
     unsafe { signal::sigaction_set(sig, &new) }?;
     sigmask::sysmon_takes(sig, true);
     Ok(())
+}
+
+/// Gives the handler back, in the stage Leaving. False: somebody has put
+/// another one in its place, and may call ours.
+pub(crate) fn give_back() -> bool {
+    let sig = DEBUG.dumpsignal.load(Relaxed) as c_int;
+    if sig == 0 || OLD.get().is_none() {
+        return true;
+    }
+    sigmask::sysmon_takes(sig, false);
+    OLD.give_back(sig, handler)
+}
+
+/// In the stage Leaving: lets the thread end. Repeated until it has.
+pub(crate) fn end_dumper() {
+    // AcqRel: (a).
+    let asleep = DEBUG.dumpsignal.load(Relaxed) != 0;
+    if asleep && !ASKED.swap(true, AcqRel) {
+        NOTE.wakeup();
+    }
 }
 
 /// The handler, on whatever thread; async-signal-safe.
@@ -101,13 +126,16 @@ unsafe extern "C" fn handler(
     }
 }
 
-/// The thread: a dump for each request.
+/// The thread: a dump for each request, until the runtime ends.
 fn dumper() {
     loop {
         NOTE.sleep();
         NOTE.clear();
         // AcqRel: (d).
         ASKED.swap(false, AcqRel);
+        if CLOSING.has_come(Stage::Leaving) {
+            return;
+        }
         let level = DEBUG.traceback();
         let options = Options {
             system: level == Traceback::System,

@@ -30,8 +30,8 @@
 //! signal away. Then nothing is told, and the process dies of it.
 //!
 //! Invariants:
-//! 1. `SAVED` is written once for a signal, before the handler can run for it;
-//!    so reading it is one load.
+//! 1. `SAVED` is written for a signal before the handler can run for it, and
+//!    again only once the handler was given back; so reading it is one load.
 //! 2. The handler neither locks nor allocates. Of the runtime it reads g and
 //!    the fields of the goroutine on this thread, and nothing else, before it
 //!    knows that the process ends.
@@ -47,7 +47,7 @@ use crate::{
     gmp::{DEBUG, G, Traceback},
     os::{
         proc,
-        signal::{self, SigAction, SigMask, call},
+        signal::{self, Saved, SigAction, SigMask, call},
         thread,
     },
     stack, trace,
@@ -57,7 +57,6 @@ use core::{
     fmt::{self, Write as _},
     mem, ptr,
 };
-use std::sync::OnceLock;
 
 type SigSet = libc::sigset_t;
 
@@ -76,17 +75,16 @@ const HANDLED: [c_int; 6] = [
 
 /// The host's actions at the time when the library was loaded, in the order of
 /// [`HANDLED`].
-static SAVED: [OnceLock<SigAction>; HANDLED.len()] =
-    [const { OnceLock::new() }; HANDLED.len()];
+static SAVED: [Saved; HANDLED.len()] = [const { Saved::new() }; HANDLED.len()];
 /// A bit for each signal whose saved action was a SA_RESETHAND one and has run.
 static RESET: AtomicU64 = AtomicU64::new(0);
 
-/// Installs the handlers. Part of `libpreinit`: once.
+/// Installs the handlers. Part of `libpreinit`.
 pub(crate) fn install() {
     for (sig, saved) in HANDLED.into_iter().zip(&SAVED) {
         let Ok(old) = signal::sigaction_get(sig) else { continue };
         let default = old.sa_sigaction == libc::SIG_DFL;
-        if sig != libc::SIGSEGV && !default || saved.set(old).is_err() {
+        if sig != libc::SIGSEGV && !default || !saved.set(old) {
             continue;
         }
         let mut new = signal::handler_action(handler);
@@ -99,6 +97,16 @@ pub(crate) fn install() {
         // SAFETY: the handler may run on any thread at any time.
         let _ = unsafe { signal::sigaction_set(sig, &new) };
     }
+}
+
+/// Gives the handlers back. False: somebody has put another one in the place
+/// of ours, and may call ours.
+pub(crate) fn give_back() -> bool {
+    let each = HANDLED.into_iter().zip(&SAVED);
+    let back = each.map(|(sig, saved)| saved.give_back(sig, handler));
+    let all = back.fold(true, |all, back| all & back);
+    RESET.store(0, Relaxed);
+    all
 }
 
 fn saved(sig: c_int) -> Option<&'static SigAction> {

@@ -35,10 +35,10 @@ use crate::{
         reserve,
         sync::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering::*},
     },
-    gmp::{DEBUG, each_g_from, handle_of},
+    gmp::{CLOSING, DEBUG, closing::Stage, each_g_from, handle_of},
     os::{Result, clock::nanotime},
     sched::{
-        current::this_g, newproc::newproc_system, park::park_plain,
+        current::this_g, newproc::newproc_staying, park::park_plain,
         ready::ready_permit, sysmon::set_watcher,
     },
     timers::Deadline,
@@ -117,7 +117,7 @@ pub(crate) fn start() -> Result<()> {
     if long() == 0 {
         return Ok(());
     }
-    newproc_system(reporter, ptr::null_mut(), c"lockwait")?;
+    newproc_staying(reporter, ptr::null_mut(), c"lockwait")?;
     set_watcher(look);
     Ok(())
 }
@@ -200,12 +200,20 @@ fn wake_reporter() {
     let _woken = ready_permit(reporter as *mut c_void);
 }
 
+/// In the stage Closed: lets the reporter end. Repeated until it has.
+pub(crate) fn end_reporter() {
+    wake_reporter();
+}
+
 /// The reporter: a goroutine of the library's, since it takes its time.
 unsafe extern "C" fn reporter(_arg: *mut c_void) {
     // Release: pairs with hand_over.
     TO_TELL.reporter.store(handle_of(this_g()).addr(), Release);
     loop {
         park_plain(c"lockwait wait", Deadline::NEVER);
+        if CLOSING.has_come(Stage::Closed) {
+            return;
+        }
         // Acquire: pairs with hand_over.
         if TO_TELL.full.load(Acquire) {
             // SAFETY: invariant 2.

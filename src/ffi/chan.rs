@@ -1,6 +1,6 @@
 //! Channels.
 
-use super::call;
+use super::{call, call_to_undo};
 use crate::{
     block::{
         chan::{self, Block, GmpChan},
@@ -211,7 +211,7 @@ pub unsafe extern "C" fn gmp_chan_try_send(
     elem: *const c_void,
 ) -> c_int {
     // SAFETY: promises 1 and 2, of `ch` and `elem`.
-    call(|| unsafe { send(ch, elem, Block::Not) })
+    call_to_undo(|| unsafe { send(ch, elem, Block::Not) })
 }
 
 /// Receives an element from `ch` into `*elem`: waits until there is one. On a
@@ -257,7 +257,7 @@ pub unsafe extern "C" fn gmp_chan_try_recv(
     elem: *mut c_void,
 ) -> c_int {
     // SAFETY: promise 1, of `ch`.
-    call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), Block::Not))
+    call_to_undo(|| chan::recv(unsafe { chan(ch) }, elem.cast(), Block::Not))
 }
 
 /// Closes `ch`. Receivers get what the buffer holds and then -EPIPE; senders
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn gmp_chan_try_recv(
 /// `ch`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_chan_close(ch: *mut gmp_chan) -> c_int {
-    call(|| {
+    call_to_undo(|| {
         // SAFETY: promise 1, of `ch`.
         let ch = unsafe { chan(ch) }.ok_or(Errno::EINVAL)?;
         chan::close(ch)

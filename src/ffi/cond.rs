@@ -1,7 +1,7 @@
 //! Condition variables.
 
 use super::{
-    FOREVER, call, fits,
+    FOREVER, call, call_to_undo, fits,
     mutex::{gmp_mutex, mutex},
 };
 use crate::{
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn gmp_cond_wait_until(
 /// `c`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_cond_signal(c: *mut gmp_cond) -> c_int {
-    call(|| {
+    call_to_undo(|| {
         // SAFETY: promise 1, of `c`.
         cond::signal(unsafe { cond(c) }?);
         Ok(())
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn gmp_cond_signal(c: *mut gmp_cond) -> c_int {
 /// `c`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_cond_broadcast(c: *mut gmp_cond) -> c_int {
-    call(|| {
+    call_to_undo(|| {
         // SAFETY: promise 1, of `c`.
         cond::broadcast(unsafe { cond(c) }?);
         Ok(())

@@ -1,6 +1,6 @@
 //! Goroutines: start, join, yield, end.
 
-use super::{call, with_caller};
+use super::{call, call_to_start, call_to_undo, with_caller};
 use crate::{
     boot,
     gmp::{get_name, gflag, handle_of, set_name},
@@ -66,7 +66,9 @@ pub unsafe extern "C" fn gmp_go(func: gmp_fn, arg: *mut c_void) -> c_int {
 }
 
 extern "C" fn go(func: gmp_fn, arg: *mut c_void, gopc: usize) -> c_int {
-    call(|| newproc::newproc_plain(func.ok_or(Errno::EINVAL)?, arg, gopc))
+    call_to_start(|| {
+        newproc::newproc_plain(func.ok_or(Errno::EINVAL)?, arg, gopc)
+    })
 }
 
 /// Starts a goroutine that calls `func` with the address of a copy of the
@@ -96,7 +98,7 @@ unsafe extern "C" fn go_copy(
     size: usize,
     gopc: usize,
 ) -> c_int {
-    call(|| {
+    call_to_start(|| {
         let func = func.ok_or(Errno::EINVAL)?;
         if size > newproc::MAX_ARGS || (args.is_null() && size > 0) {
             return Err(Errno::EINVAL);
@@ -146,7 +148,7 @@ unsafe extern "C" fn go_with(
     out: *mut *mut gmp_g,
     gopc: usize,
 ) -> c_int {
-    call(|| {
+    call_to_start(|| {
         let mut spec = NewG::new(func.ok_or(Errno::EINVAL)?, arg);
         // SAFETY: promises 1 and 3, of `attr`.
         unsafe { apply(attr, &mut spec) }?;
@@ -212,7 +214,7 @@ pub extern "C" fn gmp_join_until(g: *mut gmp_g, deadline: i64) -> c_int {
 /// stale handle do nothing. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_release(g: *mut gmp_g) {
-    let _nothing_to_say = call(|| join::release(g.cast()));
+    let _nothing_to_say = call_to_undo(|| join::release(g.cast()));
 }
 
 /// Lets other goroutines run (runtime.Gosched); on a host thread, other

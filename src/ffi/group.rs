@@ -1,6 +1,6 @@
 //! Groups of goroutines.
 
-use super::{FOREVER, call, code, with_caller};
+use super::{FOREVER, call, call_to_start, code, with_caller};
 use crate::{
     block::group::{self, Group},
     boot,
@@ -74,7 +74,7 @@ unsafe extern "C" fn group_go(
     arg: *mut c_void,
     gopc: usize,
 ) -> c_int {
-    call(|| {
+    call_to_start(|| {
         // SAFETY: promise 1, of `gr`.
         let gr = unsafe { group(gr) }?;
         group::go(gr, func.ok_or(Errno::EINVAL)?, arg, gopc)

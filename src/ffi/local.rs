@@ -1,6 +1,6 @@
 //! Storage: values that belong to a goroutine.
 
-use super::call;
+use super::{call, call_to_undo};
 use crate::sched::{host, local};
 use core::ffi::{c_int, c_void};
 
@@ -31,7 +31,7 @@ pub extern "C" fn gmp_key_create(
 /// Returns 0; -EINVAL for a stale key. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_key_delete(k: *mut gmp_key) -> c_int {
-    call(|| local::delete(k.cast()))
+    call_to_undo(|| local::delete(k.cast()))
 }
 
 /// Sets the caller's value of `k`.

@@ -89,6 +89,7 @@ pub mod waitgroup;
 use crate::{
     boot,
     os::{Errno, Result, types::ssize_t},
+    sched::host,
     timers::Deadline,
 };
 use core::ffi::c_int;
@@ -115,20 +116,46 @@ fn call(f: impl FnOnce() -> Result<()>) -> c_int {
     code(boot::gate().and_then(|()| f()))
 }
 
+/// [`call`] for an `f` that starts a goroutine.
+#[inline]
+fn call_to_start(f: impl FnOnce() -> Result<()>) -> c_int {
+    code(boot::gate_to_start().and_then(|()| f()))
+}
+
+/// [`call`] for an `f` that waits for nothing and only gives something back, or
+/// tries: it passes during and after a shutdown, and starts nothing.
+#[inline]
+fn call_to_undo(f: impl FnOnce() -> Result<()>) -> c_int {
+    code(boot::gate_to_undo().and_then(|()| f()))
+}
+
 /// 0, or a negative errno.
 #[inline]
 fn code(result: Result<()>) -> c_int {
     match result {
         Ok(()) => 0,
-        Err(e) => e.neg(),
+        Err(e) => error(e),
     }
+}
+
+/// A negative errno. A wait of a host thread that has ended with the runtime
+/// has ended as at a deadline.
+///
+/// Apart, so that a call that succeeds needs no frame for it.
+#[cold]
+#[inline(never)]
+fn error(e: Errno) -> c_int {
+    if e == Errno(libc::ETIMEDOUT) && host::take_shutdown() {
+        return Errno(libc::ESHUTDOWN).neg();
+    }
+    e.neg()
 }
 
 /// A count, or a negative errno.
 fn counted(f: impl FnOnce() -> Result<usize>) -> ssize_t {
     match boot::gate().and_then(|()| f()) {
         Ok(n) => n as ssize_t,
-        Err(e) => e.neg() as ssize_t,
+        Err(e) => error(e) as ssize_t,
     }
 }
 
@@ -136,7 +163,7 @@ fn counted(f: impl FnOnce() -> Result<usize>) -> ssize_t {
 fn numbered(f: impl FnOnce() -> Result<c_int>) -> c_int {
     match boot::gate().and_then(|()| f()) {
         Ok(n) => n,
-        Err(e) => e.neg(),
+        Err(e) => error(e),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mutexes.
 
-use super::{call, code, fits, tried};
+use super::{call, call_to_undo, code, fits, tried};
 use crate::{
     block::mutex::{self, Mutex},
     boot,
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn gmp_mutex_lock_until(
 /// As `gmp_mutex_lock`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_mutex_trylock(m: *mut gmp_mutex) -> c_int {
-    call(|| {
+    call_to_undo(|| {
         // SAFETY: promise 1, of `m`.
         let m = unsafe { mutex(m) }?;
         tried(mutex::try_lock(m))
@@ -99,5 +99,5 @@ pub unsafe extern "C" fn gmp_mutex_unlock(m: *mut gmp_mutex) -> c_int {
 #[cold]
 #[inline(never)]
 fn unlock_slow(m: Option<&Mutex>) -> c_int {
-    call(|| mutex::unlock(m.ok_or(Errno::EINVAL)?))
+    call_to_undo(|| mutex::unlock(m.ok_or(Errno::EINVAL)?))
 }

@@ -1,8 +1,8 @@
 //! Start: version, start-up, the main goroutine, processors.
 
 use super::code;
-use crate::{boot, gmp::gcount, os::Errno, sched::stw};
-use core::ffi::{CStr, c_char, c_int};
+use crate::{boot, gmp::gcount, os::Errno, sched::stw, timers::Deadline};
+use core::ffi::{CStr, c_char, c_int, c_void};
 
 /// Returns the version of this library, "MAJOR.MINOR.PATCH". Never blocks.
 #[unsafe(no_mangle)]
@@ -54,10 +54,59 @@ pub unsafe extern "C" fn gmp_run_main(
 ) -> c_int {
     let Some(main) = main else { return Errno::EINVAL.neg() };
     let run = || boot::run_main(argc, argv, main);
-    match boot::gate().and_then(|()| run()) {
+    match boot::gate_to_start().and_then(|()| run()) {
         Ok(result) => result,
         Err(e) => e.neg(),
     }
+}
+
+/// Ends the runtime. From now on no goroutine starts (-ESHUTDOWN), and those
+/// that live are cancelled and waited for until `deadline`. Once none is left,
+/// all that the library has taken from the process is given back: threads,
+/// descriptors, handlers of signals, stacks. A trace is finished. Timers that
+/// are pending never fire, but are yet to be freed.
+///
+/// Host threads that wait in a call are woken: the call returns -ESHUTDOWN and
+/// has not done its work, as at a deadline. So does a call that comes while the
+/// runtime ends. Locks without a deadline, gmp_once_do and gmp_group_free wait
+/// on, as they do for a cancel: it is another host thread that they wait for.
+///
+/// A call that comes later starts the runtime again. Its settings are those of
+/// the first start, GMP_INIT functions are not called again, and handles of
+/// goroutines are stale. Calls that only give back or try (unlock, done,
+/// release, close, unref, free, stop, try) start nothing, and work meanwhile
+/// and afterwards.
+///
+/// After 0 the library may be unloaded by dlclose(), once no thread is in a
+/// call. Before that, dlclose() leaves it loaded.
+///
+/// Returns 0, also if the runtime is not up; -ETIMEDOUT if goroutines stay, as
+/// many as gmp_num_goroutines says: they are cancelled, and all else goes on;
+/// -EBUSY if all has ended, but a handler of the host's or of another library
+/// is in the place of ours and may call ours: call again once it has gone;
+/// -EDEADLK on a goroutine and inside an unlockf; -ENOTSUP in a program that is
+/// entered at _rt0_amd64_linux, and in a child that a goroutine has forked; why
+/// the start failed. Blocks its thread.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_shutdown(deadline: i64) -> c_int {
+    core::arch::naked_asm!("jmp {shutdown}", shutdown = sym shutdown_asm)
+}
+
+unsafe extern "C" {
+    /// Calls [`gmprt_shutdown`], then the loader, which may unmap this code.
+    #[link_name = "shutdown_leave"]
+    fn shutdown_asm(deadline: i64) -> c_int;
+}
+
+/// Writes to `*this` what `dlclose` is to be called with, if not null.
+#[unsafe(no_mangle)]
+extern "C" fn gmprt_shutdown(deadline: i64, this: &mut *mut c_void) -> c_int {
+    let result = boot::shutdown(Deadline::from_c(deadline));
+    if result.is_ok() {
+        *this = boot::drop_hold();
+    }
+    code(result)
 }
 
 /// Gets the program's arguments, which its main gets too, as the loader or the
@@ -112,7 +161,7 @@ pub extern "C" fn gmp_num_cpu() -> c_int {
 /// Returns how many goroutines exist now, running or not. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_num_goroutines() -> i64 {
-    match boot::gate() {
+    match boot::gate_to_undo() {
         Ok(()) => gcount(),
         Err(e) => i64::from(e.neg()),
     }

@@ -1,6 +1,6 @@
 //! Mutexes that readers share.
 
-use super::{call, fits, tried};
+use super::{call, call_to_undo, fits, tried};
 use crate::{
     block::rwmutex::{self, RwMutex},
     os::{Errno, Result},
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn gmp_rwmutex_lock_until(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_trylock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call(|| tried(rwmutex::try_lock(unsafe { rwmutex(rw) }?)))
+    call_to_undo(|| tried(rwmutex::try_lock(unsafe { rwmutex(rw) }?)))
 }
 
 /// Unlocks `rw`, which is locked for writing. All readers that wait go first;
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn gmp_rwmutex_trylock(rw: *mut gmp_rwmutex) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_unlock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call(|| rwmutex::unlock(unsafe { rwmutex(rw) }?))
+    call_to_undo(|| rwmutex::unlock(unsafe { rwmutex(rw) }?))
 }
 
 /// Locks `rw` for reading: waits while a writer holds it or waits for it. A
@@ -113,7 +113,7 @@ pub unsafe extern "C" fn gmp_rwmutex_rlock_until(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_tryrlock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call(|| tried(rwmutex::try_rlock(unsafe { rwmutex(rw) }?)))
+    call_to_undo(|| tried(rwmutex::try_rlock(unsafe { rwmutex(rw) }?)))
 }
 
 /// Unlocks `rw` once, which is locked for reading.
@@ -125,5 +125,5 @@ pub unsafe extern "C" fn gmp_rwmutex_tryrlock(rw: *mut gmp_rwmutex) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_runlock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call(|| rwmutex::runlock(unsafe { rwmutex(rw) }?))
+    call_to_undo(|| rwmutex::runlock(unsafe { rwmutex(rw) }?))
 }

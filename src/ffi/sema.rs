@@ -1,6 +1,6 @@
 //! Semaphores.
 
-use super::{call, fits, tried};
+use super::{call, call_to_undo, fits, tried};
 use crate::{
     block::sema::{self, Sema},
     os::{Errno, Result},
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn gmp_sema_acquire_until(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_sema_try_acquire(s: *mut gmp_sema) -> c_int {
     // SAFETY: promise 1, of `s`.
-    call(|| tried(sema::try_acquire(unsafe { sema(s) }?)))
+    call_to_undo(|| tried(sema::try_acquire(unsafe { sema(s) }?)))
 }
 
 /// Gives a token to `s`. The one that has waited longest gets it.
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn gmp_sema_try_acquire(s: *mut gmp_sema) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_sema_release(s: *mut gmp_sema) -> c_int {
     // SAFETY: promise 1, of `s`.
-    call(|| sema::release(unsafe { sema(s) }?))
+    call_to_undo(|| sema::release(unsafe { sema(s) }?))
 }
 
 /// Returns how many tokens `s` has now, which is 0 while somebody waits for

@@ -71,8 +71,10 @@
  * - Any thread may call anything, and may use any object at the same time as
  *   others, unless the text says otherwise.
  * - The first call waits until the runtime has started, at most ten seconds. If
- *   the start fails, every call returns the error. Goroutines begin with the
- *   signal mask of the thread that made the first call.
+ *   the start fails, every call returns the error. While gmp_shutdown() ends
+ *   the runtime, calls return -ESHUTDOWN, and calls that start goroutines do
+ *   so from its beginning. Goroutines begin with the signal mask of the thread
+ *   that made the first call.
  * - A goroutine keeps errno, its C++ exceptions, its rounding mode and its
  *   signal mask while it is parked. Other things belong to the thread and are
  *   not kept: recursive mutexes, the locale, thread-local variables.

@@ -1,6 +1,8 @@
 //! Timers and tickers.
 
-use super::{call, chan::gmp_chan, goroutine::gmp_fn, with_caller};
+use super::{
+    call, call_to_undo, chan::gmp_chan, goroutine::gmp_fn, with_caller,
+};
 use crate::{
     block::{
         firing,
@@ -90,7 +92,7 @@ pub unsafe extern "C" fn gmp_timer_reset(t: *mut gmp_timer, ns: i64) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_timer_stop(t: *mut gmp_timer) -> c_int {
     let mut pending = 0;
-    let code = call(|| {
+    let code = call_to_undo(|| {
         // SAFETY: promise 1, of `t`.
         pending = unsafe { timer(t) }?.stop().into();
         Ok(())

@@ -61,7 +61,7 @@ pub extern "C" fn gmp_trace_save(fd: c_int) -> c_int {
 /// `text`: promise 3.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_trace_mark(text: *const c_char) {
-    if text.is_null() || boot::gate().is_err() {
+    if text.is_null() || boot::gate_to_undo().is_err() {
         return;
     }
     // SAFETY: promise 3.

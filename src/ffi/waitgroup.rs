@@ -1,6 +1,6 @@
 //! Wait groups.
 
-use super::{call, fits};
+use super::{call, call_to_undo, fits};
 use crate::{
     block::waitgroup::{self, WaitGroup},
     os::{Errno, Result},
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn gmp_waitgroup_add(
     delta: i64,
 ) -> c_int {
     // SAFETY: promise 1, of `wg`.
-    call(|| waitgroup::add(unsafe { group(wg) }?, delta))
+    call_to_undo(|| waitgroup::add(unsafe { group(wg) }?, delta))
 }
 
 /// gmp_waitgroup_add of -1. Never blocks.
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn gmp_waitgroup_add(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_waitgroup_done(wg: *mut gmp_waitgroup) -> c_int {
     // SAFETY: promise 1, of `wg`.
-    call(|| waitgroup::add(unsafe { group(wg) }?, -1))
+    call_to_undo(|| waitgroup::add(unsafe { group(wg) }?, -1))
 }
 
 /// Waits until the counter of `wg` is zero, or has been since the call began.

@@ -18,6 +18,8 @@ pub(crate) enum Ask {
     NoMain = 16,
     /// Make threads for workers.
     Threads = 32,
+    /// End, as the runtime does.
+    End = 64,
 }
 
 /// Makes a request; from any thread, async-signal-safe.

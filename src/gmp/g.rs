@@ -92,6 +92,8 @@ pub(crate) mod gflag {
     pub const SIGMASK: u16 = 256;
     /// It ends by `gmp_exit`, so the frames of its functions are there yet.
     pub const EXITED: u16 = 512;
+    /// One of the library's goroutines that stay until the runtime ends.
+    pub const STAYS: u16 = 1024;
 }
 
 /// Begins what a layer above keeps for a goroutine.

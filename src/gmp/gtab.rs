@@ -8,7 +8,9 @@
 //! ```text
 //!   handle = generation << 32 | index + 1
 //! ```
-//! Gs live in slabs of [`SLAB`] descriptors that are never unmapped.
+//! Gs live in slabs of [`SLAB`] descriptors that stay mapped until the library
+//! is unloaded. They outlive a shutdown: a thread of the host's may look at
+//! one at any time, and an old handle has to be stale in the next start too.
 //!
 //! Invariants:
 //! 1. A slab pointer is written once, under `ALLG`. `COUNT` grows past a G only
@@ -97,9 +99,9 @@ unsafe fn malg(place: *mut G, index: u32) -> &'static G {
 /// scarce. Under `ALLG`.
 fn map_slabs(first: usize) -> Option<()> {
     let many = CHUNK.max(first).min(SLABS - first);
-    let (base, n) = match os::mem::map_data(many * SLAB_BYTES) {
+    let (base, n) = match os::mem::map_kept(many * SLAB_BYTES) {
         Ok(base) => (base, many),
-        Err(_) => (os::mem::map_data(SLAB_BYTES).ok()?, 1),
+        Err(_) => (os::mem::map_kept(SLAB_BYTES).ok()?, 1),
     };
     for (i, entry) in TABLE[first..first + n].iter().enumerate() {
         // SAFETY: i < n, so within the mapping.

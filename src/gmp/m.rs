@@ -97,6 +97,12 @@ pub(crate) struct M {
     pub hostlink: Cell<Option<&'static M>>,
     /// The note on which the M sleeps.
     pub park: Note,
+    /// Of a host thread: the key that has a value for it, plus 1.
+    pub key: Cell<u32>,
+    /// Only the waker ends the wait of the host thread.
+    pub lasts: AtomicBool,
+    /// The last wait of the host thread has ended as the runtime ends.
+    pub shut: Cell<bool>,
     /// Whether the M's host thread counts as asleep.
     pub hostwait: HostWait,
     /// The P that the waker of the M brings; the waker writes it.
@@ -160,6 +166,9 @@ impl M {
             hostlisted: Cell::new(false),
             hostlink: Cell::new(None),
             park: Note::new(),
+            key: Cell::new(0),
+            lasts: AtomicBool::new(false),
+            shut: Cell::new(false),
             hostwait: HostWait::new(),
             nextp: Cell::new(None),
             oldp: Cell::new(None),
@@ -199,6 +208,14 @@ impl M {
     pub(crate) fn polls(&self) -> (u64, u64) {
         // Relaxed: counters, each for itself.
         (self.polls.load(Relaxed), self.poll_events.load(Relaxed))
+    }
+
+    /// Whether the M's thread never runs goroutines.
+    pub(crate) fn is_system(&self) -> bool {
+        matches!(
+            self.kind.get(),
+            MKind::Sysmon | MKind::Template | MKind::Tracer | MKind::Dumper
+        )
     }
 
     /// Whether `gp` is the M's g0.

@@ -19,6 +19,7 @@
 //! | `offsets` | the offsets that assembly uses | |
 //! | `counters` | events counted for statistics | |
 //! | `settings` | the settings of the environment | |
+//! | `closing` | how far the end of the runtime has come | store, fence, look |
 //! | `hostwait` | host threads asleep, counted | a flag taken by one of two |
 //! | `joinword` | who frees what has ended | by the waiter, or one CAS |
 //! | `keeper` | the M that keeps the time | change, fence, look |
@@ -30,9 +31,10 @@
 //! | `watchman` | the sleep of sysmon | swaps of one word |
 //!
 //! Invariants:
-//! 1. G, M and P live in type-stable memory: it is never unmapped nor reused
-//!    for something else, so a stale reference reads an old or a new value of
-//!    the same type, never garbage. Hence they are passed as `&'static`.
+//! 1. G, M and P live in type-stable memory: until the library is unloaded it
+//!    is neither unmapped nor reused for something else, so a stale reference
+//!    reads an old or a new value of the same type, never garbage. Hence they
+//!    are passed as `&'static`.
 //! 2. A field marked *owner* is written only by its owner; for a G that is the
 //!    thread that runs it, or, while it does not run, the actor that took it
 //!    out of the structure that held it (queue, list, wait record).
@@ -63,6 +65,7 @@ mod schedt;
 #[cfg(not(loom))]
 mod settings;
 
+pub mod closing;
 pub mod hostwait;
 pub mod joinword;
 pub mod keeper;

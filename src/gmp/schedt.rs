@@ -7,8 +7,13 @@
 //! ([`KEEPER`], [`SYSMON`], [`STOP`], [`HOST_WAITS`]).
 
 use super::{
-    G, GDepot, GList, M, MKind, P, hostwait::HostWaits, keeper::Keeper,
-    spinning::Spinning, stopcount::StopCount, watchman::Watchman,
+    G, GDepot, GList, M, MKind, P,
+    closing::{Closing, Stage},
+    hostwait::HostWaits,
+    keeper::Keeper,
+    spinning::Spinning,
+    stopcount::StopCount,
+    watchman::Watchman,
 };
 use crate::{
     base::{alloc::put, lock::Rank},
@@ -85,6 +90,8 @@ pub(crate) static SYSMON: Watchman<OsFutex> = Watchman::new();
 /// Whether the world is to stop, and how many Ps have yet to do so (Go's
 /// `gcwaiting`, `stopwait`, `stopnote`).
 pub(crate) static STOP: StopCount<OsFutex> = StopCount::new();
+/// How far the end of the runtime has come.
+pub(crate) static CLOSING: Closing = Closing::new();
 /// Host threads that sleep in a call without a deadline.
 pub(crate) static HOST_WAITS: HostWaits = HostWaits::new();
 
@@ -321,6 +328,11 @@ pub(crate) fn set_main_thread(mp: &'static M) {
     MAIN_M.store(ptr::from_ref(mp).cast_mut(), Relaxed);
 }
 
+/// Whether an M runs on the process's first thread.
+pub(crate) fn main_thread_is_ours() -> bool {
+    !MAIN_M.load(Relaxed).is_null()
+}
+
 /// Whether `mp` runs on the process's first thread.
 pub(crate) fn is_main_thread(mp: &M) -> bool {
     // Relaxed: set before the M runs, or in a child by its own thread.
@@ -359,6 +371,7 @@ pub(crate) unsafe fn reset_sched() {
     unsafe { put(&raw const STOP, StopCount::new()) };
     // SAFETY: nobody uses it, the caller promises.
     unsafe { put(&raw const HOST_WAITS, HostWaits::new()) };
+    CLOSING.set(Stage::Open);
     MAIN_STARTED.store(false, Relaxed);
     MAIN_M.store(ptr::null_mut(), Relaxed);
     ALLM.store(ptr::null_mut(), Relaxed);

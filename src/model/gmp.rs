@@ -3,6 +3,8 @@
 //! Dead Gs are reused in the next generation, so a handle may go stale between
 //! any two steps.
 
+#[path = "../gmp/closing.rs"]
+pub mod closing;
 #[path = "../gmp/parkword.rs"]
 pub mod parkword;
 #[path = "../gmp/wait.rs"]
@@ -24,6 +26,9 @@ use core::{
 };
 use parkword::{Claim, ParkWord};
 use shuttle::thread::Thread;
+
+/// Models do not end: the stage is Open.
+pub(crate) static CLOSING: closing::Closing = closing::Closing::new();
 
 pub(crate) type GmpFn = unsafe extern "C" fn(arg: *mut c_void);
 

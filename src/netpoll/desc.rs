@@ -436,7 +436,7 @@ fn make(fd: i32) -> Result<()> {
     if !entry.load(Relaxed).is_null() {
         return Ok(());
     }
-    let slab = os::mem::map_data(SLAB * size_of::<Desc>())?.cast::<Desc>();
+    let slab = os::mem::map_kept(SLAB * size_of::<Desc>())?.cast::<Desc>();
     for i in 0..SLAB {
         // SAFETY: i < SLAB, so within the mapping.
         let place = unsafe { slab.add(i) };

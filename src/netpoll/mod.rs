@@ -22,10 +22,10 @@ pub(crate) use desc::{
     Caller, Desc, Quiet, Side, desc, known, reset as reset_descs, verify,
     waited_for, waiters,
 };
-pub(crate) use poll::{Polled, end_waits, poll, polls, renew};
+pub(crate) use poll::{Polled, end_waits, forget_files, poll, polls, renew};
 pub(crate) use poller::{
-    break_poll, close_in_child, failure, lost, reset as reset_poller, start,
-    started,
+    break_poll, close, close_in_child, failure, free, lost,
+    reset as reset_poller, start, started,
 };
 pub(crate) use speculation::{
     Speculation, any_unverified, reset as reset_speculation,

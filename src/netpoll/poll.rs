@@ -64,6 +64,15 @@ pub(crate) fn end_waits(why: Errno) -> WakeList {
     list
 }
 
+/// The runtime has ended, and the poller is closed: no file is registered. The
+/// caller readies those in the list.
+#[cold]
+pub(crate) fn forget_files() -> WakeList {
+    let mut list = WakeList::new();
+    each_desc(|desc| desc.restart(true, &mut list));
+    list
+}
+
 /// The result of a poll.
 #[must_use]
 pub(crate) enum Polled {

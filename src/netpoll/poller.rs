@@ -42,9 +42,18 @@ use std::vec::Vec;
 /// poll (some 10 ms), and before a number is registered (some 300 µs).
 pub(super) const STALE: u64 = 30_000_000;
 pub(super) const STALE_NEW: u64 = 1_000_000;
-/// Null before the first wait. A poller that was replaced is never freed: other
-/// threads may look at it still.
+/// Null before the first wait. A poller that was replaced stays until the
+/// library is unloaded: other threads may look at it still.
 static POLLER: AtomicPtr<Poller> = AtomicPtr::new(ptr::null_mut());
+/// A poller, and the one that was made before it.
+#[repr(C)]
+struct Made {
+    poller: Poller,
+    old: *mut Made,
+}
+
+/// All pollers, the newest first. lock: MAKING
+static POLLERS: AtomicPtr<Made> = AtomicPtr::new(ptr::null_mut());
 /// When the poller was last seen to be ours, in cycles.
 static SEEN: AtomicU64 = AtomicU64::new(0);
 /// Polls that have failed in a row, and the error that ended all waits.
@@ -78,12 +87,38 @@ fn create() -> Result<()> {
 pub(super) fn install() -> Result<()> {
     let mut place = Vec::new();
     place.try_reserve_exact(1).map_err(|_| Errno::ENOMEM)?;
-    place.push(Poller::make()?);
+    let old = POLLERS.load(Relaxed);
+    place.push(Made { poller: Poller::make()?, old });
+    let made = place.leak().as_mut_ptr();
+    POLLERS.store(made, Relaxed);
     // SeqCst: before Keeper::abandon looks who sleeps in the old poller.
-    POLLER.store(place.leak().as_mut_ptr(), SeqCst);
+    POLLER.store(made.cast(), SeqCst);
     SEEN.store(os::clock::cycles(), Relaxed);
     FAILS.store(0, Relaxed);
     Ok(())
+}
+
+/// Closes the poller, as the runtime has ended: no M polls. There is none then
+/// until the next [`start`].
+pub(crate) fn close() {
+    let _making = MAKING.lock();
+    // Not freed: see POLLER.
+    let old = POLLER.swap(ptr::null_mut(), SeqCst);
+    // SAFETY: null, or written by install and never changed.
+    if let Some(old) = unsafe { old.as_ref() } {
+        old.close();
+    }
+    FAILS.store(0, Relaxed);
+}
+
+/// The library is unloaded: frees what all pollers have left.
+pub(crate) fn free() {
+    let mut at = POLLERS.swap(ptr::null_mut(), Relaxed);
+    while !at.is_null() {
+        // SAFETY: from install, one in a list of its own, and nobody's now.
+        let made = unsafe { Vec::from_raw_parts(at, 1, 1) };
+        at = made[0].old;
+    }
 }
 
 /// Whether there is a poller.

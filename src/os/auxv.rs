@@ -35,6 +35,11 @@ pub(crate) fn entry() -> usize {
     get(libc::AT_ENTRY)
 }
 
+/// Where the program's headers are.
+pub(super) fn headers() -> usize {
+    get(libc::AT_PHDR)
+}
+
 fn get(tag: c_ulong) -> usize {
     // A tag that is not there gives 0 and sets errno. Only the boot path, which
     // has no caller, asks for such tags.

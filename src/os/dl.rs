@@ -1,7 +1,12 @@
-//! Symbols of other libraries in this process.
+//! Symbols of other libraries in this process, and this library's reference to
+//! itself.
 
-use super::errno::KeepErrno;
-use core::ffi::{CStr, c_void};
+use super::{auxv, errno::KeepErrno};
+use core::{
+    arch::asm,
+    ffi::{CStr, c_char, c_int, c_void},
+    mem::{self, MaybeUninit},
+};
 
 /// The address of a global symbol, or null.
 ///
@@ -17,6 +22,76 @@ pub(crate) fn find(name: &CStr) -> *mut c_void {
         unsafe { libc::dlerror() };
     }
     at
+}
+
+/// The address of a function of the C library, or 0. A statically linked
+/// program may have none: the static library refers to it weakly (Makefile).
+macro_rules! wish {
+    ($name:literal) => {{
+        let f: usize;
+        // SAFETY: reads one word of the global offset table.
+        unsafe {
+            asm!(
+                concat!("mov {f}, qword ptr [rip + ", $name, "@GOTPCREL]"),
+                f = out(reg) f,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        f
+    }};
+}
+
+/// A reference to the library that this code is in, so that it stays loaded
+/// until [`release`]; null where that is the program itself, or where the
+/// loader refuses.
+///
+/// Takes the loader's lock.
+pub(crate) fn hold_self() -> *mut c_void {
+    type DlAddr =
+        unsafe extern "C" fn(*const c_void, *mut libc::Dl_info) -> c_int;
+    type DlOpen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
+    let _keep = KeepErrno::new();
+    let (find, open) = (wish!("dladdr"), wish!("dlopen"));
+    if find == 0 || open == 0 {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: the C library's function of this type.
+    let find = unsafe { mem::transmute::<usize, DlAddr>(find) };
+    // SAFETY: the C library's function of this type.
+    let open = unsafe { mem::transmute::<usize, DlOpen>(open) };
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: any address, and a local variable.
+    let found = unsafe { find(hold_self as *const c_void, info.as_mut_ptr()) };
+    // SAFETY: all bytes zero are one, and dladdr has written it if it found it.
+    let info = unsafe { info.assume_init() };
+    // The program's own table of headers lies in its first page.
+    let program = auxv::headers() & !(auxv::page_size() - 1);
+    if found == 0 || info.dli_fbase as usize == program {
+        return core::ptr::null_mut();
+    }
+    // By the very name that the loader has for it: no file is opened.
+    // SAFETY: a string of the loader's.
+    let this =
+        unsafe { open(info.dli_fname, libc::RTLD_NOW | libc::RTLD_NOLOAD) };
+    if this.is_null() {
+        // SAFETY: concerns this thread's pending message only.
+        unsafe { libc::dlerror() };
+    }
+    this
+}
+
+/// Gives a reference from [`hold_self`] up, where it is not the last one.
+pub(crate) fn release(this: *mut c_void) {
+    type DlClose = unsafe extern "C" fn(*mut c_void) -> c_int;
+    let close = wish!("dlclose");
+    if this.is_null() || close == 0 {
+        return;
+    }
+    let _keep = KeepErrno::new();
+    // SAFETY: the C library's function of this type.
+    let close = unsafe { mem::transmute::<usize, DlClose>(close) };
+    // SAFETY: from dlopen, and given up here.
+    unsafe { close(this) };
 }
 
 #[cfg(test)]

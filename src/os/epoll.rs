@@ -112,6 +112,14 @@ impl Poller {
         self.set_wake_fd(libc::EPOLL_CTL_MOD)
     }
 
+    /// Closes both descriptors, where they are still ours.
+    pub(crate) fn close(&self) {
+        if self.is_ours() {
+            let _closed = fd::close(self.ep);
+        }
+        self.drop_wake_fd();
+    }
+
     /// Closes what is left of a poller that is not ours any more.
     pub(crate) fn drop_wake_fd(&self) {
         own::close(self.wake_fd, self.id);

@@ -3,7 +3,7 @@
 use super::auxv;
 use super::errno::{Errno, KeepErrno, Result};
 use super::own::read_all;
-use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
+use crate::base::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use core::ffi::{c_int, c_void};
 use core::ptr;
 use std::path::Path;
@@ -75,6 +75,71 @@ fn open_stacks(base: *mut c_void, len: usize) -> Result<()> {
 pub(crate) fn map_data(len: usize) -> Result<*mut u8> {
     let _keep = KeepErrno::new();
     mmap(len, RW, ANON)
+}
+
+/// A mapping that stays until the library is unloaded.
+struct Kept {
+    next: *mut Kept,
+    base: *mut u8,
+    len: usize,
+}
+
+/// All of these, the newest first.
+static KEPT: AtomicPtr<Kept> = AtomicPtr::new(ptr::null_mut());
+
+/// [`map_data`] for what stays mapped until [`unmap_kept`]: threads may look at
+/// it without a lock at any time.
+///
+/// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
+pub(crate) fn map_kept(len: usize) -> Result<*mut u8> {
+    let _keep = KeepErrno::new();
+    let base = mmap(len, RW, ANON)?;
+    keep(base, len)
+}
+
+/// [`map_reserve`] for what stays mapped until [`unmap_kept`].
+///
+/// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
+pub(crate) fn reserve_kept(len: usize) -> Result<*mut u8> {
+    let base = map_reserve(len)?;
+    keep(base, len)
+}
+
+fn keep(base: *mut u8, len: usize) -> Result<*mut u8> {
+    // SAFETY: malloc may be called with any size.
+    let node = unsafe { libc::malloc(size_of::<Kept>()) }.cast::<Kept>();
+    if node.is_null() {
+        // SAFETY: mapped by the caller, and nobody uses it.
+        unsafe { unmap(base, len) };
+        return Err(Errno::ENOMEM);
+    }
+    let mut next = KEPT.load(Ordering::Relaxed);
+    loop {
+        // SAFETY: fresh memory of this size, and not published.
+        unsafe { node.write(Kept { next, base, len }) };
+        let (new, old) = (Ordering::Release, Ordering::Relaxed);
+        match KEPT.compare_exchange(next, node, new, old) {
+            Ok(_) => return Ok(base),
+            Err(now) => next = now,
+        }
+    }
+}
+
+/// Unmaps all of [`map_kept`].
+///
+/// # Safety
+/// Nobody uses any of it any more.
+pub(crate) unsafe fn unmap_kept() {
+    let mut at = KEPT.swap(ptr::null_mut(), Ordering::Acquire);
+    while !at.is_null() {
+        // SAFETY: from keep, and out of the list.
+        let Kept { next, base, len } = unsafe { at.read() };
+        // SAFETY: mapped whole, and nobody uses it, the caller promises.
+        unsafe { unmap(base, len) };
+        // SAFETY: from malloc in keep, and out of the list.
+        unsafe { libc::free(at.cast()) };
+        at = next;
+    }
 }
 
 /// Maps `len` bytes that a copy of this process shares with it: zeroed,

@@ -4,7 +4,11 @@ use super::auxv::minsigstksz;
 use super::errno::{Errno, KeepErrno, Result};
 use super::mem::{self, page_size};
 use super::proc;
-use crate::base::sync::{AtomicUsize, Ordering::Relaxed};
+use crate::base::sync::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, transmute};
 use core::ptr;
@@ -153,7 +157,7 @@ impl SigStacks {
         }
         if self.fresh.0 == self.fresh.1 {
             let all = len * Self::CHUNK;
-            let lo = mem::map_data(all).ok()? as usize;
+            let lo = mem::map_kept(all).ok()? as usize;
             self.fresh = (lo, lo + all);
         }
         let at = self.fresh.0;
@@ -277,6 +281,74 @@ pub(crate) unsafe fn call(
         // SAFETY: the kernel's arguments, the caller promises.
         unsafe { f(sig) }
     }
+}
+
+/// The host's action in the place that a handler of ours has taken.
+pub(crate) struct Saved {
+    full: AtomicBool,
+    /// Written while `full` is false, which is before the handler is installed.
+    action: UnsafeCell<MaybeUninit<SigAction>>,
+}
+
+// SAFETY: the action is written while nobody reads it.
+unsafe impl Sync for Saved {}
+
+impl Saved {
+    pub(crate) const fn new() -> Self {
+        Self {
+            full: AtomicBool::new(false),
+            action: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// The action, if one was saved. Async-signal-safe.
+    pub(crate) fn get(&self) -> Option<&SigAction> {
+        // Acquire: pairs with `set`.
+        if !self.full.load(Acquire) {
+            return None;
+        }
+        // SAFETY: full, so nobody writes it.
+        let action = unsafe { &*self.action.get() };
+        // SAFETY: full, so set has written it.
+        Some(unsafe { action.assume_init_ref() })
+    }
+
+    /// Saves an action; false if there is one. One thread at a time.
+    #[must_use]
+    pub(crate) fn set(&self, action: SigAction) -> bool {
+        if self.full.load(Relaxed) {
+            return false;
+        }
+        // SAFETY: not full, so nobody reads it.
+        unsafe { (*self.action.get()).write(action) };
+        // Release: publishes the action.
+        self.full.store(true, Release);
+        true
+    }
+
+    /// Puts the action back as that of `sig`, unless another handler than
+    /// `ours` is there now. False: another one is, and may call ours.
+    #[must_use]
+    pub(crate) fn give_back(&self, sig: c_int, ours: SigHandler) -> bool {
+        let Some(old) = self.get() else { return true };
+        if !give_back(sig, ours, old) {
+            return false;
+        }
+        self.full.store(false, Release);
+        true
+    }
+}
+
+/// Puts `old` back as the action of `sig`, if `ours` is there now. False:
+/// another handler is there, which may call ours.
+pub(crate) fn give_back(sig: c_int, ours: SigHandler, old: &SigAction) -> bool {
+    let Ok(now) = sigaction_get(sig) else { return true };
+    if now.sa_sigaction == ours as usize {
+        // SAFETY: the host's action, which was there before.
+        return unsafe { sigaction_set(sig, old) }.is_ok();
+    }
+    // Nobody chains from these.
+    now.sa_sigaction == libc::SIG_DFL || now.sa_sigaction == libc::SIG_IGN
 }
 
 /// The handler that stands for the default action, or 0.

@@ -1,9 +1,12 @@
 //! Threads of the operating system: their making, their names, their stacks,
 //! and their ends.
 
+use super::clock::usleep;
 use super::errno::{Errno, KeepErrno, Result};
 use super::mem::page_size;
+use super::raw::NoCancel;
 use super::signal::SigMask;
+use crate::base::sync::{AtomicU32, AtomicU64, Ordering};
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
 
@@ -13,8 +16,14 @@ pub(crate) type ThreadStart = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 /// A thread that can be joined.
 pub(crate) type Thread = libc::pthread_t;
 
-/// Starts a detached thread, on a stack with `stack_size` usable bytes (rounded
-/// up, without thread-local storage and the kernel's signal frames).
+/// Threads from [`newosproc`] that have not called [`ends`] yet.
+static LIVE: AtomicU32 = AtomicU32::new(0);
+/// The thread that has called [`ends`] last, or 0.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// Starts a thread, on a stack with `stack_size` usable bytes (rounded up,
+/// without thread-local storage and the kernel's signal frames). Its last
+/// action is to call [`ends`].
 ///
 /// All signals are blocked in the thread until it sets its own mask, so that
 /// no signal of the host's finds a half-made M. Keeps `errno`.
@@ -28,9 +37,75 @@ pub(crate) unsafe fn newosproc(
     arg: *mut c_void,
     stack_size: usize,
 ) -> Result<()> {
+    // Relaxed: the thread's own change comes after the making of the thread.
+    LIVE.fetch_add(1, Ordering::Relaxed);
     // SAFETY: `start(arg)` may be called at any time, the caller promises.
-    unsafe { create(start, arg, stack_size, libc::PTHREAD_CREATE_DETACHED) }
+    unsafe { create(start, arg, stack_size, libc::PTHREAD_CREATE_JOINABLE) }
         .map(drop)
+        .inspect_err(|_| {
+            LIVE.fetch_sub(1, Ordering::Release);
+        })
+}
+
+/// The last action of a thread from [`newosproc`]: it joins the thread that
+/// has come here before it. So at most one thread has ended and was not joined,
+/// and a thread that was joined executes no code of ours.
+pub(crate) fn ends() {
+    // SAFETY: takes no argument and cannot fail.
+    let me = unsafe { libc::pthread_self() };
+    // AcqRel: the next thread, or join_all, joins this one.
+    join(ENDED.swap(me, Ordering::AcqRel));
+    // Release: pairs with join_all, which finds this thread, or one after it,
+    // in ENDED.
+    LIVE.fetch_sub(1, Ordering::Release);
+}
+
+/// Joins all threads from [`newosproc`]. They are about to end, and no other
+/// thread makes more.
+pub(crate) fn join_all() {
+    // Acquire: pairs with ends.
+    while LIVE.load(Ordering::Acquire) != 0 {
+        usleep(50);
+    }
+    join(ENDED.swap(0, Ordering::AcqRel));
+}
+
+/// In the child of a fork, which has none of the parent's threads.
+pub(crate) fn forget_threads() {
+    LIVE.store(0, Ordering::Relaxed);
+    ENDED.store(0, Ordering::Relaxed);
+}
+
+fn join(thread: Thread) {
+    if thread != 0 {
+        let _later = NoCancel::new();
+        // SAFETY: the thread is joinable, and ENDED held it once.
+        unsafe { libc::pthread_join(thread, core::ptr::null_mut()) };
+    }
+}
+
+/// Whether a thread of this process has this tid.
+pub(crate) fn exists(tid: i32) -> bool {
+    let _keep = KeepErrno::new();
+    let pid = super::proc::id();
+    // SAFETY: takes numbers; signal 0 is none.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, 0) == 0 }
+}
+
+/// Starts a detached thread that ends the process.
+///
+/// `EAGAIN` as of [`newosproc`].
+///
+/// # Safety
+/// As [`newosproc`].
+pub(crate) unsafe fn newosproc_last(
+    start: ThreadStart,
+    stack_size: usize,
+) -> Result<()> {
+    let (null, detached) =
+        (core::ptr::null_mut(), libc::PTHREAD_CREATE_DETACHED);
+    // SAFETY: `start(null)` may be called at any time, the caller promises.
+    unsafe { create(start, null, stack_size, detached) }.map(drop)
 }
 
 unsafe fn create(
@@ -119,6 +194,13 @@ pub(crate) fn key_create(
         unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
     Errno::from_pthread(result)?;
     Ok(key)
+}
+
+/// Deletes a key. Its destructor is called for no value any more, but for
+/// threads that are ending now.
+pub(crate) fn key_delete(key: u32) {
+    // SAFETY: takes a number, and checks it.
+    unsafe { libc::pthread_key_delete(key) };
 }
 
 /// Sets this thread's value of a key from `key_create`.

@@ -11,22 +11,23 @@
 //!                                  ^      |
 //!                                  +------+ until nothing is idle
 //! ```
+//! Both end with the runtime ([`end_both`]).
 //!
 //! Both park without a deadline when there is nothing to do: an idle process
 //! has no wake-ups.
 //!
 //! Invariants:
-//! 1. `SWEEPER` is null or the G of bgsweep, which never ends.
+//! 1. `SWEEPER` is null or the handle of bgsweep.
 //! 2. `SCAVENGER` is not 0 only while bgscavenge waits for idle stacks; sysmon
 //!    readies the goroutine whose handle it has taken out.
 
 use super::{
-    current::this_g, handoff::flush_idle, newproc::newproc_system,
+    current::this_g, handoff::flush_idle, newproc::newproc_staying,
     park::park_plain, ready::ready_permit,
 };
 use crate::{
     base::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
-    gmp::{G, GmpFn, handle_of},
+    gmp::{CLOSING, G, GmpFn, closing::Stage, handle_of},
     os::{Result, clock::nanotime},
     stack,
     timers::Deadline,
@@ -39,6 +40,8 @@ use core::{
 /// The handle of bgscavenge while it waits for idle stacks; 0 otherwise.
 pub(super) static SCAVENGER: AtomicUsize = AtomicUsize::new(0);
 static SWEEPER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+/// The handle of bgscavenge, once it has begun.
+static SCAVENGER_HANDLE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 /// How many of the two have begun.
 static BEGUN: AtomicU32 = AtomicU32::new(0);
 
@@ -56,7 +59,7 @@ pub(crate) fn have_begun() -> bool {
 }
 
 fn start(f: GmpFn, name: &'static CStr) -> Result<()> {
-    newproc_system(f, ptr::null_mut(), name).map(drop)
+    newproc_staying(f, ptr::null_mut(), name).map(drop)
 }
 
 /// Counts the calling goroutine as begun; returns it.
@@ -72,8 +75,19 @@ unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
     SWEEPER.store(handle_of(begin()), Release);
     loop {
         park_plain(c"sweep wait", Deadline::NEVER);
+        if CLOSING.has_come(Stage::Closed) {
+            return;
+        }
         flush_idle();
     }
+}
+
+/// In the stage Closed: lets both end. Repeated until they have, as they may
+/// have been about to park.
+pub(crate) fn end_both() {
+    sweep();
+    let scavenger = SCAVENGER_HANDLE.load(Acquire);
+    let _nobody = ready_permit(scavenger);
 }
 
 fn sweep() {
@@ -84,14 +98,21 @@ fn sweep() {
 
 /// Gives pages of idle stacks back to the kernel, round by round.
 unsafe extern "C" fn bgscavenge(_arg: *mut c_void) {
-    let handle = handle_of(begin()).addr();
+    let handle = handle_of(begin());
+    SCAVENGER_HANDLE.store(handle, Release);
+    let handle = handle.addr();
     loop {
         // Release: pairs with sysmon's swap (invariant 2).
         SCAVENGER.store(handle, Release);
         park_plain(c"scavenge wait", Deadline::NEVER);
         SCAVENGER.store(0, Release);
+        if CLOSING.has_come(Stage::Closed) {
+            return;
+        }
         sweep();
-        while let Some(next) = stack::scavenge(nanotime()).next {
+        while !CLOSING.has_come(Stage::Closed)
+            && let Some(next) = stack::scavenge(nanotime()).next
+        {
             park_plain(c"scavenge pause", Deadline::at(next));
         }
     }
@@ -105,5 +126,6 @@ unsafe extern "C" fn bgscavenge(_arg: *mut c_void) {
 pub(crate) unsafe fn reset() {
     SCAVENGER.store(0, Relaxed);
     SWEEPER.store(ptr::null_mut(), Relaxed);
+    SCAVENGER_HANDLE.store(ptr::null_mut(), Relaxed);
     BEGUN.store(0, Relaxed);
 }

@@ -61,7 +61,7 @@ pub(crate) fn cancel_each(handles: impl Iterator<Item = *mut c_void> + Clone) {
 }
 
 /// Posts a cancel. The caller then passes a barrier and calls [`end_wait`].
-fn post(handle: *mut c_void) -> Result<&'static G> {
+pub(super) fn post(handle: *mut c_void) -> Result<&'static G> {
     let gp = lookup_live(handle)?;
     if gp.is_host() {
         return Err(Errno(libc::EPERM));
@@ -71,7 +71,7 @@ fn post(handle: *mut c_void) -> Result<&'static G> {
 }
 
 /// Ends the wait of `gp` that is under way, if a cancel may end it.
-fn end_wait(gp: &'static G, handle: *mut c_void) {
+pub(super) fn end_wait(gp: &'static G, handle: *mut c_void) {
     let fire = gp.park.end_cancelled(generation_of(handle), &gp.claim);
     if fire == Fire::Parked {
         goready(gp, Turn::Next);

@@ -16,8 +16,8 @@ use super::mainthread;
 use crate::{
     base::throw::fatal,
     gmp::{
-        HOST_WAITS, KEEPER, SCHED, SIGNALER, SchedLocked, allp, gcount,
-        gomaxprocs,
+        CLOSING, HOST_WAITS, KEEPER, SCHED, SIGNALER, SchedLocked, allp,
+        closing::Stage, gcount, gomaxprocs,
     },
     os::task::count_threads,
 };
@@ -29,10 +29,14 @@ pub(crate) fn check() {
     checkdead(&mut SCHED.lock());
 }
 
-/// [`check`] under the lock.
+/// [`check`] under the lock. While the runtime ends there is a thread of the
+/// host's that ends it.
 pub(crate) fn checkdead(sched: &mut SchedLocked) {
     // Relaxed: set before main runs.
-    if SCHED.mains.load(Relaxed) != 0 && all_asleep(sched) {
+    if SCHED.mains.load(Relaxed) != 0
+        && !CLOSING.has_come(Stage::Refusing)
+        && all_asleep(sched)
+    {
         tell();
     }
 }

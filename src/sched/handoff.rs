@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     base::trace::Kind,
-    gmp::{M, MAIN_STARTED, MKind, OwnedP, P, SCHED, STOP, allp, gomaxprocs},
+    gmp::{
+        CLOSING, M, MAIN_STARTED, MKind, OwnedP, P, SCHED, STOP, allp,
+        closing::Stage, gomaxprocs,
+    },
     stack,
 };
 use core::sync::atomic::Ordering::*;
@@ -198,6 +201,14 @@ pub(crate) fn exitsyscall() {
 /// If no thread can be made, the P goes to the idle list (`nothread`).
 pub(crate) fn startm(pp: Option<&'static P>) {
     if wake_idle(pp) {
+        return;
+    }
+    if CLOSING.has_come(Stage::Leaving) {
+        // There is nothing to run.
+        match pp {
+            Some(pp) => nothread::put_away(pp),
+            None => SCHED.nmspinning.stop(),
+        }
         return;
     }
     if let Err(e) = newm(MKind::Worker, None, pp) {

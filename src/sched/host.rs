@@ -18,10 +18,14 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, HOST_WAITS, HookResult, M, MKind, SCHED, SYSMON,
-        casgstatus, gdestroy, gfget, gflag, gfput,
-        parkword::{Cause, Fire, Ticket},
-        renew_waitmark, waitmark,
+        CLOSING, G, GStatus, HOST_WAITS, HookResult, M, MKind, SCHED, SYSMON,
+        casgstatus,
+        closing::Stage,
+        gdestroy, gfget, gflag, gfput,
+        parkword::{Cause, Fire, Ticket, WaitKind},
+        renew_waitmark,
+        waitfor::Wait,
+        waitmark,
     },
     os::{self, Errno, Result, clock::nanotime, raw::defer_cancel, thread},
     timers::Deadline,
@@ -44,6 +48,75 @@ pub(crate) fn hostinit() {
     }
 }
 
+/// Deletes the key: the ends of host threads are no concern of the library's
+/// any more. Their Gs and Ms stay theirs, and get a value of the next key when
+/// the thread waits again.
+pub(super) fn delete_key() {
+    // A thread that ends now leaves storage behind that a fork must not look
+    // at. Until it waits again, a fork does not wait for its locks.
+    for mp in attached() {
+        // SeqCst: as in `threads::leave_turnstile`.
+        mp.held.store(ptr::null_mut(), SeqCst);
+    }
+    if let Some(key) = KEY.swap(0, AcqRel).checked_sub(1) {
+        thread::key_delete(key);
+    }
+}
+
+/// All Ms of host threads that have one.
+fn attached() -> impl Iterator<Item = &'static M> {
+    // Acquire: pairs with publish.
+    each_hostm().filter(|mp| mp.tp.load(Acquire) != 0)
+}
+
+/// In the stage Closed: ends the waits of all host threads, but for those that
+/// a cancel would not end either. True: some have not noticed yet.
+pub(super) fn end_waits() -> bool {
+    let nudge = |mp: &M| CLOSING.nudge(&mp.park) && !mp.lasts.load(Relaxed);
+    attached().fold(false, |some, mp| some | nudge(mp))
+}
+
+/// Whether a host thread that lives has a signal stack of ours.
+pub(super) fn has_sigstacks() -> bool {
+    attached().any(|mp| {
+        let tid = mp.procid.load(Relaxed);
+        mp.gsignal.get().1 != 0 && thread::exists(tid)
+    })
+}
+
+/// Frees the G and M of each host thread that has ended without the key's
+/// destructor, since the key was deleted.
+pub(super) fn sweep() {
+    for mp in attached() {
+        if !thread::exists(mp.procid.load(Relaxed)) {
+            let gp = mp.standin.load(Relaxed).cast_const();
+            // SAFETY: a type-stable G, which no thread has any more.
+            let gp: &'static G = unsafe { &*gp };
+            // Its records were on the thread's stack.
+            gp.defers.set(ptr::null_mut());
+            super::local::forget(gp);
+            mp.tp.store(0, Relaxed);
+            give_back(gp, mp);
+        }
+    }
+}
+
+/// A host thread that waits after another start: its key is another one.
+#[cold]
+fn attach_again(gp: &'static G, mp: &M, key: u32) {
+    let value = ptr::from_ref(gp).cast_mut().cast();
+    if key != 0 && thread::key_set(key - 1, value).is_ok() {
+        mp.key.set(key);
+        threads::join_turnstile(mp);
+    }
+}
+
+/// Why the last wait of this host thread has ended early: the runtime ends.
+pub(crate) fn take_shutdown() -> bool {
+    let host = arch::getg().filter(|gp| gp.is_host());
+    host.is_some_and(|gp| gp.mp().shut.take())
+}
+
 /// What a host's first call of the library does, once the runtime is up.
 pub(crate) fn first_call() {
     sigmask::first_call();
@@ -52,9 +125,12 @@ pub(crate) fn first_call() {
 
 /// Gives this host thread its G.
 ///
-/// Errors: `ENOMEM`.
+/// Errors: `ENOMEM`; `ESHUTDOWN` while the runtime ends.
 #[cold]
 pub(crate) fn attach() -> Result<&'static G> {
+    if CLOSING.has_come(Stage::Closed) {
+        return Err(Errno(libc::ESHUTDOWN));
+    }
     let key = KEY.load(Acquire).checked_sub(1).ok_or(Errno::ENOMEM)?;
     python::find_python();
     mainthread::watch_main_thread();
@@ -82,6 +158,7 @@ pub(crate) fn attach() -> Result<&'static G> {
         free(gp);
         return Err(e);
     }
+    mp.key.set(key + 1);
     arch::setg(Some(gp));
     Ok(gp)
 }
@@ -105,6 +182,10 @@ fn free(gp: &'static G) {
     let mp = gp.mp();
     mp.tp.store(0, Relaxed);
     threads::leave_turnstile(mp);
+    give_back(gp, mp);
+}
+
+fn give_back(gp: &'static G, mp: &'static M) {
     threads::drop_sigstack(mp);
     freem(mp);
     casgstatus(gp, GStatus::Running, GStatus::Dead);
@@ -170,10 +251,15 @@ pub(crate) fn standin_of(tp: usize, tid: u32) -> Option<&'static G> {
 pub(crate) fn park(
     gp: &'static G,
     ticket: Ticket,
-    deadline: Deadline,
+    wait: &Wait,
     Departure { hook, arg, .. }: Departure,
 ) -> Cause {
     let mp = gp.mp();
+    mp.shut.set(false);
+    let key = KEY.load(Acquire);
+    if mp.key.get() != key {
+        attach_again(gp, mp, key);
+    }
     if SYSMON.is_deep() {
         // Nobody renews it before this thread sleeps.
         renew_waitmark(nanotime());
@@ -185,7 +271,9 @@ pub(crate) fn park(
     }
     casgstatus(gp, GStatus::Running, GStatus::Waiting);
     if hook(gp, arg) == HookResult::Left {
-        sleep(gp, mp, ticket, deadline);
+        // Relaxed: the note's word orders it, and the fences of `closing`.
+        mp.lasts.store(wait.kind == WaitKind::Plain, Relaxed);
+        sleep(gp, mp, ticket, wait.deadline);
     }
     casgstatus(gp, GStatus::Waiting, GStatus::Running);
     gp.park.finish()
@@ -196,10 +284,17 @@ fn sleep(gp: &'static G, mp: &'static M, ticket: Ticket, deadline: Deadline) {
         let waiting = || gp.park.waiting(&gp.claim);
         HOST_WAITS.fall_asleep(&mp.hostwait, waiting);
         deadlock::check();
+    }
+    if mp.lasts.load(Relaxed) {
+        // Only its waker ends it, which is a thread of the host's if the
+        // runtime ends.
         mp.park.sleep();
-    } else if !mp.park.sleep_until(deadline.ns()) {
+    } else if !CLOSING.sleep(&mp.park, deadline.ns()) {
+        // The deadline has passed, or the runtime ends.
         if gp.park.fire(ticket, Cause::Timeout) != Fire::Lost {
             // Nobody else will wake us.
+            HOST_WAITS.wake(&mp.hostwait);
+            mp.shut.set(!deadline.has_passed(nanotime()));
             return;
         }
         // A waker won just now, and wakes us.

@@ -34,10 +34,10 @@
 use super::{deadlock, procs::acquire_nextp, threadend};
 use crate::{
     gmp::{
-        COUNTERS, DEBUG, M, MKind, P, SCHED, SchedLocked, gomaxprocs,
-        runtime_m0,
+        CLOSING, COUNTERS, DEBUG, M, MKind, P, SCHED, SchedLocked,
+        closing::Stage, gomaxprocs, runtime_m0,
     },
-    os::clock::nanotime,
+    os::{LockGuard, clock::nanotime},
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
@@ -93,6 +93,9 @@ fn unlist(sched: &mut SchedLocked, mp: &'static M) {
 pub(crate) fn stopm(mp: &'static M) {
     mp.busy_without_p.store(false, Relaxed);
     let mut sched = SCHED.lock();
+    if CLOSING.has_come(Stage::Leaving) {
+        leave(mp, sched);
+    }
     mput(&mut sched, mp);
     let spare = sched.nmidle > gomaxprocs() as i32;
     deadlock::checkdead(&mut sched);
@@ -129,5 +132,28 @@ fn withdraw(mp: &'static M) -> bool {
     }
     unlist(&mut sched, mp);
     threadend::count_end(&mut sched);
+    true
+}
+
+/// Ends this M, and its thread, in the stage Leaving. On g0, without a P.
+pub(super) fn leave(
+    mp: &'static M,
+    mut sched: LockGuard<'_, SchedLocked>,
+) -> ! {
+    threadend::count_end(&mut sched);
+    drop(sched);
+    threadend::leave(mp)
+}
+
+/// In the stage Leaving: wakes all idle Ms, which then end.
+pub(super) fn wake_all() {
+    while wake_idle_quietly() {}
+}
+
+fn wake_idle_quietly() -> bool {
+    let Some(mp) = mget(&mut SCHED.lock()) else { return false };
+    mp.spinning.set(false);
+    mp.nextp.set(None);
+    mp.park.wakeup();
     true
 }

@@ -201,6 +201,12 @@ pub(super) fn destroy(gp: &G) {
     unsafe { libc::free(gp.locals.replace(ptr::null_mut())) };
 }
 
+/// Frees the array of a host thread that has ended without [`destroy`].
+pub(super) fn forget(gp: &G) {
+    // SAFETY: null, or from grow; the thread has ended (invariant 2).
+    unsafe { libc::free(gp.locals.replace(ptr::null_mut())) };
+}
+
 /// Takes the next value that is not null out, with its slot; None at the end
 /// of the round. A destructor may move the array, so it is read each time.
 fn next(gp: &G) -> Option<(Value, usize)> {

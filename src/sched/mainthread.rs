@@ -41,6 +41,15 @@ pub(crate) fn watch_main_thread() {
     }
 }
 
+/// The main thread's end is no concern of the library's any more.
+pub(crate) fn unwatch() {
+    // Relaxed: the main thread makes a key at the next start, or at a call that
+    // passes the gate then.
+    if let Some(key) = KEY.swap(0, Relaxed).checked_sub(1) {
+        thread::key_delete(key);
+    }
+}
+
 /// In the child of a fork, where the calling thread is the main one.
 pub(crate) fn in_child() {
     GONE.store(false, Release);

@@ -39,6 +39,7 @@
 //! | `goexit` | the end of a goroutine, and what its thread runs next |
 //! | `join` | waiting for that end |
 //! | `inplace` | a host thread that runs the goroutine that it joins |
+//! | `winddown` | the end of the runtime: its goroutines, its Ms |
 //! | `sysmon` | the thread that watches all others |
 //! | `background` | goroutines that give idle stacks back |
 //! | `park` | gopark, deadlines, permits |
@@ -136,6 +137,7 @@ pub(crate) mod template;
 mod threadend;
 pub(crate) mod threads;
 pub(crate) mod timing;
+pub(crate) mod winddown;
 pub(crate) mod yields;
 
 pub(crate) use lockthread::{lock_os_thread, unlock_os_thread};

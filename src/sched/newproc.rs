@@ -17,8 +17,9 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        G, GStatus, GmpFn, MAIN_STACK, SCHED, casgstatus, count_start,
-        drop_name, gfget, gflag, gfput, handle_of, next_goid, set_name,
+        CLOSING, G, GStatus, GmpFn, MAIN_STACK, SCHED, casgstatus,
+        closing::Stage, count_end, count_start, drop_name, gdestroy, gfget,
+        gflag, gfput, handle_of, next_goid, set_name,
     },
     os::{Errno, Result},
     stack,
@@ -70,7 +71,10 @@ impl NewG<'_> {
 pub(crate) extern "C" fn newproc(func: GmpFn, arg: *mut c_void) -> c_int {
     // Relaxed: set earlier on this thread.
     let stack_size = MAIN_STACK.load(Relaxed);
-    let flags = if stack_size == 0 { gflag::SYSTEM } else { gflag::MAIN };
+    let flags = match stack_size {
+        0 => gflag::SYSTEM | gflag::STAYS,
+        _ => gflag::MAIN,
+    };
     let spec = NewG { stack_size, flags, ..NewG::new(func, arg) };
     let made = reserve_stacks().and_then(|()| newproc1(&spec).map(drop));
     made.map_or_else(|e| e.0, |()| 0)
@@ -104,10 +108,25 @@ pub(crate) fn newproc_system(
     })
 }
 
+/// [`newproc_system`] of a goroutine that stays until the runtime ends: it
+/// ends once `CLOSING` says so and it was given a permit.
+pub(crate) fn newproc_staying(
+    func: GmpFn,
+    arg: *mut c_void,
+    name: &'static CStr,
+) -> Result<*mut c_void> {
+    newproc1(&NewG {
+        name: Some(name),
+        flags: gflag::SYSTEM | gflag::STAYS,
+        ..NewG::new(func, arg)
+    })
+}
+
 /// Makes a goroutine and queues it: on this P, to run next; on a thread without
 /// a P, in the global queue. Returns its handle.
 ///
-/// Errors: `EINVAL` for a size that no stack can have, `ENOMEM`.
+/// Errors: `EINVAL` for a size that no stack can have, `ENOMEM`; `ESHUTDOWN` on
+/// a thread without a P, while the runtime ends.
 pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
     start(spec)
 }
@@ -145,11 +164,32 @@ fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
             wakep_for(pp);
         }
         None => {
-            SCHED.lock().globrunqput(gp);
+            let mut sched = SCHED.lock();
+            // Under the lock: `gmp::closing`.
+            if CLOSING.has_come(Stage::Closed) {
+                drop(sched);
+                unmake(gp);
+                return Err(Errno(libc::ESHUTDOWN));
+            }
+            sched.globrunqput(gp);
+            drop(sched);
             wakep();
         }
     }
     Ok(handle)
+}
+
+/// Takes back a goroutine that was made without a P, and is in no queue.
+#[cold]
+fn unmake(gp: &'static G) {
+    casgstatus(gp, GStatus::Runnable, GStatus::Dead);
+    count_end(None, gp);
+    if let Some(stack) = gp.take_stack() {
+        stack::stackfree(None, stack);
+    }
+    take_args(gp, None);
+    drop_name(gp);
+    gdestroy(gp, None);
 }
 
 #[inline(always)]

@@ -26,7 +26,7 @@ use crate::{
     os::{proc, task, thread},
     timers::Deadline,
 };
-use core::{ffi::c_void, ptr, sync::atomic::Ordering::*};
+use core::{ffi::c_void, sync::atomic::Ordering::*};
 
 /// Nanoseconds from one look to the next.
 const PERIOD: i64 = 50_000_000;
@@ -91,5 +91,5 @@ fn end() -> bool {
         proc::exit(0)
     }
     // SAFETY: exit takes no argument.
-    unsafe { thread::newosproc(exit, ptr::null_mut(), EXIT_STACK) }.is_ok()
+    unsafe { thread::newosproc_last(exit, EXIT_STACK) }.is_ok()
 }

@@ -138,7 +138,7 @@ pub(super) fn refused(pp: Option<&'static P>, why: Errno) {
 }
 
 /// Puts a P in hand on the idle list, or stops it for the stopper.
-fn put_away(pp: &'static P) {
+pub(super) fn put_away(pp: &'static P) {
     let mut sched = SCHED.lock();
     if STOP.is_wanted() {
         let _stopped = pp.owner.stop();

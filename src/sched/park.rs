@@ -136,7 +136,7 @@ fn gopark(
     // Relaxed: a measure.
     gp.waitsince.store(waitmark(), Relaxed);
     if gp.is_host() {
-        return (host::park(gp, ticket, wait.deadline, departure), gp.mp());
+        return (host::park(gp, ticket, wait, departure), gp.mp());
     }
     if !wait.deadline.is_never() {
         return park_until(gp, ticket, wait.deadline, departure);
@@ -183,7 +183,7 @@ fn go_waiting(gp: &'static G, departure: Departure) -> &'static M {
 
 /// Sleeps until `deadline`.
 ///
-/// Errors: `ECANCELED`; as [`current`].
+/// Errors: `ECANCELED`, `ESHUTDOWN`; as [`current`].
 pub(crate) fn sleep_until(deadline: Deadline) -> Result<()> {
     let gp = current()?;
     cancel::check()?;
@@ -195,6 +195,9 @@ pub(crate) fn sleep_until(deadline: Deadline) -> Result<()> {
     let ticket = wait.begin(gp);
     match park(gp, &wait, ticket, ()) {
         Cause::Cancel => Err(Errno(libc::ECANCELED)),
+        _ if gp.is_host() && host::take_shutdown() => {
+            Err(Errno(libc::ESHUTDOWN))
+        }
         Cause::Wake | Cause::Timeout => Ok(()),
     }
 }

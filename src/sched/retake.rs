@@ -50,7 +50,7 @@ use crate::{
     base::alloc::try_push,
     gmp::{
         COUNTERS, DEBUG, G, KEEPER, M, MAIN_STARTED, MAXPROCS, P, SCHED, allp,
-        gomaxprocs, m_of_word, owner::POwner,
+        gomaxprocs, m_of_word, nallp, owner::POwner,
     },
     os::{
         Errno,
@@ -106,6 +106,15 @@ pub(crate) struct Watch<'a> {
     seen: &'a mut [LastLook; MAXPROCS],
     without_p: Vec<WithoutP>,
     recounted: i64,
+}
+
+impl Drop for Watch<'_> {
+    /// The runtime ends: closes the files.
+    fn drop(&mut self) {
+        for seen in &mut self.seen[..nallp()] {
+            *seen = LastLook::nothing();
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default)]

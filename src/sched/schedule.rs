@@ -24,7 +24,7 @@ use super::{
     find,
     frame::bind_stack,
     handoff::{self, put_down, wakep},
-    lockthread, migrate,
+    idle, lockthread, migrate,
     procs::{self, releasep},
     queue::{TICK, runqget},
     ready, sigmask, starved, stw, threads,
@@ -218,6 +218,10 @@ extern "C" fn mstart1() {
     threads::minit();
     if let Some(f) = mp.mstartfn.get() {
         f();
+        if mp.is_system() {
+            // The runtime ends.
+            idle::leave(mp, SCHED.lock());
+        }
     }
     procs::acquire_nextp(mp);
     schedule()

@@ -108,6 +108,14 @@ pub(crate) fn first_call() {
     });
 }
 
+/// The runtime has ended: the first call after the next start tells the mask.
+pub(super) fn forget() {
+    // Relaxed: no other thread of the runtime is left.
+    TOLD.store(false, Relaxed);
+    FIXED.store(false, Relaxed);
+    SYSMON_TAKES.store(0, Relaxed);
+}
+
 /// Publishes the mask of the threads.
 fn tell(mask: SigMask) {
     MASK.store(mask.without_faults().0, Relaxed);

@@ -32,8 +32,8 @@ use super::{
 use crate::{
     base::{alloc::try_box, random::seed_of_p, throw::throw, trace::Kind},
     gmp::{
-        GOMAXPROCS, M, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P, SCHED, STOP,
-        allp, allp_push, gomaxprocs, m_word, nallp, owner::POwner,
+        ALLP, GOMAXPROCS, M, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P, SCHED,
+        STOP, allp, allp_push, gomaxprocs, m_word, nallp, owner::POwner,
     },
     os::{Errno, Result, clock::nanotime, cpu},
     stack,
@@ -131,6 +131,45 @@ fn start_the_world() {
         startm(Some(pp));
     }
     wakep();
+}
+
+/// Stops the world, asks `f`, and starts it again. Not from a callback.
+pub(super) fn while_stopped<R>(f: impl FnOnce() -> R) -> R {
+    let _one = SCHED.resize.lock();
+    let inside = Inside::enter();
+    stop_the_world();
+    let result = f();
+    start_the_world();
+    drop(inside);
+    result
+}
+
+/// Stops all Ps and empties them, as the runtime has ended: no M is left. The
+/// next start's [`procresize`] makes them idle.
+pub(super) fn stop_for_good() {
+    let _one = SCHED.resize.lock();
+    stop_the_world();
+    for id in 0..nallp() {
+        empty_p(allp(id));
+    }
+    for id in 0..nallp() {
+        allp(id).timers.give_up();
+        allp(id).timers.shrink();
+    }
+    let _sched = SCHED.lock();
+    STOP.end();
+}
+
+/// The library is unloaded: frees the Ps.
+///
+/// # Safety
+/// Nobody uses a P any more.
+pub(super) unsafe fn free_procs() {
+    for place in ALLP.iter().take(nallp()) {
+        let pp = place.swap(core::ptr::null_mut(), Relaxed);
+        // SAFETY: from the Box in make_procs, and nobody uses it.
+        drop(unsafe { Box::from_raw(pp) });
+    }
 }
 
 /// Makes Ps until there are `n`; new ones are Stopped, and not in use yet. The

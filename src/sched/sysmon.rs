@@ -37,8 +37,9 @@ use crate::{
         trace::{self, Event, Kind},
     },
     gmp::{
-        Ask, DEBUG, KEEPER, MKind, RUNTIME_INIT_TIME, SCHED, SIGNALER, SYSMON,
-        allp, gomaxprocs, renew_waitmark, watchman::Depth,
+        Ask, CLOSING, DEBUG, KEEPER, MKind, RUNTIME_INIT_TIME, SCHED, SIGNALER,
+        SYSMON, allp, closing::Stage, gomaxprocs, renew_waitmark,
+        watchman::Depth,
     },
     netpoll,
     os::{Result, clock::nanotime, membarrier},
@@ -95,7 +96,7 @@ pub(crate) fn start_sysmon() -> Result<()> {
     newm(MKind::Sysmon, Some(sysmon), None)
 }
 
-/// sysmon's thread. Never returns.
+/// sysmon's thread. Returns when the runtime ends.
 fn sysmon() {
     // Takes milliseconds in a process with threads; no thread waits for sysmon.
     let _again_later = membarrier::register();
@@ -108,6 +109,9 @@ fn sysmon() {
     loop {
         let latest = nomain.next().min(schedtrace.next()).min(watched);
         let due = sleep(nap, quiet > 1, latest);
+        if CLOSING.has_come(Stage::Leaving) {
+            return;
+        }
         let now = nanotime();
         renew_waitmark(now);
         serve();
@@ -249,7 +253,7 @@ fn scavenge(now: i64) {
         return;
     }
     let handle = SCAVENGER.swap(0, AcqRel) as *mut c_void;
-    // The scavenger never ends, so this fails for 0 only.
+    // Fails for 0, and where the scavenger has ended with the runtime.
     let _nobody = ready_permit(handle);
 }
 

@@ -1,6 +1,6 @@
 //! The template thread, which makes threads on behalf of threads whose
-//! properties a new one must not inherit (`threads`, invariant 1). It never
-//! ends, and sleeps while no M is wanted.
+//! properties a new one must not inherit (`threads`, invariant 1). It sleeps
+//! while no M is wanted, and ends with the runtime.
 //!
 //! ```text
 //!   maker (have_started)            template thread
@@ -22,7 +22,7 @@ use super::{
         unmake,
     },
 };
-use crate::gmp::MKind;
+use crate::gmp::{CLOSING, MKind, SCHED, closing::Stage};
 use core::sync::atomic::Ordering::*;
 
 /// sysmon: starts the template thread.
@@ -38,7 +38,7 @@ pub(crate) fn start_template_thread() {
 
 /// The template thread's loop (module).
 fn template_thread() {
-    loop {
+    while !CLOSING.has_come(Stage::Leaving) {
         TEMPLATE_NOTE.clear();
         TEMPLATE_ASLEEP.store(true, SeqCst);
         // A maker that pushed before (c) has not woken us: (d) looks.
@@ -46,6 +46,37 @@ fn template_thread() {
             continue;
         }
         TEMPLATE_NOTE.sleep();
+    }
+}
+
+/// In the stage Leaving: lets the template thread end.
+pub(super) fn end_template() {
+    if TEMPLATE_ASLEEP.swap(false, SeqCst) {
+        TEMPLATE_NOTE.wakeup();
+    }
+}
+
+/// The runtime has ended, and its threads.
+pub(super) fn ended() {
+    TEMPLATE_NOTE.clear();
+    TEMPLATE_ASLEEP.store(false, Relaxed);
+    TEMPLATE_WANTED.store(false, Relaxed);
+}
+
+/// In the stage Leaving: takes back every M in `wanted`, as nobody makes its
+/// thread.
+pub(super) fn drop_wanted() {
+    let mut at = SPARE.lock().wanted.take();
+    while let Some(mp) = at {
+        at = mp.schedlink.take();
+        let pp = mp.nextp.get();
+        let spins = mp.spinning.get();
+        unmake(mp);
+        match pp {
+            Some(pp) => nothread::put_away(pp),
+            None if spins => SCHED.nmspinning.stop(),
+            None => {}
+        }
     }
 }
 

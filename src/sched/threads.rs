@@ -34,8 +34,9 @@ use crate::{
         turnstile::{self, TURNSTILE},
     },
     gmp::{
-        Ask, COUNTERS, G, M, MKind, P, SCHED, SchedLocked, allm_push, ask,
-        galloc, hostwait::HostWait, runtime_m0,
+        Ask, CLOSING, COUNTERS, G, M, MKind, P, SCHED, SchedLocked, allm_push,
+        ask, closing::Stage, galloc, hostwait::HostWait, is_main_thread,
+        runtime_m0,
     },
     os::{
         self, Errno, Lock, Note, Result,
@@ -64,13 +65,13 @@ pub(super) struct Spare {
     /// The template thread or sysmon is to make their threads.
     pub(super) wanted: Option<&'static M>,
 }
-/// Room for new Ms, which are never freed. Not from the C library: its heap
-/// would be another one for each thread that makes an M.
+/// Room for new Ms, which stay until the library is unloaded. Not from the C
+/// library: its heap would be another one for each thread that makes an M.
 struct MSlab {
     next: *mut M,
     left: usize,
 }
-// SAFETY: the pointer is to memory that is never unmapped.
+// SAFETY: the pointer is to memory that stays mapped.
 unsafe impl Send for MSlab {}
 
 impl MSlab {
@@ -81,7 +82,7 @@ impl MSlab {
     fn take(&mut self) -> Option<*mut M> {
         if self.left == 0 {
             // Pages are aligned for anything.
-            let chunk = os::mem::map_data(Self::CHUNK * size_of::<M>());
+            let chunk = os::mem::map_kept(Self::CHUNK * size_of::<M>());
             self.next = chunk.ok()?.cast();
             self.left = Self::CHUNK;
         }
@@ -110,6 +111,9 @@ static MSLAB: Lock<MSlab> = Lock::new(
 static SIGSTACKS: Lock<SigStacks> =
     Lock::new(crate::base::lock::Rank::Allp, SigStacks::new());
 
+/// m0's thread was made by `newosproc0`.
+pub(crate) static M0_IS_OURS: AtomicBool = AtomicBool::new(false);
+
 pub(super) static SPARE: Lock<Spare> =
     Lock::new(crate::base::lock::Rank::Allp, NONE_SPARE);
 const NONE_SPARE: Spare = Spare { free: None, wanted: None };
@@ -121,9 +125,15 @@ pub(super) static TEMPLATE_ASLEEP: AtomicBool = AtomicBool::new(false);
 /// The template thread runs, or sysmon was asked to start it.
 pub(super) static TEMPLATE_WANTED: AtomicBool = AtomicBool::new(false);
 
-/// Numbers an M and publishes it in `allm`.
+/// Numbers an M and publishes it in `allm`; m0 of a later start is known.
 pub(crate) fn mcommoninit(mp: &'static M) {
-    number(&mut SCHED.lock(), mp);
+    let mut sched = SCHED.lock();
+    if mp.id.get() >= 0 {
+        sched.nmfreed -= 1;
+        return;
+    }
+    number(&mut sched, mp);
+    drop(sched);
     publish(mp);
 }
 
@@ -290,14 +300,18 @@ fn forget_thread(mp: &M) {
     mp.lockedext.set(0);
 }
 
-/// `rt0_go` calls it when m0's M has ended. That M is not used again, since the
-/// start path knows it by name.
+/// `rt0_go` calls it when m0's M has ended. That M is not on the list of free
+/// ones, since the start path knows it by name.
 #[unsafe(no_mangle)]
 extern "C" fn m0_ended() {
     arch::setg(None);
     leave_turnstile(&runtime_m0);
     drop_sigstack(&runtime_m0);
     forget_thread(&runtime_m0);
+    // Acquire: pairs with `preinit::newosproc0`.
+    if M0_IS_OURS.load(Acquire) && may_join(&runtime_m0) {
+        thread::ends();
+    }
 }
 
 /// Starts a thread that runs `f`, then takes `pp` and schedules. A worker
@@ -335,13 +349,14 @@ pub(crate) fn newm(
 
 /// Counts an M whose thread is about to be made.
 ///
-/// Errors: `EAGAIN` if the limit was reached meanwhile.
+/// Errors: `EAGAIN` if the limit was reached meanwhile, or while the runtime
+/// ends.
 fn admit(mp: &'static M) -> Result<()> {
     let mut sched = SCHED.lock();
-    if sched.at_thread_limit() {
+    if CLOSING.has_come(Stage::Leaving) || sched.at_thread_limit() {
         return Err(Errno::EAGAIN);
     }
-    sched.nmsys += i32::from(is_system(mp));
+    sched.nmsys += i32::from(mp.is_system());
     if mp.id.get() >= 0 {
         // The M had a thread before, so it has a number.
         sched.nmfreed -= 1;
@@ -353,20 +368,12 @@ fn admit(mp: &'static M) -> Result<()> {
     Ok(())
 }
 
-/// Whether the M's thread never runs goroutines.
-fn is_system(mp: &M) -> bool {
-    matches!(
-        mp.kind.get(),
-        MKind::Sysmon | MKind::Template | MKind::Tracer | MKind::Dumper
-    )
-}
-
 /// Takes back an M whose thread could not be made.
 pub(super) fn unmake(mp: &'static M) {
     mp.nextp.set(None);
     mp.spinning.set(false);
     let mut sched = SCHED.lock();
-    sched.nmsys -= i32::from(is_system(mp));
+    sched.nmsys -= i32::from(mp.is_system());
     sched.nmfreed += 1;
     drop(sched);
     freem(mp);
@@ -477,7 +484,23 @@ unsafe extern "C" fn newosproc_start(arg: *mut c_void) -> *mut c_void {
     leave_turnstile(mp);
     drop_sigstack(mp);
     freem(mp);
+    end_thread(mp);
     ptr::null_mut()
+}
+
+/// Whether the thread of `mp`, which ends, is to be joined. The one that has
+/// forked is the child's main thread, which was not made there.
+fn may_join(mp: &M) -> bool {
+    !is_main_thread(mp) && !super::child::is_dead_end()
+}
+
+/// The last action of an M's thread. A thread that the host has made is the
+/// host's to join.
+fn end_thread(mp: &M) {
+    // Acquire: pairs with `init::schedinit`.
+    if THREAD_START.load(Acquire).is_null() && may_join(mp) {
+        thread::ends();
+    }
 }
 
 /// Names a thread that we made. A host that makes the threads names them.

@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     gmp::{
-        COUNTERS, KEEPER, M, P, SCHED, STOP, allp, gomaxprocs,
+        CLOSING, COUNTERS, KEEPER, M, P, SCHED, STOP, allp,
+        closing::Stage,
+        gomaxprocs,
         keeper::{EARLIEST, Ended, Sleep, Timekeeper},
         wait::WakeList,
     },
@@ -120,7 +122,7 @@ fn run_others() {
 /// True: it has one now, and has made ready what was due.
 pub(super) fn sleep_as_timekeeper(mp: &'static M) -> bool {
     let wanted = !next_timer().is_never() || netpoll::waited_for();
-    if !wanted {
+    if !wanted || CLOSING.has_come(Stage::Leaving) {
         return false;
     }
     let Some(timekeeper) = KEEPER.become_timekeeper() else { return false };

@@ -241,6 +241,15 @@ pub(crate) fn is_clean() -> bool {
     STACKS.is_clean()
 }
 
+/// Unmaps all stacks, as the runtime has ended.
+///
+/// # Safety
+/// No stack is in use, or in the cache of a P.
+pub(crate) unsafe fn unmap_all() {
+    // SAFETY: no stack is in use, the caller promises.
+    unsafe { STACKS.unmap_all() };
+}
+
 /// How many stacks there are, and where; those in caches of Ps count as in use.
 pub(crate) fn stats() -> StackStats {
     STACKS.stats()

@@ -108,6 +108,8 @@ struct Pool {
     cold: Vec<usize>,
     /// The part of the newest slab that was never carved.
     fresh: Range<usize>,
+    /// All slabs: address and bytes.
+    slabs: Vec<(usize, usize)>,
     /// How many slots were carved.
     carved: usize,
     /// How many slots all slabs have.
@@ -287,6 +289,7 @@ impl Pool {
             warm: VecDeque::new(),
             cold: Vec::new(),
             fresh: 0..0,
+            slabs: Vec::new(),
             carved: 0,
             slots: 0,
             dry: false,
@@ -345,6 +348,8 @@ impl Pool {
             let room = self.make_room(slots);
             match room.ok_or(Errno::ENOMEM).and_then(|()| map_reserve(len)) {
                 Ok(base) => {
+                    // There is room: make_room.
+                    self.slabs.push((base as usize, len));
                     self.slots = slots;
                     self.fresh = base as usize..base as usize + len;
                     return Ok(len);
@@ -358,6 +363,7 @@ impl Pool {
     /// Makes room for `slots` slots in both lists (invariant 2), and for more
     /// if possible; None without memory.
     fn make_room(&mut self, slots: usize) -> Option<()> {
+        self.slabs.try_reserve(1).ok()?;
         let more = slots.max(ROOM);
         let (warm, cold) = (self.warm.len(), self.cold.len());
         let roomy = self.warm.try_reserve(more - warm).is_ok()
@@ -395,6 +401,25 @@ impl Pool {
             Some(self.period_end)
         };
         (n, next)
+    }
+}
+
+impl Stacks {
+    /// Unmaps all slabs: the pools are as in the beginning.
+    ///
+    /// # Safety
+    /// No stack is in use, or in the cache of a P.
+    pub(super) unsafe fn unmap_all(&self) {
+        for pool in &self.pools {
+            let mut pool = pool.lock();
+            for (base, len) in core::mem::replace(&mut *pool, Pool::new()).slabs
+            {
+                // SAFETY: the whole mapping, and no stack is in use.
+                unsafe { mem::unmap(base as *mut u8, len) };
+                self.mapped.fetch_sub(len, Ordering::Relaxed);
+            }
+        }
+        self.wanted.store(false, Ordering::Relaxed);
     }
 }
 

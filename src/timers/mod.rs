@@ -86,6 +86,9 @@ use core::ptr;
 use heap::{Heap, Pending};
 use timer::Call;
 
+/// The `seq` of no timer.
+const GIVEN_UP: u64 = u64::MAX;
+
 /// How many functions `run` copies out for each time that it takes the lock.
 const BATCH: usize = 16;
 
@@ -262,6 +265,38 @@ impl Timers {
         });
         other.publish(&to);
         self.publish(&from);
+    }
+
+    /// Takes all timers out, and calls their functions with a `seq` that is no
+    /// timer's: they release what the timers refer to, and do nothing else.
+    pub(crate) fn give_up(&self) {
+        loop {
+            let mut some = [None; BATCH];
+            let mut heap = self.heap.lock();
+            let mut n = 0;
+            while n < some.len()
+                && let Some(call) = heap.pop(i64::MAX)
+            {
+                some[n] = Some(call);
+                n += 1;
+            }
+            self.publish(&heap);
+            drop(heap);
+            for Call { f, arg, .. } in some.into_iter().flatten() {
+                f(arg, GIVEN_UP);
+            }
+            if n < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Frees the tables of an empty heap.
+    pub(crate) fn shrink(&self) {
+        let mut heap = self.heap.lock();
+        if heap.len() == 0 {
+            heap.drain_in_order(|_, _| {});
+        }
     }
 
     /// How many timers are pending here, stopped ones not counted, and how many

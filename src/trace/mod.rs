@@ -65,5 +65,6 @@ mod words;
 
 pub(crate) use recorder::{reset as reset_recorders, set_ring_size};
 pub(crate) use session::{
-    at_exit, at_fatal, mark, reset as reset_session, save, start, stop,
+    at_exit, at_fatal, end_tracer, mark, reset as reset_session, save, start,
+    stop, tracer_ended,
 };

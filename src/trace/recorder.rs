@@ -10,7 +10,8 @@
 //! time, and 16 bytes of the text instead of a and b.
 //!
 //! Invariants:
-//! 1. Recorders are never unmapped. `RECORDERS` leads to all of them.
+//! 1. Recorders stay mapped until the library is unloaded. `RECORDERS` leads to
+//!    all of them.
 //! 2. Only the M's thread, or for [`SHARED`] the holder of its lock, writes.
 //! 3. `reader` is touched by the holder of the session's lock only.
 
@@ -169,7 +170,7 @@ fn fields_of(
 fn map(m: *const M) -> Result<&'static Recorder> {
     let slots = RING_SLOTS.load(Relaxed);
     let head = Recorder::head();
-    let at = mem::map_reserve(head + slots * size_of::<Slot>())?;
+    let at = mem::reserve_kept(head + slots * size_of::<Slot>())?;
     let first = at.wrapping_add(head).cast::<Slot>();
     // SAFETY: zeroed by the kernel, aligned to pages, never unmapped, and
     // nobody else's.

@@ -25,7 +25,7 @@ use crate::{
         sync::{AtomicBool, AtomicU32, Ordering::*},
         trace::{Event, Kind, event, set_hook},
     },
-    gmp::MKind,
+    gmp::{CLOSING, MKind, closing::Stage},
     os::{
         Errno, LongLock, LongLockGuard, OsFutex, Result,
         clock::{nanotime, usleep},
@@ -314,10 +314,21 @@ fn wake_tracer() -> Result<()> {
     Ok(())
 }
 
-/// The tracer's thread. Never returns.
+/// In the stage Leaving: lets the tracer end. Repeated until it has.
+pub(crate) fn end_tracer() {
+    TURN.fetch_add(1, Release);
+    OsFutex::wake(&TURN, 1);
+}
+
+/// The runtime has ended, and the tracer.
+pub(crate) fn tracer_ended() {
+    TRACER.store(false, Release);
+}
+
+/// The tracer's thread. Returns when the runtime ends.
 fn tracer() {
     let mut nap = NAP;
-    loop {
+    while !CLOSING.has_come(Stage::Leaving) {
         let turn = TURN.load(Acquire);
         let mut session = SESSION.lock();
         let on = session.state == State::File;

@@ -5,7 +5,11 @@
 
 use super::session::{keep_for_fatal, start};
 use crate::{
-    base::{alloc::Text, print::SigWriter},
+    base::{
+        alloc::Text,
+        print::SigWriter,
+        sync::{AtomicBool, Ordering::Relaxed},
+    },
     os::{Errno, Result, proc},
 };
 use core::{ffi::CStr, fmt::Write as _};
@@ -29,6 +33,11 @@ pub(crate) fn set(setting: Setting) -> bool {
 
 /// Begins the trace that the environment asks for. An error is printed.
 pub(crate) fn begin() {
+    /// After a shutdown, a second file would take the place of the first.
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    if BEGUN.swap(true, Relaxed) {
+        return;
+    }
     let Some(&setting) = SETTING.get() else { return };
     let (path, result) = match setting {
         Setting::File(path) => {

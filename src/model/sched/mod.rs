@@ -57,6 +57,11 @@ pub(crate) mod current {
 }
 pub(crate) mod host {
     pub(crate) use super::park::current;
+
+    /// Models do not end.
+    pub(crate) fn take_shutdown() -> bool {
+        false
+    }
 }
 pub(crate) mod ready {
     pub(crate) use super::park::{goready, ready_all};

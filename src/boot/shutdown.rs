@@ -1,0 +1,222 @@
+//! `gmp_shutdown`: the runtime ends, and everything that it has taken from the
+//! process is given back. And what the library does when it is unloaded.
+//!
+//! | step | state, stage of `CLOSING` |
+//! |---|---|
+//! | new goroutines are refused, the others cancelled | Stopping, Refusing |
+//! | … until none is left, or the deadline passes | Stopping, Refusing |
+//! | the library's own end; host threads' waits end | Closing, Closed |
+//! | a trace is written; no signal is relayed | Closing, Closed |
+//! | all Ms end and are joined | Closing, Leaving |
+//! | handlers, stacks, descriptors, keys are given back | Closing, Leaving |
+//! | a call starts the runtime again | Down, Open |
+//!
+//! `sched::winddown` has the steps. After the second there is no way back, and
+//! nothing waits for the host's code.
+//!
+//! # Unloading
+//! After a shutdown the library has no thread, no handler and no key, and the
+//! host may unload it. What has stayed for a next start (descriptors of
+//! goroutines, Ms, Ps) is freed by [`unload`], from `.fini_array`. By then no
+//! thread is in a call: that is the host's to see to, as with any library.
+//! `.fini_array` runs at the exit of the process too, when threads of the host
+//! may go on calling; so the state becomes Failed first, and they get an error.
+//!
+//! Rejected:
+//! - all variables as they were at the load, after a shutdown: a thread of the
+//!   host's that has just been refused may hold a lock, and handles of the last
+//!   runtime would name goroutines of the next;
+//! - waiting until no thread is in a call: to know that, each call of a host
+//!   thread would have to count itself.
+
+use super::{
+    doinit, env, exe,
+    gate::gate,
+    phase::{self, State, change},
+};
+use crate::{
+    arch,
+    base::{
+        sync::{AtomicBool, Ordering::*},
+        throw,
+    },
+    block::notify,
+    diag::{dumpsignal, fault, lockwait, stackadvice},
+    gmp::{CLOSING, closing::Stage, gcount, main_thread_is_ours},
+    os::{Errno, Result, clock::nanotime},
+    sched::{
+        current::in_callback,
+        winddown::{self, Nap},
+    },
+    timers::Deadline,
+    trace,
+};
+
+/// Another handler than ours is where ours was, at the last shutdown.
+static CHAINED: AtomicBool = AtomicBool::new(false);
+
+/// `gmp_shutdown`.
+///
+/// Errors: `ETIMEDOUT` if goroutines stay; `EDEADLK` on a goroutine and in a
+/// callback; `ENOTSUP` on the exe path, and in a child that a goroutine has
+/// forked; `EBUSY` if another handler has taken the place of ours; the error of
+/// a failed start.
+pub(crate) fn shutdown(deadline: Deadline) -> Result<()> {
+    let goroutine = arch::getg().is_some_and(|gp| !gp.is_host());
+    // In the child of a fork nothing has started, and the thread counts as in a
+    // callback until then.
+    let child = matches!(phase::state(), State::Forked | State::Half);
+    if goroutine || !child && in_callback() {
+        return Err(Errno(libc::EDEADLK));
+    }
+    if exe::entered_at_rt0() || main_thread_is_ours() {
+        // The process ends with that thread.
+        return Err(Errno(libc::ENOTSUP));
+    }
+    loop {
+        let seen = phase::state();
+        match seen {
+            State::Down => return handlers(),
+            State::Fresh | State::NotStarted => return Ok(()),
+            State::Failed => return Err(phase::error()),
+            State::Forked | State::Half => return Ok(()),
+            State::AwaitsMain => return Err(Errno(libc::ENOTSUP)),
+            // Functions of GMP_INIT that are listed run before the end.
+            State::Booted => gate()?,
+            State::Up | State::Late => {
+                if change(seen, State::Stopping) {
+                    return end(deadline);
+                }
+            }
+            State::Starting
+            | State::Again
+            | State::Opening
+            | State::Stopping
+            | State::Closing => {
+                if !phase::sleep(seen, deadline.ns()) {
+                    return Err(Errno(libc::ETIMEDOUT));
+                }
+            }
+        }
+    }
+}
+
+/// Gives the handlers back that the last shutdown could not.
+///
+/// Errors: `EBUSY` if it still cannot.
+fn handlers() -> Result<()> {
+    if !CHAINED.load(Relaxed) {
+        return Ok(());
+    }
+    let back = give_back();
+    CHAINED.store(!back, Relaxed);
+    if back { Ok(()) } else { Err(Errno(libc::EBUSY)) }
+}
+
+/// Gives the handlers of signals back. False: another one is in the place of
+/// one of ours, and may call ours.
+fn give_back() -> bool {
+    notify::give_back() & dumpsignal::give_back() & fault::give_back()
+}
+
+/// The end, on the thread that has made the state Stopping.
+fn end(deadline: Deadline) -> Result<()> {
+    CLOSING.set(Stage::Refusing);
+    if !goroutines_end(deadline) {
+        CLOSING.set(Stage::Open);
+        doinit::reopen();
+        return Err(Errno(libc::ETIMEDOUT));
+    }
+    phase::set(State::Closing);
+    let mut nap = Nap::new();
+    while stayers_live() {
+        nap.take();
+    }
+    while winddown::end_waits() {
+        nap.take();
+    }
+    // An error of the file is printed, or was the host's to ask for.
+    let _no_trace = trace::stop();
+    notify::end();
+    let ended = winddown::end_threads(|| {
+        trace::end_tracer();
+        dumpsignal::end_dumper();
+    });
+    if !ended {
+        phase::fail(Errno(libc::ESHUTDOWN));
+        return Err(Errno(libc::EBUSY));
+    }
+    let back = give_back();
+    winddown::settle();
+    trace::tracer_ended();
+    // SAFETY: it is of a goroutine that has ended.
+    unsafe { doinit::reset() };
+    // SAFETY: the same.
+    unsafe { lockwait::reset() };
+    // SAFETY: it is of a thread that has ended.
+    unsafe { dumpsignal::reset() };
+    env::ended();
+    CHAINED.store(!back, Relaxed);
+    CLOSING.set(Stage::Open);
+    phase::set(State::Down);
+    if back { Ok(()) } else { Err(Errno(libc::EBUSY)) }
+}
+
+/// Waits until the host's goroutines have ended; false once the deadline has
+/// passed. Then none is left, and none can begin.
+fn goroutines_end(deadline: Deadline) -> bool {
+    let mut nap = Nap::new();
+    loop {
+        winddown::cancel_everybody();
+        if gcount() == 0 && winddown::try_close() {
+            return true;
+        }
+        if deadline.has_passed(nanotime()) {
+            return false;
+        }
+        nap.take();
+    }
+}
+
+fn stayers_live() -> bool {
+    doinit::end_server();
+    lockwait::end_reporter();
+    winddown::stayers_live()
+}
+
+/// The library is unloaded, or the process exits.
+fn unload() {
+    let seen = phase::state();
+    if !matches!(seen, State::Down | State::NotStarted)
+        || !change(seen, State::Opening)
+    {
+        // The runtime is up, and its reference keeps the library loaded: this
+        // is the exit of the process.
+        return;
+    }
+    phase::fail(Errno(libc::ESHUTDOWN));
+    if seen == State::NotStarted {
+        // A handler that calls ours will call what is not there any more.
+        let _chained = fault::give_back();
+        winddown::undo_preinit();
+    } else if CHAINED.load(Relaxed) {
+        return;
+    }
+    // SAFETY: the runtime has ended or never began, and no thread is in a call
+    // (module).
+    unsafe { winddown::free() };
+    // SAFETY: no handler is installed.
+    unsafe { notify::free() };
+    // SAFETY: no setting is read any more.
+    unsafe { env::free() };
+}
+
+/// Called at the exit of the process and when the library is unloaded, from
+/// .fini_array.
+#[unsafe(no_mangle)]
+extern "C" fn libexit() {
+    throw::before_exit();
+    stackadvice::print();
+    trace::at_exit();
+    unload();
+}
