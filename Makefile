@@ -50,7 +50,8 @@ for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
 NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
          $(call for,asan memcheck,$(CXX)) $(call for,memcheck,valgrind)
 TESTED = $(CXX) g++ chromium clang clang++ gdb go java node python3 perfetto \
-         pkg-config curl wrk taskset faketime gmp.h curl/curl.h sqlite3.h
+         pkg-config curl wrk taskset faketime redis-check-rdb gmp.h curl/curl.h \
+         sqlite3.h
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX))
 
@@ -239,8 +240,8 @@ stress: need all ## mix everything for STRESS_SECONDS
 	    sed -n 's/: test$$//p'); do \
 	    $(CARGO) test --lib -- --ignored --exact $$test || exit 1; done
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \
-	    $(CARGO) test --test c_tests --test shutdown -- --ignored \
-	    --nocapture --test-threads=1 stress
+	    $(CARGO) test --test c_tests --test shutdown --test examples \
+	    --test company -- --ignored --nocapture --test-threads=1 stress
 
 faults: need all ## refuse each system call in every way, and see
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --test faults -- \

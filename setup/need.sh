@@ -36,6 +36,7 @@ nodejs                  node
 pkg-config              pkg-config
 python3                 python3
 python3-venv            perfetto
+redis-tools             redis-check-rdb
 util-linux              taskset
 valgrind                valgrind
 wrk                     wrk

@@ -1,6 +1,7 @@
 //! The library in one process with other runtimes: a second copy of itself, Go,
 //! a Java virtual machine, node, CPython. All of them work at the same time,
-//! and the signals and faults of each are its own.
+//! and the signals and faults of each are its own. And inside of a server that
+//! forks, redis.
 //!
 //! The program that loads them is in `c-tests/company`. Where two of them want
 //! faults, the one that is loaded last sees a fault first, and passes on what
@@ -8,6 +9,8 @@
 
 #[expect(dead_code, reason = "the C tests use other parts of it")]
 mod common;
+#[path = "company/redis.rs"]
+mod redis;
 
 use common::skip::{lacks, skip};
 use common::{Outcome, Program, build_alone_with, run, scratch};
@@ -218,4 +221,27 @@ fn cpython() {
         told.died_by(libc::SIGSEGV).said(python);
         told.said_once("fatal error: SIGSEGV: sent by this process");
     }
+}
+
+/// A server whose module has goroutines forks to save: its children use them
+/// too, and what it has saved is what it holds.
+fn redis(procs: &[&str], saves: usize) {
+    if lacks(&["redis-check-rdb"]) {
+        return;
+    }
+    let module = redis::module();
+    for procs in procs {
+        redis::saves_and_loads(&module, procs, saves);
+    }
+}
+
+#[test]
+fn redis_saves() {
+    redis(&["1", "2", "4", "16"], 4);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn stress_redis_saves() {
+    redis(&["1", "4", "16"], 100);
 }
