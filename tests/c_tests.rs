@@ -144,6 +144,7 @@ subjects! {
     cancel_thread: MATRIX,
     fork_child: MATRIX,
     fork_storm: MATRIX,
+    forkers: MATRIX,
     stats: MATRIX,
     stacks: LONG,
     starved: LONG,
