@@ -14,20 +14,23 @@
 //! ```
 //! The price of a lock is its read-modify-writes, so the unlock has none while
 //! no thread sleeps. A small table counts the sleepers; the address of a lock
-//! leads to one entry of the table. A locker counts itself there before it
-//! sleeps (`barrier` explains step (e)):
+//! leads to one entry of the table. One more count, of the sleepers of all
+//! locks, spares an unlock the look into the table. A locker counts itself in
+//! both before it sleeps (`barrier` explains step (e)):
 //!
 //! ```text
 //!   unlock                          a locker that is about to sleep
-//!     (a) load the count: 0           (d) count += 1
+//!     (a) load the counts; one is 0   (d) both counts += 1
 //!         (else swap the word)        (e) every thread passes a barrier
 //!     (b) word = Free                 (f) word = Sleepers, by a swap;
 //!         light()                         if it was Free: locked,
-//!     (c) load the count; not 0:          else sleep and repeat (f)
-//!         wake one
+//!     (c) load the counts; none is        else sleep and repeat (f)
+//!         0: wake one
 //! ```
 //! (b) pairs with (f), (c) with (d). Either (b) comes before (e), and (f) finds
-//! Free; or (c) comes after (e), finds the count, and wakes the sleeper.
+//! Free; or (c) comes after (e), finds both counts, and wakes the sleeper. An
+//! unlock that swaps the word needs neither: the swap comes before (f), which
+//! finds Free, or after it, and finds Sleepers.
 //!
 //! Invariants:
 //! 1. While the word is not Free, exactly one thread is between `lock` and
@@ -85,22 +88,26 @@ const SLEEPERS: u32 = 2;
 /// looks again: so many pauses at first, then twice as many each time, up to
 /// the last. That is some microseconds in all, less than a sleep and a wake
 /// cost. Meanwhile the holder may lock again without a cache miss, so two Ps
-/// that share a channel take turns in longer runs. A model looks once.
+/// that share a channel take turns in longer runs. A model looks once and does
+/// not pause: a pause yields there, and loom tries no order in which a thread
+/// that has yielded goes on before the next step of the others.
 const PAUSES: [u32; 2] =
-    if cfg!(any(loom, shuttle)) { [1, 1] } else { [16, 256] };
+    if cfg!(any(loom, shuttle)) { [0, 0] } else { [16, 256] };
 
 /// Entries of the table of sleepers, few of which are in use at any time. A
 /// model has one, since addresses differ from run to run.
 #[cfg(not(loom))]
 const ENTRIES: usize = if cfg!(shuttle) { 1 } else { 64 };
 
-/// Threads that sleep, or are about to, on any lock; and [`FENCES`]. It spares
-/// an unlock the look into the table. atomic
-#[cfg(not(any(loom, shuttle)))]
-static ASLEEP: AtomicU32 = AtomicU32::new(0);
 /// In `ASLEEP` where there are no barriers: each unlock is a swap then.
-#[cfg(not(any(loom, shuttle)))]
 const FENCES: u32 = 1 << 31;
+
+#[cfg(not(loom))]
+static_of_a_run! {
+    /// Threads that sleep, or are about to, on any lock; and [`FENCES`]. It
+    /// spares an unlock the look into the table. atomic
+    static ASLEEP: AtomicU32 = AtomicU32::new(0);
+}
 
 /// Where there are no barriers, once: from now on lockers and unlockers have
 /// fences. See [`super::barrier::use_fences`].
@@ -130,9 +137,9 @@ static_of_a_run! {
 pub struct RawLock<F> {
     /// atomic
     word: AtomicU32,
-    /// Stands for the lock's entry in the table.
+    /// Stand for `ASLEEP` and the lock's entry in the table.
     #[cfg(loom)]
-    sleeping: AtomicU32,
+    sleeping: [AtomicU32; 2],
     #[cfg(all(debug_assertions, not(loom)))]
     rank: Rank,
     futex: PhantomData<fn() -> F>,
@@ -147,7 +154,7 @@ impl<F: Futex> RawLock<F> {
             Self {
                 word: AtomicU32::new(FREE),
                 #[cfg(loom)]
-                sleeping: AtomicU32::new(0),
+                sleeping: [AtomicU32::new(0), AtomicU32::new(0)],
                 #[cfg(all(debug_assertions, not(loom)))]
                 rank,
                 futex: PhantomData,
@@ -205,21 +212,17 @@ impl<F: Futex> RawLock<F> {
         #[cfg(all(debug_assertions, not(loom)))]
         held::remove(self.rank);
         let word = &raw const self.word;
-        #[cfg(loom)]
-        let sleeping = self.sleeping();
-        // Its address only, as the lock may be gone by the second look.
-        #[cfg(not(loom))]
-        let sleeping = word;
+        let counts = self.counts();
         if cfg!(debug_assertions) && self.seems_free() {
             throw("unlock: not locked");
         }
         // Relaxed: a stale count is caught by (c), invariant 2.
-        if !Self::may_sleep(sleeping) {
+        if !counts.may_sleep() {
             // Pairs with the acquires of acquire_free and lock_slow.
             release_over_changes32(&self.word, Self::free_word());
             Self::count_out();
             light_here();
-            if !Self::may_sleep(sleeping) {
+            if !counts.may_sleep() {
                 return;
             }
         } else {
@@ -238,36 +241,12 @@ impl<F: Futex> RawLock<F> {
         F::wake(word, 1);
     }
 
-    #[cfg(not(loom))]
-    fn sleeping(&self) -> &'static AtomicU32 {
-        entry_of(&raw const self.word)
-    }
-
-    #[cfg(loom)]
-    fn sleeping(&self) -> &AtomicU32 {
-        &self.sleeping
-    }
-
-    /// Whether a thread may sleep on the lock.
-    #[cfg(loom)]
     #[inline]
-    fn may_sleep(sleeping: &AtomicU32) -> bool {
-        sleeping.load(Ordering::Relaxed) != 0
-    }
-
-    #[cfg(shuttle)]
-    fn may_sleep(lock: *const AtomicU32) -> bool {
-        entry_of(lock).load(Ordering::Relaxed) != 0
-    }
-
-    /// Whether a thread may sleep on the lock that has, or had, its word there.
-    #[cfg(not(any(loom, shuttle)))]
-    #[inline]
-    fn may_sleep(lock: *const AtomicU32) -> bool {
-        let asleep = ASLEEP.load(Ordering::Relaxed);
-        asleep != 0
-            && (asleep & FENCES != 0
-                || entry_of(lock).load(Ordering::Relaxed) != 0)
+    fn counts(&self) -> Counts<'_> {
+        #[cfg(not(loom))]
+        return Counts(&raw const self.word, PhantomData);
+        #[cfg(loom)]
+        return Counts(&self.sleeping);
     }
 
     fn seems_free(&self) -> bool {
@@ -277,7 +256,7 @@ impl<F: Futex> RawLock<F> {
     #[cold]
     fn lock_slow(&self) -> bool {
         let [mut pauses, last] = PAUSES;
-        while pauses <= last {
+        loop {
             match self.word.load(Ordering::Relaxed) {
                 SLEEPERS => break,
                 HELD => (0..pauses).for_each(|_| spin_loop()),
@@ -286,6 +265,9 @@ impl<F: Futex> RawLock<F> {
                         return stale;
                     }
                 }
+            }
+            if pauses == last {
+                break;
             }
             pauses *= 2;
         }
@@ -297,11 +279,8 @@ impl<F: Futex> RawLock<F> {
         if let Refused::Locked { stale } = self.take_refused() {
             return stale;
         }
-        let sleeping = self.sleeping();
-        // Relaxed: the barrier, step (e), orders it.
-        #[cfg(not(any(loom, shuttle)))]
-        ASLEEP.fetch_add(1, Ordering::Relaxed);
-        sleeping.fetch_add(1, Ordering::Relaxed);
+        let counts = self.counts();
+        counts.add();
         F::barrier();
         // Pairs with the release of unlock. Invariant 2: from here on this
         // thread takes the lock as Sleepers.
@@ -313,18 +292,67 @@ impl<F: Futex> RawLock<F> {
             F::wait(&self.word, SLEEPERS, i64::MAX);
         };
         // Every other sleeper has counted itself.
-        sleeping.fetch_sub(1, Ordering::Relaxed);
-        #[cfg(not(any(loom, shuttle)))]
-        ASLEEP.fetch_sub(1, Ordering::Relaxed);
+        counts.sub();
         Self::is_stale(old)
     }
 }
 
+/// The two counts in which a lock's sleepers are. By the address of the lock's
+/// word, as the lock may be gone at the second look.
 #[cfg(not(loom))]
-#[inline]
-fn entry_of(lock: *const AtomicU32) -> &'static AtomicU32 {
-    // Divided by 8, so that neighbouring locks use different entries.
-    &SLEEPING[lock.addr() / 8 % ENTRIES]
+#[derive(Clone, Copy)]
+struct Counts<'a>(*const AtomicU32, PhantomData<&'a ()>);
+
+#[cfg(loom)]
+#[derive(Clone, Copy)]
+struct Counts<'a>(&'a [AtomicU32; 2]);
+
+#[cfg(not(loom))]
+impl Counts<'_> {
+    #[inline(always)]
+    fn asleep(self) -> &'static AtomicU32 {
+        &ASLEEP
+    }
+
+    #[inline(always)]
+    fn entry(self) -> &'static AtomicU32 {
+        // Divided by 8, so that neighbouring locks use different entries.
+        &SLEEPING[self.0.addr() / 8 % ENTRIES]
+    }
+}
+
+#[cfg(loom)]
+impl<'a> Counts<'a> {
+    fn asleep(self) -> &'a AtomicU32 {
+        &self.0[0]
+    }
+
+    fn entry(self) -> &'a AtomicU32 {
+        &self.0[1]
+    }
+}
+
+impl Counts<'_> {
+    /// (a) and (c): whether a thread may sleep on the lock.
+    #[inline(always)]
+    fn may_sleep(self) -> bool {
+        let asleep = self.asleep().load(Ordering::Relaxed);
+        asleep != 0
+            && (asleep & FENCES != 0
+                || self.entry().load(Ordering::Relaxed) != 0)
+    }
+
+    /// (d).
+    fn add(self) {
+        // Relaxed: the barrier, step (e), orders both.
+        self.asleep().fetch_add(1, Ordering::Relaxed);
+        self.entry().fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn sub(self) {
+        self.entry().fetch_sub(1, Ordering::Relaxed);
+        self.asleep().fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How a lock is counted where a fork may come (`turnstile`).
