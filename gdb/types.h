@@ -82,6 +82,9 @@ struct runtime_m {
     bool hostlisted;
     struct runtime_m *hostlink;
     uint32_t park;
+    uint32_t key;
+    bool lasts;
+    bool shut;
     bool hostwait;
     struct runtime_p *nextp;
     struct runtime_p *oldp;
