@@ -71,7 +71,12 @@ impl Model {
 
     /// As `sched::host::sleep`.
     fn park(&self) {
-        if !self.closing.sleep(&self.note, i64::MAX) {
+        self.park_by(|| self.closing.sleep(&self.note, i64::MAX));
+    }
+
+    /// [`Model::park`], with this sleep.
+    fn park_by(&self, sleep: impl FnOnce() -> bool) {
+        if !sleep() {
             if self.fire(GIVEN_UP) {
                 return;
             }
@@ -90,9 +95,19 @@ impl Model {
     fn close(&self) {
         self.closing.set(Stage::Refusing);
         self.closing.set(Stage::Closed);
-        while self.closing.nudge(&self.note) {
+        self.nudge();
+    }
+
+    /// Until the owner of the note is awake, or the waker has won: that wakes
+    /// the owner, and loom would follow nudges meanwhile without end.
+    fn nudge(&self) {
+        while self.closing.nudge(&self.note) && self.is_pending() {
             thread::yield_now();
         }
+    }
+
+    fn is_pending(&self) -> bool {
+        self.wait.load(Ordering::Relaxed) == PENDING
     }
 }
 
@@ -137,5 +152,47 @@ fn after_the_end_a_wait_lasts_until_it_is_woken() {
         model.park();
         assert_eq!(model.wait.load(Ordering::Relaxed), WOKEN);
         waker.join().unwrap();
+    });
+}
+
+/// The host thread sleeps by `park`, and the runtime ends by `close`.
+fn race(park: fn(&Model), close: fn(&Model)) {
+    loom::model(move || {
+        let model = Model::new();
+        let other = model.clone();
+        let closer = thread::spawn(move || close(&other));
+        park(&model);
+        closer.join().unwrap();
+    });
+}
+
+/// Without its fence the host thread and the end miss each other.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_sleeper_s_fence_it_sleeps_for_ever() {
+    let park = |model: &Model| {
+        let over = || model.closing.has_come(Stage::Closed);
+        model.park_by(|| model.note.sleep_unless(i64::MAX, over));
+    };
+    race(park, Model::close);
+}
+
+/// A look at the note before the stage is Closed finds nobody asleep.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_look_before_the_stage_misses_the_sleeper() {
+    race(Model::park, |model| {
+        model.nudge();
+        model.closing.set(Stage::Closed);
+    });
+}
+
+/// One nudge may come before the sleep that it should end.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn one_nudge_is_not_enough() {
+    race(Model::park, |model| {
+        model.closing.set(Stage::Closed);
+        model.closing.nudge(&model.note);
     });
 }
