@@ -110,10 +110,10 @@ fn arrive(
     b.arrived.store(arrived + 1, Relaxed);
     match bucket.wait(gp, wait, Place::LAST, ()) {
         Waited::Woken { .. } => Ok(Some(false)),
-        Waited::GaveUp(e, _bucket) => {
+        Waited::GaveUp { why, bucket: _bucket, .. } => {
             // Under the bucket's lock, which `_bucket` holds.
             b.arrived.store(b.arrived.load(Relaxed) - 1, Relaxed);
-            Err(e)
+            Err(why)
         }
     }
 }

@@ -45,12 +45,12 @@ pub(crate) fn wait(c: &Cond, m: &Mutex, deadline: Deadline) -> Result<()> {
     mutex::leave(m);
     let result = match bucket.wait(gp, line, Place::LAST, m) {
         Waited::Woken { .. } => Ok(()),
-        Waited::GaveUp(e, bucket) => {
+        Waited::GaveUp { why, bucket, .. } => {
             count(c, -1);
             drop(bucket);
             // Before the next wait of this thread.
             let ends = host::take_shutdown();
-            Err(if ends { Errno(libc::ESHUTDOWN) } else { e })
+            Err(if ends { Errno(libc::ESHUTDOWN) } else { why })
         }
     };
     mutex::lock(m)?;

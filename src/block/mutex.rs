@@ -164,11 +164,11 @@ fn wait_to_lock(m: &Mutex, wait: &Wait) -> Result<()> {
         match bucket.wait(gp, wait, place, ()) {
             Waited::Woken { handed: true } => return Ok(()),
             Waited::Woken { handed: false } => awake = WOKEN,
-            Waited::GaveUp(e, bucket) => {
+            Waited::GaveUp { why, bucket, .. } => {
                 if bucket.is_empty() {
                     m.state.fetch_and(!WAITERS, Relaxed);
                 }
-                return Err(e);
+                return Err(why);
             }
         }
         if take_awake(m) {

@@ -219,7 +219,7 @@ fn wait_for(o: &Once, gp: &'static G, wait: &Wait) -> Result<bool> {
     match bucket.wait(gp, wait, Place::LAST, ()) {
         Waited::Woken { handed } => Ok(handed),
         // QUEUED may stay: then complete finds nobody in the line.
-        Waited::GaveUp(e, _bucket) => Err(e),
+        Waited::GaveUp { why, .. } => Err(why),
     }
 }
 

@@ -115,8 +115,10 @@ impl Waiter {
 pub(crate) enum Waited<'a> {
     /// By a waker, which has `handed` over what the waiter waits for, or not.
     Woken { handed: bool },
-    /// By a deadline or a cancel; with the bucket locked (invariant 5).
-    GaveUp(Errno, Bucket<'a>),
+    /// By a deadline or a cancel; with the bucket locked (invariant 5). `queued`
+    /// tells whether the waiter was still in the line: a waker may have taken it
+    /// out in vain.
+    GaveUp { why: Errno, bucket: Bucket<'a>, queued: bool },
 }
 
 /// A waiter taken out of its line, whose wait has ended. It goes on once the
@@ -204,7 +206,7 @@ impl Bucket<'static> {
         gp.held.store(wait.held != 0, Relaxed);
         let cause = park(gp, wait, ticket, (slot, then));
         gp.held.store(false, Relaxed);
-        let Err(e) = cause.outcome() else {
+        let Err(why) = cause.outcome() else {
             return Waited::Woken { handed: waiter.sg.success.get() };
         };
         slot.lock.lock();
@@ -213,8 +215,8 @@ impl Bucket<'static> {
             // By release_all, which has taken it out too.
             return Waited::Woken { handed: true };
         }
-        bucket.remove(&waiter);
-        Waited::GaveUp(e, bucket)
+        let queued = bucket.remove(&waiter);
+        Waited::GaveUp { why, bucket, queued }
     }
 }
 
@@ -261,13 +263,14 @@ impl Bucket<'_> {
         }
     }
 
-    /// Takes `waiter` out of its line, if no waker has.
-    fn remove(&self, waiter: &Waiter) {
-        if let Some(holder) = self.holder()
-            && holder.line.remove(&waiter.sg)
-        {
+    /// Takes `waiter` out of its line; false if a waker has.
+    fn remove(&self, waiter: &Waiter) -> bool {
+        let Some(holder) = self.holder() else { return false };
+        let queued = holder.line.remove(&waiter.sg);
+        if queued {
             self.pass_on(holder);
         }
+        queued
     }
 
     /// After some waiters have left `holder`'s line: if the holder is one of
@@ -298,8 +301,12 @@ impl Bucket<'_> {
     }
 
     /// Takes out the first waiter whose [`Place::wants`] `fit` accepts, and
-    /// ends its wait.
-    pub(crate) fn pop_where(&self, fit: impl Fn(u32) -> bool) -> Option<Woken> {
+    /// ends its wait. Waiters whose wait is over already go too, until then:
+    /// all that `fit` has accepted are out of the line.
+    pub(crate) fn pop_where(
+        &self,
+        mut fit: impl FnMut(u32) -> bool,
+    ) -> Option<Woken> {
         let holder = self.holder()?;
         let wants = |sg: &Sudog| Waiter::of(sg).place.wants;
         let sg = holder.line.dequeue_where(|sg| fit(wants(sg)));

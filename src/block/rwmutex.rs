@@ -21,20 +21,22 @@
 //!    in.
 //! 3. No waiter waits for what is free: an unlock, and a waiter that gives up,
 //!    let in all that can go ([`let_in`]).
-//! 4. `writers` counts the writers in the line. A writer that gives up counts
-//!    itself out, even if a waker has taken its record out in vain before.
+//! 4. `writers` is the number of writers' records in the line, under the
+//!    bucket's lock. The actor that takes a record out counts it out: a waker,
+//!    even where the writer's wait was over already, or the writer that gives
+//!    up and is still in the line.
 
 #[cfg(not(shuttle))]
 use super::holder;
 use super::{
     holder::Holder,
-    parking::{Bucket, Place, Waited, waiter},
+    parking::{Bucket, Place, Waited, Woken, waiter},
 };
 use crate::{
     base::sync::{AtomicU32, Ordering::*},
     gmp::wait::{Wait, WakeList},
     os::{Errno, Result},
-    sched::{cancel, ready::ready_all},
+    sched::{cancel, child::is_a_child, ready::ready_all},
     timers::Deadline,
 };
 use core::{ptr, sync::atomic::AtomicUsize};
@@ -156,8 +158,8 @@ fn lock_slow(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
 fn wait_to_lock(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
     let gp = waiter(wait)?;
     let bucket = Bucket::of(rw);
-    if bucket.is_empty() {
-        // In the child of a fork: invariant 4 of `parking`.
+    if is_a_child() && bucket.is_empty() {
+        // Invariant 4 of `parking`.
         rw.state.fetch_and(!QUEUED, Relaxed);
         rw.writers.store(0, Relaxed);
     }
@@ -181,11 +183,13 @@ fn wait_to_lock(rw: &RwMutex, wants: u32, wait: &Wait) -> Result<()> {
     }
     match bucket.wait(gp, wait, Place { wants, ..Place::LAST }, ()) {
         Waited::Woken { .. } => Ok(()),
-        Waited::GaveUp(e, bucket) => {
-            let writers = rw.writers.load(Relaxed);
-            rw.writers.store(writers - wants, Relaxed);
+        Waited::GaveUp { why, bucket, queued } => {
+            if queued {
+                let writers = rw.writers.load(Relaxed);
+                rw.writers.store(writers - wants, Relaxed);
+            }
             let_in(rw, bucket, 0);
-            Err(e)
+            Err(why)
         }
     }
 }
@@ -259,10 +263,8 @@ fn let_in(rw: &RwMutex, bucket: Bucket<'_>, gives_up: u32) {
     }
     if comes == 0
         && free
-        && let Some(writer) = bucket.pop_where(|w| w == WRITE)
+        && let Some(writer) = pop_writer(rw, &bucket)
     {
-        let writers = rw.writers.load(Relaxed);
-        rw.writers.store(writers - 1, Relaxed);
         writer.hand_over();
         writer.wake_later(&mut list);
         comes = WRITER;
@@ -278,6 +280,17 @@ fn let_in(rw: &RwMutex, bucket: Bucket<'_>, gives_up: u32) {
     });
     drop(bucket);
     ready_all(list);
+}
+
+/// Takes the first writer out of the line (invariant 4).
+fn pop_writer(rw: &RwMutex, bucket: &Bucket<'_>) -> Option<Woken> {
+    let mut writers = rw.writers.load(Relaxed);
+    let writer = bucket.pop_where(|wants| {
+        writers -= wants;
+        wants == WRITE
+    });
+    rw.writers.store(writers, Relaxed);
+    writer
 }
 
 /// What keeps a reader out.

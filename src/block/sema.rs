@@ -80,11 +80,11 @@ fn acquire_slow(s: &Sema, wait: &Wait) -> Result<()> {
     }
     match bucket.wait(gp, wait, Place::LAST, ()) {
         Waited::Woken { .. } => Ok(()),
-        Waited::GaveUp(e, bucket) => {
+        Waited::GaveUp { why, bucket, .. } => {
             if bucket.is_empty() {
                 s.state.fetch_and(!QUEUED, Relaxed);
             }
-            Err(e)
+            Err(why)
         }
     }
 }

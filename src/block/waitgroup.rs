@@ -143,11 +143,11 @@ fn wait_slow(wg: &WaitGroup, wait: &Wait) -> Result<()> {
     }
     match bucket.wait(gp, wait, Place::LAST, ()) {
         Waited::Woken { .. } => Ok(()),
-        Waited::GaveUp(e, bucket) => {
+        Waited::GaveUp { why, bucket, .. } => {
             if bucket.is_empty() {
                 wg.state.fetch_and(!QUEUED, Relaxed);
             }
-            Err(e)
+            Err(why)
         }
     }
 }

@@ -276,7 +276,7 @@ impl WaitQ {
     #[inline]
     pub(crate) fn dequeue_where(
         &self,
-        fit: impl Fn(&Sudog) -> bool,
+        mut fit: impl FnMut(&Sudog) -> bool,
     ) -> Option<&'static Sudog> {
         let mut at = self.first();
         // SAFETY: null, or queued, so alive until the caller readies it.

@@ -35,7 +35,9 @@ impl Line {
         let gp = host::current().expect("it may park");
         match self.0.wait(gp, &wait, Place::LAST, ()) {
             Waited::Woken { .. } => Ended::Woken,
-            Waited::GaveUp(e, bucket) => Ended::Left(e.0, Self(bucket)),
+            Waited::GaveUp { why, bucket, .. } => {
+                Ended::Left(why.0, Self(bucket))
+            }
         }
     }
 

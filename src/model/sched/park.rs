@@ -143,7 +143,7 @@ fn park_hook(gp: &'static G, left: &LetIn) {
 /// The locks that a thread holds, for another thread that takes its place.
 #[cfg(debug_assertions)]
 mod locks {
-    use crate::base::lock::held::HELD;
+    use crate::base::rank::held::HELD;
 
     pub(super) fn take() -> impl IntoIterator<Item = u32> + Send + 'static {
         HELD.with(|held| held.each_ref().map(|n| n.take()))
