@@ -184,25 +184,67 @@ static void while_all_churns(void)
     CHECK_OK(pthread_join(host, NULL));
 }
 
-/* A child has no trace, and its exit leaves the parent's file alone. */
+/* Whether the file has this text. */
+static bool has(int fd, const char *text)
+{
+    off_t size = size_of(fd);
+    char *all = malloc((size_t)size + 1);
+    bool found;
+
+    CHECK(all != NULL);
+    CHECK_EQ(pread(fd, all, (size_t)size, 0), size);
+    found = memmem(all, (size_t)size, text, strlen(text)) != NULL;
+    free(all);
+    return found;
+}
+
+static void mark(void *text)
+{
+    gmp_trace_mark(text);
+}
+
+/* In the child: no trace is on, and one of its own has its own marks only. */
+static void trace_child(void)
+{
+    int fd = temporary();
+
+    gmp_trace_mark("nowhere");
+    CHECK_EQ(gmp_trace_stop(), -EINVAL);
+    CHECK_EQ(gmp_trace_save(fd), -EINVAL);
+    CHECK_OK(gmp_trace_start(NULL));
+    CHECK_OK(gmp_join(spawn(mark, "in the child")));
+    CHECK_OK(gmp_trace_save(fd));
+    CHECK_OK(gmp_trace_stop());
+    CHECK(has(fd, "in the child"));
+    CHECK(!has(fd, "before the fork") && !has(fd, "nowhere"));
+    CHECK_OK(gmp_trace_start("/dev/null"));
+    exit(0); /* ends that one */
+}
+
+/* A child does not continue its parent's trace, and begins one of its own. The
+ * parent's goes on: neither the child nor its exit writes to the file. */
 static void in_a_child(void)
 {
+    char path[] = "/tmp/gmprt-trace-XXXXXX";
+    int fd = mkstemp(path);
     pid_t child;
     int status;
 
-    CHECK_OK(gmp_trace_start("/dev/null"));
+    CHECK(fd >= 0);
+    CHECK_OK(gmp_trace_start(path));
+    CHECK_OK(unlink(path));
+    gmp_trace_mark("before the fork");
     child = fork();
     CHECK(child >= 0);
-    if (child == 0) {
-        gmp_trace_mark("nowhere");
-        if (gmp_trace_stop() != -ENOTSUP || gmp_trace_save(1) != -ENOTSUP ||
-            gmp_trace_start(NULL) != -ENOTSUP)
-            _exit(1);
-        exit(0);
-    }
+    if (child == 0)
+        trace_child();
     CHECK_EQ(gmp_waitpid(child, &status, 0), child);
     CHECK_EQ(status, 0);
+    gmp_trace_mark("after the fork");
     CHECK_OK(gmp_trace_stop());
+    CHECK(has(fd, "before the fork") && has(fd, "after the fork"));
+    CHECK(!has(fd, "in the child") && !has(fd, "nowhere"));
+    close(fd);
 }
 
 int test_main(int argc, char **argv)
