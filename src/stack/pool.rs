@@ -108,7 +108,8 @@ struct Pool {
     cold: Vec<usize>,
     /// The part of the newest slab that was never carved.
     fresh: Range<usize>,
-    /// All slabs: address and bytes.
+    /// All slabs: address and bytes. Neighbours are one entry: so the list
+    /// rarely grows, on a thread that else would need no heap of its own.
     slabs: Vec<(usize, usize)>,
     /// How many slots were carved.
     carved: usize,
@@ -348,8 +349,7 @@ impl Pool {
             let room = self.make_room(slots);
             match room.ok_or(Errno::ENOMEM).and_then(|()| map_reserve(len)) {
                 Ok(base) => {
-                    // There is room: make_room.
-                    self.slabs.push((base as usize, len));
+                    self.add_slab(base as usize, len);
                     self.slots = slots;
                     self.fresh = base as usize..base as usize + len;
                     return Ok(len);
@@ -357,6 +357,17 @@ impl Pool {
                 Err(_) if len > slot => len /= 2,
                 Err(e) => return Err(e),
             }
+        }
+    }
+
+    fn add_slab(&mut self, base: usize, len: usize) {
+        match self.slabs.last_mut() {
+            Some((at, size)) if base + len == *at => {
+                (*at, *size) = (base, *size + len);
+            }
+            Some((at, size)) if *at + *size == base => *size += len,
+            // There is room: make_room.
+            _ => self.slabs.push((base, len)),
         }
     }
 
