@@ -42,6 +42,7 @@ OPERATIONS = [
     Operation("stall_burn", "ticker beside a loop in C", max_workers=1),
     Operation("dlopen", "dlopen to first result", times=4),
     Operation("idle", "idle for two seconds", slow=True),
+    Operation("fork", "fork, beside 1,000 that wait"),
     Operation("echo64", "echo, 64 connections", 1, connections=64),
     Operation("echo1000", "echo, 1,000 connections", 1, connections=1000),
 ]

@@ -130,17 +130,39 @@ fn arguments_are_those_of_main() {
     }
 }
 
-/// On the exe path the functions come before `main`, on its goroutine.
-#[test]
-fn functions_come_before_main_where_the_entry_is_the_runtimes() {
+/// A program that is entered at the runtime's entry.
+fn entered(name: &str, link: Link, flags: &[&str]) -> Program {
     let root = common::repository();
     let object = root.join("asm/entry_amd64.S").display().to_string();
     let include = format!("-I{}", root.join("asm").display());
-    assert!(source_path("start/inits_entry.c").exists());
-    let name = source("inits_entry.c");
+    assert!(source_path(&format!("start/{name}")).exists());
+    let entry = ["-Wl,-e,_rt0_amd64_linux", &object, &include];
+    build_with(&source(name), link, &[flags, &entry].concat())
+}
+
+/// The child of a function that forks goes on from there.
+#[test]
+fn a_function_that_forks_leaves_the_rest_to_the_child() {
+    for how in ["calls", "quiet"] {
+        for link in [Link::Shared, Link::Static] {
+            let plain = build_with(&source("inits_fork.c"), link, &[]);
+            let entry = entered("inits_fork.c", link, &["-DENTRY"]);
+            for (program, procs) in
+                [plain, entry].iter().flat_map(|p| PROCS.map(|n| (p, n)))
+            {
+                let mut command = program.command();
+                command.env("HOW", how).env("GMP_MAXPROCS", procs);
+                run(&mut command, LIMIT).exited(0);
+            }
+        }
+    }
+}
+
+/// On the exe path the functions come before `main`, on its goroutine.
+#[test]
+fn functions_come_before_main_where_the_entry_is_the_runtimes() {
     for link in [Link::Shared, Link::Static] {
-        let entry = "-Wl,-e,_rt0_amd64_linux";
-        let program = build_with(&name, link, &[&object, &include, entry]);
+        let program = entered("inits_entry.c", link, &[]);
         for procs in PROCS {
             let mut command = program.command();
             let outcome = run(command.env("GMP_MAXPROCS", procs), LIMIT);

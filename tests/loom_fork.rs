@@ -68,6 +68,9 @@ impl Held for Count<'_> {
     fn count(&self) -> i32 {
         self.0.load(Relaxed) & !KNOWN
     }
+
+    /// No handler comes here.
+    fn mark(&self, _by: i32) {}
 }
 
 /// What two threads and the forker share: two words that go together, under a
@@ -132,7 +135,7 @@ impl World {
                 thread::yield_now();
             }
         }
-        while !self.turnstile.strangers_are_out(0) {
+        while !self.turnstile.strangers_are_out() {
             thread::yield_now();
         }
         for at in 0..2 {

@@ -30,6 +30,7 @@ static const struct operation operations[] = {
     {"stall_sleep", stall_sleep, 0, 0},
     {"stall_burn", stall_burn, 0, 0},
     {"idle", idle, 0, 0},
+    {"fork", fork_parked, 300, 1000},
     {"echo_server", echo_server, 0, 0},
     {NULL, NULL, 0, 0},
 };

@@ -11,7 +11,8 @@
 /* gmp_go that does not fail. */
 void go(gmp_fn fn, void *arg);
 
-/* The operations: in yield.c, spawn.c, chan.c, mutex.c, many.c, system.c. */
+/* The operations: in yield.c, spawn.c, chan.c, mutex.c, many.c, system.c,
+ * fork.c. */
 void yield(void);
 void spawn_waves(void);
 void spawn_million(void);
@@ -28,6 +29,7 @@ void sleepers(void);
 void stall_sleep(void);
 void stall_burn(void);
 void idle(void);
+void fork_parked(void);
 void echo_server(void);
 
 #endif

@@ -20,6 +20,7 @@ static const struct {
     {"pingpong", pingpong, 20000000},
 #endif
     {"echo_server", echo_server, 0},
+    {"fork", fork_parked, 300},
 };
 
 int main(int argc, char **argv)

@@ -199,7 +199,7 @@ impl<F: Futex> RawLock<F> {
     /// # Safety
     /// No other thread uses the lock, and this one does not hold it.
     #[cfg(not(any(loom, shuttle)))]
-    unsafe fn renew(&self) {
+    pub(crate) unsafe fn renew(&self) {
         self.word.store(FREE, Ordering::Relaxed);
     }
 

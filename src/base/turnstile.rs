@@ -48,6 +48,9 @@
 //! 4. A thread whose count can be found has [`KNOWN`] added to it. The count
 //!    of another thread is in `strangers`, too: each such lock costs a
 //!    read-modify-write, until the thread has an M.
+//! 5. While a thread is in `strangers`, or about to be, its own word is not 0:
+//!    it has the count or [`STRANGE`] in it. So the handler of a signal that
+//!    forks there does not wait for the thread that it interrupts.
 //!
 //! Rejected:
 //! - a list of all locks, which the forker takes one after the other: making
@@ -72,6 +75,8 @@ const STEP: u32 = 4;
 
 /// Invariant 4.
 pub const KNOWN: i32 = i32::MIN;
+/// Invariant 5: added to the count for each lock in `strangers`.
+pub const STRANGE: i32 = 1 << 16;
 
 /// The calling thread's count of the locks that it holds.
 pub trait Held {
@@ -79,8 +84,10 @@ pub trait Held {
     fn add(&self) -> bool;
     /// (c). True: the thread is known.
     fn sub(&self) -> bool;
-    /// Locks held, without [`KNOWN`].
+    /// Locks held, without [`KNOWN`] and [`STRANGE`].
     fn count(&self) -> i32;
+    /// Adds `by`, which is [`STRANGE`] or its negative.
+    fn mark(&self, by: i32);
 }
 
 /// A turnstile.
@@ -137,12 +144,13 @@ impl Turnstile {
     #[inline(always)]
     pub fn enter(&self, held: &impl Held) {
         if !held.add() {
-            self.enter_stranger();
+            self.enter_stranger(held);
         }
     }
 
     #[cold]
-    fn enter_stranger(&self) {
+    fn enter_stranger(&self, held: &impl Held) {
+        held.mark(STRANGE);
         // SeqCst: (a), for a thread whose own count nobody finds.
         self.strangers.fetch_add(1, SeqCst);
     }
@@ -151,14 +159,15 @@ impl Turnstile {
     #[inline(always)]
     pub fn leave(&self, held: &impl Held) {
         if !held.sub() {
-            self.leave_stranger();
+            self.leave_stranger(held);
         }
     }
 
     #[cold]
-    fn leave_stranger(&self) {
+    fn leave_stranger(&self, held: &impl Held) {
         // Release: pairs with wait_out.
         self.strangers.fetch_sub(1, Release);
+        held.mark(-STRANGE);
     }
 
     /// Step (b), after [`Turnstile::enter`]: `word` becomes `taken`. False: see
@@ -232,11 +241,10 @@ impl Turnstile {
         count.load(Acquire) & !KNOWN == 0
     }
 
-    /// The forker: whether no stranger holds a lock, but for `mine` that are
-    /// the forker's own.
-    pub fn strangers_are_out(&self, mine: i32) -> bool {
+    /// The forker, which holds no lock: whether no stranger holds one.
+    pub fn strangers_are_out(&self) -> bool {
         // Acquire: pairs with leave_stranger.
-        self.strangers.load(Acquire) == mine
+        self.strangers.load(Acquire) == 0
     }
 
     /// The process that has forked: lets all in again.
@@ -291,7 +299,7 @@ pub(crate) use real::{ThisThread, known_at, make_known, make_stranger};
 /// The count of this thread, in thread-local storage.
 #[cfg(not(any(loom, shuttle)))]
 mod real {
-    use super::{AtomicI32, Held, KNOWN};
+    use super::{AtomicI32, Held, KNOWN, STRANGE};
     use core::arch::asm;
 
     /// The thread that calls.
@@ -343,7 +351,23 @@ mod real {
         }
 
         fn count(&self) -> i32 {
-            word() & !KNOWN
+            word() & (STRANGE - 1)
+        }
+
+        fn mark(&self, by: i32) {
+            set(word() + by);
+        }
+    }
+
+    impl ThisThread {
+        /// Whether it holds a lock, or is about to, or has just held one.
+        pub(crate) fn is_in_section(&self) -> bool {
+            word() & !KNOWN != 0
+        }
+
+        /// How many strangers' locks are its own.
+        pub(crate) fn strange(&self) -> i32 {
+            (word() & !KNOWN) / STRANGE
         }
     }
 
@@ -373,11 +397,6 @@ mod real {
         }
     }
 
-    /// Whether this thread's count can be found.
-    pub(super) fn is_known() -> bool {
-        word() & KNOWN != 0
-    }
-
     /// This thread's count, for others to read while the thread lives.
     pub(crate) fn known_at() -> *mut AtomicI32 {
         let tp: usize;
@@ -401,13 +420,5 @@ mod real {
     /// Nobody finds it any more. The thread holds no lock.
     pub(crate) fn make_stranger() {
         set(0);
-    }
-}
-
-#[cfg(not(any(loom, shuttle)))]
-impl Turnstile {
-    /// How many strangers' locks are this thread's own.
-    pub(crate) fn my_strangers() -> i32 {
-        if real::is_known() { 0 } else { ThisThread.count() }
     }
 }

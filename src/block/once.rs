@@ -20,7 +20,10 @@
 //!    bucket ([`super::parking`]), and only in the state Running.
 //! 2. `runner` is the number of the call that runs the function, or 0 for a
 //!    moment at its beginning and end. The caller that changes it from the
-//!    number of a call that is not live runs the function.
+//!    number of a call that is not live runs the function. At those moments the
+//!    bucket is locked: a fork does not come in between. So a once that is
+//!    Running in the child of a fork has a runner, whose call is not live there
+//!    unless it has forked.
 //! 3. A call is live before its number is in `runner`, and until the state has
 //!    changed. After a call is lost, all waiters look again.
 //! 4. After the step to Done, or back to New, the runner touches the once no
@@ -169,14 +172,17 @@ fn start(
     frame: Frame,
 ) -> Result<Option<&'static Call>> {
     let call = begin_call(o, gp, frame)?;
+    let bucket = Bucket::of(o);
     let first = o.state.compare_exchange(NEW, RUNNING, Acquire, Relaxed);
     if first.is_err() {
+        drop(bucket);
         calls::end(call);
         return Ok(None);
     }
     o.holder.set();
     // Release: pairs with begin_slow and wait: is the call live?
     o.runner.store(call.number(), Release);
+    drop(bucket);
     Ok(Some(call))
 }
 
@@ -241,15 +247,14 @@ pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
 /// The function has run: lets the waiters go on. The change of the state is the
 /// last touch of the once.
 fn complete(o: &Once) {
+    let mut list = WakeList::new();
+    let bucket = Bucket::of(o);
     o.holder.clear();
     o.runner.store(0, Relaxed);
     // Release: pairs with the acquires of begin, begin_slow and wait.
-    if o.state.compare_exchange(RUNNING, DONE, Release, Relaxed).is_ok() {
+    if o.state.swap(DONE, Release) & QUEUED == 0 {
         return;
     }
-    let mut list = WakeList::new();
-    let bucket = Bucket::of(o);
-    o.state.store(DONE, Release);
     bucket.hand_to_all(&mut list, |_| true);
     drop(bucket);
     ready_all(list);
@@ -259,15 +264,13 @@ fn complete(o: &Once) {
 /// state is the last touch of the once.
 #[cold]
 fn abandon(o: &Once) {
+    let bucket = Bucket::of(o);
     o.holder.clear();
     o.runner.store(0, Relaxed);
     // Release: as in complete.
-    if o.state.compare_exchange(RUNNING, NEW, Release, Relaxed).is_ok() {
-        return;
+    if o.state.swap(NEW, Release) & QUEUED != 0 {
+        wake_to_look(bucket);
     }
-    let bucket = Bucket::of(o);
-    o.state.store(NEW, Release);
-    wake_to_look(bucket);
 }
 
 /// Wakes all waiters, to look again.

@@ -48,6 +48,7 @@ use crate::{
     gmp::{CLOSING, DEBUG, closing::Stage, handle_of},
     os::{Lock, Result, clock::nanotime, dl},
     sched::{
+        child::generation,
         current::on_goroutine,
         ending::with_cleanup,
         newproc::{newproc_staying, newproc_system},
@@ -243,9 +244,11 @@ pub(super) fn may_serve() {
     }
 }
 
-/// The rest of the life of a library's main goroutine: until the runtime ends.
+/// The rest of the life of a library's main goroutine: until the runtime ends,
+/// or the goroutine is in the child of a fork.
 pub(super) fn serve() {
-    loop {
+    let begun_in = generation();
+    while generation() == begun_in {
         park_plain(c"init wait", Deadline::NEVER);
         if CLOSING.has_come(Stage::Closed) {
             return;
@@ -279,21 +282,27 @@ unsafe extern "C" fn serve_late(_arg: *mut c_void) {
 #[unsafe(export_name = "doInit")]
 #[inline(never)]
 fn do_init(to: State) {
-    let mut to = to;
-    with_cleanup(goes_on, (&raw mut to).cast(), || run_all(to));
+    let mut open = (to, generation());
+    with_cleanup(goes_on, (&raw mut open).cast(), || run_all(to));
 }
 
 /// Runs if a function has called `gmp_exit`: this goroutine ends, but first
 /// calls the rest of the functions.
-unsafe extern "C" fn goes_on(to: *mut c_void) {
+unsafe extern "C" fn goes_on(open: *mut c_void) {
+    // SAFETY: do_init's variable, on the stack below us.
+    let (to, begun_in) = unsafe { *open.cast::<(State, u32)>() };
+    if generation() != begun_in {
+        return;
+    }
     // The main goroutine does not serve any more.
     SERVER.store(ptr::null_mut(), Release);
-    // SAFETY: do_init's variable, on the stack below us.
-    let to = unsafe { *to.cast::<State>() };
     do_init(to);
 }
 
+/// Calls all that are listed. If a function forks, the child leaves the rest to
+/// its own server (`start_again`), whose the state of the start is.
 fn run_all(to: State) {
+    let begun_in = generation();
     loop {
         while let Some(task) = take() {
             let start = nanotime();
@@ -303,6 +312,9 @@ fn run_all(to: State) {
                 // SAFETY: a constant C string of the macro's.
                 let name = unsafe { CStr::from_ptr(task.name) };
                 inittrace::print_task(name, start);
+            }
+            if generation() != begun_in {
+                return;
             }
         }
         if finish(to) {

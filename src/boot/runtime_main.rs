@@ -16,8 +16,8 @@ use crate::{
     gmp::{DEBUG, MAIN_STARTED, renew_waitmark, runtime_g0, runtime_m0},
     os::{Errno, Result, clock::nanotime},
     sched::{
-        self, background, current::this_m, ending::with_cleanup,
-        yields::gosched,
+        self, background, child::generation, current::this_m,
+        ending::with_cleanup, yields::gosched,
     },
     trace,
 };
@@ -56,13 +56,15 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     sched::lock_os_thread();
     // Unlocks even if the host's hook ends this goroutine (Go's needUnlock),
     // else m0 would wait for the goroutine for ever.
+    let begun_in = generation();
     with_cleanup(unlock, ptr::null_mut(), initialise);
     // SAFETY: unlock takes no argument.
     unsafe { unlock(ptr::null_mut()) };
     if exe::has_main() {
         exe::main_main();
     }
-    if phase::state() != State::Failed {
+    // In the child of a fork, by the host's hook, another goroutine serves.
+    if phase::state() != State::Failed && generation() == begun_in {
         doinit::serve();
     }
 }

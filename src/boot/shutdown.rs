@@ -46,6 +46,7 @@ use crate::{
     os::{Errno, Result, clock::nanotime},
     sched::{
         current::in_callback,
+        fork,
         winddown::{self, Nap},
     },
     timers::Deadline,
@@ -127,6 +128,11 @@ fn end(deadline: Deadline) -> Result<()> {
         doinit::reopen();
         return Err(Errno(libc::ETIMEDOUT));
     }
+    fork::while_none_forks(close)
+}
+
+/// The end from Closing on.
+fn close() -> Result<()> {
     phase::set(State::Closing);
     let mut nap = Nap::new();
     while stayers_live() {

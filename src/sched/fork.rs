@@ -46,7 +46,7 @@ use crate::{
         lock::{Rank, forget_sleepers},
         throw::throw,
         trace,
-        turnstile::{Held as _, TURNSTILE, ThisThread, Turnstile, known_at},
+        turnstile::{TURNSTILE, ThisThread, Turnstile, known_at},
     },
     gmp::{COUNTERS, G, M, MKind, SCHED, STOP, each_m, gflag, lone_m},
     os::{
@@ -70,13 +70,24 @@ const SLEEP: u32 = 20;
 /// Forks, one at a time: held from `prepare` to `parent` or `begin_child`.
 static ONE: crate::base::lock::RawLock<LongFutex> =
     crate::base::lock::RawLock::new(Rank::Fork);
+
+/// Runs `f` while no thread forks: it is the end of the runtime, which takes
+/// apart what a child needs, without a lock.
+pub(crate) fn while_none_forks<R>(f: impl FnOnce() -> R) -> R {
+    ONE.lock();
+    let result = f();
+    // SAFETY: locked above, on this thread.
+    unsafe { ONE.unlock() };
+    result
+}
+
 /// Before a fork, on the thread that forks: every other thread out of the
 /// runtime's locks, and kept out.
 pub(crate) fn prepare() {
-    ONE.lock();
     if is_in_section() {
         return;
     }
+    ONE.lock();
     TURNSTILE.shut::<OsFutex>();
     let until = nanotime() + PATIENCE;
     let mine: *const AtomicI32 = known_at();
@@ -91,8 +102,7 @@ pub(crate) fn prepare() {
             })
         });
     }
-    let mine = Turnstile::my_strangers();
-    wait_out(until, || TURNSTILE.strangers_are_out(mine));
+    wait_out(until, || TURNSTILE.strangers_are_out());
 }
 
 /// Waits until `is_out`.
@@ -114,27 +124,36 @@ fn wait_out(until: i64, is_out: impl Fn() -> bool) {
 
 /// After a fork, in the process that has forked.
 pub(crate) fn parent() {
-    if !is_in_section() {
-        TURNSTILE.open::<OsFutex>();
+    if is_in_section() {
+        return;
     }
+    TURNSTILE.open::<OsFutex>();
     // SAFETY: locked by prepare, on this thread.
     unsafe { ONE.unlock() };
 }
 
 /// Whether this thread holds a lock itself: the handler of a signal forks in a
-/// critical section. Then the other threads go on, since they may need that
-/// lock to let go of theirs, and the child is a dead end anyway.
+/// critical section, or a function of a channel's elements does. Then the
+/// others go on, since they may need that lock to let go of theirs, and the
+/// child is a dead end anyway. Nor does the fork wait for another one, which
+/// waits for that lock. The child of a dead end is one too.
 fn is_in_section() -> bool {
-    ThisThread.count() != 0
+    ThisThread.is_in_section() || is_dead_end()
 }
 
 /// In the child, before anything else there.
 pub(crate) fn begin_child() {
     let interrupted = is_interrupted();
-    TURNSTILE.begin_child(Turnstile::my_strangers());
+    TURNSTILE.begin_child(ThisThread.strange());
     forget_sleepers();
-    // SAFETY: locked by prepare, on this thread.
-    unsafe { ONE.unlock() };
+    if is_in_section() {
+        // SAFETY: no other thread is in this process, and prepare has not
+        // locked it; another fork of the parent's may have.
+        unsafe { ONE.renew() };
+    } else {
+        // SAFETY: locked by prepare, on this thread.
+        unsafe { ONE.unlock() };
+    }
     // The rings and the file of a trace are the parent's.
     trace::set_hook(None);
     // SAFETY: no other thread is in this process.
