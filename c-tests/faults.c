@@ -27,7 +27,7 @@ typedef int (*member)(void *);
 
 /* Made before the marks: pipes, and pairs of sockets. */
 enum { DATA, GO, GATE, QUIET, HANDOFF, MOVED, PIPES };
-static int pipes[PIPES][2], pair[2];
+static int pipes[PIPES][2], pair[2], nowhere;
 
 static struct {
     const char *step;
@@ -573,6 +573,32 @@ static void many_stacks(void)
             return;
 }
 
+/* --- A dump --------------------------------------------------------------- */
+
+static atomic_bool computes, seen;
+
+/* Until the dump is there; a while where nothing can run beside it. */
+static int compute(void *arg)
+{
+    atomic_store(&computes, true);
+    for (int i = 0; i < 5000 && !atomic_load(&seen); i++)
+        spin_ns(US(100));
+    return 0;
+}
+
+/* Asks the goroutine that computes for its stack, by a signal. */
+static int look(void *arg)
+{
+    int r = 0;
+
+    while (r == 0 && !atomic_load(&computes))
+        r = gmp_sleep(US(100));
+    if (r == 0)
+        r = gmp_dump(nowhere, GMP_DUMP_STACKS);
+    atomic_store(&seen, true);
+    return r;
+}
+
 /* --- Silence -------------------------------------------------------------- */
 
 static int read_nothing(void *arg)
@@ -604,6 +630,7 @@ static void silence(void)
 static void steps(void)
 {
     static const member handoff[] = {block, unblock};
+    static const member dump[] = {compute, look};
     int r = gmp_wait_init();
 
     if (r != 0) {
@@ -629,6 +656,7 @@ static void steps(void)
     many_stacks();
     if (reports)
         host_threads();
+    run("dump", dump, 2);
     gmp_set_maxprocs(1);
     run("handoff", handoff, 2);
     silence();
@@ -653,6 +681,8 @@ static void prepare(pthread_t *hosts)
     }
     for (int i = 0; i < PIPES; i++)
         CHECK_OK(pipe2(pipes[i], O_CLOEXEC));
+    nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    CHECK(nowhere >= 0);
     CHECK_OK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
     for (int i = 0; i < 2; i++)
         CHECK_OK(pthread_create(&hosts[i], NULL, host_thread, NULL));

@@ -138,6 +138,13 @@ pub const CALLS: &[Call] = &[
         "signals may come to threads of the library's",
     ),
     call(
+        "rt_tgsigqueueinfo",
+        &[SYS_rt_tgsigqueueinfo],
+        &[EPERM, EAGAIN, ENOSYS, EACCES],
+        Right,
+        "dumps without the frames of goroutines that compute",
+    ),
+    call(
         "sigaltstack",
         &[SYS_sigaltstack],
         &[EPERM, ENOSYS, ENOMEM],
@@ -186,6 +193,13 @@ pub const CALLS: &[Call] = &[
         &[EPERM, ENOSYS, EACCES, EINVAL, EBADF, ENOMEM],
         Right,
         "madvise, one by one",
+    ),
+    call(
+        "process_vm_readv",
+        &[SYS_process_vm_readv],
+        &[EPERM, ENOSYS, EACCES],
+        Right,
+        "/proc/self/mem is read instead",
     ),
     call(
         "munlock",
