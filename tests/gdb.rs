@@ -215,7 +215,10 @@ fn assembly_is_stepped_line_by_line() {
         return;
     }
     let program = build("walk.c", Link::Shared);
-    let mut commands = String::from("tbreak rt0_go\nrun\n");
+    // The main thread stands still, as it waits for the start for some time
+    // only.
+    let mut commands =
+        String::from("tbreak rt0_go\nrun\nset scheduler-locking on\n");
     for _ in 0..40 {
         commands.push_str("info line *$pc\nnext\n");
     }

@@ -66,10 +66,10 @@ pub fn name<'a, M: Memory, O: Modules>(
     room: &'a mut Room,
 ) -> Name<'a> {
     let _errno = KeepErrno::new();
-    let Some(module) = modules.find(lookup) else {
-        return Name { function: b"", object: b"", offset: lookup };
+    let (module, offset) = match located(modules, lookup) {
+        Ok(place) => place,
+        Err(name) => return name,
     };
-    let offset = lookup.wrapping_sub(module.bias);
     if let Some((len, from)) = function(memory, modules, &module, offset, room)
     {
         let function = &room[..len];
@@ -85,11 +85,23 @@ pub fn place<'a, O: Modules>(
     room: &'a mut Room,
 ) -> Name<'a> {
     let _errno = KeepErrno::new();
+    match located(modules, lookup) {
+        Ok((module, offset)) => in_object(modules, &module, offset, room),
+        Err(name) => name,
+    }
+}
+
+/// The module of a place, and the place in it; or the place's name where no
+/// module is there.
+fn located<'a>(
+    modules: &impl Modules,
+    lookup: u64,
+) -> Result<(Module, u64), Name<'a>> {
     let Some(module) = modules.find(lookup) else {
-        return Name { function: b"", object: b"", offset: lookup };
+        return Err(Name { function: b"", object: b"", offset: lookup });
     };
     let offset = lookup.wrapping_sub(module.bias);
-    in_object(modules, &module, offset, room)
+    Ok((module, offset))
 }
 
 fn in_object<'a, O: Modules>(

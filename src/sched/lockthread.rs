@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     base::throw::throw,
-    gmp::{COUNTERS, G, HOST_WAITS, M, MKind, OwnedP, SCHED},
+    gmp::{COUNTERS, G, HOST_WAITS, M, MKind, OwnedP, SCHED, gflag},
     os::{Errno, Result},
 };
 use core::sync::atomic::Ordering::*;
@@ -79,10 +79,13 @@ pub(super) fn count_again() {
     SCHED.nmlocked.fetch_add(1, Relaxed);
 }
 
-/// Counts locked Ms, which the limit of threads leaves out.
+/// Counts locked Ms, which the limit of threads leaves out. But `runtime_main`
+/// is locked only as it starts: an M too many would be made meanwhile, and
+/// stay.
 fn count_locked(gp: &G, mp: &M, change: i32) {
     // A nested lock changes nothing, and host threads do not count.
-    if gp.lockedm.get().is_none() && mp.kind.get() != MKind::Host {
+    let apart = gp.has(gflag::SYSTEM) || mp.kind.get() == MKind::Host;
+    if gp.lockedm.get().is_none() && !apart {
         // Relaxed: a measure.
         SCHED.nmlocked.fetch_add(change, Relaxed);
     }
