@@ -6,7 +6,7 @@
 
 #include <sys/wait.h>
 
-enum { ROUNDS = 30, INSIDE = 4, WELL = 5 };
+enum { ROUNDS = 10, INSIDE = 4, WELL = 5 };
 
 static atomic_bool stop;
 static atomic_long forks_inside, forks_outside;

@@ -4,7 +4,7 @@
 
 #include <sys/wait.h>
 
-enum { LIVES = 40, FORKERS = 2, WELL = 5 };
+enum { LIVES = 25, FORKERS = 2, WELL = 5 };
 
 static atomic_bool stop;
 static atomic_long forks;

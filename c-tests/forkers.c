@@ -8,7 +8,7 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
-enum { ROUNDS = 4, GOROUTINES = 4, THREADS = 2, BUSY = 8 };
+enum { ROUNDS = 3, GOROUTINES = 4, THREADS = 2, BUSY = 8 };
 
 extern char **environ;
 

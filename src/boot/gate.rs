@@ -87,6 +87,7 @@ fn gate_slow(call: Call) -> Result<()> {
             }
             State::Failed => return Err(phase::error()),
             State::Half => {
+                keep::hold();
                 if change(State::Half, State::Starting) {
                     // SAFETY: no thread has passed the gate, and the parent's
                     // are not there.

@@ -67,8 +67,18 @@ pub(super) extern "C" fn libpreinit(
     argv: *const *const c_char,
 ) -> c_int {
     stage(c"libpreinit");
+    // The child of a fork goes on behind that (`State::Half`).
+    let start = fork::while_none_forks(|| prepare_start(argc, argv));
+    if start == Start::Now {
+        // The loader's lock is this thread's, if anybody has it.
+        keep::hold();
+    }
+    start as c_int
+}
+
+fn prepare_start(argc: c_int, argv: *const *const c_char) -> Start {
     if !change(State::Fresh, State::Starting) {
-        return Start::No as c_int;
+        return Start::No;
     }
     ARGS_PLAUSIBLE.store(plausible(argc, argv), Relaxed);
     env::capture();
@@ -83,15 +93,13 @@ pub(super) extern "C" fn libpreinit(
     watch_forks();
     if exe::entered_at_rt0() {
         phase::set(State::AwaitsMain);
-        return Start::No as c_int;
+        return Start::No;
     }
     if !env::autostart() {
         phase::set(State::NotStarted);
-        return Start::No as c_int;
+        return Start::No;
     }
-    // The loader's lock is this thread's, if anybody has it.
-    keep::hold();
-    Start::Now as c_int
+    Start::Now
 }
 
 /// Has the three called around forks, from the first start on. The C library

@@ -31,6 +31,32 @@
 //! 2. Between `begin_child` and `take_over` no M sleeps, and only the thread
 //!    that forked has one.
 //!
+//! # What the turnstile does not cover
+//! Handoff, sysmon and host threads change words without a lock, and a fork may
+//! come between any two steps of theirs. Their invariants do not hold in the
+//! child, and need not: nobody there reads these words before they are new.
+//!
+//! | words | new by |
+//! |---|---|
+//! | of a P: owner word, queue, `runnext`, cached Gs, timers | `reset_sched` |
+//! | spinning Ms, timekeeper, sysmon's sleep, stops, waits of host threads, the end | `reset_sched` |
+//! | threads wanted and refused, the template's sleep | `threads`, `nothread` |
+//! | what sysmon has seen of Ms; goroutines without a stack | `retake`, `starved` |
+//! | poller, descriptors, speculation | `netpoll` |
+//! | rings and file of a trace | `trace` |
+//! | park word, claim and join word of a G that is not here | `reset_gs` |
+//! | note, `nextp`, `spinning` … of the forker's M | `begin_again` |
+//! | all words of the other Ms and stand-ins | nobody: no list has them |
+//!
+//! The forker's own goroutine runs, so its park word is at rest but for a permit
+//! or a cancel, which stay; sysmon's request to yield stays too, and finds
+//! nothing to do. `tests/tidy/statics.rs` finds a static that is neither new nor
+//! the process's. Objects of the host's that have two words for one fact change
+//! both under the lock of their bucket (`block::once`, `block::barrier`).
+//!
+//! A start, up to the making of m0's thread, and the end of the runtime from
+//! Closing on are kept apart from forks as a whole ([`while_none_forks`]).
+//!
 //! Rejected: the world stopped, as for a change of the Ps. Goroutines without a
 //! P and host threads change objects all the same, and a goroutine that
 //! computes would be waited for.
@@ -71,8 +97,8 @@ const SLEEP: u32 = 20;
 static ONE: crate::base::lock::RawLock<LongFutex> =
     crate::base::lock::RawLock::new(Rank::Fork);
 
-/// Runs `f` while no thread forks: it is the end of the runtime, which takes
-/// apart what a child needs, without a lock.
+/// Runs `f` while no thread forks: the beginning of a start, or the end of the
+/// runtime. They change what a child needs, without a lock.
 pub(crate) fn while_none_forks<R>(f: impl FnOnce() -> R) -> R {
     ONE.lock();
     let result = f();
