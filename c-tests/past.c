@@ -45,16 +45,6 @@ static void run_once(void *arg)
     gmp_once_do(&running, until_over, NULL);
 }
 
-static gmp_g *ended(void)
-{
-    gmp_g *g = spawn(nothing, NULL);
-
-    gmp_sleep(MS(2));
-    for (int i = 0; i < 20; i++)
-        gmp_yield();
-    return g;
-}
-
 static int64_t count(int64_t result, int64_t want)
 {
     return result == want ? 0 : result < 0 ? result : -EIO;
@@ -172,9 +162,15 @@ static int64_t condition(int64_t past, bool can)
     return can && r == -ETIMEDOUT ? 0 : r;
 }
 
+/* Whether a goroutine has ended only its join can tell. */
 static int64_t join(int64_t past, bool can)
 {
-    return gmp_join_until(can ? ended() : lasting, past);
+    gmp_g *g = can ? spawn(nothing, NULL) : lasting;
+    int64_t r;
+
+    while ((r = gmp_join_until(g, past)) == -ETIMEDOUT && can)
+        gmp_sleep(US(10));
+    return r;
 }
 
 static int64_t park(int64_t past, bool can)
