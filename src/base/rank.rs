@@ -63,11 +63,13 @@ pub enum Rank {
     Names,
     /// The events of threads without an M (`trace/recorder.rs`).
     Recorder,
+    /// The thread that has ended last (`os/thread.rs`).
+    Ended,
 }
 
 impl Rank {
     #[cfg(all(debug_assertions, not(loom)))]
-    const COUNT: usize = Rank::Recorder as usize + 1;
+    const COUNT: usize = Rank::Ended as usize + 1;
 
     /// Whether a thread may hold several locks of this rank at once.
     #[cfg(all(debug_assertions, not(loom)))]

@@ -115,8 +115,8 @@ impl Waiter {
 pub(crate) enum Waited<'a> {
     /// By a waker, which has `handed` over what the waiter waits for, or not.
     Woken { handed: bool },
-    /// By a deadline or a cancel; with the bucket locked (invariant 5). `queued`
-    /// tells whether the waiter was still in the line: a waker may have taken it
+    /// By a deadline or a cancel; with the bucket locked (invariant 5).
+    /// `queued`: the waiter was still in the line. A waker may have taken it
     /// out in vain.
     GaveUp { why: Errno, bucket: Bucket<'a>, queued: bool },
 }

@@ -6,7 +6,9 @@ use super::errno::{Errno, KeepErrno, Result};
 use super::mem::page_size;
 use super::raw::NoCancel;
 use super::signal::SigMask;
-use crate::base::sync::{AtomicU32, AtomicU64, Ordering};
+use super::{Lock, LockGuard};
+use crate::base::lock::Rank;
+use crate::base::sync::{AtomicU32, Ordering};
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
 
@@ -18,8 +20,8 @@ pub(crate) type Thread = libc::pthread_t;
 
 /// Threads from [`newosproc`] that have not called [`ends`] yet.
 static LIVE: AtomicU32 = AtomicU32::new(0);
-/// The thread that has called [`ends`] last, or 0.
-static ENDED: AtomicU64 = AtomicU64::new(0);
+/// The thread that has called [`ends`] last, with its tid.
+static ENDED: Lock<Option<(Thread, i32)>> = Lock::new(Rank::Ended, None);
 
 /// Starts a thread, on a stack with `stack_size` usable bytes (rounded up,
 /// without thread-local storage and the kernel's signal frames). Its last
@@ -53,8 +55,8 @@ pub(crate) unsafe fn newosproc(
 pub(crate) fn ends() {
     // SAFETY: takes no argument and cannot fail.
     let me = unsafe { libc::pthread_self() };
-    // AcqRel: the next thread, or join_all, joins this one.
-    join(ENDED.swap(me, Ordering::AcqRel));
+    let before = ended().replace((me, gettid()));
+    join(before);
     // Release: pairs with join_all, which finds this thread, or one after it,
     // in ENDED.
     LIVE.fetch_sub(1, Ordering::Release);
@@ -67,20 +69,30 @@ pub(crate) fn join_all() {
     while LIVE.load(Ordering::Acquire) != 0 {
         usleep(50);
     }
-    join(ENDED.swap(0, Ordering::AcqRel));
+    let last = ended().take();
+    join(last);
 }
 
 /// In the child of a fork, which has none of the parent's threads.
 pub(crate) fn forget_threads() {
     LIVE.store(0, Ordering::Relaxed);
-    ENDED.store(0, Ordering::Relaxed);
 }
 
-fn join(thread: Thread) {
-    if thread != 0 {
-        let _later = NoCancel::new();
-        // SAFETY: the thread is joinable, and ENDED held it once.
-        unsafe { libc::pthread_join(thread, core::ptr::null_mut()) };
+/// In the child of a fork the thread is not there.
+fn ended() -> LockGuard<'static, Option<(Thread, i32)>> {
+    ENDED.lock_or_renew(|ended| *ended = None)
+}
+
+/// Joins a thread, and waits until the kernel has forgotten it too: it is in
+/// lists of threads for a moment longer, and a process with other threads gets
+/// no new user namespace, say.
+fn join(ended: Option<(Thread, i32)>) {
+    let Some((thread, tid)) = ended else { return };
+    let _later = NoCancel::new();
+    // SAFETY: the thread is joinable, and ENDED held it once.
+    unsafe { libc::pthread_join(thread, core::ptr::null_mut()) };
+    while exists(tid) {
+        usleep(50);
     }
 }
 
