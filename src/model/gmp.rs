@@ -27,8 +27,10 @@ use core::{
 use parkword::{Claim, ParkWord};
 use shuttle::thread::Thread;
 
-/// Models do not end: the stage is Open.
-pub(crate) static CLOSING: closing::Closing = closing::Closing::new();
+shuttle::lazy_static! {
+    /// Models do not end: the stage is Open.
+    pub(crate) static ref CLOSING: closing::Closing = closing::Closing::new();
+}
 
 pub(crate) type GmpFn = unsafe extern "C" fn(arg: *mut c_void);
 
