@@ -133,7 +133,7 @@ static void rewrite(file *to, string *name, void *value)
                   (long long)words->seed);
 }
 
-/* --- Commands -------------------------------------------------------------- */
+/* --- Commands ------------------------------------------------------------- */
 
 static int set(context *ctx, string **argv, int argc)
 {
@@ -255,7 +255,7 @@ static int state(context *ctx, string **argv, int argc)
     return redis.ReplyWithLongLong(ctx, atomic_load(&saved_by_child));
 }
 
-/* --- What goes on all the time --------------------------------------------- */
+/* --- What goes on all the time -------------------------------------------- */
 
 static void tick(void *arg)
 {
