@@ -39,20 +39,23 @@
 //! | words | new by |
 //! |---|---|
 //! | of a P: owner word, queue, `runnext`, cached Gs, timers | `reset_sched` |
-//! | spinning Ms, timekeeper, sysmon's sleep, stops, waits of host threads, the end | `reset_sched` |
+//! | spinning Ms, timekeeper, sysmon's sleep, stops, the end | `reset_sched` |
+//! | waits of host threads | `reset_sched` |
 //! | threads wanted and refused, the template's sleep | `threads`, `nothread` |
-//! | what sysmon has seen of Ms; goroutines without a stack | `retake`, `starved` |
+//! | what sysmon has seen of Ms | `retake` |
+//! | goroutines without a stack | `starved` |
 //! | poller, descriptors, speculation | `netpoll` |
 //! | rings and file of a trace | `trace` |
-//! | park word, claim and join word of a G that is not here | `reset_gs` |
+//! | park word, claim, join word of a G that is not here | `reset_gs` |
 //! | note, `nextp`, `spinning` … of the forker's M | `begin_again` |
 //! | all words of the other Ms and stand-ins | nobody: no list has them |
 //!
-//! The forker's own goroutine runs, so its park word is at rest but for a permit
-//! or a cancel, which stay; sysmon's request to yield stays too, and finds
-//! nothing to do. `tests/tidy/statics.rs` finds a static that is neither new nor
-//! the process's. Objects of the host's that have two words for one fact change
-//! both under the lock of their bucket (`block::once`, `block::barrier`).
+//! The forker's own goroutine runs, so its park word is at rest but for a
+//! permit or a cancel, which stay; sysmon's request to yield stays too, and
+//! finds nothing to do. `tests/tidy/statics.rs` finds a static that is neither
+//! new nor the process's. Objects of the host's that have two words for one
+//! fact change both under the lock of their bucket (`block::once`,
+//! `block::barrier`).
 //!
 //! A start, up to the making of m0's thread, and the end of the runtime from
 //! Closing on are kept apart from forks as a whole ([`while_none_forks`]).
