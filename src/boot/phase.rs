@@ -15,7 +15,7 @@
 //!   Fresh <--a call, which starts the runtime again-- Down <---------'
 //!
 //!   fork, in the child: Booted, Opening, Up, Late, Again -> Forked
-//!                       Stopping, Closing -> Forked
+//!                       Stopping -> Forked (Closing: a dead end only)
 //!                       Starting -> Half
 //!   Forked --a call--> Again --> Up, Late; an error: Forked
 //!   Half --a call--> Starting

@@ -12,7 +12,8 @@
 //! | a call starts the runtime again | Down, Open |
 //!
 //! `sched::winddown` has the steps. After the second there is no way back, and
-//! nothing waits for the host's code.
+//! nothing waits for the host's code. From Closing to Down no thread forks, as
+//! the child would have the half of everything (`sched::fork`).
 //!
 //! # Unloading
 //! After a shutdown the library has no thread, no handler and no key, and the
