@@ -5,8 +5,8 @@
 //!
 //! | file | contract |
 //! |---|---|
-//! | `futex` | sleep on a word, wake sleepers; the locks and notes of an M |
 //! | `thread` | make, join and name threads; stack bounds and limits |
+//! | `futex` | sleep on a word, wake sleepers; the locks and notes of an M |
 //! | `copy` | a copy of the process that does one thing and ends |
 //! | `signal` | masks, signal stacks, handlers |
 //! | `membarrier` | a barrier on all running threads of the process |
