@@ -79,6 +79,16 @@ __attribute__((noinline)) void all_wait(void)
     atomic_fetch_add(&returned, 1);
 }
 
+/* All have come, and all have left their stacks. */
+static bool all_are_there(int n)
+{
+    gmp_stats now;
+
+    CHECK_OK(gmp_get_stats(&now, sizeof now));
+    return atomic_load(&waiting) == n &&
+           now.goroutines_waiting >= (uint64_t)n;
+}
+
 int test_main(int argc, char **argv)
 {
     const char *wanted = getenv("WAITERS");
@@ -91,7 +101,7 @@ int test_main(int argc, char **argv)
     CHECK_OK(gmp_go(wait_deep, (void *)(intptr_t)5));
     CHECK_OK(gmp_go_with(&attr, lock_twice, NULL, &locker_g));
     CHECK_OK(gmp_go(nap, NULL));
-    AWAIT(atomic_load(&waiting) == many + 3);
+    AWAIT(all_are_there(many + 3));
     CHECK_OK(gmp_go(spin, NULL));
     AWAIT(atomic_load(&busy));
     all_wait();

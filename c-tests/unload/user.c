@@ -62,12 +62,13 @@ static void fires(void *arg) { fired++; }
 
 static int timers(void)
 {
-    gmp_timer *t = gmp_timer_start(100000, 0, fires, NULL);
-    gmp_timer *never = gmp_timer_start(INT64_C(1) << 60, 0, fires, NULL);
+    gmp_timer *t, *never;
     gmp_chan *tick = gmp_tick(200000);
     int64_t when;
 
     fired = 0;
+    t = gmp_timer_start(100000, 0, fires, NULL);
+    never = gmp_timer_start(INT64_C(1) << 60, 0, fires, NULL);
     NEED(t && never && tick);
     NEED(gmp_chan_recv(tick, &when) == 0);
     while (!fired)
