@@ -31,8 +31,8 @@ PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a \
 PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
-.PHONY: all library help run examples test check loom stress faults bench \
-        header lint install uninstall clean need FORCE
+.PHONY: all library help run examples test check loom stress faults sanitize \
+        bench header lint install uninstall clean need FORCE
 
 all: need $(PRODUCTS) $(BIN)/gmprt ## build the library and the command gmprt
 
@@ -47,13 +47,14 @@ help: ## say what there is to make
 
 # $(call for,GOALS,THINGS): these things, if one of the goals is to be made.
 for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
-NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
-         $(call for,asan memcheck,$(CXX)) $(call for,memcheck,valgrind)
-TESTED = $(CXX) g++ chromium clang clang++ gdb go java node python3 perfetto \
-         pkg-config curl wrk taskset faketime redis-check-rdb gmp.h curl/curl.h \
-         sqlite3.h
+NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3)
+GLASS  = g++ clang clang++ llvm-symbolizer valgrind libasan.so libtsan.so \
+         liblsan.so libclang_rt.tsan-x86_64.a
+TESTED = $(CXX) $(GLASS) chromium gdb go java node python3 perfetto pkg-config \
+         curl wrk taskset faketime redis-check-rdb gmp.h curl/curl.h sqlite3.h
 # What goes on without these leaves out what needs them, and says so.
-WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX))
+WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX)) \
+         $(call for,sanitize,$(GLASS))
 
 # setup/need.sh knows how to tell that a thing is there, and how to get it.
 need:
@@ -247,6 +248,14 @@ faults: need all ## refuse each system call in every way, and see
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --test faults -- \
 	    --include-ignored --nocapture --test-threads=1
 
+# What each tool says, and what does not run under which: HACKING.md,
+# "Sanitizers". Without a tool that is missing. SANITIZE=tsan_clang: of that
+# tool only. SANITIZE_ONLY=NAME: that C test only.
+sanitize: need all examples ## run the C tests and examples under sanitizers
+	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_SKIPS=$(abspath $(BUILD))/skips \
+	    $(CARGO) test --test sanitize -- $(SANITIZE) --include-ignored \
+	    --nocapture --test-threads=1
+
 bench: need all ## measure it beside others, half an hour (BENCH=--quick)
 	python3 bench/run.py $(BENCH)
 
@@ -297,56 +306,3 @@ uninstall: ## take it away again
 clean: ## remove everything made
 	$(CARGO) clean
 	rm -rf $(BUILD)
-
-# --- The C tests under a magnifying glass -----------------------------------
-# What these see of goroutines, and what not: HACKING.md, "Sanitizers".
-
-.PHONY: asan memcheck
-
-SUBJECTS = $(filter-out crash_% double_include_% gnu_mp host header \
-           libraries, \
-           $(basename $(notdir $(wildcard c-tests/*.c c-tests/*.cc))))
-# They measure memory, time or wake-ups of the process, and so the tool's.
-MEASURE  = handoff idle many stacks io_many shutdown shutdown_storm
-ASAN     = $(patsubst %,$(BUILD)/asan/%,$(filter-out $(MEASURE) hostthreads, \
-           $(SUBJECTS)))
-# memcheck takes the stack that large arguments go to for dead.
-MEMCHECK = $(patsubst %,$(BUILD)/memcheck/%,$(filter-out $(MEASURE) go, \
-           $(SUBJECTS)))
-GLASS    = -O1 -g -pthread -D_GNU_SOURCE -fno-omit-frame-pointer -Iinclude
-
-$(ASAN): GLASS += -fsanitize=address
-# Red zones on stacks: not where frames are left by a throw or gmp_exit, nor
-# where the test reckons with the size of its frames.
-$(patsubst %,$(BUILD)/asan/%,cxx stress runmain): GLASS += \
-    $(if $(findstring clang,$(shell $(CC) --version)),-mllvm -asan-stack=0, \
-    --param asan-stack=0)
-
-$(BUILD)/asan/% $(BUILD)/memcheck/%: c-tests/%.c c-tests/test.h \
-                                     include/gmp.h $(PRODUCTS)
-	@mkdir -p $(@D)
-	$(CC) -std=c11 $(GLASS) -o $@ $< $(SHARED)
-
-$(BUILD)/asan/% $(BUILD)/memcheck/%: c-tests/%.cc c-tests/test.h \
-                                     include/gmp.h $(PRODUCTS)
-	@mkdir -p $(@D)
-	$(CXX) -std=c++17 $(GLASS) -o $@ $< $(SHARED)
-
-# $(call look,TOOL,PROGRAMS): each in turn with 1, 2 and 4 processors.
-look = @for program in $(2); do for n in 1 2 4; do \
-    want=0; test $${program\#\#*/} != exit_anytime || want=7; \
-    GMP_MAXPROCS=$$n $(1) $$program > $$program.log 2>&1; \
-    got=$$?; echo "$$program with $$n: $$got"; \
-    test $$got = $$want || { cat $$program.log; exit 1; }; \
-    done; done
-
-asan: export ASAN_OPTIONS = detect_leaks=0:detect_stack_use_after_return=0
-asan: need $(ASAN) ## run the C tests under AddressSanitizer
-	$(call look,,$(ASAN))
-
-# To valgrind, a leap of the stack pointer by more than that is a switch. When
-# it looks for leaks it reads all that is mapped: so guards are mappings.
-memcheck: export GMPDEBUG = guard=mprotect
-memcheck: need $(MEMCHECK) ## run the C tests under valgrind
-	$(call look,valgrind -q --error-exitcode=99 --max-stackframe=16384,\
-	    $(MEMCHECK))

@@ -32,6 +32,7 @@ fn main() {
         .file("asm/rt0_amd64.S")
         .file("asm/switch_amd64.S")
         .file("asm/end_amd64.S")
+        .file("asm/sanitize_amd64.S")
         .include("asm")
         .flag("-g")
         .compile("gmprt_asm");

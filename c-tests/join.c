@@ -91,7 +91,7 @@ static void deadline_keeps_the_handle(void *arg)
     CHECK_EQ(gmp_join_until(g, 0), -EINVAL);
 }
 
-static gmp_g *myself;
+static gmp_g *_Atomic myself;
 
 static void join_myself(void *arg)
 {

@@ -72,6 +72,7 @@ struct runtime_m {
     bool spinning;
     bool busy_without_p;
     uint8_t kind; /* enum runtime_mkind */
+    bool direct;
     int32_t *errno_at;
     uintptr_t *cxa;
     uintptr_t hook[3];

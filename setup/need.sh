@@ -6,9 +6,9 @@
 #     setup/need.sh --missing THING...     prints the missing ones
 #     setup/need.sh --line THING...        prints the line that installs them
 #
-# A THING or WISH is a command, a header that the C compiler finds, or a package
-# for Python, which lands in build/venv. For root on Debian the first form
-# installs them. For any other user, and if the
+# A THING or WISH is a command, a header that the C compiler finds, a library of
+# a sanitizer, or a package for Python, which lands in build/venv. For root on
+# Debian the first form installs them. For any other user, and if the
 # installation fails, it prints the one line to paste. It fails if a THING is
 # then missing; without a WISH the caller goes on and reports it.
 #
@@ -18,7 +18,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 # The Debian packages, each with the things that it brings.
 table='
-gcc                     cc gcc
+gcc                     cc gcc libasan.so libtsan.so liblsan.so
 binutils                ar ld nm objcopy readelf
 libc6-dev               stdio.h
 g++                     c++ g++
@@ -29,9 +29,11 @@ default-jre-headless    java
 faketime                faketime
 gdb                     gdb
 golang-go               go
+libclang-rt-dev         libclang_rt.tsan-x86_64.a
 libcurl4-openssl-dev    curl/curl.h
 libgmp-dev              gmp.h
 libsqlite3-dev          sqlite3.h
+llvm                    llvm-symbolizer
 nodejs                  node
 pkg-config              pkg-config
 python3                 python3
@@ -72,6 +74,8 @@ has_rust() {
 
 has() {
     case $1 in
+    libclang_rt*) [ -e "$(clang -print-runtime-dir 2>/dev/null)/$1" ] ;;
+    lib*.so) gcc -print-file-name="$1" 2>/dev/null | grep -q / ;;
     *.h) echo "#include <$1>" | ${CC:-cc} -E -x c - >/dev/null 2>&1 ;;
     *cargo) has_rust "$1" ;;
     perfetto) "$venv/bin/python" -c \

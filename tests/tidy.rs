@@ -38,8 +38,9 @@ const C_CALLS: [(&str, &str, &str); 11] = [
 ];
 
 /// Who declares foreign functions: module, reason.
-const FOREIGN: [(&str, &str); 5] = [
+const FOREIGN: [(&str, &str); 6] = [
     ("arch", "the functions of asm/"),
+    ("base", "the functions of sanitizers, in a table of asm/"),
     ("boot", "the asm of the start path, the program's environment"),
     ("diag", "the address of the layout table, which is above it"),
     ("ffi", "the frames of callbacks.c, through which exceptions pass"),

@@ -17,6 +17,7 @@
 //! | `mod.rs` | how a thread sleeps: [`Futex`] |
 //! | `reserve` | the allocator, and memory for reports |
 //! | `throw` | the ends of the process |
+//! | `sanitize` | the sanitizers of the process |
 //! | `trace` | events of the scheduler, for the timeline |
 //! | `ring` | a ring of such events |
 //! | `print` | text for a failure, without memory |
@@ -43,6 +44,8 @@ pub(crate) mod rank;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) mod reserve;
 pub mod ring;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) mod sanitize;
 pub mod sync;
 pub mod throw;
 pub mod trace;

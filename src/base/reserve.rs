@@ -25,6 +25,7 @@
 //! Outside of reports the price is a load in `alloc` and one in `dealloc`.
 
 use super::{
+    sanitize,
     sync::{AtomicBool, AtomicUsize, Ordering::*},
     throw::this_thread,
 };
@@ -176,6 +177,7 @@ unsafe impl GlobalAlloc for Reserve {
         }
         // SAFETY: the caller's promises.
         let at = unsafe { System.alloc(layout) };
+        sanitize::no_leak(at);
         if at.is_null() { refused(layout) } else { at }
     }
 
@@ -184,6 +186,7 @@ unsafe impl GlobalAlloc for Reserve {
         if malloc {
             // SAFETY: the caller's promises.
             let at = unsafe { System.alloc_zeroed(layout) };
+            sanitize::no_leak(at);
             if !at.is_null() {
                 return at;
             }

@@ -341,6 +341,9 @@ fn ended(at_end: &AtEnd) {
     // SAFETY: run's: the first field of a member.
     let member = unsafe { &*place };
     let group = member.group();
+    // The goroutine has left its mark at the record (`fiber::left`).
+    #[cfg(not(shuttle))]
+    crate::base::sanitize::race_pass(place.addr(), ptr::from_ref(group).addr());
     let mut members = group.lock();
     let (prev, next) = (member.prev.get(), member.next.get());
     // SAFETY: null, or in the list, so alive.

@@ -286,6 +286,8 @@ fn wake_to_look(bucket: Bucket<'static>) {
 /// The goroutine of a call ends inside its function.
 fn exited(place: usize) {
     let o = place as *const Once;
+    #[cfg(not(shuttle))]
+    crate::base::sanitize::race_release(place);
     // SAFETY: kept by its caller, whose frame is still there.
     complete(unsafe { &*o });
 }

@@ -66,6 +66,17 @@ impl Case {
     pub(crate) const OP: usize = offset_of!(Case, op);
     pub(crate) const RESULT: usize = offset_of!(Case, result);
 
+    /// The channel and the element.
+    #[cfg(not(shuttle))]
+    pub(crate) fn object(&self) -> (*const GmpChan, *const u8) {
+        (self.ch, self.elem)
+    }
+
+    #[cfg(not(shuttle))]
+    pub(crate) fn sends(&self) -> bool {
+        self.op == SEND
+    }
+
     fn chan(&self) -> Option<&GmpChan> {
         // SAFETY: null, or a channel that the caller holds a reference to.
         unsafe { self.ch.as_ref() }

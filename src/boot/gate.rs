@@ -69,6 +69,11 @@ enum Call {
 
 #[cold]
 fn gate_slow(call: Call) -> Result<()> {
+    // While a sanitizer watches, each call comes here.
+    if phase::state() == State::Up { Ok(()) } else { pass(call) }
+}
+
+fn pass(call: Call) -> Result<()> {
     let deadline = nanotime() + PATIENCE;
     loop {
         let seen = phase::state();

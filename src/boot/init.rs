@@ -15,6 +15,7 @@ use crate::{
     arch,
     base::{
         random::RANDSEED,
+        sanitize,
         sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
         throw::throw,
     },
@@ -146,6 +147,7 @@ extern "C" fn osinit() {
 extern "C" fn schedinit() -> c_int {
     // Release: pairs with the acquires of thread_start and name_thread.
     threads::THREAD_START.store(hooks::thread_start(), Release);
+    sanitize::raceinit();
     stackinit();
     mallocinit();
     fastrandinit();
@@ -190,7 +192,10 @@ fn set_stacks(settings: &Settings) {
     DEBUG.stack_size.store(settings.stack_size.is_some(), Relaxed);
     let size = settings.stack_size.unwrap_or(0);
     let Settings { guard_mprotect, stack_advice, .. } = *settings;
-    if stack::stackinit(size, guard_mprotect, stack_advice).is_err() {
+    // Valgrind's search for leaks reads all that is mapped, and would crash on
+    // guards that are no mappings.
+    let guards = guard_mprotect || sanitize::valgrind();
+    if stack::stackinit(size, guards, stack_advice).is_err() {
         throw("stackinit: a size that was checked before");
     }
 }

@@ -33,7 +33,7 @@
 
 use crate::{
     base::{
-        Futex,
+        Futex, sanitize,
         sync::{AtomicI32, AtomicU32, Ordering::*},
     },
     os::{Errno, futex::OsFutex},
@@ -81,10 +81,19 @@ pub(super) enum State {
 static STATE: AtomicU32 = AtomicU32::new(State::Fresh as u32);
 static ERROR: AtomicI32 = AtomicI32::new(0);
 
+/// Beside the state: a sanitizer watches, so no call passes at once. From the
+/// first change of the state after `raceinit` on.
+const WATCHED: u32 = 1 << 8;
+
+/// The word of a state.
+fn word(state: State) -> u32 {
+    state as u32 | if sanitize::watches() { WATCHED } else { 0 }
+}
+
 /// The present state.
 pub(super) fn state() -> State {
     // Acquire: pairs with the releases of set and change.
-    match STATE.load(Acquire) {
+    match STATE.load(Acquire) & !WATCHED {
         0 => State::Fresh,
         1 => State::NotStarted,
         2 => State::AwaitsMain,
@@ -105,14 +114,14 @@ pub(super) fn state() -> State {
 
 /// Moves to `to`, on the only thread that may leave the present state.
 pub(super) fn set(to: State) {
-    STATE.store(to as u32, Release);
+    STATE.store(word(to), Release);
     OsFutex::wake(&raw const STATE, u32::MAX >> 1);
 }
 
 /// Moves from one state to another; false if another thread was faster.
 #[must_use]
 pub(super) fn change(from: State, to: State) -> bool {
-    let (from, to) = (from as u32, to as u32);
+    let (from, to) = (word(from), word(to));
     let won = STATE.compare_exchange(from, to, AcqRel, Relaxed).is_ok();
     if won {
         OsFutex::wake(&raw const STATE, u32::MAX >> 1);
@@ -133,7 +142,7 @@ pub(super) fn error() -> Errno {
     Errno(ERROR.load(Relaxed))
 }
 
-/// Whether calls pass.
+/// Whether calls pass at once.
 #[inline(always)]
 pub(super) fn is_up() -> bool {
     // Acquire: pairs with set; the whole start comes before the call.
@@ -142,5 +151,5 @@ pub(super) fn is_up() -> bool {
 
 /// Sleeps until the state is not `seen`; false once `deadline` has passed.
 pub(super) fn sleep(seen: State, deadline: i64) -> bool {
-    OsFutex::wait(&STATE, seen as u32, deadline)
+    OsFutex::wait(&STATE, word(seen), deadline)
 }

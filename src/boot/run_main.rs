@@ -4,8 +4,8 @@
 //! the goroutine that uses it has ended.
 
 use crate::{
-    base::throw::before_return_from_main,
-    gmp::{SCHED, gflag},
+    base::{sanitize, throw::before_return_from_main},
+    gmp::{SCHED, gflag, lookup},
     os::{
         Errno, Result,
         thread::{self, main_stack_rlimit},
@@ -61,7 +61,12 @@ pub(crate) fn run_main(
     // Counted first: a deadlock may come before newproc1 has returned.
     SCHED.mains.fetch_add(1, SeqCst);
     let _shield = Shield::enter();
-    let ended = start_main(&run).and_then(|g| join::join(g, Deadline::NEVER));
+    let ended = start_main(&run).and_then(|g| {
+        let main = lookup(g).map_or(0, |gp| ptr::from_ref(gp).addr());
+        let ended = join::join(g, Deadline::NEVER);
+        sanitize::race_acquire(main);
+        ended
+    });
     let result = loop {
         match (ended, run.result.get()) {
             (Ok(()), Some(result)) => break Ok(result),

@@ -38,13 +38,14 @@ use super::{
 use crate::{
     arch,
     base::{
+        sanitize,
         sync::{AtomicBool, Ordering::*},
         throw,
     },
     block::notify,
     diag::{dumpsignal, fault, lockwait, stackadvice},
     gmp::{CLOSING, closing::Stage, gcount, main_thread_is_ours},
-    os::{Errno, Result, clock::nanotime},
+    os::{Errno, Result, clock::nanotime, thread},
     sched::{
         current::in_callback,
         fork,
@@ -225,5 +226,8 @@ extern "C" fn libexit() {
     throw::before_exit();
     stackadvice::print();
     trace::at_exit();
+    if sanitize::raceenabled() {
+        thread::join_ended();
+    }
     unload();
 }

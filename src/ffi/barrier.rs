@@ -1,6 +1,9 @@
 //! Barriers.
 
-use super::{fits, numbered};
+use super::{
+    fits, numbered,
+    watch::{Watch, at},
+};
 use crate::{
     block::barrier::{self, Barrier},
     os::{Errno, Result},
@@ -51,7 +54,10 @@ unsafe fn barrier<'a>(b: *mut gmp_barrier) -> Result<&'a Barrier> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_barrier_wait(b: *mut gmp_barrier) -> c_int {
     // SAFETY: promise 1, of `b`.
-    numbered(|| wait(unsafe { barrier(b) }?, Deadline::NEVER))
+    numbered(
+        move || Watch::Orders(at(b)),
+        move || wait(unsafe { barrier(b) }?, Deadline::NEVER),
+    )
 }
 
 /// gmp_barrier_wait with a deadline. A caller whose deadline passes leaves the
@@ -67,7 +73,10 @@ pub unsafe extern "C" fn gmp_barrier_wait_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `b`.
-    numbered(|| wait(unsafe { barrier(b) }?, deadline))
+    numbered(
+        move || Watch::Orders(at(b)),
+        move || wait(unsafe { barrier(b) }?, deadline),
+    )
 }
 
 fn wait(b: &Barrier, deadline: Deadline) -> Result<c_int> {

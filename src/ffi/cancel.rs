@@ -24,7 +24,7 @@ use core::ffi::c_int;
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_cancel(g: *mut gmp_g) -> c_int {
-    call(|| cancel::cancel(g.cast()))
+    call(move || cancel::cancel(g.cast()))
 }
 
 /// Returns whether the calling goroutine is cancelled, also behind a shield;

@@ -1,11 +1,15 @@
 //! Channels.
 
-use super::{call, call_to_undo};
+use super::{
+    code, framed, undo_at,
+    watch::{Watch, at, gated, ungated},
+};
 use crate::{
     block::{
         chan::{self, Block, GmpChan},
         element::Extra,
     },
+    boot,
     os::{Errno, Result},
     timers::Deadline,
 };
@@ -37,7 +41,8 @@ pub extern "C" fn gmp_chan_make(
     elem_size: usize,
     capacity: usize,
 ) -> *mut gmp_chan {
-    GmpChan::make(elem_size, capacity).map_or(ptr::null_mut(), |ch| ch.cast())
+    ungated(move || Watch::Nothing, move || GmpChan::make(elem_size, capacity))
+        .map_or(ptr::null_mut(), |ch| ch.cast())
 }
 
 /// How to make a channel; begin with GMP_CHAN_ATTR_INIT.
@@ -95,7 +100,8 @@ pub unsafe extern "C" fn gmp_chan_make_with(
     attr: *const gmp_chan_attr,
 ) -> *mut gmp_chan {
     // SAFETY: promises 1 and 3, of `attr`.
-    let made = unsafe { make_with(attr) };
+    let made =
+        ungated(move || Watch::Nothing, move || unsafe { make_with(attr) });
     made.map_or(ptr::null_mut(), |ch| ch.cast())
 }
 
@@ -149,14 +155,55 @@ pub unsafe extern "C" fn gmp_chan_ref(ch: *mut gmp_chan) -> *mut gmp_chan {
 pub unsafe extern "C" fn gmp_chan_unref(ch: *mut gmp_chan) {
     if !ch.is_null() {
         // SAFETY: promise 1: the caller has the reference that goes here.
-        unsafe { GmpChan::unref(ch.cast()) };
+        ungated(
+            move || Watch::Orders(at(ch)),
+            move || unsafe {
+                GmpChan::unref(ch.cast());
+            },
+        );
     }
 }
 
 /// # Safety
 /// `ch`: promise 1. `elem`: promise 2, for one element.
 #[inline(always)]
-unsafe fn send(
+unsafe fn send(ch: *mut gmp_chan, elem: *const c_void, block: Block) -> c_int {
+    if !boot::is_up() {
+        // SAFETY: as here.
+        return framed(unsafe { send_gated(ch, elem, block) });
+    }
+    // SAFETY: as here.
+    code(unsafe { send_now(ch, elem, block) })
+}
+
+/// Apart, so that the usual way puts nothing into memory for it.
+///
+/// # Safety
+/// As [`send`].
+#[cold]
+#[inline(never)]
+unsafe fn send_gated(
+    ch: *mut gmp_chan,
+    elem: *const c_void,
+    block: Block,
+) -> c_int {
+    // SAFETY: as here.
+    let sends = || unsafe { send_now(ch, elem, block) };
+    gated(gate(block), || Watch::Sends(ch.cast(), elem), sends, code)
+}
+
+/// The gate for a call that waits so long.
+fn gate(block: Block) -> fn() -> Result<()> {
+    match block {
+        Block::Not => boot::gate_to_undo,
+        Block::Until(_) => boot::gate,
+    }
+}
+
+/// # Safety
+/// As [`send`].
+#[inline(always)]
+unsafe fn send_now(
     ch: *mut gmp_chan,
     elem: *const c_void,
     block: Block,
@@ -167,6 +214,32 @@ unsafe fn send(
         return Err(Errno::EINVAL);
     }
     chan::send(ch, elem.cast(), block)
+}
+
+/// # Safety
+/// `ch`: promise 1. `elem`: promise 2, for one element.
+#[inline(always)]
+unsafe fn recv(ch: *mut gmp_chan, elem: *mut c_void, block: Block) -> c_int {
+    if !boot::is_up() {
+        // SAFETY: as here.
+        return framed(unsafe { recv_gated(ch, elem, block) });
+    }
+    // SAFETY: promise 1, of `ch`.
+    code(chan::recv(unsafe { chan(ch) }, elem.cast(), block))
+}
+
+/// # Safety
+/// As [`recv`].
+#[cold]
+#[inline(never)]
+unsafe fn recv_gated(
+    ch: *mut gmp_chan,
+    elem: *mut c_void,
+    block: Block,
+) -> c_int {
+    // SAFETY: promise 1, of `ch`.
+    let receives = || chan::recv(unsafe { chan(ch) }, elem.cast(), block);
+    gated(gate(block), || Watch::Receives(ch.cast(), elem), receives, code)
 }
 
 /// Sends a copy of `*elem` on `ch`: waits until a receiver or the buffer takes
@@ -183,7 +256,7 @@ pub unsafe extern "C" fn gmp_chan_send(
     elem: *const c_void,
 ) -> c_int {
     // SAFETY: promises 1 and 2, of `ch` and `elem`.
-    call(|| unsafe { send(ch, elem, Block::UNTIL_DONE) })
+    unsafe { send(ch, elem, Block::UNTIL_DONE) }
 }
 
 /// gmp_chan_send with a deadline. May block.
@@ -198,7 +271,7 @@ pub unsafe extern "C" fn gmp_chan_send_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promises 1 and 2, of `ch` and `elem`.
-    call(|| unsafe { send(ch, elem, Block::Until(deadline)) })
+    unsafe { send(ch, elem, Block::Until(deadline)) }
 }
 
 /// gmp_chan_send if it need not wait, else -EAGAIN. Never blocks.
@@ -211,7 +284,7 @@ pub unsafe extern "C" fn gmp_chan_try_send(
     elem: *const c_void,
 ) -> c_int {
     // SAFETY: promises 1 and 2, of `ch` and `elem`.
-    call_to_undo(|| unsafe { send(ch, elem, Block::Not) })
+    unsafe { send(ch, elem, Block::Not) }
 }
 
 /// Receives an element from `ch` into `*elem`: waits until there is one. On a
@@ -228,7 +301,7 @@ pub unsafe extern "C" fn gmp_chan_recv(
     elem: *mut c_void,
 ) -> c_int {
     // SAFETY: promise 1, of `ch`.
-    call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), Block::UNTIL_DONE))
+    unsafe { recv(ch, elem, Block::UNTIL_DONE) }
 }
 
 /// gmp_chan_recv with a deadline. May block.
@@ -244,7 +317,7 @@ pub unsafe extern "C" fn gmp_chan_recv_until(
     let deadline = Deadline::from_c(deadline);
     let block = Block::Until(deadline);
     // SAFETY: promise 1, of `ch`.
-    call(|| chan::recv(unsafe { chan(ch) }, elem.cast(), block))
+    unsafe { recv(ch, elem, block) }
 }
 
 /// gmp_chan_recv if it need not wait, else -EAGAIN. Never blocks.
@@ -257,7 +330,7 @@ pub unsafe extern "C" fn gmp_chan_try_recv(
     elem: *mut c_void,
 ) -> c_int {
     // SAFETY: promise 1, of `ch`.
-    call_to_undo(|| chan::recv(unsafe { chan(ch) }, elem.cast(), Block::Not))
+    unsafe { recv(ch, elem, Block::Not) }
 }
 
 /// Closes `ch`. Receivers get what the buffer holds and then -EPIPE; senders
@@ -269,11 +342,14 @@ pub unsafe extern "C" fn gmp_chan_try_recv(
 /// `ch`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_chan_close(ch: *mut gmp_chan) -> c_int {
-    call_to_undo(|| {
-        // SAFETY: promise 1, of `ch`.
-        let ch = unsafe { chan(ch) }.ok_or(Errno::EINVAL)?;
-        chan::close(ch)
-    })
+    undo_at(
+        move || Watch::Releases(at(ch)),
+        move || {
+            // SAFETY: promise 1, of `ch`.
+            let ch = unsafe { chan(ch) }.ok_or(Errno::EINVAL)?;
+            chan::close(ch)
+        },
+    )
 }
 
 /// Returns how many elements the buffer of `ch` holds now; 0 for NULL. Never

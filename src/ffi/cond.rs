@@ -1,8 +1,10 @@
 //! Condition variables.
 
 use super::{
-    FOREVER, call, call_to_undo, fits,
+    FOREVER, call_at, fits,
     mutex::{gmp_mutex, mutex},
+    undo_at,
+    watch::{Watch, at},
 };
 use crate::{
     block::cond::{self, Cond},
@@ -57,12 +59,15 @@ pub unsafe extern "C" fn gmp_cond_wait_until(
     deadline: i64,
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    call(|| {
-        // SAFETY: promise 1, of `c`.
-        let c = unsafe { cond(c) }?;
-        // SAFETY: promise 1, of `m`.
-        cond::wait(c, unsafe { mutex(m) }?, deadline)
-    })
+    call_at(
+        move || Watch::Conds(at(c), at(m)),
+        move || {
+            // SAFETY: promise 1, of `c`.
+            let c = unsafe { cond(c) }?;
+            // SAFETY: promise 1, of `m`.
+            cond::wait(c, unsafe { mutex(m) }?, deadline)
+        },
+    )
 }
 
 /// Wakes the one that has waited on `c` longest, if any.
@@ -73,11 +78,14 @@ pub unsafe extern "C" fn gmp_cond_wait_until(
 /// `c`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_cond_signal(c: *mut gmp_cond) -> c_int {
-    call_to_undo(|| {
-        // SAFETY: promise 1, of `c`.
-        cond::signal(unsafe { cond(c) }?);
-        Ok(())
-    })
+    undo_at(
+        move || Watch::Releases(at(c)),
+        move || {
+            // SAFETY: promise 1, of `c`.
+            cond::signal(unsafe { cond(c) }?);
+            Ok(())
+        },
+    )
 }
 
 /// Wakes all that wait on `c`.
@@ -88,9 +96,12 @@ pub unsafe extern "C" fn gmp_cond_signal(c: *mut gmp_cond) -> c_int {
 /// `c`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_cond_broadcast(c: *mut gmp_cond) -> c_int {
-    call_to_undo(|| {
-        // SAFETY: promise 1, of `c`.
-        cond::broadcast(unsafe { cond(c) }?);
-        Ok(())
-    })
+    undo_at(
+        move || Watch::Releases(at(c)),
+        move || {
+            // SAFETY: promise 1, of `c`.
+            cond::broadcast(unsafe { cond(c) }?);
+            Ok(())
+        },
+    )
 }

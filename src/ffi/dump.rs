@@ -37,7 +37,7 @@ pub const GMP_DUMP_STACKS: u32 = 8;
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_dump(fd: c_int, flags: u32) -> c_int {
     let all = GMP_DUMP_EACH | GMP_DUMP_JSON | GMP_DUMP_SYSTEM | GMP_DUMP_STACKS;
-    call(|| {
+    call(move || {
         if flags & !all != 0 {
             return Err(Errno::EINVAL);
         }

@@ -1,6 +1,9 @@
 //! Files on disks, bytes moved inside the kernel.
 
-use super::{FOREVER, buffer, call, counted, numbered};
+use super::{
+    FOREVER, buffer, call_at, counted, numbered,
+    watch::{Watch, descriptors},
+};
 use crate::{
     block::file,
     os::types::{mode_t, ssize_t},
@@ -36,12 +39,15 @@ pub unsafe extern "C" fn gmp_open_until(
     deadline: i64,
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    numbered(|| {
-        buffer(path, 1)?;
-        // SAFETY: promise 3: `path` is a C string, and is not null here.
-        let path = unsafe { CStr::from_ptr(path) };
-        file::open(path, flags, mode, deadline)
-    })
+    numbered(
+        move || Watch::Acquires(descriptors()),
+        move || {
+            buffer(path, 1)?;
+            // SAFETY: promise 3: `path` is a C string, and is not null here.
+            let path = unsafe { CStr::from_ptr(path) };
+            file::open(path, flags, mode, deadline)
+        },
+    )
 }
 
 /// Writes to the disk what the kernel keeps of the file `fd`, as fsync(2).
@@ -56,7 +62,10 @@ pub extern "C" fn gmp_fsync(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_fsync_until(fd: c_int, deadline: i64) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    call(|| file::fsync(fd, deadline))
+    call_at(
+        move || Watch::Orders(descriptors()),
+        move || file::fsync(fd, deadline),
+    )
 }
 
 /// Reads up to `n` bytes from the file `fd` at `offset` into `buf`, as
@@ -90,11 +99,14 @@ pub unsafe extern "C" fn gmp_pread_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        buffer(buf, n)?;
-        // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe { file::pread(fd, buf, n, offset, deadline) }
-    })
+    counted(
+        move || Watch::Input(buf, n),
+        move || {
+            buffer(buf, n)?;
+            // SAFETY: promise 2: `buf` has `n` bytes.
+            unsafe { file::pread(fd, buf, n, offset, deadline) }
+        },
+    )
 }
 
 /// Writes up to `n` bytes at `buf` to the file `fd` at `offset`, as pwrite(2).
@@ -127,11 +139,14 @@ pub unsafe extern "C" fn gmp_pwrite_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        buffer(buf, n)?;
-        // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe { file::pwrite(fd, buf, n, offset, deadline) }
-    })
+    counted(
+        move || Watch::Output(buf, n),
+        move || {
+            buffer(buf, n)?;
+            // SAFETY: promise 2: `buf` has `n` bytes.
+            unsafe { file::pwrite(fd, buf, n, offset, deadline) }
+        },
+    )
 }
 
 /// Copies up to `n` bytes of the file `in_fd` to `out_fd` inside the kernel, as
@@ -171,7 +186,10 @@ pub unsafe extern "C" fn gmp_sendfile_until(
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 2, of `offset`.
-    counted(|| unsafe { file::sendfile(out_fd, in_fd, offset, n, deadline) })
+    counted(
+        move || Watch::Orders(descriptors()),
+        move || unsafe { file::sendfile(out_fd, in_fd, offset, n, deadline) },
+    )
 }
 
 /// Moves up to `n` bytes from `fd_in` to `fd_out`, one of which is a pipe, with
@@ -213,9 +231,12 @@ pub unsafe extern "C" fn gmp_splice_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        let (from, to) = ((fd_in, off_in), (fd_out, off_out));
-        // SAFETY: promise 2, of `off_in` and `off_out`.
-        unsafe { file::splice(from, to, n, flags, deadline) }
-    })
+    counted(
+        move || Watch::Orders(descriptors()),
+        move || {
+            let (from, to) = ((fd_in, off_in), (fd_out, off_out));
+            // SAFETY: promise 2, of `off_in` and `off_out`.
+            unsafe { file::splice(from, to, n, flags, deadline) }
+        },
+    )
 }

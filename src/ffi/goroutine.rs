@@ -1,6 +1,10 @@
 //! Goroutines: start, join, yield, end.
 
-use super::{call, call_to_start, call_to_undo, with_caller};
+use super::{
+    call, call_at, call_to_start, call_to_undo, code, framed,
+    watch::{Watch, gated, goroutine},
+    with_caller,
+};
 use crate::{
     boot,
     gmp::{get_name, gflag, handle_of, set_name},
@@ -66,9 +70,22 @@ pub unsafe extern "C" fn gmp_go(func: gmp_fn, arg: *mut c_void) -> c_int {
 }
 
 extern "C" fn go(func: gmp_fn, arg: *mut c_void, gopc: usize) -> c_int {
-    call_to_start(|| {
-        newproc::newproc_plain(func.ok_or(Errno::EINVAL)?, arg, gopc)
-    })
+    if !boot::is_up() {
+        return framed(go_gated(func, arg, gopc));
+    }
+    let func = func.ok_or(Errno::EINVAL);
+    code(func.and_then(|func| newproc::newproc_plain(func, arg, gopc)))
+}
+
+/// Apart, so that the usual way puts nothing into memory for it.
+#[cold]
+#[inline(never)]
+fn go_gated(func: gmp_fn, arg: *mut c_void, gopc: usize) -> c_int {
+    let go = || {
+        let spec = NewG { gopc, ..NewG::new(func.ok_or(Errno::EINVAL)?, arg) };
+        newproc::newproc1(&spec).map(drop)
+    };
+    gated(boot::gate_to_start, || Watch::Nothing, go, code)
 }
 
 /// Starts a goroutine that calls `func` with the address of a copy of the
@@ -98,7 +115,7 @@ unsafe extern "C" fn go_copy(
     size: usize,
     gopc: usize,
 ) -> c_int {
-    call_to_start(|| {
+    call_to_start(move || {
         let func = func.ok_or(Errno::EINVAL)?;
         if size > newproc::MAX_ARGS || (args.is_null() && size > 0) {
             return Err(Errno::EINVAL);
@@ -148,7 +165,7 @@ unsafe extern "C" fn go_with(
     out: *mut *mut gmp_g,
     gopc: usize,
 ) -> c_int {
-    call_to_start(|| {
+    call_to_start(move || {
         let mut spec = NewG::new(func.ok_or(Errno::EINVAL)?, arg);
         // SAFETY: promises 1 and 3, of `attr`.
         unsafe { apply(attr, &mut spec) }?;
@@ -199,7 +216,10 @@ unsafe fn apply(attr: *const gmp_attr, spec: &mut NewG<'_>) -> Result<()> {
 /// -EDEADLK on `g` itself and inside an unlockf. May block.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_join(g: *mut gmp_g) -> c_int {
-    call(|| join::join(g.cast(), Deadline::NEVER))
+    call_at(
+        move || Watch::Acquires(goroutine(g.cast())),
+        move || join::join(g.cast(), Deadline::NEVER),
+    )
 }
 
 /// gmp_join with a deadline; after -ETIMEDOUT join `g` again, or release it.
@@ -207,14 +227,17 @@ pub extern "C" fn gmp_join(g: *mut gmp_g) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_join_until(g: *mut gmp_g, deadline: i64) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    call(|| join::join(g.cast(), deadline))
+    call_at(
+        move || Watch::Acquires(goroutine(g.cast())),
+        move || join::join(g.cast(), deadline),
+    )
 }
 
 /// Gives up the handle `g`: the goroutine is freed when it ends. NULL and a
 /// stale handle do nothing. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_release(g: *mut gmp_g) {
-    let _nothing_to_say = call_to_undo(|| join::release(g.cast()));
+    let _nothing_to_say = call_to_undo(move || join::release(g.cast()));
 }
 
 /// Lets other goroutines run (runtime.Gosched); on a host thread, other
@@ -254,7 +277,7 @@ pub extern "C" fn gmp_exit() -> c_int {
 /// `func`: promise 4, with `arg`, when the goroutine ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_defer(func: gmp_fn, arg: *mut c_void) -> c_int {
-    call(|| ending::defer(func.ok_or(Errno::EINVAL)?, arg))
+    call(move || ending::defer(func.ok_or(Errno::EINVAL)?, arg))
 }
 
 /// Returns the handle of the calling goroutine, valid until it ends; NULL on a
@@ -280,7 +303,7 @@ pub extern "C" fn gmp_goid() -> u64 {
 /// `name`: promise 3.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_set_name(name: *const c_char) -> c_int {
-    call(|| {
+    call(move || {
         if name.is_null() {
             return Err(Errno::EINVAL);
         }
@@ -304,7 +327,7 @@ pub unsafe extern "C" fn gmp_get_name(
     buf: *mut c_char,
     size: usize,
 ) -> c_int {
-    call(|| {
+    call(move || {
         if buf.is_null() {
             return Err(Errno::EINVAL);
         }

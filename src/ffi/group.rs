@@ -1,6 +1,10 @@
 //! Groups of goroutines.
 
-use super::{FOREVER, call, call_to_start, code, with_caller};
+use super::{
+    FOREVER, call_to_start, code, numbered,
+    watch::{Watch, at, ungated},
+    with_caller,
+};
 use crate::{
     block::group::{self, Group},
     boot,
@@ -42,7 +46,7 @@ unsafe fn group<'a>(gr: *mut gmp_group) -> Result<&'a Group> {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_group_make() -> *mut gmp_group {
     match boot::gate() {
-        Ok(()) => group::make().cast(),
+        Ok(()) => ungated(move || Watch::Nothing, group::make).cast(),
         Err(_) => ptr::null_mut(),
     }
 }
@@ -74,7 +78,7 @@ unsafe extern "C" fn group_go(
     arg: *mut c_void,
     gopc: usize,
 ) -> c_int {
-    call_to_start(|| {
+    call_to_start(move || {
         // SAFETY: promise 1, of `gr`.
         let gr = unsafe { group(gr) }?;
         group::go(gr, func.ok_or(Errno::EINVAL)?, arg, gopc)
@@ -106,13 +110,11 @@ pub unsafe extern "C" fn gmp_group_wait_until(
     deadline: i64,
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    let mut error = 0;
-    let code = call(|| {
-        // SAFETY: promise 1, of `gr`.
-        error = group::wait(unsafe { group(gr) }?, deadline)?;
-        Ok(())
-    });
-    if code == 0 { error } else { code }
+    // SAFETY: promise 1, of `gr`.
+    numbered(
+        move || Watch::Acquires(at(gr)),
+        move || group::wait(unsafe { group(gr) }?, deadline),
+    )
 }
 
 /// Cancels all members of `gr`, also those that start later, and the groups
@@ -142,6 +144,9 @@ pub unsafe extern "C" fn gmp_group_cancel(gr: *mut gmp_group) -> c_int {
 pub unsafe extern "C" fn gmp_group_free(gr: *mut gmp_group) {
     if !gr.is_null() {
         // SAFETY: promise 1, of `gr`, which goes here.
-        unsafe { group::free(gr.cast()) };
+        ungated(
+            move || Watch::Acquires(at(gr)),
+            move || unsafe { group::free(gr.cast()) },
+        );
     }
 }

@@ -1,8 +1,12 @@
 //! Descriptors: read, write, wait, close.
 
-use super::{FOREVER, buffer, call, counted, numbered};
+use super::{
+    FOREVER, buffer, call_at, counted, framed, numbered, size,
+    watch::{self, Watch, descriptors, gated},
+};
 use crate::{
     block::io,
+    boot,
     os::{
         Errno, Result,
         types::{iovec, ssize_t},
@@ -74,11 +78,43 @@ pub unsafe extern "C" fn gmp_read_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        buffer(buf, n)?;
-        // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe { io::read(fd, buf.cast(), n, deadline) }
-    })
+    if !boot::is_up() {
+        // SAFETY: promise 2, of `buf`.
+        return framed(unsafe { read_gated(fd, buf, n, deadline) });
+    }
+    // SAFETY: promise 2, of `buf`.
+    size(unsafe { read(fd, buf, n, deadline) })
+}
+
+/// # Safety
+/// `buf`: promise 2, for `n` bytes.
+#[inline(always)]
+unsafe fn read(
+    fd: c_int,
+    buf: *mut c_void,
+    n: usize,
+    deadline: Deadline,
+) -> Result<usize> {
+    buffer(buf, n)?;
+    // SAFETY: promise 2: `buf` has `n` bytes.
+    unsafe { io::read(fd, buf.cast(), n, deadline) }
+}
+
+/// Apart, so that the usual way puts nothing into memory for it.
+///
+/// # Safety
+/// `buf`: promise 2, for `n` bytes.
+#[cold]
+#[inline(never)]
+unsafe fn read_gated(
+    fd: c_int,
+    buf: *mut c_void,
+    n: usize,
+    deadline: Deadline,
+) -> ssize_t {
+    // SAFETY: promise 2, of `buf`.
+    let all = || unsafe { read(fd, buf, n, deadline) };
+    gated(boot::gate, || Watch::Input(buf, n), all, size)
 }
 
 /// Writes up to `n` bytes at `buf` to `fd`, as write(2): waits until some can
@@ -111,11 +147,43 @@ pub unsafe extern "C" fn gmp_write_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        buffer(buf, n)?;
-        // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe { io::write(fd, buf.cast(), n, deadline) }
-    })
+    if !boot::is_up() {
+        // SAFETY: promise 2, of `buf`.
+        return framed(unsafe { write_gated(fd, buf, n, deadline) });
+    }
+    // SAFETY: promise 2, of `buf`.
+    size(unsafe { write(fd, buf, n, deadline) })
+}
+
+/// # Safety
+/// `buf`: promise 2, for `n` bytes.
+#[inline(always)]
+unsafe fn write(
+    fd: c_int,
+    buf: *const c_void,
+    n: usize,
+    deadline: Deadline,
+) -> Result<usize> {
+    buffer(buf, n)?;
+    // SAFETY: promise 2: `buf` has `n` bytes.
+    unsafe { io::write(fd, buf.cast(), n, deadline) }
+}
+
+/// Apart, so that the usual way puts nothing into memory for it.
+///
+/// # Safety
+/// `buf`: promise 2, for `n` bytes.
+#[cold]
+#[inline(never)]
+unsafe fn write_gated(
+    fd: c_int,
+    buf: *const c_void,
+    n: usize,
+    deadline: Deadline,
+) -> ssize_t {
+    // SAFETY: promise 2, of `buf`.
+    let all = || unsafe { write(fd, buf, n, deadline) };
+    gated(boot::gate, || Watch::Output(buf, n), all, size)
 }
 
 /// Reads `n` bytes from `fd` into `buf`, by gmp_read until it has all or comes
@@ -132,15 +200,18 @@ pub unsafe extern "C" fn gmp_read_full(
     buf: *mut c_void,
     n: usize,
 ) -> ssize_t {
-    counted(|| {
-        buffer(buf, n)?;
-        let mut done = 0;
-        // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe {
-            io::read_full(fd, buf.cast(), n, Deadline::NEVER, &mut done)
-        }?;
-        Ok(done)
-    })
+    counted(
+        move || Watch::Input(buf, n),
+        move || {
+            buffer(buf, n)?;
+            let mut done = 0;
+            // SAFETY: promise 2: `buf` has `n` bytes.
+            unsafe {
+                io::read_full(fd, buf.cast(), n, Deadline::NEVER, &mut done)
+            }?;
+            Ok(done)
+        },
+    )
 }
 
 /// gmp_read_full with a deadline. Writes to `*done` how many bytes were read,
@@ -160,11 +231,15 @@ pub unsafe extern "C" fn gmp_read_full_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     let mut count = 0;
-    let result = call(|| {
-        buffer(buf, n)?;
-        // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe { io::read_full(fd, buf.cast(), n, deadline, &mut count) }
-    });
+    let result = call_at(
+        move || Watch::Orders(descriptors()),
+        || {
+            buffer(buf, n)?;
+            // SAFETY: promise 2: `buf` has `n` bytes.
+            unsafe { io::read_full(fd, buf.cast(), n, deadline, &mut count) }
+        },
+    );
+    watch::written(buf, count);
     if !done.is_null() {
         // SAFETY: promise 2: `done` may be written.
         unsafe { done.write(count) };
@@ -185,15 +260,18 @@ pub unsafe extern "C" fn gmp_write_all(
     buf: *const c_void,
     n: usize,
 ) -> ssize_t {
-    counted(|| {
-        buffer(buf, n)?;
-        let mut done = 0;
-        // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe {
-            io::write_all(fd, buf.cast(), n, Deadline::NEVER, &mut done)
-        }?;
-        Ok(done)
-    })
+    counted(
+        move || Watch::Output(buf, n),
+        move || {
+            buffer(buf, n)?;
+            let mut done = 0;
+            // SAFETY: promise 2: `buf` has `n` bytes.
+            unsafe {
+                io::write_all(fd, buf.cast(), n, Deadline::NEVER, &mut done)
+            }?;
+            Ok(done)
+        },
+    )
 }
 
 /// gmp_write_all with a deadline. Writes to `*done` how many bytes were
@@ -213,11 +291,14 @@ pub unsafe extern "C" fn gmp_write_all_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     let mut count = 0;
-    let result = call(|| {
-        buffer(buf, n)?;
-        // SAFETY: promise 2: `buf` has `n` bytes.
-        unsafe { io::write_all(fd, buf.cast(), n, deadline, &mut count) }
-    });
+    let result = call_at(
+        move || Watch::Output(buf, n),
+        || {
+            buffer(buf, n)?;
+            // SAFETY: promise 2: `buf` has `n` bytes.
+            unsafe { io::write_all(fd, buf.cast(), n, deadline, &mut count) }
+        },
+    );
     if !done.is_null() {
         // SAFETY: promise 2: `done` may be written.
         unsafe { done.write(count) };
@@ -252,12 +333,15 @@ pub unsafe extern "C" fn gmp_readv_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        // SAFETY: promise 2, of `iov`.
-        let iov = unsafe { vectors(iov, n) }?;
-        // SAFETY: promise 2, of each buffer.
-        unsafe { io::readv(fd, iov, deadline) }
-    })
+    counted(
+        move || Watch::Acquires(descriptors()),
+        move || {
+            // SAFETY: promise 2, of `iov`.
+            let iov = unsafe { vectors(iov, n) }?;
+            // SAFETY: promise 2, of each buffer.
+            unsafe { io::readv(fd, iov, deadline) }
+        },
+    )
 }
 
 /// gmp_write from the `n` buffers of `iov`, as writev(2); `n` is at most 1024,
@@ -287,12 +371,15 @@ pub unsafe extern "C" fn gmp_writev_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        // SAFETY: promise 2, of `iov`.
-        let iov = unsafe { vectors(iov, n) }?;
-        // SAFETY: promise 2, of each buffer.
-        unsafe { io::writev(fd, iov, deadline) }
-    })
+    counted(
+        move || Watch::Releases(descriptors()),
+        move || {
+            // SAFETY: promise 2, of `iov`.
+            let iov = unsafe { vectors(iov, n) }?;
+            // SAFETY: promise 2, of each buffer.
+            unsafe { io::writev(fd, iov, deadline) }
+        },
+    )
 }
 
 /// Waits until `fd` is ready for one of `events`, GMP_READABLE, GMP_WRITABLE or
@@ -309,7 +396,10 @@ pub extern "C" fn gmp_wait_fd(
     deadline: i64,
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    numbered(|| io::wait_fd(fd, events, deadline))
+    numbered(
+        move || Watch::Acquires(descriptors()),
+        move || io::wait_fd(fd, events, deadline),
+    )
 }
 
 /// Closes `fd`, as close(2). Calls of this library that wait on `fd` return
@@ -324,5 +414,5 @@ pub extern "C" fn gmp_wait_fd(
 /// Returns 0, or a negative errno of close(2). Blocks only as close(2) does.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_close(fd: c_int) -> c_int {
-    call(|| io::close(fd))
+    call_at(move || Watch::Releases(descriptors()), move || io::close(fd))
 }

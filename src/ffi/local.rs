@@ -31,7 +31,7 @@ pub extern "C" fn gmp_key_create(
 /// Returns 0; -EINVAL for a stale key. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_key_delete(k: *mut gmp_key) -> c_int {
-    call_to_undo(|| local::delete(k.cast()))
+    call_to_undo(move || local::delete(k.cast()))
 }
 
 /// Sets the caller's value of `k`.
@@ -43,7 +43,7 @@ pub extern "C" fn gmp_setspecific(
     k: *mut gmp_key,
     value: *mut c_void,
 ) -> c_int {
-    call(|| {
+    call(move || {
         let key = local::find(k.cast())?;
         local::set(host::current()?, key, value)
     })

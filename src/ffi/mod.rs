@@ -31,6 +31,7 @@
 //! | `goroutine` | Goroutines |
 //! | `runtime` | Start |
 //! | `mod.rs` | none: results as a host sees them |
+//! | `watch` | none: calls as sanitizers see them |
 //!
 //! # Conventions
 //! - A doc comment is for C programmers; `# Safety` is for Rust, and does not
@@ -85,6 +86,7 @@ pub mod time;
 pub mod timer;
 pub mod trace;
 pub mod waitgroup;
+mod watch;
 
 use crate::{
     boot,
@@ -92,7 +94,8 @@ use crate::{
     sched::host,
     timers::Deadline,
 };
-use core::ffi::c_int;
+use core::{arch::asm, ffi::c_int};
+use watch::{Moved, Watch, gated};
 
 /// The deadline of a call without one.
 const FOREVER: i64 = Deadline::NEVER.ns();
@@ -111,22 +114,60 @@ macro_rules! with_caller {
 use with_caller;
 
 /// `f`'s result as the host sees it, once the runtime is up.
-#[inline]
+#[inline(always)]
 fn call(f: impl FnOnce() -> Result<()>) -> c_int {
-    code(boot::gate().and_then(|()| f()))
+    call_at(|| Watch::Nothing, f)
+}
+
+/// [`call`] of something that orders goroutines, as `watch` says.
+#[inline(always)]
+fn call_at(
+    watch: impl FnOnce() -> Watch,
+    f: impl FnOnce() -> Result<()>,
+) -> c_int {
+    passed(boot::gate, watch, f, code)
 }
 
 /// [`call`] for an `f` that starts a goroutine.
-#[inline]
+#[inline(always)]
 fn call_to_start(f: impl FnOnce() -> Result<()>) -> c_int {
-    code(boot::gate_to_start().and_then(|()| f()))
+    passed(boot::gate_to_start, || Watch::Nothing, f, code)
 }
 
 /// [`call`] for an `f` that waits for nothing and only gives something back, or
 /// tries: it passes during and after a shutdown, and starts nothing.
-#[inline]
+#[inline(always)]
 fn call_to_undo(f: impl FnOnce() -> Result<()>) -> c_int {
-    code(boot::gate_to_undo().and_then(|()| f()))
+    undo_at(|| Watch::Nothing, f)
+}
+
+/// [`call_to_undo`] of something that orders goroutines, as `watch` says.
+#[inline(always)]
+fn undo_at(
+    watch: impl FnOnce() -> Watch,
+    f: impl FnOnce() -> Result<()>,
+) -> c_int {
+    passed(boot::gate_to_undo, watch, f, code)
+}
+
+/// `f`, once `gate` has been passed, and its result as `as_c` gives it to C.
+#[inline(always)]
+fn passed<T: Moved, R>(
+    gate: fn() -> Result<()>,
+    watch: impl FnOnce() -> Watch,
+    f: impl FnOnce() -> Result<T>,
+    as_c: impl FnOnce(Result<T>) -> R,
+) -> R {
+    if boot::is_up() { as_c(f()) } else { framed(gated(gate, watch, f, as_c)) }
+}
+
+/// Makes the call whose result this is no tail call: dumps look for the frame
+/// of the function of `gmp.h`. So the usual way needs no frame for it.
+#[inline(always)]
+fn framed<R>(result: R) -> R {
+    // SAFETY: no instruction.
+    unsafe { asm!("", options(nomem, nostack, preserves_flags)) };
+    result
 }
 
 /// 0, or a negative errno.
@@ -152,16 +193,35 @@ fn error(e: Errno) -> c_int {
 }
 
 /// A count, or a negative errno.
-fn counted(f: impl FnOnce() -> Result<usize>) -> ssize_t {
-    match boot::gate().and_then(|()| f()) {
+#[inline(always)]
+fn counted(
+    watch: impl FnOnce() -> Watch,
+    f: impl FnOnce() -> Result<usize>,
+) -> ssize_t {
+    passed(boot::gate, watch, f, size)
+}
+
+/// A count, or a negative errno.
+#[inline(always)]
+fn size(result: Result<usize>) -> ssize_t {
+    match result {
         Ok(n) => n as ssize_t,
         Err(e) => error(e) as ssize_t,
     }
 }
 
 /// A descriptor or other number from 0 on, or a negative errno.
-fn numbered(f: impl FnOnce() -> Result<c_int>) -> c_int {
-    match boot::gate().and_then(|()| f()) {
+#[inline(always)]
+fn numbered(
+    watch: impl FnOnce() -> Watch,
+    f: impl FnOnce() -> Result<c_int>,
+) -> c_int {
+    passed(boot::gate, watch, f, number)
+}
+
+#[inline]
+fn number(result: Result<c_int>) -> c_int {
+    match result {
         Ok(n) => n,
         Err(e) => error(e),
     }

@@ -1,6 +1,9 @@
 //! Mutexes.
 
-use super::{call, call_to_undo, code, fits, tried};
+use super::{
+    call_at, code, fits, framed, tried, undo_at,
+    watch::{Watch, at, gated},
+};
 use crate::{
     block::mutex::{self, Mutex},
     boot,
@@ -43,15 +46,18 @@ pub unsafe extern "C" fn gmp_mutex_lock(m: *mut gmp_mutex) -> c_int {
     {
         return 0;
     }
-    // Not a tail call: dumps look for this function's frame.
-    code(lock_slow(m))
+    framed(lock_slow(m))
 }
 
 #[cold]
 #[inline(never)]
-fn lock_slow(m: Option<&Mutex>) -> Result<()> {
-    boot::gate()?;
-    mutex::lock_slow_uninterrupted(m.ok_or(Errno::EINVAL)?)
+fn lock_slow(m: Option<&Mutex>) -> c_int {
+    gated(
+        boot::gate,
+        move || Watch::Acquires(m.map_or(0, |m| at(m))),
+        move || mutex::lock_slow_uninterrupted(m.ok_or(Errno::EINVAL)?),
+        code,
+    )
 }
 
 /// gmp_mutex_lock with a deadline; a cancel ends the wait. May block.
@@ -65,7 +71,10 @@ pub unsafe extern "C" fn gmp_mutex_lock_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `m`.
-    call(|| mutex::lock_until(unsafe { mutex(m) }?, deadline))
+    call_at(
+        move || Watch::Acquires(at(m)),
+        move || mutex::lock_until(unsafe { mutex(m) }?, deadline),
+    )
 }
 
 /// Locks `m` if it is free, else returns -EAGAIN. Never blocks.
@@ -74,11 +83,14 @@ pub unsafe extern "C" fn gmp_mutex_lock_until(
 /// As `gmp_mutex_lock`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_mutex_trylock(m: *mut gmp_mutex) -> c_int {
-    call_to_undo(|| {
-        // SAFETY: promise 1, of `m`.
-        let m = unsafe { mutex(m) }?;
-        tried(mutex::try_lock(m))
-    })
+    undo_at(
+        move || Watch::Acquires(at(m)),
+        move || {
+            // SAFETY: promise 1, of `m`.
+            let m = unsafe { mutex(m) }?;
+            tried(mutex::try_lock(m))
+        },
+    )
 }
 
 /// Unlocks `m`.
@@ -99,5 +111,8 @@ pub unsafe extern "C" fn gmp_mutex_unlock(m: *mut gmp_mutex) -> c_int {
 #[cold]
 #[inline(never)]
 fn unlock_slow(m: Option<&Mutex>) -> c_int {
-    call_to_undo(|| mutex::unlock(m.ok_or(Errno::EINVAL)?))
+    undo_at(
+        move || Watch::Releases(m.map_or(0, |m| at(m))),
+        move || mutex::unlock(m.ok_or(Errno::EINVAL)?),
+    )
 }

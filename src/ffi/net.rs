@@ -1,6 +1,9 @@
 //! Names: listen, dial, getaddrinfo.
 
-use super::{FOREVER, call, numbered};
+use super::{
+    FOREVER, call, numbered,
+    watch::{Watch, descriptors},
+};
 use crate::{
     block::net,
     os::{Errno, types::addrinfo},
@@ -34,13 +37,16 @@ pub unsafe extern "C" fn gmp_listen(
     network: *const c_char,
     address: *const c_char,
 ) -> c_int {
-    numbered(|| {
-        // SAFETY: promise 3, of `network`.
-        let network = unsafe { text(network) }.ok_or(Errno::EINVAL)?;
-        // SAFETY: promise 3, of `address`.
-        let address = unsafe { text(address) }.ok_or(Errno::EINVAL)?;
-        net::listen(network, address)
-    })
+    numbered(
+        move || Watch::Orders(descriptors()),
+        move || {
+            // SAFETY: promise 3, of `network`.
+            let network = unsafe { text(network) }.ok_or(Errno::EINVAL)?;
+            // SAFETY: promise 3, of `address`.
+            let address = unsafe { text(address) }.ok_or(Errno::EINVAL)?;
+            net::listen(network, address)
+        },
+    )
 }
 
 /// Makes a socket that is connected to `address`, in blocking mode and closed
@@ -75,13 +81,16 @@ pub unsafe extern "C" fn gmp_dial_until(
     deadline: i64,
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    numbered(|| {
-        // SAFETY: promise 3, of `network`.
-        let network = unsafe { text(network) }.ok_or(Errno::EINVAL)?;
-        // SAFETY: promise 3, of `address`.
-        let address = unsafe { text(address) }.ok_or(Errno::EINVAL)?;
-        net::dial(network, address, deadline)
-    })
+    numbered(
+        move || Watch::Orders(descriptors()),
+        move || {
+            // SAFETY: promise 3, of `network`.
+            let network = unsafe { text(network) }.ok_or(Errno::EINVAL)?;
+            // SAFETY: promise 3, of `address`.
+            let address = unsafe { text(address) }.ok_or(Errno::EINVAL)?;
+            net::dial(network, address, deadline)
+        },
+    )
 }
 
 /// Looks up `node` and `service` with `hints`, as getaddrinfo(3), on a
@@ -117,7 +126,7 @@ pub unsafe extern "C" fn gmp_getaddrinfo_until(
     deadline: i64,
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    call(|| {
+    call(move || {
         // SAFETY: promise 2: `res` may be written.
         let res = unsafe { res.as_mut() }.ok_or(Errno::EINVAL)?;
         // SAFETY: promise 3, of `node`.

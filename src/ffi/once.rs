@@ -1,6 +1,10 @@
 //! Calls that are made once.
 
-use super::{fits, goroutine::gmp_fn};
+use super::{
+    fits,
+    goroutine::gmp_fn,
+    watch::{Watch, at, ungated},
+};
 use crate::{
     block::once::{self, Begun, Once},
     boot,
@@ -109,7 +113,8 @@ unsafe extern "C" fn gmprt_once_begin(
     out: *mut *const Call,
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    let begun = boot::gate().and_then(|()| {
+    let begin = || {
+        boot::gate()?;
         // SAFETY: promise 1, of `o`.
         let o = unsafe { once(o) }?;
         func.ok_or(Errno::EINVAL)?;
@@ -118,8 +123,8 @@ unsafe extern "C" fn gmprt_once_begin(
             true => once::begin_until(o, deadline, frame),
             false => once::begin(o, frame),
         }
-    });
-    match begun {
+    };
+    match ungated(|| Watch::Acquires(at(o)), begin) {
         Ok(Begun::Done) => 0,
         Ok(Begun::Run(call)) => {
             // SAFETY: `callbacks.c` gives a variable of its own.
@@ -142,6 +147,9 @@ unsafe extern "C" fn gmprt_once_end(
 ) {
     // SAFETY: promise 1, of `o`; gmprt_once_begin has looked for null.
     if let Ok(o) = unsafe { once(o) } {
-        once::end(o, call, returned);
+        ungated(
+            move || Watch::Releases(at(o)),
+            move || once::end(o, call, returned),
+        );
     }
 }

@@ -1,6 +1,10 @@
 //! Park: wait and wake, to build locks and queues.
 
-use super::{FOREVER, call, goroutine::gmp_g};
+use super::{
+    FOREVER, call_at,
+    goroutine::gmp_g,
+    watch::{Watch, goroutine},
+};
 use crate::{
     gmp::parkword::Cause,
     sched::{
@@ -58,22 +62,25 @@ pub unsafe extern "C" fn gmp_park_until(
     deadline: i64,
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    call(|| {
-        let unlockf = unlockf.map(|f| Unlockf {
-            // SAFETY: the same function, whose handle has another type there.
-            f: unsafe { core::mem::transmute::<Unlock, UnlockFn>(f) },
-            handle: core::ptr::null_mut(),
-            lock,
-        });
-        let reason: &'static CStr = if reason.is_null() {
-            c"park"
-        } else {
-            // SAFETY: promise 3: `reason` is a C string until this returns,
-            // which is how long the park uses it.
-            unsafe { CStr::from_ptr(reason) }
-        };
-        park::park_user(unlockf, reason, deadline).and_then(Cause::outcome)
-    })
+    call_at(
+        move || Watch::Parks,
+        move || {
+            let unlockf = unlockf.map(|f| Unlockf {
+                // SAFETY: the same function; its handle has another type.
+                f: unsafe { core::mem::transmute::<Unlock, UnlockFn>(f) },
+                handle: core::ptr::null_mut(),
+                lock,
+            });
+            let reason: &'static CStr = if reason.is_null() {
+                c"park"
+            } else {
+                // SAFETY: promise 3: `reason` is a C string until this returns,
+                // which is how long the park uses it.
+                unsafe { CStr::from_ptr(reason) }
+            };
+            park::park_user(unlockf, reason, deadline).and_then(Cause::outcome)
+        },
+    )
 }
 
 /// Gives the goroutine `g` a permit (goready): its gmp_park returns, the
@@ -82,5 +89,8 @@ pub unsafe extern "C" fn gmp_park_until(
 /// Returns 0; -EINVAL if `g` has ended. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_ready(g: *mut gmp_g) -> c_int {
-    call(|| ready::ready_permit(g.cast()))
+    call_at(
+        move || Watch::Releases(goroutine(g.cast())),
+        move || ready::ready_permit(g.cast()),
+    )
 }

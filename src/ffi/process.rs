@@ -1,6 +1,6 @@
 //! Processes: wait for children.
 
-use super::{FOREVER, numbered};
+use super::{FOREVER, numbered, watch::Watch};
 use crate::{block::child, os::types::pid_t, timers::Deadline};
 use core::ffi::c_int;
 
@@ -43,5 +43,8 @@ pub unsafe extern "C" fn gmp_waitpid_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 2, of `status`.
-    numbered(|| unsafe { child::waitpid(pid, status, options, deadline) })
+    numbered(
+        move || Watch::Nothing,
+        move || unsafe { child::waitpid(pid, status, options, deadline) },
+    )
 }

@@ -1,7 +1,16 @@
 //! Start: version, start-up, the main goroutine, processors.
 
-use super::code;
-use crate::{boot, gmp::gcount, os::Errno, sched::stw, timers::Deadline};
+use super::{
+    code,
+    watch::{Watch, ungated},
+};
+use crate::{
+    boot,
+    gmp::gcount,
+    os::Errno,
+    sched::{fiber, stw},
+    timers::Deadline,
+};
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 /// Returns the version of this library, "MAJOR.MINOR.PATCH". Never blocks.
@@ -102,7 +111,11 @@ unsafe extern "C" {
 /// Writes to `*this` what `dlclose` is to be called with, if not null.
 #[unsafe(no_mangle)]
 extern "C" fn gmprt_shutdown(deadline: i64, this: &mut *mut c_void) -> c_int {
-    let result = boot::shutdown(Deadline::from_c(deadline));
+    let deadline = Deadline::from_c(deadline);
+    let result = ungated(
+        move || Watch::Acquires(fiber::ends()),
+        move || boot::shutdown(deadline),
+    );
     if result.is_ok() {
         *this = boot::drop_hold();
     }

@@ -1,6 +1,9 @@
 //! Mutexes that readers share.
 
-use super::{call, call_to_undo, fits, tried};
+use super::{
+    call_at, fits, tried, undo_at,
+    watch::{Watch, at},
+};
 use crate::{
     block::rwmutex::{self, RwMutex},
     os::{Errno, Result},
@@ -37,7 +40,10 @@ unsafe fn rwmutex<'a>(rw: *mut gmp_rwmutex) -> Result<&'a RwMutex> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_lock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call(|| rwmutex::lock(unsafe { rwmutex(rw) }?))
+    call_at(
+        move || Watch::Writes(at(rw)),
+        move || rwmutex::lock(unsafe { rwmutex(rw) }?),
+    )
 }
 
 /// gmp_rwmutex_lock with a deadline; a cancel ends the wait. May block.
@@ -51,7 +57,10 @@ pub unsafe extern "C" fn gmp_rwmutex_lock_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `rw`.
-    call(|| rwmutex::lock_until(unsafe { rwmutex(rw) }?, deadline))
+    call_at(
+        move || Watch::Writes(at(rw)),
+        move || rwmutex::lock_until(unsafe { rwmutex(rw) }?, deadline),
+    )
 }
 
 /// Locks `rw` for writing if nobody holds it or waits for it, else returns
@@ -62,7 +71,10 @@ pub unsafe extern "C" fn gmp_rwmutex_lock_until(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_trylock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call_to_undo(|| tried(rwmutex::try_lock(unsafe { rwmutex(rw) }?)))
+    undo_at(
+        move || Watch::Writes(at(rw)),
+        move || tried(rwmutex::try_lock(unsafe { rwmutex(rw) }?)),
+    )
 }
 
 /// Unlocks `rw`, which is locked for writing. All readers that wait go first;
@@ -75,7 +87,10 @@ pub unsafe extern "C" fn gmp_rwmutex_trylock(rw: *mut gmp_rwmutex) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_unlock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call_to_undo(|| rwmutex::unlock(unsafe { rwmutex(rw) }?))
+    undo_at(
+        move || Watch::Releases(at(rw)),
+        move || rwmutex::unlock(unsafe { rwmutex(rw) }?),
+    )
 }
 
 /// Locks `rw` for reading: waits while a writer holds it or waits for it. A
@@ -88,7 +103,10 @@ pub unsafe extern "C" fn gmp_rwmutex_unlock(rw: *mut gmp_rwmutex) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_rlock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call(|| rwmutex::rlock(unsafe { rwmutex(rw) }?))
+    call_at(
+        move || Watch::Acquires(at(rw)),
+        move || rwmutex::rlock(unsafe { rwmutex(rw) }?),
+    )
 }
 
 /// gmp_rwmutex_rlock with a deadline; a cancel ends the wait. May block.
@@ -102,7 +120,10 @@ pub unsafe extern "C" fn gmp_rwmutex_rlock_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `rw`.
-    call(|| rwmutex::rlock_until(unsafe { rwmutex(rw) }?, deadline))
+    call_at(
+        move || Watch::Acquires(at(rw)),
+        move || rwmutex::rlock_until(unsafe { rwmutex(rw) }?, deadline),
+    )
 }
 
 /// Locks `rw` for reading if no writer holds it or waits for it, else returns
@@ -113,7 +134,10 @@ pub unsafe extern "C" fn gmp_rwmutex_rlock_until(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_tryrlock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call_to_undo(|| tried(rwmutex::try_rlock(unsafe { rwmutex(rw) }?)))
+    undo_at(
+        move || Watch::Acquires(at(rw)),
+        move || tried(rwmutex::try_rlock(unsafe { rwmutex(rw) }?)),
+    )
 }
 
 /// Unlocks `rw` once, which is locked for reading.
@@ -125,5 +149,8 @@ pub unsafe extern "C" fn gmp_rwmutex_tryrlock(rw: *mut gmp_rwmutex) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_rwmutex_runlock(rw: *mut gmp_rwmutex) -> c_int {
     // SAFETY: promise 1, of `rw`.
-    call_to_undo(|| rwmutex::runlock(unsafe { rwmutex(rw) }?))
+    undo_at(
+        move || Watch::Releases(at(rw) + 1),
+        move || rwmutex::runlock(unsafe { rwmutex(rw) }?),
+    )
 }

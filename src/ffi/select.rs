@@ -1,12 +1,17 @@
 //! Select.
 
-use super::{call, chan::gmp_chan};
+use super::{
+    chan::gmp_chan,
+    error, framed,
+    watch::{Watch, gated},
+};
 use crate::{
     block::{
         chan::Block,
         select::{self, Case},
     },
-    os::Errno,
+    boot,
+    os::{Errno, Result},
     timers::Deadline,
 };
 use core::{
@@ -42,22 +47,66 @@ const _: () = assert!(GMP_SEND == select::SEND && GMP_RECV == select::RECV);
 
 /// # Safety
 /// As `gmp_select`.
+#[inline(always)]
+unsafe fn pass(cases: *mut gmp_case, n: usize, block: Block) -> c_int {
+    if !boot::is_up() {
+        // SAFETY: as here.
+        return framed(unsafe { select_gated(cases, n, block) });
+    }
+    // SAFETY: as here.
+    unsafe { run(cases, n, block) }
+}
+
+/// # Safety
+/// As `gmp_select`.
+#[cold]
+#[inline(never)]
+unsafe fn select_gated(cases: *mut gmp_case, n: usize, block: Block) -> c_int {
+    let select = || {
+        // SAFETY: as here.
+        let index = unsafe { run(cases, n, block) };
+        usize::try_from(index).map_err(|_| Errno(-index))
+    };
+    gated(boot::gate, || Watch::Selects(cases.cast(), n), select, as_c)
+}
+
+/// The index of a case, or a negative errno.
+#[inline(always)]
+fn as_c(index: Result<usize>) -> c_int {
+    match index {
+        Ok(index) => index as c_int,
+        Err(e) => error(e),
+    }
+}
+
+/// The select, past the gate. One for all, since it is large.
+///
+/// # Safety
+/// As `gmp_select`.
+#[inline(never)]
 unsafe fn run(cases: *mut gmp_case, n: usize, block: Block) -> c_int {
-    let mut index = 0;
-    let code = call(|| {
-        if n > select::MAX_CASES || (cases.is_null() && n > 0) {
-            return Err(Errno::EINVAL);
-        }
-        let cases: &mut [Case] = if n == 0 {
-            &mut []
-        } else {
-            // SAFETY: promise 2: there are `n` cases, which have this layout.
-            unsafe { slice::from_raw_parts_mut(cases.cast(), n) }
-        };
-        index = select::select(cases, block)?;
-        Ok(())
-    });
-    if code == 0 { index as c_int } else { code }
+    // SAFETY: as here.
+    as_c(unsafe { select(cases, n, block) })
+}
+
+/// # Safety
+/// As [`run`].
+#[inline(always)]
+unsafe fn select(
+    cases: *mut gmp_case,
+    n: usize,
+    block: Block,
+) -> Result<usize> {
+    if n > select::MAX_CASES || (cases.is_null() && n > 0) {
+        return Err(Errno::EINVAL);
+    }
+    let cases: &mut [Case] = if n == 0 {
+        &mut []
+    } else {
+        // SAFETY: promise 2: there are `n` cases, which have this layout.
+        unsafe { slice::from_raw_parts_mut(cases.cast(), n) }
+    };
+    select::select(cases, block)
 }
 
 /// Waits until one of `n` `cases` can run, and runs it; if several can, picks
@@ -80,7 +129,7 @@ unsafe fn run(cases: *mut gmp_case, n: usize, block: Block) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_select(cases: *mut gmp_case, n: usize) -> c_int {
     // SAFETY: promises 1 and 2, of `cases`.
-    unsafe { run(cases, n, Block::UNTIL_DONE) }
+    unsafe { pass(cases, n, Block::UNTIL_DONE) }
 }
 
 /// gmp_select with a deadline. May block.
@@ -95,7 +144,7 @@ pub unsafe extern "C" fn gmp_select_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promises 1 and 2, of `cases`.
-    unsafe { run(cases, n, Block::Until(deadline)) }
+    unsafe { pass(cases, n, Block::Until(deadline)) }
 }
 
 /// gmp_select if a case can run at once, else -EAGAIN: a select with a default.
@@ -109,5 +158,5 @@ pub unsafe extern "C" fn gmp_try_select(
     n: usize,
 ) -> c_int {
     // SAFETY: promises 1 and 2, of `cases`.
-    unsafe { run(cases, n, Block::Not) }
+    unsafe { pass(cases, n, Block::Not) }
 }

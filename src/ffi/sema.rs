@@ -1,6 +1,9 @@
 //! Semaphores.
 
-use super::{call, call_to_undo, fits, tried};
+use super::{
+    call_at, fits, tried, undo_at,
+    watch::{Watch, at, ungated},
+};
 use crate::{
     block::sema::{self, Sema},
     os::{Errno, Result},
@@ -35,7 +38,10 @@ unsafe fn sema<'a>(s: *mut gmp_sema) -> Result<&'a Sema> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_sema_acquire(s: *mut gmp_sema) -> c_int {
     // SAFETY: promise 1, of `s`.
-    call(|| sema::acquire(unsafe { sema(s) }?, Deadline::NEVER))
+    call_at(
+        move || Watch::Acquires(at(s)),
+        move || sema::acquire(unsafe { sema(s) }?, Deadline::NEVER),
+    )
 }
 
 /// gmp_sema_acquire with a deadline. May block.
@@ -49,7 +55,10 @@ pub unsafe extern "C" fn gmp_sema_acquire_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `s`.
-    call(|| sema::acquire(unsafe { sema(s) }?, deadline))
+    call_at(
+        move || Watch::Acquires(at(s)),
+        move || sema::acquire(unsafe { sema(s) }?, deadline),
+    )
 }
 
 /// Takes a token of `s` if there is one, else returns -EAGAIN. Never blocks.
@@ -59,7 +68,10 @@ pub unsafe extern "C" fn gmp_sema_acquire_until(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_sema_try_acquire(s: *mut gmp_sema) -> c_int {
     // SAFETY: promise 1, of `s`.
-    call_to_undo(|| tried(sema::try_acquire(unsafe { sema(s) }?)))
+    undo_at(
+        move || Watch::Acquires(at(s)),
+        move || tried(sema::try_acquire(unsafe { sema(s) }?)),
+    )
 }
 
 /// Gives a token to `s`. The one that has waited longest gets it.
@@ -71,7 +83,10 @@ pub unsafe extern "C" fn gmp_sema_try_acquire(s: *mut gmp_sema) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_sema_release(s: *mut gmp_sema) -> c_int {
     // SAFETY: promise 1, of `s`.
-    call_to_undo(|| sema::release(unsafe { sema(s) }?))
+    undo_at(
+        move || Watch::Releases(at(s)),
+        move || sema::release(unsafe { sema(s) }?),
+    )
 }
 
 /// Returns how many tokens `s` has now, which is 0 while somebody waits for
@@ -82,8 +97,9 @@ pub unsafe extern "C" fn gmp_sema_release(s: *mut gmp_sema) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_sema_value(s: *const gmp_sema) -> i64 {
     // SAFETY: promise 1, of `s`.
-    match unsafe { sema(s.cast_mut()) } {
-        Ok(s) => sema::value(s).into(),
-        Err(e) => i64::from(e.neg()),
-    }
+    let s = unsafe { sema(s.cast_mut()) };
+    let value = s.map(|s| {
+        ungated(move || Watch::Acquires(at(s)), move || sema::value(s))
+    });
+    value.map_or_else(|e| i64::from(e.neg()), i64::from)
 }

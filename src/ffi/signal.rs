@@ -29,7 +29,7 @@ pub unsafe extern "C" fn gmp_signal_notify(
     ch: *mut gmp_chan,
     signo: c_int,
 ) -> c_int {
-    call(|| {
+    call(move || {
         // SAFETY: promise 1, of `ch`.
         let ch = unsafe { chan(ch) }.ok_or(Errno::EINVAL)?;
         notify::notify(ch, signo)
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn gmp_signal_stop(
     ch: *mut gmp_chan,
     signo: c_int,
 ) -> c_int {
-    call(|| {
+    call(move || {
         // SAFETY: promise 1, of `ch`.
         let ch = unsafe { chan(ch) }.ok_or(Errno::EINVAL)?;
         notify::stop(ch, signo)

@@ -1,6 +1,9 @@
 //! Sockets: messages, accept, connect.
 
-use super::{FOREVER, buffer, call, counted, numbered};
+use super::{
+    FOREVER, buffer, call_at, counted, numbered,
+    watch::{Watch, descriptors},
+};
 use crate::{
     block::io,
     os::types::{iovec, msghdr, sockaddr, socklen_t, ssize_t},
@@ -44,7 +47,10 @@ pub unsafe extern "C" fn gmp_accept_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 2, of `addr` and `len`.
-    numbered(|| unsafe { io::accept(fd, addr, len, deadline) })
+    numbered(
+        move || Watch::Acquires(descriptors()),
+        move || unsafe { io::accept(fd, addr, len, deadline) },
+    )
 }
 
 /// Connects the socket `fd` to the address of `len` bytes at `addr`, as
@@ -79,11 +85,14 @@ pub unsafe extern "C" fn gmp_connect_until(
     deadline: i64,
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    call(|| {
-        buffer(addr, 1)?;
-        // SAFETY: promise 2, of `addr`.
-        unsafe { io::connect(fd, addr, len, deadline) }
-    })
+    call_at(
+        move || Watch::Orders(descriptors()),
+        move || {
+            buffer(addr, 1)?;
+            // SAFETY: promise 2, of `addr`.
+            unsafe { io::connect(fd, addr, len, deadline) }
+        },
+    )
 }
 
 /// Receives a message with its ancillary data, as recvmsg(2): waits for one.
@@ -115,11 +124,14 @@ pub unsafe extern "C" fn gmp_recvmsg_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        buffer(msg, 1)?;
-        // SAFETY: promise 2, of `msg` and its buffers.
-        unsafe { io::recvmsg(fd, msg, flags, deadline) }
-    })
+    counted(
+        move || Watch::Acquires(descriptors()),
+        move || {
+            buffer(msg, 1)?;
+            // SAFETY: promise 2, of `msg` and its buffers.
+            unsafe { io::recvmsg(fd, msg, flags, deadline) }
+        },
+    )
 }
 
 /// Sends a message with its ancillary data, as sendmsg(2): waits until it can
@@ -151,11 +163,14 @@ pub unsafe extern "C" fn gmp_sendmsg_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        buffer(msg, 1)?;
-        // SAFETY: promise 2, of `msg` and its buffers.
-        unsafe { io::sendmsg(fd, msg, flags, deadline) }
-    })
+    counted(
+        move || Watch::Releases(descriptors()),
+        move || {
+            buffer(msg, 1)?;
+            // SAFETY: promise 2, of `msg` and its buffers.
+            unsafe { io::sendmsg(fd, msg, flags, deadline) }
+        },
+    )
 }
 
 /// Receives a datagram or up to `n` bytes into `buf`, as recvfrom(2): waits for
@@ -195,12 +210,15 @@ pub unsafe extern "C" fn gmp_recvfrom_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        buffer(buf, n)?;
-        let into = iovec { iov_base: buf, iov_len: n };
-        // SAFETY: promise 2, of `buf`, `addr` and `len`.
-        unsafe { io::recvfrom(fd, into, flags, (addr, len), deadline) }
-    })
+    counted(
+        move || Watch::Input(buf, n),
+        move || {
+            buffer(buf, n)?;
+            let into = iovec { iov_base: buf, iov_len: n };
+            // SAFETY: promise 2, of `buf`, `addr` and `len`.
+            unsafe { io::recvfrom(fd, into, flags, (addr, len), deadline) }
+        },
+    )
 }
 
 /// Sends the `n` bytes at `buf`, as sendto(2): waits until they can be sent. To
@@ -239,10 +257,13 @@ pub unsafe extern "C" fn gmp_sendto_until(
     deadline: i64,
 ) -> ssize_t {
     let deadline = Deadline::from_c(deadline);
-    counted(|| {
-        buffer(buf, n)?;
-        let from = iovec { iov_base: buf.cast_mut(), iov_len: n };
-        // SAFETY: promise 2, of `buf` and `addr`.
-        unsafe { io::sendto(fd, from, flags, (addr, len), deadline) }
-    })
+    counted(
+        move || Watch::Output(buf, n),
+        move || {
+            buffer(buf, n)?;
+            let from = iovec { iov_base: buf.cast_mut(), iov_len: n };
+            // SAFETY: promise 2, of `buf` and `addr`.
+            unsafe { io::sendto(fd, from, flags, (addr, len), deadline) }
+        },
+    )
 }

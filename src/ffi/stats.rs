@@ -151,7 +151,7 @@ pub unsafe extern "C" fn gmp_get_stats(
     out: *mut gmp_stats,
     size: usize,
 ) -> c_int {
-    call(|| {
+    call(move || {
         if out.is_null() || size < size_of::<usize>() {
             return Err(Errno::EINVAL);
         }

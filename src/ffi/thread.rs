@@ -29,7 +29,7 @@ unsafe extern "C" {
 /// Returns 0. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_lock_os_thread() -> c_int {
-    call(|| {
+    call(move || {
         sched::lock_os_thread();
         Ok(())
     })
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn gmp_blocking_until(
 #[unsafe(no_mangle)]
 extern "C" fn gmprt_blocking_begin(func: gmp_fn, deadline: i64) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    call(|| {
+    call(move || {
         func.ok_or(Errno::EINVAL)?;
         park::before_blocking(deadline)?;
         handoff::entersyscall();

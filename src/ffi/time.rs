@@ -72,5 +72,5 @@ pub extern "C" fn gmp_sleep(ns: i64) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_sleep_until(deadline: i64) -> c_int {
     let deadline = Deadline::from_c(deadline);
-    call(|| park::sleep_until(deadline))
+    call(move || park::sleep_until(deadline))
 }

@@ -1,7 +1,11 @@
 //! Timers and tickers.
 
 use super::{
-    call, call_to_undo, chan::gmp_chan, goroutine::gmp_fn, with_caller,
+    call_at, call_to_undo,
+    chan::gmp_chan,
+    goroutine::gmp_fn,
+    watch::{Watch, timers, ungated},
+    with_caller,
 };
 use crate::{
     block::{
@@ -60,7 +64,13 @@ extern "C" fn timer_start(
     if period_ns < 0 || boot::gate().is_err() {
         return ptr::null_mut();
     }
-    firing::start(Call { f: func, arg, gopc }, ns, period_ns).cast_mut().cast()
+    let call = Call { f: func, arg, gopc };
+    ungated(
+        move || Watch::Releases(timers()),
+        move || firing::start(call, ns, period_ns),
+    )
+    .cast_mut()
+    .cast()
 }
 
 /// Makes `t` fire `ns` nanoseconds from now, whether it was pending, stopped or
@@ -73,11 +83,14 @@ extern "C" fn timer_start(
 /// `t`: promise 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_timer_reset(t: *mut gmp_timer, ns: i64) -> c_int {
-    call(|| {
-        // SAFETY: promise 1, of `t`.
-        unsafe { timer(t) }?.reset(ns);
-        Ok(())
-    })
+    call_at(
+        move || Watch::Releases(timers()),
+        move || {
+            // SAFETY: promise 1, of `t`.
+            unsafe { timer(t) }?.reset(ns);
+            Ok(())
+        },
+    )
 }
 
 /// Stops `t`; gmp_timer_reset starts it again. Does not wait for a call that
@@ -109,7 +122,7 @@ pub unsafe extern "C" fn gmp_timer_stop(t: *mut gmp_timer) -> c_int {
 pub unsafe extern "C" fn gmp_timer_free(t: *mut gmp_timer) {
     if !t.is_null() {
         // SAFETY: promise 1, of `t`, which goes here.
-        unsafe { Ticker::free(t.cast()) };
+        ungated(move || Watch::Nothing, || unsafe { Ticker::free(t.cast()) });
     }
 }
 
@@ -122,7 +135,9 @@ pub unsafe extern "C" fn gmp_timer_free(t: *mut gmp_timer) {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_after(ns: i64) -> *mut gmp_chan {
     match boot::gate() {
-        Ok(()) => firing::channel(ns, 0).cast(),
+        Ok(()) => {
+            ungated(move || Watch::Nothing, || firing::channel(ns, 0)).cast()
+        }
         Err(_) => ptr::null_mut(),
     }
 }
@@ -138,5 +153,6 @@ pub extern "C" fn gmp_tick(period_ns: i64) -> *mut gmp_chan {
     if period_ns <= 0 || boot::gate().is_err() {
         return ptr::null_mut();
     }
-    firing::channel(period_ns, period_ns).cast()
+    ungated(move || Watch::Nothing, || firing::channel(period_ns, period_ns))
+        .cast()
 }

@@ -21,7 +21,7 @@ use core::ffi::{CStr, c_char, c_int};
 /// `path`: promise 3.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_trace_start(path: *const c_char) -> c_int {
-    call(|| {
+    call(move || {
         if path.is_null() {
             return trace::start(None, false);
         }
@@ -50,7 +50,7 @@ pub extern "C" fn gmp_trace_stop() -> c_int {
 /// write(2). Blocks the thread while it writes.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_trace_save(fd: c_int) -> c_int {
-    call(|| trace::save(fd))
+    call(move || trace::save(fd))
 }
 
 /// Makes a mark with this text on the track of the calling goroutine, or of the

@@ -1,6 +1,9 @@
 //! Wait groups.
 
-use super::{call, call_to_undo, fits};
+use super::{
+    call_at, fits, undo_at,
+    watch::{Watch, at},
+};
 use crate::{
     block::waitgroup::{self, WaitGroup},
     os::{Errno, Result},
@@ -40,7 +43,10 @@ pub unsafe extern "C" fn gmp_waitgroup_add(
     delta: i64,
 ) -> c_int {
     // SAFETY: promise 1, of `wg`.
-    call_to_undo(|| waitgroup::add(unsafe { group(wg) }?, delta))
+    undo_at(
+        move || Watch::Releases(at(wg)),
+        move || waitgroup::add(unsafe { group(wg) }?, delta),
+    )
 }
 
 /// gmp_waitgroup_add of -1. Never blocks.
@@ -50,7 +56,10 @@ pub unsafe extern "C" fn gmp_waitgroup_add(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_waitgroup_done(wg: *mut gmp_waitgroup) -> c_int {
     // SAFETY: promise 1, of `wg`.
-    call_to_undo(|| waitgroup::add(unsafe { group(wg) }?, -1))
+    undo_at(
+        move || Watch::Releases(at(wg)),
+        move || waitgroup::add(unsafe { group(wg) }?, -1),
+    )
 }
 
 /// Waits until the counter of `wg` is zero, or has been since the call began.
@@ -63,7 +72,10 @@ pub unsafe extern "C" fn gmp_waitgroup_done(wg: *mut gmp_waitgroup) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_waitgroup_wait(wg: *mut gmp_waitgroup) -> c_int {
     // SAFETY: promise 1, of `wg`.
-    call(|| waitgroup::wait(unsafe { group(wg) }?, Deadline::NEVER))
+    call_at(
+        move || Watch::Acquires(at(wg)),
+        move || waitgroup::wait(unsafe { group(wg) }?, Deadline::NEVER),
+    )
 }
 
 /// gmp_waitgroup_wait with a deadline. May block.
@@ -77,5 +89,8 @@ pub unsafe extern "C" fn gmp_waitgroup_wait_until(
 ) -> c_int {
     let deadline = Deadline::from_c(deadline);
     // SAFETY: promise 1, of `wg`.
-    call(|| waitgroup::wait(unsafe { group(wg) }?, deadline))
+    call_at(
+        move || Watch::Acquires(at(wg)),
+        move || waitgroup::wait(unsafe { group(wg) }?, deadline),
+    )
 }

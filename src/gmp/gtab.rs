@@ -39,7 +39,7 @@ const CHUNK: usize = 64;
 /// pages cost less in all, but up to 5 ms at a time on a virtual machine.
 const STEP: usize = 256;
 /// Slabs at most: 67 million Gs.
-const SLABS: usize = 65_536;
+pub(crate) const SLABS: usize = 65_536;
 
 pub(crate) static TABLE: [AtomicPtr<G>; SLABS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SLABS];
@@ -99,9 +99,10 @@ unsafe fn malg(place: *mut G, index: u32) -> &'static G {
 /// scarce. Under `ALLG`.
 fn map_slabs(first: usize) -> Option<()> {
     let many = CHUNK.max(first).min(SLABS - first);
-    let (base, n) = match os::mem::map_kept(many * SLAB_BYTES) {
+    // Goroutines that wait hold on to what they point to.
+    let (base, n) = match os::mem::map_kept_root(many * SLAB_BYTES) {
         Ok(base) => (base, many),
-        Err(_) => (os::mem::map_kept(SLAB_BYTES).ok()?, 1),
+        Err(_) => (os::mem::map_kept_root(SLAB_BYTES).ok()?, 1),
     };
     for (i, entry) in TABLE[first..first + n].iter().enumerate() {
         // SAFETY: i < n, so within the mapping.

@@ -10,7 +10,13 @@
 //! The M's thread owns all fields but those marked otherwise.
 
 use super::{G, P, hostwait::HostWait};
-use crate::{base::throw::throw, os::Note};
+use crate::{
+    base::{
+        sanitize::{Bounds, Fake, Fiber, watches},
+        throw::throw,
+    },
+    os::Note,
+};
 use core::{
     cell::Cell,
     ffi::c_void,
@@ -63,6 +69,37 @@ pub(crate) struct Hook {
 /// The two words behind `__cxa_get_globals`.
 pub(crate) type CxaGlobals = [usize; 2];
 
+/// What a sanitizer knows of the g0 of an M, while a goroutine runs. All
+/// fields: the M's thread.
+pub(crate) struct WatchedG0 {
+    pub fiber: Cell<Fiber>,
+    pub fake: Cell<Fake>,
+    pub bounds: Cell<Bounds>,
+    /// Where the frames of the host's begin on a host thread's stack, which
+    /// LeakSanitizer has as a root from there on; else 0.
+    pub root: Cell<usize>,
+    /// ThreadSanitizer knows the thread's thread-local storage.
+    pub told: Cell<bool>,
+}
+
+impl WatchedG0 {
+    pub(crate) const fn new() -> Self {
+        Self {
+            fiber: Cell::new(ptr::null_mut()),
+            fake: Cell::new(ptr::null_mut()),
+            bounds: Cell::new(Bounds { lo: 0, len: 0 }),
+            root: Cell::new(0),
+            told: Cell::new(false),
+        }
+    }
+
+    /// Another thread has this M.
+    pub(crate) fn begin(&self) {
+        self.root.set(0);
+        self.told.set(false);
+    }
+}
+
 /// An OS thread. The first fields are known to assembly.
 #[repr(C, align(64))]
 pub(crate) struct M {
@@ -80,6 +117,9 @@ pub(crate) struct M {
     /// was busy, and the M has neither had a P nor slept since.
     pub busy_without_p: AtomicBool,
     pub kind: Cell<MKind>,
+    /// It may switch from goroutine to goroutine without g0: a Worker, unless a
+    /// sanitizer watches.
+    pub direct: Cell<bool>,
     pub errno: Cell<*mut i32>,
     pub cxa: Cell<*mut CxaGlobals>,
     pub hook: Cell<Option<Hook>>,
@@ -137,6 +177,8 @@ pub(crate) struct M {
     /// events that these brought, over all threads that the M has had.
     polls: AtomicU64,
     poll_events: AtomicU64,
+    /// What a sanitizer knows of g0, while a goroutine runs.
+    pub watched: WatchedG0,
 }
 
 // SAFETY: the Cells belong to the M's thread, to the M's waker or to the holder
@@ -155,6 +197,7 @@ impl M {
             spinning: Cell::new(false),
             busy_without_p: AtomicBool::new(false),
             kind: Cell::new(kind),
+            direct: Cell::new(false),
             errno: Cell::new(ptr::null_mut()),
             cxa: Cell::new(ptr::null_mut()),
             hook: Cell::new(None),
@@ -187,7 +230,14 @@ impl M {
             unlocking: Cell::new(None),
             polls: AtomicU64::new(0),
             poll_events: AtomicU64::new(0),
+            watched: WatchedG0::new(),
         }
+    }
+
+    /// It runs goroutines from now on, as a Worker.
+    pub(crate) fn becomes_worker(&self) {
+        self.kind.set(MKind::Worker);
+        self.direct.set(!watches());
     }
 
     /// The M's g0, which is set before the thread begins.

@@ -12,6 +12,7 @@
 //! | `glife` | Gs between two lives | |
 //! | `ask` | what sysmon is asked to do | |
 //! | `schedt` | Go's `sched`, `allp`, `allm` | |
+//! | `watched` | what is kept for sanitizers | |
 //! | `gtab` | the table of Gs, and handles | |
 //! | `wait` | records of waiters, and their queues | |
 //! | `p`, `gfree`, `m`, `g` | P; dead Gs; M; G | |
@@ -79,6 +80,8 @@ pub(crate) mod wait;
 #[cfg(not(loom))]
 pub(crate) mod waitfor;
 pub mod waitword;
+#[cfg(not(loom))]
+pub(crate) mod watched;
 pub mod watchman;
 
 #[cfg(not(loom))]

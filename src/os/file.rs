@@ -16,7 +16,7 @@ pub(crate) fn open(path: &CStr, flags: c_int, mode: c_uint) -> Result<i32> {
     // Not by `raw`: a program may have an open of its own in libc's place.
     let _later = NoCancel::new();
     // SAFETY: path ends with a NUL, the others are numbers.
-    Errno::check(unsafe { libc::open(path.as_ptr(), flags, mode) })
+    Errno::check(unsafe { raw::open(path.as_ptr(), flags, mode) })
 }
 
 /// fsync(2).

@@ -3,6 +3,7 @@
 use super::auxv;
 use super::errno::{Errno, KeepErrno, Result};
 use super::own::read_all;
+use crate::base::sanitize;
 use crate::base::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use core::ffi::{c_int, c_void};
 use core::ptr;
@@ -82,6 +83,8 @@ struct Kept {
     next: *mut Kept,
     base: *mut u8,
     len: usize,
+    /// Of `map_kept_root`.
+    root: bool,
 }
 
 /// All of these, the newest first.
@@ -94,7 +97,17 @@ static KEPT: AtomicPtr<Kept> = AtomicPtr::new(ptr::null_mut());
 pub(crate) fn map_kept(len: usize) -> Result<*mut u8> {
     let _keep = KeepErrno::new();
     let base = mmap(len, RW, ANON)?;
-    keep(base, len)
+    keep(base, len, false)
+}
+
+/// [`map_kept`] for what holds pointers of the host's: LeakSanitizer follows
+/// them.
+pub(crate) fn map_kept_root(len: usize) -> Result<*mut u8> {
+    let _keep = KeepErrno::new();
+    let base = mmap(len, RW, ANON)?;
+    let kept = keep(base, len, true)?;
+    sanitize::root(base.addr(), len);
+    Ok(kept)
 }
 
 /// [`map_reserve`] for what stays mapped until [`unmap_kept`].
@@ -102,10 +115,10 @@ pub(crate) fn map_kept(len: usize) -> Result<*mut u8> {
 /// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
 pub(crate) fn reserve_kept(len: usize) -> Result<*mut u8> {
     let base = map_reserve(len)?;
-    keep(base, len)
+    keep(base, len, false)
 }
 
-fn keep(base: *mut u8, len: usize) -> Result<*mut u8> {
+fn keep(base: *mut u8, len: usize, root: bool) -> Result<*mut u8> {
     // SAFETY: malloc may be called with any size.
     let node = unsafe { libc::malloc(size_of::<Kept>()) }.cast::<Kept>();
     if node.is_null() {
@@ -116,7 +129,7 @@ fn keep(base: *mut u8, len: usize) -> Result<*mut u8> {
     let mut next = KEPT.load(Ordering::Relaxed);
     loop {
         // SAFETY: fresh memory of this size, and not published.
-        unsafe { node.write(Kept { next, base, len }) };
+        unsafe { node.write(Kept { next, base, len, root }) };
         let (new, old) = (Ordering::Release, Ordering::Relaxed);
         match KEPT.compare_exchange(next, node, new, old) {
             Ok(_) => return Ok(base),
@@ -133,7 +146,10 @@ pub(crate) unsafe fn unmap_kept() {
     let mut at = KEPT.swap(ptr::null_mut(), Ordering::Acquire);
     while !at.is_null() {
         // SAFETY: from keep, and out of the list.
-        let Kept { next, base, len } = unsafe { at.read() };
+        let Kept { next, base, len, root } = unsafe { at.read() };
+        if root {
+            sanitize::unroot(base.addr(), len);
+        }
         // SAFETY: mapped whole, and nobody uses it, the caller promises.
         unsafe { unmap(base, len) };
         // SAFETY: from malloc in keep, and out of the list.
@@ -191,6 +207,44 @@ pub(crate) unsafe fn unmap(base: *mut u8, len: usize) {
         // SAFETY: nobody uses the range, the caller promises.
         let _ = unsafe { discard(base, len) };
     }
+}
+
+/// Maps that part of a stack anew that has been touched, so that it is zeroed,
+/// and ThreadSanitizer forgets who has touched it. The stack is used from its
+/// high end down.
+///
+/// # Safety
+/// The range, in whole pages, is of [`map_reserve`], and nobody needs its
+/// contents.
+pub(crate) unsafe fn renew(base: *mut u8, len: usize) {
+    /// Pages that are asked for at once.
+    const MANY: usize = 256;
+    let _keep = KeepErrno::new();
+    let page = page_size();
+    let mut resident = [0_u8; MANY];
+    let (mut untouched, mut at) = (len, len);
+    while at > 0 {
+        let part = at.min(MANY * page);
+        at -= part;
+        let from = base.wrapping_add(at).cast();
+        // SAFETY: a byte for each page of the part.
+        let r = unsafe { libc::mincore(from, part, resident.as_mut_ptr()) };
+        let pages = &resident[..part.div_ceil(page)];
+        match pages.iter().position(|there| r != 0 || there & 1 != 0) {
+            Some(first) => untouched = at + first * page,
+            None => break,
+        }
+    }
+    if untouched == len {
+        return;
+    }
+    let from = base.wrapping_add(untouched).cast::<c_void>();
+    let flags = ANON | libc::MAP_STACK | libc::MAP_FIXED;
+    // An error leaves the pages as they were.
+    // SAFETY: nobody needs the contents, the caller promises.
+    unsafe { libc::mmap(from, len - untouched, RW, flags, -1, 0) };
+    // SAFETY: as in open_stacks.
+    unsafe { libc::madvise(from, len - untouched, libc::MADV_NOHUGEPAGE) };
 }
 
 /// Makes a range fault when touched, without a mapping of its own. The guard
@@ -255,7 +309,8 @@ unsafe fn advise_all(bases: &[usize], len: usize, advice: c_int) -> bool {
     const MANY: usize = 16;
     static REFUSED: AtomicBool = AtomicBool::new(false);
     // Relaxed: a thread that misses the store tries once more.
-    if REFUSED.load(Ordering::Relaxed) {
+    // Valgrind 3.19 does not know the call, and says so each time.
+    if REFUSED.load(Ordering::Relaxed) || sanitize::valgrind() {
         return false;
     }
     let _keep = KeepErrno::new();

@@ -1,6 +1,6 @@
 //! Sockets, their addresses, and the names of hosts.
 
-use super::raw::NoCancel;
+use super::raw::{self, NoCancel};
 use super::{
     errno::{Errno, KeepErrno, Result},
     fd,
@@ -139,7 +139,7 @@ fn get_as<T: Copy>(fd: i32, name: c_int, mut value: T) -> Option<T> {
 pub(crate) fn socket(family: c_int, kind: c_int) -> Result<i32> {
     let _keep = KeepErrno::new();
     // SAFETY: takes numbers.
-    let r = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
+    let r = unsafe { raw::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
     Errno::check(r)
 }
 

@@ -101,7 +101,7 @@ impl Own {
         let flags = libc::O_RDONLY | libc::O_CLOEXEC;
         loop {
             // SAFETY: path ends with a NUL.
-            match Errno::check(unsafe { libc::open(path.as_ptr(), flags) }) {
+            match Errno::check(unsafe { raw::open(path.as_ptr(), flags, 0) }) {
                 Err(Errno(libc::EINTR)) => {}
                 fd => return Self::new(fd?),
             }

@@ -7,12 +7,15 @@
 //! [`NoCancel`] holds a cancel off during larger functions of libc with
 //! cancellation points inside, and while the thread sleeps.
 //!
+//! ThreadSanitizer watches libc's functions that open and close descriptors. It
+//! would miss what closes them here, so those that open are here too.
+//!
 //! Each function is the system call of its name, with C's result: -1 and
 //! `errno`.
 
 use super::errno::{Errno, errno_location};
 use core::{
-    ffi::{c_int, c_long, c_void},
+    ffi::{c_char, c_int, c_long, c_void},
     ptr,
 };
 use libc::{
@@ -78,6 +81,14 @@ const NO_SET: *const sigset_t = ptr::null();
 
 calls! {
     close(fd: c_int) -> c_int = SYS_close(fd);
+    open(path: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int
+        = SYS_openat(libc::AT_FDCWD, path, flags, mode);
+    socket(family: c_int, kind: c_int, protocol: c_int) -> c_int
+        = SYS_socket(family, kind, protocol);
+    epoll_create1(flags: c_int) -> c_int = SYS_epoll_create1(flags);
+    epoll_ctl(ep: c_int, op: c_int, fd: c_int, event: *mut epoll_event)
+        -> c_int = SYS_epoll_ctl(ep, op, fd, event);
+    pipe2(ends: *mut c_int, flags: c_int) -> c_int = SYS_pipe2(ends, flags);
     read(fd: c_int, buf: *mut c_void, n: usize) -> ssize_t
         = SYS_read(fd, buf, n);
     write(fd: c_int, buf: *const c_void, n: usize) -> ssize_t
@@ -124,7 +135,11 @@ pub(super) unsafe fn preadv2(
 ) -> ssize_t {
     // The offset has two halves, of which this machine ignores the second.
     // SAFETY: valid arguments, the caller promises.
-    known(unsafe { syscall(libc::SYS_preadv2, fd, iov, n, at, 0usize, flags) })
+    known(unsafe {
+        // All of the register: valgrind looks at it.
+        let flags = c_long::from(flags);
+        syscall(libc::SYS_preadv2, fd, iov, n, at, 0usize, flags)
+    })
 }
 
 /// pwritev2(2), with the same error for a kernel without it.
@@ -139,7 +154,10 @@ pub(super) unsafe fn pwritev2(
     flags: c_int,
 ) -> ssize_t {
     // SAFETY: valid arguments, the caller promises.
-    known(unsafe { syscall(libc::SYS_pwritev2, fd, iov, n, at, 0usize, flags) })
+    known(unsafe {
+        let flags = c_long::from(flags);
+        syscall(libc::SYS_pwritev2, fd, iov, n, at, 0usize, flags)
+    })
 }
 
 #[inline]

@@ -69,6 +69,12 @@ pub(crate) fn join_all() {
     while LIVE.load(Ordering::Acquire) != 0 {
         usleep(50);
     }
+    join_ended();
+}
+
+/// Joins the thread from [`newosproc`] that has ended last, if there is one. At
+/// the exit of the process nobody else does, and ThreadSanitizer tells of it.
+pub(crate) fn join_ended() {
     let last = ended().take();
     join(last);
 }

@@ -326,16 +326,17 @@ pub(super) fn look(gp: &'static G) {
 #[cfg(not(shuttle))]
 #[inline(always)]
 pub(super) fn unlock(gp: &'static G, u: &Unlockf) -> bool {
+    use super::fiber::in_host;
     let mp = gp.mp();
     let generation = super::child::generation();
     // Relaxed, in effect: this thread alone looks, should `f` fork.
     mp.unlocking.set(Some(gp));
     let keep = if gp.is_host() {
         // SAFETY: the host's function, with the host's lock.
-        unsafe { crate::arch::callhost(u.f, u.handle, u.lock) }
+        in_host(gp, || unsafe { crate::arch::callhost(u.f, u.handle, u.lock) })
     } else {
         // SAFETY: the host's function, with the host's lock.
-        unsafe { (u.f)(u.handle, u.lock) }
+        in_host(gp, || unsafe { (u.f)(u.handle, u.lock) })
     };
     mp.unlocking.set(None);
     // In the child of a fork nobody would end the park.

@@ -10,9 +10,10 @@
 //! word's protocol are `gmp::parkword`'s. Behind a shield the goroutine does
 //! not see the cancel: [`check`] passes, and waits are armed without it.
 
-use super::{current::on_goroutine, ready::goready};
+use super::{current::on_goroutine, fiber, ready::goready};
 use crate::{
     arch,
+    base::sanitize,
     gmp::{G, generation_of, gflag, lookup_live, parkword::Fire, wait::Turn},
     os::{Errno, Result, membarrier},
 };
@@ -66,6 +67,7 @@ pub(super) fn post(handle: *mut c_void) -> Result<&'static G> {
     if gp.is_host() {
         return Err(Errno(libc::EPERM));
     }
+    sanitize::race_release(fiber::cancels(gp));
     let posted = gp.park.post_cancel(generation_of(handle));
     posted.map(|()| gp).ok_or(Errno::EINVAL)
 }
@@ -80,7 +82,13 @@ pub(super) fn end_wait(gp: &'static G, handle: *mut c_void) {
 
 /// Whether the calling goroutine was cancelled; a shield does not hide it.
 pub(crate) fn cancelled() -> bool {
-    on_goroutine().is_some_and(|gp| gp.park.cancelled())
+    on_goroutine().is_some_and(|gp| {
+        let cancelled = gp.park.cancelled();
+        if cancelled {
+            sanitize::race_acquire(fiber::cancels(gp));
+        }
+        cancelled
+    })
 }
 
 /// Shields of the host's that nest; the count has room for the library's own.

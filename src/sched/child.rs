@@ -11,10 +11,10 @@
 //! middle of the runtime's code, which then goes on in the child, on data that
 //! nobody else will finish.
 
-use super::{current::this_m, enter::Inside};
+use super::{current::this_m, enter::Inside, fiber};
 use crate::{
     arch,
-    base::turnstile::TURNSTILE,
+    base::{sanitize, turnstile::TURNSTILE},
     gmp::{G, GStatus, M, MKind, casgstatus, is_main_thread, lookup},
     os::thread,
 };
@@ -152,6 +152,9 @@ pub(super) fn resume(mp: &'static M, gp: &'static G) -> ! {
     casgstatus(gp, GStatus::Waiting, GStatus::Runnable);
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
     mp.curg.store(ptr::from_ref(gp).cast_mut(), Relaxed);
+    if sanitize::watches() {
+        fiber::comes(gp, mp);
+    }
     // SAFETY: gp is Running, ours, and suspended at sched_sp.
     unsafe { arch::gogo(gp.sched_sp.get(), gp) }
 }

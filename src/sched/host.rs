@@ -225,7 +225,7 @@ pub(super) fn each_hostm() -> impl Iterator<Item = &'static M> {
 /// In the child of a fork: the M of a host thread that ran the goroutine that
 /// forked is one of ours from now on, and its stand-in is no more.
 pub(super) fn becomes_worker(mp: &'static M) {
-    mp.kind.set(MKind::Worker);
+    mp.becomes_worker();
     mp.tp.store(0, Relaxed);
     mp.standin.store(ptr::null_mut(), Relaxed);
     if let Some(key) = KEY.load(Acquire).checked_sub(1) {

@@ -10,6 +10,7 @@
 use super::{procs::acquirep, schedule, sigmask, threads};
 use crate::{
     arch,
+    base::sanitize,
     gmp::{DEBUG, G, P, SCHED, STOP, gflag},
     os::{
         self,
@@ -39,8 +40,10 @@ pub(crate) fn run_in_place(gp: &'static G, target: &'static G) {
     acquirep(mp, pp);
     mp.nextg.set(Some(target));
     arch::setg(mp.g0.get());
+    sanitize::ignore();
     // SAFETY: g is this M's g0, whose base is here.
     unsafe { arch::g0call(in_place) };
+    sanitize::heed();
     arch::setg(Some(gp));
     mp.curg.store(ptr::null_mut(), Relaxed);
     mp.in_runtime.store(false, Release);

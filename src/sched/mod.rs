@@ -81,6 +81,7 @@
 //! | `stackmark` | how much stack each function's goroutines use |
 //! | `child` | whether this is the child of a fork |
 //! | `enter` | inside and outside, the P that a call still has |
+//! | `fiber` | sanitizers are told of goroutines |
 //! | `random` | random numbers of the caller's thread |
 //! | `current` | the caller: a goroutine, a host thread, an M |
 //!
@@ -101,6 +102,7 @@ pub(crate) mod deadlock;
 mod depart;
 pub(crate) mod ending;
 pub(crate) mod enter;
+pub(crate) mod fiber;
 pub(crate) mod find;
 pub(crate) mod fork;
 pub(crate) mod frame;

@@ -8,6 +8,7 @@
 use super::{
     current::this_g,
     enter::{Inside, leave, owned_p},
+    fiber,
     frame::{bind_stack_now, keep_args, take_args},
     handoff::{wakep, wakep_for},
     lockthread,
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     arch,
+    base::sanitize,
     gmp::{
         CLOSING, G, GStatus, GmpFn, MAIN_STACK, SCHED, casgstatus,
         closing::Stage, count_end, count_start, drop_name, gdestroy, gfget,
@@ -128,20 +130,31 @@ pub(crate) fn newproc_staying(
 /// Errors: `EINVAL` for a size that no stack can have, `ENOMEM`; `ESHUTDOWN` on
 /// a thread without a P, while the runtime ends.
 pub(crate) fn newproc1(spec: &NewG<'_>) -> Result<*mut c_void> {
-    start(spec)
+    if sanitize::watches() {
+        return newproc_watched(spec);
+    }
+    start::<false>(spec)
 }
 
-/// [`newproc1`] compiled for the usual case: a function and nothing else.
+/// [`newproc1`] while a sanitizer watches.
+#[cold]
+#[inline(never)]
+fn newproc_watched(spec: &NewG<'_>) -> Result<*mut c_void> {
+    start::<true>(spec)
+}
+
+/// [`newproc1`] compiled for the usual case: a function and nothing else, and
+/// no sanitizer.
 pub(crate) fn newproc_plain(
     func: GmpFn,
     arg: *mut c_void,
     gopc: usize,
 ) -> Result<()> {
-    start(&NewG { gopc, ..NewG::new(func, arg) }).map(drop)
+    start::<false>(&NewG { gopc, ..NewG::new(func, arg) }).map(drop)
 }
 
 #[inline(always)]
-fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
+fn start<const WATCHED: bool>(spec: &NewG<'_>) -> Result<*mut c_void> {
     check_sizes(spec)?;
     let _inside = Inside::enter();
     let creator = arch::getg();
@@ -154,6 +167,11 @@ fn start(spec: &NewG<'_>) -> Result<*mut c_void> {
     }
     gp.parent.set(creator.map_or(0, |g| g.goid.get()));
     gp.goid.set(next_goid(pp));
+    if WATCHED && let Err(e) = race_start(gp, spec, creator) {
+        empty(gp);
+        gfput(pp, gp);
+        return Err(e);
+    }
     gp.start_join(spec.joinable);
     count_start(pp, gp);
     let handle = handle_of(gp);
@@ -189,7 +207,33 @@ fn unmake(gp: &'static G) {
     }
     take_args(gp, None);
     drop_name(gp);
+    if sanitize::watches() {
+        fiber::unmade(gp);
+    }
     gdestroy(gp, None);
+}
+
+/// Tells sanitizers of a goroutine that `creator` makes.
+///
+/// Errors: `ENOMEM`.
+fn race_start(
+    gp: &'static G,
+    spec: &NewG<'_>,
+    creator: Option<&G>,
+) -> Result<()> {
+    // The scheduler makes one for a timer.
+    let by_scheduler = creator.is_some_and(|g| g.mp().is_g0(g));
+    fiber::racegostart(gp, spec.gopc, spec.flags, by_scheduler)
+}
+
+/// Takes out of a G what [`fill`] has put there.
+fn empty(gp: &'static G) {
+    take_args(gp, None);
+    drop_name(gp);
+    if let Some(stack) = gp.take_stack() {
+        stack::stackfree_slow(stack);
+    }
+    gp.flags.set(0);
 }
 
 #[inline(always)]

@@ -21,7 +21,7 @@ use super::{
     child,
     current::{this_g, this_m},
     enter::owned_p,
-    find,
+    fiber, find,
     frame::bind_stack,
     handoff::{self, put_down, wakep},
     idle, lockthread, migrate,
@@ -32,6 +32,7 @@ use super::{
 use crate::{
     arch,
     base::{
+        sanitize,
         throw::throw,
         trace::{self, Event, Kind},
     },
@@ -44,8 +45,12 @@ use core::{ptr, sync::atomic::Ordering::*};
 
 /// `mcall` runs it on g0: the hook of the goroutine that was left, then the
 /// loop.
-pub(crate) unsafe extern "C" fn schedule0(_gp: *const G) -> ! {
+pub(crate) unsafe extern "C" fn schedule0(gp: *const G) -> ! {
     let mp = this_m();
+    if sanitize::watches() {
+        // SAFETY: mcall's argument, a type-stable G.
+        fiber::left(unsafe { &*gp }, mp);
+    }
     dropg(mp);
     let hook = mp.hook.take();
     if let Some(hook) = hook
@@ -130,6 +135,9 @@ pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
     }
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
     becomes_current(mp, pp, gp);
+    if sanitize::watches() {
+        fiber::comes(gp, mp);
+    }
     // SAFETY: gp is Running, ours, suspended at sched_sp (invariant 1).
     unsafe { arch::gogo(gp.sched_sp.get(), gp) }
 }
@@ -200,7 +208,7 @@ fn put_back_nextg(mp: &M) {
 /// Whether this M may switch directly: nothing needs the scheduler.
 #[inline(always)]
 pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
-    mp.kind.get() == MKind::Worker
+    mp.direct.get()
         && mp.lockedg.get().is_none()
         // Relaxed: hints; schedule looks again.
         && !STOP.is_wanted()

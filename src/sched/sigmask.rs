@@ -133,6 +133,7 @@ fn mask() -> SigMask {
 pub(crate) fn minit(mp: &M) {
     if mp.kind.get() == MKind::Worker {
         mp.kind.set(MKind::Early);
+        mp.direct.set(false);
         take_on(mp);
     }
 }
@@ -144,7 +145,7 @@ pub(crate) fn take_on(mp: &M) {
     // Acquire (c): pairs with tell.
     if TOLD.load(Acquire) {
         mask().restore();
-        mp.kind.set(MKind::Worker);
+        mp.becomes_worker();
     }
 }
 

@@ -24,12 +24,13 @@
 //! their work, and need no heap. (To make a thread the C library allocates, and
 //! gives each thread that allocates a heap, two mappings. m0 has one.)
 
-use super::{current::this_m, nothread, sigmask};
+use super::{current::this_m, fiber, nothread, sigmask};
 use crate::{
     arch,
     base::{
         alloc::put,
         random::seed_of_m,
+        sanitize,
         trace::{self, Event, Kind},
         turnstile::{self, TURNSTILE},
     },
@@ -156,6 +157,9 @@ pub(crate) extern "C" fn minit() {
     mem::forget(NoCancel::new());
     mp.errno.set(os::errno_location());
     join_turnstile(mp);
+    if sanitize::watches() {
+        fiber::begin_g0(mp);
+    }
     minit_stack(mp);
     minit_signals(mp);
     // Release: pairs with `retake::cputime` and `nomain::only_ours`.
@@ -263,6 +267,8 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
         spare.free = mp.schedlink.take();
         drop(spare);
         mp.kind.set(kind);
+        mp.direct.set(false);
+        mp.watched.begin();
         return Some(mp);
     }
     drop(spare);
@@ -306,6 +312,7 @@ fn forget_thread(mp: &M) {
 extern "C" fn m0_ended() {
     arch::setg(None);
     leave_turnstile(&runtime_m0);
+    fiber::end_g0();
     drop_sigstack(&runtime_m0);
     forget_thread(&runtime_m0);
     // Acquire: pairs with `preinit::newosproc0`.
@@ -482,6 +489,7 @@ unsafe extern "C" fn newosproc_start(arg: *mut c_void) -> *mut c_void {
     unsafe { arch::mstart() };
     arch::setg(None);
     leave_turnstile(mp);
+    fiber::end_g0();
     drop_sigstack(mp);
     freem(mp);
     end_thread(mp);

@@ -47,8 +47,9 @@ pub(crate) use cache::StackCache;
 pub(crate) use pool::{ScavengeResult, StackStats};
 pub(crate) use slot::{GUARD, MAX_SIZE, POOLED_MOST, Stack};
 
+use crate::base::sanitize;
 use crate::base::sync::{AtomicU8, AtomicUsize, Ordering};
-use crate::os::{Result, auxv};
+use crate::os::{Result, auxv, mem};
 use pool::Stacks;
 use slot::{CLASSES, CLEAN, MIN_SIZE, MIN_SLOT, NONE, OWN, Shape};
 
@@ -151,17 +152,23 @@ pub(crate) fn stackalloc(
 fn stackalloc_slow(cache: Option<&StackCache>, size: usize) -> Result<Stack> {
     let default = default_size();
     let size = if size == 0 { default } else { size };
-    match (Shape::of(size)?, cache) {
-        (Shape::Slot(class), _) if STACKS.is_clean() => {
+    let stack = match (Shape::of(size)?, cache) {
+        (Shape::Slot(class), _)
+            if STACKS.is_clean() || sanitize::memcheck() =>
+        {
             let stack = STACKS.take_one(class)?;
-            Ok(Stack { class: class | CLEAN, ..stack })
+            Stack { class: class | CLEAN, ..stack }
         }
         (Shape::Slot(class), Some(cache)) if size == default => {
-            cache.take(&STACKS, class)
+            cache.take(&STACKS, class)?
         }
-        (Shape::Slot(class), _) => STACKS.take_one(class),
-        (Shape::Own(len), _) => STACKS.map_own(len),
+        (Shape::Slot(class), _) => STACKS.take_one(class)?,
+        (Shape::Own(len), _) => STACKS.map_own(len)?,
+    };
+    if sanitize::memcheck() {
+        sanitize::stack_begins(stack.lo, stack.hi - stack.lo);
     }
+    Ok(stack)
 }
 
 /// The kind of stack that [`stackalloc`] gives for `size`: its class, or one
@@ -205,6 +212,16 @@ pub(crate) fn stackfree_slow(s: Stack) {
         }
         class => STACKS.put(class, &[s.base()]),
     }
+}
+
+/// Has the stack `[lo, hi)`, which nobody uses, begin anew, as if nobody had
+/// touched it.
+///
+/// # Safety
+/// The stack is one of ours, in use, and nobody needs its contents.
+pub(crate) unsafe fn renew(lo: usize, hi: usize) {
+    // SAFETY: by contract.
+    unsafe { mem::renew(lo as *mut u8, hi - lo) };
 }
 
 /// Moves all stacks of a cache to the pool. The caller owns the cache

@@ -26,6 +26,7 @@
 use super::guard::Guards;
 use super::slot::{CLASSES, GUARD, OWN, Stack, slot_len};
 use crate::base::lock::Rank;
+use crate::base::sanitize;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
 use crate::os::mem::{self, map_reserve};
 use crate::os::{Errno, Lock, Result};
@@ -163,6 +164,11 @@ impl Stacks {
             self.mapped.fetch_add(grown?, Ordering::Relaxed);
         }
         let n = pool.carve(class, out);
+        if sanitize::valgrind() {
+            for base in &out[..n] {
+                sanitize::stack_made(base + GUARD, slot_len(class) - GUARD);
+            }
+        }
         let many = pool.carved > FEW;
         drop(pool);
         // SAFETY: slots that this call took, which nobody uses.
@@ -215,6 +221,10 @@ impl Stacks {
         let base = map_reserve(len)? as usize;
         // SAFETY: mapped above, and nobody uses it.
         unsafe { self.guards.install(base) };
+        if sanitize::valgrind() {
+            // For good: a range that was registered later comes first.
+            sanitize::stack_made(base + GUARD, len - GUARD);
+        }
         self.mapped.fetch_add(len, Ordering::Relaxed);
         self.own.fetch_add(1, Ordering::Relaxed);
         self.own_bytes.fetch_add(len - GUARD, Ordering::Relaxed);
