@@ -678,6 +678,8 @@ static void prepare(pthread_t *hosts)
             block_ns(MS(30));           /* until somebody waits for its end */
             _exit(let_go ? 7 : 8);
         }
+        /* Between the marks its call would be refused. */
+        await_sleep(children[i]);
     }
     for (int i = 0; i < PIPES; i++)
         CHECK_OK(pipe2(pipes[i], O_CLOEXEC));

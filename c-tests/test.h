@@ -169,13 +169,14 @@ static inline long thread_id(void)
     return syscall(SYS_gettid);
 }
 
-/* Waits until a thread sleeps in the kernel, and not for a moment only. */
+/* Waits until a thread, or another process, sleeps in the kernel, and not for a
+ * moment only. */
 static inline void await_sleep(long tid)
 {
     char path[64], text[256];
     FILE *file;
 
-    snprintf(path, sizeof path, "/proc/self/task/%ld/stat", tid);
+    snprintf(path, sizeof path, "/proc/%ld/stat", tid);
     for (int seen = 0; seen < 5; block_ns(MS(1))) {
         file = fopen(path, "r");
         CHECK(file != NULL);
