@@ -27,6 +27,7 @@ static void nap(void *arg)
         if (atomic_load(&most) >= allowed())
             break;
     }
+    block_ns(MS(30)); /* until it looks, and finds no thread */
 }
 
 int test_main(int argc, char **argv)

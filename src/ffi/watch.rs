@@ -20,7 +20,7 @@ use crate::{
         select::{Case, MAX_CASES},
     },
     os::{Errno, Result},
-    sched::fiber::cancels,
+    sched::fiber::knows_of_cancel,
 };
 use core::ffi::{c_int, c_void};
 
@@ -126,7 +126,7 @@ fn gated_here<T: Moved>(
     if let Err(Errno(libc::ECANCELED)) = result
         && let Some(gp) = arch::getg()
     {
-        race_acquire(cancels(gp));
+        knows_of_cancel(gp);
     }
     after(watch, result.as_ref().ok().map(Moved::bytes));
     result

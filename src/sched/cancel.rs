@@ -13,7 +13,6 @@
 use super::{current::on_goroutine, fiber, ready::goready};
 use crate::{
     arch,
-    base::sanitize,
     gmp::{G, generation_of, gflag, lookup_live, parkword::Fire, wait::Turn},
     os::{Errno, Result, membarrier},
 };
@@ -67,7 +66,7 @@ pub(super) fn post(handle: *mut c_void) -> Result<&'static G> {
     if gp.is_host() {
         return Err(Errno(libc::EPERM));
     }
-    sanitize::race_release(fiber::cancels(gp));
+    fiber::cancelling(gp);
     let posted = gp.park.post_cancel(generation_of(handle));
     posted.map(|()| gp).ok_or(Errno::EINVAL)
 }
@@ -85,7 +84,7 @@ pub(crate) fn cancelled() -> bool {
     on_goroutine().is_some_and(|gp| {
         let cancelled = gp.park.cancelled();
         if cancelled {
-            sanitize::race_acquire(fiber::cancels(gp));
+            fiber::knows_of_cancel(gp);
         }
         cancelled
     })

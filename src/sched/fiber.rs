@@ -66,8 +66,18 @@ pub(crate) fn ends() -> usize {
 
 /// The address of the cancels of `gp`: what a canceller did comes before what
 /// the goroutine does once it knows.
-pub(crate) fn cancels(gp: &G) -> usize {
+fn cancels(gp: &G) -> usize {
     ptr::from_ref(gp).addr() + 1
+}
+
+/// The caller is about to cancel `gp`.
+pub(crate) fn cancelling(gp: &G) {
+    sanitize::race_release(cancels(gp));
+}
+
+/// `gp`, the caller, has learnt that it was cancelled.
+pub(crate) fn knows_of_cancel(gp: &G) {
+    sanitize::race_acquire(cancels(gp));
 }
 
 /// A goroutine is made, by the caller (Go's name).

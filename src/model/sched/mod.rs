@@ -51,6 +51,15 @@ pub(crate) mod enter {
     }
 }
 
+/// No sanitizer watches a model.
+pub(crate) mod fiber {
+    use crate::gmp::G;
+
+    pub(crate) fn cancelling(_gp: &G) {}
+
+    pub(crate) fn knows_of_cancel(_gp: &G) {}
+}
+
 /// Modules whose functions are in one file of the model.
 pub(crate) mod current {
     pub(crate) use super::park::{current_goroutine, has_g, on_goroutine};
