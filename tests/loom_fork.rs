@@ -207,19 +207,25 @@ fn a_stranger_is_waited_for() {
     });
 }
 
+/// A world, and a thread in it that changes the data under the lock once.
+fn world_with_a_locker() -> (Arc<World>, thread::JoinHandle<()>) {
+    let world = World::new(KNOWN, KNOWN);
+    let other = Arc::clone(&world);
+    let locker = thread::spawn(move || {
+        other.lock(0, 0);
+        other.change(0);
+        other.unlock(0, 0);
+    });
+    (world, locker)
+}
+
 #[test]
 fn two_forks_follow_each_other() {
     loom::model(|| {
-        let world = World::new(KNOWN, KNOWN);
-        let other = Arc::clone(&world);
-        let t = thread::spawn(move || {
-            other.lock(0, 0);
-            other.change(0);
-            other.unlock(0, 0);
-        });
+        let (world, locker) = world_with_a_locker();
         world.fork::<ModelFutex>();
         world.fork::<ModelFutex>();
-        t.join().unwrap();
+        locker.join().unwrap();
     });
 }
 
@@ -228,15 +234,9 @@ fn two_forks_follow_each_other() {
 #[should_panic]
 fn without_the_barrier_the_data_are_torn() {
     loom::model(|| {
-        let world = World::new(KNOWN, KNOWN);
-        let other = Arc::clone(&world);
-        let t = thread::spawn(move || {
-            other.lock(0, 0);
-            other.change(0);
-            other.unlock(0, 0);
-        });
+        let (world, locker) = world_with_a_locker();
         world.fork::<ForgetfulFutex>();
-        t.join().unwrap();
+        locker.join().unwrap();
     });
 }
 
@@ -245,13 +245,7 @@ fn without_the_barrier_the_data_are_torn() {
 #[should_panic]
 fn without_a_shut_turnstile_the_data_are_torn() {
     loom::model(|| {
-        let world = World::new(KNOWN, KNOWN);
-        let other = Arc::clone(&world);
-        let t = thread::spawn(move || {
-            other.lock(0, 0);
-            other.change(0);
-            other.unlock(0, 0);
-        });
+        let (world, locker) = world_with_a_locker();
         while !Turnstile::is_out(&world.held[0]) {
             thread::yield_now();
         }
@@ -260,6 +254,6 @@ fn without_a_shut_turnstile_the_data_are_torn() {
             let [a, b] = unsafe { *data };
             assert_eq!(a, b);
         });
-        t.join().unwrap();
+        locker.join().unwrap();
     });
 }

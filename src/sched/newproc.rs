@@ -103,11 +103,7 @@ pub(crate) fn newproc_system(
     arg: *mut c_void,
     name: &'static CStr,
 ) -> Result<*mut c_void> {
-    newproc1(&NewG {
-        name: Some(name),
-        flags: gflag::SYSTEM,
-        ..NewG::new(func, arg)
-    })
+    newproc_own(func, arg, name, gflag::SYSTEM)
 }
 
 /// [`newproc_system`] of a goroutine that stays until the runtime ends: it
@@ -117,11 +113,16 @@ pub(crate) fn newproc_staying(
     arg: *mut c_void,
     name: &'static CStr,
 ) -> Result<*mut c_void> {
-    newproc1(&NewG {
-        name: Some(name),
-        flags: gflag::SYSTEM | gflag::STAYS,
-        ..NewG::new(func, arg)
-    })
+    newproc_own(func, arg, name, gflag::SYSTEM | gflag::STAYS)
+}
+
+fn newproc_own(
+    func: GmpFn,
+    arg: *mut c_void,
+    name: &'static CStr,
+    flags: u16,
+) -> Result<*mut c_void> {
+    newproc1(&NewG { name: Some(name), flags, ..NewG::new(func, arg) })
 }
 
 /// Makes a goroutine and queues it: on this P, to run next; on a thread without
