@@ -236,10 +236,11 @@ loom: need ## check what waits, and the lock-free code, in many orders
 	    --target-dir $(or $(CARGO_TARGET_DIR),target)/shuttle
 
 # Each of the library's own has a process to itself, as it uses that up.
-stress: need all ## mix everything for STRESS_SECONDS
+stress: need all ## each C test everywhere; everything for STRESS_SECONDS
 	for test in $$($(CARGO) test --lib -- --ignored --list | \
 	    sed -n 's/: test$$//p'); do \
 	    $(CARGO) test --lib -- --ignored --exact $$test || exit 1; done
+	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_WHOLE=1 $(CARGO) test --test c_tests
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \
 	    $(CARGO) test --test c_tests --test shutdown --test examples \
 	    --test company -- --ignored --nocapture --test-threads=1 stress

@@ -1,6 +1,7 @@
 //! The C and C++ tests: each subject of `c-tests` is linked with the shared
-//! library, with the static library, and made a plugin for `dlopen`, and runs
-//! with 1, 2, 4 and 16 processors and on one CPU.
+//! library, with the static library, and made a plugin for `dlopen`. The first
+//! runs with 1, 2, 4 and 16 processors and on one CPU, the others with 2 and 16
+//! processors; with `GMPRT_WHOLE` set, all of them run everywhere.
 //!
 //! `GMPRT_STRESS=SECONDS` with `--ignored stress` runs everything at once for
 //! that long, and a million goroutines.
@@ -10,6 +11,7 @@ mod common;
 
 use common::skip::lacks;
 use common::{Link, Outcome, Program, build, run};
+use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -26,6 +28,8 @@ struct Plan {
     procs: &'static [&'static str],
     /// Whether it runs on one CPU as well.
     one_cpu: bool,
+    /// The values of `procs` for all links but the first.
+    other_procs: &'static [&'static str],
     /// How often each configuration runs, and the exit code it has to have.
     runs: u32,
     code: i32,
@@ -35,6 +39,7 @@ const MATRIX: Plan = Plan {
     links: &Link::ALL,
     procs: &["1", "2", "4", "16"],
     one_cpu: true,
+    other_procs: &["2", "16"],
     runs: 1,
     code: 0,
 };
@@ -49,10 +54,12 @@ const SHARED: Plan = Plan { links: &[Link::Shared], ..MATRIX };
 const PROGRAM: Plan = Plan { links: &[Link::Shared, Link::Static], ..MATRIX };
 
 /// For what tries each refusal of each call.
-const REFUSED: Plan = Plan { procs: &["2"], one_cpu: false, ..PROGRAM };
+const REFUSED: Plan =
+    Plan { procs: &["2"], other_procs: &["2"], one_cpu: false, ..PROGRAM };
 
 /// For what does not depend on the processors.
-const EACH_LINK: Plan = Plan { procs: &[""], one_cpu: false, ..MATRIX };
+const EACH_LINK: Plan =
+    Plan { procs: &[""], other_procs: &[""], one_cpu: false, ..MATRIX };
 
 /// For programs that define variables of the library themselves.
 const LINKED: Plan = Plan { links: &[Link::Shared, Link::Static], ..EACH_LINK };
@@ -60,7 +67,7 @@ const LINKED: Plan = Plan { links: &[Link::Shared, Link::Static], ..EACH_LINK };
 const ONCE: Plan = Plan { links: &[Link::Shared], ..EACH_LINK };
 
 /// A thousand runs all in all, each with a seed of its own.
-const THOUSAND: Plan = Plan { runs: 67, code: 7, ..MATRIX };
+const THOUSAND: Plan = Plan { runs: 112, code: 7, ..MATRIX };
 
 /// Makes a test of each subject, and the list of them.
 macro_rules! subjects {
@@ -196,12 +203,12 @@ fn check(source: &str, plan: &Plan) {
     }
     let mut failures = Vec::new();
     let mut total = 0;
-    for &link in plan.links {
+    for (i, &link) in plan.links.iter().enumerate() {
         let program = build(source, link);
-        for configuration in 0..plan.procs.len() + usize::from(plan.one_cpu) {
+        for procs in configurations(plan, i == 0) {
             for _ in 0..plan.runs {
                 total += 1;
-                let mut command = configured(&program, plan, configuration);
+                let mut command = configured(&program, procs);
                 let outcome = run(command.arg(total.to_string()), LIMIT);
                 note(&outcome, plan.code, &mut failures);
             }
@@ -213,9 +220,20 @@ fn check(source: &str, plan: &Plan) {
     assert!(failed == 0, "{failed} of {total} runs failed\n\n{shown}");
 }
 
-/// The command of one configuration: a number of processors, or one CPU.
-fn configured(program: &Program, plan: &Plan, configuration: usize) -> Command {
-    let Some(procs) = plan.procs.get(configuration) else {
+/// What a program runs with: values of `GMP_MAXPROCS`; None for one CPU.
+fn configurations(
+    plan: &Plan,
+    first_link: bool,
+) -> impl Iterator<Item = Option<&'static str>> {
+    let all = first_link || env::var_os("GMPRT_WHOLE").is_some();
+    let procs = if all { plan.procs } else { plan.other_procs };
+    let one_cpu = (all && plan.one_cpu).then_some(None);
+    procs.iter().map(|&procs| Some(procs)).chain(one_cpu)
+}
+
+/// The command of one configuration.
+fn configured(program: &Program, procs: Option<&str>) -> Command {
+    let Some(procs) = procs else {
         return program.command_on_one_cpu();
     };
     let mut command = program.command();
