@@ -798,10 +798,15 @@ int gmp_try_select(gmp_case *cases, size_t n);
 #define GMP_MUTEX_INIT { 0, 0, { 0, 0 } }
 #define GMP_RWMUTEX_INIT { 0, 0, { 0, 0, 0 } }
 #define GMP_COND_INIT { 0, 0, { 0, 0 } }
-#define GMP_SEMA_INIT(tokens) { (uint32_t)(tokens), 0, { 0, 0 } }
-#define GMP_BARRIER_INIT(n) { (uint32_t)(n), 0, { 0, 0 } }
 #define GMP_WAITGROUP_INIT { 0, 0, { 0, 0 } }
 #define GMP_ONCE_INIT { 0, 0, 0, { 0, 0 } }
+#ifdef __cplusplus
+#define GMP_SEMA_INIT(tokens) { static_cast<uint32_t>(tokens), 0, { 0, 0 } }
+#define GMP_BARRIER_INIT(n) { static_cast<uint32_t>(n), 0, { 0, 0 } }
+#else
+#define GMP_SEMA_INIT(tokens) { (uint32_t)(tokens), 0, { 0, 0 } }
+#define GMP_BARRIER_INIT(n) { (uint32_t)(n), 0, { 0, 0 } }
+#endif
 
 /** A mutex, for goroutines and host threads; begin with GMP_MUTEX_INIT. */
 typedef struct gmp_mutex {

@@ -250,10 +250,15 @@ extern "C" {
 #define GMP_MUTEX_INIT { 0, 0, { 0, 0 } }
 #define GMP_RWMUTEX_INIT { 0, 0, { 0, 0, 0 } }
 #define GMP_COND_INIT { 0, 0, { 0, 0 } }
-#define GMP_SEMA_INIT(tokens) { (uint32_t)(tokens), 0, { 0, 0 } }
-#define GMP_BARRIER_INIT(n) { (uint32_t)(n), 0, { 0, 0 } }
 #define GMP_WAITGROUP_INIT { 0, 0, { 0, 0 } }
 #define GMP_ONCE_INIT { 0, 0, 0, { 0, 0 } }
+#ifdef __cplusplus
+#define GMP_SEMA_INIT(tokens) { static_cast<uint32_t>(tokens), 0, { 0, 0 } }
+#define GMP_BARRIER_INIT(n) { static_cast<uint32_t>(n), 0, { 0, 0 } }
+#else
+#define GMP_SEMA_INIT(tokens) { (uint32_t)(tokens), 0, { 0, 0 } }
+#define GMP_BARRIER_INIT(n) { (uint32_t)(n), 0, { 0, 0 } }
+#endif
 
 @mutex.rs
 
