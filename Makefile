@@ -243,7 +243,7 @@ stress: need all ## each C test everywhere; everything for STRESS_SECONDS
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_WHOLE=1 $(CARGO) test --test c_tests
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \
 	    $(CARGO) test --test c_tests --test shutdown --test examples \
-	    --test company -- --ignored --nocapture --test-threads=1 stress
+	    --test company --test cpp -- --ignored --nocapture --test-threads=1 stress
 
 faults: need all ## refuse each system call in every way, and see
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --test faults -- \
@@ -272,7 +272,8 @@ lint: need ## check formatting and lints, warnings being errors
 GDBDIR = $(if $(filter /usr,$(PREFIX)),/usr/share/gdb/auto-load$(LIBDIR),$(LIBDIR))
 SCRIPT = $(GDBDIR)/libgmprt.so.$(VERSION)-gdb.py
 
-INSTALLED = $(INCDIR)/gmprt/gmp.h $(LIBDIR)/libgmprt.so.$(VERSION) \
+INSTALLED = $(INCDIR)/gmprt/gmp.h $(INCDIR)/gmprt/gmprt.hpp \
+            $(LIBDIR)/libgmprt.so.$(VERSION) \
             $(LIBDIR)/$(SONAME) $(LIBDIR)/libgmprt.so \
             $(LIBDIR)/libgmprt.a $(LIBDIR)/libgmprt_rt0.a $(SCRIPT) \
             $(LIBDIR)/pkgconfig/gmprt.pc $(LIBDIR)/pkgconfig/gmprt-beside.pc \
@@ -288,7 +289,8 @@ install: ## install under PREFIX, for packagers below DESTDIR
 	install -d $(DESTDIR)$(INCDIR)/gmprt $(DESTDIR)$(LIBDIR)/pkgconfig \
 	    $(DESTDIR)$(GDBDIR)
 	install -m 644 $(LIB)/$(SONAME)-gdb.py $(DESTDIR)$(SCRIPT)
-	install -m 644 include/gmp.h $(DESTDIR)$(INCDIR)/gmprt/
+	install -m 644 include/gmp.h include/gmprt.hpp \
+	    $(DESTDIR)$(INCDIR)/gmprt/
 	install -m 755 $(LIB)/$(SONAME) $(DESTDIR)$(LIBDIR)/libgmprt.so.$(VERSION)
 	ln -sf libgmprt.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libgmprt.so

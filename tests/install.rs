@@ -95,7 +95,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn uninstall_leaves_nothing() {
     let dir = empty_dir("uninstall");
     make(&dir, "install");
-    assert_eq!(files(&dir).len(), 10);
+    assert_eq!(files(&dir).len(), 11);
     make(&dir, "uninstall");
     assert_eq!(files(&dir), Vec::<PathBuf>::new());
 }
@@ -132,6 +132,31 @@ fn cpp() {
         readme_line("--cflags --libs").replace("cc hello.c", "g++ hello.cc");
     says(&dir, &format!("{line} -Wall -Wextra -Werror"));
     assert_eq!(says(&dir, "./hello"), "the answer is 42\n");
+}
+
+/// The header for C++ finds the one for C beside it, also where GNU MP's is the
+/// `gmp.h` that a program gets.
+#[test]
+fn cpp_header() {
+    if lacks(&["g++", "pkg-config", "gmp.h"]) {
+        return;
+    }
+    let dir = installed("cpp_header");
+    let text =
+        "int main() { return gmp::task<int>([] { return 0; }).join(); }\n";
+    let alone = format!("#include <gmprt.hpp>\n{text}");
+    fs::write(dir.join("alone.cc"), alone).expect("alone.cc");
+    let beside =
+        format!("#include <gmp.h>\n#include <gmprt/gmprt.hpp>\n{text}");
+    fs::write(dir.join("beside.cc"), beside).expect("beside.cc");
+    for (name, package) in [("alone", "gmprt"), ("beside", "gmprt-beside")] {
+        let line = format!(
+            "g++ -std=c++17 -Wall -Wextra -Werror {name}.cc -o {name} \
+             $(pkg-config --cflags --libs {package})"
+        );
+        says(&dir, &line);
+        assert_eq!(says(&dir, &format!("./{name}")), "");
+    }
 }
 
 /// All naps are one nap long, and not as long as all in a row.
