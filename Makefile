@@ -141,6 +141,7 @@ header: need ## make include/gmp.h anew from src/ffi
 
 EXAMPLES = hello sieve life pool ratelimit pipeline semaphore wordfreq echo \
            fetch prefork metrics
+EXAMPLES_CPP = chat crawler sort strings
 HTTPD    = $(wildcard examples-c/httpd*.c)
 WARN     = -Wall -Wextra -Wpedantic -Werror
 C        = $(CC) -std=gnu11 $(WARN) $(CFLAGS) -Iinclude
@@ -150,6 +151,7 @@ STATIC   = $(LIB)/libgmprt.a $(PRIVATE_LIBS) $(LDFLAGS)
 ENTRY    = -Wl,-e,_rt0_amd64_linux $(LIB)/libgmprt_rt0.a
 
 PROGRAMS = $(EXAMPLES:%=$(BIN)/%) $(EXAMPLES:%=$(BIN)/%-static) \
+           $(EXAMPLES_CPP:%=$(BIN)/%) $(EXAMPLES_CPP:%=$(BIN)/%-static) \
            $(BIN)/httpd $(BIN)/httpd-static \
            $(BIN)/host $(BIN)/host-static $(BIN)/entry $(BIN)/entry-static \
            $(BIN)/plugin_host $(BIN)/plugin.so
@@ -189,6 +191,16 @@ $(BIN)/host: examples-c/host.cc include/gmp.h $(PRODUCTS)
 	$(call CPP_IF_ANY,$(SHARED))
 
 $(BIN)/host-static: examples-c/host.cc include/gmp.h $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(call CPP_IF_ANY,$(STATIC))
+
+$(EXAMPLES_CPP:%=$(BIN)/%): $(BIN)/%: examples-cpp/%.cc include/gmp.h \
+                            include/gmprt.hpp $(PRODUCTS)
+	@mkdir -p $(@D)
+	$(call CPP_IF_ANY,$(SHARED))
+
+$(EXAMPLES_CPP:%=$(BIN)/%-static): $(BIN)/%-static: examples-cpp/%.cc \
+                                   include/gmp.h include/gmprt.hpp $(PRODUCTS)
 	@mkdir -p $(@D)
 	$(call CPP_IF_ANY,$(STATIC))
 
