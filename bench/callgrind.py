@@ -6,6 +6,7 @@
     bench/callgrind.py --functions yield    which functions they are in
     bench/callgrind.py --lines yield        which lines of src/
     bench/callgrind.py --locked yield       of these the locked ones
+    bench/callgrind.py --cpp pingpong       by the header for C++
 
 An operation of bench/callgrind/ops.c runs with N and with 2N rounds, on one
 P; the difference, divided by N, is the price of a round: start and end of the
@@ -58,15 +59,20 @@ Counts = collections.Counter[Place]
 
 # --- Building and running ---------------------------------------------------
 
-def build(lib: Path, folder: Path) -> Path:
+def build(lib: Path, folder: Path, cpp: bool) -> Path:
     """Compiles the operations against a copy of the library in `lib`: another
     may be built there meanwhile."""
     program = folder / "ops"
     shutil.copy(lib / "libgmprt.so", folder / "libgmprt.so.0")
     (folder / "libgmprt.so").symlink_to("libgmprt.so.0")
-    sources = sorted(map(str, SOURCES.glob("*.c")))
+    if cpp:
+        compiler = [os.environ.get("CXX", "c++"), "-std=c++17"]
+        sources = [f"{SOURCES}-cpp/ops.cc"]
+    else:
+        compiler = [os.environ.get("CC", "cc"), "-std=c11"]
+        sources = sorted(map(str, SOURCES.glob("*.c")))
     subprocess.run(
-        [os.environ.get("CC", "cc"), "-std=c11", "-O2", "-g", "-D_GNU_SOURCE",
+        [*compiler, "-O2", "-g", "-D_GNU_SOURCE",
          f"-I{ROOT / 'include'}", *sources, "-o", str(program),
          f"-L{folder}", "-lgmprt"],
         check=True)
@@ -347,6 +353,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lib", type=Path, default=ROOT / "build/lib",
                         help="the folder of libgmprt.so")
     parser.add_argument("--base", type=Path, help="an older table")
+    parser.add_argument("--cpp", action="store_true",
+                        help="the operations of bench/callgrind-cpp")
     parser.add_argument("--out", type=Path,
                         default=RESULTS / "instructions.tsv")
     return parser.parse_args()
@@ -396,7 +404,8 @@ def main() -> int:
     # A folder of its own, so that several may run beside one another.
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
         folder = Path(name)
-        return count(args, build(lib, folder), environment(folder))
+        program = build(lib, folder, args.cpp)
+        return count(args, program, environment(folder))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Skip(Exception):
 class Peer:
     """A system. Its programs are command lines that want an operation; the
     first one that has it measures it. A limit is no competitor: it does not
-    schedule."""
+    schedule, or is gmprt itself."""
 
     name: str
     version: str
@@ -70,7 +70,7 @@ def compile_to(target: Path, command: list[str], made_of: list[str]) -> str:
     """Runs `command -o target` where it was another command last time, or the
     sources or headers are newer."""
     headers = [*sources("*.h"), *sources("*/*.h")]
-    inputs = [*made_of, *headers, str(ROOT / "include" / "gmp.h")]
+    inputs = [*made_of, *headers, *glob.glob(str(ROOT / "include" / "*"))]
     newest = max(os.path.getmtime(f) for f in inputs)
     made_by = target.with_name(f"{target.name}.command")
     line = shlex.join(command)
@@ -160,6 +160,15 @@ def gmprt() -> Peer:
     return Peer(
         "gmprt", git_version(ROOT), [[program], dlopen_program(library)]
     )
+
+
+def gmprt_cpp() -> Peer:
+    """The same library by its header for C++."""
+    if not (LIB / "libgmprt.so").exists():
+        raise Skip("build/lib/libgmprt.so is missing: make")
+    link = [f"-I{ROOT}/include", f"-L{LIB}", "-lgmprt", f"-Wl,-rpath,{LIB}"]
+    program = compile_files("gmprt-cpp", CXX, sources("gmprt-cpp/*.cc"), link)
+    return Peer("gmprt-cpp", git_version(ROOT), [[program]], limit=True)
 
 
 def go_command() -> str:
@@ -310,6 +319,7 @@ def raw() -> Peer:
 
 FINDERS: dict[str, Callable[[], Peer]] = {
     "gmprt": gmprt,
+    "gmprt-cpp": gmprt_cpp,
     "go": go,
     "tokio": tokio,
     "tokio-current": tokio_current,
