@@ -31,6 +31,7 @@ fn main() {
     cc::Build::new()
         .file("asm/rt0_amd64.S")
         .file("asm/switch_amd64.S")
+        .file("asm/call_amd64.S")
         .file("asm/end_amd64.S")
         .file("asm/sanitize_amd64.S")
         .include("asm")

@@ -38,5 +38,8 @@
 /* Bytes that gostart leaves free at the top of the stack, a multiple of 16. */
 #define GOSTART_SPACE 112
 
+/* Where the frame of gmprt_call has its record; see call_amd64.S. */
+#define CALL_MARK 8
+
 /* Bytes that stackguard0 lies above stack.lo. */
 #define STACK_GUARD 928

@@ -262,23 +262,6 @@ func callhost
 	ret
 endfunc callhost
 
-// calllast(f: extern "C" fn(*mut c_void), arg: *mut c_void)
-//
-// Calls f(arg) at the end of a goroutine or thread: a defer, or a destructor.
-// An exception that leaves f counts as uncaught, also where gmp_exit was called
-// under a handler.
-func calllast
-	.cfi_personality 0x1b, gmprt_personality_last
-	sub	rsp, 8
-	.cfi_adjust_cfa_offset 8
-	mov	rax, rdi
-	mov	rdi, rsi
-	call	rax
-	add	rsp, 8
-	.cfi_adjust_cfa_offset -8
-	ret
-endfunc calllast
-
 // mstart()
 //
 // Runs this M: marks g0's base and calls mstart1, which schedules until the
@@ -398,6 +381,5 @@ first_control:
 	.hidden	goexit1
 	.hidden	gmprt_personality
 	.hidden	gmprt_personality_unlockf
-	.hidden	gmprt_personality_last
 
 	.section .note.GNU-stack,"",@progbits

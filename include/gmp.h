@@ -11,6 +11,7 @@
  *   Includes      errno and signal masks, and how to keep your own
  *   Start         version, start-up, the main goroutine, processors
  *   Goroutines    start, join, yield, end
+ *   Panic         errors that leave functions in order
  *   Cancel        ask a goroutine to end
  *   Park          wait and wake, to build locks and queues of your own
  *   Threads       long calls, and goroutines that need one thread
@@ -381,20 +382,26 @@ void gmp_yield(void);
 void gmp_checkpoint(void);
 
 /**
- * Ends the calling goroutine (runtime.Goexit), and does not return.
- * Destructors of C++ objects on its stack do not run.
+ * Ends the calling goroutine (runtime.Goexit), and does not return. All that
+ * it has deferred runs, the last one first. Then its frames are unwound:
+ * destructors and cleanup attributes run. A panic under way is over.
+ *
+ * A frame without unwind tables is a fatal error, and so is a catch (...) that
+ * does not throw again. A noexcept function is std::terminate.
  *
  * Returns only if it fails: -EPERM on a host thread, and inside an unlockf.
  */
 int gmp_exit(void);
 
 /**
- * Has `func(arg)` called when the calling goroutine ends, by return or by
- * gmp_exit. The last call that was deferred comes first. A cancel does not
- * interrupt deferred calls. An exception that leaves `func` is uncaught.
+ * Has `func(arg)` called when the function of the innermost gmp_call ends, in
+ * whatever way; outside of one, when the calling goroutine ends. The last call
+ * that was deferred comes first. Deferred calls of a panic and of gmp_exit
+ * come before anything is unwound. A cancel does not interrupt them. An
+ * exception that leaves `func` is uncaught.
  *
- * Returns 0; -EPERM on a host thread and inside an unlockf; -ENOMEM. Never
- * blocks.
+ * Returns 0; -EPERM on a host thread outside of gmp_call, and inside an
+ * unlockf; -ENOMEM. Never blocks.
  */
 int gmp_defer(gmp_fn func, void *arg);
 
@@ -426,6 +433,83 @@ int gmp_set_name(const char *name);
  * does not fit. Never blocks.
  */
 int gmp_get_name(gmp_g *g, char *buf, size_t size);
+
+/* --- Panic -------------------------------------------------------------------
+ *
+ * gmp_panic() runs the deferred functions, the last one first. One of them may
+ * call gmp_recover(); then the gmp_call() to which that function belongs
+ * returns 1. If none does, the process ends, with the frames of the panic.
+ */
+
+/** The initialiser of a gmp_panic_info. */
+#define GMP_PANIC_INFO_INIT { sizeof(gmp_panic_info), NULL, NULL, 0 }
+
+/** What is known of a panic; begin with GMP_PANIC_INFO_INIT. */
+typedef struct gmp_panic_info {
+    /** sizeof(gmp_panic_info), which GMP_PANIC_INFO_INIT sets. */
+    size_t struct_size;
+    /**
+     * The text of gmp_panic, or words for the value; never NULL. It stays
+     * until the next gmp_call of this goroutine or thread, or the end of a
+     * gmp_call around it.
+     */
+    const char *text;
+    /** The value of gmp_panic_with; NULL after gmp_panic. */
+    void *value;
+    /** gmp_goid() of the caller that panicked. */
+    uint64_t goid;
+} gmp_panic_info;
+
+/**
+ * Calls `func(arg)` as Go calls a function: what it defers (gmp_defer) runs
+ * when it returns, panics, or is left by an exception; the last one first. If
+ * one of these functions stops a panic (gmp_recover), the frames up to this
+ * call are unwound: destructors and cleanup attributes run. Then the rest of
+ * the deferred functions run, and this call returns. It writes to `*info`,
+ * unless `info` is NULL, of what panic.
+ *
+ * longjmp over this call leaves what it has deferred to the gmp_call around
+ * it, or to the goroutine.
+ *
+ * Returns 0; 1 if there was a panic; -EINVAL for an unknown struct_size;
+ * -EPERM inside an unlockf; -ENOMEM. Blocks as long as `func` runs.
+ *
+ *     gmp_panic_info info = GMP_PANIC_INFO_INIT;
+ *     if (gmp_call(serve, client, &info) == 1) // void serve(void *client)
+ *         fprintf(stderr, "serve: %s\n", info.text);
+ */
+int gmp_call(gmp_fn func, void *arg, gmp_panic_info *info);
+
+/**
+ * Stops a panic. It does so only in a deferred function that the panic has
+ * called, and not in a function which that calls. Where the compiler has put a
+ * function into its caller, or has made its last call a jump, the two are one.
+ *
+ * Returns what is known of the panic, which stays as the text in it does; NULL
+ * if there is none to stop. Never blocks.
+ */
+const gmp_panic_info *gmp_recover(void);
+
+/**
+ * Panics with a text, as by printf: runs the deferred functions of the caller,
+ * and does not return. One of these may stop the panic (gmp_recover). Otherwise
+ * the process ends. So it does on a host thread outside of gmp_call, and inside
+ * an unlockf, where no function is called. Blocks as long as these functions
+ * run.
+ */
+#ifdef __GNUC__
+__attribute__((__noreturn__, __format__(__printf__, 1, 2)))
+#endif
+void gmp_panic(const char *format, ...);
+
+/**
+ * Panics with a value of the host's, which gmp_recover and gmp_call give back.
+ * Blocks as long as the deferred functions run.
+ */
+#ifdef __GNUC__
+__attribute__((__noreturn__))
+#endif
+void gmp_panic_with(void *value);
 
 /* --- Cancel ------------------------------------------------------------------
  *

@@ -1,5 +1,6 @@
 //! The Rust face of `asm/switch_amd64.S`: the stack switches, and the word of
-//! thread-local storage that holds g, the running goroutine.
+//! thread-local storage that holds g, the running goroutine; and that of
+//! `asm/call_amd64.S`: the frames at which an unwinding ends.
 //!
 //! Only the assembly here reads and writes that word. A `thread_local!` would
 //! not do: the compiler may keep its address in a register across a switch,
@@ -11,7 +12,11 @@ use crate::gmp::{
         FPUCW_FIRST, FRAME_FPUCW, FRAME_MXCSR, MXCSR_CONTROL, MXCSR_FIRST,
     },
 };
-use core::{arch::asm, ffi::c_void, ptr};
+use core::{
+    arch::asm,
+    ffi::{c_int, c_void},
+    ptr,
+};
 
 #[expect(
     improper_ctypes,
@@ -44,12 +49,74 @@ unsafe extern "C" {
         b: *mut c_void,
     ) -> i32;
     fn calllast(f: unsafe extern "C" fn(*mut c_void), arg: *mut c_void);
+    fn callbase(f: *const (), a: usize, b: usize, c: usize) -> Based;
+    fn gmprt_call_defers();
+    fn gmprt_call_resumes();
+    fn gmprt_call_recovered();
+    fn gmprt_call_left();
+    fn gmprt_call_end();
+    fn gmprt_base_left();
+    /// Ends an exception of ours, which is fatal (`diag::unwinding`).
+    pub(crate) fn gmprt_swallowed(reason: c_int, exception: *mut c_void);
     /// Runs the M of the current g0 until it ends.
     pub(crate) fn mstart();
     /// The first frame of every goroutine, which begins with a nop.
     pub(crate) fn gostart();
     fn goleave();
     fn gorestart();
+}
+
+/// What `callbase` returns: rax and rdx.
+#[repr(C)]
+struct Based {
+    result: usize,
+    left: usize,
+}
+
+/// Calls `f(a, b, c)`, a function of the host's, at the base of a goroutine.
+/// None: `gmp_exit`, or a panic that was recovered, has left it.
+///
+/// # Safety
+/// `f` is a function that may be called with these arguments, or the first of
+/// them; all are integers or pointers, and so is what it returns.
+pub(crate) unsafe fn call_base(
+    f: *const (),
+    [a, b, c]: [usize; 3],
+) -> Option<usize> {
+    // SAFETY: the caller promises.
+    let based = unsafe { callbase(f, a, b, c) };
+    (based.left == 0).then_some(based.result)
+}
+
+/// Whether `gmp_call` goes on at this address behind a function of the host's.
+pub(crate) fn is_in_call(pc: usize) -> bool {
+    let end = gmprt_call_end as *const () as usize;
+    (call_defers()..end).contains(&pc)
+}
+
+/// In the code of `gmp_call`: where it goes on behind the host's function, ...
+pub(crate) fn call_defers() -> usize {
+    gmprt_call_defers as *const () as usize
+}
+
+/// ... where it lets an exception go on, which passes behind this, ...
+pub(crate) fn call_resumes() -> usize {
+    gmprt_call_resumes as *const () as usize
+}
+
+/// ... where a panic was recovered, ...
+pub(crate) fn call_recovered() -> usize {
+    gmprt_call_recovered as *const () as usize
+}
+
+/// ... and where an exception leaves it.
+pub(crate) fn call_left() -> usize {
+    gmprt_call_left as *const () as usize
+}
+
+/// Where `call_base` goes on if its function was left.
+pub(crate) fn base_left() -> usize {
+    gmprt_base_left as *const () as usize
 }
 
 /// Calls `f(arg)` at the end of a goroutine or thread. The stack ends here for

@@ -157,11 +157,11 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
         let mut named = Vec::new();
         for frame in frames {
             let lookup = frame.lookup();
-            let ours = matches!(
-                self.class(lookup),
-                Class::Entry(_) | Class::Ours | Class::First
-            );
-            let plain = ours && !cause;
+            let plain = match self.class(lookup) {
+                Class::Entry(_) => true,
+                Class::Ours | Class::First => !cause,
+                _ => false,
+            };
             let place =
                 if plain { self.plain(lookup) } else { self.place(lookup) };
             named.push((frame, place));
@@ -199,6 +199,7 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
             frames = rest;
         }
         let mut shown = Vec::with_capacity(frames.len());
+        let mut cause = false;
         let mut rest = frames;
         while !rest.is_empty() {
             let host = |frame: &Frame| {
@@ -208,15 +209,17 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
             let len = rest.iter().position(host).unwrap_or(rest.len());
             let (call, callers) = rest.split_at(len);
             let throws = |f: &Frame| self.class(f.lookup()) == Class::Throws;
-            let innermost = shown.is_empty();
+            let innermost = shown.is_empty() && !cause;
             if innermost && let Some(at) = call.iter().rposition(throws) {
-                return (frames[at + 1..].to_vec(), true);
+                cause = true;
+                shown.extend_from_slice(&call[at + 1..]);
+            } else {
+                self.call(call, callers.first(), innermost, &mut shown);
             }
-            self.call(call, callers.first(), innermost, &mut shown);
             shown.extend(callers.first());
             rest = callers.get(1..).unwrap_or_default();
         }
-        (shown, false)
+        (shown, cause)
     }
 
     /// Adds what is shown of frames that are not the host's, up to the caller
@@ -324,22 +327,30 @@ impl<'a, M: Memory, O: Modules> Places<'a, M, O> {
 
 /// The class of a function, by its name for the linker.
 fn class_of(name: &[u8]) -> Class {
-    const SWITCHES: [&[u8]; 8] = [
+    const SWITCHES: [&[u8]; 9] = [
         b"gswitch",
         b"mcall",
         b"gogo",
         b"systemstack",
+        b"callbase",
         b"callhost",
         b"calllast",
         b"callon",
         b"g0call",
     ];
     const THROW: &[u8] = b"_ZN5gmprt4base5throw";
+    const PANIC: &[u8] = b"gmprt_panic";
     let has = |part: &[u8]| name.windows(part.len()).any(|at| at == part);
     let begins = |parts: &[&[u8]]| parts.iter().any(|it| name.starts_with(it));
     if name == b"gostart" {
         Class::First
-    } else if begins(&[THROW, b"_Unwind_", b"__cxa_throw", b"__cxa_rethrow"]) {
+    } else if begins(&[
+        THROW,
+        PANIC,
+        b"_Unwind_",
+        b"__cxa_throw",
+        b"__cxa_rethrow",
+    ]) {
         Class::Throws
     } else if begins(&[b"gmp_"]) {
         Class::Entry(0)

@@ -364,6 +364,11 @@ pub(crate) fn stack_begins(lo: usize, len: usize) {
     request(MAKE_MEM_UNDEFINED, lo, len);
 }
 
+/// A word of a stack is looked at, where a frame may have been left by a jump.
+pub(crate) fn word_is_read(at: *const usize) {
+    request(MAKE_MEM_DEFINED, at.addr(), size_of::<usize>());
+}
+
 /// A request to valgrind: instructions that together do nothing, and that it
 /// recognises. 0 elsewhere.
 fn request(number: usize, a: usize, b: usize) -> usize {

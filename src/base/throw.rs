@@ -26,6 +26,9 @@
 //!                                  an exit on another thread waits PATIENCE
 //! ```
 //!
+//! Before that it waits `PANIC_PATIENCE` while panics run deferred functions,
+//! which may not recover.
+//!
 //! A thread that dies of a signal may live on: the page that it missed is there
 //! when its instruction runs again. So others wait PATIENCE for it, and not for
 //! ever (`BY_SIGNAL`).
@@ -57,6 +60,13 @@ static BY_SIGNAL: AtomicBool = AtomicBool::new(false);
 /// How many milliseconds one thread waits for another to end the process. The
 /// end may never come: a language's handler need not return, an exit may hang.
 const PATIENCE: u32 = 10_000;
+
+/// How many panics have deferred functions that run. Each may end in a fatal
+/// error, or be recovered.
+pub static RUNNING_PANIC_DEFERS: AtomicUsize = AtomicUsize::new(0);
+/// How many milliseconds the end of the process waits for them: deferred
+/// functions should not take long, but they may.
+const PANIC_PATIENCE: u32 = 100;
 
 /// Dumps the goroutines. Invariant 2.
 static HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
@@ -109,6 +119,13 @@ fn end(msg: fmt::Arguments<'_>) -> ! {
     die(msg, ptr::null())
 }
 
+/// Ends the process because of a panic that nobody has recovered. `text` are
+/// its lines.
+#[cold]
+pub fn fatalpanic(text: &dyn fmt::Display) -> ! {
+    die_with(|w| write!(w, "{text}"), ptr::null())
+}
+
 /// [`fatal_args`] in a signal handler with this context (a `ucontext_t`): the
 /// error is where the signal came.
 #[cold]
@@ -146,11 +163,18 @@ fn die(msg: fmt::Arguments<'_>, context: *const c_void) -> ! {
         // Fails the schedule that is being tried.
         panic!("{msg}");
     }
+    die_with(|w| writeln!(w, "fatal error: {msg}"), context)
+}
+
+fn die_with(
+    say: impl FnOnce(&mut SigWriter) -> fmt::Result,
+    context: *const c_void,
+) -> ! {
     become_thrower();
     trace::event(move || Event::of(Kind::Fatal, 0));
     let mut w = SigWriter::stderr();
     // A SigWriter reports no errors.
-    let _ = writeln!(w, "fatal error: {msg}");
+    let _ = say(&mut w);
     drop(w);
     let hook = HOOK.load(Ordering::Acquire);
     if !hook.is_null() {
@@ -200,8 +224,11 @@ pub fn report_begins() {
 
 /// Called late in `exit`. Waits for the end if another thread is already
 /// ending the process because of an error; else no later error is reported.
-pub fn before_exit() {
+///
+/// `own`: the panics of the caller, which end with it.
+pub fn before_exit(own: usize) {
     let me = this_thread();
+    wait_for_panics(own);
     wait_while(|| {
         let reporter = REPORTER.load(Ordering::Relaxed);
         reporter != 0 && reporter != me
@@ -222,8 +249,11 @@ pub fn before_exit() {
 
 /// As [`before_exit`], for a main function that returns: it waits, but later
 /// errors are still reported.
-pub fn before_return_from_main() {
+///
+/// `own`: as in [`before_exit`].
+pub fn before_return_from_main(own: usize) {
     let me = this_thread();
+    wait_for_panics(own);
     let is_other = |word: &AtomicUsize| {
         let it = word.load(Ordering::Relaxed);
         it != 0 && it != EXITING && it != me
@@ -239,6 +269,14 @@ pub fn forget_in_child() {
     THROWER.store(0, Ordering::Relaxed);
     REPORTER.store(0, Ordering::Relaxed);
     BY_SIGNAL.store(false, Ordering::Relaxed);
+    RUNNING_PANIC_DEFERS.store(0, Ordering::Relaxed);
+}
+
+/// Waits a moment for panics of others that may be about to end the process.
+fn wait_for_panics(own: usize) {
+    // Relaxed: the word guards no data.
+    let some = || RUNNING_PANIC_DEFERS.load(Ordering::Relaxed) > own;
+    wait_up_to(PANIC_PATIENCE, some);
 }
 
 /// A number of the calling thread, which no other living thread has: the
@@ -248,8 +286,12 @@ pub(crate) fn this_thread() -> usize {
     unsafe { libc::__errno_location() as usize }
 }
 
-fn wait_while(mut still: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE {
+fn wait_while(still: impl FnMut() -> bool) {
+    wait_up_to(PATIENCE, still);
+}
+
+fn wait_up_to(milliseconds: u32, mut still: impl FnMut() -> bool) {
+    for _ in 0..milliseconds {
         if !still() {
             return;
         }
@@ -306,7 +348,7 @@ mod tests {
             });
             std::thread::spawn(|| fatal("first"));
             while THROWER.load(Ordering::Relaxed) == 0 {}
-            before_exit();
+            before_exit(0);
         });
         assert_eq!(text, "fatal error: first\ndump\n");
     }

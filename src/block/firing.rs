@@ -7,6 +7,7 @@ use super::{
     ticker::{Action, Call, State, Ticker},
 };
 use crate::{
+    arch,
     gmp::{CLOSING, G, closing::Stage, wait::Turn},
     os::clock::nanotime,
     sched::{
@@ -134,10 +135,15 @@ unsafe extern "C" fn run(arg: *mut c_void) {
         if let Some(gp) = on_goroutine() {
             gp.stands_for(call.f as *const ());
         }
-        // SAFETY: the host's function with its argument.
-        ending::with_cleanup(over, arg, || unsafe { (call.f)(call.arg) });
-        // SAFETY: the same argument.
-        unsafe { over(arg) };
+        let args = [call.arg.addr(), 0, 0];
+        let ended = ending::with_cleanup(over, arg, || {
+            // SAFETY: the host's function with its argument.
+            unsafe { arch::call_base(call.f as *const (), args) }
+        });
+        if ended.is_some() {
+            // SAFETY: the same argument.
+            unsafe { over(arg) };
+        }
         return;
     }
     // SAFETY: launch's reference, given up.

@@ -24,11 +24,12 @@
 
 use super::waitgroup::{self, WaitGroup};
 use crate::{
+    arch,
     base::{
         lock::Rank,
         sync::{AtomicI32, Ordering::*, static_of_a_run},
     },
-    gmp::{AtEnd, G, handle_of, wait::Wait},
+    gmp::{AtEnd, G, gflag, handle_of, wait::Wait},
     os::{Errno, Result},
     sched::{
         cancel, child,
@@ -48,6 +49,9 @@ use gmprt_inspect::memory::Memory;
 
 #[cfg(shuttle)]
 use crate::os::memory as libc;
+
+/// The result of a member that panics and recovers.
+const PANICKED: c_int = -libc::EOWNERDEAD;
 
 /// A member's function.
 pub(crate) type MemberFn = unsafe extern "C" fn(*mut c_void) -> c_int;
@@ -311,8 +315,14 @@ unsafe extern "C" fn run(place: *mut c_void) {
     member.handle.set(handle_of(gp));
     gp.at_end.set(&raw const member.at_end);
     join_members(member);
+    let args = [member.arg.addr(), 0, 0];
     // SAFETY: the host's function with its argument.
-    let result = unsafe { (member.f)(member.arg) };
+    let result = match unsafe { arch::call_base(member.f as *const (), args) } {
+        Some(result) => result as c_int,
+        None if gp.has(gflag::EXITED) => 0,
+        // A deferred function of the member's has recovered.
+        None => PANICKED,
+    };
     if result != 0 && !child::is_dead_end() {
         fail(member.group(), result);
     }

@@ -7,10 +7,10 @@
 //!    ^                       | | ^
 //!    '--left by an exception-' '-' left by a jump: another caller takes over
 //! ```
-//! A function that returns, or ends its goroutine by `gmp_exit`, has run, and
-//! never does again. A function that is left by an exception has not: the
-//! exception goes on to the caller of the once, and the next caller runs the
-//! function. The same holds for a function that is left by `longjmp`, which
+//! A function that returns, ends its goroutine by `gmp_exit`, or panics, has
+//! run, and never does again. A function that is left by an exception has not:
+//! the exception goes on to the caller of the once, and the next caller runs
+//! the function. The same holds for a function that is left by `longjmp`, which
 //! calls nothing of ours ([`crate::sched::calls`]). Then the once stays Running
 //! for a call that is no longer live, and a caller that finds that out puts its
 //! own call in that place.
@@ -231,12 +231,17 @@ fn wait_for(o: &Once, gp: &'static G, wait: &Wait) -> Result<bool> {
 
 /// The function of `call` has returned, or was left by an exception.
 pub(crate) fn end(o: &Once, call: &'static Call, returned: bool) {
+    if calls::is_over(call) {
+        // Done already, and the once may be gone.
+        calls::end(call);
+        return;
+    }
     if child::is_dead_end() {
         // This thread may hold the lock of a bucket.
         o.state.store(if returned { DONE } else { NEW }, Release);
         return;
     }
-    if returned {
+    if returned || calls::exits(call) {
         complete(o);
     } else {
         abandon(o);
@@ -283,7 +288,7 @@ fn wake_to_look(bucket: Bucket<'static>) {
     ready_all(list);
 }
 
-/// The goroutine of a call ends inside its function.
+/// The goroutine of a call ends, or panics, inside its function.
 fn exited(place: usize) {
     let o = place as *const Once;
     #[cfg(not(shuttle))]

@@ -45,12 +45,13 @@ use crate::{
         lock::Rank,
         sync::{AtomicBool, AtomicPtr, Ordering::*},
     },
-    gmp::{CLOSING, DEBUG, closing::Stage, handle_of},
+    gmp::{CLOSING, DEBUG, closing::Stage, gflag::EXITED, handle_of},
     os::{Lock, Result, clock::nanotime, dl},
     sched::{
         child::generation,
         current::on_goroutine,
         ending::with_cleanup,
+        goexit::goexit1,
         newproc::{newproc_staying, newproc_system},
         park::park_plain,
         ready::ready_permit,
@@ -283,7 +284,18 @@ unsafe extern "C" fn serve_late(_arg: *mut c_void) {
 #[inline(never)]
 fn do_init(to: State) {
     let mut open = (to, generation());
-    with_cleanup(goes_on, (&raw mut open).cast(), || run_all(to));
+    let ended = with_cleanup(goes_on, (&raw mut open).cast(), || run_all(to));
+    if ended.is_none() || ended == Some(Run::Left) {
+        goexit1();
+    }
+}
+
+/// How the calls of the listed functions have ended.
+#[derive(PartialEq, Eq)]
+enum Run {
+    All,
+    /// One of them has called `gmp_exit`, whose deferred functions have run.
+    Left,
 }
 
 /// Runs if a function has called `gmp_exit`: this goroutine ends, but first
@@ -301,24 +313,29 @@ unsafe extern "C" fn goes_on(open: *mut c_void) {
 
 /// Calls all that are listed. If a function forks, the child leaves the rest to
 /// its own server (`start_again`), whose the state of the start is.
-fn run_all(to: State) {
+fn run_all(to: State) -> Run {
     let begun_in = generation();
     loop {
         while let Some(task) = take() {
             let start = nanotime();
             // SAFETY: the host's function, to be called once, here.
-            unsafe { (task.f)() };
+            let result =
+                unsafe { arch::call_base(task.f as *const (), [0; 3]) };
+            let exits = || on_goroutine().is_some_and(|gp| gp.has(EXITED));
+            if result.is_none() && exits() {
+                return Run::Left;
+            }
             if DEBUG.inittrace.load(Relaxed) {
                 // SAFETY: a constant C string of the macro's.
                 let name = unsafe { CStr::from_ptr(task.name) };
                 inittrace::print_task(name, start);
             }
             if generation() != begun_in {
-                return;
+                return Run::All;
             }
         }
         if finish(to) {
-            return;
+            return Run::All;
         }
     }
 }

@@ -11,16 +11,18 @@ use super::{
     run_main::main_stack,
 };
 use crate::{
+    arch::call_base,
     base::{
         sync::{AtomicPtr, Ordering::*},
         throw::throw,
     },
-    gmp::{MAIN_STACK, SCHED, runtime_m0, set_main_thread},
+    gmp::{MAIN_STACK, SCHED, gflag::EXITED, runtime_m0, set_main_thread},
     os::{auxv, proc},
+    sched::{current::on_goroutine, goexit::goexit1},
 };
 use core::{
     ffi::{c_char, c_int},
-    mem, ptr,
+    ptr,
 };
 
 type Main = unsafe extern "C" fn(
@@ -79,12 +81,15 @@ pub unsafe extern "C" fn _rt0_amd64_exe(
 #[inline(never)]
 pub(super) extern "C" fn main_main() -> ! {
     let main = MAIN.load(Relaxed);
-    // SAFETY: not null, has_main said so; stored from this type.
-    let main = unsafe { mem::transmute::<*mut (), Main>(main) };
     let (argc, argv) = arguments();
     // SAFETY: the C library's variable.
     let envp = unsafe { environ };
-    // SAFETY: the program's main, with its arguments.
-    let result = unsafe { main(argc, argv, envp) };
-    proc::exit(result)
+    let args = [argc as usize, argv.addr(), envp.addr()];
+    // SAFETY: the program's main, has_main said so, with its arguments.
+    let result = unsafe { call_base(main, args) };
+    if result.is_none() && on_goroutine().is_some_and(|gp| gp.has(EXITED)) {
+        goexit1();
+    }
+    // If a function that main has deferred has recovered, main returns.
+    proc::exit(result.unwrap_or(0) as c_int)
 }

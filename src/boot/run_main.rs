@@ -4,6 +4,7 @@
 //! the goroutine that uses it has ended.
 
 use crate::{
+    arch::call_base,
     base::{sanitize, throw::before_return_from_main},
     gmp::{SCHED, gflag, lookup},
     os::{
@@ -16,7 +17,7 @@ use crate::{
         current::on_goroutine,
         host, join,
         newproc::{NewG, newproc1},
-        park,
+        panics, park,
     },
     stack::MAX_SIZE,
     timers::Deadline,
@@ -80,7 +81,7 @@ pub(crate) fn run_main(
         }
     };
     SCHED.mains.fetch_sub(1, SeqCst);
-    before_return_from_main();
+    before_return_from_main(panics::own());
     result
 }
 
@@ -104,11 +105,16 @@ unsafe extern "C" fn main_goroutine(arg: *mut c_void) {
     // SAFETY: run_main's, which stays until this goroutine has ended (the
     // module's invariant).
     let run = unsafe { &*arg.cast::<Run>() };
-    if let Some(gp) = on_goroutine() {
-        gp.stands_for(run.main as *const ());
-    }
+    let Some(gp) = on_goroutine() else { return };
+    gp.stands_for(run.main as *const ());
+    let args = [run.argc as usize, run.argv.addr(), 0];
     // SAFETY: the host's main with the host's arguments.
-    let result = unsafe { (run.main)(run.argc, run.argv) };
+    let result = match unsafe { call_base(run.main as *const (), args) } {
+        Some(result) => result as c_int,
+        None if gp.has(gflag::EXITED) => return,
+        // A function that main has deferred has recovered: main returns.
+        None => 0,
+    };
     if run.generation != child::generation() {
         // A forked child: the thread that waits is the parent's.
         thread::exit_process(result);

@@ -48,7 +48,7 @@ use crate::{
     os::{Errno, Result, clock::nanotime, thread},
     sched::{
         current::in_callback,
-        fork,
+        fork, panics,
         winddown::{self, Nap},
     },
     timers::Deadline,
@@ -223,7 +223,7 @@ fn unload() {
 /// .fini_array.
 #[unsafe(no_mangle)]
 extern "C" fn libexit() {
-    throw::before_exit();
+    throw::before_exit(panics::own());
     stackadvice::print();
     trace::at_exit();
     if sanitize::raceenabled() {

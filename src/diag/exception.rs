@@ -1,17 +1,17 @@
-//! The personality routine of a goroutine's first frame, where an exception
-//! arrives for which no frame of the goroutine has a handler.
+//! Words for an exception that no frame of the host's catches, and what happens
+//! to a goroutine where one arrives (`unwinding` has the places).
 //!
 //! An unwinder searches for a handler frame by frame, before it unwinds
-//! anything (Itanium C++ ABI, level 1). At `gostart` the stack ends. So this
-//! routine reports the goroutine and the exception, and lets the search go on
-//! to the end of the stack. Then the language treats the exception as uncaught,
-//! in C++ by `std::terminate`, with the whole stack still there.
+//! anything (Itanium C++ ABI, level 1). So a goroutine and its exception are
+//! reported while the search goes on to the end of the stack. Then the language
+//! treats the exception as uncaught, in C++ by `std::terminate`, with the whole
+//! stack still there.
 //!
-//! A forced unwinding (`pthread_exit`, `pthread_cancel`) would leave the
-//! goroutine's stack and end a thread that other goroutines run on, so it is
-//! fatal. But a Python interpreter that ends does this to every thread that
-//! asks for its lock. So with an interpreter in the process the goroutine stops
-//! for ever instead.
+//! A forced unwinding of another's (`pthread_exit`, `pthread_cancel`) would
+//! leave the goroutine's stack and end a thread that other goroutines run on,
+//! so it is fatal. But a Python interpreter that ends does this to every thread
+//! that asks for its lock. So with an interpreter in the process the goroutine
+//! stops for ever instead.
 
 use super::{dump, report};
 use crate::{
@@ -30,12 +30,12 @@ use core::{
 };
 
 /// `_URC_CONTINUE_UNWIND`: not handled here.
-const CONTINUE_UNWIND: c_int = 8;
+pub(super) const CONTINUE_UNWIND: c_int = 8;
 /// `_URC_FATAL_PHASE1_ERROR`: the search for a handler ends here.
 const FATAL_PHASE1_ERROR: c_int = 3;
 /// `_UA_SEARCH_PHASE`, `_UA_FORCE_UNWIND`.
-const SEARCH_PHASE: c_int = 1;
-const FORCE_UNWIND: c_int = 8;
+pub(super) const SEARCH_PHASE: c_int = 1;
+pub(super) const FORCE_UNWIND: c_int = 8;
 
 /// Exception classes: the upper bytes name the language, and the lowest byte
 /// tells whether the exception refers to another one's object.
@@ -49,35 +49,57 @@ const TYPE_BEFORE: usize = 80;
 /// Bytes of the whole header, which lies before the thrown object.
 const HEADER: usize = 112;
 
-/// The personality routine of `gostart`; see the module.
-///
-/// # Safety
-/// The arguments are what the ABI says.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gmprt_personality(
-    _version: c_int,
-    actions: c_int,
-    class: u64,
-    exception: *const c_void,
-    _context: *mut c_void,
-) -> c_int {
+/// A forced unwinding of another's is at a frame of a call of the library. On a
+/// goroutine it ends here; a host thread ends, which continues.
+pub(super) fn stops_here() {
+    if on_goroutine().is_some() {
+        ends_thread();
+    }
+}
+
+/// A forced unwinding is about to leave a goroutine's stack.
+pub(super) fn ends_thread() -> ! {
     if let Some(gp) = dump::failing() {
         dump::told(gp);
     }
-    if actions & FORCE_UNWIND != 0 {
-        if python::has_python() {
-            // An interpreter that ends does this to threads that ask for its
-            // lock. The goroutine stops here, and the process ends anyhow.
-            thread::stop_for_ever();
-        }
-        fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
+    if python::has_python() {
+        // An interpreter that ends does this to threads that ask for its
+        // lock. The goroutine stops here, and the process ends anyhow.
+        thread::stop_for_ever();
     }
-    if actions & SEARCH_PHASE != 0 {
-        // SAFETY: the unwinder's header, of this class.
-        let thrown = unsafe { Thrown::new(class, exception) };
-        report(format_args!("{Who}uncaught {thrown}"));
+    fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
+}
+
+/// No frame of a goroutine catches an exception; in the search.
+///
+/// # Safety
+/// `exception` is the unwinder's header of an exception of this class.
+pub(super) unsafe fn uncaught(class: u64, exception: *const c_void) {
+    if let Some(gp) = dump::failing() {
+        dump::told(gp);
     }
-    CONTINUE_UNWIND
+    // SAFETY: the caller promises.
+    let thrown = unsafe { Thrown::new(class, exception) };
+    report(format_args!("{Who}uncaught {thrown}"));
+}
+
+/// An exception leaves a deferred function or a destructor of a key. The frames
+/// further down have called no function that may throw, and their handlers are
+/// not for this exception. So the search ends, and the language treats the
+/// exception as uncaught.
+///
+/// # Safety
+/// `exception` is the unwinder's header of an exception of this class.
+pub(super) unsafe fn left_deferred(
+    class: u64,
+    exception: *const c_void,
+) -> c_int {
+    // SAFETY: the caller promises.
+    let thrown = unsafe { Thrown::new(class, exception) };
+    report(format_args!(
+        "{Who}uncaught {thrown} left a deferred function or a destructor"
+    ));
+    FATAL_PHASE1_ERROR
 }
 
 /// Does what a fatal error does before the end, and returns: the language ends
@@ -92,63 +114,12 @@ fn report(what: fmt::Arguments<'_>) {
     trace::at_fatal();
 }
 
-/// The personality routine below an `unlockf`. An exception that leaves it is
-/// fatal: the goroutine is half parked, and the stack is the scheduler's.
-///
-/// # Safety
-/// The arguments are what the ABI says.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gmprt_personality_unlockf(
-    _version: c_int,
-    actions: c_int,
-    class: u64,
-    exception: *const c_void,
-    _context: *mut c_void,
-) -> c_int {
-    if actions & FORCE_UNWIND != 0 {
-        fatal_args(format_args!("{Who}pthread_exit in an unlockf"));
-    }
-    // SAFETY: the unwinder's header, of this class.
-    let thrown = unsafe { Thrown::new(class, exception) };
-    fatal_args(format_args!("{Who}{thrown} left an unlockf"));
-}
-
-/// The personality routine below a deferred function (`gmp_defer`) and below
-/// the destructor of a key. The frames further down belong to the goroutine
-/// that ends, and their handlers are not for this exception. So the search
-/// ends, and the language treats the exception as uncaught.
-///
-/// # Safety
-/// The arguments are what the ABI says.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gmprt_personality_last(
-    _version: c_int,
-    actions: c_int,
-    class: u64,
-    exception: *const c_void,
-    _context: *mut c_void,
-) -> c_int {
-    if actions & FORCE_UNWIND != 0 {
-        if on_goroutine().is_none() {
-            // A host thread, whose end continues.
-            return CONTINUE_UNWIND;
-        }
-        fatal_args(format_args!("{Who}pthread_exit on a goroutine"));
-    }
-    // SAFETY: the unwinder's header, of this class.
-    let thrown = unsafe { Thrown::new(class, exception) };
-    report(format_args!(
-        "{Who}uncaught {thrown} left a deferred function or a destructor"
-    ));
-    FATAL_PHASE1_ERROR
-}
-
 /// Prints `goroutine 7 "name": ` on a goroutine.
-struct Who;
+pub(super) struct Who;
 
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(gp) = dump::failing() else { return Ok(()) };
+        let Some(gp) = dump::failing_goroutine() else { return Ok(()) };
         write!(f, "goroutine {}", gp.goid.get())?;
         dump::name(f, gp)?;
         f.write_str(": ")
@@ -156,7 +127,7 @@ impl fmt::Display for Who {
 }
 
 /// A thrown exception.
-enum Thrown {
+pub(super) enum Thrown {
     /// A C++ object of the type with this mangled name.
     Cxx(*const c_char),
     /// Another language's.
@@ -166,7 +137,7 @@ enum Thrown {
 impl Thrown {
     /// # Safety
     /// `exception` is the unwinder's header of an exception of this class.
-    unsafe fn new(class: u64, exception: *const c_void) -> Self {
+    pub(super) unsafe fn new(class: u64, exception: *const c_void) -> Self {
         let vendor = class & !0xff;
         if vendor != GNU_CXX && vendor != LLVM_CXX {
             return Self::Foreign(class);

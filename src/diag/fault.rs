@@ -36,7 +36,10 @@
 //!    the fields of the goroutine on this thread, and nothing else, before it
 //!    knows that the process ends.
 
-use super::{dump, report::print_goroutines};
+use super::{
+    dump::{self, peek},
+    report::print_goroutines,
+};
 use crate::{
     arch,
     base::{
@@ -44,7 +47,7 @@ use crate::{
         sync::{AtomicU64, Ordering::*},
         throw::{dies, fatal_at},
     },
-    gmp::{DEBUG, G, Traceback},
+    gmp::{DEBUG, G, Traceback, gflag},
     os::{
         proc,
         signal::{self, Saved, SigAction, SigMask, call},
@@ -254,7 +257,16 @@ impl fmt::Display for Fault<'_> {
         const INTOVF: c_int = 2;
         let sent = self.info.si_code <= 0;
         match self.sig {
-            libc::SIGABRT => return f.write_str("SIGABRT: abort"),
+            libc::SIGABRT => {
+                // As a noexcept function does.
+                return f.write_str(match dump::failing() {
+                    Some(gp) if peek(&gp.flags) & gflag::UNWINDS != 0 => {
+                        "SIGABRT: abort while gmp_exit or a recovered panic \
+                         unwinds"
+                    }
+                    _ => "SIGABRT: abort",
+                });
+            }
             libc::SIGSEGV => f.write_str("SIGSEGV: ")?,
             libc::SIGBUS => f.write_str("SIGBUS: ")?,
             libc::SIGFPE => f.write_str("SIGFPE: ")?,

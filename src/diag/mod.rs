@@ -9,6 +9,7 @@
 //! | file | what |
 //! |---|---|
 //! | `fault` | faults and aborts, of full stacks and of the host's code |
+//! | `unwinding` | frames left for `gmp_exit`, a panic, an exception |
 //! | `exception` | names an exception that no frame catches |
 //! | `report` | the goroutines after a fatal error |
 //! | `lockwait` | deadlocks of a living process |
@@ -37,3 +38,4 @@ pub(crate) mod report;
 mod sample;
 mod samples;
 pub(crate) mod stackadvice;
+mod unwinding;

@@ -10,17 +10,22 @@ use crate::{
     gmp::{get_name, gflag, handle_of, set_name},
     os::{Errno, Result},
     sched::{
-        current, ending, goexit, join,
+        current, join,
         newproc::{self, NewG},
-        yields,
+        panics, yields,
     },
     timers::Deadline,
 };
 use core::{
+    arch::naked_asm,
     ffi::{CStr, c_char, c_int, c_void},
     mem::{offset_of, size_of},
     slice,
 };
+
+unsafe extern "C" {
+    fn gmprt_exit() -> c_int;
+}
 
 /// The function of a goroutine.
 #[expect(non_camel_case_types, reason = "the C name")]
@@ -254,30 +259,34 @@ pub extern "C" fn gmp_checkpoint() {
     yields::checkpoint();
 }
 
-/// Ends the calling goroutine (runtime.Goexit), and does not return.
-/// Destructors of C++ objects on its stack do not run.
+/// Ends the calling goroutine (runtime.Goexit), and does not return. All that
+/// it has deferred runs, the last one first. Then its frames are unwound:
+/// destructors and cleanup attributes run. A panic under way is over.
+///
+/// A frame without unwind tables is a fatal error, and so is a catch (...) that
+/// does not throw again. A noexcept function is std::terminate.
 ///
 /// Returns only if it fails: -EPERM on a host thread, and inside an unlockf.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_exit() -> c_int {
-    match current::current_goroutine() {
-        Ok(gp) => goexit::exit(gp),
-        Err(e) => boot::gate().err().unwrap_or(e).neg(),
-    }
+    naked_asm!(".cfi_startproc", "jmp {}", ".cfi_endproc", sym gmprt_exit)
 }
 
-/// Has `func(arg)` called when the calling goroutine ends, by return or by
-/// gmp_exit. The last call that was deferred comes first. A cancel does not
-/// interrupt deferred calls. An exception that leaves `func` is uncaught.
+/// Has `func(arg)` called when the function of the innermost gmp_call ends, in
+/// whatever way; outside of one, when the calling goroutine ends. The last call
+/// that was deferred comes first. Deferred calls of a panic and of gmp_exit
+/// come before anything is unwound. A cancel does not interrupt them. An
+/// exception that leaves `func` is uncaught.
 ///
-/// Returns 0; -EPERM on a host thread and inside an unlockf; -ENOMEM. Never
-/// blocks.
+/// Returns 0; -EPERM on a host thread outside of gmp_call, and inside an
+/// unlockf; -ENOMEM. Never blocks.
 ///
 /// # Safety
-/// `func`: promise 4, with `arg`, when the goroutine ends.
+/// `func`: promise 4, with `arg`, until then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_defer(func: gmp_fn, arg: *mut c_void) -> c_int {
-    call(move || ending::defer(func.ok_or(Errno::EINVAL)?, arg))
+    call(|| panics::deferproc(func.ok_or(Errno::EINVAL)?, arg))
 }
 
 /// Returns the handle of the calling goroutine, valid until it ends; NULL on a

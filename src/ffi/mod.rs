@@ -28,6 +28,7 @@
 //! | `thread` | Threads |
 //! | `park` | Park |
 //! | `cancel` | Cancel |
+//! | `panic` | Panic |
 //! | `goroutine` | Goroutines |
 //! | `runtime` | Start |
 //! | `mod.rs` | none: results as a host sees them |
@@ -72,6 +73,7 @@ pub mod local;
 pub mod mutex;
 pub mod net;
 pub mod once;
+pub mod panic;
 pub mod park;
 pub mod process;
 pub mod runtime;

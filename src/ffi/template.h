@@ -11,6 +11,7 @@
  *   Includes      errno and signal masks, and how to keep your own
  *   Start         version, start-up, the main goroutine, processors
  *   Goroutines    start, join, yield, end
+ *   Panic         errors that leave functions in order
  *   Cancel        ask a goroutine to end
  *   Park          wait and wake, to build locks and queues of your own
  *   Threads       long calls, and goroutines that need one thread
@@ -196,6 +197,39 @@ extern "C" {
 #define GMP_ATTR_INIT { sizeof(gmp_attr), NULL, 0, 0 }
 
 @goroutine.rs
+
+/* --- Panic -------------------------------------------------------------------
+ *
+ * gmp_panic() runs the deferred functions, the last one first. One of them may
+ * call gmp_recover(); then the gmp_call() to which that function belongs
+ * returns 1. If none does, the process ends, with the frames of the panic.
+ */
+
+/** The initialiser of a gmp_panic_info. */
+#define GMP_PANIC_INFO_INIT { sizeof(gmp_panic_info), NULL, NULL, 0 }
+
+@panic.rs
+
+/**
+ * Panics with a text, as by printf: runs the deferred functions of the caller,
+ * and does not return. One of these may stop the panic (gmp_recover). Otherwise
+ * the process ends. So it does on a host thread outside of gmp_call, and inside
+ * an unlockf, where no function is called. Blocks as long as these functions
+ * run.
+ */
+#ifdef __GNUC__
+__attribute__((__noreturn__, __format__(__printf__, 1, 2)))
+#endif
+void gmp_panic(const char *format, ...);
+
+/**
+ * Panics with a value of the host's, which gmp_recover and gmp_call give back.
+ * Blocks as long as the deferred functions run.
+ */
+#ifdef __GNUC__
+__attribute__((__noreturn__))
+#endif
+void gmp_panic_with(void *value);
 
 /* --- Cancel ------------------------------------------------------------------
  *

@@ -18,6 +18,7 @@
 
 use super::{
     ELSEWHERE, M,
+    exception::Exception,
     joinword::{JoinWord, Words},
     parkword::{Claim, ParkWord, WaitKind},
     waitfor::Wait,
@@ -90,10 +91,12 @@ pub(crate) mod gflag {
     pub const SIZED: u16 = 128;
     /// May have a signal mask of its own; see `sched::sigmask`.
     pub const SIGMASK: u16 = 256;
-    /// It ends by `gmp_exit`, so the frames of its functions are there yet.
+    /// It ends by `gmp_exit`; the frames of its functions may be there yet.
     pub const EXITED: u16 = 512;
     /// One of the library's goroutines that stay until the runtime ends.
     pub const STAYS: u16 = 1024;
+    /// Its frames are unwound, for `gmp_exit` or a panic.
+    pub const UNWINDS: u16 = 2048;
 }
 
 /// Begins what a layer above keeps for a goroutine.
@@ -179,7 +182,8 @@ pub(crate) struct G {
     /// owner: where the host's call that made it returns to; 0 if no call did
     pub gopc: Cell<usize>,
     /// owner: the arguments, or a pointer from `malloc` to them; once it has
-    /// begun, its signal mask while it does not run, with `SIGMASK`
+    /// begun, its signal mask while it does not run, with `SIGMASK`, and behind
+    /// that the exception by which `gmp_exit` unwinds
     pub args: UnsafeCell<[u8; INLINE_ARGS]>,
 }
 
@@ -253,6 +257,18 @@ impl G {
     pub(crate) fn set_sigmask(&self, mask: u64) {
         // SAFETY: the owner writes, and the arguments are gone.
         unsafe { self.args.get().cast::<u64>().write_unaligned(mask) };
+    }
+
+    /// Where the exception of its `gmp_exit` is, once it has begun.
+    pub(crate) fn exit_exception(&self) -> *mut Exception {
+        /// Behind the signal mask.
+        const AT: usize = 8;
+        const {
+            assert!(AT + size_of::<Exception>() <= INLINE_ARGS);
+            let at = mem::offset_of!(G, args) + AT;
+            assert!(at.is_multiple_of(align_of::<Exception>()));
+        }
+        self.args.get().wrapping_byte_add(AT).cast()
     }
 
     /// The words of its join. The caller owns it or holds it alive.

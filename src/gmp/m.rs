@@ -173,6 +173,9 @@ pub(crate) struct M {
     pub held: AtomicPtr<AtomicI32>,
     /// The goroutine, or stand-in, whose `unlockf` the thread calls.
     pub unlocking: Cell<Option<&'static G>>,
+    /// Memory for what goroutines defer (`sched::defers`), and how much.
+    pub deferpool: Cell<*mut c_void>,
+    pub ndefers: Cell<u32>,
     /// The M's thread adds, any thread reads: polls for descriptors, and the
     /// events that these brought, over all threads that the M has had.
     polls: AtomicU64,
@@ -228,6 +231,8 @@ impl M {
             recorder: AtomicPtr::new(ptr::null_mut()),
             held: AtomicPtr::new(ptr::null_mut()),
             unlocking: Cell::new(None),
+            deferpool: Cell::new(ptr::null_mut()),
+            ndefers: Cell::new(0),
             polls: AtomicU64::new(0),
             poll_events: AtomicU64::new(0),
             watched: WatchedG0::new(),

@@ -16,6 +16,7 @@
 //! | `gtab` | the table of Gs, and handles | |
 //! | `wait` | records of waiters, and their queues | |
 //! | `p`, `gfree`, `m`, `g` | P; dead Gs; M; G | |
+//! | `exception` | the unwinder's header of an exception of ours | |
 //! | `waitfor` | how a goroutine waits, and what for | |
 //! | `offsets` | the offsets that assembly uses | |
 //! | `counters` | events counted for statistics | |
@@ -45,6 +46,8 @@
 mod ask;
 #[cfg(not(loom))]
 mod counters;
+#[cfg(not(loom))]
+pub(crate) mod exception;
 #[cfg(not(loom))]
 mod g;
 #[cfg(not(loom))]

@@ -44,3 +44,19 @@ pub(crate) unsafe fn call_last(
     // SAFETY: `f` may be called with `arg`, the caller promises.
     unsafe { f(arg) }
 }
+
+/// As the real function, without a frame.
+///
+/// # Safety
+/// `f` is a function that may be called with the first of the arguments, and
+/// returns an integer.
+pub(crate) unsafe fn call_base(
+    f: *const (),
+    args: [usize; 3],
+) -> Option<usize> {
+    type Plain = unsafe extern "C" fn(usize) -> usize;
+    // SAFETY: the caller promises.
+    let f = unsafe { core::mem::transmute::<*const (), Plain>(f) };
+    // SAFETY: the caller promises.
+    Some(unsafe { f(args[0]) })
+}

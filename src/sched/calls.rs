@@ -3,10 +3,11 @@
 //!
 //! ```text
 //!   begin --> live --returned, or unwound by an exception--> end
-//!               |----gmp_exit----------------------------> `exited`
+//!               |----gmp_exit, panic----> `exited` ------> end
 //!               '----longjmp-----------------------------> `lost`
 //! ```
-//! An exception passes through `ffi/callbacks.c`, which calls [`end`]. A
+//! An exception passes through `ffi/callbacks.c`, which calls [`end`]. So does
+//! the unwinding of `gmp_exit`, or of a panic, after `exited`. A
 //! `longjmp` calls nothing of ours. So a call has its record outside the stack,
 //! and the goroutine looks later whether the call's frame is still there
 //! ([`gone`]): when it begins another such call, waits for anything, or ends.
@@ -21,13 +22,15 @@
 //!   stack. A host that switches stacks of its own may be anywhere else.
 //!
 //! Invariants:
-//! 1. A live call is in the list of its G ([`super::ending`]), which only that
+//! 1. A live call is in the list of its G ([`super::defers`]), which only that
 //!    G touches, and in `LIVE`, under its lock.
 //! 2. A number of a call is never used twice, and none is 0.
 //! 3. `exited` is called before a call leaves `LIVE`, `lost` after that.
 
+pub(crate) use super::defers::Frame;
 use super::{
-    ending::{self, Defer, Kind},
+    defers::{self, Defer, Kind},
+    ending,
     lock::Lock,
 };
 use crate::{
@@ -39,17 +42,10 @@ use crate::{
 use core::mem;
 use core::{cell::Cell, ffi::c_void, ptr};
 
-/// Where a frame is, and where it returns to.
-#[derive(Clone, Copy)]
-pub(crate) struct Frame {
-    pub cfa: usize,
-    pub ret: usize,
-}
-
 /// Functions of a call's owner for the ends that it does not see itself. Both
 /// get the `place` that was given to [`begin`].
 pub(crate) struct Owner {
-    /// The goroutine ends by `gmp_exit`, inside the function.
+    /// The goroutine ends by `gmp_exit`, or panics, inside the function.
     pub exited: fn(place: usize),
     /// The frame is gone.
     pub lost: fn(place: usize),
@@ -68,6 +64,8 @@ pub(crate) struct Call {
     frame: Frame,
     owner: &'static Owner,
     place: usize,
+    /// `exited` was called: it is in no list, and [`end`] frees it.
+    over: Cell<bool>,
 }
 
 struct Live {
@@ -145,19 +143,35 @@ pub(crate) fn begin(
         frame,
         owner,
         place,
+        over: Cell::new(false),
     };
     // SAFETY: fresh memory of this size; malloc aligns it.
     unsafe { at.write(call) };
     // SAFETY: just written; freed by `free` only, out of both lists.
     let call: &'static Call = unsafe { &*at };
     call.publish();
-    ending::push(gp, &call.record);
+    defers::push(gp, &call.record);
     Ok(call)
+}
+
+/// Whether `exited` was called, so that the owner sees only its frame's end.
+pub(crate) fn is_over(call: &'static Call) -> bool {
+    call.over.get()
+}
+
+/// Whether the caller of a call ends by `gmp_exit`, so that an unwinding which
+/// leaves the function is that of the goroutine.
+pub(crate) fn exits(call: &'static Call) -> bool {
+    call.gp.has(gflag::EXITED)
 }
 
 /// Ends a call; its owner has seen the end.
 pub(crate) fn end(call: &'static Call) {
-    ending::remove(call.gp, &call.record);
+    if call.over.get() {
+        free(call);
+        return;
+    }
+    defers::remove(call.gp, &call.record);
     call.withdraw();
     free(call);
 }
@@ -201,7 +215,7 @@ fn tell_lost(call: &'static Call) {
 
 /// A call of `gp` whose frame is gone, seen from `sp`.
 fn next_gone(gp: &G, sp: usize) -> Option<&'static Call> {
-    ending::records(gp)
+    defers::records(gp)
         .filter(|record| record.kind() == Kind::Call)
         .map(|record| {
             let call = ptr::from_ref(record).cast::<Call>();
@@ -215,7 +229,7 @@ fn next_gone(gp: &G, sp: usize) -> Option<&'static Call> {
 /// one at `frame`. Outside all locks.
 pub(crate) fn end_lost(gp: &G, frame: Frame) {
     while let Some(call) = next_gone(gp, frame.cfa) {
-        ending::remove(gp, &call.record);
+        defers::remove(gp, &call.record);
         call.withdraw();
         tell_lost(call);
     }
@@ -223,7 +237,7 @@ pub(crate) fn end_lost(gp: &G, frame: Frame) {
 
 /// Whether a frame is gone, seen by `gp`, whose stack pointer is `sp` or which
 /// is about to begin a frame at `sp`.
-fn gone(gp: &G, Frame { cfa, ret }: Frame, sp: usize) -> bool {
+pub(super) fn gone(gp: &G, Frame { cfa, ret }: Frame, sp: usize) -> bool {
     if cfg!(shuttle) {
         // A model's frames are numbers; 0 is nowhere.
         return cfa != 0 && cfa == sp;
@@ -255,14 +269,18 @@ unsafe extern "C" fn at_end(call: *mut c_void) {
         return;
     }
     let here = 0u8;
-    let inside = super::current::on_goroutine().is_some_and(|gp| {
-        gp.has(gflag::EXITED)
-            && !gone(gp, call.frame, ptr::from_ref(&here).addr())
-    });
+    let gp = call.gp;
+    let inside = (gp.has(gflag::EXITED) || ending::panics(gp))
+        && !gone(gp, call.frame, ptr::from_ref(&here).addr());
     if inside {
         (call.owner.exited)(call.place);
         call.withdraw();
-        free(call);
+        if cfg!(shuttle) {
+            // In a model no frame is unwound.
+            free(call);
+        } else {
+            call.over.set(true);
+        }
     } else {
         call.withdraw();
         tell_lost(call);
@@ -307,14 +325,14 @@ mod care {
 pub(super) fn look(gp: &'static G) {
     let here = 0u8;
     while let Some(call) = next_gone(gp, ptr::from_ref(&here).addr()) {
-        ending::remove(gp, &call.record);
+        defers::remove(gp, &call.record);
         call.withdraw();
         let arg = ptr::from_ref(call).cast_mut().cast();
         let teller = super::newproc::newproc_system(tell, arg, c"lost calls");
         if teller.is_err() {
             // No memory: the next wait tries again.
             call.publish();
-            ending::push(gp, &call.record);
+            defers::push(gp, &call.record);
             return;
         }
     }

@@ -123,6 +123,26 @@ pub(crate) fn shield_leave() -> Result<()> {
     Ok(())
 }
 
+/// Shields a goroutine, or a stand-in, which is never cancelled, once more.
+#[cfg(not(shuttle))]
+pub(super) fn shield_more(gp: &G) {
+    if !gp.is_host() {
+        shield(gp);
+    }
+}
+
+/// Puts back the number of shields that a goroutine had.
+#[cfg(not(shuttle))]
+pub(super) fn shields_back(gp: &G, shields: u16) {
+    if gp.is_host() {
+        return;
+    }
+    gp.shields.set(shields);
+    if shields == 0 && !gp.has(gflag::ENDING) {
+        gp.park.shield(false);
+    }
+}
+
 /// Shields a goroutine whose function is over, so that it can clean up.
 pub(super) fn shield_for_good(gp: &G) {
     gp.set_flag(gflag::ENDING);

@@ -45,16 +45,8 @@ use crate::{
 };
 use core::{ptr, sync::atomic::Ordering::*};
 
-/// `gmp_exit` of `gp`, the caller.
-pub(crate) fn exit(gp: &G) -> ! {
-    if !gp.defers.get().is_null() {
-        gp.set_flag(gflag::EXITED);
-    }
-    goexit1()
-}
-
-/// The last call on a goroutine's stack: its function has returned, or has
-/// called `gmp_exit`.
+/// The last call on a goroutine's stack: its function has returned, or has been
+/// unwound.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn goexit1() -> ! {
     let gp = this_g();

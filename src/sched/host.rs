@@ -10,7 +10,7 @@
 //! its record is in queues. No call is a point of cancellation (`os::raw`).
 
 use super::{
-    calls, child, deadlock, ending, mainthread, python,
+    calls, child, deadlock, defers, ending, mainthread, python,
     schedule::Departure,
     sigmask,
     threads::{self, allocm, freem},
@@ -92,12 +92,26 @@ pub(super) fn sweep() {
             let gp = mp.standin.load(Relaxed).cast_const();
             // SAFETY: a type-stable G, which no thread has any more.
             let gp: &'static G = unsafe { &*gp };
-            // Its records were on the thread's stack.
-            gp.defers.set(ptr::null_mut());
+            ending::forget(gp);
             super::local::forget(gp);
             mp.tp.store(0, Relaxed);
             give_back(gp, mp);
         }
+    }
+}
+
+/// The library is unloaded: frees what it has from malloc for host threads that
+/// live.
+///
+/// # Safety
+/// No thread is in a call, or will make one.
+pub(super) unsafe fn free_all() {
+    for mp in attached() {
+        // SAFETY: a type-stable G.
+        if let Some(gp) = unsafe { mp.standin.load(Relaxed).as_ref() } {
+            ending::forget(gp);
+        }
+        defers::free_kept(mp);
     }
 }
 
@@ -171,6 +185,8 @@ unsafe extern "C" fn detach(value: *mut c_void) {
     // For calls that the thread has left by a jump.
     ending::run_records(gp);
     super::local::destroy(gp);
+    // For panics that a destructor has recovered.
+    ending::run_records(gp);
     arch::setg(None);
     if !child::is_dead_end() {
         child::thread_ends(gp);

@@ -44,6 +44,7 @@
 //! | `background` | goroutines that give idle stacks back |
 //! | `park` | gopark, deadlines, permits |
 //! | `yields` | gosched, checkpoint |
+//! | `panics` | gmp_call, panics, gmp_exit: what runs, how far they go |
 //! | `host` | host threads: their G and M, their waits |
 //! | `depart` | off a stack and back on it |
 //! | `python` | goroutines with Python frames stay on their thread |
@@ -56,6 +57,7 @@
 //! | `ending` | functions that a goroutine has put off until its end |
 //! | `cancel` | cancels, and shields against them |
 //! | `local` | values of keys, and their destructors |
+//! | `panicrecord` | what is kept of a panic |
 //! | `find` | findrunnable and its five looks |
 //! | `timing` | timers, and the timekeeper's sleep |
 //! | `lockthread` | LockOSThread |
@@ -65,6 +67,7 @@
 //! | `ready` | parked goroutines made runnable, host threads woken |
 //! | `handoff` | the next M for a P that is let go; wakep, startm |
 //! | `threads` | Ms made and given back: newm |
+//! | `defers` | the list of what a goroutine has put off |
 //! | `nothread` | what happens where no thread is to be had |
 //! | `idle` | Ms without work: stopm, mget |
 //! | `threadend` | the end of an M's thread |
@@ -99,6 +102,7 @@ pub(crate) mod child;
 pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod deadlock;
+mod defers;
 mod depart;
 pub(crate) mod ending;
 pub(crate) mod enter;
@@ -121,6 +125,8 @@ pub(crate) mod migrate;
 pub(crate) mod newproc;
 pub(crate) mod nomain;
 pub(crate) mod nothread;
+pub(crate) mod panicrecord;
+pub(crate) mod panics;
 pub(crate) mod park;
 pub(crate) mod procs;
 pub(crate) mod python;

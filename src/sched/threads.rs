@@ -24,7 +24,7 @@
 //! their work, and need no heap. (To make a thread the C library allocates, and
 //! gives each thread that allocates a heap, two mappings. m0 has one.)
 
-use super::{current::this_m, fiber, nothread, sigmask};
+use super::{current::this_m, defers, fiber, nothread, sigmask};
 use crate::{
     arch,
     base::{
@@ -304,6 +304,9 @@ fn forget_thread(mp: &M) {
     mp.busy_without_p.store(false, Relaxed);
     mp.curg.store(ptr::null_mut(), Relaxed);
     mp.lockedext.set(0);
+    if !super::child::is_dead_end() {
+        defers::free_kept(mp);
+    }
 }
 
 /// `rt0_go` calls it when m0's M has ended. That M is not on the list of free

@@ -212,6 +212,8 @@ pub(crate) fn undo_preinit() {
 /// The runtime has ended, and no thread is in a call.
 pub(crate) unsafe fn free() {
     netpoll::free();
+    // SAFETY: no thread is in a call.
+    unsafe { host::free_all() };
     // SAFETY: no thread uses a P.
     unsafe { stw::free_procs() };
     // A signal stack of ours that a thread has yet lies there.

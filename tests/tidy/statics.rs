@@ -68,6 +68,7 @@ const KEPT: &[(&str, &str, &str)] = &[
     ("sched/local.rs", "", "keys of the host, which stay"),
     ("sched/mainthread.rs", "", "what the process is"),
     ("sched/migrate.rs", "", "said once"),
+    ("sched/panicrecord.rs", "", "memory, which stays"),
     ("sched/python.rs", "", "where functions are"),
     ("sched/random.rs", "", "a seed, of which any will do"),
     ("sched/sigmask.rs", "", "masks of the host's threads"),

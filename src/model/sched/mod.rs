@@ -18,6 +18,8 @@
 pub(crate) mod calls;
 #[path = "../../sched/cancel.rs"]
 pub(crate) mod cancel;
+#[path = "../../sched/defers.rs"]
+mod defers;
 #[path = "../../sched/ending.rs"]
 pub(crate) mod ending;
 pub(crate) mod newproc;
