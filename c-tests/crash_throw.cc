@@ -61,7 +61,7 @@ void in_deferred(void *)
     CHECK_OK(gmp_defer(from_deferred, nullptr));
 }
 
-// The handler is of frames that gmp_exit gives up.
+// The handler is of frames that gmp_exit is about to leave.
 void in_deferred_of_exit(void *)
 {
     CHECK_OK(gmp_defer(from_deferred, nullptr));
@@ -77,11 +77,7 @@ void in_destructor(void *)
     int value;
 
     CHECK_OK(gmp_setspecific(gmp_key_create(from_deferred), &value));
-    try {
-        gmp_exit();
-    } catch (...) {
-        _exit(3);
-    }
+    gmp_exit();
 }
 
 int member(void *)

@@ -45,6 +45,30 @@ static long run_exit(void)
     return on_goroutine ? gmp_go(exits, NULL) : gmp_exit();
 }
 
+static void recovers(void *arg)
+{
+    CHECK(gmp_recover()->text != NULL);
+}
+
+static void panics(void *value)
+{
+    if (gmp_defer(recovers, NULL) != 0)
+        return;
+    if (value == NULL)
+        gmp_panic("%d and a text that is longer than most", 5);
+    gmp_panic_with(value);
+}
+
+static long run_panics(void)
+{
+    static int value;
+    long r = gmp_call(panics, NULL, NULL);
+
+    if (r >= 0)
+        r = gmp_call(panics, &value, NULL);
+    return r < 0 ? r : 0;
+}
+
 static long run_chan(void)
 {
     gmp_chan *ch = gmp_chan_make(64, 100);
@@ -494,6 +518,7 @@ static const struct op OPS[] = {
     {"gmp_key_create gmp_key_delete gmp_setspecific gmp_getspecific",
      run_key, NULL},
     {"gmp_defer", run_defer, NULL},
+    {"gmp_call gmp_panic gmp_panic_with gmp_recover", run_panics, NULL},
     {"gmp_chan_make gmp_chan_ref gmp_chan_unref gmp_chan_close gmp_chan_len "
      "gmp_chan_cap", run_chan, NULL},
     {"gmp_chan_make_with", run_chan_with, NULL},
@@ -812,6 +837,7 @@ int test_main(int argc, char **argv)
     if (argc == 4)
         return cold_child(argv[1], atol(argv[2]), strcmp(argv[3], "rest") == 0);
     first_calls(argv[0]);
+    CHECK_OK(run_panics()); /* has the unwinder loaded, which needs memory */
     listener = bind_loopback(SOCK_STREAM | SOCK_NONBLOCK, &address);
     CHECK_OK(listen(listener, 4096));
     CHECK((file = mkstemp(file_name)) >= 0);

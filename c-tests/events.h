@@ -18,8 +18,8 @@ static void note(void *number)
     events[happened++] = (int)(intptr_t)number;
 }
 
-static void expect_at(const char *file, int line, gmp_fn fn, const int *want,
-                      int n)
+static inline void expect_at(const char *file, int line, gmp_fn fn,
+                             const int *want, int n)
 {
     happened = 0;
     CHECK_OK(gmp_join(spawn(fn, NULL)));

@@ -5,7 +5,7 @@
 mod common;
 
 use common::skip::lacks;
-use common::{Link, Outcome, build, build_alone, build_with, run};
+use common::{Link, Outcome, Program, build, build_alone, build_with, run};
 use libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, c_int};
 use std::fs;
 use std::process::Command;
@@ -23,6 +23,13 @@ fn child(mut command: Command, case: &str, env: &[(&str, &str)]) -> Outcome {
 fn each_link(source: &str, case: &str, judge: impl Fn(&Outcome)) {
     for link in Link::ALL {
         judge(&child(build(source, link).command(), case, &[]));
+    }
+}
+
+/// Runs programs that are built already with `case`.
+fn each_of(programs: &[Program], case: &str, judge: impl Fn(&Outcome)) {
+    for program in programs {
+        judge(&child(program.command(), case, &[]));
     }
 }
 
@@ -342,6 +349,110 @@ fn exception_out_of_a_callback_is_fatal() {
                 .said(text);
         });
     }
+}
+
+/// A panic that nobody recovers: Go's text, the chain of panics, and then the
+/// caller with its frames, from where it panicked.
+#[test]
+fn a_panic_is_told_in_gos_words_with_its_frames() {
+    let programs = Link::ALL.map(|link| build("crash_panic.cc", link));
+    let here = place_of_death("crash_panic.cc", "panics");
+    let cases = [
+        ("plain", "panic: the text\n\ngoroutine "),
+        ("in_a_call", "panic: the text\n\ngoroutine "),
+        ("on_thread", "panic: the text\n\nhost thread "),
+        ("on_thread_in_a_call", "panic: the text\n\nhost thread "),
+        ("by_a_helper", "panic: not its own\n\ngoroutine "),
+        ("exit", "panic: during the exit\n\ngoroutine "),
+        ("destructor", "panic: in a destructor\n\ngoroutine "),
+        ("group", "panic: a member\n\ngoroutine "),
+        ("timer", "panic: a timer\n\ngoroutine "),
+        ("main", "panic: main\n\ngoroutine "),
+        ("slowly", "panic: slowly\n\ngoroutine "),
+        ("main_slowly", "panic: slowly\n\ngoroutine "),
+    ];
+    for (case, text) in cases {
+        each_of(&programs, case, |outcome| {
+            outcome
+                .died_by(SIGABRT)
+                .said_once("panic: ")
+                .said(text)
+                .said(&here)
+                .kept_quiet_of("fatal error")
+                .kept_quiet_of("gmprt_");
+        });
+    }
+    each_of(&programs, "value", |outcome| {
+        outcome.died_by(SIGABRT).said("panic: value 0x1234\n\n");
+    });
+    let chain = "panic: first\n\tpanic: second [recovered]\n\
+        \tpanic: third\n\twith two lines\n\n";
+    for (case, who) in
+        [("chain", "goroutine "), ("chain_on_thread", "host thread ")]
+    {
+        each_of(&programs, case, |outcome| {
+            outcome
+                .died_by(SIGABRT)
+                .said(&format!("{chain}{who}"))
+                .said("    panics_again at ")
+                .said(&here)
+                .kept_quiet_of("gmprt_");
+        });
+    }
+}
+
+/// The functions that a panic would run cannot run there.
+#[test]
+fn a_panic_in_a_callback_is_not_recovered() {
+    let programs = Link::ALL.map(|link| build("crash_panic.cc", link));
+    let cases = [
+        ("unlockf", "panic: in an unlockf"),
+        ("unlockf_thread", "panic: in an unlockf"),
+        ("element", "panic: in an element's function"),
+    ];
+    for (case, text) in cases {
+        each_of(&programs, case, |outcome| {
+            outcome.died_by(SIGABRT).said_once(text);
+        });
+    }
+}
+
+/// What has no good end has one in words.
+#[test]
+fn an_unwinding_that_cannot_go_on_is_fatal() {
+    let programs = Link::ALL.map(|link| build("crash_panic.cc", link));
+    const SWALLOWED: &str = "catch (...) has swallowed ";
+    const NO_TABLES: &str =
+        " cannot unwind bare_call+0x9, which has no unwind tables";
+    let cases = [
+        ("swallowed", &[SWALLOWED, "a recovered panic"][..]),
+        ("swallowed_thread", &[SWALLOWED, "a recovered panic"]),
+        ("swallowed_exit", &[SWALLOWED, "gmp_exit"]),
+        ("noexcept", &["abort while gmp_exit or a recovered panic unwinds"]),
+        ("noexcept_exit", &["abort while gmp_exit or a recovered panic"]),
+        ("bare", &[NO_TABLES, "a recovered panic"]),
+        ("bare_thread", &[NO_TABLES, "a recovered panic"]),
+        ("bare_exit", &[NO_TABLES, "gmp_exit"]),
+        ("deferred_throws", &["runtime_error left a deferred function"]),
+        (
+            "deferred_of_panic_throws",
+            &["runtime_error left a deferred function"],
+        ),
+        ("thread_exits", &["pthread_exit on a goroutine"]),
+        ("jumped_over", &["longjmp has left the gmp_call"]),
+    ];
+    for (case, texts) in cases {
+        each_of(&programs, case, |outcome| {
+            outcome.died_by(SIGABRT).said_once("fatal error: ");
+            for text in texts {
+                outcome.said(text);
+            }
+            outcome.kept_quiet_of("must not be said");
+        });
+    }
+    each_of(&programs, "destructor_panics", |outcome| {
+        outcome.died_by(SIGABRT).said_once("panic: in a destructor");
+    });
 }
 
 /// What the flight recorder has is saved at each way to die, also where nothing
