@@ -38,6 +38,10 @@ static const struct operation {
     {"sleep", sleeps, false},
     {"echo", echo1, false},
     {"echo64", echo64, false},
+    {"call", call, false},
+    {"defer", defer, false},
+    {"defer10", defer10, false},
+    {"panic_recover", panic_recover, false},
 };
 
 void check_failed(const char *file, int line, const char *what)

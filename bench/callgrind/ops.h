@@ -51,4 +51,11 @@ void sleeps(long rounds);
 void echo1(long rounds);
 void echo64(long rounds);
 
+/* Calls (panic.c): one that defers nothing, one function, ten; a panic that is
+ * recovered. */
+void call(long rounds);
+void defer(long rounds);
+void defer10(long rounds);
+void panic_recover(long rounds);
+
 #endif

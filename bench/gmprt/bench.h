@@ -11,8 +11,8 @@
 /* gmp_go that does not fail. */
 void go(gmp_fn fn, void *arg);
 
-/* The operations: in yield.c, spawn.c, chan.c, mutex.c, many.c, system.c,
- * fork.c. */
+/* The operations: in yield.c, spawn.c, chan.c, mutex.c, panic.c, many.c,
+ * system.c, fork.c. */
 void yield(void);
 void spawn_waves(void);
 void spawn_million(void);
@@ -23,6 +23,8 @@ void select_ready(void);
 void select_park(void);
 void mutex(void);
 void mutex_yield(void);
+void defer(void);
+void panic_recover(void);
 void skynet(void);
 void parked_million(void);
 void sleepers(void);
