@@ -162,6 +162,15 @@ gmprt_base_left:
 	jmp	1b
 endfunc callbase
 
+// swallowed(reason: c_int, exception: *mut c_void)
+//
+// The clean-up of an exception of ours: a handler has caught it for good, and
+// that is fatal. A layer above has the words.
+func swallowed
+	jmp	gmprt_swallowed
+endfunc swallowed
+
+	.hidden	gmprt_swallowed
 	.hidden	gmprt_call_begin
 	.hidden	gmprt_call_next
 	.hidden	gmprt_call_recover

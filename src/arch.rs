@@ -57,7 +57,7 @@ unsafe extern "C" {
     fn gmprt_call_end();
     fn gmprt_base_left();
     /// Ends an exception of ours, which is fatal (`diag::unwinding`).
-    pub(crate) fn gmprt_swallowed(reason: c_int, exception: *mut c_void);
+    pub(crate) fn swallowed(reason: c_int, exception: *mut c_void);
     /// Runs the M of the current g0 until it ends.
     pub(crate) fn mstart();
     /// The first frame of every goroutine, which begins with a nop.

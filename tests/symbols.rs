@@ -63,6 +63,48 @@ fn no_thread_local_pins_the_library() {
     assert!(!wanted.contains("__cxa_thread_atexit"), "{wanted}");
 }
 
+/// What readelf's `-wF` says of addresses: "pc=BEGIN..END".
+fn frames(listing: &str) -> Vec<(u64, u64)> {
+    let number = |hex| u64::from_str_radix(hex, 16).ok();
+    let words = listing.split_whitespace();
+    let ranges = words.filter_map(|word| word.strip_prefix("pc="));
+    ranges
+        .filter_map(|range| range.split_once(".."))
+        .filter_map(|(from, to)| Some((number(from)?, number(to)?)))
+        .collect()
+}
+
+/// Unwinders and debuggers end at a function without a table of its frames.
+#[test]
+fn every_function_has_an_entry_in_eh_frame() {
+    /// The C library's, and a label behind the end of a function.
+    const WITHOUT: [&str; 7] = [
+        "_init",
+        "_fini",
+        "__do_global_dtors_aux",
+        "deregister_tm_clones",
+        "register_tm_clones",
+        "frame_dummy",
+        "gmprt_call_end",
+    ];
+    let library = common::libdir().join("libgmprt.so");
+    let frames = frames(&ask("readelf", &["-wF"], &library));
+    let symbols = ask("nm", &["--defined-only"], &library);
+    let lacking: Vec<_> = symbols
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.len() == 3 && "tTW".contains(fields[1]))
+        .filter(|fields| !WITHOUT.contains(&fields[2]))
+        .filter(|fields| {
+            let at = u64::from_str_radix(fields[0], 16).expect("an address");
+            !frames.iter().any(|&(from, to)| from <= at && at < to)
+        })
+        .map(|fields| fields[2])
+        .collect();
+    assert!(frames.len() > 1000, "{} entries", frames.len());
+    assert!(lacking.is_empty(), "{lacking:?}");
+}
+
 #[test]
 fn shared_library_exports_our_names_only() {
     check(&names(&dynamic()), "libgmprt.so");

@@ -27,6 +27,7 @@
 //! | [`cache`] | walks of many stacks | no |
 //! | [`names`] | function or object, and offset | yes |
 //! | [`demangle`], `demangle_types` | names of C++ and Rust | yes |
+//! | [`caller`] | where the frame of a caller begins | yes |
 //! | [`walk`] | the frames of a stack | yes |
 //! | `cfi`, `expr`, `bytes` | the rules of `.eh_frame` | yes |
 //! | [`regs`] | the registers that a walk begins with | yes |
@@ -39,6 +40,7 @@
 mod ahead;
 mod bytes;
 pub mod cache;
+pub mod caller;
 mod cfi;
 #[cfg(test)]
 mod cfi_tests;

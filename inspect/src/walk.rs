@@ -80,6 +80,20 @@ pub fn walk<M: Memory, O: Modules>(
     walk_by(memory, modules, regs, frames, rules)
 }
 
+/// The CFA of the frame that `regs` are of, if it is a register and an offset.
+pub(crate) fn cfa<M: Memory, O: Modules>(
+    memory: &M,
+    modules: &O,
+    regs: &Registers,
+) -> Option<u64> {
+    let (pc, exact) = (regs.pc(), regs.exact());
+    let frame = Frame { pc, exact, ..Frame::default() };
+    match rules_at(memory, modules, frame.lookup()) {
+        Ok(Rules::Simple(simple)) => simple.cfa(regs),
+        _ => None,
+    }
+}
+
 /// How many frames may lie below the frame before, invariant 1.
 const FALLS: u32 = 8;
 
@@ -195,6 +209,11 @@ impl Simple {
         Some(simple)
     }
 
+    fn cfa(&self, regs: &Registers) -> Option<u64> {
+        let base = regs.get(usize::from(self.cfa_register))?;
+        Some(base.wrapping_add_signed(i64::from(self.cfa_offset)))
+    }
+
     /// Goes to the caller, and returns the CFA.
     #[inline]
     fn step<M: Memory>(
@@ -203,9 +222,7 @@ impl Simple {
         regs: &mut Registers,
     ) -> Result<u64, End> {
         let pc = regs.pc();
-        let base = regs.get(usize::from(self.cfa_register));
-        let base = base.ok_or(End::Unreadable(pc))?;
-        let cfa = base.wrapping_add_signed(i64::from(self.cfa_offset));
+        let cfa = self.cfa(regs).ok_or(End::Unreadable(pc))?;
         if self.first {
             return Err(End::Complete);
         }

@@ -72,7 +72,7 @@ pub(super) enum Cause {
 
 /// By which exceptions of this copy of the library are known.
 fn swallowed() -> Cleanup {
-    arch::gmprt_swallowed
+    arch::swallowed
 }
 
 impl Cause {

@@ -107,8 +107,10 @@ const FOREVER: i64 = Deadline::NEVER.ns();
 macro_rules! with_caller {
     ($register:literal, $function:path) => {
         core::arch::naked_asm!(
+            ".cfi_startproc",
             concat!("mov ", $register, ", [rsp]"),
             "jmp {function}",
+            ".cfi_endproc",
             function = sym $function,
         )
     };

@@ -113,10 +113,12 @@ pub extern "C" fn gmp_panic_with(value: *mut c_void) {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_recover() -> *const gmp_panic_info {
     naked_asm!(
+        ".cfi_startproc",
         "mov rdi, [rsp]",
         "lea rsi, [rsp + 8]",
         "mov rdx, rbp",
         "jmp {}",
+        ".cfi_endproc",
         sym recover
     )
 }

@@ -99,7 +99,12 @@ pub unsafe extern "C" fn gmp_run_main(
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_shutdown(deadline: i64) -> c_int {
-    core::arch::naked_asm!("jmp {shutdown}", shutdown = sym shutdown_asm)
+    core::arch::naked_asm!(
+        ".cfi_startproc",
+        "jmp {shutdown}",
+        ".cfi_endproc",
+        shutdown = sym shutdown_asm
+    )
 }
 
 unsafe extern "C" {

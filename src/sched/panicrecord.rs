@@ -116,7 +116,7 @@ impl Panic {
         RUNNING_PANIC_DEFERS.fetch_add(1, Relaxed);
         Self {
             record: Defer::panic(),
-            exception: UnsafeCell::new(Exception::new(arch::gmprt_swallowed)),
+            exception: UnsafeCell::new(Exception::new(arch::swallowed)),
             info: UnsafeCell::new(info),
             text: said.text,
             frame,

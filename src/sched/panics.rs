@@ -75,10 +75,8 @@ use core::{
     sync::atomic::Ordering::*,
 };
 use gmprt_inspect::{
-    memory::OwnMemory,
-    modules::OwnModules,
+    caller,
     regs::{Registers, number::RBP},
-    walk,
 };
 
 /// A call for assembly: the registers rax and rdx.
@@ -441,13 +439,12 @@ pub(crate) fn gorecover(caller: Caller) -> *const PanicInfo {
 }
 
 /// The CFA of the caller's frame; 0 if tables do not tell.
-fn begin_of(caller: Caller) -> usize {
+fn begin_of(at: Caller) -> usize {
     // The byte before the return address is part of the call.
-    let mut regs = Registers::at(caller.pc as u64 - 1, caller.sp as u64);
-    regs.set(RBP, caller.rbp as u64);
-    let mut frame = [walk::Frame::default()];
-    let _ = walk::walk(&OwnMemory, &OwnModules, &regs, &mut frame);
-    frame[0].cfa as usize
+    let mut regs = Registers::at(at.pc as u64 - 1, at.sp as u64);
+    regs.set(RBP, at.rbp as u64);
+    // SAFETY: the caller of gmp_recover, which runs on this thread.
+    unsafe { caller::cfa(&regs) }.unwrap_or(0) as usize
 }
 
 // --- gmp_exit ----------------------------------------------------------------
@@ -479,7 +476,7 @@ fn exit_exception(gp: &G) -> *mut Exception {
     gp.set_flag(gflag::UNWINDS);
     let place = gp.exit_exception();
     // SAFETY: in the descriptor of the caller, which nobody else uses.
-    unsafe { place.write(Exception::new(arch::gmprt_swallowed)) };
+    unsafe { place.write(Exception::new(arch::swallowed)) };
     place
 }
 
