@@ -34,7 +34,8 @@ pub(crate) struct DebugVars {
     pub lockwait: AtomicU32,
     /// sysmon takes Ps from goroutines that block or run long.
     pub handoff: AtomicBool,
-    /// A host thread that joins an unstarted goroutine runs it in place.
+    /// A host thread that joins an unstarted goroutine runs it in place. Off
+    /// once an interpreter of Python is found.
     pub hostrun: AtomicBool,
     /// An idle M that is not needed ends after so many milliseconds; 0: never.
     pub idlethread: AtomicU32,

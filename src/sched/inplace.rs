@@ -5,7 +5,7 @@
 //! an idle P and becomes its M, with its own stack as g0. When the goroutine
 //! parks or ends, it is a host thread again. Meanwhile it has the control words
 //! and the signal mask of every M, and cannot be cancelled; its own come back
-//! afterwards.
+//! afterwards. In a process with Python no host thread does so (`python`).
 
 use super::{procs::acquirep, schedule, sigmask, threads};
 use crate::{

@@ -1,9 +1,18 @@
-//! Python: a goroutine with Python frames on its stack parks locked to its
-//! thread, since the state of the GIL belongs to the thread.
+//! Python: what the library does differently in a process with an interpreter.
 //!
-//! The goroutine need not ask for the lock: each park looks for Python frames.
-//! libpython itself is looked for when a host thread makes its first call.
-//! Until it is found, a park pays one test of one word (`calls::CARE`).
+//! - A goroutine with Python frames on its stack parks locked to its thread,
+//!   since the state of the GIL belongs to the thread. The goroutine need not
+//!   ask for the lock: each park looks for Python frames. (The package in
+//!   `python` takes the frames off the thread before it parks.)
+//! - A stack is as large as the main thread's, because the interpreter counts
+//!   its depth by limits made for such stacks: RecursionError comes before the
+//!   stack's end.
+//! - A join runs no goroutine in place (`inplace`). Python's signal handlers
+//!   run on the main thread, and KeyboardInterrupt in a callback that happens
+//!   to run there would not reach the caller of the join.
+//!
+//! libpython is looked for when a host thread makes its first call. Until it is
+//! found, a park pays one test of one word (`calls::CARE`), and a join nothing.
 
 use super::{
     calls::{self, CARE},
@@ -24,7 +33,7 @@ use core::{
 static PYTHON: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
 /// Default stack size once Python is found, unless GMP_STACKSIZE gives one.
-const PYTHON_STACK: usize = 1 << 20;
+const PYTHON_STACK: usize = 8 << 20;
 
 /// Makes every park call [`pin_slow`], for `migrate`. At boot.
 pub(crate) fn watch_parks() {
@@ -33,7 +42,8 @@ pub(crate) fn watch_parks() {
 }
 
 /// Looks for libpython; on a host thread, never during the start. Once it is
-/// there, goroutines get stacks on which an interpreter can run.
+/// there, goroutines get stacks on which an interpreter can run, and run on
+/// threads of the library only.
 pub(crate) fn find_python() {
     if !PYTHON.load(Acquire).is_null() {
         return;
@@ -47,6 +57,8 @@ pub(crate) fn find_python() {
         // Within bounds; a size that cannot be had changes nothing.
         let _set = stack::set_default_size(PYTHON_STACK - stack::GUARD);
     }
+    // Relaxed: a hint for joins.
+    DEBUG.hostrun.store(false, Relaxed);
     PYTHON.store(f.cast(), Release);
     // Relaxed: read again with the acquire of pin_slow.
     CARE.fetch_or(calls::PYTHON, Relaxed);
