@@ -1,0 +1,69 @@
+"""Builds the extension module, and the library by `make library`.
+
+GMPRT_LIBDIR names a folder with a library that is built already. The source
+distribution holds the sources of the library in its folder `runtime`.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
+
+HERE = pathlib.Path(__file__).parent.resolve()
+BUNDLED = HERE / "runtime"
+ROOT = BUNDLED if BUNDLED.exists() else HERE.parent
+LIBRARY = "libgmprt.so.0"
+
+
+class BuildExt(build_ext):
+    def run(self):
+        given = os.environ.get("GMPRT_LIBDIR")
+        libdir = pathlib.Path(given) if given else ROOT / "build" / "lib"
+        if not (libdir / LIBRARY).exists():
+            subprocess.run(["make", "-C", str(ROOT), "library"], check=True)
+        for extension in self.extensions:
+            extension.extra_objects = [str(libdir / LIBRARY)]
+        super().run()
+        package = pathlib.Path(self.get_ext_fullpath("gmprt._core")).parent
+        package.mkdir(parents=True, exist_ok=True)
+        for name in (LIBRARY, LIBRARY + "-gdb.py"):
+            if (libdir / name).exists():
+                shutil.copy2(libdir / name, package / name)
+
+
+class SDist(sdist):
+    def make_release_tree(self, base_dir, files):
+        super().make_release_tree(base_dir, files)
+        if BUNDLED.exists():
+            return
+        listed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "-z"],
+            check=True, stdout=subprocess.PIPE,
+        ).stdout.decode().split("\0")
+        for name in listed:
+            if not name or name.startswith(("python/", "docs/", "c-tests/")):
+                continue
+            to = pathlib.Path(base_dir) / "runtime" / name
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to)
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "gmprt._core",
+            sources=sorted(
+                str(p.relative_to(HERE)) for p in HERE.glob("csrc/*.c")
+            ),
+            depends=["csrc/core.h"],
+            include_dirs=[str(ROOT / "include")],
+            define_macros=[("_GNU_SOURCE", "1")],
+            extra_link_args=["-Wl,-rpath,$ORIGIN"],
+        )
+    ],
+    cmdclass={"build_ext": BuildExt, "sdist": SDist},
+)
