@@ -1,0 +1,39 @@
+"""Goroutines for Python.
+
+>>> import gmprt
+>>> gmprt.go(lambda: 6 * 7).result()
+42
+"""
+
+from ._channel import Channel, after, select, ticker
+from ._core import Cancelled, Closed
+from ._executor import GoroutineExecutor
+from ._goroutine import (
+    Goroutine,
+    InvalidStateError,
+    Lost,
+    current,
+    excepthook,
+    go,
+    locked_thread,
+    run_in_c,
+    set_stack_size,
+    shield,
+    sleep,
+    yield_now,
+)
+from ._group import Group
+from ._inspect import dump, goroutines, library, maxprocs, stats, trace
+from ._locks import Condition, Mutex, Once, RWMutex, Semaphore, WaitGroup
+from ._timer import Timer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cancelled", "Channel", "Closed", "Condition", "Goroutine",
+    "GoroutineExecutor", "Group", "InvalidStateError", "Lost", "Mutex",
+    "Once", "RWMutex", "Semaphore", "Timer", "WaitGroup", "after", "current",
+    "dump", "excepthook", "go", "goroutines", "library", "locked_thread",
+    "maxprocs", "run_in_c", "select", "set_stack_size", "shield", "sleep",
+    "stats", "ticker", "trace", "yield_now",
+]

@@ -1,0 +1,68 @@
+"""An executor whose workers are goroutines."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import Any, Callable, Optional, Set, TypeVar
+
+from . import _core
+from ._goroutine import Goroutine, go
+from ._locks import WaitGroup
+
+T = TypeVar("T")
+
+
+class GoroutineExecutor(concurrent.futures.Executor):
+    """Runs each call on a goroutine, at most `max_workers` at a time."""
+
+    def __init__(self, max_workers: Optional[int] = None) -> None:
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        self._tokens = (
+            None if max_workers is None else _core.Semaphore(max_workers)
+        )
+        self._running = WaitGroup()
+        self._futures: Set[concurrent.futures.Future[Any]] = set()
+        self._shut = False
+
+    def submit(  # type: ignore[override,unused-ignore]
+        self, fn: Callable[..., T], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[T]:
+        if self._shut:
+            raise RuntimeError("cannot submit after shutdown()")
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def work() -> None:
+            if self._tokens is not None:
+                self._tokens.acquire()
+            try:
+                if future.set_running_or_notify_cancel():
+                    try:
+                        future.set_result(fn(*args, **kwargs))
+                    except BaseException as error:
+                        future.set_exception(error)
+            finally:
+                if self._tokens is not None:
+                    self._tokens.release()
+                self._futures.discard(future)
+                self._running.done()
+
+        self._running.add()
+        self._futures.add(future)
+        try:
+            _started: Goroutine[None] = go(work, name="executor")
+        except BaseException:
+            self._futures.discard(future)
+            self._running.done()
+            raise
+        return future
+
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False
+    ) -> None:
+        self._shut = True
+        if cancel_futures:
+            for future in list(self._futures):
+                future.cancel()
+        if wait:
+            self._running.wait()
