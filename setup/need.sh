@@ -37,7 +37,9 @@ llvm                    llvm-symbolizer
 nodejs                  node
 pkg-config              pkg-config
 python3                 python3
-python3-venv            perfetto
+python3-dbg             python3-dbg
+python3-dev             Python.h
+python3-venv            perfetto setuptools pytest mypy
 redis-tools             redis-check-rdb
 util-linux              taskset
 valgrind                valgrind
@@ -54,6 +56,9 @@ package_of() {
 # The packages for Python, and the versions that are wanted.
 wheels='
 perfetto==0.59.1        perfetto
+setuptools==80.9.0      setuptools
+pytest==8.3.5           pytest
+mypy==1.15.0            mypy
 '
 venv=$root/build/venv
 
@@ -76,11 +81,17 @@ has() {
     case $1 in
     libclang_rt*) [ -e "$(clang -print-runtime-dir 2>/dev/null)/$1" ] ;;
     lib*.so) gcc -print-file-name="$1" 2>/dev/null | grep -q / ;;
+    Python.h) python3 -c 'import os, sysconfig
+os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ;;
     *.h) echo "#include <$1>" | ${CC:-cc} -E -x c - >/dev/null 2>&1 ;;
     *cargo) has_rust "$1" ;;
     perfetto) "$venv/bin/python" -c \
         'import perfetto.protos.perfetto.trace.perfetto_trace_pb2' \
         2>/dev/null ;;
+    setuptools) "$venv/bin/python" -c \
+        'import setuptools as s; int(s.__version__.split(".")[0]) > 76 or s.x' \
+        2>/dev/null ;;
+    pytest | mypy) "$venv/bin/python" -c "import $1" 2>/dev/null ;;
     python3) python3 -c 'import ctypes' 2>/dev/null ;; # not in the smallest
     *) command -v "${1%% *}" >/dev/null 2>&1 ;;
     esac
@@ -161,8 +172,8 @@ fetch() {
         [ -n "$wheel" ] || continue
         echo "setup: fetching $wheel"
         python3 -m venv "$venv" >/dev/null 2>&1 &&
-            "$venv/bin/pip" --disable-pip-version-check install --quiet \
-                --retries 5 --timeout 20 "$wheel" >/dev/null 2>&1
+            "$venv/bin/python" -m pip --disable-pip-version-check install \
+                --quiet --retries 5 --timeout 20 "$wheel" >/dev/null 2>&1
     done
 }
 

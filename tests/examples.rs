@@ -192,23 +192,6 @@ fn entry() {
     }
 }
 
-#[test]
-fn python() {
-    if lacks(&["python3"]) {
-        return;
-    }
-    let script = common::repository().join("python/gmprt_demo.py");
-    let library = bin().with_file_name("lib").join("libgmprt.so.0");
-    let paths = [&script, &library].map(|p| p.to_str().expect("a path"));
-    let outcome = run(&mut command(Path::new("python3"), &paths), LIMIT);
-    assert_eq!(
-        outcome.exited(0).stdout,
-        "200 callbacks blocked at once, 200 squares right\n"
-    );
-}
-
-/// The interpreter ends while callbacks are still on their way out of it: it
-/// stops their threads, which must not be fatal.
 /// Each of eight children serves on the parent's socket.
 #[test]
 fn prefork() {
@@ -244,6 +227,8 @@ fn stress_multiprocessing() {
     multiprocessing_by_fork("1000", Duration::from_secs(900));
 }
 
+/// The interpreter ends while callbacks are still on their way out of it: it
+/// stops their threads, which must not be fatal.
 #[test]
 fn python_ends_while_callbacks_leave() {
     if lacks(&["python3"]) {

@@ -7,7 +7,6 @@ mod common;
 use common::skip::lacks;
 use common::{Outcome, run};
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -157,22 +156,6 @@ fn cpp_header() {
         says(&dir, &line);
         assert_eq!(says(&dir, &format!("./{name}")), "");
     }
-}
-
-/// All naps are one nap long, and not as long as all in a row.
-#[test]
-fn python() {
-    if lacks(&["python3"]) {
-        return;
-    }
-    let dir = empty_dir("python");
-    fs::create_dir(dir.join("build")).expect("a directory");
-    symlink(common::libdir(), dir.join("build/lib")).expect("a link");
-    fs::write(dir.join("nap.py"), readme_program("python")).expect("nap.py");
-    let said = says(&dir, "python3 nap.py");
-    let took = said.strip_prefix("50 naps of 0.1 s: ").expect(&said);
-    let took: f64 = took.trim_end_matches(" s\n").parse().expect(&said);
-    assert!((0.1..5.0).contains(&took), "{said}");
 }
 
 #[test]

@@ -1,0 +1,185 @@
+//! The Python package: built, installed and tested as a user would have it.
+//!
+//! Its own tests are in `python/tests`; the examples of `docs/python.md` and
+//! the README's program are tests too. The tools come into an environment of
+//! our own (`setup/need.sh`).
+
+#[expect(dead_code, reason = "other tests use other parts of it")]
+mod common;
+
+use common::skip::lacks;
+use common::{Outcome, libdir, repository, run, scratch};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What the package needs to be built.
+const BUILDS: [&str; 3] = ["python3", "Python.h", "setuptools"];
+
+fn command(program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).env("GMPRT_LIBDIR", libdir());
+    command
+}
+
+/// The Python of our environment.
+fn python(args: &[&str]) -> Command {
+    command(&repository().join("build/venv/bin/python"), args)
+}
+
+/// The folder into which pip has installed the package, once for all tests.
+fn installed() -> &'static PathBuf {
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        let place = scratch().join("python");
+        let mut pip = python(&["-m", "pip", "install", "--quiet", "--upgrade"]);
+        pip.args(["--no-build-isolation", "--no-deps", "--no-index"]);
+        pip.arg("--target").arg(&place).arg(repository().join("python"));
+        run(&mut pip, LIMIT).exited(0);
+        place
+    })
+}
+
+/// Python with the installed package, in a folder without its sources.
+fn with_package(args: &[&str]) -> Outcome {
+    let mut command = python(args);
+    command.env("PYTHONPATH", installed()).current_dir(scratch());
+    // A test counts events, not time: the machine may be busy.
+    command.env("GMPRT_LATE", "20").env("GMPRT_LIMIT", "120");
+    run(&mut command, LIMIT)
+}
+
+fn path(name: &str) -> String {
+    repository().join(name).to_str().expect("a path").to_owned()
+}
+
+#[test]
+fn the_first_line_that_a_user_tries() {
+    if lacks(&BUILDS) {
+        return;
+    }
+    let line = "import gmprt; print(gmprt.go(lambda: 6*7).result())";
+    assert_eq!(with_package(&["-c", line]).exited(0).stdout, "42\n");
+}
+
+#[test]
+fn the_tests_of_the_package() {
+    if lacks(&[&BUILDS[..], &["pytest"]].concat()) {
+        return;
+    }
+    let tests = path("python/tests");
+    let quiet = ["-m", "pytest", "-q", "-p", "no:cacheprovider"];
+    with_package(&[&quiet[..], &[tests.as_str()]].concat()).exited(0);
+}
+
+/// 10,000 goroutines leave no reference behind, of any object: a debug build of
+/// Python counts them. Its checks of thread states are on as well.
+#[test]
+fn no_reference_stays_behind() {
+    if lacks(&[&BUILDS[..], &["python3-dbg"]].concat()) {
+        return;
+    }
+    let ask = "import sysconfig; print(sysconfig.get_path('purelib'), end='')";
+    let tools = run(&mut python(&["-c", ask]), LIMIT);
+    let place = scratch().join("debug");
+    let debug = |args: &[&str], packages: &Path| {
+        let mut python = command(Path::new("python3-dbg"), args);
+        python.env("PYTHONPATH", packages);
+        python.current_dir(repository().join("python"));
+        run(&mut python, LIMIT)
+    };
+    let (lib, temp) = (place.join("lib"), place.join("temp"));
+    let [libs, temps] = [&lib, &temp].map(|p| p.to_str().expect("a path"));
+    let build = ["setup.py", "-q", "build", "-b", temps, "--build-lib", libs];
+    debug(&build, Path::new(&tools.exited(0).stdout)).exited(0);
+    let test = path("python/tests/test_references.py");
+    let counted = debug(&["-X", "dev", &test], &lib);
+    let more: i64 = counted.exited(0).stdout.trim().parse().expect("a number");
+    assert!(more < 100, "{more} references stay");
+}
+
+#[test]
+fn the_examples_of_the_manual() {
+    if lacks(&BUILDS) {
+        return;
+    }
+    with_package(&["-m", "doctest", &path("docs/python.md")]).exited(0);
+}
+
+/// All naps are one nap long, and not as long as all in a row.
+#[test]
+fn the_program_of_the_readme() {
+    if lacks(&BUILDS) {
+        return;
+    }
+    let mut blocks = include_str!("../README.md").split("```");
+    let program = blocks.find_map(|block| block.strip_prefix("python\n"));
+    let outcome = with_package(&["-c", program.expect("a program")]);
+    let said = &outcome.exited(0).stdout;
+    let took = said.strip_prefix("5000 naps of 0.1 s: ").expect(said);
+    let took: f64 = took.trim_end_matches(" s\n").parse().expect(said);
+    assert!((0.1..60.0).contains(&took), "{said}");
+}
+
+#[test]
+fn files_are_hashed_on_goroutines() {
+    if lacks(&BUILDS) {
+        return;
+    }
+    let script = path("python/examples/hash_files.py");
+    let files = ["README.md", "Cargo.toml", "src/lib.rs"].map(path);
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let ours = with_package(&[&[script.as_str()], &files[..]].concat());
+    let theirs = run(Command::new("sha256sum").args(&files), LIMIT);
+    let lines = ours.exited(0).stdout.lines();
+    for (line, want) in lines.zip(theirs.exited(0).stdout.lines()) {
+        assert_eq!(line[..64], want[..64]);
+    }
+    assert_eq!(ours.stdout.lines().count(), files.len());
+}
+
+#[test]
+fn the_types_of_the_package() {
+    if lacks(&["python3", "mypy"]) {
+        return;
+    }
+    let cache = scratch().join("mypy");
+    let mut mypy = python(&["-m", "mypy", "--strict", "--cache-dir"]);
+    mypy.arg(cache).arg(path("python/src/gmprt"));
+    run(&mut mypy, LIMIT).exited(0);
+}
+
+/// It has the sources of the library, from which pip builds the package.
+#[test]
+fn the_source_distribution_is_whole() {
+    if lacks(&["python3", "setuptools", "git"]) {
+        return;
+    }
+    let place = scratch().join("sdist");
+    let mut setup = python(&["setup.py", "-q", "sdist", "--dist-dir"]);
+    setup.arg(&place).current_dir(repository().join("python"));
+    run(&mut setup, LIMIT).exited(0);
+    let mut tar = Command::new("sh");
+    tar.args(["-c", "tar -tzf *.tar.gz | cut -d/ -f2-"]).current_dir(&place);
+    let list = run(&mut tar, LIMIT);
+    let there: BTreeSet<&str> = list.exited(0).stdout.lines().collect();
+    let mut git = Command::new("git");
+    git.args(["ls-files", "src", "inspect/src", "asm", "include", "Cargo.*"]);
+    let sources = run(git.current_dir(repository()), LIMIT);
+    let sources = sources.exited(0).stdout.lines();
+    let mut wanted: Vec<_> = sources.map(|f| format!("runtime/{f}")).collect();
+    for name in
+        ["setup.py", "csrc/core.h", "csrc/state.c", "src/gmprt/py.typed"]
+    {
+        wanted.push(name.to_owned());
+    }
+    wanted.push("runtime/Makefile".to_owned());
+    for name in &wanted {
+        assert!(there.contains(name.as_str()), "{name} is not in it");
+    }
+    assert!(wanted.len() > 100);
+}
