@@ -14,6 +14,30 @@ __attribute__((noinline)) void fails_deep()
     throw std::runtime_error("the reason");
 }
 
+struct destroyed {
+    ~destroyed() { std::fputs("the object has gone\n", stderr); }
+};
+
+__attribute__((noinline)) void panics_deep()
+{
+    const destroyed object;
+    gmp::panic("the reason");
+}
+
+// In the way of a panic that is stopped further out.
+void noexcept_in_between() noexcept
+{
+    panics_deep();
+}
+
+void swallows()
+{
+    try {
+        panics_deep();
+    } catch (...) {
+    }
+}
+
 } // namespace
 
 int main(int, char **argv)
@@ -29,6 +53,19 @@ int main(int, char **argv)
         gmp::go([held] { held[0] == 0 ? fails_deep() : void(); });
     } else if (which == "box") {
         gmp::go([held = std::string("x")] { fails_deep(); });
+    } else if (which == "panic") {
+        gmp::go([] { panics_deep(); });
+    } else if (which == "panic_in_task") {
+        gmp::task<void> t([] { panics_deep(); });
+        t.join();
+    } else if (which == "panic_in_group") {
+        gmp::group g;
+        g.go([] { panics_deep(); });
+        g.wait();
+    } else if (which == "panic_noexcept") {
+        gmp::call(noexcept_in_between);
+    } else if (which == "panic_swallowed") {
+        gmp::call(swallows);
     } else if (which == "unlock") {
         gmp::mutex m;
         m.unlock();

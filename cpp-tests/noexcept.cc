@@ -37,6 +37,18 @@ void channels()
     CHECK(empty.try_send(1) == gmp::channel_status::full);
 }
 
+void panics()
+{
+    std::optional<gmp::panicked> panic;
+    CHECK_EQ(*gmp::call(panic, [](int x) { return x + 1; }, 1), 2);
+    CHECK(!panic);
+    const auto none = gmp::call(panic, []() -> int { gmp::panic("text"); });
+    CHECK(!none && panic && std::string(panic->what()) == "text");
+    CHECK_EQ(panic->id(), gmp::this_goroutine::id());
+    gmp::call(panic, [] {});
+    CHECK(!panic);
+}
+
 void cancels()
 {
     std::error_code ec;
@@ -164,5 +176,6 @@ void test_main()
     selects();
     locks();
     groups();
+    panics();
     others();
 }

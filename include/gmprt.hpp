@@ -7,6 +7,7 @@
 //   Errors        error codes, exceptions, what a cancel throws
 //   Deadlines     spans and points in time of std::chrono
 //   Goroutines    go, options, shutdown, this_goroutine, shield, blocking
+//   Panics        call: a panic of C code becomes an exception
 //   Tasks         task<T>: a goroutine with a result
 //   Channels      channel<T>, sender<T>, receiver<T>
 //   Select        wait for several channels
@@ -61,6 +62,7 @@
 #include <new>
 #include <optional>
 #include <shared_mutex>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -775,6 +777,137 @@ template <class F> std::invoke_result_t<F> blocking(F &&f)
 }
 #endif
 
+// --- Panics ------------------------------------------------------------------
+
+/// A panic that call() has stopped, as an exception: what() is its text.
+class panicked : public std::runtime_error {
+public:
+    explicit panicked(const gmp_panic_info &info)
+        : std::runtime_error(info.text), value_(info.value), id_(info.goid)
+    {
+    }
+
+    /// The value of gmp_panic_with; null if the panic has a text alone.
+    void *value() const noexcept { return value_; }
+    /// The id() of the goroutine or host thread that has panicked.
+    std::uint64_t id() const noexcept { return id_; }
+
+private:
+    void *value_;
+    std::uint64_t id_;
+};
+
+/// Panics, as gmp_panic: what was deferred runs, and the process ends unless a
+/// call() or a deferred function stops it. For an error that a caller may want
+/// to handle throw an exception instead.
+[[noreturn]] inline void panic(const char *text)
+{
+    gmp_panic("%s", text);
+}
+[[noreturn]] inline void panic(const std::string &text)
+{
+    panic(text.c_str());
+}
+
+namespace detail {
+
+// A call of f that a panic does not leave.
+template <class F> struct guarded_call {
+    F &f;
+    int rc = 0;
+    bool stopped = false;
+
+    static void run(void *self)
+    {
+        auto &call = *static_cast<guarded_call *>(self);
+        call.rc = gmp_defer(stop, self);
+        if (call.rc == 0)
+            call.f();
+    }
+    // Deferred first, so it runs last. It has to call gmp_recover itself.
+    static void stop(void *self)
+    {
+        static_cast<guarded_call *>(self)->stopped = gmp_recover() != nullptr;
+    }
+};
+
+// Calls f; the panic that has left it, if one has.
+template <class F> std::optional<panicked> panic_of(F &&f)
+{
+    guarded_call<F> call{f};
+    gmp_panic_info info = GMP_PANIC_INFO_INIT;
+    int rc = gmp_call(call.run, &call, &info);
+    if (rc == 1)
+        return std::optional<panicked>(std::in_place, info);
+    if (rc == 0)
+        rc = call.rc;
+    if (rc != 0)
+        raise(rc, "gmp::call");
+    return std::nullopt;
+}
+
+} // namespace detail
+
+/// Calls f(args...), as gmp_call does: what is deferred inside runs when f is
+/// left, and a panic that leaves f is stopped, after that. It sets `panic` to
+/// it, and clears `panic` if there was none; a panic that a function which f
+/// has deferred has stopped counts as one. An exception of f's goes on to the
+/// caller. Returns nothing if f returns nothing, else an optional with f's
+/// result.
+template <class F, class... Args>
+auto call(std::optional<panicked> &panic, F &&f, Args &&...args)
+{
+    static_assert(std::is_invocable_v<F, Args...>,
+                  "gmp::call: the function cannot be called with these "
+                  "arguments");
+    if constexpr (std::is_invocable_v<F, Args...>) {
+        using R = std::invoke_result_t<F, Args...>;
+        static_assert(!std::is_reference_v<R>,
+                      "gmp::call: the function returns a reference; return a "
+                      "value or a pointer");
+        const auto invoke = [&]() -> R {
+            return std::invoke(std::forward<F>(f), std::forward<Args>(args)...);
+        };
+        if constexpr (std::is_void_v<R>) {
+            panic = detail::panic_of(invoke);
+        } else {
+            std::optional<R> result;
+            panic = detail::panic_of([&] { result.emplace(invoke()); });
+            return result;
+        }
+    }
+}
+
+#if GMPRT_EXCEPTIONS
+/// The same; throws the panic, and returns f's result.
+///
+///     try {
+///         gmp::call(parse_in_c, &text);
+///     } catch (const gmp::panicked &p) {
+///         std::cerr << p.what() << '\n';
+///     }
+template <class F, class... Args,
+          std::enable_if_t<!std::is_same_v<std::decay_t<F>,
+                                           std::optional<panicked>>,
+                           int> = 0>
+auto call(F &&f, Args &&...args)
+{
+    std::optional<panicked> panic;
+    if constexpr (std::is_void_v<decltype(call(panic, std::forward<F>(f),
+                                               std::forward<Args>(args)...))>) {
+        call(panic, std::forward<F>(f), std::forward<Args>(args)...);
+        if (panic)
+            throw *panic;
+    } else {
+        auto result =
+            call(panic, std::forward<F>(f), std::forward<Args>(args)...);
+        if (panic)
+            throw *panic;
+        return std::move(*result);
+    }
+}
+#endif
+
 // --- Tasks -------------------------------------------------------------------
 
 namespace detail {
@@ -956,12 +1089,23 @@ template <class F> void run_word_task(void *argument)
 {
     word<F> f(argument);
 #if GMPRT_EXCEPTIONS
-    auto failed = failure_of([&f]() noexcept(noexcept(f.value())) {
+    // An end by gmp_exit destroys it, too.
+    struct ending {
+        std::unique_ptr<failure> failed;
+        bool returned = false;
+        ~ending()
+        {
+            if (!returned)
+                failed = std::make_unique<failure>();
+            if (failed)
+                failures::all().put(std::move(failed));
+        }
+    } how;
+    how.failed = failure_of([&f]() noexcept(noexcept(f.value())) {
         const ends end(f);
         f.value();
     });
-    if (failed)
-        failures::all().put(std::move(failed));
+    how.returned = true;
 #else
     const ends end(f);
     f.value();

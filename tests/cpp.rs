@@ -140,6 +140,7 @@ subjects! {
     group: [],
     io: [],
     memory: [],
+    panic: [],
     shutdown: [],
     noexcept: ["-fno-exceptions", "-fno-rtti"],
 }
@@ -296,7 +297,7 @@ fn first_error(said: &str) -> &str {
 
 /// Statements that must not compile, and what the first error must say. The
 /// words of the compilers differ where these are their own.
-const WRONG: [(&str, [&str; 2]); 19] = [
+const WRONG: [(&str, [&str; 2]); 21] = [
     ("gmp::go([](int) {});", ["gmp::go: the function cannot be called"; 2]),
     (
         "int n = 0; gmp::go([](int &x) { x++; }, n);",
@@ -359,6 +360,14 @@ const WRONG: [(&str, [&str; 2]); 19] = [
         ["a member returns nothing or a std::error_code"; 2],
     ),
     (
+        "gmp::call([](int) {}, \"text\");",
+        ["gmp::call: the function cannot be called"; 2],
+    ),
+    (
+        "int n = 0; gmp::call([&n]() -> int & { return n; });",
+        ["gmp::call: the function returns a reference"; 2],
+    ),
+    (
         "gmp::local<int> n([] { return std::string(); });",
         ["gmp::local<T>: the function does not make a T"; 2],
     ),
@@ -392,12 +401,13 @@ fn mistakes_are_told_in_words() {
 /// Without exceptions the functions that throw are not there.
 #[test]
 fn without_exceptions_errors_are_asked_for() {
-    const WRONG: [&str; 5] = [
+    const WRONG: [&str; 6] = [
         "gmp::channel<int> ch(1); ch.recv();",
         "gmp::sleep_for(std::chrono::seconds(1));",
         "gmp::task<int> t([] { return 1; }); t.join();",
         "gmp::group g; g.wait();",
         "gmp::semaphore s(1); s.acquire();",
+        "gmp::call([] {});",
     ];
     let text =
         |body: &str| format!("#include <gmprt.hpp>\nint main() {{ {body} }}\n");
@@ -490,6 +500,23 @@ fn an_exception_that_leaves_a_goroutine_is_uncaught() {
     }
 }
 
+/// With the frames of the panic, as nothing was destroyed for it. A task or a
+/// group does not stop it.
+#[test]
+fn a_panic_that_nobody_stops_ends_the_process() {
+    if lacks(&["g++"]) {
+        return;
+    }
+    for case in ["panic", "panic_in_task", "panic_in_group"] {
+        let outcome = dies(case);
+        outcome.said("panic: the reason\n").said("/crash.cc:");
+        outcome.said("panics_deep");
+        outcome.kept_quiet_of("has gone");
+    }
+    dies("panic_noexcept").said("terminate called");
+    dies("panic_swallowed").said("catch (...) has swallowed");
+}
+
 #[test]
 fn bugs_end_the_process_in_words() {
     if lacks(&["g++"]) {
@@ -525,4 +552,5 @@ fn programs_of_the_page() {
     }
     assert!(said.contains("18 bytes\n"), "{said}");
     assert!(said.contains("said goodbye\n"), "{said}");
+    assert!(said.contains("given back\nparse: no text\n"), "{said}");
 }
