@@ -947,10 +947,15 @@ public:
         count_.fetch_add(1, std::memory_order_relaxed);
     }
 
+    bool none() const noexcept
+    {
+        return count_.load(std::memory_order_relaxed) == 0;
+    }
+
     std::unique_ptr<failure> take(gmp_g *g) noexcept
     {
         std::unique_ptr<failure> found;
-        if (count_.load(std::memory_order_relaxed) == 0)
+        if (none())
             return found;
         gmp_mutex_lock(&lock_);
         for (failure **at = &first_; *at; at = &(*at)->next)
@@ -1196,7 +1201,8 @@ public:
     task &operator=(task &&other) noexcept
     {
         if (this != &other) {
-            end();
+            if (g_)
+                end();
             g_ = std::exchange(other.g_, nullptr);
             state_ = std::exchange(other.state_, nullptr);
 #if GMPRT_EXCEPTIONS
@@ -1205,7 +1211,11 @@ public:
         }
         return *this;
     }
-    ~task() { end(); }
+    ~task()
+    {
+        if (g_)
+            end();
+    }
 
     /// Whether there is a goroutine that was not joined.
     bool joinable() const noexcept { return g_ != nullptr; }
@@ -1253,6 +1263,9 @@ public:
         const int rc = wait_end(GMP_FOREVER);
         if (rc != 0)
             detail::raise(rc, "gmp::task::join");
+        if constexpr (std::is_void_v<T>)
+            if (returned_nothing())
+                return;
         outcome got = joined();
         if (got.ended_early())
             throw std::system_error(error(-ECANCELED), "gmp::task::join");
@@ -1381,8 +1394,21 @@ private:
         if (!g_)
             return -EINVAL;
         const int rc = gmp_join_until(g_, until);
-        return rc == -ESHUTDOWN || rc == -EINVAL ? 0 : rc;
+        return rc == 0 || rc == -ESHUTDOWN || rc == -EINVAL ? 0 : rc;
     }
+
+#if GMPRT_EXCEPTIONS
+    // After the join, for a function without a state: whether it has returned.
+    // Then nothing is left to do.
+    bool returned_nothing() noexcept
+    {
+        if (state_ || (failures_ && !failures_->none()))
+            return false;
+        g_ = nullptr;
+        failures_ = nullptr;
+        return true;
+    }
+#endif
 
     // After the join all that was shared is ours.
     outcome joined() noexcept
@@ -1402,8 +1428,6 @@ private:
 
     void end() noexcept
     {
-        if (!g_)
-            return;
         cancel();
         const bool shielded = gmp_shield_enter() == 0;
         int rc;
@@ -1781,9 +1805,11 @@ private:
             detail::send_by<T>(std::forward<U>(value), [ch](const void *e) {
                 return gmp_chan_send(ch, e);
             });
-        if (rc != 0 && rc != -EPIPE)
+        if (rc == 0)
+            return true;
+        if (rc != -EPIPE)
             raise(rc, "gmp::channel::send");
-        return rc == 0;
+        return false;
     }
 
     template <class U, class Until>
