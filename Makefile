@@ -50,9 +50,9 @@ for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
 NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3)
 GLASS  = g++ clang clang++ llvm-symbolizer valgrind libasan.so libtsan.so \
          liblsan.so libclang_rt.tsan-x86_64.a
-TESTED = $(CXX) $(GLASS) chromium gdb go java node python3 perfetto pkg-config \
-         Python.h python3-dbg setuptools pytest mypy \
-         curl wrk taskset faketime redis-check-rdb gmp.h curl/curl.h sqlite3.h
+TESTED = $(CXX) $(GLASS) chromium gdb go java node musl-gcc python3 perfetto \
+         pkg-config curl wrk taskset faketime redis-check-rdb gmp.h \
+         curl/curl.h sqlite3.h Python.h python3-dbg setuptools pytest mypy
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX)) \
          $(call for,sanitize,$(GLASS))

@@ -7,7 +7,12 @@
 use std::{env, fs, path::PathBuf};
 
 fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=asm");
+    if let Some(words) = refusal() {
+        println!("cargo::error={words}");
+        return;
+    }
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libgmprt.so.0");
     println!("cargo::rerun-if-changed=src/sections.ld");
     let here = env::var("CARGO_MANIFEST_DIR").expect("CARGO_MANIFEST_DIR");
@@ -37,6 +42,26 @@ fn main() {
         .include("asm")
         .flag("-g")
         .compile("gmprt_asm");
+}
+
+/// Why there is no library for this target, before the assembler gives up on it.
+///
+/// The assembly is x86-64's, and the system calls are Linux's. glibc passes the
+/// program's arguments to constructors (`src/boot/preinit.rs`), and keeps a
+/// thread's id where a mutex reads it (`src/arch.rs`).
+fn refusal() -> Option<String> {
+    let is = |name: &str, value: &str| {
+        env::var(format!("CARGO_CFG_TARGET_{name}")).as_deref() == Ok(value)
+    };
+    let fits = is("ARCH", "x86_64") && is("POINTER_WIDTH", "64");
+    if fits && is("OS", "linux") && is("ENV", "gnu") {
+        return None;
+    }
+    let target = env::var("TARGET").unwrap_or_default();
+    Some(format!(
+        "gmprt is for x86-64 Linux with glibc, not for {target}: \
+         build it for x86_64-unknown-linux-gnu"
+    ))
 }
 
 /// Rust's standard library asks for libgcc_s. `-lgcc_s` finds this script

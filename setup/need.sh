@@ -10,7 +10,8 @@
 # a sanitizer, or a package for Python, which lands in build/venv. For root on
 # Debian the first form installs them. For any other user, and if the
 # installation fails, it prints the one line to paste. It fails if a THING is
-# then missing; without a WISH the caller goes on and reports it.
+# then missing; without a WISH the caller goes on and reports it. It also fails
+# if CC compiles for a system that the library is not for.
 #
 # With SETUP=look nothing is installed, for root neither.
 set -u
@@ -34,6 +35,7 @@ libcurl4-openssl-dev    curl/curl.h
 libgmp-dev              gmp.h
 libsqlite3-dev          sqlite3.h
 llvm                    llvm-symbolizer
+musl-tools              musl-gcc
 nodejs                  node
 pkg-config              pkg-config
 python3                 python3
@@ -177,7 +179,28 @@ fetch() {
     done
 }
 
+# Refuses a compiler that makes programs for another system than the library's,
+# before cargo or the assembler fails at some detail. build.rs does the same for
+# Rust's target.
+system='
+#if __has_include(<features.h>)
+#include <features.h>
+#endif
+#if !defined __x86_64__ || defined __ILP32__ || !defined __linux__ || \
+    !defined __GLIBC__ && __has_include(<features.h>)
+#error another system
+#endif'
+refuse_others() {
+    set -- ${CC:-cc}
+    command -v "$1" >/dev/null || return 0
+    printf '%s\n' "$system" | "$@" -E -x c - >/dev/null 2>&1 && return 0
+    echo "setup: gmprt is for x86-64 Linux with glibc, and $* compiles for" \
+        "another system: take another compiler with make CC=NAME" >&2
+    return 1
+}
+
 make_sure() {
+    refuse_others || return 1
     needs= wishes= wished=
     for thing; do
         if [ "$thing" = -- ]; then

@@ -3,6 +3,7 @@
 #[expect(dead_code, reason = "the C tests use other parts of it")]
 mod common;
 
+use common::skip::lacks;
 use common::{Outcome, run};
 use std::fs;
 use std::path::Path;
@@ -117,6 +118,60 @@ fn what_is_missing_is_named_in_one_line() {
         .said_once("going on without");
     let outcome = script("need.sh", &["cargo"], &few);
     outcome.exited(1).said_once("Rust 1.88 or newer, which comes with rustup");
+}
+
+/// Another system is refused by name, before a compiler fails at some detail.
+#[test]
+fn another_system_is_refused_in_words() {
+    let words = "gmprt is for x86-64 Linux with glibc";
+    for cc in ["cc -m32", "cc -U__x86_64__", "cc -U__linux__"] {
+        script("need.sh", &["sh"], &[("CC", cc)]).exited(1).said_once(words);
+    }
+    script("need.sh", &["sh"], &[("CC", "cc -O2")]).exited(0);
+    if !lacks(&["musl-gcc"]) {
+        let musl = [("CC", "musl-gcc")];
+        script("need.sh", &["sh"], &musl).exited(1).said_once(words);
+    }
+    for (target, refused) in [
+        ("x86_64 64 linux gnu", false),
+        ("x86_64 64 linux musl", true),
+        ("x86_64 32 linux gnu", true),
+        ("x86_64 64 android ", true),
+        ("aarch64 64 linux gnu", true),
+    ] {
+        let said = build_script(target);
+        let line = format!("cargo::error={words}, not for {target}: ");
+        assert_eq!(said.contains(&line), refused, "{target}: {said}");
+    }
+}
+
+/// What build.rs says to cargo for a target. cargo has compiled the script to
+/// a neighbour of this test's `OUT_DIR`.
+fn build_script(target: &str) -> String {
+    let builds = Path::new(env!("OUT_DIR")).join("../..");
+    let scripts = fs::read_dir(&builds).expect("target/debug/build");
+    let script = scripts
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains("/gmprt-"))
+        .map(|path| path.join("build-script-build"))
+        .filter(|path| path.exists())
+        .max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok());
+    let out = common::scratch().join("build_script");
+    fs::create_dir_all(&out).expect("a directory");
+    let mut command = Command::new(script.expect("a build script"));
+    command
+        .current_dir(common::repository())
+        .env("CARGO_MANIFEST_DIR", common::repository())
+        .env("OUT_DIR", out)
+        // Asks for no assembly, which tells nothing here.
+        .env("CARGO_CFG_LOOM", "1")
+        .env("TARGET", target);
+    let parts = target.split(' ');
+    for (name, part) in ["ARCH", "POINTER_WIDTH", "OS", "ENV"].iter().zip(parts)
+    {
+        command.env(format!("CARGO_CFG_TARGET_{name}"), part);
+    }
+    run(&mut command, LIMIT).exited(0).stdout.clone()
 }
 
 /// Whatever a test may miss is installed for it, and by a package.
