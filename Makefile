@@ -9,6 +9,11 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 BINDIR ?= $(PREFIX)/bin
 INCDIR ?= $(PREFIX)/include
+DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man
+DOCDIR ?= $(DATADIR)/doc/gmprt
+# Where a user of a package learns more: whoever publishes one names a page.
+HOMEPAGE ?= file://$(DOCDIR)
 CFLAGS   ?= -O2 -g
 CXXFLAGS ?= -O2 -g
 
@@ -27,14 +32,16 @@ LIB      = $(BUILD)/lib
 BIN      = $(BUILD)/bin
 PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a \
            $(LIB)/$(SONAME)-gdb.py
+MAN      = $(BUILD)/man/made
 # What the archive needs besides what every C link gets.
 PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
 .PHONY: all library help run examples test check loom stress faults sanitize \
-        bench header lint install uninstall clean need FORCE
+        bench header docs lint install uninstall dist deb reproduce chroot clean \
+        need FORCE
 
-all: need $(PRODUCTS) $(BIN)/gmprt ## build the library and the command gmprt
+all: need $(PRODUCTS) $(BIN)/gmprt $(MAN) ## build the library and the command gmprt
 
 library: need $(PRODUCTS) ## build the library alone, shared and static
 
@@ -47,12 +54,15 @@ help: ## say what there is to make
 
 # $(call for,GOALS,THINGS): these things, if one of the goals is to be made.
 for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
-NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3)
+NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
+         $(call for,docs,python3 markdown-it) \
+         $(call for,deb reproduce chroot,dh lintian) $(call for,chroot,debootstrap)
 GLASS  = g++ clang clang++ llvm-symbolizer valgrind libasan.so libtsan.so \
          liblsan.so libclang_rt.tsan-x86_64.a
-TESTED = $(CXX) $(GLASS) chromium gdb go java node musl-gcc python3 perfetto \
-         pkg-config curl wrk taskset faketime redis-check-rdb gmp.h \
-         curl/curl.h sqlite3.h Python.h python3-dbg setuptools pytest mypy
+TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb go java mandb markdown-it \
+         meson musl-gcc ninja node python3 perfetto pkg-config curl wrk \
+         taskset faketime redis-check-rdb gmp.h curl/curl.h sqlite3.h Python.h \
+         python3-dbg setuptools pytest mypy
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX)) \
          $(call for,sanitize,$(GLASS))
@@ -65,9 +75,11 @@ need:
 
 # cargo knows best whether there is anything to do. Without the rlib, which is
 # for tests, whatever is not for C is known to have no callers elsewhere, and
-# is reached without the GOT.
+# is reached without the GOT. The linker's path is relative: cargo hashes it into
+# the names of symbols, and two folders make the same bytes.
 $(RELEASE)/libgmprt.so $(RELEASE)/libgmprt.a &: FORCE | need
-	$(CARGO) rustc --release --lib --crate-type cdylib,staticlib
+	$(CARGO) rustc --release --lib --crate-type cdylib,staticlib -- \
+	    -C linker=packaging/versions.sh
 
 $(LIB)/$(SONAME): $(RELEASE)/libgmprt.so
 	@mkdir -p $(@D)
@@ -94,8 +106,8 @@ $(LIB)/libgmprt.so: $(LIB)/$(SONAME)
 # A program has no file beside it for gdb, so the archive carries the script, in
 # a section that takes no memory: the byte 4 says that it is Python's text.
 PUBLIC = gmp_* _cgo_* _rt0_*
-ROOTS  = $$(readelf --dyn-syms -W $< | awk '$$7 != "UND" && \
-           $$8 ~ /^(gmp_|_cgo_|_rt0_)/ { print "-u", $$8 }')
+ROOTS  = $$(readelf --dyn-syms -W $< | awk '{ sub(/@.*/, "", $$8) } \
+           $$7 != "UND" && $$8 ~ /^(gmp_|_cgo_|_rt0_)/ { print "-u", $$8 }')
 
 $(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a gdb/gmprt-gdb.py
 	ld -r --gc-sections --force-group-allocation $(ROOTS) \
@@ -137,6 +149,24 @@ $(BIN)/gmprt: $(TARGET)/tool/gmprt
 
 header: need ## make include/gmp.h anew from src/ffi
 	GMPRT_BLESS=1 $(CARGO) test --test header gmp_h_is_generated
+
+# --- Documents --------------------------------------------------------------
+
+# Of the header, the programs in docs/examples, and the pages in docs. Without
+# Python there are no man pages, and the library is made all the same.
+MADE_OF = include/gmp.h README.md $(wildcard docs/make/*.py docs/examples/*.c)
+
+$(MAN): $(MADE_OF) $(BIN)/gmprt
+	@mkdir -p $(@D)
+	@if [ -n "$$(setup/need.sh --missing python3)" ]; \
+	then echo "man pages are left out: there is no python3"; \
+	else echo man pages; rm -rf $(@D)/man?; \
+	    python3 docs/make/man.py include/gmp.h docs/examples $(VERSION) $(@D) && \
+	    python3 docs/make/command.py $(BIN)/gmprt $(VERSION) $(@D); fi
+	@touch $@
+
+docs: need $(MAN) ## make the man pages, and the site in build/site
+	$(BUILD)/venv/bin/python docs/make/site.py $(VERSION) $(BUILD)/site
 
 # --- The examples -----------------------------------------------------------
 
@@ -290,17 +320,31 @@ INSTALLED = $(INCDIR)/gmprt/gmp.h $(INCDIR)/gmprt/gmprt.hpp \
             $(LIBDIR)/$(SONAME) $(LIBDIR)/libgmprt.so \
             $(LIBDIR)/libgmprt.a $(LIBDIR)/libgmprt_rt0.a $(SCRIPT) \
             $(LIBDIR)/pkgconfig/gmprt.pc $(LIBDIR)/pkgconfig/gmprt-beside.pc \
-            $(BINDIR)/gmprt
-FILL_IN   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
-            -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-            -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|'
+            $(CMAKEDIR)/gmprt-config.cmake \
+            $(CMAKEDIR)/gmprt-config-version.cmake $(BINDIR)/gmprt \
+            $(PAGES:%=$(MANDIR)/%) $(TEXTS:%=$(DOCDIR)/%)
+PAGES     = $(patsubst $(BUILD)/man/%,%,$(wildcard $(BUILD)/man/man?/*))
+TEXTS     = $(sort README.md CHANGELOG.md SECURITY.md LICENSE-MIT \
+            LICENSE-APACHE $(wildcard docs/*.md docs/*.json docs/*.png \
+            docs/examples/*.c examples-c/*.[ch] examples-c/*.cc \
+            examples-cpp/*))
+CMAKEDIR  = $(LIBDIR)/cmake/gmprt
+# pkg-config moves what is below the prefix with it, and CMake what is named
+# from its own file on.
+MOVES     = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
+FILL_IN   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|g' \
+            -e 's|@LIBDIR@|$(call MOVES,$(LIBDIR))|' \
+            -e 's|@INCDIR@|$(call MOVES,$(INCDIR))|' \
+            -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|' -e 's|@SONAME@|$(SONAME)|' \
+            -e 's|@HOMEPAGE@|$(HOMEPAGE)|' -e "s|@TO_INCDIR@|$$(realpath -m \
+            --relative-to='$(CMAKEDIR)' '$(INCDIR)')|"
 
 # Installs what has been built, so that root needs no cargo: without the
 # command after `make library`.
 install: ## install under PREFIX, for packagers below DESTDIR
 	@test -e $(LIB)/libgmprt_rt0.a || $(MAKE) all
 	install -d $(DESTDIR)$(INCDIR)/gmprt $(DESTDIR)$(LIBDIR)/pkgconfig \
-	    $(DESTDIR)$(GDBDIR)
+	    $(DESTDIR)$(GDBDIR) $(DESTDIR)$(CMAKEDIR)
 	install -m 644 $(LIB)/$(SONAME)-gdb.py $(DESTDIR)$(SCRIPT)
 	install -m 644 include/gmp.h include/gmprt.hpp \
 	    $(DESTDIR)$(INCDIR)/gmprt/
@@ -312,12 +356,92 @@ install: ## install under PREFIX, for packagers below DESTDIR
 	$(FILL_IN) gmprt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt.pc
 	$(FILL_IN) gmprt-beside.pc.in \
 	    > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt-beside.pc
+	$(FILL_IN) packaging/cmake/gmprt-config.cmake.in \
+	    > $(DESTDIR)$(CMAKEDIR)/gmprt-config.cmake
+	$(FILL_IN) packaging/cmake/gmprt-config-version.cmake.in \
+	    > $(DESTDIR)$(CMAKEDIR)/gmprt-config-version.cmake
+	test ! -d $(BUILD)/man/man7 || for part in man1 man3 man7; do \
+	    install -d $(DESTDIR)$(MANDIR)/$$part && install -m 644 \
+	    $(BUILD)/man/$$part/* $(DESTDIR)$(MANDIR)/$$part || exit 1; done
+	@$(foreach d,$(sort $(dir $(TEXTS))),install -d $(DESTDIR)$(DOCDIR)/$(d) && \
+	    install -m 644 $(foreach t,$(TEXTS),$(if $(filter $(d),$(dir $(t))),$(t))) \
+	    $(DESTDIR)$(DOCDIR)/$(d) &&) echo documents
 	test ! -e $(BIN)/gmprt || { install -d $(DESTDIR)$(BINDIR) && \
 	    install -m 755 $(BIN)/gmprt $(DESTDIR)$(BINDIR)/; }
 
 uninstall: ## take it away again
 	rm -f $(INSTALLED:%=$(DESTDIR)%)
-	rmdir $(DESTDIR)$(INCDIR)/gmprt 2>/dev/null || true
+	rmdir $(DESTDIR)$(INCDIR)/gmprt $(DESTDIR)$(CMAKEDIR) 2>/dev/null || true
+	test ! -d $(DESTDIR)$(DOCDIR) || \
+	    find $(DESTDIR)$(DOCDIR) -depth -type d -empty -delete
+
+# --- The tarball -------------------------------------------------------------
+
+# What git has, under the version's name: the same bytes from the same commit.
+# Beside it lies what Meson needs to take it as a subproject. With VENDOR=yes
+# the crates are inside too, and it builds without a network.
+DIST = gmprt-$(VERSION)
+TIME = $$(git log -1 --format=%ct)
+
+dist: need ## pack the source (VENDOR=yes: with the crates)
+	@mkdir -p $(BUILD)
+	rm -rf $(BUILD)/$(DIST)
+	git archive --prefix=$(DIST)/ HEAD | tar -x -C $(BUILD)
+	test -z "$(VENDOR)" || (cd $(BUILD)/$(DIST) && mkdir -p .cargo && \
+	    $(CARGO) vendor --locked > .cargo/config.toml)
+	tar -c --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw \
+	    --mtime=@$(TIME) -C $(BUILD) $(DIST) | gzip -9n > $(BUILD)/$(DIST).tar.gz
+	rm -rf $(BUILD)/$(DIST)
+	set -- $$(sha256sum $(BUILD)/$(DIST).tar.gz) && \
+	    $(FILL_IN) -e "s|@SHA256@|$$1|" packaging/meson/gmprt.wrap.in \
+	    > $(BUILD)/gmprt.wrap
+
+# The packages land in $(BUILD)/deb. The crates come along in the tarball. The
+# address of .invalid is nobody's: a person who gives packages to others names
+# their own.
+DEB = $(BUILD)/deb
+MAINTAINER ?= The gmprt developers <gmprt@gmprt.invalid>
+deb: VENDOR = yes
+deb: dist ## make packages for Debian, and look at them
+	rm -rf $(DEB)
+	mkdir -p $(DEB)
+	cp $(BUILD)/$(DIST).tar.gz $(DEB)/gmprt_$(VERSION).orig.tar.gz
+	tar -xzf $(BUILD)/$(DIST).tar.gz -C $(DEB)
+	cp -r $(DEB)/$(DIST)/packaging/debian $(DEB)/$(DIST)/debian
+	sed -i 's/The gmprt developers <.*>/$(MAINTAINER)/' \
+	    $(DEB)/$(DIST)/debian/control $(DEB)/$(DIST)/debian/changelog
+	cd $(DEB)/$(DIST) && env -u MAKEFLAGS -u MAKELEVEL \
+	    dpkg-buildpackage -us -uc -b $(DEBFLAGS)
+	lintian --fail-on error --allow-root $(DEB)/gmprt_*.changes
+
+# .buildinfo and .changes have the folder's name, and are no packages.
+reproduce: need ## make the packages in two folders, and compare their bytes
+	$(MAKE) deb DEB=$(BUILD)/deb
+	$(MAKE) deb DEB=$(BUILD)/deb-of-another-name
+	cd $(BUILD)/deb && sha256sum *.deb | tee ../deb.sha256
+	cd $(BUILD)/deb-of-another-name && sha256sum -c ../deb.sha256
+
+# Root alone may make a system of its own. README's first program is built there
+# with a compiler and the packages, and nothing else.
+CHROOT = $(BUILD)/chroot
+INSIDE = chroot $(CHROOT) sh -ec
+HELLO  = awk '/^```/ && on { exit } on; /^```c$$/ { on = 1 }' README.md
+chroot: need ## install the packages in a new Debian, and use them
+	test -e $(DEB)/gmprt_*.changes || $(MAKE) deb
+	rm -rf $(CHROOT)
+	debootstrap --variant=minbase \
+	    --include=gcc,libc6-dev,pkg-config,man-db,python3 bookworm $(CHROOT)
+	cp $(DEB)/*.deb $(CHROOT)/root
+	$(HELLO) > $(CHROOT)/root/hello.c
+	$(INSIDE) 'apt-get install -y /root/*.deb'
+	$(INSIDE) 'cd /root && cc hello.c $$(pkg-config --cflags --libs gmprt) \
+	    -o hello && ./hello'
+	$(INSIDE) 'cd /root && cc hello.c $$(pkg-config --static --cflags --libs \
+	    gmprt) -static -o hello-static && ./hello-static'
+	$(INSIDE) 'mandb -q; test $$(man -k gmp_ | tee /dev/stderr | wc -l) -gt 150'
+	$(INSIDE) 'gmprt help && apt-get purge -y "*gmprt*" && \
+	    test -z "$$(find / -xdev -path /root -prune -o -path /proc -prune -o \
+	    -name "*gmprt*" -not -path "/var/*" -print)"'
 
 clean: ## remove everything made
 	$(CARGO) clean

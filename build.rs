@@ -15,6 +15,7 @@ fn main() {
     }
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libgmprt.so.0");
     println!("cargo::rerun-if-changed=src/sections.ld");
+    println!("cargo::rerun-if-changed=packaging/versions.sh");
     let here = env::var("CARGO_MANIFEST_DIR").expect("CARGO_MANIFEST_DIR");
     println!("cargo::rustc-cdylib-link-arg=-Wl,-T,{here}/src/sections.ld");
     write_offsets();

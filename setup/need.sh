@@ -23,9 +23,13 @@ gcc                     cc gcc libasan.so libtsan.so liblsan.so
 binutils                ar ld nm objcopy readelf
 libc6-dev               stdio.h
 g++                     c++ g++
+abigail-tools           abidw
 chromium                chromium
 clang                   clang clang++
+cmake                   cmake
 curl                    curl
+debhelper               dh
+debootstrap             debootstrap
 default-jre-headless    java
 faketime                faketime
 gdb                     gdb
@@ -34,14 +38,18 @@ libclang-rt-dev         libclang_rt.tsan-x86_64.a
 libcurl4-openssl-dev    curl/curl.h
 libgmp-dev              gmp.h
 libsqlite3-dev          sqlite3.h
+lintian                 lintian
 llvm                    llvm-symbolizer
+man-db                  mandb
+meson                   meson
 musl-tools              musl-gcc
+ninja-build             ninja
 nodejs                  node
 pkg-config              pkg-config
 python3                 python3
 python3-dbg             python3-dbg
 python3-dev             Python.h
-python3-venv            perfetto setuptools pytest mypy
+python3-venv            markdown-it mypy perfetto pytest setuptools
 redis-tools             redis-check-rdb
 util-linux              taskset
 valgrind                valgrind
@@ -57,6 +65,7 @@ package_of() {
 
 # The packages for Python, and the versions that are wanted.
 wheels='
+markdown-it-py==3.0.0   markdown-it
 perfetto==0.59.1        perfetto
 setuptools==80.9.0      setuptools
 pytest==8.3.5           pytest
@@ -94,6 +103,7 @@ os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ;;
         'import setuptools as s; int(s.__version__.split(".")[0]) > 76 or s.x' \
         2>/dev/null ;;
     pytest | mypy) "$venv/bin/python" -c "import $1" 2>/dev/null ;;
+    markdown-it) "$venv/bin/python" -c 'import markdown_it' 2>/dev/null ;;
     python3) python3 -c 'import ctypes' 2>/dev/null ;; # not in the smallest
     *) command -v "${1%% *}" >/dev/null 2>&1 ;;
     esac

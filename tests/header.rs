@@ -63,8 +63,15 @@ fn generate() -> String {
             None => header += &format!("{line}\n"),
         }
     }
-    header
+    VERSION.iter().fold(header, |h, (mark, part)| h.replace(mark, part))
 }
+
+/// The parts of the version, and what stands for them in the template.
+const VERSION: [(&str, &str); 3] = [
+    ("%MAJOR%", env!("CARGO_PKG_VERSION_MAJOR")),
+    ("%MINOR%", env!("CARGO_PKG_VERSION_MINOR")),
+    ("%PATCH%", env!("CARGO_PKG_VERSION_PATCH")),
+];
 
 /// What cbindgen makes of a file, in the form of the header.
 fn declarations(file: &str) -> String {

@@ -94,7 +94,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn uninstall_leaves_nothing() {
     let dir = empty_dir("uninstall");
     make(&dir, "install");
-    assert_eq!(files(&dir).len(), 11);
+    assert!(files(&dir).len() > 50, "{:?}", files(&dir));
     make(&dir, "uninstall");
     assert_eq!(files(&dir), Vec::<PathBuf>::new());
 }

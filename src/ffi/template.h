@@ -150,6 +150,20 @@ extern "C" {
  * The library starts by itself when it is loaded.
  */
 
+/* The version of this header; gmp_rt_version() has that of the library. In
+ * GMPRT_VERSION_NUMBER each part has two digits. */
+#define GMPRT_VERSION_MAJOR %MAJOR%
+#define GMPRT_VERSION_MINOR %MINOR%
+#define GMPRT_VERSION_PATCH %PATCH%
+#define GMPRT_VERSION "%MAJOR%.%MINOR%.%PATCH%"
+#define GMPRT_VERSION_NUMBER                                            \
+    (GMPRT_VERSION_MAJOR * 10000 + GMPRT_VERSION_MINOR * 100 +          \
+     GMPRT_VERSION_PATCH)
+
+/* Whether the header is of that version or of a later one, for #if. */
+#define GMPRT_VERSION_AT_LEAST(major, minor, patch)                     \
+    (GMPRT_VERSION_NUMBER >= (major) * 10000 + (minor) * 100 + (patch))
+
 @runtime.rs
 
 /* GMP_INIT(fn) has fn called once, on the main goroutine, before the library's
