@@ -291,7 +291,16 @@ fn main_s_stack_ends_at_the_main_goroutine_on_the_exe_path() {
         let outcome = gdb(&build_entry(link), &["walk"], commands);
         assert_eq!(
             frames(&outcome),
-            ["leaf", "main", "main_main", "runtime_main", "gostart"],
+            // gmp_exit unwinds up to callbase.
+            [
+                "leaf",
+                "main",
+                "callbase",
+                "call_base",
+                "main_main",
+                "runtime_main",
+                "gostart"
+            ],
             "{}",
             outcome.report()
         );
