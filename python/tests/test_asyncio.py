@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import hashlib
+import weakref
 
 import pytest
 
@@ -81,5 +82,15 @@ def test_executor():
         assert digest == hashlib.sha256(b"x").hexdigest()
         future = executor.submit(int, "no number")
         assert isinstance(future.exception(10), ValueError)
+        gc.collect()
+        gc.disable()
+        try:
+            ref = weakref.ref(future)
+            del future
+            while executor._running._count:
+                gmprt.sleep(0.001)
+            assert ref() is None  # without the collector of cycles
+        finally:
+            gc.enable()
     with pytest.raises(RuntimeError):
         executor.submit(int)

@@ -175,6 +175,18 @@ print("end", flush=True)
         assert (out.stdout, out.stderr, out.returncode) == ("end\n", "", 0)
 
 
+def test_more_goroutines_in_sleep_than_threads(run):
+    code = """
+import gmprt, time
+gs = [gmprt.go(time.sleep, 0.02) for _ in range(200)]
+for g in gs:
+    g.result()
+print(gmprt.stats()["threads"] <= 20)
+"""
+    out = run(code, env={**os.environ, "GMP_MAXTHREADS": "20"})
+    assert out.stdout == "True\n", out.stderr
+
+
 def test_faulthandler_knows_goroutines(run):
     code = """
 import gmprt, faulthandler, sys

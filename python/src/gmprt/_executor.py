@@ -31,10 +31,14 @@ class GoroutineExecutor(concurrent.futures.Executor):
         if self._shut:
             raise RuntimeError("cannot submit after shutdown()")
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        # The traceback of an exception refers to the frame of work, which must
+        # not refer to the future that has the exception.
+        holder = [future]
 
         def work() -> None:
             if self._tokens is not None:
                 self._tokens.acquire()
+            future = holder.pop()
             try:
                 if future.set_running_or_notify_cancel():
                     try:
@@ -45,6 +49,7 @@ class GoroutineExecutor(concurrent.futures.Executor):
                 if self._tokens is not None:
                     self._tokens.release()
                 self._futures.discard(future)
+                del future
                 self._running.done()
 
         self._running.add()
