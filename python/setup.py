@@ -6,6 +6,7 @@ distribution holds the sources of the library in its folder `runtime`.
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -17,6 +18,8 @@ HERE = pathlib.Path(__file__).parent.resolve()
 BUNDLED = HERE / "runtime"
 ROOT = BUNDLED if BUNDLED.exists() else HERE.parent
 LIBRARY = "libgmprt.so.0"
+HEADER = (ROOT / "include" / "gmp.h").read_text()
+VERSION = re.findall(r'define GMPRT_VERSION "(.+)"', HEADER)[0]
 
 
 class BuildExt(build_ext):
@@ -53,6 +56,7 @@ class SDist(sdist):
 
 
 setup(
+    version=VERSION,
     ext_modules=[
         Extension(
             "gmprt._core",

@@ -64,6 +64,11 @@ fn the_first_line_that_a_user_tries() {
     }
     let line = "import gmprt; print(gmprt.go(lambda: 6*7).result())";
     assert_eq!(with_package(&["-c", line]).exited(0).stdout, "42\n");
+    let version = concat!(env!("CARGO_PKG_VERSION"), "\n");
+    let ask = "import gmprt; print(gmprt.__version__)";
+    assert_eq!(with_package(&["-c", ask]).exited(0).stdout, version);
+    let ask = "import importlib.metadata as m; print(m.version('gmprt'))";
+    assert_eq!(with_package(&["-c", ask]).exited(0).stdout, version);
 }
 
 #[test]

@@ -248,7 +248,8 @@ PyMODINIT_FUNC PyInit__core(void)
         add(module, "Closed", ClosedError) < 0 ||
         add(module, "Channel", (PyObject *)&ChannelType) < 0 ||
         add(module, "Semaphore", (PyObject *)&SemaphoreType) < 0 ||
-        add(module, "G", (PyObject *)&GType) < 0)
+        add(module, "G", (PyObject *)&GType) < 0 ||
+        PyModule_AddStringConstant(module, "version", GMPRT_VERSION) < 0)
         return NULL;
     return module;
 }

@@ -7,6 +7,7 @@
 
 from ._channel import Channel, after, select, ticker
 from ._core import Cancelled, Closed
+from ._core import version as __version__
 from ._executor import GoroutineExecutor
 from ._goroutine import (
     Goroutine,
@@ -26,8 +27,6 @@ from ._group import Group
 from ._inspect import dump, goroutines, library, maxprocs, stats, trace
 from ._locks import Condition, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from ._timer import Timer
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Cancelled", "Channel", "Closed", "Condition", "Goroutine",

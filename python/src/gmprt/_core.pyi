@@ -1,5 +1,7 @@
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+version: str
+
 class Cancelled(BaseException): ...
 class Closed(Exception): ...
 
