@@ -321,10 +321,11 @@ typedef struct gmp_attr {
     const char *name;
     /**
      * Bytes of stack, at most 1 GiB; 0 for the default (GMP_STACKSIZE, else
-     * 192 KiB). A stack has at least 64 KiB, and up to 8 MiB it is rounded
-     * up so that it is, with its guard of 64 KiB, a power of two. Compile
-     * functions with frames of more than 64 KiB with
-     * -fstack-clash-protection, or an overflow may pass the guard.
+     * 192 KiB; with Python in the process 8 MiB less the guard). A stack has
+     * at least 64 KiB, and up to 8 MiB it is rounded up so that it is, with
+     * its guard of 64 KiB, a power of two. Compile functions with frames of
+     * more than 64 KiB with -fstack-clash-protection, or an overflow may pass
+     * the guard.
      */
     size_t stack_size;
     /** GMP_LOCKED_THREAD or 0. */

@@ -47,10 +47,11 @@ pub struct gmp_attr {
     /// The name in dumps and reports, which is copied; NULL for none.
     pub name: *const c_char,
     /// Bytes of stack, at most 1 GiB; 0 for the default (GMP_STACKSIZE, else
-    /// 192 KiB). A stack has at least 64 KiB, and up to 8 MiB it is rounded
-    /// up so that it is, with its guard of 64 KiB, a power of two. Compile
-    /// functions with frames of more than 64 KiB with
-    /// -fstack-clash-protection, or an overflow may pass the guard.
+    /// 192 KiB; with Python in the process 8 MiB less the guard). A stack has
+    /// at least 64 KiB, and up to 8 MiB it is rounded up so that it is, with
+    /// its guard of 64 KiB, a power of two. Compile functions with frames of
+    /// more than 64 KiB with -fstack-clash-protection, or an overflow may pass
+    /// the guard.
     pub stack_size: usize,
     /// GMP_LOCKED_THREAD or 0.
     pub flags: u32,
