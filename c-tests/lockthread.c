@@ -164,6 +164,8 @@ static void locked_ones_meet(void)
 
     CHECK_OK(gmp_join(a));
     CHECK_OK(gmp_join(b));
+    gmp_chan_unref(match.there);
+    gmp_chan_unref(match.back);
 }
 
 int test_main(int argc, char **argv)

@@ -122,9 +122,11 @@ static void start_and_yield(void *arg)
 
 int test_main(int argc, char **argv)
 {
-    struct pair pair = {gmp_chan_make(sizeof(int), 0),
-                        gmp_chan_make(sizeof(int), 0)};
+    /* The last rounds go on until the process ends. */
+    static struct pair pair;
 
+    pair = (struct pair){gmp_chan_make(sizeof(int), 0),
+                         gmp_chan_make(sizeof(int), 0)};
     gmp_set_maxprocs(1);
     yielders_share();
     newcomers_run(ping, pong, &pair);

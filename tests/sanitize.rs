@@ -292,7 +292,7 @@ const NO_TESTS: [&str; 13] = [
 type LeftOut = (&'static [&'static str], fn(Tool) -> bool, &'static str);
 
 /// Which C tests do not run under which tools.
-const LEFT_OUT: [LeftOut; 11] = [
+const LEFT_OUT: [LeftOut; 12] = [
     (
         &["handoff", "idle", "idle_timers", "many", "stacks", "io_many"],
         |_| true,
@@ -320,14 +320,19 @@ const LEFT_OUT: [LeftOut; 11] = [
         "ThreadSanitizer allows no thread in a child of a process with threads",
     ),
     (
-        &["fork_child", "fork_storm"],
+        &["fork_child", "fork_storm", "fork_shutdown", "trace"],
         |tool| matches!(tool, Asan(_) | Lsan(_)),
-        "in the child, memory of threads that only the parent has is leaked",
+        "in the child, what threads and goroutines of the parent had is leaked",
     ),
     (
         &["shutdown", "shutdown_storm"],
         |tool| matches!(tool, Tsan(_)),
         "counts the threads of the process, of which the tool has one",
+    ),
+    (
+        &["tick"],
+        |tool| matches!(tool, Asan(_)),
+        "measures memory of the process, and the tool keeps what is freed",
     ),
     (
         &["shutdown"],
