@@ -59,7 +59,7 @@ NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
          $(call for,deb reproduce chroot,dh lintian) $(call for,chroot,debootstrap)
 GLASS  = g++ clang clang++ llvm-symbolizer valgrind libasan.so libtsan.so \
          liblsan.so libclang_rt.tsan-x86_64.a
-TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb go java mandb markdown-it \
+TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb git go java mandb markdown-it \
          meson musl-gcc ninja node python3 perfetto pkg-config curl wrk \
          taskset faketime redis-check-rdb gmp.h curl/curl.h sqlite3.h Python.h \
          python3-dbg setuptools pytest mypy

@@ -33,6 +33,7 @@ debootstrap             debootstrap
 default-jre-headless    java
 faketime                faketime
 gdb                     gdb
+git                     git
 golang-go               go
 libclang-rt-dev         libclang_rt.tsan-x86_64.a
 libcurl4-openssl-dev    curl/curl.h

@@ -17,9 +17,6 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// What the package needs to be built.
-const BUILDS: [&str; 3] = ["python3", "Python.h", "setuptools"];
-
 fn command(program: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).env("GMPRT_LIBDIR", libdir());
@@ -59,7 +56,7 @@ fn path(name: &str) -> String {
 
 #[test]
 fn the_first_line_that_a_user_tries() {
-    if lacks(&BUILDS) {
+    if lacks(&["python3", "Python.h", "setuptools"]) {
         return;
     }
     let line = "import gmprt; print(gmprt.go(lambda: 6*7).result())";
@@ -73,7 +70,7 @@ fn the_first_line_that_a_user_tries() {
 
 #[test]
 fn the_tests_of_the_package() {
-    if lacks(&[&BUILDS[..], &["pytest"]].concat()) {
+    if lacks(&["python3", "Python.h", "setuptools", "pytest"]) {
         return;
     }
     let tests = path("python/tests");
@@ -85,7 +82,7 @@ fn the_tests_of_the_package() {
 /// Python counts them. Its checks of thread states are on as well.
 #[test]
 fn no_reference_stays_behind() {
-    if lacks(&[&BUILDS[..], &["python3-dbg"]].concat()) {
+    if lacks(&["python3", "Python.h", "setuptools", "python3-dbg"]) {
         return;
     }
     let ask = "import sysconfig; print(sysconfig.get_path('purelib'), end='')";
@@ -109,7 +106,7 @@ fn no_reference_stays_behind() {
 
 #[test]
 fn the_examples_of_the_manual() {
-    if lacks(&BUILDS) {
+    if lacks(&["python3", "Python.h", "setuptools"]) {
         return;
     }
     with_package(&["-m", "doctest", &path("docs/python.md")]).exited(0);
@@ -118,7 +115,7 @@ fn the_examples_of_the_manual() {
 /// All naps are one nap long, and not as long as all in a row.
 #[test]
 fn the_program_of_the_readme() {
-    if lacks(&BUILDS) {
+    if lacks(&["python3", "Python.h", "setuptools"]) {
         return;
     }
     let mut blocks = include_str!("../README.md").split("```");
@@ -132,7 +129,7 @@ fn the_program_of_the_readme() {
 
 #[test]
 fn files_are_hashed_on_goroutines() {
-    if lacks(&BUILDS) {
+    if lacks(&["python3", "Python.h", "setuptools"]) {
         return;
     }
     let script = path("python/examples/hash_files.py");
