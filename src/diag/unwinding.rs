@@ -202,11 +202,25 @@ unsafe extern "C" fn gmprt_personality_last(
         // SAFETY: as if the function had returned.
         return unsafe { returns(context, exception) };
     }
+    // SAFETY: the unwinder's header, of this class.
+    unsafe { leaves_deferred(actions, class, exception) }
+}
+
+/// Something foreign leaves a deferred function: the end of a thread may, and
+/// an exception counts as uncaught.
+///
+/// # Safety
+/// `exception` is the unwinder's header of an exception of this class.
+unsafe fn leaves_deferred(
+    actions: c_int,
+    class: u64,
+    exception: *const c_void,
+) -> c_int {
     if actions & FORCE_UNWIND != 0 {
         stops_here();
         return CONTINUE_UNWIND;
     }
-    // SAFETY: the unwinder's header, of this class.
+    // SAFETY: the caller promises.
     unsafe { left_deferred(class, exception) }
 }
 
@@ -243,16 +257,13 @@ unsafe extern "C" fn gmprt_personality_call(
         Cause::Foreign if actions & SEARCH_PHASE != 0 && !deferred => {
             CONTINUE_UNWIND
         }
+        Cause::Foreign if deferred => {
+            // SAFETY: the unwinder's header, of this class.
+            unsafe { leaves_deferred(actions, class, exception) }
+        }
         Cause::Foreign => {
             if actions & FORCE_UNWIND != 0 {
                 stops_here();
-            }
-            if deferred {
-                if actions & FORCE_UNWIND != 0 {
-                    return CONTINUE_UNWIND;
-                }
-                // SAFETY: the unwinder's header, of this class.
-                return unsafe { left_deferred(class, exception) };
             }
             // SAFETY: a part of gmprt_call, made for this.
             unsafe { goes_on(context, arch::call_left(), exception) }
@@ -277,12 +288,8 @@ unsafe extern "C" fn gmprt_personality_defer(
     if !matches!(cause, Cause::Foreign) {
         return CONTINUE_UNWIND;
     }
-    if actions & FORCE_UNWIND != 0 {
-        stops_here();
-        return CONTINUE_UNWIND;
-    }
     // SAFETY: the unwinder's header, of this class.
-    unsafe { left_deferred(class, exception) }
+    unsafe { leaves_deferred(actions, class, exception) }
 }
 
 /// The personality routine of `callbase`.
