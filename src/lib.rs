@@ -16,7 +16,7 @@
 //! | 5 | `netpoll` | waiters for descriptors | know the scheduler |
 //! | 4 | `arch` | the stack switches of `asm/` | lock |
 //! | 3 | `gmp` | the data: G, M, P, queues, owners of Ps | decide |
-//! | 2 | `stack`; `timers` | stacks; heaps of deadlines | ready a goroutine |
+//! | 2 | `stack`; `timers`; `heap` | stacks; deadlines; objects | ready a G |
 //! | 1 | `os` | all system calls | know G, M, P |
 //! | 0 | `base` | atomics, locks that block a thread, `throw` | know the rest |
 //!
@@ -41,6 +41,8 @@
 pub mod base;
 #[cfg(loom)]
 pub mod gmp;
+#[cfg(loom)]
+pub mod heap;
 
 #[cfg(not(any(loom, shuttle)))]
 mod arch;
@@ -56,6 +58,10 @@ mod diag;
 pub mod ffi;
 #[cfg(not(any(loom, shuttle)))]
 mod gmp;
+// Nothing in the library calls it yet.
+#[cfg(all(any(test, feature = "internals"), not(any(loom, shuttle))))]
+#[doc(hidden)]
+pub mod heap;
 #[cfg(all(feature = "internals", not(any(loom, shuttle))))]
 #[doc(hidden)]
 pub mod internals;

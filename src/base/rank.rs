@@ -59,6 +59,12 @@ pub enum Rank {
     Timers,
     /// One size class of stacks (`stack/pool.rs`).
     StackPool,
+    /// Spans of one class and kind (`heap/mcentral.rs`).
+    #[cfg(any(test, loom, feature = "internals"))]
+    HeapCentral,
+    /// The pages of a heap (`heap/mheap.rs`).
+    #[cfg(any(test, loom, feature = "internals"))]
+    HeapPages,
     /// The names of goroutines (`gmp/glife.rs`).
     Names,
     /// The events of threads without an M (`trace/recorder.rs`).

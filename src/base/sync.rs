@@ -12,6 +12,10 @@ pub use core::sync::atomic::{
     AtomicU64, AtomicUsize, Ordering, compiler_fence, fence,
 };
 
+// For the heap alone.
+#[cfg(all(any(test, feature = "internals"), not(any(loom, shuttle))))]
+pub use core::sync::atomic::AtomicU16;
+
 #[cfg(loom)]
 pub use loom::hint::spin_loop;
 #[cfg(loom)]

@@ -13,6 +13,7 @@
 //! | `clock` | monotonic time, CPU time of another thread, short sleeps |
 //! | `child` | children: their ends, stops and continues |
 //! | `cpu` | how many processors this process may use |
+//! | `addresses` | addresses without memory |
 //! | `mem` | map, guard, discard and unmap memory |
 //! | `task` | whether another thread runs, where it waits; how many there are |
 //! | `proc` | number, end and arguments of this process |
@@ -32,6 +33,9 @@
 //! only if its text says so, because C code must not notice calls that it did
 //! not make. Results are values: [`errno::Result`].
 
+// For the heap alone.
+#[cfg(any(test, feature = "internals"))]
+pub(crate) mod addresses;
 pub(crate) mod auxv;
 pub(crate) mod child;
 pub(crate) mod clock;

@@ -1,0 +1,216 @@
+//! Arenas: 64 MB of address space each, what is known of their pages, and the
+//! table that leads from an address to its arena.
+//!
+//! ```text
+//!   none --reserve--> Reserved --prepare--> Prepared --touch--> Ready
+//! ```
+//! A Reserved page has an address and no rights, a Prepared one may be used and
+//! has no memory yet, a Ready one has. A page goes from Ready back to Prepared
+//! when the scavenger gives its memory back. Arenas are prepared from their
+//! front, [`CHUNK`] bytes and more at a time, so that a heap charges a strict
+//! kernel with what it is about to use only.
+//!
+//! The table is flat, one word for each arena that the address space of a
+//! process could have: 16 MB of addresses, few pages of which are touched.
+//!
+//! Invariants:
+//! 1. A word of the table is null or a `HeapArena`, which stays, with the
+//!    arena.
+//! 2. The entry of a page is [`PageInfo::NONE`] or tells its span's class and
+//!    kind; `spans` then has the span. An entry is made before the span's first
+//!    object is handed out, and goes after the last one was freed.
+//! 3. A bit of an arena is 0 where its page has no span.
+
+use super::bits::Pair;
+use super::mspan::MSpan;
+use super::sizeclass::{Kind, PAGE, PAGE_SHIFT, WORD_BYTES};
+use crate::base::sync::{AtomicPtr, AtomicU16, Ordering::*};
+use crate::os::{Result, mem};
+
+/// Bytes of an arena, as a shift and as a number.
+pub const ARENA_SHIFT: usize = 26;
+pub const ARENA: usize = 1 << ARENA_SHIFT;
+/// Pages of an arena.
+pub const PAGES: usize = ARENA / PAGE;
+/// The step in which an arena is prepared: Go's pallocChunk.
+pub const CHUNK: usize = 4 << 20;
+/// Words of bits of an arena.
+const PAIRS: usize = ARENA / WORD_BYTES;
+/// Arenas below the end of a process's addresses.
+const MOST: usize = 1 << (47 - ARENA_SHIFT);
+
+/// What the marker has to know of a page, in 16 bits:
+///
+/// ```text
+///   15   12 11  10 9   8 7        0
+///   back + 1   0   kind    class
+/// ```
+/// `back` is the number of pages back to the span's base. A large object has
+/// class 0, and its base is found through its span.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PageInfo(u16);
+
+impl PageInfo {
+    /// No span.
+    pub const NONE: Self = Self(0);
+    const LARGE: u16 = 15;
+
+    pub fn new(class: u8, kind: Kind, back: usize) -> Self {
+        let back = match class {
+            0 => Self::LARGE,
+            _ => back as u16 + 1,
+        };
+        Self(back << 12 | (kind as u16) << 8 | u16::from(class))
+    }
+
+    #[inline(always)]
+    pub fn class(self) -> usize {
+        usize::from(self.0 & 0xff)
+    }
+
+    #[inline(always)]
+    pub fn kind(self) -> Kind {
+        match self.0 >> 8 & 3 {
+            0 => Kind::Scan,
+            1 => Kind::Noscan,
+            _ => Kind::Root,
+        }
+    }
+
+    /// Pages back to the base of a span of small objects.
+    #[inline(always)]
+    pub fn back(self) -> usize {
+        usize::from(self.0 >> 12) - 1
+    }
+}
+
+/// What is known of an arena.
+#[repr(C)]
+pub struct HeapArena {
+    /// atomic
+    pages: [AtomicU16; PAGES],
+    /// atomic
+    spans: [AtomicPtr<MSpan>; PAGES],
+    bits: [Pair; PAIRS],
+}
+
+impl HeapArena {
+    #[inline(always)]
+    pub fn page(&self, addr: usize) -> PageInfo {
+        // Relaxed: a reader holds an object of the span, or the world is
+        // stopped, or any answer will do.
+        PageInfo(self.pages[page_of(addr)].load(Relaxed))
+    }
+
+    /// The span at `addr`; None if there is none.
+    #[inline]
+    pub fn span(&self, addr: usize) -> Option<&'static MSpan> {
+        let s = self.spans[page_of(addr)].load(Acquire);
+        // SAFETY: null or a span, and spans stay.
+        unsafe { s.as_ref() }
+    }
+
+    /// The bits of the granules around `addr`.
+    #[inline(always)]
+    pub fn pair(&self, addr: usize) -> &Pair {
+        &self.bits[addr / WORD_BYTES % PAIRS]
+    }
+
+    /// The bits of `bytes` bytes at `addr`, all in this arena.
+    pub fn pairs(&'static self, addr: usize, bytes: usize) -> &'static [Pair] {
+        let first = addr / WORD_BYTES % PAIRS;
+        &self.bits[first..first + bytes / WORD_BYTES]
+    }
+
+    /// Each page with a span that begins in it, of a kind for which `wanted`.
+    pub fn each_span(
+        &self,
+        wanted: impl Fn(Kind) -> bool,
+        mut found: impl FnMut(&'static MSpan),
+    ) {
+        for (n, page) in self.pages.iter().enumerate() {
+            let info = PageInfo(page.load(Relaxed));
+            if info == PageInfo::NONE || !wanted(info.kind()) {
+                continue;
+            }
+            // SAFETY: null or a span, and spans stay.
+            let s = unsafe { self.spans[n].load(Acquire).as_ref() };
+            if let Some(s) = s.filter(|s| page_of(s.base.get()) == n) {
+                found(s);
+            }
+        }
+    }
+}
+
+fn page_of(addr: usize) -> usize {
+    addr >> PAGE_SHIFT & (PAGES - 1)
+}
+
+/// The table of arenas.
+#[derive(Clone, Copy)]
+pub struct Arenas(&'static [AtomicPtr<HeapArena>; MOST]);
+
+impl Arenas {
+    /// An empty table.
+    pub(super) fn new() -> Result<Self> {
+        let len = MOST * size_of::<usize>();
+        let at = mem::map_data(len)?.cast::<[AtomicPtr<HeapArena>; MOST]>();
+        // SAFETY: a mapping of this length, zeroed: nulls. It stays.
+        Ok(Self(unsafe { &*at }))
+    }
+
+    /// The arena that `addr` is in, where that is one of ours.
+    #[inline(always)]
+    pub fn of(self, addr: usize) -> Option<&'static HeapArena> {
+        // Acquire: pairs with the release of add.
+        let arena = self.0.get(addr >> ARENA_SHIFT)?.load(Acquire);
+        // SAFETY: invariant 1.
+        unsafe { arena.as_ref() }
+    }
+
+    /// Makes known the arena at `base`, which is reserved. The caller has the
+    /// page heap's lock.
+    pub(super) fn add(self, base: usize) -> Result<()> {
+        let at = mem::map_data(size_of::<HeapArena>())?;
+        // Pairs with the acquire of `of`.
+        self.0[base >> ARENA_SHIFT].store(at.cast(), Release);
+        Ok(())
+    }
+
+    /// The span at `addr`; None if there is none.
+    #[inline]
+    pub fn span(self, addr: usize) -> Option<&'static MSpan> {
+        self.of(addr)?.span(addr)
+    }
+
+    /// Makes the pages of a span known. The caller has the page heap's lock.
+    pub fn set_span(self, s: &'static MSpan) {
+        let (class, kind) = (s.class.get(), s.kind.get());
+        self.each_page(s, |arena, page, n| {
+            let at = core::ptr::from_ref(s).cast_mut();
+            arena.spans[page].store(at, Release);
+            arena.pages[page].store(PageInfo::new(class, kind, n).0, Release);
+        });
+    }
+
+    /// Forgets the pages of a span. The caller has the page heap's lock.
+    pub fn clear_span(self, s: &'static MSpan) {
+        self.each_page(s, |arena, page, _| {
+            arena.pages[page].store(PageInfo::NONE.0, Release);
+            arena.spans[page].store(core::ptr::null_mut(), Release);
+        });
+    }
+
+    fn each_page(
+        self,
+        s: &MSpan,
+        mut f: impl FnMut(&'static HeapArena, usize, usize),
+    ) {
+        for n in 0..s.npages.get() {
+            let addr = s.base.get() + n * PAGE;
+            if let Some(arena) = self.of(addr) {
+                f(arena, page_of(addr), n);
+            }
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The marker: finds all objects that can be reached.
+//!
+//! Any word into an allocated object keeps the object. Of roots, a word that
+//! equals the end of an object keeps that object too: compilers hold end
+//! pointers in registers and index back from them.
+//!
+//! Marking is bound by cache misses: that of the bits of an object, and that of
+//! the object. So two short queues stand between the three steps, and what an
+//! entry needs is prefetched when it enters a queue.
+//!
+//! ```text
+//!   scan --words--> candidates --find, mark--> stack --> objects --> scan
+//!                   (prefetch bits)                  (prefetch object)
+//! ```
+//! The stack makes the order depth-first, nearly: each queue delays by its
+//! length. An object that is longer than [`OBLET`] is scanned in such pieces,
+//! so that several markers can share it.
+//!
+//! Invariants:
+//! 1. The world is stopped, and all mcaches are settled: all marks are zero
+//!    when marking begins.
+//! 2. An object is pushed by the marker that marked it, once; or it was dropped
+//!    for want of memory, and `overflow` is set (`gcwork`).
+//! 3. Nothing is locked, and `malloc` is not called.
+
+use super::arena::{ARENA, Arenas, HeapArena};
+use super::bits::Marked;
+use super::gcwork::{GcWork, Work};
+use super::mheap::MHeap;
+use super::mspan::MSpan;
+use super::sizeclass::{CLASS, GRANULE, Kind};
+use crate::base::sync::{AtomicUsize, Ordering::*};
+use crate::base::throw::throw;
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::mem;
+
+/// Addresses of words that may be pointers: from, to. Multiples of 8.
+pub type Range = (usize, usize);
+
+/// Lengths of the queues.
+const CANDIDATES: usize = 16;
+const OBJECTS: usize = 8;
+/// Bytes of a large object that are scanned at once.
+const OBLET: usize = 128 << 10;
+/// Bits of an entry that are an address; the class lies above.
+const ADDRESS: u32 = 48;
+/// How many objects a marker scans between two looks at whether others wait.
+const PATIENCE: u32 = 64;
+
+/// One marking.
+pub struct Marking<'a> {
+    heap: &'a MHeap,
+    arenas: Arenas,
+    work: &'a Work,
+    roots: &'a [Range],
+    /// The next of `roots`, and then of the arenas, that no marker has. atomic
+    next: AtomicUsize,
+    /// Bytes of the objects that were marked. atomic
+    marked: AtomicUsize,
+}
+
+impl<'a> Marking<'a> {
+    /// For so many markers, each of which calls [`Self::run`]; None without
+    /// memory. The world need not be stopped yet.
+    pub fn new(
+        heap: &'a MHeap,
+        work: &'a Work,
+        roots: &'a [Range],
+        markers: u32,
+    ) -> Option<Self> {
+        let arenas = heap.arenas()?;
+        work.begin(markers)?;
+        let (next, marked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Some(Self { heap, arenas, work, roots, next, marked })
+    }
+
+    /// An arena, by its number in the addresses that the heap has; None for
+    /// those that are not the heap's. The outer None is behind the last.
+    fn arena(&self, n: usize) -> Option<Option<&'static HeapArena>> {
+        let (low, high) = self.heap.bounds();
+        let base = low.checked_add(n * ARENA).filter(|base| *base < high)?;
+        Some(self.arenas.of(base))
+    }
+
+    /// Marks, until all markers have nothing left. ALONE is for the only one.
+    pub fn run<const ALONE: bool>(&self) {
+        let Some(mut marker) = Marker::<ALONE>::new(self) else { return };
+        loop {
+            let job = self.next.fetch_add(1, Relaxed);
+            if let Some(range) = self.roots.get(job) {
+                marker.scan_root(*range);
+            } else if let Some(arena) = self.arena(job - self.roots.len()) {
+                marker.scan_arena(arena);
+            } else {
+                break;
+            }
+            marker.drain();
+        }
+        while marker.work.wait() {
+            marker.drain();
+        }
+        self.marked.fetch_add(marker.marked, Relaxed);
+    }
+
+    /// Marks what was dropped for want of memory; after all markers have
+    /// returned, by one thread. Returns the bytes that are marked.
+    pub fn finish(&self) -> usize {
+        while self.work.take_overflow() {
+            let Some(mut marker) = Marker::<true>::new(self) else {
+                throw("finish: a marker has not given its blocks back");
+            };
+            for arena in (0..).map_while(|n| self.arena(n)) {
+                marker.scan_marked(arena);
+            }
+            self.marked.fetch_add(marker.marked, Relaxed);
+        }
+        self.marked.load(Relaxed)
+    }
+}
+
+/// A queue of N entries, 0 being none.
+struct Queue<const N: usize> {
+    ring: [usize; N],
+    at: usize,
+}
+
+impl<const N: usize> Queue<N> {
+    const fn new() -> Self {
+        const { assert!(N.is_power_of_two()) };
+        Self { ring: [0; N], at: 0 }
+    }
+
+    /// Puts an entry in, and takes the oldest one out.
+    #[inline(always)]
+    fn exchange(&mut self, entry: usize) -> usize {
+        let old = mem::replace(&mut self.ring[self.at % N], entry);
+        self.at += 1;
+        old
+    }
+
+    /// The oldest entry; 0 if there is none.
+    fn take(&mut self) -> usize {
+        for _ in 0..N {
+            let old = self.exchange(0);
+            if old != 0 {
+                return old;
+            }
+        }
+        0
+    }
+}
+
+/// A thread that marks.
+struct Marker<'a, const ALONE: bool> {
+    arenas: Arenas,
+    low: usize,
+    length: usize,
+    work: GcWork<'a>,
+    candidates: Queue<CANDIDATES>,
+    objects: Queue<OBJECTS>,
+    marked: usize,
+    scanned: u32,
+}
+
+#[inline(always)]
+fn prefetch<T>(at: *const T) {
+    // SAFETY: a hint, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+}
+
+impl<'a, const ALONE: bool> Marker<'a, ALONE> {
+    fn new(marking: &Marking<'a>) -> Option<Self> {
+        let (low, high) = marking.heap.bounds();
+        Some(Self {
+            arenas: marking.arenas,
+            low,
+            length: high.saturating_sub(low),
+            work: GcWork::new(marking.work)?,
+            candidates: Queue::new(),
+            objects: Queue::new(),
+            marked: 0,
+            scanned: 0,
+        })
+    }
+
+    /// Scans all that there is of one's own.
+    fn drain(&mut self) {
+        loop {
+            let object = match self.work.pop() {
+                Some(object) => {
+                    let at = object & ((1 << ADDRESS) - 1);
+                    prefetch(at as *const u8);
+                    self.objects.exchange(object)
+                }
+                None => match self.objects.take() {
+                    0 if !self.mark_next() => return,
+                    object => object,
+                },
+            };
+            if object != 0 {
+                self.scan(object);
+            }
+        }
+    }
+
+    /// Marks the oldest candidate; false if there is none.
+    fn mark_next(&mut self) -> bool {
+        let candidate = self.candidates.take();
+        self.mark(candidate);
+        candidate != 0
+    }
+
+    /// Scans an object that was marked.
+    #[inline(always)]
+    fn scan(&mut self, object: usize) {
+        let base = object & ((1 << ADDRESS) - 1);
+        let size = match object >> ADDRESS {
+            0 => self.scan_large(base),
+            class => CLASS[class].size,
+        };
+        if !ALONE {
+            self.scanned += 1;
+            if self.scanned % PATIENCE == 0 {
+                self.work.balance();
+            }
+        }
+        self.scan_words(base, base + size);
+    }
+
+    /// How much of a large object is scanned from `at` on; pushes the rest.
+    #[cold]
+    fn scan_large(&mut self, at: usize) -> usize {
+        let Some(s) = self.arenas.span(at) else { return 0 };
+        let rest = s.base.get() + s.elemsize.get() - at;
+        if rest > OBLET {
+            self.work.push(at + OBLET);
+            if !ALONE {
+                self.work.balance();
+            }
+        }
+        rest.min(OBLET)
+    }
+
+    #[inline(always)]
+    fn scan_words(&mut self, from: usize, to: usize) {
+        let mut at = from;
+        while at < to {
+            // SAFETY: a word of a root, as the caller promises, or of an
+            // object of ours. The world is stopped.
+            let word = unsafe { *(at as *const usize) };
+            if word.wrapping_sub(self.low) < self.length {
+                self.candidate(word);
+            }
+            at += size_of::<usize>();
+        }
+    }
+
+    /// A word that points near the heap.
+    #[inline(always)]
+    fn candidate(&mut self, word: usize) {
+        if let Some(arena) = self.arenas.of(word) {
+            prefetch(arena.pair(word));
+            let oldest = self.candidates.exchange(word);
+            if oldest != 0 {
+                self.mark(oldest);
+            }
+        }
+    }
+
+    /// Marks what `word` points into, and pushes it if it is new.
+    #[inline(always)]
+    fn mark(&mut self, word: usize) {
+        let Some(object) = self.arenas.find(word) else { return };
+        let (pair, bit) = object.bit();
+        if let Marked::Now = pair.try_mark::<ALONE>(bit) {
+            self.marked += object.size;
+            if object.kind.has_pointers() {
+                self.work.push(object.base | object.class << ADDRESS);
+            }
+        }
+    }
+
+    /// Scans a range of roots.
+    fn scan_root(&mut self, (from, to): Range) {
+        self.scan_words(from, to);
+        for at in (from..to).step_by(size_of::<usize>()) {
+            // SAFETY: a word of a root, as the caller promises.
+            let word = unsafe { *(at as *const usize) };
+            let near = word.wrapping_sub(self.low) <= self.length;
+            if near && word % GRANULE == 0 {
+                self.mark_before(word);
+            }
+        }
+    }
+
+    /// Marks the object that ends at `word`.
+    fn mark_before(&mut self, word: usize) {
+        let before = self.arenas.find(word - 1);
+        if before.is_some_and(|object| object.base + object.size == word) {
+            self.mark(word - 1);
+        }
+    }
+
+    /// Scans the objects that are roots.
+    fn scan_arena(&mut self, arena: Option<&'static HeapArena>) {
+        let Some(arena) = arena else { return };
+        let root = |kind| kind == Kind::Root;
+        arena.each_span(root, |s| {
+            s.each_object(|at, _, _| self.mark(at));
+            // Not too many at once.
+            self.drain();
+        });
+    }
+
+    /// Scans the objects that are marked already, as some of them were not.
+    fn scan_marked(&mut self, arena: Option<&'static HeapArena>) {
+        let Some(arena) = arena else { return };
+        arena.each_span(Kind::has_pointers, |s: &MSpan| {
+            s.each_object(|at, pair, bit| {
+                if pair.mark() & bit != 0 {
+                    self.scan_words(at, at + s.elemsize.get());
+                    self.drain();
+                }
+            });
+        });
+    }
+}

@@ -1,0 +1,258 @@
+//! The spans that one thread allocates from without a lock: Go's `mcache`. A P
+//! has one; a thread without a P may have one of its own.
+//!
+//! ```text
+//!   next_free_fast ----> the word of bits at hand has a free object
+//!        | no
+//!   refill_alloc_cache -> a later word of the span has one
+//!        | no
+//!   refill -------------> another span: swept with room; unswept, swept here;
+//!                         new pages
+//! ```
+//!
+//! Invariants:
+//! 1. One thread at a time uses an mcache, its *owner*. While the world is
+//!    stopped, the stopper is the owner of all.
+//! 2. Between the move of h and the owner's next allocation stands a
+//!    [`MCache::prepare_for_sweep`]. Else an object would be allocated in a
+//!    span that is unswept, and swept away.
+//! 3. A slot holds [`EMPTY`], or a span that is cached, of its class and kind.
+
+use super::mcentral::{Brought, Freed};
+use super::mheap::MHeap;
+use super::mspan::MSpan;
+use super::sizeclass::{
+    CLASSES, GRANULE, Kind, MAX_SMALL, PAGE, class_of, pages_for,
+};
+use crate::base::sync::spin_loop;
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+
+/// Go's `emptymspan`: has nothing free, so that a slot is never null.
+static EMPTY: MSpan = MSpan::empty();
+
+/// How many unswept spans a refill sweeps in the hope of one with room, before
+/// it takes new pages: Go's spanBudget.
+const SWEEP_BUDGET: usize = 100;
+
+/// An mcache.
+pub struct MCache {
+    heap: &'static MHeap,
+    /// owner. Invariant 3.
+    alloc: [[Cell<&'static MSpan>; CLASSES]; 3],
+    /// owner: the generation for which it is prepared.
+    flush_gen: Cell<u32>,
+}
+
+// SAFETY: one thread at a time uses it, invariant 1; the spans in it are its
+// own, and the rest of the heap is shared.
+unsafe impl Send for MCache {}
+
+impl MCache {
+    /// An mcache without spans: Go's `allocmcache`.
+    #[must_use]
+    pub fn new(heap: &'static MHeap) -> Self {
+        let alloc = [const { [const { Cell::new(&EMPTY) }; CLASSES] }; 3];
+        Self { heap, alloc, flush_gen: Cell::new(heap.sweepgen()) }
+    }
+
+    pub fn heap(&self) -> &'static MHeap {
+        self.heap
+    }
+
+    /// Memory for an object of `size` bytes, where that takes a few
+    /// instructions.
+    #[inline(always)]
+    pub fn alloc_fast(&self, size: usize, kind: Kind) -> Option<NonNull<u8>> {
+        if size > MAX_SMALL {
+            return None;
+        }
+        let s = self.alloc[kind as usize][class_of(size)].get();
+        let at = s.next_free_fast()?;
+        Some(finish(s, at, kind))
+    }
+
+    /// Memory for an object of `size` bytes; zeroed if it may hold pointers.
+    /// None without memory.
+    #[inline(always)]
+    pub fn alloc(&self, size: usize, kind: Kind) -> Option<NonNull<u8>> {
+        let at = self.alloc_fast(size, kind);
+        at.or_else(|| self.alloc_slow(size, kind))
+    }
+
+    /// [`Self::alloc`] after [`Self::alloc_fast`] has found nothing.
+    #[cold]
+    pub fn alloc_slow(&self, size: usize, kind: Kind) -> Option<NonNull<u8>> {
+        debug_assert_eq!(self.flush_gen.get(), self.heap.sweepgen());
+        if size > MAX_SMALL {
+            return self.alloc_large(size, kind);
+        }
+        let class = class_of(size);
+        let slot = &self.alloc[kind as usize][class];
+        if !slot.get().refill_alloc_cache() {
+            self.refill(class, kind)?;
+        }
+        let s = slot.get();
+        s.next_free_fast().map(|at| finish(s, at, kind))
+    }
+
+    /// Puts a span with free objects into a slot whose span has none.
+    fn refill(&self, class: usize, kind: Kind) -> Option<()> {
+        self.release(class, kind);
+        let s = self.cache_span(class, kind)?;
+        self.heap.count_live(s.free_bytes(), 0);
+        self.alloc[kind as usize][class].set(s);
+        // A span of a list may lack what its count says if it was all freed
+        // later; then the next call comes here again.
+        s.refill_alloc_cache().then_some(())
+    }
+
+    /// A span with free objects, cached: Go's `cacheSpan`.
+    fn cache_span(&self, class: usize, kind: Kind) -> Option<&'static MSpan> {
+        let (heap, h) = (self.heap, self.heap.sweepgen());
+        let central = heap.central(class, kind);
+        if let Some(s) = central.cache_swept(h) {
+            return Some(s);
+        }
+        for _ in 0..SWEEP_BUDGET {
+            let Some(s) = central.take_unswept(h) else { break };
+            if heap.sweep_and_keep(s) {
+                return Some(s);
+            }
+        }
+        let s = heap.alloc_span(class, kind)?;
+        central.cache(h, s);
+        Some(s)
+    }
+
+    /// Brings the span of a slot back.
+    fn release(&self, class: usize, kind: Kind) {
+        let s = self.alloc[kind as usize][class].replace(&EMPTY);
+        if !ptr::eq(s, &EMPTY) {
+            self.uncache(s);
+        }
+    }
+
+    fn uncache(&self, s: &'static MSpan) {
+        let (heap, h) = (self.heap, self.heap.sweepgen());
+        // Objects that it had when it came were counted before.
+        match heap.central_of(s).uncache(h, s) {
+            Brought::Kept(free) => heap.count_live(0, free),
+            Brought::Empty(s) => {
+                heap.count_live(0, s.free_bytes());
+                heap.free_span(s);
+            }
+            // What was counted for it is gone since h has moved.
+            Brought::Stale(s) => heap.sweep_span(s),
+        }
+    }
+
+    fn alloc_large(&self, size: usize, kind: Kind) -> Option<NonNull<u8>> {
+        let (heap, h) = (self.heap, self.heap.sweepgen());
+        // Rounded up it must not be more than addresses have.
+        let npages = pages_for(size.checked_add(PAGE)?) - 1;
+        let s = heap.alloc_pages(npages, 0, kind)?;
+        heap.count_live(npages * PAGE, 0);
+        let at = s.base.get() as *mut u8;
+        if kind.has_pointers() && s.needzero.get() {
+            // SAFETY: the pages of a span that nobody else knows yet.
+            unsafe { ptr::write_bytes(at, 0, npages * PAGE) };
+        }
+        let (pair, bit) = s.bit(0);
+        pair.set_alloc(bit);
+        s.alloc_count.set(1);
+        // It has an object, and so it is kept.
+        let _ = heap.central(0, kind).put(h, s);
+        NonNull::new(at)
+    }
+
+    /// Brings all spans back: Go's `releaseAll`.
+    pub fn release_all(&self) {
+        for kind in Kind::ALL {
+            for class in 1..CLASSES {
+                self.release(class, kind);
+            }
+        }
+    }
+
+    /// Applies what other threads have freed, so that the marks of the spans
+    /// are zero. Before marking.
+    pub fn settle(&self) {
+        for s in self.alloc.iter().flatten() {
+            s.get().settle();
+        }
+    }
+
+    /// Brings back the spans that were cached before the last collection. The
+    /// owner calls it before it allocates again.
+    pub fn prepare_for_sweep(&self) {
+        let h = self.heap.sweepgen();
+        if self.flush_gen.get() != h {
+            self.release_all();
+            self.flush_gen.set(h);
+        }
+    }
+
+    /// Frees the object that begins at `at`. False: there is no such object, or
+    /// it is free.
+    #[must_use]
+    pub fn free(&self, at: usize) -> bool {
+        let Some(arenas) = self.heap.arenas() else { return false };
+        loop {
+            let Some(object) = arenas.find(at) else { return false };
+            if object.base != at || !object.is_allocated() {
+                return false;
+            }
+            let Some(s) = arenas.span(at) else { return false };
+            let offset = at - s.base.get();
+            let slot = &self.alloc[object.kind as usize][object.class];
+            if ptr::eq(slot.get(), s) {
+                if !s.is_freed_later(offset) {
+                    if self.heap.poison() {
+                        s.poison(offset);
+                    }
+                    s.free_cached(offset);
+                    return true;
+                }
+                return false;
+            }
+            let (h, poison) = (self.heap.sweepgen(), self.heap.poison());
+            match self.heap.central_of(s).free(h, s, offset, poison) {
+                Freed::Done => {}
+                Freed::NoObject => return false,
+                Freed::Empty(s) => self.heap.free_span(s),
+                Freed::Busy => {
+                    spin_loop();
+                    continue;
+                }
+            }
+            self.heap.count_live(0, object.size);
+            return true;
+        }
+    }
+}
+
+/// Makes a free object of `s` one of its kind.
+#[inline(always)]
+fn finish(s: &MSpan, at: usize, kind: Kind) -> NonNull<u8> {
+    if kind.has_pointers() && s.needzero.get() {
+        zero(at, s.elemsize.get());
+    }
+    // SAFETY: an address within a span, so not 0.
+    unsafe { NonNull::new_unchecked(at as *mut u8) }
+}
+
+/// Zeroes a free object that was handed out to the caller.
+#[inline(always)]
+fn zero(at: usize, size: usize) {
+    let at = at as *mut [u64; 2];
+    if size <= 8 * GRANULE {
+        for i in 0..size / GRANULE {
+            // SAFETY: within the object, at a multiple of 16.
+            unsafe { at.add(i).write([0; 2]) };
+        }
+    } else {
+        // SAFETY: the object's bytes.
+        unsafe { ptr::write_bytes(at.cast::<u8>(), 0, size) };
+    }
+}

@@ -1,0 +1,230 @@
+//! The spans of one class and kind that no mcache has: Go's `mcentral`.
+//!
+//! There are four lists: spans with free objects (*partial*) and without
+//! (*full*), each swept and unswept. The lists change their roles when the
+//! heap's generation h moves: what was swept is unswept then.
+//!
+//! ```text
+//!               cache_swept                uncache
+//!   swept list ------------> mcache of a P --------> swept list
+//!       |                                                ^
+//!       | h moves                                        | put
+//!       v           take_unswept              swept      |
+//!   unswept list -----------------> a sweeper -----------+--> page heap
+//! ```
+//! A span in which nothing is allocated goes back to the page heap, whoever
+//! finds that out.
+//!
+//! Invariants:
+//! 1. A span in a swept list has the phase Ready, one in an unswept list
+//!    Unswept.
+//! 2. `list` of a span in a list is the truth, and its `alloc_count` too, as
+//!    far as it is swept.
+//!
+//! A free of an object whose span is here or elsewhere works under this lock,
+//! so each of its cases is one that lasts (invariant 1 of `sweepgen`).
+
+use super::mspan::{InList, MSpan, SpanList};
+use super::sweepgen::{Phase, Uncached};
+use crate::base::Futex;
+use crate::base::lock::{Lock, Rank};
+use crate::base::sync::const_unless_loom;
+
+/// The lists, by their role in even and odd cycles.
+struct Lists {
+    partial: [SpanList; 2],
+    full: [SpanList; 2],
+}
+
+// SAFETY: spans are handed on under the central's lock.
+unsafe impl Send for Lists {}
+
+/// One central.
+#[repr(align(64))]
+pub struct MCentral<F> {
+    /// lock
+    lists: Lock<Lists, F>,
+}
+
+/// What became of a span that was brought back.
+#[must_use]
+pub enum Brought {
+    /// In a list, with so many free bytes.
+    Kept(usize),
+    /// Nothing in it is allocated. The caller brings it to the page heap.
+    Empty(&'static MSpan),
+    /// It has to be swept first, by the caller: then `put`.
+    Stale(&'static MSpan),
+}
+
+/// What freeing an object has come to.
+#[must_use]
+pub enum Freed {
+    Done,
+    /// Nothing in its span is allocated any more. The caller brings the span to
+    /// the page heap.
+    Empty(&'static MSpan),
+    /// No object, or free already.
+    NoObject,
+    /// Another thread sweeps the span: try again.
+    Busy,
+}
+
+/// Which of the two lists has the swept spans of generation h.
+const fn swept(h: u32) -> usize {
+    (h / 2 % 2) as usize
+}
+
+impl<F: Futex> MCentral<F> {
+    const_unless_loom! {
+        pub fn new() -> Self {
+            const EMPTY: SpanList = SpanList::new();
+            let lists = Lists {
+                partial: [EMPTY; 2],
+                full: [EMPTY; 2],
+            };
+            Self { lists: Lock::new(Rank::HeapCentral, lists) }
+        }
+    }
+
+    /// A swept span with free objects, for an mcache.
+    pub fn cache_swept(&self, h: u32) -> Option<&'static MSpan> {
+        let lists = self.lists.lock();
+        let s = lists.partial[swept(h)].pop()?;
+        s.list.set(InList::None);
+        s.sweepgen.cache(h);
+        Some(s)
+    }
+
+    /// An unswept span, for the caller to sweep; one with free objects first.
+    pub fn take_unswept(&self, h: u32) -> Option<&'static MSpan> {
+        let lists = self.lists.lock();
+        let old = 1 - swept(h);
+        let s = lists.partial[old].pop().or_else(|| lists.full[old].pop())?;
+        s.list.set(InList::None);
+        s.sweepgen.acquire(h);
+        Some(s)
+    }
+
+    /// Brings a span that the caller has swept, or a new one with objects.
+    pub fn put(&self, h: u32, s: &'static MSpan) -> Brought {
+        if s.alloc_count.get() == 0 {
+            return Brought::Empty(s);
+        }
+        let lists = self.lists.lock();
+        if s.sweepgen.phase(h) == Phase::Sweeping {
+            s.sweepgen.swept(h);
+        }
+        lists.add(h, s);
+        Brought::Kept(s.free_bytes())
+    }
+
+    /// Makes a span that the caller has swept one that its mcache has.
+    pub fn cache(&self, h: u32, s: &'static MSpan) {
+        let _lists = self.lists.lock();
+        if s.sweepgen.phase(h) == Phase::Sweeping {
+            s.sweepgen.swept(h);
+        }
+        s.sweepgen.cache(h);
+    }
+
+    /// Brings a span from an mcache: Go's `uncacheSpan`.
+    pub fn uncache(&self, h: u32, s: &'static MSpan) -> Brought {
+        let lists = self.lists.lock();
+        match s.sweepgen.uncache(h) {
+            Uncached::Stale => Brought::Stale(s),
+            Uncached::Ready => {
+                s.settle();
+                s.let_go();
+                if s.alloc_count.get() == 0 {
+                    return Brought::Empty(s);
+                }
+                lists.add(h, s);
+                Brought::Kept(s.free_bytes())
+            }
+        }
+    }
+
+    /// Frees the object `offset` bytes behind the base of `s`, and fills it if
+    /// `poison`. The caller does not cache the span.
+    pub fn free(
+        &self,
+        h: u32,
+        s: &'static MSpan,
+        offset: usize,
+        poison: bool,
+    ) -> Freed {
+        let lists = self.lists.lock();
+        if !s.has_bit(offset) {
+            // The caller's object is gone, and the span another one by now.
+            return Freed::NoObject;
+        }
+        let (pair, bit) = s.bit(offset);
+        let phase = s.sweepgen.phase(h);
+        if phase == Phase::Sweeping {
+            return Freed::Busy;
+        }
+        if pair.alloc() & bit == 0 {
+            return Freed::NoObject;
+        }
+        let freed = match phase {
+            // The sweep to come frees what has no mark.
+            Phase::Unswept | Phase::CachedUnswept => pair.unmark(bit),
+            Phase::Cached => s.free_later(offset),
+            Phase::Ready | Phase::Sweeping => {
+                if poison {
+                    s.poison(offset);
+                }
+                return lists.free_ready(h, s, offset);
+            }
+        };
+        if freed && poison {
+            s.poison(offset);
+        }
+        if freed { Freed::Done } else { Freed::NoObject }
+    }
+
+    /// How many spans are in the lists: swept, unswept.
+    pub fn count(&self, h: u32) -> (usize, usize) {
+        let lists = self.lists.lock();
+        let of = |i: usize| lists.partial[i].len() + lists.full[i].len();
+        (of(swept(h)), of(1 - swept(h)))
+    }
+}
+
+impl Lists {
+    /// Adds a swept span.
+    fn add(&self, h: u32, s: &'static MSpan) {
+        let (list, name) = if s.is_full() {
+            (&self.full, InList::Full)
+        } else {
+            (&self.partial, InList::Partial)
+        };
+        list[swept(h)].push(s);
+        s.list.set(name);
+    }
+
+    /// Frees an object of a span that is Ready, and so in a list.
+    fn free_ready(&self, h: u32, s: &'static MSpan, offset: usize) -> Freed {
+        let (pair, bit) = s.bit(offset);
+        pair.clear_alloc(bit);
+        s.needzero.set(true);
+        let was = s.list.get();
+        let list = match was {
+            InList::Full => &self.full,
+            _ => &self.partial,
+        };
+        let count = s.alloc_count.get() - 1;
+        s.alloc_count.set(count);
+        if count == 0 {
+            list[swept(h)].remove(s);
+            s.list.set(InList::None);
+            return Freed::Empty(s);
+        }
+        if was == InList::Full {
+            list[swept(h)].remove(s);
+            self.add(h, s);
+        }
+        Freed::Done
+    }
+}

@@ -1,0 +1,88 @@
+//! The collected heap's memory: arenas, spans, size classes, caches, and the
+//! marker.
+//!
+//! Here is how objects are laid out, handed out, found, marked and swept. What
+//! is *not* here: who is stopped and how, which words are roots, when a cycle
+//! runs, and on which thread. The layer knows no goroutine.
+//!
+//! The names are Go's. What differs:
+//!
+//! - There are no classes of 8 and 24 bytes: an object begins with a granule of
+//!   16.
+//! - The bits of objects are not in the `mspan` but beside the arena, two for
+//!   each granule. So a word that may be a pointer costs one line of them.
+//! - The alloc bits are true at any time, where Go's are stale and `freeindex`
+//!   tells. So a stale pointer keeps nothing, and a second free is noticed.
+//! - The sets of spans are lists under the central's lock instead of a lock-free
+//!   `spanSet`, because a free takes spans out of the middle.
+//! - Free pages are found by bitmaps and a bound for each arena, not by a radix
+//!   tree.
+//! - There is no tiny allocator: objects that share a block keep each other.
+//!
+//! Its files, from the top to the bottom; each uses what stands below it:
+//!
+//! | file | what |
+//! |---|---|
+//! | `cycle` | one collection; the sweep |
+//! | `mark` | the marker |
+//! | `malloc` | what a user asks of an object |
+//! | `mcache` | the spans that one thread allocates from |
+//! | `mheap` | spans from pages; the scavenger; statistics |
+//! | `pagealloc` | which pages are free |
+//! | `pacing` | when to collect |
+//! | `find` | from a word to an object |
+//! | `arena` | the arenas, and the table of them |
+//! | `mcentral` | spans that no mcache has |
+//! | `mspan` | a span; lists of spans |
+//! | `sweepgen` | where a span is between two collections |
+//! | `bits` | allocated, marked |
+//! | `gcwork` | what is yet to be scanned; how markers end |
+//! | `sizeclass` | the sizes |
+//!
+//! Every allocation of memory may fail, and then nothing has changed. A marker
+//! that has no memory for its list goes on without (`gcwork`).
+
+#[cfg(not(loom))]
+pub(crate) mod arena;
+pub mod bits;
+#[cfg(not(loom))]
+pub(crate) mod cycle;
+#[cfg(not(loom))]
+pub(crate) mod find;
+pub mod gcwork;
+#[cfg(not(loom))]
+pub(crate) mod malloc;
+#[cfg(not(loom))]
+pub(crate) mod mark;
+#[cfg(not(loom))]
+pub(crate) mod mcache;
+pub mod mcentral;
+#[cfg(not(loom))]
+pub(crate) mod mheap;
+pub mod mspan;
+#[cfg(not(loom))]
+pub(crate) mod pacing;
+#[cfg(not(loom))]
+pub(crate) mod pagealloc;
+pub mod sizeclass;
+pub mod sweepgen;
+#[cfg(all(test, not(loom)))]
+mod tests;
+#[cfg(all(test, not(loom)))]
+mod tests_faults;
+#[cfg(all(test, not(loom)))]
+mod tests_model;
+#[cfg(all(test, not(loom)))]
+mod tests_parts;
+#[cfg(all(test, not(loom)))]
+mod tests_threads;
+
+#[cfg(not(loom))]
+pub use self::{
+    find::Object,
+    gcwork::Work,
+    mark::{Marking, Range},
+    mcache::MCache,
+    mheap::{HeapStats, MHeap},
+    sizeclass::Kind,
+};

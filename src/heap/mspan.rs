@@ -1,0 +1,389 @@
+//! A span: a run of pages that holds objects of one class and kind, or one
+//! large object. Go's `mspan`; and the lists of spans.
+//!
+//! Free objects are found a word of bits at a time: `alloc_cache` has a 1 for
+//! each free object that begins in the word before `freeindex`, and its lowest
+//! 1 is the next object that is handed out. The object's alloc bit is stored at
+//! that moment, so the bits of a cached span are true at any time, and a free
+//! slot never looks like an object.
+//!
+//! A span is never unmapped while its heap lives, and its memory never becomes
+//! something else. So spans are passed as `&'static`.
+//!
+//! Invariants:
+//! 1. The *holder* of a span is the owner of the mcache that caches it; its
+//!    sweeper; or, while it is in a list, the holder of its central's lock; or
+//!    whoever has taken it from or brings it to the page heap.
+//! 2. A field marked *fixed* changes only while the page heap has the span.
+//! 3. Each 1 of `alloc_cache` is a free object of the span.
+//! 4. A span is in one list at most, and `list` says in which.
+
+use super::bits::Pair;
+use super::sizeclass::{CLASS, Class, GRANULE, Kind, PAGE, WORD_BYTES};
+use super::sweepgen::SweepGen;
+use crate::base::sync::{AtomicBool, Ordering::Relaxed};
+use core::cell::Cell;
+use core::ptr;
+
+/// The number of the byte that freed memory is filled with in a test.
+pub const POISON: u8 = 0xdb;
+
+/// In which list of its central a span is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InList {
+    None,
+    Partial,
+    Full,
+}
+
+/// A span.
+pub struct MSpan {
+    // What allocation needs, in one line.
+    /// holder. Invariant 3.
+    alloc_cache: Cell<u64>,
+    /// holder: the address of the first granule of `alloc_cache`'s word.
+    cache_addr: Cell<usize>,
+    /// holder: the bits of that word.
+    cache_pair: Cell<Option<&'static Pair>>,
+    /// fixed: bytes of an object.
+    pub elemsize: Cell<usize>,
+    /// holder: whether free objects may not be zero.
+    pub needzero: Cell<bool>,
+    /// fixed
+    pub kind: Cell<Kind>,
+    /// fixed: the size class, 0 for a large object.
+    pub class: Cell<u8>,
+    /// holder: an object was freed in a word before `freeindex`.
+    freed_behind: Cell<bool>,
+    /// holder: the next word of bits that is to be looked at.
+    freeindex: Cell<u32>,
+    /// holder: how many objects are allocated; true while in a list.
+    pub alloc_count: Cell<u32>,
+
+    pub sweepgen: SweepGen,
+    /// atomic: another thread has freed an object of the cached span.
+    freed_later: AtomicBool,
+    /// lock: its central. Invariant 4.
+    pub list: Cell<InList>,
+    /// lock: its central, or the page heap.
+    next: Cell<Option<&'static MSpan>>,
+    prev: Cell<Option<&'static MSpan>>,
+    /// fixed: the first byte.
+    pub base: Cell<usize>,
+    /// fixed
+    pub npages: Cell<usize>,
+    /// fixed: the bits of the span; of a large object, the first word.
+    bits: Cell<&'static [Pair]>,
+}
+
+// SAFETY: each field says who uses it when; the phase of `sweepgen` and the
+// lock of the central hand the holder's fields on (invariant 1).
+unsafe impl Sync for MSpan {}
+
+impl MSpan {
+    /// A span without objects or pages: what an mcache has before it has spans
+    /// (Go's `emptymspan`), and what becomes one by [`Self::init`].
+    #[cfg(not(loom))]
+    pub const fn empty() -> Self {
+        Self::with(SweepGen::EMPTY, AtomicBool::new(false))
+    }
+
+    #[cfg(loom)]
+    pub fn empty() -> Self {
+        Self::with(SweepGen::new(0), AtomicBool::new(false))
+    }
+
+    const fn with(sweepgen: SweepGen, freed_later: AtomicBool) -> Self {
+        Self {
+            alloc_cache: Cell::new(0),
+            cache_addr: Cell::new(0),
+            cache_pair: Cell::new(None),
+            elemsize: Cell::new(0),
+            needzero: Cell::new(false),
+            kind: Cell::new(Kind::Noscan),
+            class: Cell::new(0),
+            freed_behind: Cell::new(false),
+            freeindex: Cell::new(0),
+            alloc_count: Cell::new(0),
+            sweepgen,
+            freed_later,
+            list: Cell::new(InList::None),
+            next: Cell::new(None),
+            prev: Cell::new(None),
+            base: Cell::new(0),
+            npages: Cell::new(0),
+            bits: Cell::new(&[]),
+        }
+    }
+
+    /// Makes it a span of `npages` pages at `base`, all of it free. The page
+    /// heap has it.
+    pub fn init(
+        &self,
+        base: usize,
+        npages: usize,
+        class: u8,
+        kind: Kind,
+        bits: &'static [Pair],
+    ) {
+        let size = match class {
+            0 => npages * PAGE,
+            _ => CLASS[usize::from(class)].size,
+        };
+        self.start_over();
+        self.elemsize.set(size);
+        self.kind.set(kind);
+        self.class.set(class);
+        self.alloc_count.set(0);
+        self.freed_later.store(false, Relaxed);
+        self.base.set(base);
+        self.npages.set(npages);
+        self.bits.set(bits);
+    }
+
+    #[inline(always)]
+    pub fn class(&self) -> &'static Class {
+        &CLASS[usize::from(self.class.get())]
+    }
+
+    /// Objects that the span has room for.
+    pub fn nelems(&self) -> usize {
+        if self.class.get() == 0 { 1 } else { self.class().nelems }
+    }
+
+    /// Bytes that objects do not occupy, were it not for the caches.
+    pub fn free_bytes(&self) -> usize {
+        let free = self.nelems() - self.alloc_count.get() as usize;
+        free * self.elemsize.get()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.alloc_count.get() as usize == self.nelems()
+    }
+
+    /// The bits of the object that begins `offset` bytes behind the base.
+    pub fn bit(&self, offset: usize) -> (&'static Pair, u64) {
+        let pair = &self.bits.get()[offset / WORD_BYTES];
+        (pair, 1 << (offset / GRANULE % 64))
+    }
+
+    /// The next free object at hand, which is now allocated; None if there may
+    /// be more in words to come. The holder calls.
+    #[inline(always)]
+    pub fn next_free_fast(&self) -> Option<usize> {
+        let cache = self.alloc_cache.get();
+        let pair = self.cache_pair.get()?;
+        if cache == 0 {
+            return None;
+        }
+        self.alloc_cache.set(cache & (cache - 1));
+        pair.set_alloc(cache & cache.wrapping_neg());
+        let granule = cache.trailing_zeros() as usize;
+        Some(self.cache_addr.get() + granule * GRANULE)
+    }
+
+    /// Looks for a word with free objects from `freeindex` on: Go's
+    /// `refillAllocCache`. False if there is none. The holder calls.
+    pub fn refill_alloc_cache(&self) -> bool {
+        loop {
+            if self.advance() {
+                return true;
+            }
+            let again = self.freed_behind.replace(false) | self.settle();
+            if !again {
+                return false;
+            }
+            self.freeindex.set(0);
+        }
+    }
+
+    fn advance(&self) -> bool {
+        if self.class.get() == 0 {
+            return false;
+        }
+        let from = self.freeindex.get() as usize;
+        let bits = self.bits.get();
+        let words = self.class().starts().iter().zip(bits).enumerate();
+        for (w, (starts, pair)) in words.skip(from) {
+            let free = starts & !pair.alloc();
+            if free != 0 {
+                self.alloc_cache.set(free);
+                self.cache_addr.set(self.base.get() + w * WORD_BYTES);
+                self.cache_pair.set(Some(pair));
+                self.freeindex.set(w as u32 + 1);
+                return true;
+            }
+        }
+        self.freeindex.set(bits.len() as u32);
+        false
+    }
+
+    /// Frees the object at `offset`, which is allocated, in a span that the
+    /// caller caches.
+    #[inline]
+    pub fn free_cached(&self, offset: usize) {
+        let (pair, bit) = self.bit(offset);
+        pair.clear_alloc(bit);
+        let word = self.base.get() + offset / WORD_BYTES * WORD_BYTES;
+        self.needzero.set(true);
+        if word == self.cache_addr.get() {
+            self.alloc_cache.set(self.alloc_cache.get() | bit);
+        } else {
+            self.freed_behind.set(true);
+        }
+    }
+
+    /// Tells the holder that the object at `offset` is freed; false if it was
+    /// no object. The span is cached, and the caller holds the central's lock.
+    pub fn free_later(&self, offset: usize) -> bool {
+        let (pair, bit) = self.bit(offset);
+        let freed = pair.free_later(bit);
+        if freed {
+            // Relaxed: a holder that misses it settles when it lets go.
+            self.freed_later.store(true, Relaxed);
+        }
+        freed
+    }
+
+    /// Whether another thread has freed the object at `offset` of a cached
+    /// span.
+    pub fn is_freed_later(&self, offset: usize) -> bool {
+        let (pair, bit) = self.bit(offset);
+        pair.mark() & bit != 0
+    }
+
+    /// Whether an object may begin at `offset`.
+    pub fn has_bit(&self, offset: usize) -> bool {
+        offset / WORD_BYTES < self.bits.get().len()
+    }
+
+    /// Frees what others have freed meanwhile; true if there was something. The
+    /// holder calls.
+    pub fn settle(&self) -> bool {
+        if !self.freed_later.load(Relaxed) {
+            return false;
+        }
+        self.freed_later.store(false, Relaxed);
+        let mut any = false;
+        for pair in self.bits.get() {
+            any |= pair.settle() != 0;
+        }
+        if any {
+            self.needzero.set(true);
+        }
+        any
+    }
+
+    /// Lets go of the free objects at hand, and counts those allocated. The
+    /// holder calls, before the span goes into a list.
+    pub fn let_go(&self) {
+        self.start_over();
+        let bits = self.bits.get().iter();
+        let count = bits.map(|pair| pair.alloc().count_ones()).sum();
+        self.alloc_count.set(count);
+    }
+
+    fn start_over(&self) {
+        self.alloc_cache.set(0);
+        self.cache_addr.set(0);
+        self.cache_pair.set(None);
+        self.freed_behind.set(false);
+        self.freeindex.set(0);
+    }
+
+    /// Frees the objects that are not marked, and with `poison` fills them.
+    /// Returns how many it has freed. The caller is the sweeper.
+    pub fn sweep(&self, poison: bool) -> usize {
+        let (mut freed, mut live) = (0, 0);
+        for (w, pair) in self.bits.get().iter().enumerate() {
+            let (dead, alive) = pair.sweep();
+            freed += dead.count_ones();
+            live += alive.count_ones();
+            if poison {
+                self.poison_all(w, dead);
+            }
+        }
+        self.alloc_count.set(live);
+        self.start_over();
+        if freed != 0 {
+            self.needzero.set(true);
+        }
+        freed as usize
+    }
+
+    fn poison_all(&self, word: usize, mut dead: u64) {
+        while dead != 0 {
+            let granule = dead.trailing_zeros() as usize;
+            self.poison(word * WORD_BYTES + granule * GRANULE);
+            dead &= dead - 1;
+        }
+    }
+
+    /// Fills the dead object at `offset`.
+    pub fn poison(&self, offset: usize) {
+        let at = (self.base.get() + offset) as *mut u8;
+        // SAFETY: an object of this span that is dead and not yet free, so
+        // nobody else uses it.
+        unsafe { ptr::write_bytes(at, POISON, self.elemsize.get()) };
+    }
+
+    /// Each allocated object's address. Nobody changes the bits meanwhile.
+    pub fn each_object(
+        &self,
+        mut found: impl FnMut(usize, &'static Pair, u64),
+    ) {
+        for (w, pair) in self.bits.get().iter().enumerate() {
+            let mut alloc = pair.alloc();
+            while alloc != 0 {
+                let granule = alloc.trailing_zeros() as usize;
+                let at = w * WORD_BYTES + granule * GRANULE;
+                found(self.base.get() + at, pair, 1 << granule);
+                alloc &= alloc - 1;
+            }
+        }
+    }
+}
+
+/// A list of spans, linked through them: Go's `mSpanList`. The lock is that of
+/// the list's owner.
+pub struct SpanList(Cell<Option<&'static MSpan>>);
+
+impl SpanList {
+    pub const fn new() -> Self {
+        Self(Cell::new(None))
+    }
+
+    pub fn first(&self) -> Option<&'static MSpan> {
+        self.0.get()
+    }
+
+    pub fn push(&self, s: &'static MSpan) {
+        let next = self.0.replace(Some(s));
+        s.next.set(next);
+        s.prev.set(None);
+        if let Some(next) = next {
+            next.prev.set(Some(s));
+        }
+    }
+
+    pub fn remove(&self, s: &'static MSpan) {
+        let (prev, next) = (s.prev.take(), s.next.take());
+        match prev {
+            Some(prev) => prev.next.set(next),
+            None => self.0.set(next),
+        }
+        if let Some(next) = next {
+            next.prev.set(prev);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        core::iter::successors(self.first(), |s| s.next.get()).count()
+    }
+
+    pub fn pop(&self) -> Option<&'static MSpan> {
+        let s = self.first()?;
+        self.remove(s);
+        Some(s)
+    }
+}

@@ -1,0 +1,298 @@
+//! Which pages of the arenas are free, and which of these have no memory:
+//! Go's `pageAlloc`, made of bitmaps.
+//!
+//! Go keeps a radix tree of summaries, so that a hole of any size is found in
+//! some steps in terabytes. Here each arena has a bitmap of 128 words, and a
+//! bound for its longest hole; the bounds of all arenas lie side by side, 32
+//! arenas a cache line. Looking for a page reads at most so many bounds as
+//! there are arenas (16 a gigabyte), from the first one that may have a page
+//! on, and one bitmap. Allocation is first-fit, lowest address first, as in Go.
+//!
+//! An object longer than an arena gets arenas of its own, side by side. The
+//! pages behind its end are for others.
+//!
+//! Invariants:
+//! 1. `free` has a 1 for each page that is Prepared and in no span.
+//! 2. `clean` has a 1 for each page that reads as zeros and has no memory. It
+//!    may be set for pages that are not prepared.
+//! 3. No hole of arena n is longer than `room[n]`.
+//! 4. Pages from `prepared` on are Reserved.
+//! 5. `arenas` ascends by address.
+
+use super::arena::{ARENA, CHUNK, PAGES};
+use super::sizeclass::PAGE;
+use crate::base::alloc::try_push;
+use core::ops::Range;
+
+const WORDS: usize = PAGES / 64;
+
+/// A set of the pages of an arena.
+#[derive(Clone, Copy)]
+struct Bitmap([u64; WORDS]);
+
+impl Bitmap {
+    fn is_set(&self, page: usize) -> bool {
+        self.0[page / 64] >> (page % 64) & 1 == 1
+    }
+
+    fn change(&mut self, pages: Range<usize>, set: bool) {
+        let mut at = pages.start;
+        while at < pages.end {
+            let end = pages.end.min((at / 64 + 1) * 64);
+            let mask = u64::MAX >> (64 - (end - at)) << (at % 64);
+            let word = &mut self.0[at / 64];
+            *word = if set { *word | mask } else { *word & !mask };
+            at = end;
+        }
+    }
+
+    fn all(&self, pages: Range<usize>) -> bool {
+        pages.into_iter().all(|page| self.is_set(page))
+    }
+
+    /// The first run of `n` pages, from a word on; else the length of the
+    /// longest run there.
+    fn run(&self, from: usize, n: usize) -> Result<usize, usize> {
+        let (mut start, mut length, mut longest) = (0, 0, 0);
+        for (w, word) in self.0.iter().enumerate().skip(from) {
+            if *word == u64::MAX {
+                if length == 0 {
+                    start = w * 64;
+                }
+                length += 64;
+                if length >= n {
+                    return Ok(start);
+                }
+                continue;
+            }
+            let mut at = 0;
+            while at < 64 {
+                let rest = word >> at;
+                let ones = (!rest).trailing_zeros().min(64 - at);
+                if ones > 0 {
+                    if length == 0 {
+                        start = w * 64 + at as usize;
+                    }
+                    length += ones as usize;
+                    if length >= n {
+                        return Ok(start);
+                    }
+                    at += ones;
+                }
+                if at < 64 {
+                    longest = longest.max(length);
+                    length = 0;
+                    at += (word >> at).trailing_zeros().min(64 - at);
+                }
+            }
+        }
+        Err(longest.max(length))
+    }
+}
+
+/// The pages of an arena.
+struct ArenaPages {
+    base: usize,
+    free: Bitmap,
+    clean: Bitmap,
+    prepared: usize,
+    /// No word of `free` before it has a page.
+    low: usize,
+}
+
+/// The pages of all arenas.
+pub(super) struct PageAlloc {
+    arenas: Vec<ArenaPages>,
+    room: Vec<u16>,
+    /// No arena before it has a free page.
+    first: usize,
+    /// Pages that are free, and of these without memory.
+    pub(super) free: usize,
+    pub(super) clean: usize,
+}
+
+/// Pages that were found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Run {
+    pub(super) base: usize,
+    pub(super) npages: usize,
+    /// Whether all of them read as zeros.
+    pub(super) clean: bool,
+}
+
+/// Pages that are to be prepared: base, and bytes.
+pub(super) type Unprepared = (usize, usize);
+
+impl PageAlloc {
+    pub(super) const fn new() -> Self {
+        Self {
+            arenas: Vec::new(),
+            room: Vec::new(),
+            first: 0,
+            free: 0,
+            clean: 0,
+        }
+    }
+
+    /// How many arenas there are.
+    pub(super) fn len(&self) -> usize {
+        self.arenas.len()
+    }
+
+    /// The lowest address of an arena, if there is any.
+    pub(super) fn lowest(&self) -> Option<usize> {
+        self.arenas.first().map(|arena| arena.base)
+    }
+
+    /// Makes room for `n` more arenas; None without memory.
+    pub(super) fn reserve(&mut self, n: usize) -> Option<()> {
+        self.arenas.try_reserve(n).ok()?;
+        self.room.try_reserve(n).ok()
+    }
+
+    /// Adds an arena that is Reserved; None without memory.
+    pub(super) fn add(&mut self, base: usize) -> Option<()> {
+        self.reserve(1)?;
+        let at = self.arenas.partition_point(|arena| arena.base < base);
+        let free = Bitmap([0; WORDS]);
+        let clean = Bitmap([u64::MAX; WORDS]);
+        let arena = ArenaPages { base, free, clean, prepared: 0, low: 0 };
+        // Both have room, and so the pushes succeed.
+        try_push(&mut self.arenas, arena)?;
+        self.arenas[at..].rotate_right(1);
+        try_push(&mut self.room, 0)?;
+        self.room[at..].rotate_right(1);
+        if at < self.first {
+            self.first = at;
+        }
+        Some(())
+    }
+
+    /// Takes the lowest `npages` pages in a row, at most an arena's.
+    pub(super) fn take(&mut self, npages: usize) -> Option<Run> {
+        if npages > PAGES {
+            return self.take_many(npages);
+        }
+        for n in self.first..self.arenas.len() {
+            if usize::from(self.room[n]) < npages {
+                if n == self.first && self.room[n] == 0 {
+                    self.first += 1;
+                }
+                continue;
+            }
+            let arena = &mut self.arenas[n];
+            let words = arena.free.0[arena.low..].iter();
+            arena.low += words.take_while(|word| **word == 0).count();
+            match arena.free.run(arena.low, npages) {
+                Ok(page) => return Some(self.take_at(n, page, npages)),
+                Err(longest) => self.room[n] = longest as u16,
+            }
+        }
+        None
+    }
+
+    fn take_at(&mut self, n: usize, page: usize, npages: usize) -> Run {
+        let arena = &mut self.arenas[n];
+        let pages = page..page + npages;
+        let clean = arena.clean.all(pages.clone());
+        let cleans = pages.clone().filter(|page| arena.clean.is_set(*page));
+        self.clean -= if clean { npages } else { cleans.count() };
+        self.free -= npages;
+        arena.free.change(pages.clone(), false);
+        arena.clean.change(pages, false);
+        Run { base: arena.base + page * PAGE, npages, clean }
+    }
+
+    /// Arenas side by side that are free as a whole, for more pages than one
+    /// has.
+    fn take_many(&mut self, npages: usize) -> Option<Run> {
+        let many = npages.div_ceil(PAGES);
+        let whole = |arena: &ArenaPages| {
+            arena.prepared == PAGES && arena.free.0 == [u64::MAX; WORDS]
+        };
+        let found = self.arenas.windows(many).position(|arenas| {
+            let next =
+                |pair: &[ArenaPages]| pair[0].base + ARENA == pair[1].base;
+            arenas.iter().all(whole) && arenas.windows(2).all(next)
+        })?;
+        let base = self.arenas[found].base;
+        let (mut left, mut clean) = (npages, true);
+        for n in found..found + many {
+            let here = left.min(PAGES);
+            clean &= self.take_at(n, 0, here).clean;
+            left -= here;
+        }
+        Some(Run { base, npages, clean })
+    }
+
+    /// Gives pages back. With `clean` they have no memory.
+    pub(super) fn put(&mut self, base: usize, npages: usize, clean: bool) {
+        let (mut base, mut left) = (base, npages);
+        self.free += npages;
+        self.clean += if clean { npages } else { 0 };
+        while left > 0 {
+            let n = self.arenas.partition_point(|arena| arena.base <= base) - 1;
+            let arena = &mut self.arenas[n];
+            let page = (base - arena.base) / PAGE;
+            let here = left.min(PAGES - page);
+            arena.free.change(page..page + here, true);
+            arena.clean.change(page..page + here, clean);
+            arena.low = arena.low.min(page / 64);
+            // Holes may have grown together; `take` finds the truth.
+            self.room[n] = PAGES as u16;
+            self.first = self.first.min(n);
+            base += here * PAGE;
+            left -= here;
+        }
+    }
+
+    /// Where pages can be prepared so that `npages` in a row become free; None:
+    /// another arena is needed.
+    pub(super) fn unprepared(&self, npages: usize) -> Option<Unprepared> {
+        let arena = self.arenas.iter().find(|arena| {
+            let holes = (0..arena.prepared).rev();
+            let hole = holes.take_while(|page| arena.free.is_set(*page));
+            // One look is enough for most: the free end is short.
+            PAGES - arena.prepared + hole.take(npages).count() >= npages
+                && arena.prepared < PAGES
+        })?;
+        let least = CHUNK / PAGE;
+        let pages = least.max(npages.next_multiple_of(least));
+        let pages = pages.min(PAGES - arena.prepared);
+        Some((arena.base + arena.prepared * PAGE, pages * PAGE))
+    }
+
+    /// The pages of the answer of [`Self::unprepared`], or of a whole new
+    /// arena, are Prepared, and free from now on.
+    pub(super) fn prepared(&mut self, (base, bytes): Unprepared) {
+        let (mut at, end) = (base, base + bytes);
+        while at < end {
+            let n = self.arenas.partition_point(|arena| arena.base <= at) - 1;
+            let arena = &mut self.arenas[n];
+            let here = end.min(arena.base + ARENA) - at;
+            arena.prepared += here / PAGE;
+            self.put(at, here / PAGE, true);
+            at += here;
+        }
+    }
+
+    /// Takes free pages that have memory, the highest first, at most `most` in
+    /// a row.
+    pub(super) fn take_dirty(&mut self, most: usize) -> Option<Run> {
+        for n in (0..self.arenas.len()).rev() {
+            let arena = &self.arenas[n];
+            let dirty = |w: usize| arena.free.0[w] & !arena.clean.0[w];
+            let Some(w) = (0..WORDS).rev().find(|w| dirty(*w) != 0) else {
+                continue;
+            };
+            let last = w * 64 + 63 - dirty(w).leading_zeros() as usize;
+            let is = |page: &usize| {
+                arena.free.is_set(*page) && !arena.clean.is_set(*page)
+            };
+            let down = (0..=last).rev().take(most);
+            let npages = down.take_while(is).count();
+            return Some(self.take_at(n, last + 1 - npages, npages));
+        }
+        None
+    }
+}

@@ -1,0 +1,124 @@
+//! Threads: several markers, several owners of mcaches, frees of what another
+//! thread has.
+
+use super::tests::*;
+use super::*;
+use std::sync::{Barrier, mpsc};
+use std::thread;
+
+/// A random graph; returns a root array and the bytes that it keeps.
+fn graph(cache: &MCache, random: &mut Random) -> (Vec<usize>, usize) {
+    let n = if cfg!(debug_assertions) { 20_000 } else { 400_000 };
+    let size = |i: usize| [16, 32, 64, 256, 5000][i % 5];
+    let all: Vec<_> =
+        (0..n).map(|i| address(cache.alloc(size(i), Kind::Scan))).collect();
+    for at in &all {
+        set(*at, 0, all[random.below(n)]);
+        set(*at, 1, all[random.below(n)] + 8);
+    }
+    let roots = vec![all[0], all[n / 2], all[n - 1]];
+    let bytes = collect(&Work::new(), cache, &roots);
+    (roots, bytes)
+}
+
+/// A collection by `n` markers.
+fn collect_by(n: u32, cache: &MCache, work: &Work, roots: &[usize]) -> usize {
+    let range = roots.as_ptr_range();
+    let roots = [(range.start.addr(), range.end.addr())];
+    let heap = cache.heap();
+    let marking = Marking::new(heap, work, &roots, n).expect("memory");
+    heap.begin(core::iter::once(cache));
+    heap.sweep_all();
+    thread::scope(|scope| {
+        for _ in 0..n {
+            scope.spawn(|| marking.run::<false>());
+        }
+    });
+    let marked = marking.finish();
+    heap.end(marked);
+    cache.prepare_for_sweep();
+    heap.sweep_all();
+    marked
+}
+
+#[test]
+fn several_markers_mark_what_one_marks() {
+    let (cache, work) = (MCache::new(heap()), Work::new());
+    let (roots, bytes) = graph(&cache, &mut Random(7));
+    assert!(bytes > 1 << 20);
+    for n in [1, 2, 4, 7] {
+        assert_eq!(collect_by(n, &cache, &work, &roots), bytes);
+    }
+    assert_eq!(collect_by(3, &cache, &work, &[]), 0);
+}
+
+#[test]
+fn markers_without_memory_mark_all_the_same() {
+    let (cache, work) = (MCache::new(heap()), Work::new());
+    let (roots, bytes) = graph(&cache, &mut Random(8));
+    // One chunk, so that the graph's stack does not fit.
+    work.set_may_map(1);
+    for n in [1, 2, 5] {
+        assert_eq!(collect_by(n, &cache, &work, &roots), bytes);
+    }
+    work.set_may_map(0);
+    let none = Work::new();
+    none.set_may_map(0);
+    assert!(Marking::new(cache.heap(), &none, &[], 1).is_none());
+}
+
+/// Objects made by one thread and freed by another, while all allocate.
+#[test]
+fn what_others_free_is_free_once() {
+    let heap = heap();
+    heap.set_poison();
+    let rounds = if cfg!(debug_assertions) { 5_000 } else { 200_000 };
+    let threads = 4;
+    let start = Barrier::new(threads);
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..threads).map(|_| mpsc::channel::<usize>()).unzip();
+    let caches: Vec<_> = thread::scope(|scope| {
+        let mut all = Vec::new();
+        for (t, inbox) in receivers.into_iter().enumerate() {
+            let (senders, start) = (senders.clone(), &start);
+            all.push(scope.spawn(move || {
+                start.wait();
+                one_of_many(heap, t, rounds, &senders, &inbox)
+            }));
+        }
+        drop(senders);
+        all.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let work = Work::new();
+    // SAFETY: no roots, and these are all mcaches.
+    let marked = unsafe { heap.collect(&work, caches.iter(), &[]) };
+    assert_eq!(marked, Some(0));
+    caches.iter().for_each(MCache::prepare_for_sweep);
+    heap.sweep_all();
+    assert_eq!(heap.stats().in_use, 0, "all spans went back");
+}
+
+fn one_of_many(
+    heap: &'static MHeap,
+    t: usize,
+    rounds: usize,
+    senders: &[mpsc::Sender<usize>],
+    inbox: &mpsc::Receiver<usize>,
+) -> MCache {
+    let (cache, mut random) = (MCache::new(heap), Random(t as u64 + 1));
+    let free = |at: usize| {
+        assert_eq!(get(at, 0), at, "nobody else's");
+        assert!(cache.free(at));
+    };
+    for _ in 0..rounds {
+        let size = 16 + random.below(300);
+        let at = address(cache.alloc(size, Kind::Noscan));
+        set(at, 0, at);
+        // A full inbox does not matter, a thread that has ended neither.
+        let _ = senders[random.below(senders.len())].send(at);
+        while let Ok(at) = inbox.try_recv() {
+            free(at);
+        }
+    }
+    cache
+}

@@ -1,0 +1,96 @@
+//! Addresses without memory: a range is reserved, and prepared part by part.
+
+use super::errno::{Errno, KeepErrno, Result};
+use super::mem::unmap;
+use core::ffi::c_int;
+
+/// Private memory without reserved swap space.
+const ANON: c_int =
+    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+
+/// Reserves `len` bytes of addresses, a multiple of `align`, at such a
+/// multiple: inaccessible, and without memory. At `hint` if that is possible.
+///
+/// `ENOMEM`.
+pub(crate) fn reserve(
+    len: usize,
+    align: usize,
+    hint: usize,
+) -> Result<*mut u8> {
+    let _keep = KeepErrno::new();
+    let base = mmap(hint, len)?;
+    let base = if base.addr() % align == 0 {
+        base
+    } else {
+        // SAFETY: mapped above, and nobody uses it.
+        unsafe { unmap(base, len) };
+        aligned(len, align)?
+    };
+    // Locked memory, as of mlockall(MCL_FUTURE), would be populated when it is
+    // prepared.
+    // SAFETY: the range is a mapping of ours that nobody uses yet.
+    unsafe { libc::munlock(base.cast(), len) };
+    Ok(base)
+}
+
+/// Reserves at a multiple of `align`, by reserving more.
+fn aligned(len: usize, align: usize) -> Result<*mut u8> {
+    let more = len.checked_add(align).ok_or(Errno::ENOMEM)?;
+    let at = mmap(0, more)?;
+    let front = at.addr().next_multiple_of(align) - at.addr();
+    let base = at.wrapping_add(front);
+    if front > 0 {
+        // SAFETY: the front of a mapping of ours that nobody uses.
+        unsafe { unmap(at, front) };
+    }
+    if align > front {
+        // SAFETY: the rest of a mapping of ours that nobody uses.
+        unsafe { unmap(base.wrapping_add(len), align - front) };
+    }
+    Ok(base)
+}
+
+fn mmap(hint: usize, len: usize) -> Result<*mut u8> {
+    let at = hint as *mut _;
+    // SAFETY: a new mapping: a hint replaces nothing.
+    let at = unsafe { libc::mmap(at, len, libc::PROT_NONE, ANON, -1, 0) };
+    if at == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(at.cast()) }
+}
+
+/// Makes a part of a reserved range readable and writable.
+///
+/// `ENOMEM`.
+///
+/// # Safety
+/// The range, in whole pages, was reserved here, and nobody uses it.
+pub(crate) unsafe fn prepare(base: *mut u8, len: usize) -> Result<()> {
+    const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
+    let _keep = KeepErrno::new();
+    // SAFETY: nobody uses the range, the caller promises.
+    let r = unsafe { libc::mprotect(base.cast(), len, RW) };
+    Errno::check(r).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_aligned_and_usable_once_prepared() {
+        let (len, align) = (3 << 21, 1 << 21);
+        let mut last = 0;
+        for hint in [0, 4096, 1 << 46] {
+            let base = reserve(len, align, hint).unwrap();
+            assert_eq!(base.addr() % align, 0);
+            assert_ne!(base.addr(), last);
+            last = base.addr();
+            let half = base.wrapping_add(len / 2);
+            // SAFETY: reserved above, and nobody uses it.
+            unsafe { prepare(half, len / 2) }.unwrap();
+            // SAFETY: the first byte of what was prepared.
+            assert_eq!(unsafe { *half }, 0);
+        }
+        assert_eq!(reserve(1 << 60, 1 << 26, 0), Err(Errno::ENOMEM));
+        assert_eq!(reserve(usize::MAX & !4095, 4096, 0), Err(Errno::ENOMEM));
+    }
+}
