@@ -12,8 +12,8 @@
 //!       v           take_unswept              swept      |
 //!   unswept list -----------------> a sweeper -----------+--> page heap
 //! ```
-//! A span in which nothing is allocated goes back to the page heap, whoever
-//! finds that out.
+//! A span in which nothing is allocated goes back to the page heap, but for a
+//! few in which all was freed by hand.
 //!
 //! Invariants:
 //! 1. A span in a swept list has the phase Ready, one in an unswept list
@@ -30,10 +30,18 @@ use crate::base::Futex;
 use crate::base::lock::{Lock, Rank};
 use crate::base::sync::const_unless_loom;
 
+/// How many spans in which all was freed by hand a central keeps, so that
+/// freeing and allocating in turn does not ask the page heap each time.
+const EMPTIES: u32 = 4;
+
 /// The lists, by their role in even and odd cycles.
 struct Lists {
     partial: [SpanList; 2],
     full: [SpanList; 2],
+    /// How many spans in which nothing is allocated are in the swept list,
+    /// and of which generation that list is.
+    empties: u32,
+    empties_of: u32,
 }
 
 // SAFETY: spans are handed on under the central's lock.
@@ -82,6 +90,8 @@ impl<F: Futex> MCentral<F> {
             let lists = Lists {
                 partial: [EMPTY; 2],
                 full: [EMPTY; 2],
+                empties: 0,
+                empties_of: 0,
             };
             Self { lists: Lock::new(Rank::HeapCentral, lists) }
         }
@@ -89,9 +99,12 @@ impl<F: Futex> MCentral<F> {
 
     /// A swept span with free objects, for an mcache.
     pub fn cache_swept(&self, h: u32) -> Option<&'static MSpan> {
-        let lists = self.lists.lock();
+        let mut lists = self.lists.lock();
         let s = lists.partial[swept(h)].pop()?;
         s.list.set(InList::None);
+        if s.alloc_count.get() == 0 {
+            lists.empties -= 1;
+        }
         s.sweepgen.cache(h);
         Some(s)
     }
@@ -130,13 +143,13 @@ impl<F: Futex> MCentral<F> {
 
     /// Brings a span from an mcache: Go's `uncacheSpan`.
     pub fn uncache(&self, h: u32, s: &'static MSpan) -> Brought {
-        let lists = self.lists.lock();
+        let mut lists = self.lists.lock();
         match s.sweepgen.uncache(h) {
             Uncached::Stale => Brought::Stale(s),
             Uncached::Ready => {
                 s.settle();
                 s.let_go();
-                if s.alloc_count.get() == 0 {
+                if s.alloc_count.get() == 0 && !lists.keep_empty(h) {
                     return Brought::Empty(s);
                 }
                 lists.add(h, s);
@@ -154,7 +167,7 @@ impl<F: Futex> MCentral<F> {
         offset: usize,
         poison: bool,
     ) -> Freed {
-        let lists = self.lists.lock();
+        let mut lists = self.lists.lock();
         if !s.has_bit(offset) {
             // The caller's object is gone, and the span another one by now.
             return Freed::NoObject;
@@ -204,25 +217,41 @@ impl Lists {
         s.list.set(name);
     }
 
+    /// Whether one more span with nothing in it stays in the swept list, where
+    /// the next sweep finds it if nobody takes it before.
+    fn keep_empty(&mut self, h: u32) -> bool {
+        if self.empties_of != h {
+            (self.empties, self.empties_of) = (0, h);
+        }
+        let keep = self.empties < EMPTIES;
+        self.empties += u32::from(keep);
+        keep
+    }
+
     /// Frees an object of a span that is Ready, and so in a list.
-    fn free_ready(&self, h: u32, s: &'static MSpan, offset: usize) -> Freed {
+    fn free_ready(
+        &mut self,
+        h: u32,
+        s: &'static MSpan,
+        offset: usize,
+    ) -> Freed {
         let (pair, bit) = s.bit(offset);
         pair.clear_alloc(bit);
         s.needzero.set(true);
-        let was = s.list.get();
-        let list = match was {
-            InList::Full => &self.full,
-            _ => &self.partial,
-        };
         let count = s.alloc_count.get() - 1;
         s.alloc_count.set(count);
-        if count == 0 {
+        let drop = count == 0 && (s.class.get() == 0 || !self.keep_empty(h));
+        let was = s.list.get();
+        if drop || was == InList::Full {
+            let list = match was {
+                InList::Full => &self.full,
+                _ => &self.partial,
+            };
             list[swept(h)].remove(s);
             s.list.set(InList::None);
-            return Freed::Empty(s);
-        }
-        if was == InList::Full {
-            list[swept(h)].remove(s);
+            if drop {
+                return Freed::Empty(s);
+            }
             self.add(h, s);
         }
         Freed::Done

@@ -13,8 +13,8 @@
 //!   each granule. So a word that may be a pointer costs one line of them.
 //! - The alloc bits are true at any time, where Go's are stale and `freeindex`
 //!   tells. So a stale pointer keeps nothing, and a second free is noticed.
-//! - The sets of spans are lists under the central's lock instead of a lock-free
-//!   `spanSet`, because a free takes spans out of the middle.
+//! - The sets of spans are lists under the central's lock instead of a
+//!   lock-free `spanSet`, because a free takes spans out of the middle.
 //! - Free pages are found by bitmaps and a bound for each arena, not by a radix
 //!   tree.
 //! - There is no tiny allocator: objects that share a block keep each other.
