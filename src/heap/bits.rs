@@ -17,6 +17,11 @@
 //!    mcache that caches it, its sweeper, or the holder of its central's lock.
 //! 3. A span that is swept and not cached has no mark outside of marking.
 //!
+//! Each of these calls looks at both words, so what frees for another thread
+//! and what settles exclude each other by the central's lock. The owner of an
+//! mcache frees in its own spans without it: an object that the host frees by
+//! two threads *at the same moment* is a mistake that is not noticed.
+//!
 //! Nothing is published by these bits, so all is Relaxed: who holds a span
 //! changes under its central's lock, and marking begins and ends at a stop.
 
@@ -42,12 +47,14 @@ pub enum Marked {
     Not,
 }
 
-impl Pair {
+impl Default for Pair {
     /// Free granules, where there is no mapping to be zeroed.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { alloc: AtomicU64::new(0), mark: AtomicU64::new(0) }
     }
+}
 
+impl Pair {
     #[inline(always)]
     pub fn alloc(&self) -> u64 {
         self.alloc.load(Relaxed)

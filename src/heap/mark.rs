@@ -213,7 +213,7 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
         };
         if !ALONE {
             self.scanned += 1;
-            if self.scanned % PATIENCE == 0 {
+            if self.scanned.is_multiple_of(PATIENCE) {
                 self.work.balance();
             }
         }

@@ -89,10 +89,14 @@ impl MCache {
         }
         let class = class_of(size);
         let slot = &self.alloc[kind as usize][class];
-        if !slot.get().refill_alloc_cache() {
-            self.refill(class, kind)?;
+        let mut s = slot.get();
+        while !s.refill_alloc_cache() {
+            let central = self.heap.central(class, kind);
+            if !s.has_freed_later() || !central.settle(s) {
+                self.refill(class, kind)?;
+                s = slot.get();
+            }
         }
-        let s = slot.get();
         s.next_free_fast().map(|at| finish(s, at, kind))
     }
 
@@ -102,9 +106,7 @@ impl MCache {
         let s = self.cache_span(class, kind)?;
         self.heap.count_live(s.free_bytes(), 0);
         self.alloc[kind as usize][class].set(s);
-        // A span of a list may lack what its count says if it was all freed
-        // later; then the next call comes here again.
-        s.refill_alloc_cache().then_some(())
+        Some(())
     }
 
     /// A span with free objects, cached: Go's `cacheSpan`.
@@ -248,8 +250,9 @@ fn zero(at: usize, size: usize) {
     let at = at as *mut [u64; 2];
     if size <= 8 * GRANULE {
         for i in 0..size / GRANULE {
+            let granule = at.wrapping_add(i);
             // SAFETY: within the object, at a multiple of 16.
-            unsafe { at.add(i).write([0; 2]) };
+            unsafe { granule.write([0; 2]) };
         }
     } else {
         // SAFETY: the object's bytes.

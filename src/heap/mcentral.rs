@@ -83,13 +83,18 @@ const fn swept(h: u32) -> usize {
     (h / 2 % 2) as usize
 }
 
+impl<F: Futex> Default for MCentral<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<F: Futex> MCentral<F> {
     const_unless_loom! {
         pub fn new() -> Self {
-            const EMPTY: SpanList = SpanList::new();
             let lists = Lists {
-                partial: [EMPTY; 2],
-                full: [EMPTY; 2],
+                partial: [const { SpanList::new() }; 2],
+                full: [const { SpanList::new() }; 2],
                 empties: 0,
                 empties_of: 0,
             };
@@ -139,6 +144,15 @@ impl<F: Futex> MCentral<F> {
             s.sweepgen.swept(h);
         }
         s.sweepgen.cache(h);
+    }
+
+    /// Frees what others have freed in a span of the caller's mcache; true if
+    /// there was something.
+    pub fn settle(&self, s: &'static MSpan) -> bool {
+        // Else a second free could find the object half free: allocated, and
+        // not marked any more.
+        let _lists = self.lists.lock();
+        s.settle()
     }
 
     /// Brings a span from an mcache: Go's `uncacheSpan`.
@@ -200,7 +214,7 @@ impl<F: Futex> MCentral<F> {
     /// How many spans are in the lists: swept, unswept.
     pub fn count(&self, h: u32) -> (usize, usize) {
         let lists = self.lists.lock();
-        let of = |i: usize| lists.partial[i].len() + lists.full[i].len();
+        let of = |i: usize| lists.partial[i].count() + lists.full[i].count();
         (of(swept(h)), of(1 - swept(h)))
     }
 }

@@ -21,7 +21,7 @@
 use super::bits::Pair;
 use super::sizeclass::{CLASS, Class, GRANULE, Kind, PAGE, WORD_BYTES};
 use super::sweepgen::SweepGen;
-use crate::base::sync::{AtomicBool, Ordering::Relaxed};
+use crate::base::sync::{AtomicBool, Ordering::Relaxed, const_unless_loom};
 use core::cell::Cell;
 use core::ptr;
 
@@ -81,16 +81,12 @@ pub struct MSpan {
 unsafe impl Sync for MSpan {}
 
 impl MSpan {
-    /// A span without objects or pages: what an mcache has before it has spans
-    /// (Go's `emptymspan`), and what becomes one by [`Self::init`].
-    #[cfg(not(loom))]
-    pub const fn empty() -> Self {
-        Self::with(SweepGen::EMPTY, AtomicBool::new(false))
-    }
-
-    #[cfg(loom)]
-    pub fn empty() -> Self {
-        Self::with(SweepGen::new(0), AtomicBool::new(false))
+    const_unless_loom! {
+        /// A span without objects or pages: what an mcache has before it has
+        /// spans (Go's `emptymspan`), and what becomes one by `init`.
+        pub fn empty() -> Self {
+            Self::with(SweepGen::new(0), AtomicBool::new(false))
+        }
     }
 
     const fn with(sweepgen: SweepGen, freed_later: AtomicBool) -> Self {
@@ -185,16 +181,14 @@ impl MSpan {
     /// Looks for a word with free objects from `freeindex` on: Go's
     /// `refillAllocCache`. False if there is none. The holder calls.
     pub fn refill_alloc_cache(&self) -> bool {
-        loop {
-            if self.advance() {
-                return true;
-            }
-            let again = self.freed_behind.replace(false) | self.settle();
-            if !again {
-                return false;
-            }
-            self.freeindex.set(0);
+        if self.advance() {
+            return true;
         }
+        if !self.freed_behind.replace(false) {
+            return false;
+        }
+        self.freeindex.set(0);
+        self.advance()
     }
 
     fn advance(&self) -> bool {
@@ -257,8 +251,14 @@ impl MSpan {
         offset / WORD_BYTES < self.bits.get().len()
     }
 
+    /// Whether others may have freed objects meanwhile.
+    #[inline]
+    pub fn has_freed_later(&self) -> bool {
+        self.freed_later.load(Relaxed)
+    }
+
     /// Frees what others have freed meanwhile; true if there was something. The
-    /// holder calls.
+    /// holder calls, and has the central's lock or the world is stopped.
     pub fn settle(&self) -> bool {
         if !self.freed_later.load(Relaxed) {
             return false;
@@ -270,6 +270,7 @@ impl MSpan {
         }
         if any {
             self.needzero.set(true);
+            self.freed_behind.set(true);
         }
         any
     }
@@ -348,7 +349,14 @@ impl MSpan {
 /// the list's owner.
 pub struct SpanList(Cell<Option<&'static MSpan>>);
 
+impl Default for SpanList {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl SpanList {
+    #[must_use]
     pub const fn new() -> Self {
         Self(Cell::new(None))
     }
@@ -377,7 +385,7 @@ impl SpanList {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         core::iter::successors(self.first(), |s| s.next.get()).count()
     }
 

@@ -259,8 +259,8 @@ mod tests {
             let starts = class.starts();
             for granule in 0..bytes / GRANULE {
                 let at = granule * GRANULE;
-                let begins =
-                    at % class.size == 0 && at / class.size < class.nelems;
+                let begins = at.is_multiple_of(class.size)
+                    && at / class.size < class.nelems;
                 let bit = starts[granule / WORD] >> (granule % WORD) & 1;
                 assert_eq!(bit == 1, begins, "invariant 3");
             }

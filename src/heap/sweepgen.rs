@@ -25,7 +25,7 @@
 //! Orderings: the lock orders all changes but that of `swept`. A thread may
 //! look without the lock, so `swept` releases and `phase` acquires.
 
-use crate::base::sync::{AtomicU32, Ordering::*};
+use crate::base::sync::{AtomicU32, Ordering::*, const_unless_loom};
 use crate::base::throw::throw;
 
 /// The word of a span.
@@ -54,13 +54,11 @@ pub enum Uncached {
 }
 
 impl SweepGen {
-    /// Of a span that no heap has yet.
-    #[cfg(not(loom))]
-    pub const EMPTY: Self = Self(AtomicU32::new(0));
-
-    /// A span that is swept, as a new one is.
-    pub fn new(h: u32) -> Self {
-        Self(AtomicU32::new(h))
+    const_unless_loom! {
+        /// A span that is swept, as a new one is.
+        pub fn new(h: u32) -> Self {
+            Self(AtomicU32::new(h))
+        }
     }
 
     /// Makes a span that nobody else knows a new one.
