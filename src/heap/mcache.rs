@@ -40,6 +40,8 @@ pub struct MCache {
     heap: &'static MHeap,
     /// owner. Invariant 3.
     alloc: [[Cell<&'static MSpan>; CLASSES]; 3],
+    /// owner: bytes of objects that it has freed elsewhere, and not counted.
+    freed: Cell<usize>,
     /// owner: the generation for which it is prepared.
     flush_gen: Cell<u32>,
 }
@@ -53,7 +55,8 @@ impl MCache {
     #[must_use]
     pub fn new(heap: &'static MHeap) -> Self {
         let alloc = [const { [const { Cell::new(&EMPTY) }; CLASSES] }; 3];
-        Self { heap, alloc, flush_gen: Cell::new(heap.sweepgen()) }
+        let flush_gen = Cell::new(heap.sweepgen());
+        Self { heap, alloc, freed: Cell::new(0), flush_gen }
     }
 
     pub fn heap(&self) -> &'static MHeap {
@@ -104,7 +107,7 @@ impl MCache {
     fn refill(&self, class: usize, kind: Kind) -> Option<()> {
         self.release(class, kind);
         let s = self.cache_span(class, kind)?;
-        self.heap.count_live(s.free_bytes(), 0);
+        self.heap.count_live(s.free_bytes(), self.freed.take());
         self.alloc[kind as usize][class].set(s);
         Some(())
     }
@@ -180,6 +183,7 @@ impl MCache {
     /// Applies what other threads have freed, so that the marks of the spans
     /// are zero. Before marking.
     pub fn settle(&self) {
+        self.heap.count_live(0, self.freed.take());
         for s in self.alloc.iter().flatten() {
             s.get().settle();
         }
@@ -228,7 +232,7 @@ impl MCache {
                     continue;
                 }
             }
-            self.heap.count_live(0, object.size);
+            self.freed.set(self.freed.get() + object.size);
             return true;
         }
     }

@@ -53,8 +53,6 @@ pub struct MSpan {
     pub kind: Cell<Kind>,
     /// fixed: the size class, 0 for a large object.
     pub class: Cell<u8>,
-    /// holder: an object was freed in a word before `freeindex`.
-    freed_behind: Cell<bool>,
     /// holder: the next word of bits that is to be looked at.
     freeindex: Cell<u32>,
     /// holder: how many objects are allocated; true while in a list.
@@ -98,7 +96,6 @@ impl MSpan {
             needzero: Cell::new(false),
             kind: Cell::new(Kind::Noscan),
             class: Cell::new(0),
-            freed_behind: Cell::new(false),
             freeindex: Cell::new(0),
             alloc_count: Cell::new(0),
             sweepgen,
@@ -181,24 +178,14 @@ impl MSpan {
     /// Looks for a word with free objects from `freeindex` on: Go's
     /// `refillAllocCache`. False if there is none. The holder calls.
     pub fn refill_alloc_cache(&self) -> bool {
-        if self.advance() {
-            return true;
-        }
-        if !self.freed_behind.replace(false) {
-            return false;
-        }
-        self.freeindex.set(0);
-        self.advance()
-    }
-
-    fn advance(&self) -> bool {
         if self.class.get() == 0 {
             return false;
         }
         let from = self.freeindex.get() as usize;
         let bits = self.bits.get();
-        let words = self.class().starts().iter().zip(bits).enumerate();
-        for (w, (starts, pair)) in words.skip(from) {
+        let starts = self.class().starts();
+        let words = starts[from..].iter().zip(&bits[from..]);
+        for (w, (starts, pair)) in (from..).zip(words) {
             let free = starts & !pair.alloc();
             if free != 0 {
                 self.alloc_cache.set(free);
@@ -218,12 +205,13 @@ impl MSpan {
     pub fn free_cached(&self, offset: usize) {
         let (pair, bit) = self.bit(offset);
         pair.clear_alloc(bit);
-        let word = self.base.get() + offset / WORD_BYTES * WORD_BYTES;
         self.needzero.set(true);
-        if word == self.cache_addr.get() {
+        let word = offset / WORD_BYTES;
+        if self.base.get() + word * WORD_BYTES == self.cache_addr.get() {
             self.alloc_cache.set(self.alloc_cache.get() | bit);
         } else {
-            self.freed_behind.set(true);
+            // It is looked at again, and so are those behind it.
+            self.freeindex.set(self.freeindex.get().min(word as u32));
         }
     }
 
@@ -270,7 +258,7 @@ impl MSpan {
         }
         if any {
             self.needzero.set(true);
-            self.freed_behind.set(true);
+            self.freeindex.set(0);
         }
         any
     }
@@ -288,7 +276,6 @@ impl MSpan {
         self.alloc_cache.set(0);
         self.cache_addr.set(0);
         self.cache_pair.set(None);
-        self.freed_behind.set(false);
         self.freeindex.set(0);
     }
 
