@@ -299,7 +299,7 @@ fn run(seed: u64, steps: usize, most: usize, collections: usize) {
 
 #[test]
 fn a_heap_does_as_its_model() {
-    let steps = if cfg!(debug_assertions) { 100_000 } else { 2_000_000 };
+    let steps = if cfg!(debug_assertions) { 20_000 } else { 2_000_000 };
     run(1, steps, 3000, steps / 1000);
     run(2, steps / 4, 50, steps / 100);
 }
