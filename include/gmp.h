@@ -26,6 +26,7 @@
  *   Files         open, sync, positions, copies in the kernel
  *   Processes     wait for children
  *   Signals       signals on channels, signal masks
+ *   Heap          memory that nobody frees
  *   Seeing inside dumps, numbers of the runtime, a timeline
  *   Hooks         take part in the start; what the macros call
  */
@@ -1756,6 +1757,221 @@ int gmp_signal_stop(gmp_chan *ch, int signo);
  * start of the runtime.
  */
 int gmp_sigmask(int how, const void *set, void *old);
+
+/* --- Heap --------------------------------------------------------------------
+ *
+ * Memory that is freed once nothing points to it: a message may go through
+ * channels, from goroutine to goroutine, and nobody has to know who is the
+ * last. A program that makes no call of this part has no heap.
+ *
+ *     struct message *m = gmp_gc_alloc(sizeof *m);
+ *     gmp_chan_send(ch, &m);             // whoever gets it drops it
+ *
+ * A collection stops all threads that use this library, by the signal SIGURG,
+ * for some milliseconds for each 100 MB, and finds what they can reach. Two
+ * things bend meanwhile:
+ *
+ * - A system call that such a thread waits in may return EINTR, as with any
+ *   signal. Most begin again by themselves: read, write and the like by
+ *   SA_RESTART, and poll, nanosleep, epoll_wait and others as the library knows
+ *   them; their timeout begins again too.
+ * - A pointer must lie where collections look: gmp_gc_alloc() says where. Where
+ *   one hides elsewhere, its object is freed too early. GMPDEBUG=gcstress=1
+ *   finds that: each allocation collects, and freed memory is filled with
+ *   0xdb.
+ *
+ * An object is kept by any pointer to its first byte or into it. GMP_GC_KEEP(p)
+ * keeps the object at p until there, where the compiler might drop the pointer
+ * after its last use. GMPDEBUG=gctrace=1 prints a line for each collection.
+ */
+#define GMP_GC_KEEP(p) __asm__ volatile("" : : "g"(p) : "memory")
+
+/**
+ * For gmp_gc_set_roots: the data of the program and all its libraries are
+ * roots, which is so from the beginning.
+ */
+#define GMP_GC_ROOTS_ALL 0
+
+/** For gmp_gc_set_roots: what gmp_gc_add_roots() names, and no other data. */
+#define GMP_GC_ROOTS_NONE 1
+
+/**
+ * The heap in numbers. A counter only grows. A version of the library may add
+ * fields at the end.
+ */
+typedef struct gmp_gc_stats {
+    /** The bytes that the library has filled in. Fields beyond are 0. */
+    size_t struct_size;
+    /**
+     * Bytes of objects, dead ones that are not freed yet among them, and of
+     * room that a processor has taken to allocate from.
+     */
+    uint64_t live_bytes;
+    /** Bytes of objects when the next collection begins. */
+    uint64_t next_bytes;
+    /** Bytes of objects that the last collection has found alive. */
+    uint64_t marked_bytes;
+    /** Bytes of pages with objects. */
+    uint64_t in_use_bytes;
+    /** Bytes of pages without, as address space. */
+    uint64_t idle_bytes;
+    /** Of idle_bytes: those whose memory the kernel has. */
+    uint64_t released_bytes;
+    /** Counter: collections. */
+    uint64_t collections;
+    /**
+     * Counter: attempts that failed, since a thread did not stop, or for want
+     * of memory.
+     */
+    uint64_t failed;
+    /** Counter: nanoseconds for which the world stood still. */
+    uint64_t pause_ns;
+    /** The longest such time. */
+    uint64_t longest_pause_ns;
+} gmp_gc_stats;
+
+/**
+ * Allocates `size` bytes, all zero and aligned to 16, which are freed once
+ * nothing points into them. Pointers to them, or into them, may lie in
+ * objects of this heap, on the stacks of goroutines and of attached threads
+ * (gmp_gc_attach), in the data of the program and its libraries, and in what
+ * this library keeps: elements of channels, arguments, values of keys. A
+ * pointer that lies only in memory of malloc, in a thread-local variable or in
+ * a file keeps nothing: gmp_gc_alloc_root() is for those.
+ *
+ * Returns NULL where memory or the limit is out, in the child of a fork, and
+ * if the runtime cannot start. May collect first, which takes some
+ * milliseconds for each 100 MB that are in use. Never blocks otherwise.
+ *
+ *     struct node *n = gmp_gc_alloc(sizeof *n);
+ *     if (n == NULL)
+ *         return -ENOMEM;
+ */
+void *gmp_gc_alloc(size_t size);
+
+/**
+ * gmp_gc_alloc for memory that will hold no pointer to an object of this heap:
+ * text, numbers, pixels. A collection does not look into it. It is *not*
+ * zeroed.
+ */
+void *gmp_gc_alloc_noscan(size_t size);
+
+/**
+ * gmp_gc_alloc for `n` times `size` bytes. Returns NULL also if that is more
+ * than a size_t has.
+ */
+void *gmp_gc_calloc(size_t n, size_t size);
+
+/**
+ * gmp_gc_alloc for memory that stays, and is looked into, until
+ * gmp_gc_free(): for what only memory of malloc or foreign code points to.
+ */
+void *gmp_gc_alloc_root(size_t size);
+
+/**
+ * Gives the object at `p` a size of `size` bytes, perhaps at another place, of
+ * the same kind; what it gains is zero if it may hold pointers. With a NULL
+ * `p` it is gmp_gc_alloc.
+ *
+ * Returns NULL if no object begins at `p`, and for the same reasons as
+ * gmp_gc_alloc. Then nothing has changed. May collect first.
+ */
+void *gmp_gc_realloc(void *p, size_t size);
+
+/**
+ * Frees the object at `p` at once, for who knows that nobody uses it.
+ *
+ * Returns 0, also for NULL; -EINVAL if no object begins at `p`, or if it is
+ * free already; -ENOTSUP in the child of a fork. Never blocks.
+ */
+int gmp_gc_free(void *p);
+
+/**
+ * The object that `p` points into: its first byte. NULL if `p` does not point
+ * into an object of this heap. Never blocks.
+ */
+void *gmp_gc_base(const void *p);
+
+/**
+ * The bytes of the object that `p` points into, which are as many as were
+ * asked for, or some more. 0 if `p` does not point into an object of this
+ * heap. Never blocks.
+ */
+size_t gmp_gc_size(const void *p);
+
+/**
+ * Has collections look for pointers from `lo` up to `hi`, and not at `hi`
+ * itself. What is not mapped any more is skipped.
+ *
+ * Returns 0; -EINVAL for NULL, and for an end below the beginning; -ENOMEM.
+ * Never blocks.
+ */
+int gmp_gc_add_roots(const void *lo, const void *hi);
+
+/**
+ * Takes back all gmp_gc_add_roots() that lie within `lo` and `hi`.
+ *
+ * Returns 0. Never blocks.
+ */
+int gmp_gc_remove_roots(const void *lo, const void *hi);
+
+/**
+ * Says which data are roots: GMP_GC_ROOTS_ALL or GMP_GC_ROOTS_NONE. Stacks and
+ * what the library keeps are roots in any case.
+ *
+ * Returns 0; -EINVAL for another number. Never blocks.
+ */
+int gmp_gc_set_roots(uint32_t which);
+
+/**
+ * Has collections look at this thread's stack, which must not be one that the
+ * program has switched to. A host thread is attached by its first call of this
+ * heap, and by its first call that waits. So only a thread that gets pointers
+ * in another way calls it. More than once does nothing.
+ *
+ * Returns 0; -ENOMEM; -ENOTSUP in the child of a fork. Never blocks.
+ */
+int gmp_gc_attach(void);
+
+/**
+ * Collects: when it returns, everything is freed that was garbage when it was
+ * called, but for what a word that looks like a pointer keeps.
+ *
+ * Returns 0; -EBUSY if a thread could not be stopped within 100 ms, such as
+ * one that blocks SIGURG; -EDEADLK inside an unlockf; -ENOMEM; -ENOTSUP in the
+ * child of a fork. Blocks this thread, and stops all others that use the
+ * library.
+ */
+int gmp_gc(void);
+
+/**
+ * Sets how much the heap may grow after a collection until the next one, in
+ * percent of what that has left: 100 from the beginning, or what GMP_GOGC
+ * says; -1: no collection but by gmp_gc(), and at the limit.
+ *
+ * Returns the former percentage; -ESHUTDOWN and the like, which are less than
+ * -1, if the runtime is not up. Never blocks.
+ */
+int gmp_gc_set_percent(int percent);
+
+/**
+ * Sets a limit to the bytes of all objects: collections come more often below
+ * it, and an allocation that would pass it returns NULL. A negative number
+ * changes nothing; INT64_MAX is no limit, from the beginning or as
+ * GMP_MEMLIMIT says.
+ *
+ * Returns the former limit, or a negative errno if the runtime is not up.
+ * Never blocks.
+ */
+int64_t gmp_gc_set_limit(int64_t bytes);
+
+/**
+ * Writes the numbers of this moment to `*out`, which has `size` bytes:
+ * sizeof(gmp_gc_stats), as gmp_get_stats does.
+ *
+ * Returns 0; -EINVAL for a `size` without room for struct_size. Never blocks.
+ */
+int gmp_gc_get_stats(gmp_gc_stats *out, size_t size);
 
 /* --- Seeing inside -----------------------------------------------------------
  */

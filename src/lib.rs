@@ -11,7 +11,7 @@
 //! | 10 | `ffi` | the C surface: convert, one call, convert | hold logic |
 //! | 9 | `boot` | the start path, once | get called later, but at the gate |
 //! | 8 | `diag` | all reports | park, lock |
-//! | 7 | `block`; `trace` | all that parks; the timeline | touch run queues |
+//! | 7 | `block`; `trace`; `gc` | parks; timeline; collections | queue |
 //! | 6 | `sched` | which goroutine runs where, when | know channels or C |
 //! | 5 | `netpoll` | waiters for descriptors | know the scheduler |
 //! | 4 | `arch` | the stack switches of `asm/` | lock |
@@ -57,9 +57,10 @@ mod diag;
 #[cfg(not(any(loom, shuttle)))]
 pub mod ffi;
 #[cfg(not(any(loom, shuttle)))]
+mod gc;
+#[cfg(not(any(loom, shuttle)))]
 mod gmp;
-// Nothing in the library calls it yet.
-#[cfg(all(any(test, feature = "internals"), not(any(loom, shuttle))))]
+#[cfg(not(any(loom, shuttle)))]
 #[doc(hidden)]
 pub mod heap;
 #[cfg(all(feature = "internals", not(any(loom, shuttle))))]
@@ -87,6 +88,9 @@ mod block;
 #[cfg(shuttle)]
 #[path = "model/gmp.rs"]
 mod gmp;
+#[cfg(shuttle)]
+#[path = "model/heap.rs"]
+mod heap;
 #[cfg(shuttle)]
 pub mod model;
 #[cfg(shuttle)]

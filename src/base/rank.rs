@@ -19,6 +19,8 @@ pub enum Rank {
     /// The right to stop the world and to change the number of Ps
     /// (`gmp/schedt.rs`).
     Stw,
+    /// The roots of a collection (`gc/roots.rs`).
+    Roots,
     /// The right to take a P from an M that is outside (`gmp/schedt.rs`).
     Retake,
     /// The tree of groups (`block/group.rs`).
@@ -60,11 +62,12 @@ pub enum Rank {
     /// One size class of stacks (`stack/pool.rs`).
     StackPool,
     /// Spans of one class and kind (`heap/mcentral.rs`).
-    #[cfg(any(test, loom, feature = "internals"))]
     HeapCentral,
     /// The pages of a heap (`heap/mheap.rs`).
-    #[cfg(any(test, loom, feature = "internals"))]
     HeapPages,
+    /// What the runtime keeps for the host (`heap/kept.rs`), and what the host
+    /// has named as roots (`gc/roots.rs`).
+    Kept,
     /// The names of goroutines (`gmp/glife.rs`).
     Names,
     /// The events of threads without an M (`trace/recorder.rs`).

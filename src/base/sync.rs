@@ -13,7 +13,7 @@ pub use core::sync::atomic::{
 };
 
 // For the heap alone.
-#[cfg(all(any(test, feature = "internals"), not(any(loom, shuttle))))]
+#[cfg(not(any(loom, shuttle)))]
 pub use core::sync::atomic::AtomicU16;
 
 #[cfg(loom)]

@@ -24,6 +24,7 @@
 
 use super::{
     element::{Extra, RELOCATED},
+    patience::{may_park, wait_for_ever},
     ticker::Ticker,
 };
 use crate::{
@@ -37,6 +38,7 @@ use crate::{
         parkword::{Cause, Wakers},
         wait::{At, Sudog, Turn, Unlock, Wait, WaitQ, WakeList},
     },
+    heap::kept::Kept,
     os::{Errno, Result},
     sched::{
         cancel, child, current, host,
@@ -44,7 +46,6 @@ use crate::{
         park::park,
         ready::{goready, ready_all},
     },
-    timers::Deadline,
 };
 use core::{
     alloc::Layout,
@@ -56,6 +57,8 @@ use core::{
 
 #[cfg(shuttle)]
 use crate::os::memory as libc;
+
+pub(crate) use super::patience::Block;
 
 /// A channel.
 pub struct GmpChan {
@@ -81,18 +84,24 @@ pub struct GmpChan {
     ticker: *const Ticker,
     /// const: what was added to the channel, or null
     extra: *const Extra,
+    /// in its list if the elements may be pointers
+    kept: Kept,
 }
 
-/// Whether a call may wait, and until when.
-#[derive(Clone, Copy)]
-pub(crate) enum Block {
-    Not,
-    Until(Deadline),
-}
-
-impl Block {
-    /// The call waits for as long as it takes.
-    pub(crate) const UNTIL_DONE: Self = Self::Until(Deadline::NEVER);
+/// The words of the elements that are in a channel, for a collection. Nobody
+/// holds the channel's lock.
+fn elements(kept: &Kept, found: &mut dyn FnMut(usize, usize)) {
+    let at = ptr::from_ref(kept).wrapping_byte_sub(offset_of!(GmpChan, kept));
+    // SAFETY: the record of a channel that is not freed yet.
+    let ch = unsafe { &*at.cast::<GmpChan>() };
+    let base = ptr::from_ref(ch).addr() + HEADER;
+    let (first, count) = (ch.recvx.get(), ch.len().min(ch.capacity));
+    let behind = (first + count).saturating_sub(ch.capacity);
+    let mut part = |from: usize, to: usize| {
+        found(base + from * ch.elem_size, base + to * ch.elem_size);
+    };
+    part(first, first + count - behind);
+    part(0, behind);
 }
 
 /// The buffer begins here: aligned for any type.
@@ -142,12 +151,19 @@ impl GmpChan {
             sendq: WaitQ::new(),
             ticker: ptr::null(),
             extra: if with.is_some() { at } else { ptr::null() },
+            kept: Kept::new(),
         };
         // SAFETY: fresh memory of at least this size.
         unsafe { ch.write(value) };
         if let Some((extra, name)) = with {
             // SAFETY: room for both, aligned.
             unsafe { extra.place(at, name) };
+        }
+        if elem_size >= size_of::<usize>() && capacity > 0 {
+            // SAFETY: written above.
+            let kept = unsafe { &(*ch).kept };
+            // SAFETY: removed before the channel is freed.
+            unsafe { kept.add(elements) };
         }
         Some(ch)
     }
@@ -202,6 +218,7 @@ impl GmpChan {
         while !ch.extra.is_null() && ch.len() > 0 {
             ch.pop(ptr::null_mut());
         }
+        ch.kept.remove();
         // SAFETY: from malloc, and the last reference is gone.
         unsafe { libc::free(this.cast()) };
     }
@@ -525,6 +542,14 @@ fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
     Err(without_success(ch, op, &sg, cause))
 }
 
+// SAFETY: the waiter, which is queued, has a reference to the channel, and
+// takes the lock before it goes on, or was woken under it.
+unsafe impl Unlock for &GmpChan {
+    fn unlock(self) {
+        GmpChan::unlock(self);
+    }
+}
+
 /// The error of a wait that ended by a close, a deadline or a cancel.
 #[cold]
 fn without_success(ch: &GmpChan, op: Op, sg: &Sudog, cause: Cause) -> Errno {
@@ -535,38 +560,6 @@ fn without_success(ch: &GmpChan, op: Op, sg: &Sudog, cause: Cause) -> Errno {
         return e;
     }
     ch.found_closed(op, sg.elem)
-}
-
-/// The caller, which has a G, and until when it may wait.
-///
-/// Errors: `EAGAIN` if it may not; `ETIMEDOUT`; as [`host::current`].
-pub(super) fn may_park(block: Block) -> Result<(&'static G, Deadline)> {
-    let Block::Until(deadline) = block else { return Err(Errno::EAGAIN) };
-    let gp = host::current()?;
-    deadline.check()?;
-    Ok((gp, deadline))
-}
-
-// SAFETY: the waiter, which is queued, has a reference to the channel, and
-// takes the lock before it goes on, or was woken under it.
-unsafe impl Unlock for &GmpChan {
-    fn unlock(self) {
-        GmpChan::unlock(self);
-    }
-}
-
-/// Waits for a null channel, which is never ready, or for a select without
-/// cases.
-pub(super) fn wait_for_ever(block: Block, reason: &'static CStr) -> Result<()> {
-    if let Block::Until(_) = block {
-        cancel::check()?;
-        // Gives a host thread its G.
-        host::current()?;
-    }
-    let (gp, deadline) = may_park(block)?;
-    let wait = Wait::until(deadline, reason);
-    let ticket = wait.begin(gp);
-    park(gp, &wait, ticket, ()).outcome()
 }
 
 /// Closes a channel: receivers drain it, then get `EPIPE`; senders get `EPIPE`

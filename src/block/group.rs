@@ -30,6 +30,7 @@ use crate::{
         sync::{AtomicI32, Ordering::*, static_of_a_run},
     },
     gmp::{AtEnd, G, gflag, handle_of, wait::Wait},
+    heap::kept::{self, Kept},
     os::{Errno, Result},
     sched::{
         cancel, child,
@@ -129,6 +130,8 @@ struct Member {
     next: Cell<*const Member>,
     /// The group's lock.
     prev: Cell<*const Member>,
+    /// in its list if the argument may be a pointer to an object of the heap
+    kept: Kept,
 }
 
 impl Member {
@@ -286,9 +289,16 @@ pub(crate) fn go(
         handle: Cell::new(ptr::null_mut()),
         next: Cell::new(ptr::null()),
         prev: Cell::new(ptr::null()),
+        kept: Kept::new(),
     };
     // SAFETY: fresh memory of this size; malloc aligns it.
     unsafe { place.write(member) };
+    if kept::wanted() {
+        // SAFETY: just written.
+        let kept = unsafe { &(*place).kept };
+        // SAFETY: removed before the member is freed.
+        unsafe { kept.add(argument) };
+    }
     gr.look_for_fork();
     let started = waitgroup::add(&gr.pending, 1).and_then(|()| {
         let member = NewG { gopc, ..NewG::new(run, place.cast()) };
@@ -299,9 +309,18 @@ pub(crate) fn go(
     });
     if started.is_err() {
         // SAFETY: nobody has got it.
+        unsafe { &*place }.kept.remove();
+        // SAFETY: nobody has got it.
         unsafe { libc::free(place.cast()) };
     }
     started
+}
+
+/// The words of a member's argument, for a collection.
+fn argument(kept: &Kept, found: &mut dyn FnMut(usize, usize)) {
+    let at = ptr::from_ref(kept).addr() - mem::offset_of!(Member, kept)
+        + mem::offset_of!(Member, arg);
+    found(at, at + size_of::<usize>());
 }
 
 /// A member's goroutine.
@@ -366,6 +385,7 @@ fn ended(at_end: &AtEnd) {
         after.prev.set(prev);
     }
     drop(members);
+    member.kept.remove();
     // SAFETY: from malloc in go, and out of the list.
     unsafe { libc::free(place.cast_mut().cast()) };
     // Never fails: it was counted in when it was started. The last touch.

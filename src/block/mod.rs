@@ -19,6 +19,7 @@
 //! | `notify` | nothing: it sends signals on channels |
 //! | `firing` | nothing: it sends ticks, or starts goroutines |
 //! | `select`, `chan` | the channel's own queues |
+//! | `patience` | nothing but a deadline |
 //! | `ticker` | nothing: timers of hosts |
 //! | `element` | nothing: elements that a function moves |
 //!
@@ -47,6 +48,7 @@ pub(crate) mod net;
 pub(crate) mod notify;
 pub(crate) mod once;
 pub(crate) mod parking;
+mod patience;
 pub(crate) mod rwmutex;
 pub(crate) mod select;
 pub(crate) mod sema;

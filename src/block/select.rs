@@ -24,7 +24,10 @@
 //!    in lock order.
 //! 3. All cases of one select share a ticket, so one of them runs.
 
-use super::chan::{Block, GmpChan, Now, Op, may_park, wait_for_ever};
+use super::{
+    chan::{Block, GmpChan, Now, Op},
+    patience::{may_park, wait_for_ever},
+};
 use crate::{
     gmp::{
         G,

@@ -37,6 +37,7 @@ use crate::{
         sync::{AtomicUsize, Ordering::*},
     },
     gmp::GmpFn,
+    heap::kept::{self, Kept},
     os::clock::nanotime,
     sched::{
         child,
@@ -46,7 +47,7 @@ use crate::{
     },
     timers::{Deadline, STOPPED, Timer, TimerFn, Timers},
 };
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::offset_of, ptr};
 
 /// A function of the host's to call on a goroutine.
 #[derive(Clone, Copy)]
@@ -73,6 +74,8 @@ pub struct Ticker {
     /// const
     pub(super) action: Action,
     state: Lock<State>,
+    /// in its list if the argument may be a pointer to an object of the heap
+    kept: Kept,
 }
 
 pub(super) struct State {
@@ -103,6 +106,13 @@ impl State {
 // invariant 4; the rest is atomic or locked.
 unsafe impl Sync for Ticker {}
 
+/// The words of a timer's action, for a collection.
+fn argument(kept: &Kept, found: &mut dyn FnMut(usize, usize)) {
+    let at = ptr::from_ref(kept).addr() - offset_of!(Ticker, kept)
+        + offset_of!(Ticker, action);
+    found(at, at + size_of::<Action>());
+}
+
 impl Ticker {
     /// A timer with one reference, stopped; null where memory is out. Its heap
     /// calls `fire` with its address.
@@ -130,9 +140,16 @@ impl Ticker {
             node: Timer::new(fire, place.addr(), 0),
             action,
             state: Lock::new(Rank::Ticker, state),
+            kept: Kept::new(),
         };
         // SAFETY: fresh memory of this size; malloc aligns it.
         unsafe { place.write(value) };
+        if kept::wanted() {
+            // SAFETY: just written.
+            let kept = unsafe { &(*place).kept };
+            // SAFETY: removed before the timer is freed.
+            unsafe { kept.add(argument) };
+        }
         place
     }
 
@@ -225,6 +242,8 @@ impl Ticker {
         // Acquire, AcqRel: all uses come before the free. A caller that has all
         // references is alone.
         if refs.load(Acquire) == n || refs.fetch_sub(n, AcqRel) == n {
+            // SAFETY: alive until the next line.
+            unsafe { &*this }.kept.remove();
             // SAFETY: from malloc, and nobody has it any more. Nothing in it
             // needs to be dropped.
             unsafe { libc::free(this.cast_mut().cast()) };

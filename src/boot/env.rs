@@ -20,6 +20,7 @@ use crate::{
         print::SigWriter,
         sync::{AtomicBool, AtomicPtr, Ordering::*},
     },
+    gc::settings,
     gmp::{DEBUG, MAXTHREADS, Traceback},
     os::{auxv, clock},
     trace::{
@@ -58,6 +59,8 @@ enum Var {
     Maxthreads,
     Stacksize,
     Traceback,
+    Gogc,
+    Memlimit,
     Gmpdebug,
 }
 
@@ -70,7 +73,7 @@ struct Variable {
 }
 
 /// The variables, in the order of [`Var`].
-const VARS: [Variable; 7] = [
+const VARS: [Variable; 9] = [
     Variable {
         name: "GMP_AUTOSTART",
         values: "yes or no",
@@ -102,6 +105,16 @@ const VARS: [Variable; 7] = [
         about: "goroutines that a fatal error lists",
     },
     Variable {
+        name: "GMP_GOGC",
+        values: "a percentage, or off",
+        about: "how much the heap grows until it is collected",
+    },
+    Variable {
+        name: "GMP_MEMLIMIT",
+        values: "1M and more",
+        about: "bytes of objects in the heap at most; K, M, G, T",
+    },
+    Variable {
         name: "GMPDEBUG",
         values: "key=value,...",
         about: "any of the following keys",
@@ -124,7 +137,7 @@ const fn key(
     Key { entry: Variable { name, values, about }, set }
 }
 
-const KEYS: [Key; 16] = [
+const KEYS: [Key; 18] = [
     key("help", "no value", "print these lines", |value, settings| {
         settings.help = value.is_empty();
         settings.help
@@ -222,6 +235,18 @@ const KEYS: [Key; 16] = [
             let on = truth(value);
             settings.stack_advice = on == Some(true);
             on.is_some()
+        },
+    ),
+    key("gctrace", "0 or 1", "a line for each collection", |value, _| {
+        flag(&settings::TRACE, value)
+    }),
+    key(
+        "gcstress",
+        "a number",
+        "each so manyth allocation in the heap collects; 0: none",
+        |value, _| {
+            let n = number(value, 0..=u32::MAX);
+            n.inspect(|&n| settings::set_stress(n)).is_some()
         },
     ),
     key(
@@ -384,6 +409,13 @@ pub(super) extern "C" fn parsedebugvars() -> Settings {
     if let Some(level) = parsed(Var::Traceback, traceback) {
         DEBUG.set_traceback(level);
     }
+    if let Some(percent) = parsed(Var::Gogc, percent) {
+        settings::PERCENT.store(percent, Relaxed);
+    }
+    let limit = |v: &str| size(v).filter(|n| *n >= 1 << 20);
+    if let Some(limit) = parsed(Var::Memlimit, limit) {
+        settings::LIMIT.store(limit, Relaxed);
+    }
     if let Some(list) = text(Var::Gmpdebug) {
         for item in list.split(',').filter(|item| !item.is_empty()) {
             debug_var(item, &mut settings);
@@ -410,6 +442,13 @@ fn parsed<T>(var: Var, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         ignored(entry.name, value, entry.values);
     }
     result
+}
+
+fn percent(text: &str) -> Option<i32> {
+    match text {
+        "off" => Some(-1),
+        _ => number(text, 0..=i32::MAX),
+    }
 }
 
 fn traceback(text: &str) -> Option<Traceback> {
@@ -518,6 +557,8 @@ mod tests {
         assert_eq!(at(Var::Maxthreads), "GMP_MAXTHREADS");
         assert_eq!(at(Var::Stacksize), "GMP_STACKSIZE");
         assert_eq!(at(Var::Traceback), "GMP_TRACEBACK");
+        assert_eq!(at(Var::Gogc), "GMP_GOGC");
+        assert_eq!(at(Var::Memlimit), "GMP_MEMLIMIT");
         assert_eq!(at(Var::Gmpdebug), "GMPDEBUG");
     }
 }

@@ -200,8 +200,9 @@ fn set_stacks(settings: &Settings) {
     }
 }
 
-/// Checks that the page size suits slabs of descriptors and stacks with their
-/// guards. There is no heap to set up, since the host's is used.
+/// Checks that the page size suits slabs of descriptors, stacks with their
+/// guards, and pages of the heap, which is mapped when it is first used
+/// (`gc::malloc`).
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn mallocinit() {

@@ -48,7 +48,7 @@ use crate::{
     os::{Errno, Result, clock::nanotime, thread},
     sched::{
         current::in_callback,
-        fork, panics,
+        fork, panics, urgent,
         winddown::{self, Nap},
     },
     timers::Deadline,
@@ -119,7 +119,10 @@ fn handlers() -> Result<()> {
 /// Gives the handlers of signals back. False: another one is in the place of
 /// one of ours, and may call ours.
 fn give_back() -> bool {
-    notify::give_back() & dumpsignal::give_back() & fault::give_back()
+    notify::give_back()
+        & dumpsignal::give_back()
+        & urgent::give_back()
+        & fault::give_back()
 }
 
 /// The end, on the thread that has made the state Stopping.

@@ -31,6 +31,7 @@ use crate::{
     sched::{
         child,
         handoff::{entersyscall, exitsyscall},
+        suspended::Busy,
     },
 };
 use core::ffi::{c_int, c_void};
@@ -99,9 +100,12 @@ fn run(mut f: &mut dyn FnMut()) -> Result<()> {
     reserve::begin();
     let arg = (&raw mut f).cast();
     let top = stack.addr() + STACK;
+    // A collection would not know the stack.
+    let busy = arch::getg().map(|gp| Busy::begin(gp.mp()));
     // SAFETY: `work` takes a reference to a function and does not park; the
     // stack is new.
     unsafe { arch::callon(work, arg, top) };
+    drop(busy);
     reserve::end();
     // SAFETY: mapped above, and used no more.
     unsafe { unmap(stack, STACK) };

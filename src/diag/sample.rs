@@ -4,11 +4,9 @@
 //! signal to the thread, whose handler copies the registers and the stack; then
 //! the goroutine goes on, and the dump walks the copy.
 //!
-//! The signal is SIGURG, as in Go: the default action is to ignore it, so one
-//! that comes late, or that nobody wants any more, does no harm. Our handler is
-//! there while a dump is, and only if the action is the default one: a host's
-//! is never changed. The signal goes only to a thread that runs, by the
-//! kernel's word, and does not block it.
+//! The signal is that of `sched::urgent`, whose handler is there while a dump
+//! is; a dump never takes the place of a handler of the host's. The signal goes
+//! only to a thread that runs, by the kernel's word, and does not block it.
 //!
 //! ```text
 //!            the dump: ask                        the handler: answer
@@ -21,13 +19,6 @@
 //! (a) pairs with (b), (c) with (d): a release each, and an acquire. A turn has
 //! a number, which the signal carries, so a late signal answers nobody. If a
 //! handler stands still in Taken, nothing is asked until it goes on.
-//!
-//! # A call that waits
-//! A thread that runs may be about to wait. SA_RESTART does not cover poll(2),
-//! nanosleep(2) and their like: they return EINTR, for which a host need not
-//! be prepared. So the handler has them begin again, where it knows the call by
-//! the instruction before it. They have waited for as long as the signal was
-//! under way, and no longer.
 //!
 //! Invariants:
 //! 1. One [`Sampler`] at a time: `BUSY` is set while it lives.
@@ -50,27 +41,12 @@ use crate::{
         },
     },
     gmp::G,
-    os::{
-        Errno, OsFutex,
-        clock::nanotime,
-        errno::KeepErrno,
-        proc,
-        signal::{self, Mark},
-        task,
-    },
+    os::{Errno, OsFutex, clock::nanotime, proc, task},
+    sched::urgent::{self, Chain, User},
 };
-use core::{
-    cell::UnsafeCell,
-    ffi::{c_int, c_void},
-    ptr, slice,
-};
-use gmprt_inspect::{
-    goroutine::Seen,
-    memory::{Memory, OwnMemory},
-    regs::Registers,
-};
+use core::{cell::UnsafeCell, ptr, slice};
+use gmprt_inspect::{goroutine::Seen, regs::Registers};
 
-const SIGNAL: c_int = libc::SIGURG;
 /// The most bytes of a stack that are copied.
 const MOST: usize = 256 << 10;
 /// How long one thread may take to answer, and all together, in nanoseconds.
@@ -92,7 +68,7 @@ const TAKEN: u32 = 2;
 const DONE: u32 = 3;
 const STATE: u32 = 3;
 
-/// The number of the turn, and its state. Its address marks our signals.
+/// The number of the turn, and its state.
 static TURN: AtomicU32 = AtomicU32::new(FREE);
 /// The G that is asked for, and its goid.
 static WANTED: AtomicPtr<G> = AtomicPtr::new(ptr::null_mut());
@@ -143,7 +119,8 @@ impl Sampler {
             return None;
         }
         let until = nanotime().saturating_add(limits.all);
-        Some(Self { installed: install(), limits, until })
+        let installed = urgent::begin(User::Dump, answer, Chain::No);
+        Some(Self { installed, limits, until })
     }
 
     /// The goroutine `gp` with this goid, which the thread `tid` runs. `to`
@@ -158,7 +135,7 @@ impl Sampler {
         if !self.installed {
             return Seen::No("the program has another use for SIGURG");
         }
-        if task::blocks(tid, SIGNAL) == Some(true) {
+        if task::blocks(tid, urgent::SIGNAL) == Some(true) {
             return Seen::No("its thread blocks SIGURG");
         }
         let until = nanotime().saturating_add(self.limits.one);
@@ -180,55 +157,11 @@ impl Sampler {
 impl Drop for Sampler {
     fn drop(&mut self) {
         if self.installed {
-            remove();
+            urgent::end(User::Dump);
         }
         // Release: pairs with new.
         BUSY.store(false, Release);
     }
-}
-
-/// Installs the handler, if the action is the default one.
-fn install() -> bool {
-    let is_default = |action: &signal::SigAction| {
-        action.sa_sigaction == libc::SIG_DFL || is_ours(action)
-    };
-    if !signal::sigaction_get(SIGNAL).is_ok_and(|old| is_default(&old)) {
-        return false;
-    }
-    let new = signal::handler_action(handler);
-    // SAFETY: the handler may run on any thread at any time.
-    match unsafe { signal::sigaction_set(SIGNAL, &new) } {
-        Ok(old) if is_default(&old) => true,
-        Ok(old) => {
-            // The host's, which came in between.
-            // SAFETY: it was installed.
-            let _ = unsafe { signal::sigaction_set(SIGNAL, &old) };
-            false
-        }
-        Err(_) => false,
-    }
-}
-
-/// Puts the default action back, if the handler is still ours.
-fn remove() {
-    if !signal::sigaction_get(SIGNAL).is_ok_and(|now| is_ours(&now)) {
-        return;
-    }
-    let mut default = signal::handler_action(handler);
-    default.sa_sigaction = libc::SIG_DFL;
-    default.sa_flags = 0;
-    // SAFETY: runs no code.
-    let old = unsafe { signal::sigaction_set(SIGNAL, &default) };
-    if let Ok(old) = old
-        && !is_ours(&old)
-    {
-        // SAFETY: it was installed, just now.
-        let _ = unsafe { signal::sigaction_set(SIGNAL, &old) };
-    }
-}
-
-fn is_ours(action: &signal::SigAction) -> bool {
-    action.sa_sigaction == handler as *const () as usize
 }
 
 /// Has the thread fill the room, by this time at the latest.
@@ -250,8 +183,7 @@ fn exchange(
     WANTED_ID.store(goid, Relaxed);
     // Release: (a).
     TURN.store(asked, Release);
-    let mark = Mark { number: asked, value: mark() };
-    if let Err(e) = signal::send_marked(tid, SIGNAL, mark) {
+    if let Err(e) = urgent::send(User::Dump, tid, asked) {
         TURN.store(asked & !STATE, Relaxed);
         return Err(match e {
             Errno(libc::ESRCH) => "its thread has ended",
@@ -280,30 +212,8 @@ fn exchange(
     }
 }
 
-/// Marks our signals.
-fn mark() -> u64 {
-    ptr::from_ref(&TURN).addr() as u64
-}
-
-/// The handler, on the thread's signal stack, with all signals blocked.
-unsafe extern "C" fn handler(
-    _: c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut c_void,
-) {
-    // SAFETY: from the kernel, and valid until the handler returns.
-    let Some(mark) = (unsafe { signal::mark_of(info) }) else { return };
-    if mark.value != self::mark() || !proc::is_own() {
-        return;
-    }
-    let _keep = KeepErrno::new();
-    // SAFETY: as above.
-    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-    answer(mark.number, context);
-    begin_again(context);
-}
-
-fn answer(asked: u32, context: &libc::ucontext_t) {
+/// Answers on the thread's signal stack, with all signals blocked.
+fn answer(asked: u32, context: &mut libc::ucontext_t) {
     let turn = asked & !STATE;
     let (from, to) = (turn | ASKED, turn | TAKEN);
     // Acquire: (b).
@@ -335,58 +245,4 @@ fn answer(asked: u32, context: &libc::ucontext_t) {
     // Release: (c).
     TURN.store(turn | DONE, Release);
     OsFutex::wake(&TURN, 1);
-}
-
-/// Has a call that waits, and that our signal has interrupted, begin again.
-fn begin_again(context: &mut libc::ucontext_t) {
-    /// Those that return EINTR after any handler and have changed nothing.
-    const WAITS: [i64; 15] = [
-        libc::SYS_poll,
-        libc::SYS_ppoll,
-        libc::SYS_select,
-        libc::SYS_pselect6,
-        libc::SYS_epoll_wait,
-        libc::SYS_epoll_pwait,
-        libc::SYS_epoll_pwait2,
-        libc::SYS_nanosleep,
-        libc::SYS_clock_nanosleep,
-        libc::SYS_futex,
-        libc::SYS_semop,
-        libc::SYS_semtimedop,
-        libc::SYS_rt_sigtimedwait,
-        libc::SYS_recvfrom,
-        libc::SYS_recvmsg,
-    ];
-    const SYSCALL: [u8; 2] = [0x0f, 0x05];
-    /// `mov eax, number`.
-    const MOV: u8 = 0xb8;
-    /// Bytes between that and the call, in the C library.
-    const BETWEEN: [usize; 3] = [0, 4, 5];
-    const LEN: usize = 5 + 5 + SYSCALL.len();
-    let saved = &mut context.uc_mcontext.gregs;
-    if saved[libc::REG_RAX as usize] != -i64::from(libc::EINTR) {
-        return;
-    }
-    let pc = saved[libc::REG_RIP as usize];
-    let mut code = [0; LEN];
-    let from = pc as u64 - LEN as u64;
-    let Some(code) = OwnMemory
-        .read(from, &mut code)
-        .then_some(&code[..])
-        .and_then(|code| code.strip_suffix(&SYSCALL))
-    else {
-        return;
-    };
-    let number = |between: &usize| {
-        let end = code.len() - between;
-        let [MOV, number @ ..] = *code[..end].last_chunk::<5>()? else {
-            return None;
-        };
-        Some(i64::from(i32::from_le_bytes(number)))
-    };
-    let mut numbers = BETWEEN.iter().filter_map(number);
-    if let Some(number) = numbers.find(|it| WAITS.contains(it)) {
-        saved[libc::REG_RAX as usize] = number;
-        saved[libc::REG_RIP as usize] = pc - SYSCALL.len() as i64;
-    }
 }

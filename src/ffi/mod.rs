@@ -13,6 +13,7 @@
 //! | `layout` | none: a table for debuggers |
 //! | `hooks` | Hooks |
 //! | `dump`, `trace`, `stats` | Seeing inside |
+//! | `gc` | Heap |
 //! | `signal` | Signals |
 //! | `process` | Processes |
 //! | `file` | Files |
@@ -64,6 +65,7 @@ pub mod chan;
 pub mod cond;
 pub mod dump;
 pub mod file;
+pub mod gc;
 pub mod goroutine;
 pub mod group;
 pub mod hooks;

@@ -26,6 +26,7 @@
  *   Files         open, sync, positions, copies in the kernel
  *   Processes     wait for children
  *   Signals       signals on channels, signal masks
+ *   Heap          memory that nobody frees
  *   Seeing inside dumps, numbers of the runtime, a timeline
  *   Hooks         take part in the start; what the macros call
  */
@@ -384,6 +385,36 @@ void gmp_panic_with(void *value);
  */
 
 @signal.rs
+
+/* --- Heap --------------------------------------------------------------------
+ *
+ * Memory that is freed once nothing points to it: a message may go through
+ * channels, from goroutine to goroutine, and nobody has to know who is the
+ * last. A program that makes no call of this part has no heap.
+ *
+ *     struct message *m = gmp_gc_alloc(sizeof *m);
+ *     gmp_chan_send(ch, &m);             // whoever gets it drops it
+ *
+ * A collection stops all threads that use this library, by the signal SIGURG,
+ * for some milliseconds for each 100 MB, and finds what they can reach. Two
+ * things bend meanwhile:
+ *
+ * - A system call that such a thread waits in may return EINTR, as with any
+ *   signal. Most begin again by themselves: read, write and the like by
+ *   SA_RESTART, and poll, nanosleep, epoll_wait and others as the library knows
+ *   them; their timeout begins again too.
+ * - A pointer must lie where collections look: gmp_gc_alloc() says where. Where
+ *   one hides elsewhere, its object is freed too early. GMPDEBUG=gcstress=1
+ *   finds that: each allocation collects, and freed memory is filled with
+ *   0xdb.
+ *
+ * An object is kept by any pointer to its first byte or into it. GMP_GC_KEEP(p)
+ * keeps the object at p until there, where the compiler might drop the pointer
+ * after its last use. GMPDEBUG=gctrace=1 prints a line for each collection.
+ */
+#define GMP_GC_KEEP(p) __asm__ volatile("" : : "g"(p) : "memory")
+
+@gc.rs
 
 /* --- Seeing inside -----------------------------------------------------------
  */

@@ -9,12 +9,13 @@
 //!
 //! The M's thread owns all fields but those marked otherwise.
 
-use super::{G, P, hostwait::HostWait};
+use super::{G, P, hostwait::HostWait, suspend::Suspend};
 use crate::{
     base::{
         sanitize::{Bounds, Fake, Fiber, watches},
         throw::throw,
     },
+    heap::MCache,
     os::Note,
 };
 use core::{
@@ -182,6 +183,12 @@ pub(crate) struct M {
     poll_events: AtomicU64,
     /// What a sanitizer knows of g0, while a goroutine runs.
     pub watched: WatchedG0,
+    /// How the M's thread stops for the collector.
+    pub suspend: Suspend,
+    /// The thread has made sure that the signal of a stop comes through.
+    pub listens: Cell<bool>,
+    /// What the M's thread allocates from where it has no P; it stays.
+    pub mcache: Cell<Option<&'static MCache>>,
 }
 
 // SAFETY: the Cells belong to the M's thread, to the M's waker or to the holder
@@ -236,6 +243,9 @@ impl M {
             polls: AtomicU64::new(0),
             poll_events: AtomicU64::new(0),
             watched: WatchedG0::new(),
+            suspend: Suspend::new(),
+            listens: Cell::new(false),
+            mcache: Cell::new(None),
         }
     }
 

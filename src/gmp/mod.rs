@@ -30,6 +30,7 @@
 //! | `runq` | a P's ring of runnable Gs | one producer, many thieves |
 //! | `spinning` | when an M is woken to look for work | change, fence, look |
 //! | `stopcount` | Ps that have yet to stop | the last one wakes |
+//! | `suspend` | threads stopped for the collector | a signal, an answer |
 //! | `watchman` | the sleep of sysmon | swaps of one word |
 //!
 //! Invariants:
@@ -78,6 +79,7 @@ pub mod parkword;
 pub mod runq;
 pub mod spinning;
 pub mod stopcount;
+pub mod suspend;
 #[cfg(not(loom))]
 pub(crate) mod wait;
 #[cfg(not(loom))]

@@ -10,7 +10,7 @@ use super::{
     owner::OwnerWord,
     runq::{RunNext, RunQueue},
 };
-use crate::{stack::StackCache, timers::Timers};
+use crate::{heap::MCache, stack::StackCache, timers::Timers};
 use core::{
     cell::Cell,
     ops::Deref,
@@ -130,6 +130,8 @@ pub(crate) struct P {
     /// owner adds, any thread reads: how often it was let go of by an M whose
     /// goroutine needs no P
     handoffs: AtomicU64,
+    /// owner: what goroutines on it allocate from, once one does; it stays
+    pub mcache: Cell<Option<&'static MCache>>,
 }
 
 // SAFETY: owner-only fields are touched under ownership (module), `link` under
@@ -160,6 +162,7 @@ impl P {
             steal_attempts: AtomicU64::new(0),
             stolen: AtomicU64::new(0),
             handoffs: AtomicU64::new(0),
+            mcache: Cell::new(None),
         }
     }
 

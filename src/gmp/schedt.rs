@@ -13,6 +13,7 @@ use super::{
     keeper::Keeper,
     spinning::Spinning,
     stopcount::StopCount,
+    suspend::Stops,
     watchman::Watchman,
 };
 use crate::{
@@ -90,6 +91,8 @@ pub(crate) static SYSMON: Watchman<OsFutex> = Watchman::new();
 /// Whether the world is to stop, and how many Ps have yet to do so (Go's
 /// `gcwaiting`, `stopwait`, `stopnote`).
 pub(crate) static STOP: StopCount<OsFutex> = StopCount::new();
+/// The stop of all threads, for the collector.
+pub(crate) static STOPS: Stops<OsFutex> = Stops::new();
 /// How far the end of the runtime has come.
 pub(crate) static CLOSING: Closing = Closing::new();
 /// Host threads that sleep in a call without a deadline.
@@ -370,6 +373,8 @@ pub(crate) unsafe fn reset_sched() {
     // SAFETY: nobody uses it, the caller promises.
     unsafe { put(&raw const STOP, StopCount::new()) };
     // SAFETY: nobody uses it, the caller promises.
+    unsafe { put(&raw const STOPS, Stops::new()) };
+    // SAFETY: nobody uses it, the caller promises.
     unsafe { put(&raw const HOST_WAITS, HostWaits::new()) };
     CLOSING.set(Stage::Open);
     MAIN_STARTED.store(false, Relaxed);
@@ -377,10 +382,11 @@ pub(crate) unsafe fn reset_sched() {
     ALLM.store(ptr::null_mut(), Relaxed);
     for id in 0..nallp() {
         let pp = allp(id);
-        let rng = pp.rng.get();
+        let (rng, mcache) = (pp.rng.get(), pp.mcache.get());
         // SAFETY: nobody uses it, the caller promises.
         unsafe { put(ptr::from_ref(pp), P::new(id as u32)) };
         pp.rng.set(rng);
+        pp.mcache.set(mcache);
     }
 }
 

@@ -12,7 +12,7 @@
 //! ```
 
 use super::gcwork::Work;
-use super::mark::{Marking, Range};
+use super::mark::{Marking, Range, Roots};
 use super::mcache::MCache;
 use super::mheap::MHeap;
 
@@ -28,6 +28,16 @@ impl MHeap {
     /// Sweeps all spans. No mcache has one from before.
     pub fn sweep_all(&self) {
         while self.sweepone() {}
+    }
+
+    /// [`Self::begin`], after which no mcache has a span: so nothing is left for
+    /// their owners to do when the generation has moved.
+    pub fn begin_flushed<'a>(
+        &self,
+        caches: impl Iterator<Item = &'a MCache> + Clone,
+    ) {
+        self.begin(caches.clone());
+        caches.for_each(MCache::release_all);
     }
 
     /// Before marking. The world is stopped, all is swept, and `caches` are all
@@ -56,7 +66,7 @@ impl MHeap {
         caches: impl Iterator<Item = &'a MCache>,
         roots: &[Range],
     ) -> Option<usize> {
-        let marking = Marking::new(self, work, roots, 1)?;
+        let marking = Marking::new(self, work, Roots::plain(roots), 1)?;
         self.begin(caches);
         self.sweep_all();
         marking.run::<true>();

@@ -54,12 +54,36 @@ const ADDRESS: u32 = 48;
 /// How many objects a marker scans between two looks at whether others wait.
 const PATIENCE: u32 = 64;
 
+/// Copies memory that may not be there any more; false if it is not.
+pub type Copy = fn(from: usize, to: &mut [u8]) -> bool;
+
+/// Roots: words to be scanned. `guarded` are those that might not be there any
+/// more, and are read by `copy`.
+#[derive(Clone, Copy)]
+pub struct Roots<'a> {
+    pub plain: &'a [Range],
+    pub guarded: &'a [Range],
+    pub copy: Copy,
+}
+
+impl<'a> Roots<'a> {
+    /// Roots that are there.
+    pub fn plain(plain: &'a [Range]) -> Self {
+        Self { plain, guarded: &[], copy: |_, _| false }
+    }
+}
+
+/// Bytes that are copied at once.
+const COPIED: usize = 16 << 10;
+/// And where some of them are not there.
+const PAGE_BYTES: usize = 4 << 10;
+
 /// One marking.
 pub struct Marking<'a> {
     heap: &'a MHeap,
     arenas: Arenas,
     work: &'a Work,
-    roots: &'a [Range],
+    roots: Roots<'a>,
     /// The next of `roots`, and then of the arenas, that no marker has. atomic
     next: AtomicUsize,
     /// Bytes of the objects that were marked. atomic
@@ -72,7 +96,7 @@ impl<'a> Marking<'a> {
     pub fn new(
         heap: &'a MHeap,
         work: &'a Work,
-        roots: &'a [Range],
+        roots: Roots<'a>,
         markers: u32,
     ) -> Option<Self> {
         let arenas = heap.arenas()?;
@@ -94,9 +118,13 @@ impl<'a> Marking<'a> {
         let Some(mut marker) = Marker::<ALONE>::new(self) else { return };
         loop {
             let job = self.next.fetch_add(1, Relaxed);
-            if let Some(range) = self.roots.get(job) {
+            let Roots { plain, guarded, copy } = self.roots;
+            let (n, all) = (plain.len(), plain.len() + guarded.len());
+            if let Some(range) = plain.get(job) {
                 marker.scan_root(*range);
-            } else if let Some(arena) = self.arena(job - self.roots.len()) {
+            } else if job < all {
+                marker.scan_guarded(guarded[job - n], copy);
+            } else if let Some(arena) = self.arena(job - all) {
                 marker.scan_arena(arena);
             } else {
                 break;
@@ -288,6 +316,31 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
             if near && word % GRANULE == 0 {
                 self.mark_before(word);
             }
+        }
+    }
+
+    /// Scans a range of roots that may not be there any more.
+    #[inline(never)]
+    fn scan_guarded(&mut self, (from, to): Range, copy: Copy) {
+        let mut room = [0u64; COPIED / 8];
+        let base = room.as_mut_ptr();
+        let mut at = from;
+        while at < to {
+            let mut len = (to - at).min(COPIED);
+            // SAFETY: within the room, whose bytes are initialised.
+            let bytes =
+                unsafe { core::slice::from_raw_parts_mut(base.cast(), len) };
+            if !copy(at, bytes) {
+                // Up to the next page's begin, alone.
+                len = len.min(PAGE_BYTES - at % PAGE_BYTES);
+                if !copy(at, &mut bytes[..len]) {
+                    at += len;
+                    continue;
+                }
+            }
+            self.scan_root((base.addr(), base.addr() + len / 8 * 8));
+            self.drain();
+            at += len;
         }
     }
 

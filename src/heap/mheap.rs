@@ -76,6 +76,9 @@ pub struct MHeap {
     scavenged: AtomicUsize,
 }
 
+/// The heap of the process: Go's `mheap_`. Mapped by the first allocation.
+pub(crate) static MHEAP: MHeap = MHeap::new();
+
 /// What a heap consists of, in bytes but for the last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HeapStats {
@@ -358,6 +361,15 @@ impl MHeap {
         }
         self.scavenged.fetch_add(given, Relaxed);
         given
+    }
+
+    /// Bytes of free pages with memory, beyond what the heap will need until the
+    /// next collection and a tenth: Go's gcPercentGoal of the scavenger.
+    pub fn excess(&self) -> usize {
+        let HeapStats { in_use, free, clean, trigger, .. } = self.stats();
+        let goal = trigger.saturating_add(trigger / 10);
+        let dirty = free - clean;
+        (in_use + dirty).saturating_sub(goal).min(dirty)
     }
 
     pub fn stats(&self) -> HeapStats {

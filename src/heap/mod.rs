@@ -26,6 +26,7 @@
 //! | `cycle` | one collection; the sweep |
 //! | `mark` | the marker |
 //! | `malloc` | what a user asks of an object |
+//! | `kept` | what the runtime keeps for the host elsewhere |
 //! | `mcache` | the spans that one thread allocates from |
 //! | `mheap` | spans from pages; the scavenger; statistics |
 //! | `pagealloc` | which pages are free |
@@ -50,6 +51,8 @@ pub(crate) mod cycle;
 #[cfg(not(loom))]
 pub(crate) mod find;
 pub mod gcwork;
+#[cfg(not(loom))]
+pub(crate) mod kept;
 #[cfg(not(loom))]
 pub(crate) mod malloc;
 #[cfg(not(loom))]
@@ -78,10 +81,12 @@ mod tests_parts;
 mod tests_threads;
 
 #[cfg(not(loom))]
+pub(crate) use self::mheap::MHEAP;
+#[cfg(not(loom))]
 pub use self::{
     find::Object,
     gcwork::Work,
-    mark::{Marking, Range},
+    mark::{Marking, Range, Roots},
     mcache::MCache,
     mheap::{HeapStats, MHeap},
     sizeclass::Kind,

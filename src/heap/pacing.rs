@@ -6,7 +6,7 @@
 //! sixteenth above `live`: past the limit a heap would collect without end, and
 //! Go bounds that by processor time. Here the distance does.
 
-use crate::base::sync::{AtomicI32, AtomicUsize, Ordering::Relaxed};
+use crate::base::sync::{AtomicI32, AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 /// The first collection begins at so many bytes, at 100 %.
 pub const LEAST: usize = 4 << 20;
@@ -23,7 +23,14 @@ pub struct Pacing {
     marked: AtomicUsize,
     /// What `live` of the heap is when the next one begins. atomic
     trigger: AtomicUsize,
+    /// When something was first allocated from new memory since the last
+    /// collection, in nanoseconds of the clock; 0: not yet. atomic
+    used: AtomicI64,
 }
+
+/// Nanoseconds after which a heap that is used is collected in any case: Go's
+/// forcegcperiod.
+const PERIOD: i64 = 120_000_000_000;
 
 /// What `live` is when the next collection begins.
 #[must_use]
@@ -50,6 +57,7 @@ impl Pacing {
             limit: AtomicUsize::new(usize::MAX),
             marked: AtomicUsize::new(0),
             trigger: AtomicUsize::new(LEAST),
+            used: AtomicI64::new(0),
         }
     }
 
@@ -72,10 +80,40 @@ impl Pacing {
         was
     }
 
+    /// The limit; `usize::MAX` for none.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Relaxed)
+    }
+
+    /// A collection could not be made: the next attempt comes when the heap has
+    /// grown by another half, or after another long time.
+    pub fn postpone(&self, live: usize, now: i64) {
+        self.trigger.fetch_max(live.saturating_add(live / 2), Relaxed);
+        if self.used.load(Relaxed) != 0 {
+            self.used.store(now, Relaxed);
+        }
+    }
+
     /// A collection left `bytes`.
     pub fn set_marked(&self, bytes: usize) {
         self.marked.store(bytes, Relaxed);
+        self.used.store(0, Relaxed);
         self.update();
+    }
+
+    /// Something is allocated, at this time.
+    pub fn note_use(&self, now: impl FnOnce() -> i64) {
+        if self.used.load(Relaxed) == 0 {
+            self.used.store(now(), Relaxed);
+        }
+    }
+
+    /// Whether a collection has to come, since the last one is long ago.
+    pub fn is_overdue(&self, now: i64) -> bool {
+        let used = self.used.load(Relaxed);
+        used != 0
+            && now.saturating_sub(used) >= PERIOD
+            && self.percent.load(Relaxed) != OFF
     }
 
     /// What the last collection left.
@@ -114,6 +152,21 @@ mod tests {
         assert_eq!(goal(gib, 100, gib / 2), gib + gib / 16);
         assert_eq!(goal(0, 0, NONE), PAGES_AT_LEAST);
         assert_eq!(goal(NONE, i32::MAX, NONE), NONE);
+    }
+
+    #[test]
+    fn a_heap_that_is_used_is_collected_in_the_end() {
+        let pacing = Pacing::new();
+        assert!(!pacing.is_overdue(i64::MAX));
+        pacing.note_use(|| 1000);
+        pacing.note_use(|| 2000);
+        assert!(!pacing.is_overdue(PERIOD + 999));
+        assert!(pacing.is_overdue(PERIOD + 1000));
+        pacing.set_percent(OFF);
+        assert!(!pacing.is_overdue(PERIOD + 1000));
+        pacing.set_percent(100);
+        pacing.set_marked(0);
+        assert!(!pacing.is_overdue(i64::MAX));
     }
 
     #[test]

@@ -26,7 +26,8 @@ fn collect_by(n: u32, cache: &MCache, work: &Work, roots: &[usize]) -> usize {
     let range = roots.as_ptr_range();
     let roots = [(range.start.addr(), range.end.addr())];
     let heap = cache.heap();
-    let marking = Marking::new(heap, work, &roots, n).expect("memory");
+    let marking =
+        Marking::new(heap, work, Roots::plain(&roots), n).expect("memory");
     heap.begin(core::iter::once(cache));
     heap.sweep_all();
     thread::scope(|scope| {
@@ -64,7 +65,7 @@ fn markers_without_memory_mark_all_the_same() {
     work.set_may_map(0);
     let none = Work::new();
     none.set_may_map(0);
-    assert!(Marking::new(cache.heap(), &none, &[], 1).is_none());
+    assert!(Marking::new(cache.heap(), &none, Roots::plain(&[]), 1).is_none());
 }
 
 /// Objects made by one thread and freed by another, while all allocate.

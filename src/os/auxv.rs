@@ -40,6 +40,16 @@ pub(super) fn headers() -> usize {
     get(libc::AT_PHDR)
 }
 
+/// How many of them there are.
+pub(super) fn count_headers() -> usize {
+    get(libc::AT_PHNUM)
+}
+
+/// An address above all frames of the first thread's stack.
+pub(crate) fn above_stack() -> usize {
+    get(libc::AT_RANDOM)
+}
+
 fn get(tag: c_ulong) -> usize {
     // A tag that is not there gives 0 and sets errno. Only the boot path, which
     // has no caller, asks for such tags.

@@ -14,6 +14,7 @@
 //! | `child` | children: their ends, stops and continues |
 //! | `cpu` | how many processors this process may use |
 //! | `addresses` | addresses without memory |
+//! | `objects` | the data of the objects that are loaded |
 //! | `mem` | map, guard, discard and unmap memory |
 //! | `task` | whether another thread runs, where it waits; how many there are |
 //! | `proc` | number, end and arguments of this process |
@@ -33,8 +34,6 @@
 //! only if its text says so, because C code must not notice calls that it did
 //! not make. Results are values: [`errno::Result`].
 
-// For the heap alone.
-#[cfg(any(test, feature = "internals"))]
 pub(crate) mod addresses;
 pub(crate) mod auxv;
 pub(crate) mod child;
@@ -51,6 +50,7 @@ pub(crate) mod futex;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
 pub(crate) mod net;
+pub(crate) mod objects;
 pub(crate) mod own;
 pub(crate) mod proc;
 pub(crate) mod raw;

@@ -82,7 +82,6 @@ impl SigMask {
     }
 
     /// Whether `sig` is in the set.
-    #[cfg(test)]
     pub(crate) fn contains(&self, sig: c_int) -> bool {
         self.0 & bit(sig) != 0
     }

@@ -160,6 +160,12 @@ pub(crate) fn process_name(buf: &mut [u8; 64]) -> &[u8] {
     file.file.read_at_start(buf).map_or(b"", <[u8]>::trim_ascii_end)
 }
 
+/// The name of the thread `tid` of this process, as [`process_name`].
+pub(crate) fn thread_name(tid: i32, buf: &mut [u8; 64]) -> &[u8] {
+    let Ok(file) = TaskStat::open_as(tid, "comm") else { return b"" };
+    file.file.read_at_start(buf).map_or(b"", <[u8]>::trim_ascii_end)
+}
+
 /// How many threads this process has, the host's and ours; None without
 /// `/proc`. Each thread is a folder in `/proc/self/task`, so the link count of
 /// that folder tells, without any text to parse.

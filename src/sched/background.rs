@@ -1,33 +1,45 @@
-//! The library's two goroutines: `bgsweep` and `bgscavenge`.
+//! The library's own goroutines: `bgsweep`, `bgscavenge` and the helper of
+//! forcegc.
 //!
 //! A burst of goroutines leaves stacks behind, in the pool and in the caches of
 //! Ps that are idle by now, where their owners cannot give them back. bgsweep
-//! empties those caches into the pool. bgscavenge gives the pages of stacks
-//! that lie idle in the pool back to the kernel, a part at a time. (The names
-//! are Go's; there the two work for the collector.)
+//! empties those caches into the pool, and sweeps what a collection has left.
+//! bgscavenge gives the pages of stacks that lie idle in the pool, and free
+//! pages of the heap, back to the kernel, a part at a time.
 //!
 //! ```text
 //!   sysmon --sees idle stacks--> bgscavenge --starts a round--> bgsweep
-//!                                  ^      |
-//!                                  +------+ until nothing is idle
+//!                                  ^      |                       ^  |
+//!                                  +------+ until nothing is idle |  |
+//!                                  |     a collection ------------+  |
+//!                                  +------------- the heap is swept -+
 //! ```
-//! Both end with the runtime ([`end_both`]).
+//! The helper of forcegc is there once the heap is used. sysmon wakes it where
+//! nothing was collected for two minutes, though something was allocated.
 //!
-//! Both park without a deadline when there is nothing to do: an idle process
-//! has no wake-ups.
+//! All end with the runtime ([`end_all`]), and park without a deadline when
+//! there is nothing to do: an idle process has no wake-ups.
 //!
 //! Invariants:
 //! 1. `SWEEPER` is null or the handle of bgsweep.
-//! 2. `SCAVENGER` is not 0 only while bgscavenge waits for idle stacks; sysmon
-//!    readies the goroutine whose handle it has taken out.
+//! 2. `SCAVENGER` is not 0 only while bgscavenge waits for idle stacks, and
+//!    `FORCER` only while the helper waits; the waker readies the goroutine
+//!    whose handle it has taken out.
 
 use super::{
-    current::this_g, handoff::flush_idle, newproc::newproc_staying,
-    park::park_plain, ready::ready_permit,
+    current::{this_g, this_m},
+    enter::Inside,
+    handoff::flush_idle,
+    newproc::newproc_staying,
+    park::park_plain,
+    ready::ready_permit,
+    suspended::Busy,
+    yields::gosched,
 };
 use crate::{
-    base::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
+    base::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
     gmp::{CLOSING, G, GmpFn, closing::Stage, handle_of},
+    heap::MHEAP,
     os::{Result, clock::nanotime},
     stack,
     timers::Deadline,
@@ -42,8 +54,14 @@ pub(super) static SCAVENGER: AtomicUsize = AtomicUsize::new(0);
 static SWEEPER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 /// The handle of bgscavenge, once it has begun.
 static SCAVENGER_HANDLE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-/// How many of the two have begun.
+/// How many of the two that the start makes have begun.
 static BEGUN: AtomicU32 = AtomicU32::new(0);
+/// The handle of the helper of forcegc while it waits; 0 otherwise.
+static FORCER: AtomicUsize = AtomicUsize::new(0);
+/// Its handle, or null.
+static FORCER_HANDLE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+/// Somebody starts it, or has.
+static FORCER_STARTED: AtomicBool = AtomicBool::new(false);
 
 /// Starts both; [`have_begun`] tells when they run.
 ///
@@ -79,24 +97,102 @@ unsafe extern "C" fn bgsweep(_arg: *mut c_void) {
             return;
         }
         flush_idle();
+        sweep_heap();
     }
 }
 
-/// In the stage Closed: lets both end. Repeated until they have, as they may
-/// have been about to park.
-pub(crate) fn end_both() {
-    sweep();
-    let scavenger = SCAVENGER_HANDLE.load(Acquire);
-    let _nobody = ready_permit(scavenger);
+/// Sweeps what the last collection has left, a few spans between two looks
+/// whether others want to run.
+fn sweep_heap() {
+    const SPANS: usize = 64;
+    while MHEAP.arenas().is_some() {
+        let more = {
+            let mp = this_m();
+            let _inside = Inside::enter_on(mp);
+            let _busy = Busy::begin(mp);
+            (0..SPANS).all(|_| MHEAP.sweepone())
+        };
+        if CLOSING.has_come(Stage::Closed) {
+            return;
+        }
+        if !more {
+            if MHEAP.excess() > 0 {
+                wake(&SCAVENGER);
+            }
+            return;
+        }
+        gosched();
+    }
 }
 
-fn sweep() {
+/// Gives free pages of the heap back to the kernel, a megabyte at a time.
+fn scavenge_heap() {
+    /// Bytes, and nanoseconds between two steps.
+    const STEP: usize = 1 << 20;
+    const PAUSE: i64 = 1_000_000;
+    while !CLOSING.has_come(Stage::Closed)
+        && MHEAP.arenas().is_some()
+        && MHEAP.excess() > STEP / 2
+        && MHEAP.scavenge(STEP) > 0
+    {
+        park_plain(c"scavenge pause", Deadline::at(nanotime() + PAUSE));
+    }
+}
+
+/// Readies the goroutine whose handle is in `place`, if one waits there.
+pub(super) fn wake(place: &AtomicUsize) {
+    let handle = place.swap(0, AcqRel) as *mut c_void;
+    // Fails for 0, and where the goroutine has ended with the runtime.
+    let _nobody = ready_permit(handle);
+}
+
+/// Starts the helper of forcegc, which calls `collect`, unless it is there. It
+/// is tried again where there is no memory.
+pub(crate) fn start_forcer(helper: GmpFn) {
+    if FORCER_STARTED.load(Relaxed) || FORCER_STARTED.swap(true, Relaxed) {
+        return;
+    }
+    match newproc_staying(helper, ptr::null_mut(), c"forcegc helper") {
+        // Release: pairs with end_all.
+        Ok(handle) => FORCER_HANDLE.store(handle, Release),
+        Err(_) => FORCER_STARTED.store(false, Relaxed),
+    }
+}
+
+/// The helper waits until it is to collect. False: it is to end.
+pub(crate) fn forcer_waits() -> bool {
+    // Release: pairs with wake.
+    FORCER.store(handle_of(this_g()).addr(), Release);
+    park_plain(c"force gc (idle)", Deadline::NEVER);
+    FORCER.store(0, Release);
+    !CLOSING.has_come(Stage::Closed)
+}
+
+/// Has the helper collect.
+pub(super) fn force_gc() {
+    if FORCER.load(Relaxed) != 0 {
+        wake(&FORCER);
+    }
+}
+
+/// In the stage Closed: lets all end. Repeated until they have, as they may
+/// have been about to park.
+pub(crate) fn end_all() {
+    sweep();
+    for handle in [&SCAVENGER_HANDLE, &FORCER_HANDLE] {
+        let _nobody = ready_permit(handle.load(Acquire));
+    }
+}
+
+/// Wakes bgsweep.
+pub(crate) fn sweep() {
     // Null before bgsweep has begun: then nobody gets the permit. Acquire:
     // pairs with bgsweep's store.
     let _nobody = ready_permit(SWEEPER.load(Acquire));
 }
 
-/// Gives pages of idle stacks back to the kernel, round by round.
+/// Gives pages of idle stacks and of the heap back to the kernel, round by
+/// round.
 unsafe extern "C" fn bgscavenge(_arg: *mut c_void) {
     let handle = handle_of(begin());
     SCAVENGER_HANDLE.store(handle, Release);
@@ -115,6 +211,7 @@ unsafe extern "C" fn bgscavenge(_arg: *mut c_void) {
         {
             park_plain(c"scavenge pause", Deadline::at(next));
         }
+        scavenge_heap();
     }
 }
 
@@ -128,4 +225,7 @@ pub(crate) unsafe fn reset() {
     SWEEPER.store(ptr::null_mut(), Relaxed);
     SCAVENGER_HANDLE.store(ptr::null_mut(), Relaxed);
     BEGUN.store(0, Relaxed);
+    FORCER.store(0, Relaxed);
+    FORCER_HANDLE.store(ptr::null_mut(), Relaxed);
+    FORCER_STARTED.store(false, Relaxed);
 }

@@ -79,6 +79,23 @@ pub(super) fn keep_args(gp: &'static G, args: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Calls `found` with the words of the kept arguments of `gp`, which stands
+/// still: from, to.
+pub(crate) fn words(gp: &G, found: &mut dyn FnMut(usize, usize)) {
+    let arg = gp.arg.as_ptr().addr();
+    found(arg, arg + size_of::<usize>());
+    let len = gp.args_len.get() as usize;
+    if !gp.has(gflag::ARGS) {
+        return;
+    }
+    let mut place = gp.args.get().cast::<u8>();
+    if len > INLINE_ARGS {
+        // SAFETY: keep_args has written a pointer there (invariant 2).
+        place = unsafe { place.cast::<*mut u8>().read_unaligned() };
+    }
+    found(place.addr(), place.addr() + len);
+}
+
 /// Moves the kept arguments to `to`, or drops them.
 pub(super) fn take_args(gp: &'static G, to: Option<*mut u8>) {
     let len = gp.args_len.replace(0) as usize;

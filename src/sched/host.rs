@@ -18,8 +18,8 @@ use super::{
 use crate::{
     arch,
     gmp::{
-        CLOSING, G, GStatus, HOST_WAITS, HookResult, M, MKind, SCHED, SYSMON,
-        casgstatus,
+        CLOSING, G, GStatus, HOST_WAITS, HookResult, M, MKind, SCHED, STOPS,
+        SYSMON, casgstatus,
         closing::Stage,
         gdestroy, gfget, gflag, gfput,
         parkword::{Cause, Fire, Ticket, WaitKind},
@@ -173,7 +173,10 @@ pub(crate) fn attach() -> Result<&'static G> {
         return Err(e);
     }
     mp.key.set(key + 1);
+    mp.suspend.reset();
     arch::setg(Some(gp));
+    // What the thread gets from now on, a collection finds.
+    STOPS.newcomer();
     Ok(gp)
 }
 
@@ -232,7 +235,7 @@ pub(super) fn publish(gp: &G, mp: &'static M) {
 }
 
 /// The Ms that are, or have been, those of host threads.
-pub(super) fn each_hostm() -> impl Iterator<Item = &'static M> {
+pub(crate) fn each_hostm() -> impl Iterator<Item = &'static M> {
     // SAFETY: null, or a type-stable M.
     let first = unsafe { HOSTMS.load(Acquire).as_ref() };
     iter::successors(first, |mp: &&M| mp.hostlink.get())

@@ -201,6 +201,14 @@ pub(super) fn destroy(gp: &G) {
     unsafe { libc::free(gp.locals.replace(ptr::null_mut())) };
 }
 
+/// Calls `found` with the words of the values of `gp`, which stands still: from,
+/// to.
+#[cfg(not(shuttle))]
+pub(crate) fn words(gp: &G, found: &mut dyn FnMut(usize, usize)) {
+    let values = values(gp).as_ptr_range();
+    found(values.start.addr(), values.end.addr());
+}
+
 /// Frees the array of a host thread that has ended without [`destroy`].
 pub(super) fn forget(gp: &G) {
     // SAFETY: null, or from grow; the thread has ended (invariant 2).

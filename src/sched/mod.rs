@@ -82,6 +82,8 @@
 //! | `lock` | locks for the layers above |
 //! | `stats` | the scheduler in numbers |
 //! | `stackmark` | how much stack each function's goroutines use |
+//! | `suspended` | threads stopped for a collection |
+//! | `urgent` | the signal that interrupts a thread |
 //! | `child` | whether this is the child of a fork |
 //! | `enter` | inside and outside, the P that a call still has |
 //! | `fiber` | sanitizers are told of goroutines |
@@ -140,11 +142,13 @@ pub(crate) mod stackmark;
 pub(crate) mod starved;
 pub(crate) mod stats;
 pub(crate) mod stw;
+pub(crate) mod suspended;
 pub(crate) mod sysmon;
 pub(crate) mod template;
 mod threadend;
 pub(crate) mod threads;
 pub(crate) mod timing;
+pub(crate) mod urgent;
 pub(crate) mod winddown;
 pub(crate) mod yields;
 

@@ -5,9 +5,11 @@
 //! unwinds, and `longjmp` may take it earlier. It is in the list of its G
 //! ([`super::defers`]), as the first field of which it knows.
 
-use super::defers::{Defer, Frame};
+use super::defers::{self, Defer, Frame, Kind};
 use crate::{
-    arch, base::throw::RUNNING_PANIC_DEFERS, gmp::exception::Exception,
+    arch,
+    base::throw::RUNNING_PANIC_DEFERS,
+    gmp::{G, exception::Exception},
 };
 use core::{
     cell::{Cell, UnsafeCell},
@@ -178,5 +180,21 @@ impl Panic {
     pub(super) fn of_record(record: &Defer) -> &Self {
         // SAFETY: the first field of a panic, which is in a list.
         unsafe { &*ptr::from_ref(record).cast::<Self>() }
+    }
+}
+
+/// Calls `found` with the words of the host in the list of `gp`, which stands
+/// still: from, to.
+pub(crate) fn words(gp: &G, found: &mut dyn FnMut(usize, usize)) {
+    for record in defers::records(gp) {
+        let at = match record.kind() {
+            Kind::Panic | Kind::Kept => {
+                // SAFETY: `info` lies in a panic of the list.
+                unsafe { &raw const (*Panic::of_record(record).info_at()).value }
+                    .addr()
+            }
+            _ => (&raw const record.arg).addr(),
+        };
+        found(at, at + size_of::<usize>());
     }
 }

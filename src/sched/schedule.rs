@@ -69,7 +69,9 @@ pub(crate) unsafe extern "C" fn schedule0(gp: *const G) -> ! {
 /// one in the place of the last: `set_current`.)
 #[inline(always)]
 fn dropg(mp: &M) {
-    mp.curg.store(ptr::null_mut(), Relaxed);
+    // Release: pairs with `stop::counts`. A collection that sees it does
+    // without the thread: the goroutine is off its stack.
+    mp.curg.store(ptr::null_mut(), Release);
 }
 
 /// Resumes `gp`, whose wait had ended before its park was committed. Returns

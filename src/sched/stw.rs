@@ -1,8 +1,8 @@
-//! The world stopped, to change the number of Ps (procresize).
+//! The world stopped, to change the number of Ps (procresize), and to collect.
 //!
 //! The actor that stops the world, the *stopper*, waits until every P is
 //! Stopped. Then no M runs, steals or queues on any P. Goroutines outside go on
-//! meanwhile, without a P.
+//! meanwhile, without a P; a collection then stops their threads (`suspended`).
 //!
 //! ```text
 //!   stop_the_world: the stop is wanted
@@ -35,7 +35,7 @@ use crate::{
         ALLP, GOMAXPROCS, M, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P, SCHED,
         STOP, allp, allp_push, gomaxprocs, m_word, nallp, owner::POwner,
     },
-    os::{Errno, Result, clock::nanotime, cpu},
+    os::{Errno, LongLockGuard, Result, clock::nanotime, cpu},
     stack,
 };
 use core::sync::atomic::Ordering::*;
@@ -135,7 +135,21 @@ fn start_the_world() {
 
 /// Stops the world, asks `f`, and starts it again. Not from a callback.
 pub(super) fn while_stopped<R>(f: impl FnOnce() -> R) -> R {
-    let _one = SCHED.resize.lock();
+    let one = SCHED.resize.lock();
+    stopped(&one, f)
+}
+
+/// [`while_stopped`] if `wanted` says so, once no other thread has the world
+/// stopped.
+pub(crate) fn while_stopped_if<R>(
+    wanted: impl FnOnce() -> bool,
+    f: impl FnOnce() -> R,
+) -> Option<R> {
+    let one = SCHED.resize.lock();
+    wanted().then(|| stopped(&one, f))
+}
+
+fn stopped<R>(_one: &LongLockGuard<'_, ()>, f: impl FnOnce() -> R) -> R {
     let inside = Inside::enter();
     stop_the_world();
     let result = f();

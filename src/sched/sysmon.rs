@@ -17,7 +17,7 @@
 //! `gmp::watchman` has the protocol of the sleep.
 
 use super::{
-    background::SCAVENGER,
+    background::{self, SCAVENGER},
     deadlock,
     handoff::wakep,
     keeper::{self, next_timer},
@@ -41,13 +41,13 @@ use crate::{
         SYSMON, allp, closing::Stage, gomaxprocs, renew_waitmark,
         watchman::Depth,
     },
+    heap::MHEAP,
     netpoll,
     os::{Result, clock::nanotime, membarrier},
     stack,
     timers::Deadline,
 };
 use core::{
-    ffi::c_void,
     fmt::Write,
     mem, ptr,
     sync::atomic::{AtomicPtr, Ordering::*},
@@ -122,6 +122,7 @@ fn sysmon() {
         wake_for_work(now);
         starved::again();
         scavenge(now);
+        force_gc(now);
         trace::event(counters);
         nomain.look(now);
         watched = watch_for_above(now);
@@ -252,9 +253,14 @@ fn scavenge(now: i64) {
     if SCAVENGER.load(Relaxed) == 0 || !stack::scavenge_wanted() {
         return;
     }
-    let handle = SCAVENGER.swap(0, AcqRel) as *mut c_void;
-    // Fails for 0, and where the scavenger has ended with the runtime.
-    let _nobody = ready_permit(handle);
+    background::wake(&SCAVENGER);
+}
+
+/// Has the heap collected where it was not for two minutes, but was used.
+fn force_gc(now: i64) {
+    if MHEAP.pacing.is_overdue(now) {
+        background::force_gc();
+    }
 }
 
 /// `GMPDEBUG=schedtrace=MS`: a line when the runtime starts and at each

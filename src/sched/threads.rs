@@ -303,6 +303,8 @@ fn forget_thread(mp: &M) {
     mp.procid.store(0, Relaxed);
     mp.busy_without_p.store(false, Relaxed);
     mp.curg.store(ptr::null_mut(), Relaxed);
+    mp.suspend.reset();
+    mp.listens.set(false);
     mp.lockedext.set(0);
     if !super::child::is_dead_end() {
         defers::free_kept(mp);

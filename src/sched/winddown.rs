@@ -107,7 +107,7 @@ pub(crate) fn try_close() -> bool {
 /// Lets the library's goroutines end; true: some live yet. The layers above
 /// look after theirs.
 pub(crate) fn stayers_live() -> bool {
-    background::end_both();
+    background::end_all();
     let _nobody = ready_permit(SIGNALER.load(Acquire));
     each_g().any(lives)
 }

@@ -1,0 +1,317 @@
+//! The collected heap.
+
+use super::call;
+use crate::{
+    boot,
+    gc::{cycle, malloc, roots},
+    heap::{Kind, MHEAP},
+    os::Errno,
+};
+use core::{
+    ffi::{c_int, c_void},
+    ptr,
+};
+
+/// An allocation, once the runtime is up.
+#[inline(always)]
+fn made(size: usize, kind: Kind) -> *mut c_void {
+    if boot::is_up() {
+        return malloc::mallocgc(size, kind).cast();
+    }
+    made_slow(size, kind)
+}
+
+#[cold]
+#[inline(never)]
+fn made_slow(size: usize, kind: Kind) -> *mut c_void {
+    match boot::gate() {
+        Ok(()) => malloc::mallocgc(size, kind).cast(),
+        Err(_) => ptr::null_mut(),
+    }
+}
+
+/// Allocates `size` bytes, all zero and aligned to 16, which are freed once
+/// nothing points into them. Pointers to them, or into them, may lie in
+/// objects of this heap, on the stacks of goroutines and of attached threads
+/// (gmp_gc_attach), in the data of the program and its libraries, and in what
+/// this library keeps: elements of channels, arguments, values of keys. A
+/// pointer that lies only in memory of malloc, in a thread-local variable or in
+/// a file keeps nothing: gmp_gc_alloc_root() is for those.
+///
+/// Returns NULL where memory or the limit is out, in the child of a fork, and
+/// if the runtime cannot start. May collect first, which takes some
+/// milliseconds for each 100 MB that are in use. Never blocks otherwise.
+///
+/// ```c
+/// struct node *n = gmp_gc_alloc(sizeof *n);
+/// if (n == NULL)
+///     return -ENOMEM;
+/// ```
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_alloc(size: usize) -> *mut c_void {
+    made(size, Kind::Scan)
+}
+
+/// gmp_gc_alloc for memory that will hold no pointer to an object of this heap:
+/// text, numbers, pixels. A collection does not look into it. It is *not*
+/// zeroed.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_alloc_noscan(size: usize) -> *mut c_void {
+    made(size, Kind::Noscan)
+}
+
+/// gmp_gc_alloc for `n` times `size` bytes. Returns NULL also if that is more
+/// than a size_t has.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_calloc(n: usize, size: usize) -> *mut c_void {
+    match n.checked_mul(size) {
+        Some(size) => made(size, Kind::Scan),
+        None => ptr::null_mut(),
+    }
+}
+
+/// gmp_gc_alloc for memory that stays, and is looked into, until
+/// gmp_gc_free(): for what only memory of malloc or foreign code points to.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_alloc_root(size: usize) -> *mut c_void {
+    made(size, Kind::Root)
+}
+
+/// Gives the object at `p` a size of `size` bytes, perhaps at another place, of
+/// the same kind; what it gains is zero if it may hold pointers. With a NULL
+/// `p` it is gmp_gc_alloc.
+///
+/// Returns NULL if no object begins at `p`, and for the same reasons as
+/// gmp_gc_alloc. Then nothing has changed. May collect first.
+///
+/// # Safety
+/// `p`: null, or an object that nobody else uses meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_gc_realloc(
+    p: *mut c_void,
+    size: usize,
+) -> *mut c_void {
+    if boot::gate().is_err() {
+        return ptr::null_mut();
+    }
+    // SAFETY: as the caller promises.
+    unsafe { malloc::realloc(p.cast(), size) }.cast()
+}
+
+/// Frees the object at `p` at once, for who knows that nobody uses it.
+///
+/// Returns 0, also for NULL; -EINVAL if no object begins at `p`, or if it is
+/// free already; -ENOTSUP in the child of a fork. Never blocks.
+///
+/// # Safety
+/// Nobody uses the object.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_gc_free(p: *mut c_void) -> c_int {
+    call(move || if p.is_null() { Ok(()) } else { malloc::free(p.cast()) })
+}
+
+/// The object that `p` points into: its first byte. NULL if `p` does not point
+/// into an object of this heap. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_base(p: *const c_void) -> *mut c_void {
+    object(p).map_or(ptr::null_mut(), |it| it.0 as *mut c_void)
+}
+
+/// The bytes of the object that `p` points into, which are as many as were
+/// asked for, or some more. 0 if `p` does not point into an object of this
+/// heap. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_size(p: *const c_void) -> usize {
+    object(p).map_or(0, |it| it.1)
+}
+
+fn object(p: *const c_void) -> Option<(usize, usize)> {
+    boot::gate().ok()?;
+    malloc::object(p.cast())
+}
+
+/// Has collections look for pointers from `lo` up to `hi`, and not at `hi`
+/// itself. What is not mapped any more is skipped.
+///
+/// Returns 0; -EINVAL for NULL, and for an end below the beginning; -ENOMEM.
+/// Never blocks.
+///
+/// # Safety
+/// Nothing: the words are only read.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_gc_add_roots(
+    lo: *const c_void,
+    hi: *const c_void,
+) -> c_int {
+    call(move || roots::add(lo.addr(), hi.addr()))
+}
+
+/// Takes back all gmp_gc_add_roots() that lie within `lo` and `hi`.
+///
+/// Returns 0. Never blocks.
+///
+/// # Safety
+/// Nothing: the words are not read any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_gc_remove_roots(
+    lo: *const c_void,
+    hi: *const c_void,
+) -> c_int {
+    call(move || {
+        roots::remove(lo.addr(), hi.addr());
+        Ok(())
+    })
+}
+
+/// For gmp_gc_set_roots: the data of the program and all its libraries are
+/// roots, which is so from the beginning.
+pub const GMP_GC_ROOTS_ALL: u32 = 0;
+/// For gmp_gc_set_roots: what gmp_gc_add_roots() names, and no other data.
+pub const GMP_GC_ROOTS_NONE: u32 = 1;
+
+/// Says which data are roots: GMP_GC_ROOTS_ALL or GMP_GC_ROOTS_NONE. Stacks and
+/// what the library keeps are roots in any case.
+///
+/// Returns 0; -EINVAL for another number. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_set_roots(which: u32) -> c_int {
+    call(move || {
+        if which > GMP_GC_ROOTS_NONE {
+            return Err(Errno::EINVAL);
+        }
+        roots::set_data(which == GMP_GC_ROOTS_ALL);
+        Ok(())
+    })
+}
+
+/// Has collections look at this thread's stack, which must not be one that the
+/// program has switched to. A host thread is attached by its first call of this
+/// heap, and by its first call that waits. So only a thread that gets pointers
+/// in another way calls it. More than once does nothing.
+///
+/// Returns 0; -ENOMEM; -ENOTSUP in the child of a fork. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_attach() -> c_int {
+    call(malloc::attach)
+}
+
+/// Collects: when it returns, everything is freed that was garbage when it was
+/// called, but for what a word that looks like a pointer keeps.
+///
+/// Returns 0; -EBUSY if a thread could not be stopped within 100 ms, such as
+/// one that blocks SIGURG; -EDEADLK inside an unlockf; -ENOMEM; -ENOTSUP in the
+/// child of a fork. Blocks this thread, and stops all others that use the
+/// library.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc() -> c_int {
+    call(malloc::collect)
+}
+
+/// Sets how much the heap may grow after a collection until the next one, in
+/// percent of what that has left: 100 from the beginning, or what GMP_GOGC
+/// says; -1: no collection but by gmp_gc(), and at the limit.
+///
+/// Returns the former percentage; -ESHUTDOWN and the like, which are less than
+/// -1, if the runtime is not up. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_set_percent(percent: c_int) -> c_int {
+    match boot::gate() {
+        Ok(()) => MHEAP.pacing.set_percent(percent),
+        Err(e) => e.neg(),
+    }
+}
+
+/// Sets a limit to the bytes of all objects: collections come more often below
+/// it, and an allocation that would pass it returns NULL. A negative number
+/// changes nothing; INT64_MAX is no limit, from the beginning or as
+/// GMP_MEMLIMIT says.
+///
+/// Returns the former limit, or a negative errno if the runtime is not up.
+/// Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_set_limit(bytes: i64) -> i64 {
+    if let Err(e) = boot::gate() {
+        return i64::from(e.neg());
+    }
+    let was = match usize::try_from(bytes) {
+        Ok(bytes) if bytes < i64::MAX as usize => MHEAP.pacing.set_limit(bytes),
+        Ok(_) => MHEAP.pacing.set_limit(usize::MAX),
+        Err(_) => MHEAP.pacing.limit(),
+    };
+    i64::try_from(was).unwrap_or(i64::MAX)
+}
+
+/// The heap in numbers. A counter only grows. A version of the library may add
+/// fields at the end.
+#[repr(C)]
+pub struct gmp_gc_stats {
+    /// The bytes that the library has filled in. Fields beyond are 0.
+    pub struct_size: usize,
+    /// Bytes of objects, dead ones that are not freed yet among them, and of
+    /// room that a processor has taken to allocate from.
+    pub live_bytes: u64,
+    /// Bytes of objects when the next collection begins.
+    pub next_bytes: u64,
+    /// Bytes of objects that the last collection has found alive.
+    pub marked_bytes: u64,
+    /// Bytes of pages with objects.
+    pub in_use_bytes: u64,
+    /// Bytes of pages without, as address space.
+    pub idle_bytes: u64,
+    /// Of idle_bytes: those whose memory the kernel has.
+    pub released_bytes: u64,
+    /// Counter: collections.
+    pub collections: u64,
+    /// Counter: attempts that failed, since a thread did not stop, or for want
+    /// of memory.
+    pub failed: u64,
+    /// Counter: nanoseconds for which the world stood still.
+    pub pause_ns: u64,
+    /// The longest such time.
+    pub longest_pause_ns: u64,
+}
+
+/// Writes the numbers of this moment to `*out`, which has `size` bytes:
+/// sizeof(gmp_gc_stats), as gmp_get_stats does.
+///
+/// Returns 0; -EINVAL for a `size` without room for struct_size. Never blocks.
+///
+/// # Safety
+/// `out`: promise 2, with `size`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_gc_get_stats(
+    out: *mut gmp_gc_stats,
+    size: usize,
+) -> c_int {
+    call(move || {
+        if out.is_null() || size < size_of::<usize>() {
+            return Err(Errno::EINVAL);
+        }
+        let known = size.min(size_of::<gmp_gc_stats>());
+        let stats = gmp_gc_stats { struct_size: known, ..now() };
+        let to = out.cast::<u8>();
+        // SAFETY: promise 2: `size` bytes, which are `known` or more.
+        unsafe { ptr::write_bytes(to, 0, size) };
+        let from = (&raw const stats).cast::<u8>();
+        // SAFETY: promise 2; both have `known` bytes, and they are apart.
+        unsafe { ptr::copy_nonoverlapping(from, to, known) };
+        Ok(())
+    })
+}
+
+fn now() -> gmp_gc_stats {
+    let (heap, counts) = (MHEAP.stats(), cycle::counts());
+    gmp_gc_stats {
+        struct_size: 0,
+        live_bytes: heap.live as u64,
+        next_bytes: heap.trigger as u64,
+        marked_bytes: MHEAP.pacing.marked() as u64,
+        in_use_bytes: heap.in_use as u64,
+        idle_bytes: heap.free as u64,
+        released_bytes: heap.clean as u64,
+        collections: counts.cycles,
+        failed: counts.failed,
+        pause_ns: counts.pauses,
+        longest_pause_ns: counts.longest,
+    }
+}

@@ -1,0 +1,223 @@
+//! What the host asks of the heap: Go's `mallocgc`, and the rest.
+//!
+//! The calls never move the caller to another thread, but may wait for a
+//! collection. In a callback they do not collect.
+//!
+//! In the child of a fork the heap stands still: what was allocated stays, and
+//! nothing more is to be had. A thread may have been in the middle of a span.
+
+use super::{
+    cycle::{Why, gc_start},
+    mcaches::own,
+    settings,
+};
+use crate::{
+    arch,
+    base::sync::{AtomicU32, Ordering::*},
+    gmp::M,
+    heap::{self, Kind, MCache, MHEAP, kept},
+    os::{Errno, Result, clock::nanotime, signal::SigMask},
+    sched::{
+        background, child,
+        enter::{Inside, owned_p},
+        host,
+        suspended::Busy,
+        urgent,
+    },
+};
+use core::{
+    ffi::c_void,
+    ptr::{self, NonNull},
+};
+
+/// Allocations of the long way, for `gcstress`.
+static ALLOCATIONS: AtomicU32 = AtomicU32::new(0);
+
+/// Memory for an object; null without memory. Go's `mallocgc`.
+#[inline(always)]
+pub(crate) fn mallocgc(size: usize, kind: Kind) -> *mut u8 {
+    match malloc_fast(size, kind) {
+        Some(at) => at.as_ptr(),
+        None => malloc_slow(size, kind),
+    }
+}
+
+#[inline(always)]
+fn malloc_fast(size: usize, kind: Kind) -> Option<NonNull<u8>> {
+    if settings::slow() {
+        return None;
+    }
+    let mp = arch::getg()?.mp();
+    let inside = Inside::enter_on(mp);
+    let busy = Busy::begin(mp);
+    let pp = owned_p(mp);
+    let cache = match &pp {
+        Some(pp) => pp.get().mcache.get(),
+        None => mp.mcache.get(),
+    };
+    let at = cache.and_then(|cache| cache.alloc_fast(size, kind));
+    drop(busy);
+    inside.leave_on(mp);
+    at
+}
+
+#[cold]
+#[inline(never)]
+fn malloc_slow(size: usize, kind: Kind) -> *mut u8 {
+    let Ok(mp) = begin() else { return ptr::null_mut() };
+    let nested = mp.in_runtime.load(Relaxed);
+    let limit = MHEAP.pacing.limit();
+    let past = || MHEAP.live().saturating_add(size) > limit;
+    if !nested && (MHEAP.is_due() || is_stressed() || past()) {
+        // What fails is tried again when the heap has grown.
+        let _later = gc_start(Why::Due);
+    }
+    if past() {
+        return ptr::null_mut();
+    }
+    MHEAP.pacing.note_use(nanotime);
+    let at = with_cache(mp, |cache| cache.alloc(size, kind));
+    at.flatten().map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
+/// Whether it is the turn of `gcstress`.
+fn is_stressed() -> bool {
+    match settings::STRESS.load(Relaxed) {
+        0 => false,
+        n => ALLOCATIONS.fetch_add(1, Relaxed) % n == n - 1,
+    }
+}
+
+/// The first step of each call but the fast one: this thread has a G, and there
+/// is a heap.
+///
+/// Errors: `ENOTSUP` in the child of a fork, `ENOMEM`.
+#[cold]
+fn begin() -> Result<&'static M> {
+    if child::is_a_child() {
+        return Err(Errno(libc::ENOTSUP));
+    }
+    let gp = match arch::getg() {
+        Some(gp) => gp,
+        None => host::current()?,
+    };
+    if MHEAP.arenas().is_none() {
+        kept::want();
+        MHEAP.init().ok_or(Errno::ENOMEM)?;
+        settings::apply();
+    }
+    background::start_forcer(forcegchelper);
+    let mp = gp.mp();
+    if !mp.listens.replace(true) {
+        listen_here();
+    }
+    Ok(mp)
+}
+
+/// The goroutine that collects where nobody has for long.
+unsafe extern "C" fn forcegchelper(_arg: *mut c_void) {
+    while background::forcer_waits() {
+        // What fails now is tried again.
+        let _later = gc_start(Why::Due);
+    }
+}
+
+/// Lets collections stop this thread, whose host may have blocked all signals.
+fn listen_here() {
+    let mut mask = SigMask::current();
+    if mask.contains(urgent::SIGNAL) {
+        mask.remove(urgent::SIGNAL);
+        mask.restore();
+    }
+}
+
+/// Calls `f` with this thread's mcache; None without memory.
+fn with_cache<R>(mp: &'static M, f: impl FnOnce(&MCache) -> R) -> Option<R> {
+    let inside = Inside::enter_on(mp);
+    let busy = Busy::begin(mp);
+    let result = own(mp, owned_p(mp)).map(f);
+    drop(busy);
+    inside.leave_on(mp);
+    result
+}
+
+/// `gmp_gc_attach`: collections find what this thread has on its stack.
+///
+/// Errors: `ENOTSUP`, `ENOMEM`.
+pub(crate) fn attach() -> Result<()> {
+    let mp = begin()?;
+    with_cache(mp, |_| ()).ok_or(Errno::ENOMEM)
+}
+
+/// `gmp_gc_realloc`.
+///
+/// # Safety
+/// Nobody else uses the object.
+pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
+    let Some(at) = NonNull::new(at) else {
+        return mallocgc(size, Kind::Scan);
+    };
+    let Ok(mp) = begin() else { return ptr::null_mut() };
+    if !mp.in_runtime.load(Relaxed) && MHEAP.is_due() {
+        let _later = gc_start(Why::Due);
+    }
+    if MHEAP.live().saturating_add(size) > MHEAP.pacing.limit() {
+        return ptr::null_mut();
+    }
+    // SAFETY: the caller's.
+    let new = with_cache(mp, |cache| unsafe { cache.realloc(at, size) });
+    new.flatten().map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
+/// `gmp_gc_free`.
+///
+/// Errors: `EINVAL` if no object begins there, or it is free; `ENOTSUP`,
+/// `ENOMEM`.
+pub(crate) fn free(at: *mut u8) -> Result<()> {
+    let mp = begin()?;
+    let freed = with_cache(mp, |cache| cache.free(at.addr()));
+    if freed.ok_or(Errno::ENOMEM)? { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// The object that `at` points into: its address and its bytes.
+pub(crate) fn object(at: *const u8) -> Option<(usize, usize)> {
+    let object = match begin() {
+        Ok(mp) => {
+            let _inside = Inside::enter_on(mp);
+            let _busy = Busy::begin(mp);
+            MHEAP.object(at.addr())?
+        }
+        // In a child nothing changes any more: what was not swept stays.
+        Err(Errno(libc::ENOTSUP)) => {
+            let found = MHEAP.arenas()?.find(at.addr());
+            found.filter(heap::Object::is_allocated)?
+        }
+        Err(_) => return None,
+    };
+    Some((object.base, object.size))
+}
+
+/// `gmp_gc`: a whole collection, and all is swept.
+///
+/// Errors: `EDEADLK` in a callback; `EBUSY` if a thread does not stop;
+/// `ENOTSUP`, `ENOMEM`.
+pub(crate) fn collect() -> Result<()> {
+    let mp = begin()?;
+    if mp.in_runtime.load(Relaxed) {
+        return Err(Errno(libc::EDEADLK));
+    }
+    gc_start(Why::Asked)?;
+    sweep_rest();
+    Ok(())
+}
+
+/// Sweeps what nobody has swept yet.
+fn sweep_rest() {
+    while let Some(mp) = arch::getg().map(crate::gmp::G::mp) {
+        let _inside = Inside::enter_on(mp);
+        let _busy = Busy::begin(mp);
+        if !MHEAP.sweepone() {
+            return;
+        }
+    }
+}

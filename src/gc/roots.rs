@@ -1,0 +1,256 @@
+//! Where marking begins.
+//!
+//! | root | found by |
+//! |---|---|
+//! | the stack of a goroutine that a thread stands on | the thread's sp |
+//! | that of another goroutine that runs | all of it |
+//! | that of one that is parked or queued | `sched_sp` |
+//! | the stack of a host thread | sp, and the thread's own end |
+//! | registers | the handler's context |
+//! | arguments, values of keys, deferred calls | the G |
+//! | elements of channels, arguments of timers and groups | `heap::kept` |
+//! | writable data of the program and its libraries | the loader |
+//! | what the host names | `gmp_gc_add_roots` |
+//!
+//! A goroutine that runs without a thread's stack pointer on its stack is one
+//! whose thread is on g0 for a moment: nothing says how deep it has gone.
+//!
+//! The stack of a host thread is read as memory that may not be there, since
+//! its end is a guess (`sched::suspended`); and so is data, since a library may
+//! be unloaded by a thread that nobody stops.
+//!
+//! Below a stack pointer lie 128 bytes that a leaf function may use.
+
+use super::{
+    ranges::Ranges,
+    stop::{Stopped, has_left},
+};
+use crate::{
+    base::lock::Rank,
+    gmp::{G, M, MKind, each_g, gflag},
+    heap::kept,
+    os::{Errno, Lock, LongLock, Result, objects},
+    sched::{ending, frame, local, suspended::end_of_stack},
+};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+
+/// Bytes below the stack pointer.
+const RED_ZONE: usize = 128;
+
+/// What the host has named.
+static NAMED: Lock<Ranges> = Lock::new(Rank::Kept, Ranges::new());
+/// Data of the program and its libraries are roots.
+static DATA: AtomicBool = AtomicBool::new(true);
+/// Where the loader's list is, plus 1; 0: not looked for yet.
+static LIST: AtomicUsize = AtomicUsize::new(0);
+
+/// Room for the roots of one collection at a time.
+pub(super) static ROOTS: LongLock<Roots> =
+    LongLock::new(Rank::Roots, Roots::new());
+
+/// All roots of one collection.
+pub(super) struct Roots {
+    pub plain: Ranges,
+    pub guarded: Ranges,
+    /// The stack pointers of all threads, and their Ms.
+    stands: Ranges,
+}
+
+/// What the loader said, before the stop: it has a lock, which a constructor of
+/// the host's may hold while it waits for a collection. So no lock of ours is
+/// held while it is asked.
+pub(super) struct Objects {
+    data: Ranges,
+    fingerprint: u64,
+}
+
+impl Objects {
+    /// Asks the loader.
+    pub(super) fn ask() -> Self {
+        let mut data = Ranges::new();
+        if !DATA.load(Relaxed) {
+            return Self { data, fingerprint: 0 };
+        }
+        let fingerprint = objects::fingerprint(list());
+        objects::each_writable(&mut |from, to| data.push_words(from, to));
+        Self { data, fingerprint }
+    }
+
+    /// Whether it still says so.
+    fn holds(&self) -> bool {
+        !self.data.is_short()
+            && (!DATA.load(Relaxed)
+                || objects::fingerprint(list()) == self.fingerprint)
+    }
+}
+
+// SAFETY: what the lists name is not theirs.
+unsafe impl Send for Roots {}
+
+/// `gmp_gc_add_roots`.
+///
+/// Errors: `EINVAL`, `ENOMEM`.
+pub(crate) fn add(lo: usize, hi: usize) -> Result<()> {
+    if lo == 0 || hi < lo {
+        return Err(Errno::EINVAL);
+    }
+    let mut named = NAMED.lock();
+    named.push((lo, hi));
+    if named.is_short() {
+        return Err(Errno::ENOMEM);
+    }
+    Ok(())
+}
+
+/// `gmp_gc_remove_roots`: those within.
+pub(crate) fn remove(lo: usize, hi: usize) {
+    NAMED.lock().retain(|(from, to)| from < lo || to > hi);
+}
+
+/// `gmp_gc_set_roots`.
+pub(crate) fn set_data(all: bool) {
+    DATA.store(all, Relaxed);
+}
+
+fn list() -> usize {
+    match LIST.load(Relaxed) {
+        0 => {
+            let list = objects::list();
+            LIST.store(list + 1, Relaxed);
+            list
+        }
+        list => list - 1,
+    }
+}
+
+impl Roots {
+    pub(super) const fn new() -> Self {
+        Self {
+            plain: Ranges::new(),
+            guarded: Ranges::new(),
+            stands: Ranges::new(),
+        }
+    }
+
+    /// Gathers all roots; false if there is no memory for them, or if objects
+    /// were loaded since the loader was asked. All threads stand; that of `me`
+    /// has all its frames and registers from `sp` on.
+    pub(super) fn gather(
+        &mut self,
+        stopped: &Stopped,
+        objects: &Objects,
+        me: &'static M,
+        sp: usize,
+    ) -> bool {
+        self.plain.clear();
+        self.guarded.clear();
+        self.stands.clear();
+        if !objects.holds() {
+            return false;
+        }
+        self.stand(me, sp, 0);
+        stopped.each(|mp, sp, regs| self.stand(mp, sp, regs));
+        self.stands.all_mut().sort_unstable();
+        for gp in each_g() {
+            self.goroutine(gp);
+        }
+        let plain = &mut self.plain;
+        kept::each(&mut |from, to| plain.push_words(from, to));
+        objects.data.all().iter().for_each(|it| self.guarded.push(*it));
+        for (from, to) in NAMED.lock().all() {
+            self.guarded.push_words(*from, *to);
+        }
+        let lists = [&self.plain, &self.guarded, &self.stands];
+        !lists.iter().any(|list| list.is_short())
+    }
+
+    /// A thread that stands at `sp`.
+    fn stand(&mut self, mp: &'static M, sp: usize, regs: usize) {
+        self.stands.push((sp, core::ptr::from_ref(mp).addr()));
+        if regs != 0 {
+            self.registers(regs);
+        }
+        if mp.kind.get() == MKind::Host {
+            self.host_stack(mp, sp);
+            return;
+        }
+        let g0 = mp.g0();
+        if g0.on_stack(sp) {
+            self.plain
+                .push_words(sp.saturating_sub(RED_ZONE), g0.stack_hi.get());
+        }
+    }
+
+    /// The registers of a thread, as its handler has them.
+    fn registers(&mut self, context: usize) {
+        // SAFETY: the handler's argument, and the handler waits.
+        let context = unsafe { &*(context as *const libc::ucontext_t) };
+        let general = context.uc_mcontext.gregs.as_ptr_range();
+        self.plain.push_words(general.start.addr(), general.end.addr());
+        let wide = context.uc_mcontext.fpregs.addr();
+        if wide != 0 {
+            self.plain.push_words(wide, wide + wide_bytes(wide));
+        }
+    }
+
+    /// A host thread's own stack.
+    fn host_stack(&mut self, mp: &M, sp: usize) {
+        // SAFETY: null, or a type-stable G.
+        let gp = unsafe { mp.curg.load(Relaxed).as_ref() };
+        let in_place = gp.is_some_and(|gp| gp.on_stack(sp));
+        // Where the thread has left its own stack for a goroutine's.
+        let from = if in_place { mp.g0().sched_sp.get() } else { sp };
+        let from = from.saturating_sub(RED_ZONE);
+        if let Some(end) = end_of_stack(mp, from) {
+            self.guarded.push_words(from, end);
+        }
+    }
+
+    fn goroutine(&mut self, gp: &'static G) {
+        let plain = &mut self.plain;
+        let mut found = |from: usize, to: usize| plain.push_words(from, to);
+        let (lo, hi) = (gp.stack_lo.get(), gp.stack_hi.get());
+        let ended = matches!(
+            gp.readgstatus(),
+            crate::gmp::GStatus::Dead | crate::gmp::GStatus::Idle
+        );
+        if !ended {
+            panicrecord::words(gp, &mut found);
+            local::words(gp, &mut found);
+            if !gp.is_host() {
+                frame::words(gp, &mut found);
+            }
+        }
+        if gp.is_host() || lo == 0 {
+            return;
+        }
+        let all = self.stands.all();
+        let at = all.partition_point(|(sp, _)| *sp < lo);
+        let on = all.get(at).filter(|(sp, _)| *sp <= hi);
+        if let Some((sp, _)) = on {
+            self.plain.push_words((sp - RED_ZONE).max(lo), hi);
+        } else if !ended && has_left(gp) {
+            if gp.has(gflag::STARTED) {
+                self.plain.push_words(gp.sched_sp.get(), hi);
+            }
+        } else if !ended {
+            self.guarded.push_words(lo, hi);
+        }
+    }
+}
+
+/// Bytes of the wide registers that the kernel has saved at `at`.
+fn wide_bytes(at: usize) -> usize {
+    /// Of the least form; and where a longer one tells so, and how long it is.
+    const LEAST: usize = 512;
+    const MAGIC_AT: usize = 464;
+    const MAGIC: u32 = 0x4650_5853;
+    // SAFETY: within the least form.
+    let magic = unsafe { ((at + MAGIC_AT) as *const u32).read() };
+    if magic != MAGIC {
+        return LEAST;
+    }
+    // SAFETY: the same.
+    let bytes = unsafe { ((at + MAGIC_AT + 4) as *const u32).read() };
+    bytes as usize
+}

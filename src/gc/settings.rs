@@ -1,0 +1,49 @@
+//! The settings of collections, and whether the short way of an allocation is
+//! taken.
+
+use crate::{
+    base::sync::{
+        AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed,
+    },
+    heap::MHEAP,
+};
+
+/// `GMPDEBUG=gcstress=N`: each Nth allocation collects; 0: none does.
+pub(crate) static STRESS: AtomicU32 = AtomicU32::new(0);
+/// `GMPDEBUG=gctrace=1`: a line for each collection.
+pub(crate) static TRACE: AtomicBool = AtomicBool::new(false);
+/// Each allocation takes the long way.
+static SLOW: AtomicBool = AtomicBool::new(false);
+/// `GMP_GOGC`; `i32::MIN`: not set.
+pub(crate) static PERCENT: AtomicI32 = AtomicI32::new(i32::MIN);
+
+/// `GMP_MEMLIMIT`, in bytes; 0: not set.
+pub(crate) static LIMIT: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets [`STRESS`].
+pub(crate) fn set_stress(n: u32) {
+    STRESS.store(n, Relaxed);
+    SLOW.store(n != 0, Relaxed);
+}
+
+/// Whether each allocation takes the long way.
+#[inline(always)]
+pub(super) fn slow() -> bool {
+    // Relaxed: set at boot.
+    SLOW.load(Relaxed)
+}
+
+/// The heap begins: what the environment has said is so.
+pub(super) fn apply() {
+    if STRESS.load(Relaxed) != 0 {
+        MHEAP.set_poison();
+    }
+    let percent = PERCENT.load(Relaxed);
+    if percent != i32::MIN {
+        MHEAP.pacing.set_percent(percent);
+    }
+    let limit = LIMIT.load(Relaxed);
+    if limit != 0 {
+        MHEAP.pacing.set_limit(limit);
+    }
+}

@@ -1,0 +1,170 @@
+//! The threads that have stacks of the host's, stopped and let go on.
+//!
+//! | thread | is stopped |
+//! |---|---|
+//! | an M that runs a goroutine, or an `unlockf` on g0 | by the signal |
+//! | an M that runs none | not at all: it gets none without a P |
+//! | a host thread that has a G | by the signal |
+//! | a host thread that gets one now | it waits (`Stops::newcomer`) |
+//! | sysmon and the like | not at all: no pointer of the host's is there |
+//!
+//! All Ps are Stopped before. So an M whose `curg` is null has left its last
+//! goroutine's stack, and runs no other before the world goes on.
+//!
+//! A thread that does not answer within [`PATIENCE`] has the signal blocked, is
+//! in a sleep that no signal ends, is on a stack that is not known, or has not
+//! had a CPU yet. Only for the last, which the kernel tells, it is worth while
+//! to wait for longer. Else this attempt is given up, and the heap grows.
+//!
+//! Where it is known that a thread has ended, it is not waited for.
+
+use crate::{
+    gmp::{G, GStatus, M, MKind, STOPS, each_m},
+    os::{
+        Errno,
+        clock::nanotime,
+        task::{self, Stands},
+    },
+    sched::{
+        host::each_hostm,
+        suspended,
+        urgent::{self, User},
+    },
+};
+use core::{cell::Cell, sync::atomic::Ordering::*};
+
+/// Nanoseconds that all threads have to answer, and those that wait for a CPU.
+const PATIENCE: i64 = 100_000_000;
+const FOR_CPU: i64 = 2_000_000_000;
+/// Nanoseconds until a thread that has not answered gets the signal again: at
+/// first, and at most.
+const AGAIN: (i64, i64) = (100_000, 5_000_000);
+
+/// All threads stand still while this lives.
+pub(super) struct Stopped {
+    seq: u32,
+}
+
+/// Why the threads could not be stopped.
+#[derive(Clone, Copy)]
+pub(super) enum Failed {
+    /// The signal cannot be had.
+    Signal,
+    /// This thread did not answer.
+    Thread(i32),
+}
+
+/// Reads a cell of another thread's.
+fn peek<T: Copy>(cell: &Cell<T>) -> T {
+    // SAFETY: aligned and initialised; the value may be old.
+    unsafe { cell.as_ptr().read_volatile() }
+}
+
+/// Whether the thread of `mp` may have a stack of the host's.
+fn counts(mp: &M) -> bool {
+    if mp.procid.load(Acquire) == 0 {
+        return false;
+    }
+    match peek(&mp.kind) {
+        MKind::Host => mp.tp.load(Acquire) != 0,
+        MKind::Worker | MKind::Early => {
+            // Acquire: pairs with `schedule::dropg`.
+            !mp.curg.load(Acquire).is_null() || peek(&mp.unlocking).is_some()
+        }
+        _ => false,
+    }
+}
+
+/// The Ms that may have to stop.
+fn candidates() -> impl Iterator<Item = &'static M> {
+    let hosts = each_hostm().filter(|mp| peek(&mp.kind) == MKind::Host);
+    each_m().filter(|mp| peek(&mp.kind) != MKind::Host).chain(hosts)
+}
+
+/// Stops all threads but that of `me`. All Ps are Stopped.
+pub(super) fn stop_threads(me: &M) -> Result<Stopped, Failed> {
+    let stopped = Stopped { seq: STOPS.begin() };
+    let others = || candidates().filter(|mp| !core::ptr::eq(*mp, me));
+    if !others().any(counts) {
+        return Ok(stopped);
+    }
+    if !suspended::listen() {
+        return Err(Failed::Signal);
+    }
+    let began = nanotime();
+    let mut late = began + PATIENCE;
+    let (mut again, mut due) = (AGAIN.0, 0);
+    loop {
+        let seen = STOPS.answers();
+        let now = nanotime();
+        let send = now >= due;
+        if send {
+            due = now + again;
+            again = (again * 2).min(AGAIN.1);
+        }
+        let mut missing = 0;
+        for mp in others() {
+            if counts(mp) && mp.suspend.stands(stopped.seq).is_none() {
+                missing = missing_after(mp, send, missing);
+            }
+        }
+        if missing == 0 {
+            return Ok(stopped);
+        }
+        if now >= late {
+            if now - began > FOR_CPU || !waits_for_cpu(missing) {
+                return Err(Failed::Thread(missing));
+            }
+            late = now + PATIENCE;
+        }
+        if send && again == AGAIN.1 && !suspended::listen() {
+            return Err(Failed::Signal);
+        }
+        STOPS.wait_more(seen, due.min(late));
+    }
+}
+
+/// Signals the thread of `mp` if that is due. The thread's id, or `before`
+/// where it has ended.
+fn missing_after(mp: &M, send: bool, before: i32) -> i32 {
+    let tid = mp.procid.load(Relaxed);
+    if tid == 0 {
+        return before;
+    }
+    if send
+        && let Err(Errno(libc::ESRCH)) = urgent::send(User::Collection, tid, 0)
+    {
+        return before;
+    }
+    tid
+}
+
+/// Whether the thread could run, and would answer then.
+fn waits_for_cpu(tid: i32) -> bool {
+    task::blocks(tid, urgent::SIGNAL) != Some(true)
+        && task::stands(tid) == Stands::Runs
+}
+
+impl Stopped {
+    /// Each thread that stands, with its stack pointer and the address of its
+    /// registers, or 0.
+    pub(super) fn each(&self, mut f: impl FnMut(&'static M, usize, usize)) {
+        for mp in candidates() {
+            if let Some((sp, regs)) = mp.suspend.stands(self.seq) {
+                f(mp, sp, regs);
+            }
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        STOPS.end();
+    }
+}
+
+/// Whether a goroutine that is not on a thread's stack pointer has left its
+/// stack at `sched_sp`.
+pub(super) fn has_left(gp: &G) -> bool {
+    matches!(gp.readgstatus(), GStatus::Runnable | GStatus::Waiting)
+}

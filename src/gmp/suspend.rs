@@ -1,0 +1,221 @@
+//! Threads stopped for the collector: the word of the stop, and what each M
+//! says to it.
+//!
+//! A thread may be anywhere when the world stops: in the host's code, in a
+//! system call, in the library without a P. So a signal interrupts it, and its
+//! handler *answers*: it publishes where the stack pointer and the registers
+//! are, and sleeps until the world goes on. A thread that is at work on the
+//! heap is not interrupted there. It has said so by a flag (`begin`), and
+//! answers by itself when it is done (`end`). A newcomer, which the stopper may
+//! not know yet, waits before it touches anything of the host's.
+//!
+//! ```text
+//!   stopper                            thread
+//!     seq += 1: odd          (a)         busy = true
+//!     signal                             ... (a handler here: late = true)
+//!     all answered this seq? (d)         busy = false
+//!     ...                                late? then answer:
+//!     seq += 1: even, wake   (e)           where, then answered = seq  (b)
+//!                                          sleep while seq is that     (c)
+//!   stopper                            newcomer
+//!     seq += 1: odd          (a)         it can be found              (f)
+//!     barrier in every thread            light fence
+//!     who is there?          (h)         seq is odd? then wait        (g)
+//! ```
+//! (b) pairs with (d): the stopper that sees the answer sees where, and all
+//! that the thread has done. (e) pairs with (c). (f) pairs with (h) and (g)
+//! with (a): the stopper finds the newcomer, or the newcomer waits.
+//!
+//! `busy` and `late` are written by one thread, in its handler or outside, so
+//! the order of the program is all that they need. A signal that comes after
+//! (e) finds seq even, or another number than its own, and does nothing. A
+//! signal that comes while the thread sleeps at (c) finds the answer given; if
+//! the next stop has begun meanwhile, the handler gives the next answer, and
+//! the thread leaves the sleep of the last one afterwards.
+//!
+//! Invariants:
+//! 1. seq is odd from a stop's begin to its end. One stopper at a time.
+//! 2. `answered` is seq only while the thread sleeps at (c), or is about to.
+//! 3. While `busy` is set the thread does not answer.
+//!
+//! Rejected: a thread inside the library is never stopped, and looks at seq
+//! when it goes outside: each call of the library would pay for it. A count of
+//! those that have yet to answer: a thread may end, or go to sleep in the
+//! scheduler, instead of answering.
+
+use crate::base::{
+    Futex,
+    barrier::light,
+    sync::{
+        AtomicBool, AtomicU32, AtomicUsize, Ordering::*, compiler_fence,
+        const_unless_loom,
+    },
+};
+use core::marker::PhantomData;
+
+/// The word of the stop.
+pub struct Stops<F> {
+    /// atomic; invariant 1.
+    seq: AtomicU32,
+    /// atomic: answers ever given, for the stopper's sleep.
+    answers: AtomicU32,
+    futex: PhantomData<fn() -> F>,
+}
+
+/// What an M says to it.
+pub struct Suspend {
+    /// The M's thread: it is at work on the heap.
+    busy: AtomicBool,
+    /// The M's thread, in its handler or outside: a stop came while it was
+    /// busy.
+    late: AtomicBool,
+    /// atomic: the stop that it has answered.
+    answered: AtomicU32,
+    /// (b) publishes these: its stack pointer, and the registers (0: all are
+    /// on the stack).
+    sp: AtomicUsize,
+    regs: AtomicUsize,
+}
+
+impl<F: Futex> Stops<F> {
+    const_unless_loom! {
+        pub fn new() -> Self {
+            Self {
+                seq: AtomicU32::new(0),
+                answers: AtomicU32::new(0),
+                futex: PhantomData,
+            }
+        }
+    }
+
+    /// (a): a stop begins. Returns its number.
+    pub fn begin(&self) -> u32 {
+        let seq = self.seq.load(Relaxed).wrapping_add(1);
+        self.seq.store(seq, SeqCst);
+        F::barrier();
+        seq
+    }
+
+    /// (e): the world goes on.
+    pub fn end(&self) {
+        self.seq.store(self.seq.load(Relaxed).wrapping_add(1), Release);
+        F::wake(&raw const self.seq, u32::MAX >> 1);
+    }
+
+    /// How many answers were given, for [`Self::wait_more`].
+    pub fn answers(&self) -> u32 {
+        self.answers.load(Acquire)
+    }
+
+    /// The stopper waits until there are more answers than `seen`, or until the
+    /// deadline.
+    pub fn wait_more(&self, seen: u32, deadline: i64) {
+        F::wait(&self.answers, seen, deadline);
+    }
+
+    /// (f) and (g): a thread that can be found from now on waits while a stop
+    /// is on.
+    pub fn newcomer(&self) {
+        light();
+        self.wait_while(self.seq.load(SeqCst));
+    }
+
+    /// (c): sleeps while `seq` is the number of a stop that is on.
+    fn wait_while(&self, seq: u32) {
+        // Acquire: pairs with (e).
+        while seq & 1 != 0 && self.seq.load(Acquire) == seq {
+            F::wait(&self.seq, seq, i64::MAX);
+        }
+    }
+}
+
+impl<F: Futex> Default for Stops<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Suspend {
+    const_unless_loom! {
+        pub fn new() -> Self {
+            Self {
+                busy: AtomicBool::new(false),
+                late: AtomicBool::new(false),
+                answered: AtomicU32::new(0),
+                sp: AtomicUsize::new(0),
+                regs: AtomicUsize::new(0),
+            }
+        }
+    }
+
+    /// The thread is at work on the heap from now on. True: it was already.
+    #[inline(always)]
+    pub fn begin(&self) -> bool {
+        let was = self.busy.load(Relaxed);
+        self.busy.store(true, Relaxed);
+        compiler_fence(SeqCst);
+        was
+    }
+
+    /// It is not any more. True: a stop came meanwhile, and the caller answers.
+    #[inline(always)]
+    #[must_use]
+    pub fn end(&self) -> bool {
+        compiler_fence(SeqCst);
+        self.busy.store(false, Relaxed);
+        compiler_fence(SeqCst);
+        self.late.load(Relaxed)
+    }
+
+    /// The caller answers late, or forgets that it had to.
+    pub fn take_late(&self) {
+        self.late.store(false, Relaxed);
+    }
+
+    /// In the handler: whether the thread is busy. Then it answers by itself.
+    pub fn is_busy(&self) -> bool {
+        let busy = self.busy.load(Relaxed);
+        if busy {
+            self.late.store(true, Relaxed);
+        }
+        busy
+    }
+
+    /// (b) and (c): answers the stop that is on, if one is, and sleeps until
+    /// the world goes on.
+    pub fn answer<F: Futex>(&self, stops: &Stops<F>, sp: usize, regs: usize) {
+        let seq = stops.seq.load(Acquire);
+        if seq & 1 == 0 || self.answered.load(Relaxed) == seq {
+            return;
+        }
+        self.sp.store(sp, Relaxed);
+        self.regs.store(regs, Relaxed);
+        // Release (b): pairs with stands.
+        self.answered.store(seq, Release);
+        stops.answers.fetch_add(1, Release);
+        F::wake(&raw const stops.answers, 1);
+        stops.wait_while(seq);
+    }
+
+    /// (d): where the thread stands, if it has answered this stop: stack
+    /// pointer, registers.
+    pub fn stands(&self, seq: u32) -> Option<(usize, usize)> {
+        // Acquire: pairs with (b).
+        if self.answered.load(Acquire) != seq {
+            return None;
+        }
+        Some((self.sp.load(Relaxed), self.regs.load(Relaxed)))
+    }
+
+    /// Another thread has the M: nothing is under way.
+    pub fn reset(&self) {
+        self.busy.store(false, Relaxed);
+        self.late.store(false, Relaxed);
+    }
+}
+
+impl Default for Suspend {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,155 @@
+//! The writable data of the objects that the loader has loaded: the program,
+//! and its libraries.
+
+use super::{auxv, errno::KeepErrno};
+use core::{
+    ffi::{c_int, c_void},
+    slice,
+};
+use gmprt_inspect::memory::{Memory, OwnMemory};
+
+/// Calls `found` with the writable data of each loaded object but the library
+/// that this code is in: from, to. What the loader makes read-only after it has
+/// relocated the object is left out. Takes the loader's lock.
+pub(crate) fn each_writable(found: &mut dyn FnMut(usize, usize)) {
+    type Found<'a> = &'a mut dyn FnMut(usize, usize);
+    unsafe extern "C" fn each(
+        info: *mut libc::dl_phdr_info,
+        _size: usize,
+        found: *mut c_void,
+    ) -> c_int {
+        // SAFETY: from the loader, while it calls.
+        let info = unsafe { &*info };
+        // SAFETY: that of each_writable.
+        let found = unsafe { &mut *found.cast::<Found<'_>>() };
+        one(info, found);
+        0
+    }
+    let _keep = KeepErrno::new();
+    let mut found: Found<'_> = found;
+    // SAFETY: `each` takes a Found, which outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut found).cast()) };
+}
+
+fn one(info: &libc::dl_phdr_info, found: &mut dyn FnMut(usize, usize)) {
+    if info.dlpi_phdr.is_null() {
+        return;
+    }
+    let count = usize::from(info.dlpi_phnum);
+    // SAFETY: the headers of a loaded object.
+    let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, count) };
+    let base = info.dlpi_addr as usize;
+    let place = |ph: &libc::Elf64_Phdr| {
+        let from = base.wrapping_add(ph.p_vaddr as usize);
+        (from, from.wrapping_add(ph.p_memsz as usize))
+    };
+    let loads = || headers.iter().filter(|ph| ph.p_type == libc::PT_LOAD);
+    let here = one as *const () as usize;
+    let is_program = info.dlpi_phdr.addr() == auxv::headers();
+    let has_us = loads().map(place).any(|(a, z)| (a..z).contains(&here));
+    if has_us && !is_program {
+        return;
+    }
+    let relro = headers.iter().find(|ph| ph.p_type == libc::PT_GNU_RELRO);
+    let (a, z) = relro.map_or((0, 0), place);
+    for ph in loads().filter(|ph| ph.p_flags & libc::PF_W != 0) {
+        let (from, to) = place(ph);
+        if a <= from && from < z {
+            found(z.min(to), to);
+        } else {
+            found(from, to);
+        }
+    }
+}
+
+/// Where the loader's list of objects is, for [`fingerprint`]; 0 where it is
+/// not known, as in a static program, which loads nothing.
+pub(crate) fn list() -> usize {
+    const DT_DEBUG: u64 = 21;
+    /// The type, address and size of a header.
+    const HEADER: usize = size_of::<libc::Elf64_Phdr>();
+    let (at, mut base) = (auxv::headers(), 0);
+    let mut dynamic = 0;
+    for n in 0..auxv::count_headers() {
+        // SAFETY: the program's headers.
+        let ph = unsafe { &*((at + n * HEADER) as *const libc::Elf64_Phdr) };
+        match ph.p_type {
+            libc::PT_PHDR => base = at.wrapping_sub(ph.p_vaddr as usize),
+            libc::PT_DYNAMIC => dynamic = ph.p_vaddr as usize,
+            _ => {}
+        }
+    }
+    if dynamic == 0 {
+        return 0;
+    }
+    let mut at = base.wrapping_add(dynamic) as u64;
+    while let Some(tag) = OwnMemory.u64(at).filter(|tag| *tag != 0) {
+        if tag == DT_DEBUG {
+            return OwnMemory.u64(at + 8).unwrap_or(0) as usize;
+        }
+        at += 16;
+    }
+    0
+}
+
+/// A number that changes when an object is loaded or unloaded. Takes no lock,
+/// and reads what may change meanwhile.
+pub(crate) fn fingerprint(list: usize) -> u64 {
+    /// Where `struct r_debug` has the first object, and an object the next one.
+    const FIRST: u64 = 8;
+    const NEXT: u64 = 24;
+    const MOST: usize = 100_000;
+    if list == 0 {
+        return 0;
+    }
+    let mut at = OwnMemory.u64(list as u64 + FIRST).unwrap_or(0);
+    let mut sum = 0_u64;
+    for _ in 0..MOST {
+        if at == 0 {
+            break;
+        }
+        let base = OwnMemory.u64(at).unwrap_or(0);
+        sum = sum.rotate_left(7).wrapping_add(at ^ base.rotate_left(32));
+        at = OwnMemory.u64(at + NEXT).unwrap_or(0);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::sync::{AtomicUsize, Ordering::*};
+
+    static DATA: AtomicUsize = AtomicUsize::new(7);
+
+    #[test]
+    fn data_of_the_program_is_found_and_code_is_not() {
+        let at = (&raw const DATA).addr();
+        let code = one as *const () as usize;
+        let (mut data, mut all) = (0, 0);
+        each_writable(&mut |from, to| {
+            assert!(from <= to && !(from..to).contains(&code));
+            data += usize::from((from..to).contains(&at));
+            all += 1;
+        });
+        assert_eq!(data, 1);
+        assert!(all > 1, "the C library has data");
+        assert_eq!(DATA.load(Relaxed), 7);
+    }
+
+    #[test]
+    fn a_library_that_is_loaded_changes_the_fingerprint() {
+        let list = list();
+        assert_ne!(list, 0);
+        let before = fingerprint(list);
+        assert_eq!(fingerprint(list), before);
+        // SAFETY: a library without constructors that matter.
+        let it = unsafe { libc::dlopen(c"libutil.so.1".as_ptr(), 1) };
+        // glibc may have it loaded already, or have none.
+        if !it.is_null() {
+            // SAFETY: from dlopen.
+            unsafe { libc::dlclose(it) };
+        }
+        assert_ne!(before, 0);
+    }
+}
