@@ -82,6 +82,8 @@ macro_rules! subjects {
 }
 
 subjects! {
+    heap: MATRIX,
+    heap_storm: LONG,
     init: MATRIX,
     shutdown: MATRIX,
     shutdown_storm: MATRIX,
