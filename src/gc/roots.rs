@@ -30,7 +30,7 @@ use crate::{
     gmp::{G, M, MKind, each_g, gflag},
     heap::kept,
     os::{Errno, Lock, LongLock, Result, objects},
-    sched::{ending, frame, local, suspended::end_of_stack},
+    sched::{frame, local, panicrecord, suspended::end_of_stack},
 };
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 
