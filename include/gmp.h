@@ -1764,8 +1764,8 @@ int gmp_sigmask(int how, const void *set, void *old);
  * channels, from goroutine to goroutine, and nobody has to know who is the
  * last. A program that makes no call of this part has no heap.
  *
- *     struct message *m = gmp_gc_alloc(sizeof *m);
- *     gmp_chan_send(ch, &m);             // whoever gets it drops it
+ *     char *line = gmp_gc_alloc_noscan(80);
+ *     gmp_chan_send(lines, &line);       // whoever gets it drops it
  *
  * A collection stops all threads that use this library, by the signal SIGURG,
  * for some milliseconds for each 100 MB, and finds what they can reach. Two
@@ -1840,31 +1840,32 @@ typedef struct gmp_gc_stats {
  * a file keeps nothing: gmp_gc_alloc_root() is for those.
  *
  * Returns NULL where memory or the limit is out, in the child of a fork, and
- * if the runtime cannot start. May collect first, which takes some
- * milliseconds for each 100 MB that are in use. Never blocks otherwise.
+ * if the runtime cannot start. May block for a collection, which takes some
+ * milliseconds for each 100 MB that are in use.
  *
- *     struct node *n = gmp_gc_alloc(sizeof *n);
- *     if (n == NULL)
- *         return -ENOMEM;
+ *     void **pair = gmp_gc_alloc(2 * sizeof *pair);
+ *     if (pair != NULL)
+ *         pair[0] = first;
  */
 void *gmp_gc_alloc(size_t size);
 
 /**
  * gmp_gc_alloc for memory that will hold no pointer to an object of this heap:
  * text, numbers, pixels. A collection does not look into it. It is *not*
- * zeroed.
+ * zeroed. May block for a collection.
  */
 void *gmp_gc_alloc_noscan(size_t size);
 
 /**
  * gmp_gc_alloc for `n` times `size` bytes. Returns NULL also if that is more
- * than a size_t has.
+ * than a size_t has. May block for a collection.
  */
 void *gmp_gc_calloc(size_t n, size_t size);
 
 /**
  * gmp_gc_alloc for memory that stays, and is looked into, until
- * gmp_gc_free(): for what only memory of malloc or foreign code points to.
+ * gmp_gc_free(): for what only memory of malloc or foreign code points to. May
+ * block for a collection.
  */
 void *gmp_gc_alloc_root(size_t size);
 
@@ -1874,7 +1875,7 @@ void *gmp_gc_alloc_root(size_t size);
  * `p` it is gmp_gc_alloc.
  *
  * Returns NULL if no object begins at `p`, and for the same reasons as
- * gmp_gc_alloc. Then nothing has changed. May collect first.
+ * gmp_gc_alloc. Then nothing has changed. May block for a collection.
  */
 void *gmp_gc_realloc(void *p, size_t size);
 

@@ -322,8 +322,13 @@ fn names_in_the_text_are_declared() {
     let declared: BTreeSet<_> = names(&code).collect();
     let ours =
         |name: &&str| name.starts_with("gmp_") || name.starts_with("GMP_");
-    const SETTINGS: [&str; 3] =
-        ["GMP_MAXPROCS", "GMP_MAXTHREADS", "GMP_STACKSIZE"];
+    const SETTINGS: [&str; 5] = [
+        "GMP_MAXPROCS",
+        "GMP_MAXTHREADS",
+        "GMP_STACKSIZE",
+        "GMP_GOGC",
+        "GMP_MEMLIMIT",
+    ];
     let missing: Vec<_> = names(&text)
         .filter(ours)
         .filter(|name| !declared.contains(name) && !SETTINGS.contains(name))

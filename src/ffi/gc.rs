@@ -39,13 +39,13 @@ fn made_slow(size: usize, kind: Kind) -> *mut c_void {
 /// a file keeps nothing: gmp_gc_alloc_root() is for those.
 ///
 /// Returns NULL where memory or the limit is out, in the child of a fork, and
-/// if the runtime cannot start. May collect first, which takes some
-/// milliseconds for each 100 MB that are in use. Never blocks otherwise.
+/// if the runtime cannot start. May block for a collection, which takes some
+/// milliseconds for each 100 MB that are in use.
 ///
 /// ```c
-/// struct node *n = gmp_gc_alloc(sizeof *n);
-/// if (n == NULL)
-///     return -ENOMEM;
+/// void **pair = gmp_gc_alloc(2 * sizeof *pair);
+/// if (pair != NULL)
+///     pair[0] = first;
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc_alloc(size: usize) -> *mut c_void {
@@ -54,14 +54,14 @@ pub extern "C" fn gmp_gc_alloc(size: usize) -> *mut c_void {
 
 /// gmp_gc_alloc for memory that will hold no pointer to an object of this heap:
 /// text, numbers, pixels. A collection does not look into it. It is *not*
-/// zeroed.
+/// zeroed. May block for a collection.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc_alloc_noscan(size: usize) -> *mut c_void {
     made(size, Kind::Noscan)
 }
 
 /// gmp_gc_alloc for `n` times `size` bytes. Returns NULL also if that is more
-/// than a size_t has.
+/// than a size_t has. May block for a collection.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc_calloc(n: usize, size: usize) -> *mut c_void {
     match n.checked_mul(size) {
@@ -71,7 +71,8 @@ pub extern "C" fn gmp_gc_calloc(n: usize, size: usize) -> *mut c_void {
 }
 
 /// gmp_gc_alloc for memory that stays, and is looked into, until
-/// gmp_gc_free(): for what only memory of malloc or foreign code points to.
+/// gmp_gc_free(): for what only memory of malloc or foreign code points to. May
+/// block for a collection.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc_alloc_root(size: usize) -> *mut c_void {
     made(size, Kind::Root)
@@ -82,7 +83,7 @@ pub extern "C" fn gmp_gc_alloc_root(size: usize) -> *mut c_void {
 /// `p` it is gmp_gc_alloc.
 ///
 /// Returns NULL if no object begins at `p`, and for the same reasons as
-/// gmp_gc_alloc. Then nothing has changed. May collect first.
+/// gmp_gc_alloc. Then nothing has changed. May block for a collection.
 ///
 /// # Safety
 /// `p`: null, or an object that nobody else uses meanwhile.

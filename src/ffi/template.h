@@ -392,8 +392,8 @@ void gmp_panic_with(void *value);
  * channels, from goroutine to goroutine, and nobody has to know who is the
  * last. A program that makes no call of this part has no heap.
  *
- *     struct message *m = gmp_gc_alloc(sizeof *m);
- *     gmp_chan_send(ch, &m);             // whoever gets it drops it
+ *     char *line = gmp_gc_alloc_noscan(80);
+ *     gmp_chan_send(lines, &line);       // whoever gets it drops it
  *
  * A collection stops all threads that use this library, by the signal SIGURG,
  * for some milliseconds for each 100 MB, and finds what they can reach. Two
