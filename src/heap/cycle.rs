@@ -30,8 +30,8 @@ impl MHeap {
         while self.sweepone() {}
     }
 
-    /// [`Self::begin`], after which no mcache has a span: so nothing is left for
-    /// their owners to do when the generation has moved.
+    /// [`Self::begin`], after which no mcache has a span: so nothing is left
+    /// for their owners to do when the generation has moved.
     pub fn begin_flushed<'a>(
         &self,
         caches: impl Iterator<Item = &'a MCache> + Clone,

@@ -363,8 +363,8 @@ impl MHeap {
         given
     }
 
-    /// Bytes of free pages with memory, beyond what the heap will need until the
-    /// next collection and a tenth: Go's gcPercentGoal of the scavenger.
+    /// Bytes of free pages with memory, beyond what the heap will need until
+    /// the next collection and a tenth: Go's gcPercentGoal of the scavenger.
     pub fn excess(&self) -> usize {
         let HeapStats { in_use, free, clean, trigger, .. } = self.stats();
         let goal = trigger.saturating_add(trigger / 10);

@@ -201,8 +201,8 @@ pub(super) fn destroy(gp: &G) {
     unsafe { libc::free(gp.locals.replace(ptr::null_mut())) };
 }
 
-/// Calls `found` with the words of the values of `gp`, which stands still: from,
-/// to.
+/// Calls `found` with the words of the values of `gp`, which stands still:
+/// from, to.
 #[cfg(not(shuttle))]
 pub(crate) fn words(gp: &G, found: &mut dyn FnMut(usize, usize)) {
     let values = values(gp).as_ptr_range();
