@@ -17,7 +17,7 @@
 //! | `start`, `locks`, `line`, `chan` | `block` as tests see it |
 //! | `check` | runs with many seeds |
 //! | `mod.rs` | a run, and goroutines |
-//! | `sched`, `arch`, `gmp`, `os` | in the places of these modules |
+//! | `sched`, `arch`, `gmp`, `heap`, `os` | in the places of these modules |
 //!
 //! A model stands in the layer of the module that it replaces. Shuttle treats
 //! every ordering as SeqCst; weaker orderings are tested with loom.

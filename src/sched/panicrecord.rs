@@ -190,8 +190,10 @@ pub(crate) fn words(gp: &G, found: &mut dyn FnMut(usize, usize)) {
         let at = match record.kind() {
             Kind::Panic | Kind::Kept => {
                 // SAFETY: `info` lies in a panic of the list.
-                unsafe { &raw const (*Panic::of_record(record).info_at()).value }
-                    .addr()
+                unsafe {
+                    &raw const (*Panic::of_record(record).info_at()).value
+                }
+                .addr()
             }
             _ => (&raw const record.arg).addr(),
         };
