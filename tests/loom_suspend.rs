@@ -106,7 +106,13 @@ impl World {
 /// The kernel lets the handler run, if a signal has come.
 fn deliver() {
     let Some(me) = SELF.with(|me| me.borrow().clone()) else { return };
-    if me.signal.swap(false, Acquire) && !me.suspend.is_busy() {
+    // Loom takes a swap that finds nothing for one that may come after the store
+    // of the signal all the same.
+    if !me.signal.load(Acquire) {
+        return;
+    }
+    me.signal.store(false, Relaxed);
+    if !me.suspend.is_busy() {
         me.suspend.answer(&me.world.stops, 7, 0);
     }
 }
@@ -142,11 +148,17 @@ impl Mutator {
         deliver();
     }
 
-    /// The host's code, until no more stops come.
+    /// The host's code, in a system call until no more stops come.
     fn host(&self) {
-        while !self.world.over.load(Acquire) {
-            deliver();
-            thread::yield_now();
+        let mut guard = KERNEL.0.lock().unwrap();
+        while !self.world.over.load(Relaxed) {
+            if self.signal.load(Relaxed) {
+                drop(guard);
+                deliver();
+                guard = KERNEL.0.lock().unwrap();
+            } else {
+                guard = KERNEL.1.wait(guard).unwrap();
+            }
         }
     }
 }
@@ -156,15 +168,26 @@ fn stop(world: &World, all: &[Arc<Mutator>]) {
     let seq = world.stops.begin();
     let there: Vec<_> = all.iter().filter(|m| m.listed.load(SeqCst)).collect();
     for m in &there {
-        while m.suspend.stands(seq).is_none() {
-            m.signal.store(true, Release);
-            ModelFutex::wake(core::ptr::null(), 1);
-            thread::yield_now();
+        m.signal.store(true, Release);
+        ModelFutex::wake(core::ptr::null(), 1);
+        loop {
+            let seen = world.stops.answers();
+            if m.suspend.stands(seq).is_some() {
+                break;
+            }
+            world.stops.wait_more(seen, i64::MAX);
         }
         assert!(matches!(m.suspend.stands(seq), Some((7 | 8, 0))));
     }
     world.touch();
     world.stops.end();
+}
+
+/// No more stops come.
+fn over(world: &World) {
+    let _guard = KERNEL.0.lock().unwrap();
+    world.over.store(true, Relaxed);
+    KERNEL.1.notify_all();
 }
 
 /// A model of this many preemptions, so that it ends.
@@ -186,7 +209,7 @@ fn a_thread_at_work_on_the_heap_is_alone() {
             it.host();
         });
         stop(&world, &[m]);
-        world.over.store(true, Release);
+        over(&world);
         t.join().unwrap();
     });
 }
@@ -204,7 +227,7 @@ fn a_stop_after_a_stop_has_an_answer_of_its_own() {
         });
         stop(&world, std::slice::from_ref(&m));
         stop(&world, &[m]);
-        world.over.store(true, Release);
+        over(&world);
         t.join().unwrap();
     });
 }
@@ -225,7 +248,7 @@ fn newcomer(waits: bool) {
         it.host();
     });
     stop(&world, &[m]);
-    world.over.store(true, Release);
+    over(&world);
     t.join().unwrap();
 }
 
@@ -258,7 +281,7 @@ fn a_thread_that_does_not_say_that_it_is_busy_is_found_out() {
             it.host();
         });
         stop(&world, &[m]);
-        world.over.store(true, Release);
+        over(&world);
         t.join().unwrap();
     });
 }
