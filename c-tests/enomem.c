@@ -446,6 +446,49 @@ RUN(num_cpu, gmp_num_cpu())
 RUN(wait_init, gmp_wait_init())
 RUN(cxa, gmp_register_cxa(no_cxa))
 
+static long run_gc_objects(void)
+{
+    void **kept = gmp_gc_alloc_root(32), **node, *bytes;
+    long r;
+
+    if (kept == NULL)
+        return -ENOMEM;
+    node = kept[0] = gmp_gc_alloc(64);
+    bytes = kept[1] = gmp_gc_alloc_noscan(1 << 20);
+    r = made_or_not(kept[2] = gmp_gc_calloc(100, 100));
+    if (node == NULL || bytes == NULL || gmp_gc_realloc(node, 9000) == NULL)
+        r = -ENOMEM;
+    if (bytes) {
+        CHECK(gmp_gc_base((char *)bytes + 5) == bytes);
+        CHECK(gmp_gc_size(bytes) >= 1 << 20);
+        CHECK_OK(gmp_gc_free(bytes));
+    }
+    CHECK_OK(gmp_gc_free(kept));
+    return r;
+}
+
+static long run_gc_roots(void)
+{
+    static void *words[8];
+    long r = gmp_gc_add_roots(words, words + 8);
+
+    CHECK_OK(gmp_gc_remove_roots(words, words + 8));
+    CHECK_OK(gmp_gc_set_roots(GMP_GC_ROOTS_ALL));
+    return r;
+}
+
+static long run_gc_settings(void)
+{
+    gmp_gc_stats numbers;
+    long r = gmp_gc_set_percent(100);
+
+    if (r < -1 || (r = gmp_gc_set_limit(INT64_MAX)) < 0)
+        return r;
+    return gmp_gc_get_stats(&numbers, sizeof numbers);
+}
+RUN(gc, gmp_gc())
+RUN(gc_attach, gmp_gc_attach())
+
 /* Where it would cancel the test's own goroutines it is left out: as the first
  * call of a process it is not. */
 static long shuts_down(void)
@@ -490,6 +533,15 @@ static const struct op OPS[] = {
     {"gmp_wait_init", run_wait_init, NULL},
     {"gmp_shutdown", shuts_down, NULL},
     {"gmp_dump", run_dump, NULL},
+    {"gmp_gc_alloc gmp_gc_alloc_noscan gmp_gc_alloc_root gmp_gc_calloc "
+     "gmp_gc_realloc gmp_gc_free gmp_gc_base gmp_gc_size", run_gc_objects,
+     NULL},
+    {"gmp_gc_add_roots gmp_gc_remove_roots gmp_gc_set_roots", run_gc_roots,
+     NULL},
+    {"gmp_gc_set_percent gmp_gc_set_limit gmp_gc_get_stats", run_gc_settings,
+     NULL},
+    {"gmp_gc", run_gc, NULL},
+    {"gmp_gc_attach", run_gc_attach, NULL},
     {"gmp_set_maxprocs", procs, NULL},
     {"gmp_num_cpu", run_num_cpu, NULL},
     {"gmp_get_stats", run_stats, NULL},
