@@ -486,6 +486,20 @@ static long run_gc_settings(void)
         return r;
     return gmp_gc_get_stats(&numbers, sizeof numbers);
 }
+
+static long run_gc_end(void)
+{
+    long *object = gmp_gc_alloc(16), r = made_or_not(object);
+    gmp_weak *weak;
+
+    if (r < 0 || (r = gmp_gc_cleanup(object, nop, NULL)) < 0)
+        return r;
+    if ((weak = gmp_gc_weak(object)) == NULL)
+        return -ENOMEM;
+    CHECK(gmp_gc_weak_get(weak) == object);
+    GMP_GC_KEEP(object);
+    return made_or_not(gmp_gc_chan_make(8, 3));
+}
 RUN(gc, gmp_gc())
 RUN(gc_attach, gmp_gc_attach())
 
@@ -539,6 +553,8 @@ static const struct op OPS[] = {
     {"gmp_gc_add_roots gmp_gc_remove_roots gmp_gc_set_roots", run_gc_roots,
      NULL},
     {"gmp_gc_set_percent gmp_gc_set_limit gmp_gc_get_stats", run_gc_settings,
+     NULL},
+    {"gmp_gc_cleanup gmp_gc_weak gmp_gc_weak_get gmp_gc_chan_make", run_gc_end,
      NULL},
     {"gmp_gc", run_gc, NULL},
     {"gmp_gc_attach", run_gc_attach, NULL},

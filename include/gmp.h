@@ -1729,9 +1729,10 @@ int gmp_waitpid_until(pid_t pid, int *status, int options, int64_t deadline);
  * still called. Several signals of one kind at a time may become one. `ch` is
  * referenced until gmp_signal_stop.
  *
- * Returns 0; -EINVAL for elements of another size, and for a signal that
- * cannot be caught or that tells of a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL);
- * -ENOMEM; a negative errno of sigaction(2). Never blocks.
+ * Returns 0; -EINVAL for elements of another size, for a channel of
+ * gmp_gc_chan_make(), and for a signal that cannot be caught or that tells of
+ * a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL); -ENOMEM; a negative errno of
+ * sigaction(2). Never blocks.
  */
 int gmp_signal_notify(gmp_chan *ch, int signo);
 
@@ -1794,6 +1795,13 @@ int gmp_sigmask(int how, const void *set, void *old);
 
 /** For gmp_gc_set_roots: what gmp_gc_add_roots() names, and no other data. */
 #define GMP_GC_ROOTS_NONE 1
+
+/**
+ * A pointer to an object that does not keep it. It is an object of this heap
+ * itself, so it goes when nothing points to it, and may lie wherever a pointer
+ * to an object may.
+ */
+typedef struct gmp_weak gmp_weak;
 
 /**
  * The heap in numbers. A counter only grows. A version of the library may add
@@ -1899,6 +1907,55 @@ void *gmp_gc_base(const void *p);
  * heap. Never blocks.
  */
 size_t gmp_gc_size(const void *p);
+
+/**
+ * Calls `f(arg)` once the object that `p` points into is gone: it was
+ * collected, or freed by gmp_gc_free() or gmp_gc_realloc(). The calls are made
+ * on one goroutine, one after the other in no order, so `f` should be short.
+ * An object may have several. What `arg` points to is kept until the call.
+ * Go's AddCleanup: the object cannot come back, and objects in a cycle go as
+ * all others do. At the end of the process or of the runtime no call is made.
+ *
+ * `arg` must not lead to the object, which would never go then.
+ *
+ * Returns 0; -EINVAL for a NULL `f`, if `p` does not point into an object of
+ * this heap, and if `arg` points into the same object; -ENOTSUP in the child
+ * of a fork; -ENOMEM. Never blocks.
+ *
+ *     struct image *image = gmp_gc_alloc(sizeof *image);
+ *     image->pixels = foreign_pixels();
+ *     gmp_gc_cleanup(image, foreign_free, image->pixels); // 0: it will
+ */
+int gmp_gc_cleanup(void *p, gmp_fn f, void *arg);
+
+/**
+ * A weak pointer to the object that `p` points into, the same one each time.
+ *
+ * Returns NULL if `p` does not point into an object of this heap, and for the
+ * same reasons as gmp_gc_alloc. May block for a collection.
+ *
+ *     entry->image = gmp_gc_weak(image); // gmp_weak *
+ *     image = gmp_gc_weak_get(entry->image); // NULL: it is gone
+ */
+gmp_weak *gmp_gc_weak(void *p);
+
+/**
+ * The first byte of the object that `w` was made for; NULL if it is gone, and
+ * for NULL. An object is gone once nothing but weak pointers has led to it in
+ * a collection. Never blocks.
+ */
+void *gmp_gc_weak_get(gmp_weak *w);
+
+/**
+ * gmp_chan_make for a channel that is collected as an object of this heap is:
+ * gmp_chan_ref() and gmp_chan_unref() do nothing for it. So it may be sent
+ * through channels, and messages may lead back to it. Elements that nobody has
+ * received go with it.
+ *
+ * Returns NULL if there is no memory, past the limit, and in the child of a
+ * fork. May block for a collection.
+ */
+gmp_chan *gmp_gc_chan_make(size_t elem_size, size_t capacity);
 
 /**
  * Has collections look for pointers from `lo` up to `hi`, and not at `hi`

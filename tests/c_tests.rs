@@ -83,6 +83,7 @@ macro_rules! subjects {
 
 subjects! {
     heap: MATRIX,
+    heap_end: MATRIX,
     heap_storm: LONG,
     init: MATRIX,
     shutdown: MATRIX,

@@ -65,6 +65,8 @@ pub enum Rank {
     HeapCentral,
     /// The pages of a heap (`heap/mheap.rs`).
     HeapPages,
+    /// What is to happen when an object goes (`heap/specials.rs`).
+    Specials,
     /// What the runtime keeps for the host (`heap/kept.rs`), and what the host
     /// has named as roots (`gc/roots.rs`).
     Kept,

@@ -20,10 +20,12 @@
 //! them without the lock.
 //!
 //! A channel is memory from `malloc` with a count of references: the maker has
-//! the first, each `ref` adds one, and the last `unref` frees the channel.
+//! the first, each `ref` adds one, and the last `unref` frees the channel. A
+//! *collected* channel is an object of the heap instead (`gmp_gc_chan_make`), and
+//! nobody counts. It has no name and no functions, so it ends by being freed.
 
 use super::{
-    element::{Extra, RELOCATED},
+    element::{CLEARED, Extra, RELOCATED},
     patience::{may_park, wait_for_ever},
     ticker::Ticker,
 };
@@ -48,7 +50,6 @@ use crate::{
     },
 };
 use core::{
-    alloc::Layout,
     cell::Cell,
     ffi::CStr,
     mem::offset_of,
@@ -65,7 +66,7 @@ pub struct GmpChan {
     lock: RawLock,
     refs: AtomicUsize,
     elem_size: usize,
-    /// const: bytes to copy of an element, or `RELOCATED`
+    /// const: bytes to copy of an element, or `RELOCATED` or `CLEARED`
     copied: usize,
     capacity: usize,
     /// lock; read without it for hints
@@ -131,17 +132,55 @@ impl GmpChan {
             None => buffer,
             Some((_, name)) => at.checked_add(Extra::bytes(name))?,
         };
-        let layout = Layout::from_size_align(bytes, 16).ok()?;
-        // SAFETY: malloc may be called with any size; it aligns to 16.
-        let place = unsafe { libc::malloc(layout.size()) };
-        let ch = NonNull::new(place.cast::<Self>())?.as_ptr();
-        let at = ch.cast::<u8>().wrapping_add(at).cast::<Extra>();
+        // SAFETY: malloc may be called with any size.
+        let malloc = |bytes| unsafe { libc::malloc(bytes) }.cast();
+        let copied =
+            with.map_or(elem_size, |(extra, _)| extra.copied(elem_size));
+        let ch = Self::make_in(bytes, elem_size, capacity, copied, malloc)?;
+        // SAFETY: made above, and nobody else's yet.
+        let this = unsafe { &mut *ch };
+        if let Some((extra, name)) = with {
+            let at = ch.cast::<u8>().wrapping_add(at).cast::<Extra>();
+            this.extra = at;
+            // SAFETY: room for both, aligned.
+            unsafe { extra.place(at, name) };
+        }
+        if elem_size >= size_of::<usize>() && capacity > 0 {
+            // SAFETY: removed before the channel is freed.
+            unsafe { this.kept.add(elements) };
+        }
+        Some(ch)
+    }
+
+    /// A collected channel, in memory that `alloc` makes: zeroed, and an object
+    /// in which collections look.
+    #[cfg(not(shuttle))]
+    pub(crate) fn make_collected(
+        elem_size: usize,
+        capacity: usize,
+        alloc: impl FnOnce(usize) -> *mut u8,
+    ) -> Option<*mut Self> {
+        isize::try_from(elem_size).ok()?;
+        let bytes = elem_size.checked_mul(capacity)?.checked_add(HEADER)?;
+        Self::make_in(bytes, elem_size, capacity, CLEARED, alloc)
+    }
+
+    /// A channel without more, in `bytes` bytes that `alloc` makes, aligned to
+    /// 16.
+    fn make_in(
+        bytes: usize,
+        elem_size: usize,
+        capacity: usize,
+        copied: usize,
+        alloc: impl FnOnce(usize) -> *mut u8,
+    ) -> Option<*mut Self> {
+        isize::try_from(bytes).ok()?;
+        let ch = NonNull::new(alloc(bytes).cast::<Self>())?.as_ptr();
         let value = Self {
             lock: RawLock::new(Rank::Chan),
             refs: AtomicUsize::new(1),
             elem_size,
-            copied: with
-                .map_or(elem_size, |(extra, _)| extra.copied(elem_size)),
+            copied,
             capacity,
             count: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -150,22 +189,17 @@ impl GmpChan {
             recvq: WaitQ::new(),
             sendq: WaitQ::new(),
             ticker: ptr::null(),
-            extra: if with.is_some() { at } else { ptr::null() },
+            extra: ptr::null(),
             kept: Kept::new(),
         };
         // SAFETY: fresh memory of at least this size.
         unsafe { ch.write(value) };
-        if let Some((extra, name)) = with {
-            // SAFETY: room for both, aligned.
-            unsafe { extra.place(at, name) };
-        }
-        if elem_size >= size_of::<usize>() && capacity > 0 {
-            // SAFETY: written above.
-            let kept = unsafe { &(*ch).kept };
-            // SAFETY: removed before the channel is freed.
-            unsafe { kept.add(elements) };
-        }
         Some(ch)
+    }
+
+    /// Whether it is an object of the heap.
+    pub(crate) fn is_collected(&self) -> bool {
+        self.copied == CLEARED
     }
 
     /// Says which timer sends here.
@@ -180,7 +214,7 @@ impl GmpChan {
 
     /// Takes one more reference.
     pub(crate) fn add_ref(&self) {
-        // Relaxed: the caller holds one.
+        // Relaxed: the caller holds one, or it is collected and nobody counts.
         self.refs.fetch_add(1, Relaxed);
     }
 
@@ -197,6 +231,9 @@ impl GmpChan {
     pub(crate) unsafe fn unref(this: *mut Self) {
         // SAFETY: alive while the caller holds a reference.
         let ch = unsafe { &*this };
+        if ch.is_collected() {
+            return;
+        }
         // AcqRel: all uses come before the free.
         match ch.refs.fetch_sub(1, AcqRel) {
             0 => fatal("gmp_chan_unref: more often than it was referenced"),
@@ -267,8 +304,7 @@ impl GmpChan {
     #[inline(always)]
     fn copy(&self, from: *const u8, to: *mut u8) {
         if from.is_null() || to.is_null() {
-            // SAFETY: null, or an element that nobody receives.
-            self.with_extra(|it| unsafe { it.destroy(from.cast_mut()) });
+            self.drop_element(from);
             return;
         }
         if self.copied == size_of::<u64>() {
@@ -278,14 +314,45 @@ impl GmpChan {
             unsafe { to.cast::<u64>().write_unaligned(word) };
             return;
         }
-        if self.copied == RELOCATED {
-            // SAFETY: as below; the host lets its function change `from`.
-            self.with_extra(|it| unsafe { it.relocate(to, from.cast_mut()) });
+        if self.copied >= CLEARED {
+            self.move_element(from, to);
             return;
         }
         // SAFETY: both sides have room for an element: the buffer, a parked
         // waiter's, or the caller's, as it promised.
         unsafe { ptr::copy_nonoverlapping(from, to, self.copied) };
+    }
+
+    /// Nobody receives the element at `from`, if one is there.
+    #[cold]
+    fn drop_element(&self, from: *const u8) {
+        // SAFETY: null, or an element that nobody receives.
+        self.with_extra(|it| unsafe { it.destroy(from.cast_mut()) });
+        self.clear(from);
+    }
+
+    /// [`Self::copy`] of a channel with a function that moves elements, and of
+    /// a collected one.
+    #[cold]
+    fn move_element(&self, from: *const u8, to: *mut u8) {
+        if self.copied == RELOCATED {
+            // SAFETY: as in copy; the host lets its function change `from`.
+            self.with_extra(|it| unsafe { it.relocate(to, from.cast_mut()) });
+            return;
+        }
+        // SAFETY: as in copy.
+        unsafe { ptr::copy_nonoverlapping(from, to, self.elem_size) };
+        self.clear(from);
+    }
+
+    /// Clears the place of an element that leaves the buffer of a collected
+    /// channel, so that the element's pointers keep nothing.
+    fn clear(&self, from: *const u8) {
+        let offset = from.addr().wrapping_sub(ptr::from_ref(self).addr());
+        let buffer = HEADER..HEADER + self.capacity * self.elem_size;
+        if self.is_collected() && buffer.contains(&offset) {
+            self.zero(from.cast_mut());
+        }
     }
 
     #[cold]

@@ -33,6 +33,9 @@ use core::{
 
 /// For `GmpChan::copied`: a function of the host's moves elements.
 pub(super) const RELOCATED: usize = usize::MAX;
+/// For the same: an element that leaves the buffer leaves zeros there, as the
+/// channel is an object of the heap, in which collections look.
+pub(super) const CLEARED: usize = usize::MAX - 1;
 
 /// Ends an element.
 pub(crate) type Destroy = unsafe extern "C" fn(elem: *mut c_void);

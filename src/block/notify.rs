@@ -79,11 +79,15 @@ static OLD: [AtomicPtr<SigAction>; SIGNALS] =
 /// `gmp_signal_notify`: sends `signo` to `channel` whenever the signal comes.
 ///
 /// Errors: `EINVAL` for a number that is no signal, for a signal of a fault or
-/// one that cannot be caught, and for a channel of other elements than int;
+/// one that cannot be caught, and for a channel of other elements than int or a
+/// collected one;
 /// `ENOMEM`.
 pub(crate) fn notify(channel: &GmpChan, signo: c_int) -> Result<()> {
     let known = (1..SIGNALS as c_int).contains(&signo);
-    let right = channel.elem_size() == size_of::<c_int>();
+    // What waits for a signal counts as a reference, which a collected channel
+    // does not have.
+    let right =
+        channel.elem_size() == size_of::<c_int>() && !channel.is_collected();
     if !known || FAULTS.contains(&signo) || !right {
         return Err(Errno::EINVAL);
     }

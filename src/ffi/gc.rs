@@ -1,9 +1,15 @@
 //! The collected heap.
 
-use super::call;
+use super::{
+    call,
+    chan::gmp_chan,
+    goroutine::gmp_fn,
+    watch::{Watch, ungated},
+};
 use crate::{
+    block::chan::GmpChan,
     boot,
-    gc::{cycle, malloc, roots},
+    gc::{cleanups, cycle, malloc, roots},
     heap::{Kind, MHEAP},
     os::Errno,
 };
@@ -102,7 +108,8 @@ pub unsafe extern "C" fn gmp_gc_realloc(
 /// Frees the object at `p` at once, for who knows that nobody uses it.
 ///
 /// Returns 0, also for NULL; -EINVAL if no object begins at `p`, or if it is
-/// free already; -ENOTSUP in the child of a fork. Never blocks.
+/// free already; -ENOTSUP in the child of a fork; -ENOMEM for the first call of
+/// the library on a thread. Never blocks.
 ///
 /// # Safety
 /// Nobody uses the object.
@@ -129,6 +136,94 @@ pub extern "C" fn gmp_gc_size(p: *const c_void) -> usize {
 fn object(p: *const c_void) -> Option<(usize, usize)> {
     boot::gate().ok()?;
     malloc::object(p.cast())
+}
+
+/// Calls `f(arg)` once the object that `p` points into is gone: it was
+/// collected, or freed by gmp_gc_free() or gmp_gc_realloc(). The calls are made
+/// on one goroutine, one after the other in no order, so `f` should be short.
+/// An object may have several. What `arg` points to is kept until the call.
+/// Go's AddCleanup: the object cannot come back, and objects in a cycle go as
+/// all others do. At the end of the process or of the runtime no call is made.
+///
+/// `arg` must not lead to the object, which would never go then.
+///
+/// Returns 0; -EINVAL for a NULL `f`, if `p` does not point into an object of
+/// this heap, and if `arg` points into the same object; -ENOTSUP in the child
+/// of a fork; -ENOMEM. Never blocks.
+///
+/// ```c
+/// struct image *image = gmp_gc_alloc(sizeof *image);
+/// image->pixels = foreign_pixels();
+/// gmp_gc_cleanup(image, foreign_free, image->pixels); // 0: it will
+/// ```
+///
+/// # Safety
+/// `f(arg)` may be called, on a goroutine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_gc_cleanup(
+    p: *mut c_void,
+    f: gmp_fn,
+    arg: *mut c_void,
+) -> c_int {
+    call(move || cleanups::add(p.cast(), f.ok_or(Errno::EINVAL)?, arg))
+}
+
+/// A pointer to an object that does not keep it. It is an object of this heap
+/// itself, so it goes when nothing points to it, and may lie wherever a pointer
+/// to an object may.
+#[expect(non_camel_case_types, reason = "the C name")]
+pub struct gmp_weak;
+
+/// A weak pointer to the object that `p` points into, the same one each time.
+///
+/// Returns NULL if `p` does not point into an object of this heap, and for the
+/// same reasons as gmp_gc_alloc. May block for a collection.
+///
+/// ```c
+/// entry->image = gmp_gc_weak(image); // gmp_weak *
+/// image = gmp_gc_weak_get(entry->image); // NULL: it is gone
+/// ```
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_weak(p: *mut c_void) -> *mut gmp_weak {
+    if boot::gate().is_err() {
+        return ptr::null_mut();
+    }
+    cleanups::weak(p.cast()).map_or(ptr::null_mut(), <*mut c_void>::cast)
+}
+
+/// The first byte of the object that `w` was made for; NULL if it is gone, and
+/// for NULL. An object is gone once nothing but weak pointers has led to it in
+/// a collection. Never blocks.
+///
+/// # Safety
+/// `w`: null, or from gmp_gc_weak().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_gc_weak_get(w: *mut gmp_weak) -> *mut c_void {
+    if boot::gate().is_err() {
+        return ptr::null_mut();
+    }
+    // SAFETY: as the caller promises.
+    unsafe { cleanups::weak_get(w.cast()) }.cast()
+}
+
+/// gmp_chan_make for a channel that is collected as an object of this heap is:
+/// gmp_chan_ref() and gmp_chan_unref() do nothing for it. So it may be sent
+/// through channels, and messages may lead back to it. Elements that nobody has
+/// received go with it.
+///
+/// Returns NULL if there is no memory, past the limit, and in the child of a
+/// fork. May block for a collection.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_chan_make(
+    elem_size: usize,
+    capacity: usize,
+) -> *mut gmp_chan {
+    let alloc = |bytes| gmp_gc_alloc(bytes).cast::<u8>();
+    ungated(
+        move || Watch::Nothing,
+        move || GmpChan::make_collected(elem_size, capacity, alloc),
+    )
+    .map_or(ptr::null_mut(), <*mut GmpChan>::cast)
 }
 
 /// Has collections look for pointers from `lo` up to `hi`, and not at `hi`

@@ -18,9 +18,10 @@ use core::ffi::{c_int, c_void};
 /// still called. Several signals of one kind at a time may become one. `ch` is
 /// referenced until gmp_signal_stop.
 ///
-/// Returns 0; -EINVAL for elements of another size, and for a signal that
-/// cannot be caught or that tells of a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL);
-/// -ENOMEM; a negative errno of sigaction(2). Never blocks.
+/// Returns 0; -EINVAL for elements of another size, for a channel of
+/// gmp_gc_chan_make(), and for a signal that cannot be caught or that tells of
+/// a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL); -ENOMEM; a negative errno of
+/// sigaction(2). Never blocks.
 ///
 /// # Safety
 /// `ch`: promise 1.

@@ -77,6 +77,8 @@ fn malloc_slow(size: usize, kind: Kind) -> *mut u8 {
     }
     MHEAP.pacing.note_use(nanotime);
     let at = with_cache(mp, |cache| cache.alloc(size, kind));
+    // What was swept meanwhile.
+    background::wake_cleaner();
     at.flatten().map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
@@ -93,7 +95,7 @@ fn is_stressed() -> bool {
 ///
 /// Errors: `ENOTSUP` in the child of a fork, `ENOMEM`.
 #[cold]
-fn begin() -> Result<&'static M> {
+pub(super) fn begin() -> Result<&'static M> {
     if child::is_a_child() {
         return Err(Errno(libc::ENOTSUP));
     }
@@ -166,6 +168,7 @@ pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
     }
     // SAFETY: the caller's.
     let new = with_cache(mp, |cache| unsafe { cache.realloc(at, size) });
+    background::wake_cleaner();
     new.flatten().map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
@@ -176,7 +179,13 @@ pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
 pub(crate) fn free(at: *mut u8) -> Result<()> {
     let mp = begin()?;
     let freed = with_cache(mp, |cache| cache.free(at.addr()));
-    if freed.ok_or(Errno::ENOMEM)? { Ok(()) } else { Err(Errno::EINVAL) }
+    let freed = freed.unwrap_or_else(|| {
+        let _inside = Inside::enter_on(mp);
+        let _busy = Busy::begin(mp);
+        MHEAP.free_without(at.addr())
+    });
+    background::wake_cleaner();
+    if freed { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 /// The object that `at` points into: its address and its bytes.

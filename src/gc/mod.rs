@@ -23,6 +23,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `cleanups` | what happens when an object goes |
 //! | `malloc` | the calls of the host |
 //! | `cycle` | one collection, and when it begins |
 //! | `roots` | where marking begins |
@@ -45,6 +46,7 @@
 //! A process that makes no call of the heap has none of this: no mapping, no
 //! handler, no signal.
 
+pub(crate) mod cleanups;
 pub(crate) mod cycle;
 pub(crate) mod malloc;
 mod mcaches;

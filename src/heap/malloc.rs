@@ -6,35 +6,75 @@ use super::find::Object;
 use super::mcache::MCache;
 use super::mheap::MHeap;
 use super::sizeclass::{CLASS, MAX_SMALL, PAGE, class_of, pages_for};
+use super::specials::Weak;
 use super::sweepgen::Phase;
-use crate::base::sync::spin_loop;
+use crate::base::sync::{Ordering::Acquire, fence, spin_loop};
 use core::ptr::{self, NonNull};
 
 impl MHeap {
     /// The object that `word` points into; None if there is none, or it is
-    /// free.
+    /// free. Waits for a sweeper, so the caller has no lock that one needs.
     #[must_use]
     pub fn object(&self, word: usize) -> Option<Object> {
-        let arenas = self.arenas()?;
         loop {
-            let object = arenas.find(word)?;
-            let (pair, bit) = object.bit();
-            let s = arenas.span(object.base)?;
-            let phase = s.sweepgen.phase(self.sweepgen());
-            let (alloc, mark) = (pair.alloc() & bit, pair.mark() & bit);
-            // The two bits, as `bits` has them; together they are true only
-            // outside of a sweep.
-            return match phase {
-                Phase::Sweeping => {
-                    spin_loop();
-                    continue;
-                }
-                Phase::Unswept | Phase::CachedUnswept => mark != 0,
-                Phase::Ready | Phase::Cached => alloc != 0 && mark == 0,
+            match self.look(word) {
+                Look::Sweeping => spin_loop(),
+                Look::Free => return None,
+                Look::Object(object) => return Some(object),
             }
-            .then_some(object);
         }
     }
+
+    /// What `word` points into.
+    pub(super) fn look(&self, word: usize) -> Look {
+        let found = self.arenas().and_then(|arenas| {
+            let object = arenas.find(word)?;
+            Some((object, arenas.span(object.base)?))
+        });
+        let Some((object, s)) = found else { return Look::Free };
+        let (pair, bit) = object.bit();
+        let phase = s.sweepgen.phase(self.sweepgen());
+        let (alloc, mark) = (pair.alloc() & bit, pair.mark() & bit);
+        // Acquire: pairs with the fence of a sweep's begin. Whoever has seen
+        // what a sweep has done to the bits sees here that it has begun.
+        fence(Acquire);
+        if s.sweepgen.phase(self.sweepgen()) != phase {
+            return Look::Sweeping;
+        }
+        // The two bits, as `bits` has them; together they are true only
+        // outside of a sweep.
+        let lives = match phase {
+            Phase::Sweeping => return Look::Sweeping,
+            Phase::Unswept | Phase::CachedUnswept => mark != 0,
+            Phase::Ready | Phase::Cached => alloc != 0 && mark == 0,
+        };
+        if lives { Look::Object(object) } else { Look::Free }
+    }
+
+    /// The address of the object of a weak pointer, or 0 if it is gone.
+    pub(crate) fn weak_get(&self, weak: &Weak) -> usize {
+        loop {
+            let look = weak.with(|object| match object {
+                0 => Look::Free,
+                _ => self.look(object),
+            });
+            match look {
+                // It may be waiting for the lock of weak pointers.
+                Look::Sweeping => spin_loop(),
+                Look::Free => return 0,
+                Look::Object(object) => return object.base,
+            }
+        }
+    }
+}
+
+/// What a word points into.
+pub(super) enum Look {
+    Object(Object),
+    /// Nothing, or an object that is free.
+    Free,
+    /// Nobody knows until the span is swept.
+    Sweeping,
 }
 
 impl MCache {

@@ -18,12 +18,14 @@
 //!    span that is unswept, and swept away.
 //! 3. A slot holds [`EMPTY`], or a span that is cached, of its class and kind.
 
+use super::find::Object;
 use super::mcentral::{Brought, Freed};
 use super::mheap::MHeap;
 use super::mspan::MSpan;
 use super::sizeclass::{
     CLASSES, GRANULE, Kind, MAX_SMALL, PAGE, class_of, pages_for,
 };
+use super::specials;
 use crate::base::sync::spin_loop;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -203,37 +205,61 @@ impl MCache {
     /// it is free.
     #[must_use]
     pub fn free(&self, at: usize) -> bool {
-        let Some(arenas) = self.heap.arenas() else { return false };
-        loop {
-            let Some(object) = arenas.find(at) else { return false };
-            if object.base != at || !object.is_allocated() {
-                return false;
-            }
-            let Some(s) = arenas.span(at) else { return false };
+        let Some((object, s)) = self.heap.object_at(at) else { return false };
+        let slot = &self.alloc[object.kind as usize][object.class];
+        if ptr::eq(slot.get(), s) {
             let offset = at - s.base.get();
-            let slot = &self.alloc[object.kind as usize][object.class];
-            if ptr::eq(slot.get(), s) {
-                if !s.is_freed_later(offset) {
-                    if self.heap.poison() {
-                        s.poison(offset);
-                    }
-                    s.free_cached(offset);
-                    return true;
-                }
+            if s.is_freed_later(offset) {
                 return false;
             }
-            let (h, poison) = (self.heap.sweepgen(), self.heap.poison());
-            match self.heap.central_of(s).free(h, s, offset, poison) {
+            specials::free(s, at);
+            if self.heap.poison() {
+                s.poison(offset);
+            }
+            s.free_cached(offset);
+            return true;
+        }
+        let freed = self.heap.free(at);
+        self.freed.set(self.freed.get() + freed.unwrap_or(0));
+        freed.is_some()
+    }
+}
+
+impl MHeap {
+    /// The object that begins at `at` and is allocated, with its span.
+    fn object_at(&self, at: usize) -> Option<(Object, &'static MSpan)> {
+        let arenas = self.arenas()?;
+        let object = arenas.find(at)?;
+        let s = arenas.span(at)?;
+        (object.base == at && object.is_allocated()).then_some((object, s))
+    }
+
+    /// [`MCache::free`] for a thread that has no mcache.
+    pub fn free_without(&self, at: usize) -> bool {
+        let freed = self.free(at);
+        self.count_live(0, freed.unwrap_or(0));
+        freed.is_some()
+    }
+
+    /// Frees the object that begins at `at`, which is in no span of the
+    /// caller's. Returns its bytes, by which `live` is less; None: there is no
+    /// such object, or it is free.
+    pub fn free(&self, at: usize) -> Option<usize> {
+        loop {
+            let (object, s) = self.object_at(at)?;
+            specials::free(s, at);
+            let (h, poison) = (self.sweepgen(), self.poison());
+            let offset = at - s.base.get();
+            match self.central_of(s).free(h, s, offset, poison) {
                 Freed::Done => {}
-                Freed::NoObject => return false,
-                Freed::Empty(s) => self.heap.free_span(s),
+                Freed::NoObject => return None,
+                Freed::Empty(s) => self.free_span(s),
                 Freed::Busy => {
                     spin_loop();
                     continue;
                 }
             }
-            self.freed.set(self.freed.get() + object.size);
-            return true;
+            return Some(object.size);
         }
     }
 }

@@ -21,6 +21,7 @@ use super::mspan::{MSpan, SpanList};
 use super::pacing::Pacing;
 use super::pagealloc::{PageAlloc, Run};
 use super::sizeclass::{CLASS, CLASSES, Kind, PAGE};
+use super::specials;
 use crate::base::lock::Rank;
 use crate::base::sync::{
     AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering::*,
@@ -203,11 +204,16 @@ impl MHeap {
         }
     }
 
+    fn sweep(&self, s: &MSpan) {
+        specials::sweep(s);
+        s.sweep(self.poison());
+        self.swept.fetch_add(1, Relaxed);
+    }
+
     /// Sweeps a span that the caller has acquired, and puts it where it
     /// belongs.
     pub(super) fn sweep_span(&self, s: &'static MSpan) {
-        s.sweep(self.poison());
-        self.swept.fetch_add(1, Relaxed);
+        self.sweep(s);
         if let Brought::Empty(s) = self.central_of(s).put(self.sweepgen(), s) {
             self.free_span(s);
         }
@@ -216,8 +222,7 @@ impl MHeap {
     /// [`Self::sweep_span`] for the caller's mcache, which gets the span if
     /// that has free objects: true.
     pub(super) fn sweep_and_keep(&self, s: &'static MSpan) -> bool {
-        s.sweep(self.poison());
-        self.swept.fetch_add(1, Relaxed);
+        self.sweep(s);
         let (h, central) = (self.sweepgen(), self.central_of(s));
         if s.is_full() {
             // It has objects, and so the central keeps it.

@@ -26,7 +26,6 @@
 //! | `cycle` | one collection; the sweep |
 //! | `mark` | the marker |
 //! | `malloc` | what a user asks of an object |
-//! | `kept` | what the runtime keeps for the host elsewhere |
 //! | `mcache` | the spans that one thread allocates from |
 //! | `mheap` | spans from pages; the scavenger; statistics |
 //! | `pagealloc` | which pages are free |
@@ -34,6 +33,8 @@
 //! | `find` | from a word to an object |
 //! | `arena` | the arenas, and the table of them |
 //! | `mcentral` | spans that no mcache has |
+//! | `specials` | cleanups and weak pointers |
+//! | `kept` | what the runtime keeps for the host elsewhere |
 //! | `mspan` | a span; lists of spans |
 //! | `sweepgen` | where a span is between two collections |
 //! | `bits` | allocated, marked |
@@ -68,6 +69,8 @@ pub(crate) mod pacing;
 #[cfg(not(loom))]
 pub(crate) mod pagealloc;
 pub mod sizeclass;
+#[cfg(not(loom))]
+pub(crate) mod specials;
 pub mod sweepgen;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -21,7 +21,9 @@
 use super::bits::Pair;
 use super::sizeclass::{CLASS, Class, GRANULE, Kind, PAGE, WORD_BYTES};
 use super::sweepgen::SweepGen;
-use crate::base::sync::{AtomicBool, Ordering::Relaxed, const_unless_loom};
+use crate::base::sync::{
+    AtomicBool, AtomicUsize, Ordering::Relaxed, const_unless_loom,
+};
 use core::cell::Cell;
 use core::ptr;
 
@@ -57,6 +59,9 @@ pub struct MSpan {
     freeindex: Cell<u32>,
     /// holder: how many objects are allocated; true while in a list.
     pub alloc_count: Cell<u32>,
+    /// The first of what is to happen when an object goes (`specials`, whose
+    /// lock guards it), or 0. Others may look whether it is 0.
+    pub specials: AtomicUsize,
 
     pub sweepgen: SweepGen,
     /// atomic: another thread has freed an object of the cached span.
@@ -83,11 +88,16 @@ impl MSpan {
         /// A span without objects or pages: what an mcache has before it has
         /// spans (Go's `emptymspan`), and what becomes one by `init`.
         pub fn empty() -> Self {
-            Self::with(SweepGen::new(0), AtomicBool::new(false))
+            let specials = AtomicUsize::new(0);
+            Self::with(SweepGen::new(0), AtomicBool::new(false), specials)
         }
     }
 
-    const fn with(sweepgen: SweepGen, freed_later: AtomicBool) -> Self {
+    const fn with(
+        sweepgen: SweepGen,
+        freed_later: AtomicBool,
+        specials: AtomicUsize,
+    ) -> Self {
         Self {
             alloc_cache: Cell::new(0),
             cache_addr: Cell::new(0),
@@ -98,6 +108,7 @@ impl MSpan {
             class: Cell::new(0),
             freeindex: Cell::new(0),
             alloc_count: Cell::new(0),
+            specials,
             sweepgen,
             freed_later,
             list: Cell::new(InList::None),

@@ -23,9 +23,12 @@
 //! 3. h moves while the world is stopped and nobody sweeps: no word is h - 1.
 //!
 //! Orderings: the lock orders all changes but that of `swept`. A thread may
-//! look without the lock, so `swept` releases and `phase` acquires.
+//! look without the lock, so `swept` releases and `phase` acquires. Who wants to
+//! know the bits too looks at the word before and after them, as at a seqlock:
+//! a sweep's begin has a release fence, and an acquire fence stands before the
+//! second look.
 
-use crate::base::sync::{AtomicU32, Ordering::*, const_unless_loom};
+use crate::base::sync::{AtomicU32, Ordering::*, const_unless_loom, fence};
 use crate::base::throw::throw;
 
 /// The word of a span.
@@ -63,7 +66,8 @@ impl SweepGen {
 
     /// Makes a span that nobody else knows a new one.
     pub fn reset(&self, h: u32) {
-        self.0.store(h, Relaxed);
+        // Pairs with the acquire of phase.
+        self.0.store(h, Release);
     }
 
     #[inline]
@@ -82,6 +86,7 @@ impl SweepGen {
     /// The caller has taken the span out of a list, under the lock, and sweeps.
     pub fn acquire(&self, h: u32) {
         self.change(h, h.wrapping_sub(2), h.wrapping_sub(1));
+        begins();
     }
 
     /// The sweep that began with `acquire`, or with a stale `uncache`, is done.
@@ -103,6 +108,7 @@ impl SweepGen {
     pub fn uncache(&self, h: u32) -> Uncached {
         if self.phase(h) == Phase::CachedUnswept {
             self.0.store(h.wrapping_sub(1), Relaxed);
+            begins();
             return Uncached::Stale;
         }
         self.change(h, h.wrapping_add(3), h);
@@ -115,4 +121,10 @@ impl SweepGen {
             throw("sweepgen: a change from another state");
         }
     }
+}
+
+/// A sweep begins, before any bit changes. Release: pairs with whoever looks at
+/// the bits without the lock, and at the word before and afterwards.
+fn begins() {
+    fence(Release);
 }

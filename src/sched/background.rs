@@ -1,5 +1,5 @@
-//! The library's own goroutines: `bgsweep`, `bgscavenge` and the helper of
-//! forcegc.
+//! The library's own goroutines: `bgsweep`, `bgscavenge`, the helper of forcegc,
+//! and the one that calls cleanups.
 //!
 //! A burst of goroutines leaves stacks behind, in the pool and in the caches of
 //! Ps that are idle by now, where their owners cannot give them back. bgsweep
@@ -15,7 +15,9 @@
 //!                                  +------------- the heap is swept -+
 //! ```
 //! The helper of forcegc is there once the heap is used. sysmon wakes it where
-//! nothing was collected for two minutes, though something was allocated.
+//! nothing was collected for two minutes, though something was allocated. The
+//! goroutine that calls cleanups is there once an object has one; bgsweep, or a
+//! thread that has swept or freed, wakes it.
 //!
 //! All end with the runtime ([`end_all`]), and park without a deadline when
 //! there is nothing to do: an idle process has no wake-ups.
@@ -39,7 +41,7 @@ use super::{
 use crate::{
     base::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
     gmp::{CLOSING, G, GmpFn, closing::Stage, handle_of},
-    heap::MHEAP,
+    heap::{MHEAP, specials},
     os::{Result, clock::nanotime},
     stack,
     timers::Deadline,
@@ -58,10 +60,52 @@ static SCAVENGER_HANDLE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static BEGUN: AtomicU32 = AtomicU32::new(0);
 /// The handle of the helper of forcegc while it waits; 0 otherwise.
 static FORCER: AtomicUsize = AtomicUsize::new(0);
-/// Its handle, or null.
-static FORCER_HANDLE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-/// Somebody starts it, or has.
-static FORCER_STARTED: AtomicBool = AtomicBool::new(false);
+static FORCER_ITSELF: Late = Late::new();
+static CLEANER: Late = Late::new();
+
+/// A goroutine that is made when it is needed.
+struct Late {
+    /// Its handle, or null.
+    handle: AtomicPtr<c_void>,
+    /// Somebody starts it, or has.
+    started: AtomicBool,
+}
+
+impl Late {
+    const fn new() -> Self {
+        Self {
+            handle: AtomicPtr::new(ptr::null_mut()),
+            started: AtomicBool::new(false),
+        }
+    }
+
+    /// Starts it, unless it is there. It is tried again where there is no
+    /// memory.
+    #[inline(always)]
+    fn start(&self, f: GmpFn, name: &'static CStr) -> Result<()> {
+        if self.started.load(Relaxed) || self.started.swap(true, Relaxed) {
+            return Ok(());
+        }
+        let made = newproc_staying(f, ptr::null_mut(), name);
+        // Release: pairs with wake.
+        match made {
+            Ok(handle) => self.handle.store(handle, Release),
+            Err(_) => self.started.store(false, Relaxed),
+        }
+        made.map(drop)
+    }
+
+    /// Gives it a permit, once it is there.
+    fn wake(&self) {
+        // Acquire: pairs with start.
+        let _nobody = ready_permit(self.handle.load(Acquire));
+    }
+
+    fn reset(&self) {
+        self.handle.store(ptr::null_mut(), Relaxed);
+        self.started.store(false, Relaxed);
+    }
+}
 
 /// Starts both; [`have_begun`] tells when they run.
 ///
@@ -116,6 +160,7 @@ fn sweep_heap() {
             return;
         }
         if !more {
+            wake_cleaner();
             if MHEAP.excess() > 0 {
                 wake(&SCAVENGER);
             }
@@ -146,16 +191,30 @@ pub(super) fn wake(place: &AtomicUsize) {
     let _nobody = ready_permit(handle);
 }
 
-/// Starts the helper of forcegc, which calls `collect`, unless it is there. It
-/// is tried again where there is no memory.
+/// Starts the helper of forcegc, which calls `collect`, unless it is there.
 pub(crate) fn start_forcer(helper: GmpFn) {
-    if FORCER_STARTED.load(Relaxed) || FORCER_STARTED.swap(true, Relaxed) {
-        return;
-    }
-    match newproc_staying(helper, ptr::null_mut(), c"forcegc helper") {
-        // Release: pairs with end_all.
-        Ok(handle) => FORCER_HANDLE.store(handle, Release),
-        Err(_) => FORCER_STARTED.store(false, Relaxed),
+    // Without memory now, the next allocation tries again.
+    let _later = FORCER_ITSELF.start(helper, c"forcegc helper");
+}
+
+/// Starts the goroutine that calls cleanups, unless it is there.
+///
+/// Errors: `ENOMEM`.
+pub(crate) fn start_cleaner(cleaner: GmpFn) -> Result<()> {
+    CLEANER.start(cleaner, c"cleanups")
+}
+
+/// The goroutine waits until cleanups are due. False: it is to end.
+pub(crate) fn cleaner_waits() -> bool {
+    park_plain(c"cleanup wait", Deadline::NEVER);
+    !CLOSING.has_come(Stage::Closed)
+}
+
+/// Wakes it if some are due.
+#[inline(always)]
+pub(crate) fn wake_cleaner() {
+    if specials::any_due() {
+        CLEANER.wake();
     }
 }
 
@@ -179,9 +238,9 @@ pub(super) fn force_gc() {
 /// have been about to park.
 pub(crate) fn end_all() {
     sweep();
-    for handle in [&SCAVENGER_HANDLE, &FORCER_HANDLE] {
-        let _nobody = ready_permit(handle.load(Acquire));
-    }
+    let _nobody = ready_permit(SCAVENGER_HANDLE.load(Acquire));
+    FORCER_ITSELF.wake();
+    CLEANER.wake();
 }
 
 /// Wakes bgsweep.
@@ -226,6 +285,6 @@ pub(crate) unsafe fn reset() {
     SCAVENGER_HANDLE.store(ptr::null_mut(), Relaxed);
     BEGUN.store(0, Relaxed);
     FORCER.store(0, Relaxed);
-    FORCER_HANDLE.store(ptr::null_mut(), Relaxed);
-    FORCER_STARTED.store(false, Relaxed);
+    FORCER_ITSELF.reset();
+    CLEANER.reset();
 }
