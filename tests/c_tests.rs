@@ -84,6 +84,7 @@ macro_rules! subjects {
 subjects! {
     heap: MATRIX,
     heap_end: MATRIX,
+    heap_signal: MATRIX,
     heap_storm: LONG,
     init: MATRIX,
     shutdown: MATRIX,

@@ -37,6 +37,7 @@ NAV = [
         ("docs/when.md", "When it hangs, crashes, is slow"),
         ("docs/hazards.md", "Hazards: what belongs to a thread"),
         ("docs/panic.md", "Panics"),
+        ("docs/heap.md", "The collected heap"),
         ("docs/cpp.md", "C++"),
         ("docs/company.md", "Beside other runtimes"),
         ("docs/host.md", "What it does to its host"),
