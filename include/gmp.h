@@ -1891,7 +1891,8 @@ void *gmp_gc_realloc(void *p, size_t size);
  * Frees the object at `p` at once, for who knows that nobody uses it.
  *
  * Returns 0, also for NULL; -EINVAL if no object begins at `p`, or if it is
- * free already; -ENOTSUP in the child of a fork. Never blocks.
+ * free already; -ENOTSUP in the child of a fork; -ENOMEM for the first call of
+ * the library on a thread. Never blocks.
  */
 int gmp_gc_free(void *p);
 
@@ -1922,9 +1923,9 @@ size_t gmp_gc_size(const void *p);
  * this heap, and if `arg` points into the same object; -ENOTSUP in the child
  * of a fork; -ENOMEM. Never blocks.
  *
- *     struct image *image = gmp_gc_alloc(sizeof *image);
- *     image->pixels = foreign_pixels();
- *     gmp_gc_cleanup(image, foreign_free, image->pixels); // 0: it will
+ *     void **image = gmp_gc_alloc(64); // its first word: a line of malloc's
+ *     if (image != NULL)
+ *         gmp_gc_cleanup(image, drop_line, image[0]);
  */
 int gmp_gc_cleanup(void *p, gmp_fn f, void *arg);
 
@@ -1934,8 +1935,8 @@ int gmp_gc_cleanup(void *p, gmp_fn f, void *arg);
  * Returns NULL if `p` does not point into an object of this heap, and for the
  * same reasons as gmp_gc_alloc. May block for a collection.
  *
- *     entry->image = gmp_gc_weak(image); // gmp_weak *
- *     image = gmp_gc_weak_get(entry->image); // NULL: it is gone
+ *     gmp_weak *weak = gmp_gc_weak(first); // does not keep it
+ *     second = gmp_gc_weak_get(weak);      // NULL: it is gone
  */
 gmp_weak *gmp_gc_weak(void *p);
 

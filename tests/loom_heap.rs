@@ -16,10 +16,11 @@
 use gmprt::base::Futex;
 use gmprt::base::sync::{AtomicU32, AtomicUsize, Ordering::*, fence};
 use gmprt::heap::bits::{Marked, Pair};
-use gmprt::heap::gcwork::{ENTRIES, GcWork, Work, WorkBuf};
+use gmprt::heap::gcwork::{ENTRIES, Gate, GcWork, Work, WorkBuf};
 use gmprt::heap::mcentral::{Brought, Freed, MCentral};
 use gmprt::heap::mspan::MSpan;
 use gmprt::heap::sizeclass::{Kind, class_of};
+use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use std::sync::Arc;
@@ -334,5 +335,78 @@ fn markers_without_memory_end() {
         let all = scanned.load(Relaxed) == 2 * (ENTRIES + 1);
         // Dropped is what this marker had, where it came too late for a block.
         assert!(all || work.take_overflow() || scanned.load(Relaxed) == 0);
+    });
+}
+
+/// What markers share: jobs, and memory that goes when marking is over.
+struct Shared {
+    gate: Gate,
+    work: Arc<Work>,
+    jobs: AtomicUsize,
+    scanned: AtomicUsize,
+    /// The marking's memory.
+    gone: UnsafeCell<bool>,
+}
+
+// SAFETY: loom finds it if the memory goes while somebody looks.
+unsafe impl Sync for Shared {}
+// SAFETY: the same.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    /// Two jobs, each of which leads to an entry, which leads to another.
+    fn run(&self) {
+        // SAFETY: loom checks that it is there.
+        self.gone.with(|gone| assert!(!unsafe { *gone }));
+        let mut own = GcWork::new(&self.work).expect("there are blocks");
+        while self.jobs.fetch_add(1, AcqRel) < 2 {
+            own.push(2);
+            self.scan(&mut own);
+        }
+        while own.wait() {
+            self.scan(&mut own);
+        }
+    }
+
+    fn scan(&self, own: &mut GcWork<'_>) {
+        while let Some(entry) = own.pop() {
+            self.scanned.fetch_add(1, Relaxed);
+            if entry == 2 {
+                own.push(1);
+            }
+            own.balance();
+        }
+    }
+}
+
+/// A marker that comes late helps or does not; all is scanned once, and the
+/// collector ends after it.
+#[test]
+fn a_marker_that_comes_late_is_waited_for() {
+    model(|| {
+        let shared = Arc::new(Shared {
+            gate: Gate::new(),
+            work: work(1, 6),
+            jobs: AtomicUsize::new(0),
+            scanned: AtomicUsize::new(0),
+            gone: UnsafeCell::new(false),
+        });
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                if shared.gate.enter() {
+                    shared.work.join();
+                    shared.run();
+                    shared.gate.leave();
+                }
+            })
+        };
+        shared.gate.open();
+        shared.run();
+        shared.gate.shut();
+        assert_eq!(shared.scanned.load(Relaxed), 4);
+        // SAFETY: loom checks that nobody looks.
+        shared.gone.with_mut(|gone| unsafe { *gone = true });
+        other.join().unwrap();
     });
 }

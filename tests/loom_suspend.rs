@@ -106,8 +106,8 @@ impl World {
 /// The kernel lets the handler run, if a signal has come.
 fn deliver() {
     let Some(me) = SELF.with(|me| me.borrow().clone()) else { return };
-    // Loom takes a swap that finds nothing for one that may come after the store
-    // of the signal all the same.
+    // To loom, a swap that finds nothing may come after the signal's store all
+    // the same.
     if !me.signal.load(Acquire) {
         return;
     }

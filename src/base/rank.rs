@@ -33,7 +33,7 @@ pub enum Rank {
     Ticker,
     /// The channels that wait for signals (`block/notify.rs`).
     Signals,
-    /// One channel (`block/chan.rs`). Select locks several, in the order of
+    /// One channel (`block/hchan.rs`). Select locks several, in the order of
     /// their addresses.
     Chan,
     /// One bucket of waiters by address (`block/parking.rs`).

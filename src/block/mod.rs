@@ -20,6 +20,7 @@
 //! | `firing` | nothing: it sends ticks, or starts goroutines |
 //! | `select`, `chan` | the channel's own queues |
 //! | `patience` | nothing but a deadline |
+//! | `hchan` | nothing: the memory of channels |
 //! | `ticker` | nothing: timers of hosts |
 //! | `element` | nothing: elements that a function moves |
 //!
@@ -38,6 +39,7 @@ mod fdwait;
 pub(crate) mod file;
 pub(crate) mod firing;
 pub(crate) mod group;
+mod hchan;
 pub(crate) mod holder;
 #[cfg(not(shuttle))]
 pub(crate) mod io;

@@ -44,6 +44,7 @@ use crate::{
     },
     block::notify,
     diag::{dumpsignal, fault, lockwait, stackadvice},
+    gc::markers,
     gmp::{CLOSING, closing::Stage, gcount, main_thread_is_ours},
     os::{Errno, Result, clock::nanotime, thread},
     sched::{
@@ -152,6 +153,7 @@ fn close() -> Result<()> {
     let ended = winddown::end_threads(|| {
         trace::end_tracer();
         dumpsignal::end_dumper();
+        markers::end();
     });
     if !ended {
         phase::fail(Errno(libc::ESHUTDOWN));

@@ -152,9 +152,9 @@ fn object(p: *const c_void) -> Option<(usize, usize)> {
 /// of a fork; -ENOMEM. Never blocks.
 ///
 /// ```c
-/// struct image *image = gmp_gc_alloc(sizeof *image);
-/// image->pixels = foreign_pixels();
-/// gmp_gc_cleanup(image, foreign_free, image->pixels); // 0: it will
+/// void **image = gmp_gc_alloc(64); // its first word: a line of malloc's
+/// if (image != NULL)
+///     gmp_gc_cleanup(image, drop_line, image[0]);
 /// ```
 ///
 /// # Safety
@@ -180,8 +180,8 @@ pub struct gmp_weak;
 /// same reasons as gmp_gc_alloc. May block for a collection.
 ///
 /// ```c
-/// entry->image = gmp_gc_weak(image); // gmp_weak *
-/// image = gmp_gc_weak_get(entry->image); // NULL: it is gone
+/// gmp_weak *weak = gmp_gc_weak(first); // does not keep it
+/// second = gmp_gc_weak_get(weak);      // NULL: it is gone
 /// ```
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc_weak(p: *mut c_void) -> *mut gmp_weak {

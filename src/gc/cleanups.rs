@@ -82,8 +82,10 @@ fn hang(mp: &'static M, special: Special) -> Result<Option<*mut c_void>> {
         let _inside = Inside::enter_on(mp);
         let _busy = Busy::begin(mp);
         let s = MHEAP.arenas().and_then(|arenas| arenas.span(base));
+        // SAFETY: written above, and this thread's until it is added.
+        let special = unsafe { &*place };
         // SAFETY: it is freed when it was due, or below.
-        s.map(|s| unsafe { (*place).add(s) })
+        s.map(|s| unsafe { special.add(s) })
     };
     if added != Some(None) {
         // SAFETY: from malloc, and in no list.
@@ -103,10 +105,12 @@ fn object(mp: &'static M, at: *mut u8) -> Option<(usize, usize)> {
 unsafe extern "C" fn cleanups(_arg: *mut c_void) {
     while background::cleaner_waits() {
         while let Some(special) = take_due() {
-            // SAFETY: due, and so nobody else's.
-            let (what, arg) = unsafe { ((*special).what, (*special).arg) };
-            // SAFETY: the same.
-            unsafe { (*special).forget() };
+            let (what, arg) = {
+                // SAFETY: due, and so nobody else's.
+                let special = unsafe { &*special };
+                special.forget();
+                (special.what, special.arg)
+            };
             // SAFETY: from malloc in hang, and in no list.
             unsafe { libc::free(special.cast_mut().cast()) };
             if let What::Cleanup(f) = what {

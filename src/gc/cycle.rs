@@ -16,7 +16,7 @@
 //! has happened, and the heap grows by another half before the next attempt.
 
 use super::{
-    mcaches,
+    markers, mcaches,
     roots::{Objects, ROOTS},
     settings,
     stop::{Failed, stop_threads},
@@ -114,6 +114,7 @@ pub(crate) fn gc_start(why: Why) -> Result<()> {
         more
     };
     let mut outcome = Outcome::Loaded;
+    markers::hire(MHEAP.live());
     entersyscall();
     for _ in 0..ATTEMPTS {
         let objects = Objects::ask();
@@ -269,7 +270,7 @@ impl Job<'_> {
         let before = MHEAP.live();
         MHEAP.sweep_all();
         MHEAP.begin_flushed(mcaches::all());
-        marking.run::<true>();
+        markers::mark(&marking, before);
         MHEAP.end(marking.finish());
         mcaches::all().for_each(heap::MCache::prepare_for_sweep);
         // Release: pairs with gc_start's acquire.

@@ -26,6 +26,7 @@
 //! | `cleanups` | what happens when an object goes |
 //! | `malloc` | the calls of the host |
 //! | `cycle` | one collection, and when it begins |
+//! | `markers` | threads that mark too |
 //! | `roots` | where marking begins |
 //! | `stop` | the threads |
 //! | `mcaches` | all mcaches |
@@ -49,6 +50,7 @@
 pub(crate) mod cleanups;
 pub(crate) mod cycle;
 pub(crate) mod malloc;
+pub(crate) mod markers;
 mod mcaches;
 mod ranges;
 pub(crate) mod roots;

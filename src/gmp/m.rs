@@ -42,6 +42,8 @@ pub(crate) enum MKind {
     Tracer,
     /// Writes the dumps that a signal asks for.
     Dumper,
+    /// Marks beside the collector.
+    Marker,
     Host,
 }
 
@@ -279,7 +281,11 @@ impl M {
     pub(crate) fn is_system(&self) -> bool {
         matches!(
             self.kind.get(),
-            MKind::Sysmon | MKind::Template | MKind::Tracer | MKind::Dumper
+            MKind::Sysmon
+                | MKind::Template
+                | MKind::Tracer
+                | MKind::Dumper
+                | MKind::Marker
         )
     }
 

@@ -36,12 +36,30 @@
 //!    that another marker has just taken can be read. The count in a list's
 //!    word grows with each push, so a word that was seen does not come back.
 //!
+//! # A marker that comes later
+//! The collector does not wait for a marker whose thread does not run. So the
+//! collector is the only marker at first, and others pass a [`Gate`] when they
+//! come.
+//!
+//! ```text
+//!   collector                         another
+//!     open
+//!     take jobs, scan                   inside += 1, if it is open  (e)
+//!     none left: (c) (d)                markers += 1                (f)
+//!     shut; wait until none is inside   take jobs, scan: none left
+//!     the marking's memory goes         inside -= 1                 (g)
+//! ```
+//! Jobs are taken in one order. Who has taken one comes before the collector in
+//! it, so the collector sees (f) when it finds none left. A marker that comes
+//! after that finds none either. (e) and (g) make the collector wait.
+//!
 //! Where there is no memory for a block, what was to be pushed is dropped and
 //! `overflow` set. The object is marked all the same, and the marker looks for
 //! marked objects with unmarked ones in them at the end.
 
 use crate::base::sync::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, spin_loop,
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*,
+    const_unless_loom, spin_loop,
 };
 #[cfg(not(loom))]
 use crate::os::{mem, thread::osyield};
@@ -191,6 +209,11 @@ impl Work {
         self.idle.store(0, Relaxed);
         self.overflow.store(false, Relaxed);
         Some(())
+    }
+
+    /// (f): one marker more begins, while others have not ended.
+    pub fn join(&self) {
+        self.markers.fetch_add(1, AcqRel);
     }
 
     /// Lets only so many more chunks be mapped.
@@ -430,5 +453,53 @@ impl Drop for GcWork<'_> {
         if let Some(spare) = self.spare.take() {
             self.work.empty.push(spare);
         }
+    }
+}
+
+/// What a marker passes that comes later.
+pub struct Gate(AtomicU32);
+
+/// The gate is open; below are those inside.
+const OPEN: u32 = 1 << 31;
+
+impl Gate {
+    const_unless_loom! {
+        pub fn new() -> Self {
+            Self(AtomicU32::new(0))
+        }
+    }
+
+    /// The collector lets others in, after what they will look at.
+    pub fn open(&self) {
+        // Release: pairs with enter.
+        self.0.store(OPEN, Release);
+    }
+
+    /// (e). False: it is shut.
+    #[must_use]
+    pub fn enter(&self) -> bool {
+        let more = |word: u32| (word & OPEN != 0).then_some(word + 1);
+        self.0.fetch_update(Acquire, Relaxed, more).is_ok()
+    }
+
+    /// (g).
+    pub fn leave(&self) {
+        self.0.fetch_sub(1, Release);
+    }
+
+    /// Nobody comes in any more. Waits for those inside, who have no more work
+    /// than the caller.
+    pub fn shut(&self) {
+        self.0.fetch_and(!OPEN, Relaxed);
+        // Acquire: pairs with (g).
+        while self.0.load(Acquire) != 0 {
+            let_others_run();
+        }
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
     }
 }

@@ -35,8 +35,8 @@ impl MHeap {
         let (pair, bit) = object.bit();
         let phase = s.sweepgen.phase(self.sweepgen());
         let (alloc, mark) = (pair.alloc() & bit, pair.mark() & bit);
-        // Acquire: pairs with the fence of a sweep's begin. Whoever has seen
-        // what a sweep has done to the bits sees here that it has begun.
+        // Acquire: pairs with begins. Whoever has seen what a sweep has done to
+        // the bits sees here that it has begun.
         fence(Acquire);
         if s.sweepgen.phase(self.sweepgen()) != phase {
             return Look::Sweeping;

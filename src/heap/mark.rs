@@ -113,11 +113,17 @@ impl<'a> Marking<'a> {
         Some(self.arenas.of(base))
     }
 
+    /// One marker more than was said calls [`Self::run`].
+    pub fn join(&self) {
+        self.work.join();
+    }
+
     /// Marks, until all markers have nothing left. ALONE is for the only one.
     pub fn run<const ALONE: bool>(&self) {
         let Some(mut marker) = Marker::<ALONE>::new(self) else { return };
         loop {
-            let job = self.next.fetch_add(1, Relaxed);
+            // AcqRel: jobs are taken in one order (`gcwork`).
+            let job = self.next.fetch_add(1, AcqRel);
             let Roots { plain, guarded, copy } = self.roots;
             let (n, all) = (plain.len(), plain.len() + guarded.len());
             if let Some(range) = plain.get(job) {

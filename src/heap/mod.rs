@@ -88,7 +88,7 @@ pub(crate) use self::mheap::MHEAP;
 #[cfg(not(loom))]
 pub use self::{
     find::Object,
-    gcwork::Work,
+    gcwork::{Gate, Work},
     mark::{Marking, Range, Roots},
     mcache::MCache,
     mheap::{HeapStats, MHeap},

@@ -8,7 +8,7 @@
 //!   a weak pointer reads as null; a cleanup is due
 //!                        |
 //!                        v
-//!   DUE --> special --> ...                  take_due: the caller runs and frees
+//!   DUE --> special --> ...                  take_due: the caller frees
 //! ```
 //! Invariants:
 //! 1. A special is in the list of its object's span, or it is due. It leaves
@@ -20,7 +20,7 @@
 //! 3. What the special keeps, the argument of a cleanup or the weak pointer
 //!    itself, is a root while the special is in the list or due.
 //!
-//! Locks: one for all lists. A sweep takes it only for a span that has specials.
+//! Locks: one for all lists. A sweep takes it only for a span with specials.
 //! It is taken while the world is stopped too: no stopped thread holds a lock
 //! (`sched::suspended`). A special is memory of `malloc`, so it is made and
 //! freed by the caller, outside of a sweep.
@@ -215,8 +215,8 @@ impl Weak {
     pub(crate) const AT: usize = GRANULE;
     pub(crate) const BYTES: usize = 2 * GRANULE;
 
-    /// Its object's address, or 0, in the child of a fork, where nothing goes any
-    /// more.
+    /// Its object's address, or 0, in the child of a fork, where nothing goes
+    /// any more.
     pub(crate) fn peek(&self) -> usize {
         self.word.load(Relaxed)
     }

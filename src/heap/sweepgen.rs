@@ -23,10 +23,10 @@
 //! 3. h moves while the world is stopped and nobody sweeps: no word is h - 1.
 //!
 //! Orderings: the lock orders all changes but that of `swept`. A thread may
-//! look without the lock, so `swept` releases and `phase` acquires. Who wants to
-//! know the bits too looks at the word before and after them, as at a seqlock:
-//! a sweep's begin has a release fence, and an acquire fence stands before the
-//! second look.
+//! look without the lock, so `swept` releases and `phase` acquires. A thread
+//! that wants the bits too looks at the word before and after them, as at a
+//! seqlock: a sweep's begin has a release fence, and an acquire fence stands
+//! before the second look.
 
 use crate::base::sync::{AtomicU32, Ordering::*, const_unless_loom, fence};
 use crate::base::throw::throw;
@@ -123,8 +123,8 @@ impl SweepGen {
     }
 }
 
-/// A sweep begins, before any bit changes. Release: pairs with whoever looks at
-/// the bits without the lock, and at the word before and afterwards.
+/// A sweep begins, before any bit changes. Release: pairs with `look`, which
+/// has no lock.
 fn begins() {
     fence(Release);
 }

@@ -1,5 +1,5 @@
-//! The library's own goroutines: `bgsweep`, `bgscavenge`, the helper of forcegc,
-//! and the one that calls cleanups.
+//! The library's own goroutines: `bgsweep`, `bgscavenge`, the helper of
+//! forcegc, and the one that calls cleanups.
 //!
 //! A burst of goroutines leaves stacks behind, in the pool and in the caches of
 //! Ps that are idle by now, where their owners cannot give them back. bgsweep

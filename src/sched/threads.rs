@@ -404,7 +404,11 @@ fn maker() -> Option<Maker> {
     };
     let mp = gp.mp();
     match mp.kind.get() {
-        MKind::Sysmon | MKind::Template | MKind::Tracer | MKind::Dumper => None,
+        MKind::Sysmon
+        | MKind::Template
+        | MKind::Tracer
+        | MKind::Dumper
+        | MKind::Marker => None,
         MKind::Host => Some(Maker::Template),
         // Relaxed: a hint; have_started looks again.
         MKind::Worker | MKind::Early
@@ -527,6 +531,7 @@ fn name_thread(mp: &M) {
         MKind::Template => c"gmprt-template",
         MKind::Tracer => c"gmprt-trace",
         MKind::Dumper => c"gmprt-dumper",
+        MKind::Marker => c"gmprt-marker",
         MKind::Worker | MKind::Early | MKind::Host => c"gmprt-m",
     });
 }

@@ -287,6 +287,7 @@ impl Writer<'_> {
             Some(MKind::Sysmon) => b"gmprt-sysmon",
             Some(MKind::Template) => b"gmprt-template",
             Some(MKind::Dumper) => b"gmprt-dumper",
+            Some(MKind::Marker) => b"gmprt-marker",
             Some(MKind::Tracer) => b"gmprt-trace",
             Some(MKind::Host) | None => {
                 let tid = thread.tid as u64;

@@ -1,0 +1,134 @@
+//! The threads that mark beside the collector. Go up to 1.4 had idle Ms do it
+//! (`helpgc`); here they may be the host's threads, or be stopped.
+//!
+//! A heap of 16 MB has one marker, and each 16 MB more has another, up to one
+//! for each P. The threads are made before a collection that wants them. One
+//! that finds nothing to do for as long as an idle M may last
+//! (`GMPDEBUG=idlethread`) ends.
+//!
+//! ```text
+//!   collector                          marker
+//!     MARKING; open the gate             sleep while ROUND is what it was
+//!     ROUND += 1; wake                   pass the gate; mark; leave
+//!     mark; shut the gate                again
+//! ```
+//! A marker that is not awake in time finds the gate shut. `heap::gcwork` has
+//! the protocol of the gate.
+//!
+//! Invariants:
+//! 1. Only what is inside of the gate looks at `MARKING`.
+//! 2. `THREADS` counts the threads, from before they are made.
+
+use super::settings;
+use crate::{
+    base::{
+        Futex,
+        sync::{AtomicPtr, AtomicU32, Ordering::*},
+    },
+    gmp::{CLOSING, DEBUG, MKind, closing::Stage, gomaxprocs},
+    heap::{Gate, Marking},
+    os::{OsFutex, clock::nanotime},
+    sched::threads::newm,
+};
+use core::ptr;
+
+/// Bytes of objects for each marker.
+const SHARE: usize = 16 << 20;
+
+static GATE: Gate = Gate::new();
+static MARKING: AtomicPtr<Marking<'static>> = AtomicPtr::new(ptr::null_mut());
+/// atomic: a number for each collection.
+static ROUND: AtomicU32 = AtomicU32::new(0);
+/// atomic. Invariant 2.
+static THREADS: AtomicU32 = AtomicU32::new(0);
+
+/// How many others are to mark where so many bytes are alive.
+fn wanted(live: usize) -> u32 {
+    let procs = u32::try_from(gomaxprocs()).unwrap_or(1);
+    let shares = match settings::STRESS.load(Relaxed) {
+        0 => u32::try_from(live / SHARE).unwrap_or(u32::MAX),
+        // All that there may be, for a test.
+        _ => u32::MAX,
+    };
+    shares.min(procs.saturating_sub(1))
+}
+
+/// Makes the threads that a collection wants. Fewer will do.
+pub(super) fn hire(live: usize) {
+    let wanted = wanted(live);
+    let more = |n: u32| (n < wanted).then_some(n + 1);
+    while THREADS.fetch_update(Relaxed, Relaxed, more).is_ok() {
+        if newm(MKind::Marker, Some(marker), None).is_err() {
+            THREADS.fetch_sub(1, Relaxed);
+            return;
+        }
+    }
+}
+
+/// Marks, with the others, where so many bytes are alive. The world is stopped.
+pub(super) fn mark(marking: &Marking<'_>, live: usize) {
+    let others = wanted(live).min(THREADS.load(Relaxed));
+    if others == 0 {
+        marking.run::<true>();
+        return;
+    }
+    let at = ptr::from_ref(marking).cast_mut();
+    // Relaxed: the gate publishes it.
+    MARKING.store(at.cast(), Relaxed);
+    GATE.open();
+    ROUND.fetch_add(1, Release);
+    OsFutex::wake(&raw const ROUND, others);
+    marking.run::<false>();
+    GATE.shut();
+}
+
+/// Marks beside the collector, if it does.
+fn help() {
+    if !GATE.enter() {
+        return;
+    }
+    // SAFETY: invariant 1: the collector waits.
+    let marking = unsafe { &*MARKING.load(Relaxed) };
+    marking.join();
+    marking.run::<false>();
+    GATE.leave();
+}
+
+/// A thread of them.
+fn marker() {
+    let mut seen = ROUND.load(Acquire);
+    loop {
+        help();
+        if CLOSING.has_come(Stage::Leaving) {
+            break;
+        }
+        let deadline = match DEBUG.idlethread.load(Relaxed) {
+            0 => i64::MAX,
+            ms => nanotime().saturating_add(i64::from(ms) * 1_000_000),
+        };
+        let woken = OsFutex::wait(&ROUND, seen, deadline);
+        let now = ROUND.load(Acquire);
+        if !woken && now == seen {
+            break;
+        }
+        seen = now;
+    }
+    THREADS.fetch_sub(1, Relaxed);
+}
+
+/// In the stage Leaving: lets them end. Repeated until they have.
+pub(crate) fn end() {
+    if THREADS.load(Relaxed) != 0 {
+        ROUND.fetch_add(1, Release);
+        OsFutex::wake(&raw const ROUND, u32::MAX >> 1);
+    }
+}
+
+/// Puts the statics of this file back to what they were before the start
+/// (`boot::reset`).
+///
+/// # Safety
+/// No other thread runs code of the library.
+pub(crate) unsafe fn reset() {
+    THREADS.store(0, Relaxed);
+}
