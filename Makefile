@@ -170,8 +170,8 @@ docs: need $(MAN) ## make the man pages, and the site in build/site
 
 # --- The examples -----------------------------------------------------------
 
-EXAMPLES = hello sieve life pool ratelimit pipeline semaphore wordfreq echo \
-           fetch prefork metrics
+EXAMPLES = hello sieve life pool ratelimit pipeline semaphore wordfreq collect \
+           echo fetch prefork metrics
 EXAMPLES_CPP = chat crawler sort strings
 HTTPD    = $(wildcard examples-c/httpd*.c)
 WARN     = -Wall -Wextra -Wpedantic -Werror

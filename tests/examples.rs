@@ -365,6 +365,97 @@ fn wordfreq_tells_of_what_it_cannot_read() {
     outcome.exited(1).said("/nowhere/at/all: No such file");
 }
 
+/// What `collect` promises to agree with, by other tools.
+fn by_grep_and_awk(files: &[&str]) -> String {
+    const SCRIPT: &str = "
+        grep -aohE '[^[:blank:]]+' \"$@\" | tr A-Z a-z | sort | uniq -c |
+            sort -k1,1nr -k2
+        echo
+        for file in \"$@\"
+        do awk '{ n += NF } END { printf \"%7d %s\\n\", n, FILENAME }' \"$file\"
+        done";
+    let mut shell = command(Path::new("sh"), &["-c", SCRIPT, "sh"]);
+    run(shell.args(files), LIMIT).exited(0).stdout.clone()
+}
+
+/// Some text of this repository.
+fn texts() -> Vec<String> {
+    let at = |name| common::repository().join(name);
+    let names = ["README.md", "HACKING.md", "include/gmp.h", "Makefile"];
+    names.map(|name| at(name).display().to_string()).to_vec()
+}
+
+#[test]
+fn collect_counts_words() {
+    let files = texts();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let expected = by_grep_and_awk(&files);
+    assert!(expected.lines().count() > 1000, "{expected}");
+    for program in ["collect", "collect-static"] {
+        for (procs, debug) in
+            [("1", ""), ("2", ""), ("4", "gcstress=50"), ("16", "")]
+        {
+            let mut command = command(&bin().join(program), &files);
+            command.env("GMP_MAXPROCS", procs).env("GMPDEBUG", debug);
+            let said = run(&mut command, LIMIT);
+            let same = said.exited(0).stdout == expected;
+            assert!(same, "{program} {procs} {debug}");
+        }
+    }
+}
+
+/// The number before this word, for each round that `collect` tells of.
+fn in_rounds(said: &str, unit: &str) -> Vec<u64> {
+    let of = |line: &str| {
+        let before = line.split(unit).next()?;
+        before.split(' ').next_back()?.parse().ok()
+    };
+    said.lines().map(|line| of(line).expect(line)).collect()
+}
+
+/// The middle one.
+fn median(numbers: &[u64]) -> u64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
+}
+
+/// Rounds of the same work, of which each makes megabytes of garbage: their
+/// last third has no more memory than the one before.
+fn collects_in_rounds(rounds: usize, limit: Duration) {
+    let n = rounds.to_string();
+    let files = texts();
+    let mut args = vec!["-n", &n];
+    args.extend(files.iter().map(String::as_str));
+    let outcome = run(&mut command(&bin().join("collect"), &args), limit);
+    let said = &outcome.exited(0).stderr;
+    let collections = in_rounds(said, " collections");
+    assert_eq!(collections.len(), rounds, "{said}");
+    assert!(collections[rounds - 1] >= rounds as u64 / 4, "{said}");
+    let memory = in_rounds(said, " kB, objects");
+    let (middle, last) = (rounds / 3, rounds - rounds / 3);
+    let (before, after) = (&memory[middle..last], &memory[last..]);
+    assert!(median(after) * 4 < median(before) * 5, "{said}");
+}
+
+#[test]
+fn collect_needs_no_more_memory_for_more_rounds() {
+    collects_in_rounds(60, LIMIT);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn stress_collect() {
+    collects_in_rounds(6000, Duration::from_secs(900));
+}
+
+#[test]
+fn collect_tells_of_what_it_cannot_read() {
+    let mut command = command(&bin().join("collect"), &["/nowhere/at/all"]);
+    let outcome = run(&mut command, LIMIT);
+    outcome.exited(1).said("/nowhere/at/all: No such file");
+}
+
 // --- metrics ---------------------------------------------------------------
 
 /// A program that is killed at the end of its test.
