@@ -172,7 +172,7 @@ docs: need $(MAN) ## make the man pages, and the site in build/site
 
 EXAMPLES = hello sieve life pool ratelimit pipeline semaphore wordfreq collect \
            echo fetch prefork metrics
-EXAMPLES_CPP = chat crawler sort strings
+EXAMPLES_CPP = chat crawler gather sort strings
 HTTPD    = $(wildcard examples-c/httpd*.c)
 WARN     = -Wall -Wextra -Wpedantic -Werror
 C        = $(CC) -std=gnu11 $(WARN) $(CFLAGS) -Iinclude

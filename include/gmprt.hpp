@@ -15,6 +15,7 @@
 //                 semaphore, latch, barrier, wait_group, once_flag
 //   Groups        goroutines that fail and end together
 //   Storage       local<T>: a value for each goroutine
+//   Heap          gc_new, gc_allocator: memory that is freed by collections
 //   Descriptors   read, write, accept, dial, descriptor
 //
 // Conventions:
@@ -3291,6 +3292,113 @@ private:
 
     std::function<T()> make_;
     gmp_key *key_;
+};
+
+// --- Heap --------------------------------------------------------------------
+//
+// Memory that is freed once nothing points into it, as gmp_gc_alloc() has it:
+// pointers to it must lie where collections look. Without memory, and in the
+// child of a fork, std::bad_alloc is thrown.
+
+/// Whether a T never holds a pointer to collected memory, so that collections
+/// need not look into it: numbers and enumerations. Specialise it for structs
+/// of these; a number that is really an address keeps nothing then.
+template <class T>
+struct gc_noscan
+    : std::bool_constant<std::is_arithmetic_v<T> || std::is_enum_v<T>> {};
+
+namespace detail {
+
+// What gmp_gc_alloc aligns to.
+constexpr std::size_t gc_alignment = 16;
+
+template <class T> struct gc_check {
+    static_assert(std::is_object_v<T>, "gmp::gc_new<T>: T must be an object");
+    static_assert(alignof(T) <= gc_alignment,
+                  "gmp::gc_new<T>: T is aligned to more than 16 bytes");
+    static_assert(std::is_trivially_destructible_v<T>,
+                  "gmp::gc_new<T>: T has a destructor, and collections run "
+                  "none");
+};
+
+template <class T>
+constexpr bool gc_is_noscan =
+    gc_noscan<std::remove_cv_t<std::remove_all_extents_t<T>>>::value;
+
+// Room for n Ts.
+template <class T> void *gc_room(std::size_t n)
+{
+    if (n > static_cast<std::size_t>(PTRDIFF_MAX) / sizeof(T))
+        raise(-ENOMEM, "gmp: collected memory");
+    void *const room = gc_is_noscan<T> ? gmp_gc_alloc_noscan(n * sizeof(T))
+                                       : gmp_gc_alloc(n * sizeof(T));
+    if (!room)
+        raise(-ENOMEM, "gmp: collected memory");
+    return room;
+}
+
+} // namespace detail
+
+/// Makes a T of the arguments in collected memory. Nobody deletes it, and no
+/// destructor runs: T must do without one.
+template <class T, class... Args> T *gc_new(Args &&...args)
+{
+    static_assert(!std::is_array_v<T>,
+                  "gmp::gc_new<T>: take gc_new_array for an array");
+    static_cast<void>(detail::gc_check<T>());
+    return ::new (detail::gc_room<T>(1)) T(std::forward<Args>(args)...);
+}
+
+/// Makes n Ts, each T(), in collected memory.
+template <class T> T *gc_new_array(std::size_t n)
+{
+    static_assert(!std::is_array_v<T>,
+                  "gmp::gc_new_array<T>: T must not be an array itself");
+    static_cast<void>(detail::gc_check<T>());
+    T *const all = static_cast<T *>(detail::gc_room<T>(n));
+    std::uninitialized_value_construct_n(all, n);
+    return all;
+}
+
+/// The allocator of the collected heap, for containers of the standard library:
+/// std::vector<T, gmp::gc_allocator<T>>. What a container lets go is freed at
+/// once; what belongs to a container that is never destroyed goes when nothing
+/// points to it. The container itself lies where collections look.
+template <class T> class gc_allocator {
+    static_assert(std::is_object_v<T> && !std::is_const_v<T>,
+                  "gmp::gc_allocator<T>: T must be an object that can change");
+
+public:
+    using value_type = T;
+    using is_always_equal = std::true_type;
+    using propagate_on_container_move_assignment = std::true_type;
+
+    constexpr gc_allocator() noexcept = default;
+    template <class U>
+    constexpr gc_allocator(const gc_allocator<U> &) noexcept // NOLINT: implicit
+    {
+    }
+
+    T *allocate(std::size_t n)
+    {
+        static_assert(alignof(T) <= detail::gc_alignment,
+                      "gmp::gc_allocator<T>: T is aligned to more than 16 "
+                      "bytes");
+        return static_cast<T *>(detail::gc_room<T>(n));
+    }
+    void deallocate(T *all, std::size_t) noexcept
+    {
+        // Where the heap stands still, in the child of a fork, it stays.
+        static_cast<void>(gmp_gc_free(all));
+    }
+    friend constexpr bool operator==(gc_allocator, gc_allocator) noexcept
+    {
+        return true;
+    }
+    friend constexpr bool operator!=(gc_allocator, gc_allocator) noexcept
+    {
+        return false;
+    }
 };
 
 // --- Descriptors -------------------------------------------------------------

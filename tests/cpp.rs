@@ -140,6 +140,7 @@ subjects! {
     group: [],
     io: [],
     memory: [],
+    heap: [],
     panic: [],
     shutdown: [],
     noexcept: ["-fno-exceptions", "-fno-rtti"],
@@ -297,7 +298,7 @@ fn first_error(said: &str) -> &str {
 
 /// Statements that must not compile, and what the first error must say. The
 /// words of the compilers differ where these are their own.
-const WRONG: [(&str, [&str; 2]); 21] = [
+const WRONG: [(&str, [&str; 2]); 26] = [
     ("gmp::go([](int) {});", ["gmp::go: the function cannot be called"; 2]),
     (
         "int n = 0; gmp::go([](int &x) { x++; }, n);",
@@ -374,6 +375,23 @@ const WRONG: [(&str, [&str; 2]); 21] = [
     (
         "std::vector<std::string> v; gmp::write(1, v);",
         ["gmp: what is written must have elements"; 2],
+    ),
+    (
+        "gmp::gc_new<std::string>(\"text\");",
+        ["T has a destructor, and collections run none"; 2],
+    ),
+    (
+        "gmp::gc_new_array<std::vector<int>>(3);",
+        ["T has a destructor, and collections run none"; 2],
+    ),
+    ("gmp::gc_new<int[3]>();", ["take gc_new_array for an array"; 2]),
+    (
+        "struct alignas(32) wide { int n; }; gmp::gc_new<wide>();",
+        ["T is aligned to more than 16 bytes"; 2],
+    ),
+    (
+        "gmp::gc_allocator<const int> a;",
+        ["T must be an object that can change"; 2],
     ),
 ];
 
@@ -551,6 +569,7 @@ fn programs_of_the_page() {
         said += &outcome.stdout;
     }
     assert!(said.contains("18 bytes\n"), "{said}");
+    assert!(said.contains("16, and nobody has freed a message\n"), "{said}");
     assert!(said.contains("said goodbye\n"), "{said}");
     assert!(said.contains("given back\nparse: no text\n"), "{said}");
 }

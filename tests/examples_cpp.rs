@@ -92,6 +92,35 @@ fn strings() {
     }
 }
 
+/// `gather` and `collect`, which is another program in another language, agree;
+/// and `collect` agrees with other tools.
+#[test]
+fn gather() {
+    if lacks(&["g++"]) {
+        return;
+    }
+    let at = |name| common::repository().join(name);
+    let files = ["README.md", "include/gmp.h", "Makefile"].map(at);
+    let counts = |program: &str, procs: &str, debug: &str| {
+        let mut command = example(program);
+        command.args(&files).env("GMP_MAXPROCS", procs);
+        let outcome = run(command.env("GMPDEBUG", debug), LIMIT);
+        outcome.exited(0).stdout.clone()
+    };
+    let expected = counts("collect", "2", "");
+    assert!(expected.lines().count() > 1000, "{expected}");
+    for (program, procs, debug) in [
+        ("gather", "1", ""),
+        ("gather", "4", "gcstress=50"),
+        ("gather-static", "2", ""),
+    ] {
+        let said = counts(program, procs, debug);
+        assert!(said == expected, "{program} {procs} {debug}");
+    }
+    let outcome = run(example("gather").arg("/nowhere/at/all"), LIMIT);
+    outcome.exited(1).said("/nowhere/at/all: No such file");
+}
+
 /// A server that ends with its test.
 struct Server {
     child: Child,
