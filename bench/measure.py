@@ -101,7 +101,8 @@ class Meter:
             options.append(f"g={cell.goroutines}")
         workers = str(cell.workers)
         if operation.connections == 0:
-            return execute([*program, operation.name, workers, *options])
+            command = [*program, operation.name, workers, *options]
+            return execute(command, TIMEOUT * operation.patience)
         command = [*program, "echo_server", workers, "port=0", *options]
         return self.echo(command, operation.connections)
 
@@ -156,15 +157,16 @@ def interleaved(
     time."""
     series = {peer.name: Series(peer.name) for peer in peers}
     spent = dict.fromkeys(series, 0.0)
+    budget = BUDGET * operation.patience
     for _ in range(runs):
-        for peer in [p for p in peers if spent[p.name] < BUDGET]:
+        for peer in [p for p in peers if spent[p.name] < budget]:
             start = time.monotonic()
             try:
                 series[peer.name].add(meter.run(peer, operation, cell))
                 spent[peer.name] += time.monotonic() - start
             except Missing:
-                spent[peer.name] = BUDGET
+                spent[peer.name] = budget
             except Failed as failure:
                 series[peer.name].failure = str(failure)
-                spent[peer.name] = BUDGET
+                spent[peer.name] = budget
     return list(series.values())

@@ -17,6 +17,8 @@ class Operation:
     slow: bool = False  # not in a quick run
     times: int = 1  # that often as many runs as usual
     connections: int = 0  # of a client, if the programs are servers
+    heap: bool = False  # of the second table
+    patience: int = 1  # that often as much time as usual
 
 
 OPERATIONS = [
@@ -48,6 +50,28 @@ OPERATIONS = [
     Operation("fork", "fork, beside 1,000 that wait"),
     Operation("echo64", "echo, 64 connections", 1, connections=64),
     Operation("echo1000", "echo, 1,000 connections", 1, connections=1000),
+    *(
+        Operation(name, what, most, heap=True, slow=slow, patience=4)
+        for name, what, most, slow in [
+            ("alloc16", "16 bytes that may hold pointers", 1, False),
+            ("alloc64", "64 bytes that may hold pointers", 1, False),
+            ("alloc1024", "1,024 bytes that may hold pointers", 1, False),
+            ("noscan16", "16 bytes without pointers", 1, False),
+            ("noscan64", "64 bytes without pointers", 1, False),
+            ("noscan1024", "1,024 bytes without pointers", 1, False),
+            ("released1024", "1,024 bytes, freed by hand", 1, False),
+            ("message_ring", "messages over a ring", 2, False),
+            ("message_chan", "messages over a channel", 2, False),
+            ("trees18", "binary-trees 18", 2, True),
+            ("gcbench", "GCBench 20/18", 1, True),
+            ("mark_nodes", "mark 8.4 M nodes of 16 bytes", 1, True),
+            ("mark_random", "mark 3.7 M of 64 bytes, 5 random edges", 1, True),
+            ("mark_records", "mark a million of 256 bytes", 1, True),
+            ("gc_parked", "collect beside 100,000 parked", 1, True),
+            ("rounds", "a hundred rounds of the same work", 1, True),
+            ("burst", "400 MiB for a moment", 1, True),
+        ]
+    ),
 ]
 
 

@@ -157,8 +157,11 @@ def gmprt() -> Peer:
         "gmprt_plugin.so", [*C, "-fPIC", "-shared"], plugin, link
     )
     program = compile_files("gmprt", C, files, link)
+    heap = heap_program("gmprt", ["-DHEAP_GMPRT"], link)
     return Peer(
-        "gmprt", git_version(ROOT), [[program], dlopen_program(library)]
+        "gmprt",
+        git_version(ROOT),
+        [[program], dlopen_program(library), [heap]],
     )
 
 
@@ -307,6 +310,49 @@ def photon() -> Peer:
     return Peer("photon", pkg_version("photon", "PHOTON"), [[program]])
 
 
+def heap_program(name: str, macros: list[str], link: list[str]) -> str:
+    """The operations of a heap."""
+    files = sources("heap/*.c")
+    return compile_files(f"heap-{name}", [*C, *macros], files, link)
+
+
+def link_gmprt() -> list[str]:
+    """For its channels, over which messages of every malloc travel."""
+    if not (LIB / "libgmprt.so").exists():
+        raise Skip("build/lib/libgmprt.so is missing: make")
+    return [f"-I{ROOT}/include", f"-L{LIB}", "-lgmprt", f"-Wl,-rpath,{LIB}"]
+
+
+def debian_version(package: str) -> str:
+    try:
+        return output(["dpkg-query", "-W", "-f", "${Version}", package])
+    except Skip:
+        return "?"
+
+
+def bdwgc() -> Peer:
+    flags = pkg_config("bdw-gc", "BDWGC", "gc")
+    include = f"-I{ROOT}/include"
+    program = heap_program("bdwgc", ["-DHEAP_BDWGC", include], flags)
+    return Peer("bdwgc", pkg_version("bdw-gc", "BDWGC"), [[program]])
+
+
+def glibc() -> Peer:
+    program = heap_program("glibc", [], link_gmprt())
+    version = (os.confstr("CS_GNU_LIBC_VERSION") or "glibc ?").split()[1]
+    return Peer("glibc", version, [[program]])
+
+
+def mimalloc() -> Peer:
+    """It takes the place of malloc."""
+    flags = ["-Wl,--no-as-needed", "-lmimalloc", *link_gmprt()]
+    try:
+        program = heap_program("mimalloc", [], flags)
+    except Skip as skip:
+        raise Skip("no libmimalloc, of Debian's libmimalloc-dev") from skip
+    return Peer("mimalloc", debian_version("libmimalloc-dev"), [[program]])
+
+
 def raw() -> Peer:
     files = [
         f
@@ -329,6 +375,9 @@ FINDERS: dict[str, Callable[[], Peer]] = {
     "neco": neco,
     "argobots": argobots,
     "photon": photon,
+    "bdwgc": bdwgc,
+    "glibc": glibc,
+    "mimalloc": mimalloc,
     "raw": raw,
 }
 

@@ -107,7 +107,13 @@ def cells_of(row: Row, peers: list[Peer]) -> list[str]:
 
 
 def table(rows: list[Row], peers: list[Peer]) -> str:
-    """In columns, without the points of curves."""
+    """In columns, without the points of curves, and without peers that have
+    nothing to say."""
+    peers = [
+        p
+        for p in peers
+        if any(p.name in row.values or p.name in row.failures for row in rows)
+    ]
     head = [
         "operation",
         "P",

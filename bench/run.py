@@ -207,11 +207,20 @@ def plot() -> None:
         say(f"skipped: plots ({words[-1] if words else 'they failed'})")
 
 
-def bless(text: str) -> None:
-    """Puts the table into README.md, in the place of the last one."""
+def tables(rows: list[report.Row], peers: list[Peer]) -> dict[str, str]:
+    """That of the schedulers and that of the heaps, where there are rows, by
+    the names of their places in README.md."""
+    heaps = [r for r in rows if operations.by_name(r.cell.operation).heap]
+    others = [r for r in rows if r not in heaps]
+    named = {"table": others, "table of heaps": heaps}
+    return {n: report.table(r, peers) for n, r in named.items() if r}
+
+
+def bless(name: str, text: str) -> None:
+    """Puts a table into README.md, in the place of the last one."""
     readme = BENCH / "README.md"
-    before, mark, rest = readme.read_text().partition("<!-- table -->\n")
-    _, end, after = rest.partition("<!-- end of table -->\n")
+    before, mark, rest = readme.read_text().partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->\n")
     assert mark and end, "README.md has no place for a table"
     table = f"{mark}```\n{text}```\n{end}"
     readme.write_text(before + table + after)
@@ -240,11 +249,15 @@ def main() -> None:
         report.write_runs(measured, RESULTS / "runs.tsv")
     rows = [row for cell in measured for row in report.rows_of(*cell)]
     report.write_table(rows, RESULTS / "table.tsv")
-    text = f"{about}\n{report.table(rows, peers)}\n{report.LEGEND}\n"
-    (RESULTS / "table.txt").write_text(text)
-    say(text)
-    if arguments.bless:
-        bless(text)
+    texts = {
+        name: f"{about}\n{table}\n{report.LEGEND}\n"
+        for name, table in tables(rows, peers).items()
+    }
+    (RESULTS / "table.txt").write_text("\n".join(texts.values()))
+    for name, text in texts.items():
+        say(text)
+        if arguments.bless:
+            bless(name, text)
     plot()
     say(f"written: {RESULTS}")
 

@@ -73,6 +73,11 @@ func Check(ok bool, what string) {
 	}
 }
 
+// Skip ends the program: it does not have the operation with so many workers.
+func Skip() {
+	os.Exit(Missing)
+}
+
 // Measure reports how many ns a round takes: pass(n) does n of them. It is
 // called with a tenth of N to warm up, and then with N until enough time is
 // over.
