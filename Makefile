@@ -65,7 +65,7 @@ TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb git go java mandb markdown-it 
          python3-dbg setuptools pytest mypy
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX)) \
-         $(call for,sanitize,$(GLASS))
+         $(call for,sanitize,$(GLASS)) $(call for,bench,gc/gc.h mimalloc.h)
 
 # setup/need.sh knows how to tell that a thing is there, and how to get it.
 need:

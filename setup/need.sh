@@ -37,7 +37,9 @@ git                     git
 golang-go               go
 libclang-rt-dev         libclang_rt.tsan-x86_64.a
 libcurl4-openssl-dev    curl/curl.h
+libgc-dev               gc/gc.h
 libgmp-dev              gmp.h
+libmimalloc-dev         mimalloc.h
 libsqlite3-dev          sqlite3.h
 lintian                 lintian
 llvm                    llvm-symbolizer

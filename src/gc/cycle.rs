@@ -37,7 +37,7 @@ use crate::{
         suspended::{Saved, save_registers},
     },
 };
-use core::{ffi::c_void, fmt::Write as _};
+use core::{ffi::c_void, fmt::Write as _, hint::black_box};
 use gmprt_inspect::memory::{Memory, OwnMemory};
 use std::sync::OnceLock;
 
@@ -102,8 +102,23 @@ enum Outcome {
 /// Makes a collection: Go's `gcStart`. The caller has a G, and is not in a
 /// callback.
 ///
+/// The frames of the host, and the registers, lie above this one's `saved`. The
+/// frames below are not looked at: they lie where the host's were when its
+/// stack was deeper, and what it left there would keep garbage.
+///
 /// Errors: `EBUSY` if a thread does not stop, `ENOMEM`.
+#[inline(never)]
 pub(crate) fn gc_start(why: Why) -> Result<()> {
+    let mut saved: Saved = [0; 6];
+    save_registers(&mut saved);
+    let result = gc_start_from(why, saved.as_ptr().addr());
+    black_box(&saved);
+    result
+}
+
+/// [`gc_start`] with the stack pointer where the host's frames begin.
+#[inline(never)]
+fn gc_start_from(why: Why, sp: usize) -> Result<()> {
     let seen = CYCLES.load(Acquire);
     let wanted = || {
         let more = why == Why::Asked || CYCLES.load(Acquire) == seen;
@@ -119,7 +134,7 @@ pub(crate) fn gc_start(why: Why) -> Result<()> {
     for _ in 0..ATTEMPTS {
         let objects = Objects::ask();
         let made = fork::while_none_forks(|| {
-            stw::while_stopped_if(wanted, || stopped(&objects))
+            stw::while_stopped_if(wanted, || stopped(&objects, sp))
         });
         let Some(made) = made else {
             exitsyscall();
@@ -214,16 +229,11 @@ struct Job<'a> {
     outcome: Outcome,
 }
 
-/// With all Ps Stopped. The frames of the host, and the registers, lie above
-/// this one's `saved`.
-#[inline(never)]
-fn stopped(objects: &Objects) -> Outcome {
-    let mut saved: Saved = [0; 6];
-    save_registers(&mut saved);
+/// With all Ps Stopped. This thread's frames and registers lie from `sp` on.
+fn stopped(objects: &Objects, sp: usize) -> Outcome {
     let (Some(gp), Some(top)) = (arch::getg(), stack()) else {
         return Outcome::NoMemory;
     };
-    let sp = saved.as_ptr().addr();
     let mut job = Job { me: gp.mp(), sp, objects, outcome: Outcome::NoMemory };
     // SAFETY: `collect` takes a Job and does not park; the stack is the
     // collector's.
