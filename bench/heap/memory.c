@@ -29,17 +29,17 @@ static double resident_mib(void)
     return (double)proc_status("VmRSS") / 1024;
 }
 
-/* The highest memory of the last ten rounds, beside that of the second ten. */
+/* The highest memory after any of the last forty rounds, beside that after the
+ * first fifty but ten. */
 void rounds(void)
 {
     double before = 0, after = 0;
     for (long round = 0; round < opt.n; round++) {
-        for (int i = 0; i < 4; i++)
-            work(100000 + 10000 * (round % 5));
+        work(100000 + 10000 * (round % 5));
         double now = resident_mib();
-        if (round >= 10 && round < 20 && now > before)
+        if (round >= 10 && round < 50 && now > before)
             before = now;
-        if (round >= opt.n - 10 && now > after)
+        if (round >= opt.n - 40 && now > after)
             after = now;
     }
     report("growth", after / before);
