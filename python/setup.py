@@ -31,11 +31,13 @@ class BuildExt(build_ext):
         for extension in self.extensions:
             extension.extra_objects = [str(libdir / LIBRARY)]
         super().run()
+        # In a folder of its own: gdb's script is no module of the package.
         package = pathlib.Path(self.get_ext_fullpath("gmprt._core")).parent
-        package.mkdir(parents=True, exist_ok=True)
+        place = package / "_lib"
+        place.mkdir(parents=True, exist_ok=True)
         for name in (LIBRARY, LIBRARY + "-gdb.py"):
             if (libdir / name).exists():
-                shutil.copy2(libdir / name, package / name)
+                shutil.copy2(libdir / name, place / name)
 
 
 class SDist(sdist):
@@ -66,7 +68,7 @@ setup(
             depends=["csrc/core.h"],
             include_dirs=[str(ROOT / "include")],
             define_macros=[("_GNU_SOURCE", "1")],
-            extra_link_args=["-Wl,-rpath,$ORIGIN"],
+            extra_link_args=["-Wl,-rpath,$ORIGIN/_lib"],
         )
     ],
     cmdclass={"build_ext": BuildExt, "sdist": SDist},

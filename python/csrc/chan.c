@@ -618,12 +618,34 @@ static PyObject *ch_iter(PyObject *ch)
 
 #define WITH_KEYWORDS(f) ((PyCFunction)(void (*)(void))(f))
 
+/* Channels of another process cannot be reached. */
+static PyObject *ch_reduce(PyObject *ch, PyObject *unused)
+{
+    (void)ch, (void)unused;
+    PyErr_SetString(PyExc_TypeError, "a channel belongs to one process: to "
+                    "reach another one, use multiprocessing.Queue");
+    return NULL;
+}
+
 static PyMethodDef ch_methods[] = {
-    {"send", WITH_KEYWORDS(ch_send), METH_VARARGS | METH_KEYWORDS, NULL},
-    {"recv", WITH_KEYWORDS(ch_recv), METH_VARARGS | METH_KEYWORDS, NULL},
-    {"try_send", (PyCFunction)ch_try_send, METH_O, NULL},
-    {"try_recv", (PyCFunction)ch_try_recv, METH_NOARGS, NULL},
-    {"close", (PyCFunction)ch_close, METH_NOARGS, NULL},
+    {"send", WITH_KEYWORDS(ch_send), METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("send($self, value, timeout=None)\n--\n\n"
+               "Sends; Closed if the channel is, TimeoutError.")},
+    {"recv", WITH_KEYWORDS(ch_recv), METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("recv($self, timeout=None)\n--\n\n"
+               "Receives; Closed once the channel is and its buffer is empty, "
+               "TimeoutError.")},
+    {"try_send", (PyCFunction)ch_try_send, METH_O,
+     PyDoc_STR("try_send($self, value, /)\n--\n\n"
+               "Sends if that need not wait; whether it did.")},
+    {"try_recv", (PyCFunction)ch_try_recv, METH_NOARGS,
+     PyDoc_STR("try_recv($self, /)\n--\n\n"
+               "Receives if that need not wait, else raises "
+               "BlockingIOError.")},
+    {"close", (PyCFunction)ch_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\n"
+               "Ends it: receivers get what is in the buffer, then Closed.")},
+    {"__reduce_ex__", (PyCFunction)ch_reduce, METH_O, NULL},
     {"_watch", (PyCFunction)ch_watch, METH_O, NULL},
     {"_unwatch", (PyCFunction)ch_unwatch, METH_O, NULL},
     {"_offer", (PyCFunction)ch_offer, METH_VARARGS, NULL},
@@ -631,8 +653,10 @@ static PyMethodDef ch_methods[] = {
 };
 
 static PyGetSetDef ch_fields[] = {
-    {"capacity", (getter)ch_get, NULL, NULL, NULL},
-    {"closed", (getter)ch_get, NULL, NULL, (void *)1},
+    {"capacity", (getter)ch_get, NULL,
+     PyDoc_STR("How many objects fit into its buffer."), NULL},
+    {"closed", (getter)ch_get, NULL, PyDoc_STR("Whether close() was called."),
+     (void *)1},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -25,7 +25,7 @@ typedef struct G {
     gmp_g *handle;
     uint64_t goid;       /* 0 until it runs */
     size_t stack;        /* bytes of its stack, at least */
-    void *outer;         /* what its thread had under the key of the GIL */
+    void *outer;         /* what its thread had in the GIL's slot */
     unsigned shields;
     char cancelled;
     char gate;           /* it holds the gate */
@@ -34,6 +34,11 @@ typedef struct G {
 
 extern PyTypeObject GType, ChannelType, SemaphoreType, WatchType;
 extern PyObject *CancelledError, *ClosedError;
+
+/* gilslot.c */
+int gilslot_find(void);            /* 0: there is none that can be used */
+void *gilslot_get(void);           /* of the calling thread */
+void gilslot_set(void *ts);
 
 /* state.c */
 int state_init(void);

@@ -13,15 +13,14 @@
  * Invariants:
  * 1. A thread state is current on one thread at most, and between attach and
  *    detach the goroutine does not leave its thread: the library sees the
- *    interpreter's key and locks the goroutine to its thread in a park.
- * 2. A detached goroutine's thread has under the key what it had before attach.
- * 3. `thread_id` of an attached state is the thread; of a detached one a number
- *    that no thread has.
+ *    interpreter's slot and locks the goroutine to its thread in a park.
+ * 2. A detached goroutine's thread has in the slot what it had before attach.
+ * 3. `thread_id` of an attached state is the thread; of a detached one an
+ *    address in `nobody`, which no thread has.
  *
- * The interpreter has no function that sets its key. Its number is found by
- * looking for a key whose value is that of PyGILState_GetThisThreadState. If
- * none is found, the states stay with their threads, and each goroutine that
- * waits keeps one (`gmprt.states_move`).
+ * The slot is where the interpreter keeps the state of a thread (gilslot.c). If
+ * it is not found, the states stay with their threads, and each goroutine that
+ * waits keeps one (`gmprt._core.states_move`).
  *
  * Waits for the GIL. A goroutine that waits for the GIL blocks its thread, and
  * a thousand would block a thousand. So goroutines queue for the gate, and that
@@ -36,11 +35,17 @@
 #include "core.h"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 
 #define GATE_NS 200000
-#define PARKED (1UL << 63)
 
-static pthread_key_t gil_key;
+/* Threads that there are not. From 3.14 on faulthandler asks libc for the name
+ * of each thread_id, and libc reads there: a page of zeros is nobody. */
+#define NOBODY_SIZE (256UL << 20)
+#define NOBODY_STEP 16
+#define THREAD_SIZE 8192           /* of what libc may read, at least */
+
+static char *nobody;
 static int moves;
 static gmp_key *self_key;
 static gmp_mutex gate, door;
@@ -50,25 +55,27 @@ volatile int finalizing;
 unsigned long generation;
 PyObject *CancelledError, *ClosedError;
 
-/* Finds the key under which the interpreter keeps the state of a thread. */
-static int find_gil_key(void)
+static unsigned long parked(uint64_t goid)
 {
-    void *mine = PyGILState_GetThisThreadState();
-    pthread_key_t key;
-    int found = 0;
+    return (unsigned long)nobody + goid * NOBODY_STEP % NOBODY_SIZE;
+}
 
-    if (mine == NULL)
-        return 0;
-    for (key = 0; key < PTHREAD_KEYS_MAX && !found; key++) {
-        if (pthread_getspecific(key) != mine)
-            continue;
-        pthread_setspecific(key, NULL);
-        found = PyGILState_GetThisThreadState() == NULL;
-        pthread_setspecific(key, mine);
-        if (found)
-            gil_key = key;
+/* Interpreters that look at addresses would take a goroutine's stack for one
+ * that overflows, if they cannot be told where it is. */
+static int find_protect(void)
+{
+    /* By name, as it came within the series of 3.14. */
+    *(void **)&protect = dlsym(RTLD_DEFAULT,
+                               "PyUnstable_ThreadState_SetStackProtection");
+#if PY_VERSION_HEX >= 0x030E0000
+    if (protect == NULL) {
+        PyErr_Format(PyExc_ImportError, "gmprt needs Python 3.14.1 or newer, "
+                     "as %.10s cannot run on stacks of goroutines",
+                     Py_GetVersion());
+        return -1;
     }
-    return found;
+#endif
+    return 0;
 }
 
 int state_init(void)
@@ -86,11 +93,14 @@ int state_init(void)
                      gmp_strerror(rc));
         return -1;
     }
-    moves = find_gil_key();
-    /* By name, as it came within the series of 3.14. */
-    *(void **)&protect = dlsym(RTLD_DEFAULT,
-                               "PyUnstable_ThreadState_SetStackProtection");
-    return 0;
+    nobody = mmap(NULL, NOBODY_SIZE + THREAD_SIZE, PROT_READ,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (nobody == MAP_FAILED) {
+        PyErr_SetFromErrno(PyExc_ImportError);
+        return -1;
+    }
+    moves = gilslot_find();
+    return find_protect();
 }
 
 void state_in_child(void)
@@ -100,7 +110,7 @@ void state_in_child(void)
     generation++;
     memset(&gate, 0, sizeof gate);
     memset(&door, 0, sizeof door);
-    moves = find_gil_key();
+    moves = gilslot_find();
     if (g != NULL) {
         g->gate = 0;
         g->outer = NULL;
@@ -129,8 +139,8 @@ void attach(G *g)
         gmp_sleep_until(FOREVER);
     }
     if (moves) {
-        g->outer = pthread_getspecific(gil_key);
-        pthread_setspecific(gil_key, g->ts);
+        g->outer = gilslot_get();
+        gilslot_set(g->ts);
     }
     g->ts->thread_id = PyThread_get_thread_ident();
     PyEval_RestoreThread(g->ts);
@@ -141,7 +151,7 @@ void attach(G *g)
 static void give_back(G *g)
 {
     if (moves)
-        pthread_setspecific(gil_key, g->outer);
+        gilslot_set(g->outer);
     g->outer = NULL;
     if (g->gate) {
         g->gate = 0;
@@ -151,7 +161,7 @@ static void give_back(G *g)
 
 void detach(G *g)
 {
-    g->ts->thread_id = PARKED | g->goid;
+    g->ts->thread_id = parked(g->goid);
     PyEval_SaveThread();
     give_back(g);
 }
@@ -235,7 +245,7 @@ PyObject *start(PyObject *module, PyObject *args)
         Py_DECREF(g);
         return PyErr_NoMemory();
     }
-    g->ts->thread_id = PARKED;
+    g->ts->thread_id = parked(0);
     Py_INCREF(func);
     g->func = func;
     g->stack = (size_t)stack;

@@ -76,4 +76,4 @@ def maxprocs(n: Optional[int] = None) -> int:
 
 def library() -> str:
     """The path of libgmprt.so, for ctypes and for C extensions."""
-    return str(pathlib.Path(__file__).with_name("libgmprt.so.0"))
+    return str(pathlib.Path(__file__).parent / "_lib" / "libgmprt.so.0")
