@@ -320,6 +320,20 @@ static PyObject *ch_unwatch(Channel *ch, PyObject *callback)
     Py_RETURN_NONE;
 }
 
+/* _ready(send): whether that would not wait. */
+static PyObject *ch_ready(Channel *ch, PyObject *send)
+{
+    int sends = PyObject_IsTrue(send), ready;
+
+    if (sends < 0)
+        return NULL;
+    if (sends)
+        ready = ch->count < ch->capacity || queue_head(&ch->receivers);
+    else
+        ready = ch->count > 0 || queue_head(&ch->senders);
+    return PyBool_FromLong(ready || ch->closed);
+}
+
 /* _offer(value, callback): a send that calls back once it is done or the
  * channel is closed; None if it is done at once. */
 static PyObject *ch_offer(Channel *ch, PyObject *args)
@@ -648,6 +662,7 @@ static PyMethodDef ch_methods[] = {
     {"__reduce_ex__", (PyCFunction)ch_reduce, METH_O, NULL},
     {"_watch", (PyCFunction)ch_watch, METH_O, NULL},
     {"_unwatch", (PyCFunction)ch_unwatch, METH_O, NULL},
+    {"_ready", (PyCFunction)ch_ready, METH_O, NULL},
     {"_offer", (PyCFunction)ch_offer, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -22,6 +22,8 @@ typedef struct G {
     PyObject_HEAD
     PyObject *func;      /* NULL once it was called */
     PyThreadState *ts;   /* NULL once it has ended */
+    PyObject *done;      /* the channel to close if `func` cannot do it */
+    PyObject *failed;    /* what kept `func` from that; or NULL */
     gmp_g *handle;
     uint64_t goid;       /* 0 until it runs */
     size_t stack;        /* bytes of its stack, at least */

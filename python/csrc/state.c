@@ -186,6 +186,24 @@ static void protect_stack(G *g)
         PyErr_WriteUnraisable(NULL);
 }
 
+/* The function has not done its work: there was no memory for its frame. Its
+ * end is told without a frame of Python. */
+static void fail(G *g, PyObject *func)
+{
+    PyObject *type, *value, *trace, *closed;
+
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_NormalizeException(&type, &value, &trace);
+    Py_XINCREF(value);
+    g->failed = value;
+    PyErr_Restore(type, value, trace);
+    PyErr_WriteUnraisable(func);
+    closed = PyObject_CallMethod(g->done, "close", NULL);
+    if (closed == NULL)
+        PyErr_Clear();             /* it was closed */
+    Py_XDECREF(closed);
+}
+
 /* The function of a goroutine. It has a reference to its G. */
 static void run(void *arg)
 {
@@ -200,9 +218,10 @@ static void run(void *arg)
     g->func = NULL;
     result = PyObject_CallNoArgs(func);
     if (result == NULL)
-        PyErr_WriteUnraisable(func);
+        fail(g, func);
     Py_XDECREF(result);
     Py_DECREF(func);
+    Py_CLEAR(g->done);
     g->shields++;                  /* destructors may wait */
     gmp_shield_enter();
     PyThreadState_Clear(g->ts);
@@ -221,7 +240,7 @@ static void run(void *arg)
 
 PyObject *start(PyObject *module, PyObject *args)
 {
-    PyObject *func;
+    PyObject *func, *done;
     const char *name;
     Py_ssize_t stack;
     int rc, locked;
@@ -229,7 +248,8 @@ PyObject *start(PyObject *module, PyObject *args)
     G *g;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "Oznp:start", &func, &name, &stack, &locked))
+    if (!PyArg_ParseTuple(args, "OOznp:start", &func, &done, &name, &stack,
+                          &locked))
         return NULL;
     if (finalizing) {
         PyErr_SetString(PyExc_RuntimeError,
@@ -248,6 +268,8 @@ PyObject *start(PyObject *module, PyObject *args)
     g->ts->thread_id = parked(0);
     Py_INCREF(func);
     g->func = func;
+    Py_INCREF(done);
+    g->done = done;
     g->stack = (size_t)stack;
     attr.name = name;
     attr.stack_size = (size_t)stack;
@@ -272,6 +294,8 @@ PyObject *start(PyObject *module, PyObject *args)
 static void g_dealloc(G *g)
 {
     Py_XDECREF(g->func);
+    Py_XDECREF(g->done);
+    Py_XDECREF(g->failed);
     PyObject_Free(g);
 }
 
@@ -292,6 +316,11 @@ static PyObject *g_get(G *g, void *what)
         return PyLong_FromUnsignedLongLong(g->goid);
     case 1:
         return PyBool_FromLong(g->cancelled);
+    case 2:
+        if (g->failed == NULL)
+            Py_RETURN_NONE;
+        Py_INCREF(g->failed);
+        return g->failed;
     default:
         return PyLong_FromUnsignedLong(g->ts ? g->ts->thread_id : 0);
     }
@@ -305,7 +334,8 @@ static PyMethodDef g_methods[] = {
 static PyGetSetDef g_fields[] = {
     {"goid", (getter)g_get, NULL, NULL, (void *)0},
     {"cancelled", (getter)g_get, NULL, NULL, (void *)1},
-    {"thread_id", (getter)g_get, NULL, NULL, (void *)2},
+    {"failed", (getter)g_get, NULL, NULL, (void *)2},
+    {"thread_id", (getter)g_get, NULL, NULL, (void *)3},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

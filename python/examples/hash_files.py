@@ -8,27 +8,28 @@ Prints the sha256, the crc32 and the name of each file, in their order. With
 --threads a ThreadPoolExecutor does the same, to compare the time.
 """
 
-import concurrent.futures
 import hashlib
 import os
 import sys
 import time
 import zlib
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import List, Tuple
 
 import gmprt
 
 
-def hash_file(path):
+def hash_file(path: str) -> Tuple[str, int]:
     with open(path, "rb") as file:
         data = file.read()
     return hashlib.sha256(data).hexdigest(), zlib.crc32(data)
 
 
-def main(paths):
+def main(paths: List[str]) -> None:
     workers = len(os.sched_getaffinity(0))
     if paths[:1] == ["--threads"]:
         del paths[0]
-        executor = concurrent.futures.ThreadPoolExecutor(workers)
+        executor: Executor = ThreadPoolExecutor(workers)
     else:
         executor = gmprt.GoroutineExecutor(workers)
     if not paths:

@@ -28,6 +28,14 @@ from ._inspect import dump, goroutines, library, maxprocs, stats, trace
 from ._locks import Condition, Mutex, Once, RWMutex, Semaphore, WaitGroup
 from ._timer import Timer
 
+# Errors and pickles name what users import, not where it is written.
+for _public in (
+    Channel, Condition, Goroutine, GoroutineExecutor, Group, InvalidStateError,
+    Lost, Mutex, Once, RWMutex, Semaphore, Timer, WaitGroup, trace,
+):
+    _public.__module__ = __name__
+del _public
+
 __all__ = [
     "Cancelled", "Channel", "Closed", "Condition", "Goroutine",
     "GoroutineExecutor", "Group", "InvalidStateError", "Lost", "Mutex",

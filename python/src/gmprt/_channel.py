@@ -20,7 +20,7 @@ from typing import (
 )
 
 from . import _core
-from ._goroutine import _set, _span, go
+from ._goroutine import _loop, _set, _span, go
 
 T = TypeVar("T")
 
@@ -38,7 +38,8 @@ class Channel(_core.Channel, Generic[T]):
             ...
 
         def recv(self, timeout: Optional[float] = None) -> T:
-            """Receives; Closed once the channel is and its buffer is empty."""
+            """Receives; Closed once the channel is and its buffer is empty,
+            TimeoutError."""
             ...
 
         def try_send(self, value: T) -> bool:
@@ -47,6 +48,10 @@ class Channel(_core.Channel, Generic[T]):
 
         def try_recv(self) -> T:
             """Receives if that need not wait, else raises BlockingIOError."""
+            ...
+
+        def close(self) -> None:
+            """Ends it: receivers get what is in the buffer, then Closed."""
             ...
 
         def __iter__(self) -> Iterator[T]:
@@ -60,8 +65,12 @@ class Channel(_core.Channel, Generic[T]):
         return f"<Channel {len(self)}/{self.capacity}{state}>"
 
     async def arecv(self) -> T:
-        """recv for asyncio."""
-        loop = asyncio.get_running_loop()
+        """recv for asyncio. If it is cancelled, nothing is received."""
+        loop = _loop()
+        # Each call lets the loop run, which goroutines could keep busy here,
+        # and is where a cancelled task ends.
+        if self._ready(False):
+            await asyncio.sleep(0)
         while True:
             try:
                 return self.try_recv()
@@ -78,8 +87,14 @@ class Channel(_core.Channel, Generic[T]):
                 self._unwatch(wake)
 
     async def asend(self, value: T) -> None:
-        """send for asyncio."""
-        loop = asyncio.get_running_loop()
+        """send for asyncio.
+
+        If it is cancelled, nothing is sent, unless a receiver took the value
+        at that moment.
+        """
+        loop = _loop()
+        if self._ready(True):
+            await asyncio.sleep(0)
         future: asyncio.Future[None] = loop.create_future()
         offer = self._offer(value, _waker(loop, future))
         if offer is None:
@@ -87,9 +102,10 @@ class Channel(_core.Channel, Generic[T]):
         try:
             await future
         except asyncio.CancelledError:
-            if offer.withdraw() is None:
-                raise
-            return  # it was taken
+            # Also if it was taken: a task that went on would not hear again
+            # of its cancel.
+            offer.withdraw()
+            raise
         if offer.withdraw() is False:
             raise _core.Closed("send on a closed channel")
 

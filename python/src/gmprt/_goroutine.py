@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextvars
 import ctypes
+import inspect
 import math
 import os
 import sys
@@ -21,8 +22,8 @@ from typing import (
     Callable,
     Generator,
     Generic,
-    Iterator,
     List,
+    NoReturn,
     Optional,
     TypeVar,
     Union,
@@ -85,8 +86,15 @@ class Goroutine(Generic[T]):
         locked: bool = False,
     ) -> None:
         if not callable(func):
-            raise TypeError(f"go() needs a function, not {func!r}")
-        self.name = name or getattr(func, "__qualname__", None) or repr(func)
+            raise TypeError(
+                f"go() needs a function, not {func!r}: go(f, x), not go(f(x))"
+            )
+        if inspect.iscoroutinefunction(func):
+            raise TypeError(
+                f"{func!r} is async: go(asyncio.run, f(x)) runs it in a loop "
+                "of its own"
+            )
+        self.name: str = name or getattr(func, "__qualname__", "") or repr(func)
         self._done: _core.Channel = _core.Channel()
         self._result: Optional[T] = None
         self._error: Optional[BaseException] = None
@@ -123,16 +131,25 @@ class Goroutine(Generic[T]):
         # The body may run, and end, before start returns.
         _live[id(self)] = self
         try:
-            self._g = _core.start(body, self.name, _stack_size, locked)
+            self._g = _core.start(
+                body, self._done, self.name, _stack_size, locked
+            )
         except BaseException:
             del _live[id(self)]
             raise
 
     def __repr__(self) -> str:
         state = "running"
-        if self.done():
-            state = "failed" if self._error is not None else "done"
+        if self.cancelled():
+            state = "cancelled"
+        elif self.done():
+            state = f"failed: {self._error!r}" if self._error else "done"
         return f"<Goroutine {self.name!r} {self._g.goid} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a goroutine belongs to one process: pickle its result"
+        )
 
     def _finish(self) -> None:
         _live.pop(id(self), None)
@@ -162,9 +179,15 @@ class Goroutine(Generic[T]):
 
     def done(self) -> bool:
         """Whether it has ended."""
-        return self._done.closed
+        if not self._done.closed:
+            return False
+        if id(self) in _live and self._g.failed is not None:
+            self._error = self._g.failed
+            self._finish()
+        return True
 
     def running(self) -> bool:
+        """Whether it has not ended; it may wait."""
         return not self.done()
 
     def cancelled(self) -> bool:
@@ -193,7 +216,7 @@ class Goroutine(Generic[T]):
             pass
         except TimeoutError:
             return False
-        return True
+        return self.done()
 
     def result(self, timeout: Optional[float] = None) -> T:
         """Waits for its result; raises the exception that it has raised.
@@ -235,8 +258,9 @@ class Goroutine(Generic[T]):
                 del error
         return self._result  # type: ignore[return-value]
 
-    def __await__(self) -> Generator[Any, None, T]:
-        loop = asyncio.get_running_loop()
+    def _ended_in_loop(self) -> asyncio.Future[None]:
+        """A future of the running loop that is done once this has ended."""
+        loop = _loop()
         future: asyncio.Future[None] = loop.create_future()
 
         def wake(_: Goroutine[T]) -> None:
@@ -246,8 +270,11 @@ class Goroutine(Generic[T]):
                 pass
 
         self.add_done_callback(wake)
+        return future
+
+    def __await__(self) -> Generator[Any, None, T]:
         try:
-            yield from future
+            yield from self._ended_in_loop()
         except asyncio.CancelledError:
             self.cancel()
             raise
@@ -255,6 +282,16 @@ class Goroutine(Generic[T]):
             return self._take()
         except _core.Cancelled:
             raise asyncio.CancelledError from None
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "it waits in an event loop of asyncio, and none runs here: use "
+            "result(), recv() or send()"
+        ) from None
 
 
 def _set(future: asyncio.Future[None]) -> None:
@@ -315,7 +352,7 @@ def yield_now() -> None:
 
 
 @contextmanager
-def shield() -> Iterator[None]:
+def shield() -> Generator[None, None, None]:
     """Inside, a cancel does not interrupt the goroutine."""
     _core.shield(True)
     try:
@@ -325,7 +362,7 @@ def shield() -> Iterator[None]:
 
 
 @contextmanager
-def locked_thread() -> Iterator[None]:
+def locked_thread() -> Generator[None, None, None]:
     """Inside, the goroutine stays on its thread, which runs nothing else.
 
     For what belongs to a thread: threading.RLock over a wait, sqlite3, GUIs.

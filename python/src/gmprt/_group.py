@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Callable, Dict, List, Optional, Type, TypeVar
@@ -19,6 +20,9 @@ class Group:
     is raised at the end of the block; `errors` has all exceptions of members.
     KeyboardInterrupt in the wait at the end cancels the members too; a second
     one leaves the block without waiting for them.
+
+    ``async with`` waits in an event loop: a task that is cancelled there cancels
+    the members, and waits until they have ended.
     """
 
     def __init__(self) -> None:
@@ -28,7 +32,14 @@ class Group:
         self._over = False
         self.errors: List[BaseException] = []
 
+    def __repr__(self) -> str:
+        state = " ended" if self._over else ""
+        return f"<Group of {len(self._members)}{state}>"
+
     def __enter__(self) -> Group:
+        return self
+
+    async def __aenter__(self) -> Group:
         return self
 
     def go(
@@ -94,6 +105,36 @@ class Group:
             interrupted = self._join()
         finally:
             self._over = True
+        self._raise(error, interrupted)
+
+    async def __aexit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        if error is not None:
+            self.cancel()
+        interrupted: Optional[BaseException] = None
+        # As in asyncio.TaskGroup, a second cancel does not end this wait.
+        while self._members:
+            member = next(iter(self._members))
+            try:
+                await member._ended_in_loop()
+            except asyncio.CancelledError as found:
+                interrupted = interrupted or found
+                self.cancel()
+            else:
+                self._ended(member)
+        self._over = True
+        self._raise(error, interrupted)
+
+    def _raise(
+        self,
+        error: Optional[BaseException],
+        interrupted: Optional[BaseException],
+    ) -> None:
+        """What the block raises, if not the `error` of its own."""
         if error is not None and not isinstance(error, _core.Cancelled):
             return
         try:

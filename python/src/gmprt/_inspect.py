@@ -59,6 +59,7 @@ class trace:
 
     @staticmethod
     def save(file: Union[int, IO[bytes]]) -> None:
+        """Writes the newest events, while a trace without a path is on."""
         _core.trace_save(file)
 
     @staticmethod

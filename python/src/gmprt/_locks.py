@@ -9,16 +9,36 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Callable, Deque, Iterator, Optional, Type
+from typing import Callable, Deque, Generator, NoReturn, Optional, Type
 
 from . import _core
 
 
 class _Context:
+    """What all of them have."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._state_text()}>"
+
+    def _state_text(self) -> str:
+        raise NotImplementedError
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} belongs to one process: for another one, "
+            "use those of multiprocessing"
+        )
+
+
+class _Lock(_Context):
+    """A lock that a with statement locks and unlocks."""
+
     def acquire(self, timeout: Optional[float] = None) -> bool:
+        """Locks; False if that takes longer than `timeout` seconds."""
         raise NotImplementedError
 
     def release(self) -> None:
+        """Unlocks."""
         raise NotImplementedError
 
     def __enter__(self) -> None:
@@ -33,7 +53,7 @@ class _Context:
         self.release()
 
 
-class Mutex(_Context):
+class Mutex(_Lock):
     """A lock; not reentrant."""
 
     def __init__(self) -> None:
@@ -44,6 +64,7 @@ class Mutex(_Context):
         return self._token.acquire(timeout, timeout is not None)
 
     def try_acquire(self) -> bool:
+        """Locks if that need not wait; whether it did."""
         return self._token.try_acquire()
 
     def release(self) -> None:
@@ -51,10 +72,14 @@ class Mutex(_Context):
         self._token.release()
 
     def locked(self) -> bool:
+        """Whether somebody has it."""
         return self._token.value == 0
 
+    def _state_text(self) -> str:
+        return "locked" if self.locked() else "unlocked"
 
-class Semaphore(_Context):
+
+class Semaphore(_Lock):
     """A counter of tokens; first come, first served."""
 
     def __init__(self, value: int = 1) -> None:
@@ -65,28 +90,39 @@ class Semaphore(_Context):
         return self._tokens.acquire(timeout)
 
     def try_acquire(self) -> bool:
+        """Takes a token if that need not wait; whether it did."""
         return self._tokens.try_acquire()
 
     def release(self) -> None:
+        """Gives a token, to the one that has waited longest."""
         self._tokens.release()
 
     @property
     def value(self) -> int:
+        """How many tokens are there."""
         return self._tokens.value
 
+    def _state_text(self) -> str:
+        return str(self.value)
 
-class Condition(_Context):
+
+class Condition(_Lock):
     """A condition variable with its mutex."""
 
     def __init__(self, mutex: Optional[Mutex] = None) -> None:
-        self.mutex = mutex or Mutex()
+        self.mutex: Mutex = mutex or Mutex()
         self._waiters: Deque[_core.Semaphore] = deque()
 
     def acquire(self, timeout: Optional[float] = None) -> bool:
+        """Locks the mutex; False if that takes longer than `timeout`."""
         return self.mutex.acquire(timeout)
 
     def release(self) -> None:
+        """Unlocks the mutex."""
         self.mutex.release()
+
+    def _state_text(self) -> str:
+        return f"{self.mutex._state_text()} {len(self._waiters)} waiting"
 
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Unlocks the mutex, waits for a notify, and locks it again.
@@ -135,10 +171,11 @@ class Condition(_Context):
             n -= 1
 
     def notify_all(self) -> None:
+        """Wakes all that wait."""
         self.notify(len(self._waiters))
 
 
-class RWMutex:
+class RWMutex(_Context):
     """A lock that many hold for reading, or one for writing.
 
     A writer that waits keeps new readers out.
@@ -151,7 +188,8 @@ class RWMutex:
         self._writers = 0
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> Generator[None, None, None]:
+        """``with rw.reading():`` holds it for reading."""
         self.racquire()
         try:
             yield
@@ -159,7 +197,8 @@ class RWMutex:
             self.rrelease()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> Generator[None, None, None]:
+        """``with rw.writing():`` holds it for writing."""
         self.acquire()
         try:
             yield
@@ -167,6 +206,7 @@ class RWMutex:
             self.release()
 
     def racquire(self, timeout: Optional[float] = None) -> bool:
+        """Locks it for reading; False if that takes too long."""
         with self._state:
             if not self._wait(
                 lambda: not self._writing and self._writers == 0, timeout
@@ -176,6 +216,7 @@ class RWMutex:
             return True
 
     def rrelease(self) -> None:
+        """Ends one racquire(); RuntimeError if nobody reads."""
         with self._state:
             if self._readers == 0:
                 raise RuntimeError("release of what is not locked")
@@ -184,6 +225,7 @@ class RWMutex:
                 self._state.notify_all()
 
     def acquire(self, timeout: Optional[float] = None) -> bool:
+        """Locks it for writing; False if that takes too long."""
         with self._state:
             self._writers += 1
             try:
@@ -199,11 +241,17 @@ class RWMutex:
                     self._state.notify_all()
 
     def release(self) -> None:
+        """Ends acquire(); RuntimeError if nobody writes."""
         with self._state:
             if not self._writing:
                 raise RuntimeError("release of what is not locked")
             self._writing = False
             self._state.notify_all()
+
+    def _state_text(self) -> str:
+        if self._writing:
+            return "writing"
+        return f"{self._readers} reading" if self._readers else "unlocked"
 
     def _wait(
         self, ready: Callable[[], bool], timeout: Optional[float]
@@ -217,7 +265,7 @@ class RWMutex:
             _core.shield(False)
 
 
-class WaitGroup:
+class WaitGroup(_Context):
     """A counter that one can wait for."""
 
     def __init__(self) -> None:
@@ -225,6 +273,7 @@ class WaitGroup:
         self._count = 0
 
     def add(self, delta: int = 1) -> None:
+        """Adds to the counter; ValueError if it would be negative."""
         with self._zero:
             if self._count + delta < 0:
                 raise ValueError("the counter would be negative")
@@ -233,7 +282,11 @@ class WaitGroup:
                 self._zero.notify_all()
 
     def done(self) -> None:
+        """Takes one from the counter."""
         self.add(-1)
+
+    def _state_text(self) -> str:
+        return str(self._count)
 
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Waits until the counter is 0; False if that takes too long."""
@@ -241,7 +294,7 @@ class WaitGroup:
             return self._zero.wait_for(lambda: self._count == 0, timeout)
 
 
-class Once:
+class Once(_Context):
     """Calls a function once; others wait until that call has ended.
 
     A call that raises is not done: the next one calls again.
@@ -252,9 +305,13 @@ class Once:
         self._done = False
 
     def do(self, func: Callable[[], object]) -> None:
+        """Calls `func()` if that has not been done, and waits for its end."""
         if self._done:
             return
         with self._mutex:
             if not self._done:
                 func()
                 self._done = True
+
+    def _state_text(self) -> str:
+        return "done" if self._done else "not done"

@@ -34,6 +34,9 @@ class Timer:
         self._wait: Optional[Goroutine[None]] = None
         self.reset(seconds)
 
+    def __repr__(self) -> str:
+        return f"<Timer {'pending' if self._pending else 'stopped'}>"
+
     def reset(self, seconds: float) -> None:
         """Makes it fire `seconds` from now, whatever it did before."""
         _span(seconds)
