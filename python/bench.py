@@ -1,21 +1,27 @@
 #!/usr/bin/env python3
 """Microseconds for an operation, beside threading, a ThreadPoolExecutor, gevent
-(if installed) and asyncio. The table in docs/python-internals.md comes from it.
+(if installed) and asyncio. The figures in docs/python.md come from it.
 
 usage: bench.py [WORD...]     the rows whose name has one of the words
+       bench.py --blocked [N] what N that all wait cost: 100,000, and each peer
+                              in a process of its own
 """
 
 import asyncio
 import hashlib
 import importlib.util
+import os
 import queue
+import subprocess
 import sys
 import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
-import gmprt
+# A peer that is measured in its own process has nothing of ours in it.
+if sys.argv[1:2] != ["--blocked-one"] or sys.argv[2] == "gmprt":
+    import gmprt
 
 HAS_GEVENT = importlib.util.find_spec("gevent") is not None
 if HAS_GEVENT:
@@ -204,6 +210,97 @@ def work_alone(n):
         work(i)
 
 
+# --- Many that wait: each receives one number, and adds it up ------------------
+
+
+def blocked_gmprt(n):
+    ch = gmprt.Channel()
+    gs = [gmprt.go(ch.recv) for _ in range(n)]
+    while gmprt.stats()["goroutines_waiting"] < n:
+        gmprt.sleep(0.01)
+    yield
+    for number in range(n):
+        ch.send(number)
+    yield sum(g.result() for g in gs)
+
+
+def blocked_gevent(n):
+    ch = gevent.queue.Channel()
+    greenlets = [gevent.spawn(ch.get) for _ in range(n)]
+    gevent.sleep(0)
+    yield
+    for number in range(n):
+        ch.put(number)
+    gevent.joinall(greenlets)
+    yield sum(g.value for g in greenlets)
+
+
+def blocked_threading(n):
+    q, results = queue.SimpleQueue(), []
+    threads = [
+        threading.Thread(target=lambda: results.append(q.get()), daemon=True)
+        for _ in range(n)
+    ]
+    for thread in threads:
+        thread.start()
+    yield
+    for number in range(n):
+        q.put(number)
+    for thread in threads:
+        thread.join()
+    yield sum(results)
+
+
+def blocked_asyncio(n):
+    loop = asyncio.new_event_loop()
+    q = asyncio.Queue()
+    tasks = [loop.create_task(q.get()) for _ in range(n)]
+    loop.run_until_complete(asyncio.sleep(0))
+    yield
+
+    async def feed():
+        for number in range(n):
+            await q.put(number)
+        return sum(await asyncio.gather(*tasks))
+
+    yield loop.run_until_complete(feed())
+
+
+def status(field):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file
+                    if line.startswith(field))
+
+
+def blocked_one(name, n):
+    before, start = status("VmRSS"), time.perf_counter()
+    steps = globals()[f"blocked_{name}"](n)
+    next(steps)
+    made, held = time.perf_counter() - start, status("VmRSS") - before
+    threads, start = status("Threads"), time.perf_counter()
+    assert next(steps) == n * (n - 1) // 2
+    woken = time.perf_counter() - start
+    print(f"| {name} | {n:,} | {threads:,} | {held / n:.1f} KiB "
+          f"| {made:.1f} s | {woken:.1f} s |")
+    sys.stdout.flush()
+    os._exit(0)  # a hundred thousand of anything take long to put away
+
+
+def blocked(n):
+    print("| | waiting | threads | memory each | made in | woken in |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for name in "gmprt", "gevent", "asyncio", "threading":
+        if name == "gevent" and not HAS_GEVENT:
+            print("| gevent | is not installed |")
+            continue
+        one = [sys.executable, __file__, "--blocked-one", name, str(n)]
+        ended = subprocess.run(one, stderr=subprocess.PIPE, text=True)
+        if ended.returncode != 0:
+            why = ended.stderr.strip().splitlines()[-1:] or ["it was killed"]
+            print(f"| {name} | cannot: {why[0]} |")
+        sys.stdout.flush()
+
+
 COLUMNS = ["gmprt", "threading", "ThreadPoolExecutor", "gevent", "asyncio"]
 ROWS = [
     ("create and join", 3000, [
@@ -229,6 +326,10 @@ def best(function, n, rounds=3):
 
 
 def main(words):
+    if words[:1] == ["--blocked"]:
+        return blocked(int((words[1:] or ["100000"])[0]))
+    if words[:1] == ["--blocked-one"]:
+        return blocked_one(words[1], int(words[2]))
     print("| |", " | ".join(COLUMNS), "|")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for name, n, functions in ROWS:
