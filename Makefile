@@ -62,7 +62,7 @@ GLASS  = g++ clang clang++ llvm-symbolizer valgrind libasan.so libtsan.so \
 TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb git go java mandb markdown-it \
          meson musl-gcc ninja node python3 perfetto pkg-config curl wrk \
          taskset faketime redis-check-rdb gmp.h curl/curl.h sqlite3.h Python.h \
-         python3-dbg setuptools pytest mypy
+         python3-dbg setuptools pytest mypy anyio ipython pyright
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX)) \
          $(call for,sanitize,$(GLASS)) $(call for,bench,gc/gc.h mimalloc.h)
@@ -286,7 +286,7 @@ stress: need all ## each C test everywhere; everything for STRESS_SECONDS
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_WHOLE=1 $(CARGO) test --test c_tests
 	GMPRT_LIBDIR=$(abspath $(LIB)) GMPRT_STRESS=$(STRESS_SECONDS) \
 	    $(CARGO) test --test c_tests --test shutdown --test examples \
-	    --test company --test cpp -- --ignored --nocapture --test-threads=1 stress
+	    --test company --test cpp --test python_package -- --ignored --nocapture --test-threads=1 stress
 
 faults: need all ## refuse each system call in every way, and see
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --test faults -- \

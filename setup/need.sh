@@ -52,7 +52,7 @@ pkg-config              pkg-config
 python3                 python3
 python3-dbg             python3-dbg
 python3-dev             Python.h
-python3-venv            markdown-it mypy perfetto pytest setuptools
+python3-venv            anyio ipython markdown-it mypy perfetto pyright pytest setuptools
 redis-tools             redis-check-rdb
 util-linux              taskset
 valgrind                valgrind
@@ -73,6 +73,9 @@ perfetto==0.59.1        perfetto
 setuptools==80.9.0      setuptools
 pytest==8.3.5           pytest
 mypy==1.15.0            mypy
+anyio==4.9.0            anyio
+ipython==8.37.0         ipython
+pyright==1.1.414        pyright
 '
 venv=$root/build/venv
 
@@ -105,7 +108,9 @@ os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ;;
     setuptools) "$venv/bin/python" -c \
         'import setuptools as s; int(s.__version__.split(".")[0]) > 76 or s.x' \
         2>/dev/null ;;
-    pytest | mypy) "$venv/bin/python" -c "import $1" 2>/dev/null ;;
+    anyio | mypy | pyright | pytest) "$venv/bin/python" -c "import $1" \
+        2>/dev/null ;;
+    ipython) "$venv/bin/python" -c 'import IPython' 2>/dev/null ;;
     markdown-it) "$venv/bin/python" -c 'import markdown_it' 2>/dev/null ;;
     python3) python3 -c 'import ctypes' 2>/dev/null ;; # not in the smallest
     *) command -v "${1%% *}" >/dev/null 2>&1 ;;

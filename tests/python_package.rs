@@ -70,12 +70,28 @@ fn the_first_line_that_a_user_tries() {
 
 #[test]
 fn the_tests_of_the_package() {
-    if lacks(&["python3", "Python.h", "setuptools", "pytest"]) {
+    if lacks(&["python3", "Python.h", "setuptools", "pytest"])
+        || lacks(&["anyio", "ipython"])
+    {
         return;
     }
     let tests = path("python/tests");
     let quiet = ["-m", "pytest", "-q", "-p", "no:cacheprovider"];
-    with_package(&[&quiet[..], &[tests.as_str()]].concat()).exited(0);
+    let outcome = with_package(&[&quiet[..], &[tests.as_str()]].concat());
+    let said = &outcome.exited(0).stdout;
+    assert!(!said.contains("skipped"), "{said}");
+}
+
+/// The tests of the package with each Python that is here, of pyenv too.
+#[test]
+#[ignore = "minutes"]
+fn stress_each_python_at_hand() {
+    if lacks(&["python3", "Python.h", "setuptools"]) {
+        return;
+    }
+    let mut each = python(&[&path("python/tests/each_python.py")]);
+    let outcome = run(each.current_dir(scratch()), 10 * LIMIT);
+    println!("{}", outcome.exited(0).stdout);
 }
 
 /// 10,000 goroutines leave no reference behind, of any object: a debug build of
@@ -152,7 +168,60 @@ fn the_types_of_the_package() {
     let cache = scratch().join("mypy");
     let mut mypy = python(&["-m", "mypy", "--strict", "--cache-dir"]);
     mypy.arg(cache).arg(path("python/src/gmprt"));
+    mypy.arg(path("python/examples/hash_files.py"));
     run(&mut mypy, LIMIT).exited(0);
+}
+
+/// Pyright finds no type missing in what the installed package exports, and no
+/// mistake in the package and its examples.
+#[test]
+fn the_types_of_the_package_for_pyright() {
+    if lacks(&["python3", "Python.h", "setuptools", "pyright", "node"]) {
+        return;
+    }
+    let pyright = |args: &[&str]| {
+        let mut pyright = python(&["-m", "pyright"]);
+        pyright.args(args).current_dir(scratch());
+        pyright.env("PYTHONPATH", installed());
+        pyright.env("PYRIGHT_PYTHON_IGNORE_WARNINGS", "1");
+        run(&mut pyright, LIMIT)
+    };
+    let python = path("build/venv/bin/python");
+    let with = ["--pythonpath", python.as_str()];
+    let project = path("python");
+    let strict = pyright(&[&with[..], &["-p", project.as_str()]].concat());
+    let said = &strict.exited(0).stdout;
+    assert!(said.contains("0 errors"), "{said}");
+    let whole = ["--verifytypes", "gmprt", "--ignoreexternal"];
+    let complete = pyright(&[&with[..], &whole[..]].concat());
+    let said = &complete.exited(0).stdout;
+    assert!(said.contains("completeness score: 100%"), "{said}");
+}
+
+/// What pip builds from the source distribution alone, library included: in an
+/// environment of its own, with what its isolated build fetches.
+#[test]
+#[ignore = "minutes"]
+fn stress_an_install_from_the_source_distribution() {
+    if lacks(&["python3", "Python.h", "setuptools", "git"]) {
+        return;
+    }
+    let place = scratch().join("from_sdist");
+    let venv = place.join("venv");
+    let mut setup = python(&["setup.py", "-q", "sdist", "--dist-dir"]);
+    setup.arg(&place).current_dir(repository().join("python"));
+    run(&mut setup, LIMIT).exited(0);
+    run(python(&["-m", "venv"]).arg(&venv), LIMIT).exited(0);
+    let version = env!("CARGO_PKG_VERSION");
+    let archive = place.join(format!("gmprt-{version}.tar.gz"));
+    let mut pip = Command::new(venv.join("bin/pip"));
+    pip.args(["install", "--quiet"]).arg(archive).current_dir(&place);
+    pip.env_remove("GMPRT_LIBDIR").env_remove("CARGO_TARGET_DIR");
+    run(&mut pip, 6 * LIMIT).exited(0);
+    let line = "import gmprt; print(gmprt.go(lambda: 6*7).result())";
+    let mut first = Command::new(venv.join("bin/python"));
+    first.args(["-c", line]).current_dir(&place);
+    assert_eq!(run(&mut first, LIMIT).exited(0).stdout, "42\n");
 }
 
 /// It has the sources of the library, from which pip builds the package.
