@@ -285,7 +285,7 @@ static void fork_and_return(void *arg)
     f->child = fork();
     CHECK(f->child >= 0);
     if (f->child == 0) {
-        alarm(20);
+        test_alarm(20);
         f->doing();
     }
 }
@@ -338,7 +338,7 @@ static void on_a_host_thread(void)
 
         CHECK(child >= 0);
         if (child == 0) {
-            alarm(20);
+            test_alarm(20);
             if (doings[i] == forks_again)
                 exit(3);
             doings[i]();
@@ -354,7 +354,7 @@ static int forking_main(int argc, char **argv)
 
     CHECK(child >= 0);
     if (child == 0) {
-        alarm(20);
+        test_alarm(20);
         yields();
         return 7;
     }
@@ -395,7 +395,7 @@ static int forking_unlockf(gmp_g *g, void *arg)
 
     CHECK(child >= 0);
     if (child == 0)
-        alarm(20);
+        test_alarm(20);
     *(pid_t *)arg = child;
     return child == 0; /* the child would park */
 }
@@ -528,7 +528,7 @@ static void forks_late(void *arg)
     late_child = fork();
     CHECK(late_child >= 0);
     if (late_child == 0) {
-        alarm(20);
+        test_alarm(20);
         all_calls();
     }
 }

@@ -34,7 +34,7 @@ static void fork_inside(void)
 
     CHECK(child >= 0);
     if (child == 0) {
-        alarm(20);
+        test_alarm(20);
         if (n % 2) {
             execl("/bin/sh", "sh", "-c", "exit 5", (char *)NULL);
             _exit(1);
@@ -123,7 +123,7 @@ static void *forks_outside_all(void *arg)
 
         CHECK(child >= 0);
         if (child == 0) {
-            alarm(20);
+            test_alarm(20);
             CHECK_OK(gmp_join(spawn(nothing, NULL)));
             _exit(WELL);
         }

@@ -247,7 +247,7 @@ static void be_child(gmp_g *other, gmp_g *self)
 {
     bool fired = gmp_chan_len(after) != 0; /* before the fork */
 
-    alarm(20);
+    test_alarm(20);
     locks_in_child();
     counts_in_child();
     channels_in_child();

@@ -36,7 +36,7 @@ static void use_library(void)
 
 static void be_child(long n)
 {
-    alarm(20);
+    test_alarm(20);
     use_library();
     if (n % 3 == 0) {
         CHECK_OK(gmp_go(sleeps, NULL));

@@ -311,7 +311,7 @@ static void exits(void *arg)
 
 static void be_child(unsigned kind, int depth)
 {
-    alarm(40); /* alarms are not inherited */
+    test_alarm(40);
     parent = getpid();
     switch (kind % 8) {
     case 0:

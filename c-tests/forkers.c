@@ -172,11 +172,11 @@ static void by_fork(int round)
 /* In a child, which daemon ends: its child is the daemon. */
 static void become_daemon(int end, int round)
 {
-    alarm(20); /* alarms are not inherited */
+    test_alarm(20);
     if (round % 2)
         use_library();
     CHECK_OK(daemon(round / 2 % 2, 1));
-    alarm(20);
+    test_alarm(20);
     CHECK_EQ(getsid(0), getpgrp());
     CHECK(getppid() != parent);
     use_library();

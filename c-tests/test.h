@@ -111,7 +111,23 @@ static inline void test_skip(const char *part, const char *why)
     fflush(stdout);
 }
 
-/* Aborts the process after this many seconds from now. */
+/* An integer from the environment, or otherwise. */
+static inline long test_env(const char *name, long otherwise)
+{
+    const char *value = getenv(name);
+
+    return value && *value ? strtol(value, NULL, 0) : otherwise;
+}
+
+/* Ends the process by SIGALRM after this many seconds from now. A child that
+ * was forked needs one of its own: alarms are not inherited. Under a tool that
+ * makes the test slow, GMPRT_PATIENCE says how many times longer it may take. */
+static inline void test_alarm(unsigned seconds)
+{
+    alarm(seconds * (unsigned)test_env("GMPRT_PATIENCE", 1));
+}
+
+/* The same, and says why the process ends. */
 static inline void test_watchdog(unsigned seconds)
 {
     struct sigaction action;
@@ -120,15 +136,7 @@ static inline void test_watchdog(unsigned seconds)
     action.sa_handler = test_timed_out;
     action.sa_flags = SA_ONSTACK;
     sigaction(SIGALRM, &action, NULL);
-    alarm(seconds);
-}
-
-/* An integer from the environment, or otherwise. */
-static inline long test_env(const char *name, long otherwise)
-{
-    const char *value = getenv(name);
-
-    return value && *value ? strtol(value, NULL, 0) : otherwise;
+    test_alarm(seconds);
 }
 
 /* Starts fn(arg) as a goroutine that must be joined. */
