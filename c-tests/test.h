@@ -119,12 +119,22 @@ static inline long test_env(const char *name, long otherwise)
     return value && *value ? strtol(value, NULL, 0) : otherwise;
 }
 
-/* Ends the process by SIGALRM after this many seconds from now. A child that
- * was forked needs one of its own: alarms are not inherited. Under a tool that
- * makes the test slow, GMPRT_PATIENCE says how many times longer it may take. */
+/* Whether the test runs under a sanitizer or valgrind, which tests/sanitize.rs
+ * names in GMPRT_TOOL: "asan", "lsan", "tsan" or "valgrind"; NULL stands for
+ * any. A tool has threads, memory and handlers of its own, and it is slow. */
+static inline bool test_under(const char *tool)
+{
+    const char *name = getenv("GMPRT_TOOL");
+
+    return name && (!tool || strcmp(name, tool) == 0);
+}
+
+/* Ends the process by SIGALRM after this many seconds from now, ten times as
+ * many under a tool. A child that was forked needs one of its own: alarms are
+ * not inherited. */
 static inline void test_alarm(unsigned seconds)
 {
-    alarm(seconds * (unsigned)test_env("GMPRT_PATIENCE", 1));
+    alarm(test_under(NULL) ? 10 * seconds : seconds);
 }
 
 /* The same, and says why the process ends. */

@@ -499,7 +499,8 @@ static void memory_comes_back(void)
 
     for (int i = 0; i < 2 * MANY; i++)
         gmp_timer_free(gmp_timer_start(FAR, i % 2, ring, NULL));
-    CHECK(status_value("/proc/self/status", "VmRSS:") - rss < 8192);
+    rss = status_value("/proc/self/status", "VmRSS:") - rss;
+    CHECK(rss < 8192 || test_under(NULL)); /* a tool may keep what is freed */
 }
 
 int test_main(int argc, char **argv)

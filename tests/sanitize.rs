@@ -19,12 +19,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How many times longer than without a tool a C test may take before its
-/// watchdog ends it (`c-tests/test.h`). The slowest takes a minute on a machine
-/// that has nothing else to do.
-const PATIENCE: &str = "10";
-
-/// How long one run may take: longer than the watchdogs.
+/// How long one run may take: longer than the watchdogs under a tool
+/// (`c-tests/test.h`). The slowest takes a minute on a machine that has nothing
+/// else to do.
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// What a program is looked at with.
@@ -109,7 +106,16 @@ impl Tool {
         for options in ["ASAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS"] {
             command.env_remove(options);
         }
-        command.env("GMP_MAXPROCS", procs).env("GMPRT_PATIENCE", PATIENCE);
+        command.env("GMP_MAXPROCS", procs);
+        command.env(
+            "GMPRT_TOOL",
+            match self {
+                Asan(_) => "asan",
+                Tsan(_) => "tsan",
+                Lsan(_) => "lsan",
+                Valgrind => "valgrind",
+            },
+        );
         command
     }
 }

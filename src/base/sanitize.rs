@@ -21,8 +21,9 @@ use super::sync::{AtomicU8, Ordering::Relaxed};
 use core::{
     arch::asm,
     ffi::{CStr, c_char, c_int, c_uint, c_void},
-    ptr,
+    hint, ptr,
 };
+use libc::strlen;
 
 type Address = *const c_void;
 
@@ -335,6 +336,27 @@ pub(crate) fn heed() {
         // SAFETY: it counts; an ignore came before.
         unsafe { heed() };
     }
+}
+
+/// The host's handlers of signals run that are due.
+///
+/// ThreadSanitizer puts a handler off to the next function of libc that it
+/// takes the place of, unless the thread waits in one. The library's waits are
+/// none, and its calls need call none. So a thread of a sleep without end would
+/// never run a handler; it sleeps by the [`slice`].
+pub(crate) fn run_handlers() {
+    if raceenabled() {
+        // One of these functions, which does nothing else.
+        let empty = hint::black_box(c"".as_ptr());
+        // SAFETY: a constant string.
+        hint::black_box(unsafe { strlen(empty) });
+    }
+}
+
+/// How long a thread may sleep at most, in nanoseconds, before it looks for
+/// handlers ([`run_handlers`]); `i64::MAX` if it need not look.
+pub(crate) fn slice() -> i64 {
+    if raceenabled() { 20_000_000 } else { i64::MAX }
 }
 
 /// Races in the range are not told.

@@ -473,6 +473,10 @@ pub(crate) unsafe fn free(this: *mut Group) {
         );
     }
     leave_tree(gr);
+    // What members have done comes before the return. ThreadSanitizer forgets
+    // what it knows of the address when the memory is freed.
+    #[cfg(not(shuttle))]
+    crate::base::sanitize::race_acquire(this.addr());
     // SAFETY: from malloc in make, and nobody has it any more.
     unsafe { libc::free(this.cast()) };
 }

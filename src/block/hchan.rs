@@ -222,6 +222,10 @@ impl GmpChan {
             1 => {}
             _ => return,
         }
+        // While the address is the channel's: ThreadSanitizer forgets what it
+        // knows of an address when the memory is freed.
+        #[cfg(not(shuttle))]
+        crate::base::sanitize::race_acquire(this.addr());
         ch.lock();
         let waiting = !ch.recvq.seems_empty() || !ch.sendq.seems_empty();
         ch.unlock();

@@ -38,7 +38,6 @@ use super::{
 use crate::{
     arch,
     base::{
-        sanitize,
         sync::{AtomicBool, Ordering::*},
         throw,
     },
@@ -46,7 +45,7 @@ use crate::{
     diag::{dumpsignal, fault, lockwait, stackadvice},
     gc::markers,
     gmp::{CLOSING, closing::Stage, gcount, main_thread_is_ours},
-    os::{Errno, Result, clock::nanotime, thread},
+    os::{Errno, Result, clock::nanotime},
     sched::{
         current::in_callback,
         fork, panics, urgent,
@@ -231,8 +230,5 @@ extern "C" fn libexit() {
     throw::before_exit(panics::own());
     stackadvice::print();
     trace::at_exit();
-    if sanitize::raceenabled() {
-        thread::join_ended();
-    }
     unload();
 }

@@ -156,7 +156,7 @@ pub unsafe extern "C" fn gmp_chan_unref(ch: *mut gmp_chan) {
     if !ch.is_null() {
         // SAFETY: promise 1: the caller has the reference that goes here.
         ungated(
-            move || Watch::Orders(at(ch)),
+            move || Watch::Releases(at(ch)),
             move || unsafe {
                 GmpChan::unref(ch.cast());
             },

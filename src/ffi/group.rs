@@ -145,7 +145,7 @@ pub unsafe extern "C" fn gmp_group_free(gr: *mut gmp_group) {
     if !gr.is_null() {
         // SAFETY: promise 1, of `gr`, which goes here.
         ungated(
-            move || Watch::Acquires(at(gr)),
+            move || Watch::Nothing,
             move || unsafe { group::free(gr.cast()) },
         );
     }

@@ -13,7 +13,8 @@
 use crate::{
     arch,
     base::sanitize::{
-        heed, ignore, race_acquire, race_release, reads, watches, writes,
+        heed, ignore, race_acquire, race_release, reads, run_handlers, watches,
+        writes,
     },
     block::{
         chan::GmpChan,
@@ -137,6 +138,7 @@ fn unseen<T>(watch: Watch, f: impl FnOnce() -> T) -> T {
     ignore();
     let result = f();
     heed();
+    run_handlers();
     result
 }
 

@@ -176,7 +176,8 @@ impl Poller {
     }
 
     /// Waits for events, at most `timeout` nanoseconds; `i64::MAX` is for
-    /// ever. A signal ends the wait too, without events.
+    /// ever. A signal ends the wait too, without events, and so does a slice of
+    /// `sanitize`.
     ///
     /// `EBADF`, `EINVAL`: the poller is not ours any more; what a sandbox says.
     pub(crate) fn wait<'a>(
@@ -188,12 +189,16 @@ impl Poller {
         static FINE: Newer = Newer::call();
         let _keep = KeepErrno::new();
         let (at, len) = (room.as_mut_ptr().cast(), room.len() as i32);
+        let timeout = timeout.min(sanitize::slice());
         let n = FINE.or(
             // SAFETY: at and len are those of `room`.
             || unsafe { wait_fine(self.ep, at, len, timeout) },
             // SAFETY: at and len are those of `room`.
             || unsafe { wait_coarse(self.ep, at, len, timeout) },
         );
+        if timeout != 0 {
+            sanitize::run_handlers();
+        }
         let n = match n {
             Err(Errno(libc::EINTR)) => 0,
             n => n?,

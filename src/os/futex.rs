@@ -1,9 +1,10 @@
 //! The sleep of an M: the kernel's futex, and the locks and notes made of it.
 
-use super::clock::timespec;
+use super::clock::{nanotime, timespec};
 use super::errno::{Errno, KeepErrno};
 use super::membarrier;
 use crate::base::Futex;
+use crate::base::sanitize;
 use crate::base::sync::AtomicU32;
 use crate::base::throw::fatal_args;
 use core::ptr;
@@ -36,12 +37,17 @@ fn refused(errno: i32) -> ! {
 impl Futex for OsFutex {
     fn wait(word: &AtomicU32, expected: u32, deadline: i64) -> bool {
         let _keep = KeepErrno::new();
-        let until = timespec(deadline);
-        let until = match deadline {
-            i64::MAX => ptr::null(),
-            _ => &raw const until,
-        };
+        let slice = sanitize::slice();
         loop {
+            let end = match slice {
+                i64::MAX => deadline,
+                _ => deadline.min(nanotime().saturating_add(slice)),
+            };
+            let until = timespec(end);
+            let until = match end {
+                i64::MAX => ptr::null(),
+                _ => &raw const until,
+            };
             // SAFETY: word is a live atomic; until is null or lives on this
             // frame; the operation takes these arguments.
             let r = unsafe {
@@ -57,7 +63,8 @@ impl Futex for OsFutex {
             };
             match Errno::check(r).map_err(|e| e.0) {
                 Ok(_) | Err(libc::EAGAIN) => return true,
-                Err(libc::ETIMEDOUT) => return false,
+                Err(libc::ETIMEDOUT) if end == deadline => return false,
+                Err(libc::ETIMEDOUT) => sanitize::run_handlers(),
                 // A signal handler ran. The deadline is absolute, so repeat.
                 Err(libc::EINTR) => {}
                 Err(errno) => refused(errno),

@@ -7,8 +7,9 @@
 //! [`NoCancel`] holds a cancel off during larger functions of libc with
 //! cancellation points inside, and while the thread sleeps.
 //!
-//! ThreadSanitizer watches libc's functions that open and close descriptors. It
-//! would miss what closes them here, so those that open are here too.
+//! ThreadSanitizer watches libc's functions that open and close descriptors.
+//! Those that open are here too, so it keeps no notes about descriptors of ours.
+//! `fd::close` tells it of the end of the host's.
 //!
 //! Each function is the system call of its name, with C's result: -1 and
 //! `errno`.

@@ -8,6 +8,7 @@ use super::raw::NoCancel;
 use super::signal::SigMask;
 use super::{Lock, LockGuard};
 use crate::base::lock::Rank;
+use crate::base::sanitize;
 use crate::base::sync::{AtomicU32, Ordering};
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
@@ -41,12 +42,19 @@ pub(crate) unsafe fn newosproc(
 ) -> Result<()> {
     // Relaxed: the thread's own change comes after the making of the thread.
     LIVE.fetch_add(1, Ordering::Relaxed);
+    // ThreadSanitizer takes a joinable thread that has ended for a leak, if the
+    // process exits before it is joined.
+    let state = if sanitize::raceenabled() {
+        libc::PTHREAD_CREATE_DETACHED
+    } else {
+        libc::PTHREAD_CREATE_JOINABLE
+    };
     // SAFETY: `start(arg)` may be called at any time, the caller promises.
-    unsafe { create(start, arg, stack_size, libc::PTHREAD_CREATE_JOINABLE) }
-        .map(drop)
-        .inspect_err(|_| {
+    unsafe { create(start, arg, stack_size, state) }.map(drop).inspect_err(
+        |_| {
             LIVE.fetch_sub(1, Ordering::Release);
-        })
+        },
+    )
 }
 
 /// The last action of a thread from [`newosproc`]: it joins the thread that
@@ -69,12 +77,6 @@ pub(crate) fn join_all() {
     while LIVE.load(Ordering::Acquire) != 0 {
         usleep(50);
     }
-    join_ended();
-}
-
-/// Joins the thread from [`newosproc`] that has ended last, if there is one. At
-/// the exit of the process nobody else does, and ThreadSanitizer tells of it.
-pub(crate) fn join_ended() {
     let last = ended().take();
     join(last);
 }
@@ -95,8 +97,10 @@ fn ended() -> LockGuard<'static, Option<(Thread, i32)>> {
 fn join(ended: Option<(Thread, i32)>) {
     let Some((thread, tid)) = ended else { return };
     let _later = NoCancel::new();
-    // SAFETY: the thread is joinable, and ENDED held it once.
-    unsafe { libc::pthread_join(thread, core::ptr::null_mut()) };
+    if !sanitize::raceenabled() {
+        // SAFETY: the thread is joinable, and ENDED held it once.
+        unsafe { libc::pthread_join(thread, core::ptr::null_mut()) };
+    }
     while exists(tid) {
         usleep(50);
     }

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,7 +215,47 @@ static void by_group(void)
         must(gmp_group_go(gr, add_for_group, NULL));
     must(gmp_group_wait(gr));
     shared++;
+    for (int i = 0; i < 10; i++)
+        must(gmp_group_go(gr, add_for_group, NULL));
     gmp_group_free(gr);
+    shared++;
+}
+
+static void add_and_unref(void *arg)
+{
+    shared++;
+    gmp_chan_unref(arg);
+}
+
+static void by_references(void)
+{
+    gmp_chan *both = gmp_chan_make(1, 0);
+
+    must(gmp_go(add_and_unref, gmp_chan_ref(both)));
+    gmp_sleep(MS(30));
+    gmp_chan_unref(both);
+    shared++;
+}
+
+static void opens_and_closes(void *arg)
+{
+    int fds[2];
+
+    if (pipe(fds) != 0)
+        _exit(3);
+    must(gmp_close(fds[0]));
+    must(gmp_close(fds[1]));
+    gmp_waitgroup_done(&all);
+}
+
+/* The numbers of files are the same, one after the other. */
+static void by_files(void)
+{
+    must(gmp_waitgroup_add(&all, 2));
+    must(gmp_go(opens_and_closes, NULL));
+    gmp_sleep(MS(30));
+    must(gmp_go(opens_and_closes, NULL));
+    must(gmp_waitgroup_wait(&all));
 }
 
 static void add_and_release(void *arg)
@@ -338,6 +379,36 @@ static void churn(void *arg)
     gmp_waitgroup_done(&all);
 }
 
+static void handler(int signo)
+{
+    (void)signo;
+    if (write(ends[1], "x", 1) != 1)
+        _exit(3);
+}
+
+static void reads_of_signals(void *arg)
+{
+    char byte;
+
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        must(kill(getpid(), SIGUSR1));
+        if (gmp_read(ends[0], &byte, 1) != 1)
+            _exit(3);
+    }
+    gmp_waitgroup_done(&all);
+}
+
+/* A handler runs while each thread waits in a call of the library. */
+static void by_handler(void)
+{
+    must(pipe(ends));
+    signal(SIGUSR1, handler);
+    must(gmp_waitgroup_add(&all, 1));
+    must(gmp_go(reads_of_signals, NULL));
+    must(gmp_waitgroup_wait(&all));
+}
+
 static void in_order(void *arg)
 {
     (void)arg;
@@ -347,6 +418,9 @@ static void in_order(void *arg)
     by_select();
     by_join();
     by_group();
+    by_references();
+    by_files();
+    by_handler();
     by_park();
     by_the_rest();
     must(gmp_waitgroup_add(&all, 200));
