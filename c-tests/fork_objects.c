@@ -199,6 +199,8 @@ static void channels_in_child(void)
     CHECK_OK(gmp_chan_send(full, &x));
     CHECK_EQ(gmp_chan_recv(closed, &x), -EPIPE);
     CHECK_EQ(gmp_chan_try_send(wanted, &x), -EAGAIN); /* nobody receives */
+    if (test_under("tsan"))
+        return; /* it runs no handler here */
     CHECK_OK(kill(getpid(), SIGUSR1));
     CHECK_OK(gmp_chan_recv(signals, &x));
     CHECK_EQ(x, SIGUSR1);

@@ -40,6 +40,37 @@ static inline void set_nonblocking(int fd, bool on)
     CHECK_OK(fcntl(fd, F_SETFL, flags));
 }
 
+/* Whether an epoll instance of the process watches the file fd: somebody waits
+ * for it, or has waited. */
+static inline bool is_watched(int fd)
+{
+    DIR *dir = opendir("/proc/self/fdinfo");
+    struct dirent *entry;
+    struct stat stat;
+    bool found = false;
+
+    CHECK(dir != NULL);
+    CHECK_OK(fstat(fd, &stat));
+    while (!found && (entry = readdir(dir)) != NULL) {
+        char path[300], line[200];
+        unsigned long inode;
+        FILE *file;
+        int target;
+
+        snprintf(path, sizeof path, "/proc/self/fdinfo/%s", entry->d_name);
+        file = fopen(path, "r"); /* NULL: "..", or closed meanwhile */
+        while (file && fgets(line, sizeof line, file))
+            if (sscanf(line, "tfd: %d events: %*x data: %*x pos:%*d ino:%lx",
+                       &target, &inode) == 2
+                && target == fd && inode == stat.st_ino)
+                found = true;
+        if (file)
+            fclose(file);
+    }
+    closedir(dir);
+    return found;
+}
+
 static inline struct sockaddr_in loopback(void)
 {
     struct sockaddr_in address;

@@ -206,7 +206,7 @@ static void the_next_target_gets_nothing(void)
 
         s.to = renumber(old.in);
         begin(&s.party, i % 2, splice_for_ever, &s);
-        AWAIT(get_mode(s.to) & O_NONBLOCK);
+        AWAIT(is_watched(s.from.out));
         if (i / 2 % 2)
             CHECK_OK(gmp_sleep(MS(1)));
         CHECK_OK(gmp_close(s.to));

@@ -34,6 +34,11 @@ static int at_start(void)
     return which && call == atoi(which);
 }
 
+/* A sanitizer's own, which stands before the C library's. */
+__attribute__((weak)) int __interceptor_pthread_create(
+    pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+    void *arg);
+
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
                    void *(*start)(void *), void *arg)
 {
@@ -45,7 +50,9 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
     int left = atomic_load(&refuse);
 
     if (!next) {
-        next = (create *)dlsym(RTLD_NEXT, "pthread_create");
+        next = __interceptor_pthread_create;
+        if (!next)
+            next = (create *)dlsym(RTLD_NEXT, "pthread_create");
         atomic_store(&real, next);
     }
     if (at_start())

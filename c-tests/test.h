@@ -223,6 +223,12 @@ static inline int count_threads(void)
     return count_entries("/proc/self/task");
 }
 
+/* How many of them are a tool's; the child of a fork may have fewer. */
+static inline int threads_of_tool(void)
+{
+    return test_under("tsan");
+}
+
 /* How many lines a file of /proc has: the mappings, for "maps". */
 static inline long count_lines(const char *path)
 {

@@ -87,7 +87,8 @@ static void turns(int yielders, bool locked, bool wake)
     printf("%d %s%s: %ld yields, %ld at most\n", yielders,
            locked ? "locked" : "free", wake ? ", woken" : "",
            each[ROUNDS / 2], each[ROUNDS - 1]);
-    CHECK(most <= MOST * procs);
+    /* A tool has turns of its own. */
+    CHECK(most <= MOST * procs || test_under(NULL));
     atomic_store(&stop, true);
     for (int i = 0; i < yielders; i++)
         CHECK_OK(gmp_join(gs[i]));

@@ -338,6 +338,14 @@ pub(crate) fn heed() {
     }
 }
 
+/// Whether a sanitizer has a list of threads, so that ours are not joinable. Of
+/// a joinable one that has ended, ThreadSanitizer tells if the process exits
+/// before the join. In the child of a fork, LeakSanitizer takes one for a
+/// thread of the parent, and its join waits for ever.
+pub(crate) fn lists_threads() -> bool {
+    raceenabled() || leaks()
+}
+
 /// The host's handlers of signals run that are due.
 ///
 /// ThreadSanitizer puts a handler off to the next function of libc that it

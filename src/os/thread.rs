@@ -42,9 +42,7 @@ pub(crate) unsafe fn newosproc(
 ) -> Result<()> {
     // Relaxed: the thread's own change comes after the making of the thread.
     LIVE.fetch_add(1, Ordering::Relaxed);
-    // ThreadSanitizer takes a joinable thread that has ended for a leak, if the
-    // process exits before it is joined.
-    let state = if sanitize::raceenabled() {
+    let state = if sanitize::lists_threads() {
         libc::PTHREAD_CREATE_DETACHED
     } else {
         libc::PTHREAD_CREATE_JOINABLE
@@ -97,7 +95,7 @@ fn ended() -> LockGuard<'static, Option<(Thread, i32)>> {
 fn join(ended: Option<(Thread, i32)>) {
     let Some((thread, tid)) = ended else { return };
     let _later = NoCancel::new();
-    if !sanitize::raceenabled() {
+    if !sanitize::lists_threads() {
         // SAFETY: the thread is joinable, and ENDED held it once.
         unsafe { libc::pthread_join(thread, core::ptr::null_mut()) };
     }
