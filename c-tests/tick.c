@@ -223,7 +223,8 @@ static void unref_before_the_tick(void *arg)
             rss = status_value("/proc/self/status", "VmRSS:");
         gmp_chan_unref(i % 2 ? gmp_after(FAR + i) : gmp_tick(FAR - i));
     }
-    CHECK(status_value("/proc/self/status", "VmRSS:") - rss < 4096);
+    rss = status_value("/proc/self/status", "VmRSS:") - rss;
+    CHECK(rss < 4096 || test_under(NULL)); /* a tool may keep what is freed */
 }
 
 /* Another reference keeps the ticker going. */

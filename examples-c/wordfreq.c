@@ -84,6 +84,13 @@ static struct table table_make(size_t size)
     return (struct table){must(calloc(size, sizeof(struct entry))), 0, size};
 }
 
+static void table_free(struct table *t)
+{
+    for (size_t i = 0; i < t->size; i++)
+        free(t->entries[i].word);
+    free(t->entries);
+}
+
 /* The entry of the word with this hash and length, or the place for it. */
 static struct entry *table_find(struct table *t, const char *word, size_t len,
                                 uint64_t hash)
@@ -230,9 +237,8 @@ static struct table merge(int n)
             struct entry *e = &t.entries[i];
             if (e->word != NULL)
                 table_add(&all, e->word, strlen(e->word), e->hash, e->count);
-            free(e->word);
         }
-        free(t.entries);
+        table_free(&t);
     }
     return all;
 }
@@ -318,6 +324,7 @@ static int wordfreq(int argc, char **argv)
             "%ld goroutines on %d threads took %.3f s\n",
             all.used, (long)files, bytes / 1e6, started + procs + 1,
             threads(), (end - start) / 1e9);
+    table_free(&all);
     return status;
 }
 

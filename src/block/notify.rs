@@ -169,14 +169,16 @@ fn install(signo: c_int) -> Result<()> {
     Ok(())
 }
 
-/// Whether the two are one action.
+/// Whether the two are one action. The C library leaves a part of a mask, for
+/// signals that there are not, as it was.
 fn same(a: &SigAction, b: &SigAction) -> bool {
-    // SAFETY: a structure of C's, from the same call, padded with zeros or not:
-    // a difference costs memory only.
-    let bytes = |action: &SigAction| unsafe {
-        ptr::from_ref(action).cast::<[u8; size_of::<SigAction>()]>().read()
+    // SAFETY: a mask with all signals that there are.
+    let blocks = |action: &SigAction, signo| unsafe {
+        libc::sigismember(&raw const action.sa_mask, signo)
     };
-    bytes(a) == bytes(b)
+    a.sa_sigaction == b.sa_sigaction
+        && a.sa_flags == b.sa_flags
+        && (1..=libc::SIGRTMAX()).all(|s| blocks(a, s) == blocks(b, s))
 }
 
 /// Under the lock: puts the host's handler back, unless the host has installed
