@@ -241,7 +241,7 @@ static void nothing_is_lost(void *arg)
     chans[0] = gmp_chan_make(sizeof(long), race->capacity);
     chans[1] = race->same ? gmp_chan_ref(chans[0])
                           : gmp_chan_make(sizeof(long), race->capacity);
-    for (int i = 0; i < RACES; i++)
+    for (int i = 0; i < test_times(RACES); i++)
         run_race(i % 2);
     gmp_chan_unref(chans[0]);
     gmp_chan_unref(chans[1]);
@@ -291,7 +291,7 @@ static void cancel_one(void *g)
 
 static void no_signal_is_lost(void *arg)
 {
-    for (int i = 0; i < SIGNALS; i++) {
+    for (int i = 0; i < test_times(SIGNALS); i++) {
         int results[2] = {9, 9};
         gmp_g *first = start_waiter(&results[0]);
         gmp_g *second = start_waiter(&results[1]);
@@ -375,7 +375,7 @@ static void spawn_in_turn(void *arg)
     intptr_t which = (intptr_t)arg;
     gmp_waitgroup group = GMP_WAITGROUP_INIT;
 
-    for (intptr_t i = 0; i < REUSES; i++) {
+    for (intptr_t i = 0; i < test_times(REUSES); i++) {
         gmp_g *target = spawn(live_shortly, (void *)(i % 8));
 
         atomic_store(&targets[which], target);

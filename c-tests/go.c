@@ -2,7 +2,9 @@
  * gmp_exit, and a great many at once. */
 #include "test.h"
 
-enum { MANY = 100000, COPIES = 1000 };
+enum { COPIES = 1000 };
+
+#define MANY test_times(100000)
 
 static gmp_waitgroup all = GMP_WAITGROUP_INIT;
 static atomic_long sum;

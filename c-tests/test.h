@@ -129,6 +129,12 @@ static inline bool test_under(const char *tool)
     return name && (!tool || strcmp(name, tool) == 0);
 }
 
+/* How often to do what is done n times without a tool. */
+static inline int test_times(int n)
+{
+    return test_under(NULL) ? (n + 9) / 10 : n;
+}
+
 /* Ends the process by SIGALRM after this many seconds from now, ten times as
  * many under a tool. A child that was forked needs one of its own: alarms are
  * not inherited. */

@@ -2,7 +2,9 @@
  * goroutines and host threads. */
 #include "test.h"
 
-enum { RACES = 3000, MANY = 100000 };
+enum { RACES = 3000, MOST = 100000 };
+
+#define MANY test_times(MOST)
 
 #define FAR SEC(3600)
 
@@ -456,7 +458,7 @@ static void free_is_exact(void *arg)
         CHECK(races[i].rings <= 1);
 }
 
-static struct bell crowd[MANY];
+static struct bell crowd[MOST];
 
 static void many_fire(void *arg)
 {
