@@ -453,6 +453,8 @@ static void test_fork(void)
     if (child == 0) {
         CHECK(*p == hide(p));
         CHECK(gmp_gc_alloc(10) == NULL);
+        for (size_t size = 1; size < 2000; size += 100)
+            CHECK(gmp_gc_alloc_noscan(size) == NULL);
         CHECK_EQ(gmp_gc(), -ENOTSUP);
         CHECK_EQ(gmp_gc_free(p), -ENOTSUP);
         CHECK(gmp_gc_base(p) == p);

@@ -14,6 +14,7 @@ use crate::{
     },
     block::holder,
     diag::{fault, report},
+    gc::settings,
     netpoll,
     os::{
         Errno, membarrier, proc, task,
@@ -158,6 +159,7 @@ extern "C" fn in_child() {
     fork::begin_child();
     proc::own();
     throw::forget_in_child();
+    settings::refuse_in_child();
     thread::forget_threads();
     mainthread::in_child();
     match phase::state() {

@@ -26,6 +26,11 @@ pub(crate) fn set_stress(n: u32) {
     SLOW.store(n != 0, Relaxed);
 }
 
+/// In the child of a fork each allocation takes the long way, which refuses it.
+pub(crate) fn refuse_in_child() {
+    SLOW.store(true, Relaxed);
+}
+
 /// Whether each allocation takes the long way.
 #[inline(always)]
 pub(super) fn slow() -> bool {

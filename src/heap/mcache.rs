@@ -73,7 +73,7 @@ impl MCache {
             return None;
         }
         let s = self.alloc[kind as usize][class_of(size)].get();
-        let at = s.next_free_fast()?;
+        let at = s.next_free_fast().or_else(|| s.next_free_later())?;
         Some(finish(s, at, kind))
     }
 

@@ -186,6 +186,14 @@ impl MSpan {
         Some(self.cache_addr.get() + granule * GRANULE)
     }
 
+    /// The next free object in words to come; None if there is none. The holder
+    /// calls. For objects of 1 KiB each is in another word.
+    #[cold]
+    #[inline(never)]
+    pub fn next_free_later(&self) -> Option<usize> {
+        if self.refill_alloc_cache() { self.next_free_fast() } else { None }
+    }
+
     /// Looks for a word with free objects from `freeindex` on: Go's
     /// `refillAllocCache`. False if there is none. The holder calls.
     pub fn refill_alloc_cache(&self) -> bool {
