@@ -83,7 +83,8 @@ void burst(void)
     bare = resident_mib();
     in_parallel(1, much);
     collect();
-    for (int i = 0; i < 100 && resident_mib() > bare + (double)opt.n / 20; i++) {
+    const double enough = bare + (double)opt.n / 20;
+    for (int i = 0; i < 100 && resident_mib() > enough; i++) {
         work(1000);
         pause_for_a_moment();
     }

@@ -103,13 +103,14 @@ static long size_of_tree(long depth)
 
 static void construct(long depth)
 {
-    for (long i = 2 * size_of_tree(opt.n + 2) / size_of_tree(depth); i > 0; i--) {
+    long trees_of_depth = 2 * size_of_tree(opt.n + 2) / size_of_tree(depth);
+    for (long i = 0; i < trees_of_depth; i++) {
         struct gcnode *node = heap_alloc(sizeof *node);
         populate(depth, node);
         if (!COLLECTS)
             drop_tree(node);
     }
-    for (long i = 2 * size_of_tree(opt.n + 2) / size_of_tree(depth); i > 0; i--) {
+    for (long i = 0; i < trees_of_depth; i++) {
         struct gcnode *volatile node = make(depth);
         if (!COLLECTS)
             drop_tree(node);
