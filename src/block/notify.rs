@@ -157,7 +157,7 @@ fn install(signo: c_int) -> Result<()> {
     let old = sigaction_get(signo)?;
     // SAFETY: null, or from an earlier install.
     let last = unsafe { OLD[signo as usize].load(Relaxed).as_ref() };
-    if !last.is_some_and(|last| same(last, &old)) {
+    if !last.is_some_and(|last| signal::same(last, &old)) {
         let old = try_box(old).ok_or(Errno::ENOMEM)?;
         // What was there is not freed (invariant 2): a handler that has just
         // begun may look at it. Release: pairs with the handler.
@@ -167,18 +167,6 @@ fn install(signo: c_int) -> Result<()> {
     unsafe { sigaction_set(signo, &handler_action(handler)) }?;
     sigmask::sysmon_takes(signo, true);
     Ok(())
-}
-
-/// Whether the two are one action. The C library leaves a part of a mask, for
-/// signals that there are not, as it was.
-fn same(a: &SigAction, b: &SigAction) -> bool {
-    // SAFETY: a mask with all signals that there are.
-    let blocks = |action: &SigAction, signo| unsafe {
-        libc::sigismember(&raw const action.sa_mask, signo)
-    };
-    a.sa_sigaction == b.sa_sigaction
-        && a.sa_flags == b.sa_flags
-        && (1..=libc::SIGRTMAX()).all(|s| blocks(a, s) == blocks(b, s))
 }
 
 /// Under the lock: puts the host's handler back, unless the host has installed

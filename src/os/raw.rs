@@ -8,8 +8,8 @@
 //! cancellation points inside, and while the thread sleeps.
 //!
 //! ThreadSanitizer watches libc's functions that open and close descriptors.
-//! Those that open are here too, so it keeps no notes about descriptors of ours.
-//! `fd::close` tells it of the end of the host's.
+//! Those that open are here too, so it keeps no notes about descriptors of
+//! ours. `fd::close` tells it of the end of the host's.
 //!
 //! Each function is the system call of its name, with C's result: -1 and
 //! `errno`.
