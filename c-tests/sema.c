@@ -73,7 +73,7 @@ struct waiter {
     int64_t deadline;
     atomic_bool arrived;
     atomic_int result; /* PENDING until its call returns */
-    int turn;          /* how many were served before */
+    atomic_int turn;   /* how many were served before; -1 until then */
 };
 
 static atomic_int turns;
@@ -270,7 +270,7 @@ static void token_comes_as_one_leaves(bool cancel)
         while (!cancel && gmp_now() < due + jitter)
             gmp_checkpoint();
         CHECK_OK(gmp_sema_release(&sema));
-        AWAIT(atomic_load(&turns) > 0);
+        AWAIT(atomic_load(&first.turn) == 0 || atomic_load(&second.turn) == 0);
         if (canceller)
             CHECK_OK(gmp_join(canceller));
         if (first.turn == 0)

@@ -3,7 +3,9 @@
  * not after as many as there are others, however many yield. */
 #include "test.h"
 
-enum { ROUNDS = 200, MOST = 3 };
+enum { MOST_ROUNDS = 200, MOST = 3 };
+
+#define ROUNDS test_times(MOST_ROUNDS)
 
 static atomic_bool stop, queued, ran;
 static atomic_int up;
@@ -62,7 +64,7 @@ static long pass(bool wake)
 static void turns(int yielders, bool locked, bool wake)
 {
     static gmp_g *gs[200];
-    static long each[ROUNDS];
+    static long each[MOST_ROUNDS];
     int procs = gmp_set_maxprocs(0);
     gmp_g *woken = NULL;
     long most;
