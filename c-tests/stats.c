@@ -113,9 +113,12 @@ static void queue_some(void *arg)
     for (int i = 0; i < MANY; i++)
         CHECK_OK(gmp_go(nothing, NULL));
     then = now();
-    CHECK_EQ(then.goroutines_runnable, MANY);
-    CHECK_EQ(then.runq_local + then.runq_global, MANY);
-    CHECK_EQ(then.goroutines_running, 1);
+    /* A tool makes the starts so slow that the P may go to another thread. */
+    if (!test_under(NULL)) {
+        CHECK_EQ(then.goroutines_runnable, MANY);
+        CHECK_EQ(then.runq_local + then.runq_global, MANY);
+    }
+    CHECK(then.goroutines_running == 1 || test_under(NULL));
     CHECK_EQ(then.goroutines_waiting, before.goroutines_waiting);
     CHECK_EQ(then.procs, 1);
     CHECK_EQ(then.procs_idle, 0);
