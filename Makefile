@@ -172,7 +172,7 @@ docs: need $(MAN) ## make the man pages, and the site in build/site
 
 EXAMPLES = hello sieve life pool ratelimit pipeline semaphore wordfreq collect \
            echo fetch prefork metrics
-EXAMPLES_CPP = chat crawler gather sort strings
+EXAMPLES_CPP = chat crawler gather primes sort strings
 HTTPD    = $(wildcard examples-c/httpd*.c)
 WARN     = -Wall -Wextra -Wpedantic -Werror
 C        = $(CC) -std=gnu11 $(WARN) $(CFLAGS) -Iinclude
@@ -234,6 +234,9 @@ $(EXAMPLES_CPP:%=$(BIN)/%-static): $(BIN)/%-static: examples-cpp/%.cc \
                                    include/gmp.h include/gmprt.hpp $(PRODUCTS)
 	@mkdir -p $(@D)
 	$(call CPP_IF_ANY,$(STATIC))
+
+# It has coroutines.
+$(BIN)/primes $(BIN)/primes-static: CPP += -std=c++20
 
 # The host knows nothing of gmprt: neither its header nor its library.
 $(BIN)/plugin_host: examples-c/plugin_host.c

@@ -174,6 +174,16 @@ def gmprt_cpp() -> Peer:
     return Peer("gmprt-cpp", git_version(ROOT), [[program]], limit=True)
 
 
+def gmprt_co() -> Peer:
+    """The same library's coroutines."""
+    if not (LIB / "libgmprt.so").exists():
+        raise Skip("build/lib/libgmprt.so is missing: make")
+    link = [f"-I{ROOT}/include", f"-L{LIB}", "-lgmprt", f"-Wl,-rpath,{LIB}"]
+    cxx = [*CXX, "-std=gnu++20"]
+    program = compile_files("gmprt-co", cxx, sources("gmprt-co/*.cc"), link)
+    return Peer("gmprt-co", git_version(ROOT), [[program]], limit=True)
+
+
 def go_command() -> str:
     """$GO, the one from requirements.txt, or the one in PATH."""
     venv = VENV / "bin" / "go"
@@ -366,6 +376,7 @@ def raw() -> Peer:
 FINDERS: dict[str, Callable[[], Peer]] = {
     "gmprt": gmprt,
     "gmprt-cpp": gmprt_cpp,
+    "gmprt-co": gmprt_co,
     "go": go,
     "tokio": tokio,
     "tokio-current": tokio_current,

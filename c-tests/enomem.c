@@ -35,6 +35,46 @@ static long run_go_with(void)
     return r;
 }
 
+/* A goroutine of steps, which names each wait. */
+static struct {
+    gmp_wait wait;
+    gmp_wait_timer timer;
+    int64_t elem;
+    atomic_int at;
+} steps;
+
+static int names_all(gmp_wait *wait)
+{
+    int64_t now = gmp_now();
+
+    (void)gmp_step_result();
+    switch (steps.at++) {
+    case 0:
+        return gmp_step_send(NULL, &steps.elem, now, &steps.timer);
+    case 1:
+        return gmp_step_recv(NULL, &steps.elem, now, &steps.timer);
+    case 2:
+        return gmp_step_sleep(now + 1000, &steps.timer);
+    case 3:
+        return gmp_step_join(NULL, now, &steps.timer);
+    case 4:
+        return gmp_step_yield();
+    default:
+        return gmp_step_wait() == wait ? 0 : -1;
+    }
+}
+
+static long run_go_step(void)
+{
+    int r;
+
+    steps.at = 0;
+    r = gmp_go_step(NULL, names_all, &steps.wait, NULL, NULL);
+    while (r == 0 && steps.at < 6)
+        gmp_yield();
+    return r;
+}
+
 static void exits(void *arg)
 {
     gmp_exit();
@@ -589,6 +629,8 @@ static const struct op OPS[] = {
     {"gmp_go", run_go, NULL},
     {"gmp_go_copy", run_go_copy, NULL},
     {"gmp_go_with gmp_release", run_go_with, NULL},
+    {"gmp_go_step gmp_step_wait gmp_step_result gmp_step_send gmp_step_recv "
+     "gmp_step_sleep gmp_step_join gmp_step_yield", run_go_step, NULL},
     {"gmp_join", run_join, wake_hold},
     {"gmp_join_until", run_join_until, NULL},
     {"gmp_cancel", run_cancel, NULL},

@@ -167,6 +167,43 @@ void others()
     CHECK(!ec);
 }
 
+#if GMPRT_COROUTINES
+gmp::co<int> waits(gmp::channel<int> never, gmp::channel<int> about)
+{
+    counted local(1);
+    std::error_code ec;
+    CHECK(!co_await never.async_recv(ec, 1ms) && ec == std::errc::timed_out);
+    gmp::task<int> t(ec, [] { return 4; });
+    const auto four = co_await t.async_join(ec);
+    CHECK(four && *four == 4);
+    CHECK(co_await about.async_send(1, ec) && !ec);
+    CHECK(!co_await never.async_recv(ec));
+    CHECK(ec == std::errc::operation_canceled);
+    co_await gmp::async_sleep_for(1h, ec);
+    CHECK(ec == std::errc::operation_canceled);
+    co_return 9;
+}
+
+gmp::co<int> awaits(gmp::channel<int> never, gmp::channel<int> about)
+{
+    co_return 1 + co_await waits(never, about);
+}
+
+void coroutines()
+{
+    std::error_code ec;
+    gmp::channel<int> never(0), about(0);
+    gmp::task<int> t(ec, awaits(never, about));
+    CHECK(!ec && about.recv(ec));
+    t.cancel();
+    CHECK_EQ(*t.join(ec), 10);
+    gmp::task<int> ends(ec, awaits(never, about));
+    CHECK(!ec && about.recv(ec));
+}
+#else
+void coroutines() {}
+#endif
+
 } // namespace
 
 void test_main()
@@ -178,4 +215,5 @@ void test_main()
     groups();
     panics();
     others();
+    coroutines();
 }

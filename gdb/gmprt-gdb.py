@@ -224,7 +224,8 @@ class GmprtG:
     def wait(self, stack=None):
         """The fields of its Wait, or None if it waits for nothing.
 
-        The wait lies on its own stack, of which `stack` may be a copy.
+        The wait lies on its own stack, of which `stack` may be a copy, or in
+        the G.
         """
         at = self.number("waiting")
         if self.status != "waiting" or at == 0:
@@ -428,7 +429,8 @@ class GmprtState:
         if stack is None:
             if gp.has("started") or gp.has("host"):
                 return "?"
-            return "starts at " + gmprt_symbol(gp.number("func") + 1)
+            what = "goes on in " if gp.has("steps") else "starts at "
+            return what + gmprt_symbol(gp.number("func") + 1)
         return self.suspended_place(gp, stack)
 
     def suspended_place(self, gp, stack):
@@ -571,7 +573,7 @@ class GmprtOnStack:
                              "%d" % gp.goid)
         if thread is None and not gp.has("started"):
             raise GmprtError(
-                "gmprt: goroutine %d has no stack yet. It will call %s." %
+                "gmprt: goroutine %d has no stack now. It will call %s." %
                 (gp.goid, gmprt_symbol(gp.number("func") + 1)))
         self.selection.__enter__()
         try:

@@ -18,6 +18,7 @@
  *   Storage       values that belong to a goroutine
  *   Channels      send and receive
  *   Select        wait for several channels
+ *   Steps         goroutines that have a stack only while they run
  *   Locks         mutex, rwmutex, cond, semaphore, barrier, wait group, once
  *   Groups        goroutines that fail and end together
  *   Time          clock, deadlines, sleep, timers, tickers
@@ -886,6 +887,120 @@ int gmp_select_until(gmp_case *cases, size_t n, int64_t deadline);
  * Never blocks.
  */
 int gmp_try_select(gmp_case *cases, size_t n);
+
+/* --- Steps -------------------------------------------------------------------
+ *
+ * A coroutine, or a state machine, as a goroutine: a function that is called
+ * again when what it waits for has come. gmprt.hpp makes coroutines of C++ such
+ * goroutines.
+ */
+
+/**
+ * The result of a call in a step that has to wait: the step returns it, too.
+ */
+#define GMP_STEP_WAIT 1
+
+/**
+ * The memory that a goroutine of steps waits in. It is the goroutine's from
+ * gmp_go_step to the goroutine's end, and must not move: make it the first
+ * member of what the steps work on.
+ */
+typedef struct gmp_wait {
+    uint64_t _opaque[8];
+} gmp_wait;
+
+/**
+ * A step of a goroutine. It returns 0 at the goroutine's end. Or a call from
+ * gmp_step_send to gmp_step_yield has returned GMP_STEP_WAIT, and so does the
+ * step: then it is called again when that wait is over, maybe on another
+ * thread.
+ */
+typedef int (*gmp_step)(gmp_wait *wait);
+
+/**
+ * Room for the deadline of a wait, from the call that gets it until the next
+ * step.
+ */
+typedef struct gmp_wait_timer {
+    uint64_t _opaque[13];
+} gmp_wait_timer;
+
+/**
+ * Starts a goroutine that calls `step(wait)` again and again. It has a stack
+ * only during a step: between two steps it costs its descriptor and what
+ * `wait` lies in. In all else it is a goroutine; a call in a step that blocks
+ * parks it, and it keeps its stack until the step returns. But errno and the
+ * signal mask do not last from one step to the next.
+ *
+ * `attr` and `out` are as for gmp_go_with. Dumps show the function `shown` in
+ * place of `step`, unless that is NULL.
+ *
+ * Returns 0; -EINVAL as gmp_go_with; -ENOMEM. Never blocks.
+ */
+int gmp_go_step(const gmp_attr *attr, gmp_step step, gmp_wait *wait,
+    void (*shown)(void), gmp_g **out);
+
+/**
+ * Returns what the calling goroutine of steps waits in; NULL outside of a step.
+ * Never blocks.
+ */
+gmp_wait *gmp_step_wait(void);
+
+/**
+ * Sends a copy of `*elem` on `ch` if that need not wait. Else the step is to
+ * wait for that until `deadline`: `elem`, `ch` and `timer` stay as they are
+ * until the next step, which gets the result by gmp_step_result. `timer` may
+ * be NULL for GMP_FOREVER.
+ *
+ * Returns 0 or GMP_STEP_WAIT, and after the wait 0 or -ETIMEDOUT; -EPIPE if
+ * the channel is closed; -EPERM outside of a step. Never blocks.
+ */
+int gmp_step_send(gmp_chan *ch, const void *elem, int64_t deadline,
+    gmp_wait_timer *timer);
+
+/**
+ * Receives an element from `ch` into `*elem` if that need not wait. Else the
+ * step is to wait for one, as in gmp_step_send. `elem` may be NULL.
+ *
+ * Returns 0 or GMP_STEP_WAIT, and after the wait 0 or -ETIMEDOUT; -EPIPE if
+ * the channel is closed and empty, and then `*elem` is zeroed; -EPERM outside
+ * of a step. Never blocks.
+ */
+int gmp_step_recv(gmp_chan *ch, void *elem, int64_t deadline,
+    gmp_wait_timer *timer);
+
+/**
+ * The step is to wait until `deadline`; `timer` is as in gmp_step_send. With
+ * GMP_FOREVER a cancel ends the wait.
+ *
+ * Returns GMP_STEP_WAIT, and after the wait 0; -EPERM outside of a step. Never
+ * blocks.
+ */
+int gmp_step_sleep(int64_t deadline, gmp_wait_timer *timer);
+
+/**
+ * The step is to wait until the goroutine `g` has ended, and releases its
+ * handle; `timer` is as in gmp_step_send.
+ *
+ * Returns GMP_STEP_WAIT, and after the wait what gmp_join_until returns;
+ * -EPERM outside of a step. Never blocks.
+ */
+int gmp_step_join(gmp_g *g, int64_t deadline, gmp_wait_timer *timer);
+
+/**
+ * The step is to let other goroutines run first.
+ *
+ * Returns GMP_STEP_WAIT, and after that 0; -EPERM outside of a step. Never
+ * blocks.
+ */
+int gmp_step_yield(void);
+
+/**
+ * Returns the result of the wait before this step, or of the last call since
+ * then that could have named one: 0, GMP_STEP_WAIT or a negative errno. In the
+ * first step 0; outside of a step -EPERM. Never blocks.
+ */
+int gmp_step_result(void);
 
 /* --- Locks -------------------------------------------------------------------
  *

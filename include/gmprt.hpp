@@ -10,6 +10,7 @@
 //   Panics        call: a panic of C code becomes an exception
 //   Tasks         task<T>: a goroutine with a result
 //   Channels      channel<T>, sender<T>, receiver<T>
+//   Coroutines    co<T>: a goroutine without a stack (C++20)
 //   Select        wait for several channels
 //   Locks         mutex, shared_mutex, recursive_mutex, condition_variable,
 //                 semaphore, latch, barrier, wait_group, once_flag
@@ -77,6 +78,12 @@
 #endif
 #if defined(__cpp_lib_jthread)
 #include <stop_token>
+#endif
+#if defined(__cpp_impl_coroutine) && __cplusplus >= 202002L
+#define GMPRT_COROUTINES 1
+#include <coroutine>
+#else
+#define GMPRT_COROUTINES 0
 #endif
 #if defined(__cpp_lib_expected)
 #include <expected>
@@ -526,7 +533,32 @@ private:
     gmp_attr attr_ = GMP_ATTR_INIT;
 };
 
+template <class T> class co;
+
 namespace detail {
+
+// Whether an F is a co<T>, and its T.
+template <class F> struct coroutine_of {
+    static constexpr bool is = false;
+};
+template <class T> struct coroutine_of<co<T>> {
+    static constexpr bool is = true;
+    using type = T;
+};
+template <class F, class... Args>
+constexpr bool is_coroutine =
+    sizeof...(Args) == 0 && coroutine_of<std::decay_t<F>>::is;
+
+template <class T> int start_co(const gmp_attr *attr, co<T> &made);
+#if GMPRT_COROUTINES
+template <class T> class join_wait;
+template <class T> class ec_join_wait;
+template <class T> class send_wait;
+template <class T> class ec_send_wait;
+template <class T> class recv_wait;
+template <class T> class ec_recv_wait;
+template <class T> class timed_recv_wait;
+#endif
 
 template <class F>
 constexpr bool is_function =
@@ -536,10 +568,12 @@ constexpr bool is_function =
 template <class F, class... Args>
 int go(const gmp_attr *attr, F &&f, Args &&...args)
 {
-    static_assert(callable<F, Args...>,
+    static_assert(callable<F, Args...> || is_coroutine<F, Args...>,
                   "gmp::go: the function cannot be called with copies of "
                   "these arguments; std::ref passes a reference");
-    if constexpr (callable<F, Args...>)
+    if constexpr (is_coroutine<F, Args...>)
+        return start_co(attr, f);
+    else if constexpr (callable<F, Args...>)
         return start_detached<bound_t<F, Args...>>(attr, std::forward<F>(f),
                                                    std::forward<Args>(args)...);
     else
@@ -1048,9 +1082,17 @@ template <class R> struct task_state {
     task_state &operator=(const task_state &) = delete;
     virtual ~task_state() = default;
     virtual void request_stop() noexcept {}
+    virtual void discard() noexcept { delete this; }
 
     std::conditional_t<std::is_void_v<R>, bool, std::optional<R>> value{};
     std::unique_ptr<failure> failed;
+};
+
+struct discards {
+    template <class State> void operator()(State *state) const noexcept
+    {
+        state->discard();
+    }
 };
 
 // With the function, which the goroutine ends when it has called it.
@@ -1120,6 +1162,9 @@ template <class F> void run_word_task(void *argument)
 
 template <class F, class... Args> auto result_of()
 {
+    if constexpr (is_coroutine<F, Args...>)
+        return same<typename coroutine_of<std::decay_t<F>>::type>();
+    else
 #if defined(__cpp_lib_jthread)
     if constexpr (wants_token<F, Args...>)
         return same<std::invoke_result_t<std::decay_t<F>, std::stop_token,
@@ -1242,15 +1287,7 @@ public:
     /// function is thrown.
     detail::maybe_t<T> join(std::error_code &ec, deadline until = {})
     {
-        const int rc = wait_end(until.ns());
-        ec = error(rc);
-        if (rc != 0)
-            return detail::maybe_t<T>();
-        outcome got = joined();
-        if (got.ended_early())
-            ec = error(-ECANCELED);
-        if constexpr (!std::is_void_v<T>)
-            return std::move(got.state->value);
+        return result(wait_end(until.ns()), ec);
     }
 
 #if GMPRT_EXCEPTIONS
@@ -1261,18 +1298,24 @@ public:
     /// the task joinable.
     T join()
     {
-        const int rc = wait_end(GMP_FOREVER);
-        if (rc != 0)
-            detail::raise(rc, "gmp::task::join");
-        if constexpr (std::is_void_v<T>)
-            if (returned_nothing())
-                return;
-        outcome got = joined();
-        if (got.ended_early())
-            throw std::system_error(error(-ECANCELED), "gmp::task::join");
-        if constexpr (!std::is_void_v<T>)
-            return std::move(*got.state->value);
+        return result(wait_end(GMP_FOREVER));
     }
+#endif
+
+#if GMPRT_COROUTINES
+    /// In a coroutine: co_await t.async_join(ec, until), as join(ec, until).
+    [[nodiscard]] detail::ec_join_wait<T> async_join(std::error_code &ec,
+                                                     deadline until = {})
+    {
+        return detail::ec_join_wait<T>(*this, ec, until.ns());
+    }
+#if GMPRT_EXCEPTIONS
+    /// In a coroutine: co_await t.async_join(), or co_await t, as join().
+    [[nodiscard]] detail::join_wait<T> async_join()
+    {
+        return detail::join_wait<T>(*this);
+    }
+#endif
 #endif
 
 #if defined(__cpp_lib_expected)
@@ -1300,7 +1343,7 @@ public:
 
 private:
     struct outcome {
-        std::unique_ptr<detail::task_state<T>> state;
+        std::unique_ptr<detail::task_state<T>, detail::discards> state;
         std::unique_ptr<detail::failure> failed;
 
         // Whether there is no result; throws what has left the function.
@@ -1314,15 +1357,60 @@ private:
         }
     };
 
+    // What join() returns once the wait has returned `rc`.
+    detail::maybe_t<T> result(int rc, std::error_code &ec)
+    {
+        ec = error(rc);
+        if (rc != 0)
+            return detail::maybe_t<T>();
+        outcome got = joined();
+        if (got.ended_early())
+            ec = error(-ECANCELED);
+        if constexpr (!std::is_void_v<T>)
+            return std::move(got.state->value);
+    }
+
+#if GMPRT_EXCEPTIONS
+    T result(int rc)
+    {
+        if (rc != 0)
+            detail::raise(rc, "gmp::task::join");
+        if constexpr (std::is_void_v<T>)
+            if (returned_nothing())
+                return;
+        outcome got = joined();
+        if (got.ended_early())
+            throw std::system_error(error(-ECANCELED), "gmp::task::join");
+        if constexpr (!std::is_void_v<T>)
+            return std::move(*got.state->value);
+    }
+#endif
+
+#if GMPRT_COROUTINES
+    friend class detail::join_wait<T>;
+    friend class detail::ec_join_wait<T>;
+#endif
+
     template <class F, class... Args>
     int begin(const gmp_attr *attr, F &&f, Args &&...args)
     {
         static_assert(detail::callable<F, Args...> ||
-                          detail::wants_token<F, Args...>,
+                          detail::wants_token<F, Args...> ||
+                          detail::is_coroutine<F, Args...>,
                       "gmp::task: the function cannot be called with copies "
                       "of these arguments; std::ref passes a reference");
+        if constexpr (detail::is_coroutine<F, Args...>) {
+            constexpr bool is_result = std::is_same_v<std::decay_t<F>, co<T>>;
+            static_assert(is_result,
+                          "gmp::task<T>: the coroutine is no gmp::co<T>");
+            if constexpr (is_result && !std::is_lvalue_reference_v<F>)
+                return begin_co(attr, f);
+            static_assert(!std::is_lvalue_reference_v<F>,
+                          "gmp::task: std::move the coroutine");
+            return -EINVAL;
+        } else
 #if defined(__cpp_lib_jthread)
-        if constexpr (detail::wants_token<F, Args...>) {
+            if constexpr (detail::wants_token<F, Args...>) {
             using bound = detail::bound_t<F, std::stop_token, Args...>;
             using call = detail::stoppable_call<T, bound>;
             const auto made = new (std::nothrow) call;
@@ -1386,6 +1474,9 @@ private:
         return rc;
     }
 
+    // Defined with co<T>.
+    int begin_co(const gmp_attr *attr, co<T> &made);
+
     // 0 once the goroutine has ended. So it has where the join says that the
     // runtime has (-ESHUTDOWN): a shutdown waits for all goroutines first. And
     // where the handle is stale (-EINVAL): after a shutdown, and in the child
@@ -1394,7 +1485,10 @@ private:
     {
         if (!g_)
             return -EINVAL;
-        const int rc = gmp_join_until(g_, until);
+        return has_ended(gmp_join_until(g_, until));
+    }
+    static int has_ended(int rc) noexcept
+    {
         return rc == 0 || rc == -ESHUTDOWN || rc == -EINVAL ? 0 : rc;
     }
 
@@ -1794,6 +1888,32 @@ public:
         return put_now(std::move(value));
     }
 
+#if GMPRT_COROUTINES
+#if GMPRT_EXCEPTIONS
+    /// In a coroutine: co_await ch.async_send(value), as send(value).
+    [[nodiscard]] send_wait<T> async_send(const T &value) const
+    {
+        return send_wait<T>(this->some(), value);
+    }
+    [[nodiscard]] send_wait<T> async_send(T &&value) const
+    {
+        return send_wait<T>(this->some(), std::move(value));
+    }
+#endif
+    /// In a coroutine: its twin, as send(value, ec, until).
+    [[nodiscard]] ec_send_wait<T> async_send(const T &value,
+                                             std::error_code &ec,
+                                             deadline until = {}) const
+    {
+        return ec_send_wait<T>(this->ch_, value, ec, until.ns());
+    }
+    [[nodiscard]] ec_send_wait<T> async_send(T &&value, std::error_code &ec,
+                                             deadline until = {}) const
+    {
+        return ec_send_wait<T>(this->ch_, std::move(value), ec, until.ns());
+    }
+#endif
+
     /// Closes the channel: receivers get what the buffer holds and then
     /// nothing, senders get false. False if it is closed already. Never blocks.
     bool close() const { return gmp_chan_close(this->some()) == 0; }
@@ -1922,6 +2042,36 @@ public:
             rc, [ch](void *e) { return gmp_chan_try_recv(ch, e); });
         return result(rc, std::move(got));
     }
+
+#if GMPRT_COROUTINES
+#if GMPRT_EXCEPTIONS
+    /// In a coroutine: co_await ch.async_recv(), as recv().
+    [[nodiscard]] recv_wait<T> async_recv() const
+    {
+        return recv_wait<T>(this->some());
+    }
+    /// In a coroutine: as recv_for(span), and as recv_until(point); a deadline
+    /// stays where it is if its clock is set.
+    template <class Rep, class Period>
+    [[nodiscard]] timed_recv_wait<T>
+    async_recv_for(const std::chrono::duration<Rep, Period> &span) const
+    {
+        return timed_recv_wait<T>(this->some(), deadline(span).ns());
+    }
+    template <class Clock, class Span>
+    [[nodiscard]] timed_recv_wait<T>
+    async_recv_until(const std::chrono::time_point<Clock, Span> &point) const
+    {
+        return timed_recv_wait<T>(this->some(), deadline(point).ns());
+    }
+#endif
+    /// In a coroutine: their twin, as recv(ec, until).
+    [[nodiscard]] ec_recv_wait<T> async_recv(std::error_code &ec,
+                                             deadline until = {}) const
+    {
+        return ec_recv_wait<T>(this->ch_, ec, until.ns());
+    }
+#endif
 
     /// Receives elements until the channel is closed: for (T &x : channel).
     /// With -fno-exceptions a cancel ends the loop too.
@@ -2110,6 +2260,628 @@ receiver<std::int64_t> tick(const std::chrono::duration<Rep, Period> &period)
         detail::raise(period > period.zero() ? -ENOMEM : -EINVAL, "gmp::tick");
     return receiver<std::int64_t>::adopt(ch);
 }
+
+// --- Coroutines --------------------------------------------------------------
+
+#if GMPRT_COROUTINES
+
+namespace detail {
+
+// What a coroutine has besides its result. `wait` is in use in the one that is
+// a goroutine, the root: those that it awaits wait there too.
+class co_base {
+public:
+    gmp_wait wait; // the first member: see `of`
+
+    static co_base &of(gmp_wait *at) noexcept
+    {
+        return *reinterpret_cast<co_base *>(at);
+    }
+
+    // The root of the calling goroutine.
+    static co_base &own()
+    {
+        gmp_wait *const at = gmp_step_wait();
+        if (!at)
+            raise(-EPERM, "gmp::co: resumed by hand");
+        return of(at);
+    }
+
+    bool is_root() const noexcept { return next_ & root; }
+    // Of a root: whether it has ended, and whether there is something to resume
+    // in the same step.
+    bool over() const noexcept { return next_ == root; }
+    bool goes_on() const noexcept { return next_ & at_once; }
+
+    // Of a root: resume this coroutine next, in the next step or in this one.
+    // (A coroutine does not resume another one itself: not every compiler makes
+    // that a jump, and then it takes more and more of the stack.)
+    void resume_later(std::coroutine_handle<> other) noexcept
+    {
+        set(other, root);
+    }
+    void resume_now(std::coroutine_handle<> other) noexcept
+    {
+        set(other, root | at_once);
+    }
+    void ends() noexcept { next_ = root; }
+    // Of another one: this one awaits it.
+    void is_awaited_by(std::coroutine_handle<> other) noexcept
+    {
+        set(other, 0);
+    }
+    std::coroutine_handle<> next() const noexcept
+    {
+        return std::coroutine_handle<>::from_address(
+            reinterpret_cast<void *>(next_ & ~(root | at_once)));
+    }
+
+private:
+    static constexpr std::uintptr_t root = 1, at_once = 2;
+
+    void set(std::coroutine_handle<> other, std::uintptr_t flags) noexcept
+    {
+        next_ = reinterpret_cast<std::uintptr_t>(other.address()) | flags;
+    }
+
+    std::uintptr_t next_ = 0;
+};
+
+#if GMPRT_EXCEPTIONS
+// In a handler: how a coroutine has failed.
+inline std::unique_ptr<failure> failure_of_coroutine()
+{
+    return failure_of([] { throw; });
+}
+#endif
+
+// At the end of a coroutine: goes on in the one that awaits it.
+struct co_end {
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) const noexcept
+    {
+        co_base &me = self.promise();
+        if (me.is_root())
+            me.ends();
+        else
+            co_base::own().resume_now(me.next());
+    }
+    void await_resume() const noexcept {}
+};
+
+// The base of all that only a coroutine of this header can await.
+struct wait_base {};
+
+// A wait by a goroutine of steps. `Self::name()` begins it, and `Self::end()`
+// returns its result.
+template <class Self> class co_wait : wait_base {
+public:
+    co_wait() = default;
+    co_wait(const co_wait &) = delete;
+    co_wait &operator=(const co_wait &) = delete;
+
+    // Whether the coroutine `self` has to wait.
+    bool begin(std::coroutine_handle<> self)
+    {
+        co_base &root = co_base::own();
+        if (static_cast<Self *>(this)->name() != GMP_STEP_WAIT)
+            return false;
+        root.resume_later(self);
+        return true;
+    }
+};
+
+// The awaiter of a wait, or of a reference to one. (GCC copies an awaiter that
+// is not made in its place.)
+template <class Wait> struct co_awaits {
+    Wait of;
+
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> self) { return of.begin(self); }
+    auto await_resume() { return of.end(); }
+};
+
+template <class Promise, class T> struct co_returns {
+    template <class U = T> void return_value(U &&value)
+    {
+        static_cast<Promise *>(this)->value.emplace(std::forward<U>(value));
+    }
+};
+template <class Promise> struct co_returns<Promise, void> {
+    void return_void() noexcept { static_cast<Promise *>(this)->value = true; }
+};
+
+template <class T> class co_awaiter;
+
+template <class T>
+struct co_promise final : co_base,
+                          task_state<T>,
+                          co_returns<co_promise<T>, T> {
+    using handle = std::coroutine_handle<co_promise>;
+
+    co<T> get_return_object() noexcept
+    {
+        return co<T>(handle::from_promise(*this));
+    }
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+    co_end final_suspend() const noexcept { return {}; }
+    void unhandled_exception()
+    {
+#if GMPRT_EXCEPTIONS
+        this->failed = failure_of_coroutine();
+#endif
+    }
+    void discard() noexcept override { handle::from_promise(*this).destroy(); }
+
+    template <class U> co_awaiter<U> await_transform(co<U> &&other) noexcept
+    {
+        return co_awaiter<U>(other);
+    }
+    template <class Wait,
+              std::enable_if_t<
+                  std::is_base_of_v<wait_base, std::remove_reference_t<Wait>>,
+                  int> = 0>
+    co_awaits<Wait &> await_transform(Wait &&that) noexcept
+    {
+        return {that};
+    }
+#if GMPRT_EXCEPTIONS
+    template <class U>
+    co_awaits<join_wait<U>> await_transform(task<U> &other) noexcept
+    {
+        return {join_wait<U>(other)};
+    }
+#endif
+    template <class Other,
+              std::enable_if_t<
+                  !std::is_base_of_v<wait_base, std::remove_reference_t<Other>>,
+                  int> = 0>
+    std::suspend_never await_transform(Other &&)
+    {
+        static_assert(!std::is_same_v<Other, Other>,
+                      "gmp::co: a coroutine awaits a task, another gmp::co, "
+                      "which is moved, and what functions named async_... "
+                      "return");
+        return {};
+    }
+};
+
+// A coroutine that another one awaits: it runs until it has ended, in the
+// goroutine of that one.
+template <class T> class co_awaiter {
+public:
+    explicit co_awaiter(co<T> &made) noexcept : of_(made.h_) {}
+
+    bool await_ready() const
+    {
+        if (!of_ || of_.done())
+            raise(-EINVAL, "gmp::co: an empty handle, or one that has ended");
+        return false;
+    }
+    void await_suspend(std::coroutine_handle<> self) const
+    {
+        of_.promise().is_awaited_by(self);
+        co_base::own().resume_now(of_);
+    }
+    T await_resume() const
+    {
+        auto &promise = of_.promise();
+#if GMPRT_EXCEPTIONS
+        if (promise.failed) {
+            if (promise.failed->error)
+                std::rethrow_exception(std::move(promise.failed->error));
+            throw cancelled();
+        }
+#endif
+        if constexpr (!std::is_void_v<T>)
+            return std::move(*promise.value);
+    }
+
+private:
+    typename co_promise<T>::handle of_;
+};
+
+// A step of a coroutine that has a task.
+inline int co_step(gmp_wait *wait)
+{
+    co_base &root = co_base::of(wait);
+    do
+        root.next().resume();
+    while (root.goes_on());
+    return root.over() ? 0 : GMP_STEP_WAIT;
+}
+
+// A step of one that has none: its end is the end of its frame, too.
+template <class T> int co_step_alone(gmp_wait *wait)
+{
+    using handle = typename co_promise<T>::handle;
+    auto &promise = static_cast<co_promise<T> &>(co_base::of(wait));
+    struct frees {
+        handle frame;
+        bool waits = false;
+        ~frees()
+        {
+            if (!waits)
+                frame.destroy();
+        }
+    } end{handle::from_promise(promise)};
+    end.waits = co_step(wait) == GMP_STEP_WAIT;
+#if GMPRT_EXCEPTIONS
+    if (!end.waits && promise.failed && promise.failed->error)
+        std::rethrow_exception(promise.failed->error); // it is uncaught
+#endif
+    return end.waits ? GMP_STEP_WAIT : 0;
+}
+
+} // namespace detail
+
+/// A coroutine with a result of type T, which may be void. The function has not
+/// begun when it returns its co<T>. What begins it:
+///
+///     gmp::task<int> t(answer(ch));   // as a goroutine with a result
+///     gmp::go(serve(ch));             // as a goroutine on its own
+///     int n = co_await answer(ch);    // inside of another coroutine
+///
+/// It is a goroutine without a stack: it has one only from one wait to the
+/// next, and waits in its frame. It waits by co_await, of what the functions
+/// named async_... return, of a task, or of another co<T>. A call that blocks
+/// works as well; then the coroutine keeps a stack while it waits. All else is
+/// as for a goroutine: threads, cancels, gmp::shield, gmp::local, dumps.
+///
+/// A cancel makes co_await throw gmp::cancelled. A task's destructor cancels
+/// the coroutine, waits until it has ended, and frees its frame. A co<T> that
+/// was never begun is destroyed with its arguments. A lambda that captures
+/// something has to live until the coroutine has ended; arguments are kept.
+template <class T> class [[nodiscard]] co {
+    static_assert(std::is_void_v<T> ||
+                      (std::is_object_v<T> && std::is_move_constructible_v<T>),
+                  "gmp::co<T>: T must be void, or a type that can be moved; of "
+                  "a reference make a pointer");
+
+public:
+    using promise_type = detail::co_promise<T>;
+
+    /// No coroutine.
+    co() noexcept = default;
+    co(co &&other) noexcept : h_(std::exchange(other.h_, nullptr)) {}
+    co &operator=(co &&other) noexcept
+    {
+        co taken(std::move(other));
+        std::swap(h_, taken.h_);
+        return *this;
+    }
+    ~co()
+    {
+        if (h_)
+            h_.destroy();
+    }
+
+    /// Whether there is a coroutine.
+    explicit operator bool() const noexcept { return static_cast<bool>(h_); }
+
+private:
+    using handle = typename promise_type::handle;
+    explicit co(handle h) noexcept : h_(h) {}
+
+    // Starts it as a goroutine, to which it belongs then.
+    int start(const gmp_attr *attr, gmp_step step, gmp_g **out) noexcept
+    {
+        if (!h_)
+            return -EINVAL;
+        detail::co_base &root = h_.promise();
+        root.resume_later(h_);
+        // Dumps show the function that resumes it: the frame's first word.
+        void (*shown)() = nullptr;
+        std::memcpy(&shown, h_.address(), sizeof shown);
+        const handle started = std::exchange(h_, nullptr);
+        const int rc = gmp_go_step(attr, step, &root.wait, shown, out);
+        if (rc != 0)
+            h_ = started;
+        return rc;
+    }
+
+    friend promise_type;
+    friend class detail::co_awaiter<T>;
+    friend class task<T>;
+    template <class U>
+    friend int detail::start_co(const gmp_attr *attr, co<U> &made);
+
+    handle h_;
+};
+
+template <class T>
+int task<T>::begin_co(const gmp_attr *attr, co<T> &made)
+{
+    if (!made.h_)
+        return -EINVAL;
+    detail::task_state<T> *const state = &made.h_.promise();
+    const int rc = made.start(attr, detail::co_step, &g_);
+    if (rc == 0)
+        state_ = state;
+    return rc;
+}
+
+namespace detail {
+
+template <class T> int start_co(const gmp_attr *attr, co<T> &made)
+{
+    return made.start(attr, co_step_alone<T>, nullptr);
+}
+
+// What an async_send sends: a value that is no more than bytes from where it
+// lies.
+template <class T, bool = copied<T>> class sent {
+public:
+    explicit sent(const T &value) noexcept : at_(std::addressof(value)) {}
+    const void *at() noexcept { return at_; }
+    int done(int rc) noexcept { return rc; }
+
+private:
+    const T *at_;
+};
+template <class T> class sent<T, false> : public outgoing<T> {
+public:
+    using outgoing<T>::outgoing;
+};
+
+template <class T> class send_wait : public co_wait<send_wait<T>> {
+public:
+    template <class U>
+    send_wait(gmp_chan *ch, U &&value) : ch_(ch), value_(std::forward<U>(value))
+    {
+    }
+    int name() noexcept
+    {
+        return gmp_step_send(ch_, value_.at(), GMP_FOREVER, nullptr);
+    }
+    [[nodiscard]] bool end()
+    {
+        const int rc = value_.done(gmp_step_result());
+        if (rc != 0 && rc != -EPIPE)
+            raise(rc, "gmp::channel::async_send");
+        return rc == 0;
+    }
+
+private:
+    gmp_chan *ch_;
+    sent<T> value_;
+};
+
+template <class T> class ec_send_wait : public co_wait<ec_send_wait<T>> {
+public:
+    template <class U>
+    ec_send_wait(gmp_chan *ch, U &&value, std::error_code &ec,
+                 std::int64_t until)
+        : ch_(ch), ec_(ec), until_(until), value_(std::forward<U>(value))
+    {
+    }
+    int name() noexcept
+    {
+        return ch_ ? gmp_step_send(ch_, value_.at(), until_, &timer_)
+                   : -EINVAL;
+    }
+    [[nodiscard]] bool end() noexcept
+    {
+        const int rc = value_.done(ch_ ? gmp_step_result() : -EINVAL);
+        ec_ = error(rc);
+        return rc == 0;
+    }
+
+private:
+    gmp_chan *ch_;
+    std::error_code &ec_;
+    std::int64_t until_;
+    sent<T> value_;
+    gmp_wait_timer timer_;
+};
+
+// The element that a receive has brought, if its result is 0.
+template <class T> std::optional<T> take(element<T> &in, int rc)
+{
+    if (rc != 0)
+        return std::nullopt;
+    struct ends_element {
+        element<T> &e;
+        ~ends_element() { e.end(); }
+    } end{in};
+    return std::optional<T>(std::move(in.get()));
+}
+
+template <class T> class recv_wait : public co_wait<recv_wait<T>> {
+public:
+    explicit recv_wait(gmp_chan *ch) noexcept : ch_(ch) {}
+    int name() noexcept
+    {
+        return gmp_step_recv(ch_, in_.at(), GMP_FOREVER, nullptr);
+    }
+    std::optional<T> end()
+    {
+        const int rc = gmp_step_result();
+        if (rc != 0 && rc != -EPIPE)
+            raise(rc, "gmp::channel::async_recv");
+        return detail::take(in_, rc);
+    }
+
+private:
+    gmp_chan *ch_;
+    element<T> in_;
+};
+
+template <class T> class timed_recv_wait : public co_wait<timed_recv_wait<T>> {
+public:
+    timed_recv_wait(gmp_chan *ch, std::int64_t until) noexcept
+        : ch_(ch), until_(until)
+    {
+    }
+    int name() noexcept
+    {
+        return gmp_step_recv(ch_, in_.at(), until_, &timer_);
+    }
+    received<T> end()
+    {
+        const int rc = gmp_step_result();
+        if (rc == 0)
+            return received<T>(detail::take(in_, rc));
+        return received<T>(status_of(rc, channel_status::empty));
+    }
+
+private:
+    gmp_chan *ch_;
+    std::int64_t until_;
+    element<T> in_;
+    gmp_wait_timer timer_;
+};
+
+template <class T> class ec_recv_wait : public co_wait<ec_recv_wait<T>> {
+public:
+    ec_recv_wait(gmp_chan *ch, std::error_code &ec, std::int64_t until) noexcept
+        : ch_(ch), ec_(ec), until_(until)
+    {
+    }
+    int name() noexcept
+    {
+        return ch_ ? gmp_step_recv(ch_, in_.at(), until_, &timer_)
+                   : -EINVAL;
+    }
+    std::optional<T> end()
+    {
+        const int rc = ch_ ? gmp_step_result() : -EINVAL;
+        ec_ = error(rc);
+        return detail::take(in_, rc);
+    }
+
+private:
+    gmp_chan *ch_;
+    std::error_code &ec_;
+    std::int64_t until_;
+    element<T> in_;
+    gmp_wait_timer timer_;
+};
+
+#if GMPRT_EXCEPTIONS
+template <class T> class join_wait : public co_wait<join_wait<T>> {
+public:
+    explicit join_wait(task<T> &of) noexcept : of_(of) {}
+    int name() noexcept
+    {
+        return of_.g_ ? gmp_step_join(of_.g_, GMP_FOREVER, nullptr) : -EINVAL;
+    }
+    T end()
+    {
+        if (!of_.g_)
+            return of_.result(-EINVAL);
+        return of_.result(task<T>::has_ended(gmp_step_result()));
+    }
+
+private:
+    task<T> &of_;
+};
+#endif
+
+template <class T> class ec_join_wait : public co_wait<ec_join_wait<T>> {
+public:
+    ec_join_wait(task<T> &of, std::error_code &ec, std::int64_t until) noexcept
+        : of_(of), ec_(ec), until_(until)
+    {
+    }
+    int name() noexcept
+    {
+        return of_.g_ ? gmp_step_join(of_.g_, until_, &timer_) : -EINVAL;
+    }
+    maybe_t<T> end()
+    {
+        if (!of_.g_)
+            return of_.result(-EINVAL, ec_);
+        return of_.result(task<T>::has_ended(gmp_step_result()), ec_);
+    }
+
+private:
+    task<T> &of_;
+    std::error_code &ec_;
+    std::int64_t until_;
+    gmp_wait_timer timer_;
+};
+
+class sleep_wait : public co_wait<sleep_wait> {
+public:
+    explicit sleep_wait(std::int64_t until, std::error_code *ec = nullptr)
+        : until_(until), ec_(ec)
+    {
+    }
+    int name() noexcept
+    {
+        return gmp_step_sleep(until_, &timer_);
+    }
+    void end()
+    {
+        const int rc = gmp_step_result();
+        if (ec_)
+            *ec_ = error(rc);
+        else if (rc != 0)
+            raise(rc, "gmp::async_sleep_for");
+    }
+
+private:
+    std::int64_t until_;
+    std::error_code *ec_;
+    gmp_wait_timer timer_;
+};
+
+class yield_wait : public co_wait<yield_wait> {
+public:
+    int name() noexcept { return gmp_step_yield(); }
+    void end() const noexcept {}
+};
+
+} // namespace detail
+
+/// In a coroutine: co_await async_sleep_for(span, ec), as sleep_for(span, ec).
+template <class Rep, class Period>
+[[nodiscard]] detail::sleep_wait
+async_sleep_for(const std::chrono::duration<Rep, Period> &span,
+                std::error_code &ec)
+{
+    return detail::sleep_wait(gmp_after_ns(detail::span_ns(span)), &ec);
+}
+
+/// In a coroutine: as sleep_until(point, ec); a deadline stays where it is if
+/// its clock is set.
+template <class Clock, class Span>
+[[nodiscard]] detail::sleep_wait
+async_sleep_until(const std::chrono::time_point<Clock, Span> &point,
+                  std::error_code &ec)
+{
+    return detail::sleep_wait(detail::deadline_ns(point), &ec);
+}
+
+#if GMPRT_EXCEPTIONS
+template <class Rep, class Period>
+[[nodiscard]] detail::sleep_wait
+async_sleep_for(const std::chrono::duration<Rep, Period> &span)
+{
+    return detail::sleep_wait(gmp_after_ns(detail::span_ns(span)));
+}
+
+template <class Clock, class Span>
+[[nodiscard]] detail::sleep_wait
+async_sleep_until(const std::chrono::time_point<Clock, Span> &point)
+{
+    return detail::sleep_wait(detail::deadline_ns(point));
+}
+#endif
+
+namespace this_goroutine {
+
+/// In a coroutine: co_await async_yield() lets other goroutines run.
+[[nodiscard]] inline detail::yield_wait async_yield() noexcept
+{
+    return detail::yield_wait();
+}
+
+} // namespace this_goroutine
+
+#endif // GMPRT_COROUTINES
 
 // --- Select ------------------------------------------------------------------
 

@@ -103,6 +103,7 @@ subjects! {
     chan_until: MATRIX,
     chan_with: MATRIX,
     select: MATRIX,
+    steps: MATRIX,
     select_wait: MATRIX,
     select_many: MATRIX,
     mutex: MATRIX,

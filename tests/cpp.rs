@@ -144,6 +144,23 @@ subjects! {
     panic: [],
     shutdown: [],
     noexcept: ["-fno-exceptions", "-fno-rtti"],
+    co: ["-std=c++20"],
+}
+
+/// GCC, too, has to destroy each temporary of a coroutine once.
+#[test]
+fn coroutines_of_gcc_under_sanitizers() {
+    if lacks(&["g++"]) {
+        return;
+    }
+    for dialect in ["20", "2b"] {
+        let mut compiler = compiler("g++", dialect);
+        compiler.args(["-fsanitize=address,undefined"]);
+        compiler.args(["-fno-sanitize-recover=all", "--param=asan-stack=0"]);
+        // A forced unwinding is caught as an object that is not there.
+        compiler.arg("-fno-sanitize=null");
+        runs(&build(compiler, &[source("co.cc")], &[]));
+    }
 }
 
 /// Each subject in each dialect by each compiler, and each program many times.
@@ -395,6 +412,46 @@ const WRONG: [(&str, [&str; 2]); 26] = [
     ),
 ];
 
+/// The same of coroutines, which need C++20.
+const WRONG_COROUTINES: [(&str, &str); 4] = [
+    (
+        "struct other { bool await_ready(); void await_suspend(\
+         std::coroutine_handle<>); void await_resume(); };\
+         gmp::co<void> f() { co_await other(); }",
+        "gmp::co: a coroutine awaits a task",
+    ),
+    (
+        "gmp::co<int> f() { co_return 1; }\
+         int g() { gmp::task<long> t(f()); return 0; }",
+        "gmp::task<T>: the coroutine is no gmp::co<T>",
+    ),
+    (
+        "gmp::co<int> f() { co_return 1; }\
+         void g() { gmp::co<int> c = f(); gmp::task<int> t(c); }",
+        "gmp::task: std::move the coroutine",
+    ),
+    (
+        "gmp::co<int &> f();\
+         int g() { return sizeof(f()); }",
+        "gmp::co<T>: T must be void, or a type that can be moved",
+    ),
+];
+
+#[test]
+fn mistakes_in_coroutines_are_told_in_words() {
+    for name in COMPILERS {
+        if lacks(&[name]) {
+            continue;
+        }
+        for (wrong, words) in &WRONG_COROUTINES {
+            let text = format!("#include <gmprt.hpp>\n{wrong}\n");
+            let (clean, said) = compiled(compiler(name, "20"), &text);
+            assert!(!clean, "{name} takes {wrong}");
+            assert!(first_error(&said).contains(words), "{wrong}\n{said}");
+        }
+    }
+}
+
 #[test]
 fn mistakes_are_told_in_words() {
     for (compiler_index, name) in COMPILERS.iter().enumerate() {
@@ -563,7 +620,8 @@ fn programs_of_the_page() {
     let mut said = String::new();
     for text in programs {
         let files = [written("page.cc", text)];
-        let program = build(compiler("g++", "17"), &files, &[]);
+        let dialect = if text.contains("co_await") { "20" } else { "17" };
+        let program = build(compiler("g++", dialect), &files, &[]);
         let outcome = run(&mut program.command(), LIMIT);
         outcome.exited(0);
         said += &outcome.stdout;
@@ -572,4 +630,5 @@ fn programs_of_the_page() {
     assert!(said.contains("16, and nobody has freed a message\n"), "{said}");
     assert!(said.contains("said goodbye\n"), "{said}");
     assert!(said.contains("given back\nparse: no text\n"), "{said}");
+    assert!(said.contains("a square: 9\n"), "{said}");
 }

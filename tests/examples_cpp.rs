@@ -74,6 +74,26 @@ fn sort() {
     }
 }
 
+/// The first prime numbers, by so many coroutines.
+#[test]
+fn primes() {
+    if lacks(&["g++"]) {
+        return;
+    }
+    for (name, procs) in
+        [("primes", "1"), ("primes", "4"), ("primes-static", "2")]
+    {
+        let mut command = example(name);
+        let done = command.env("GMP_MAXPROCS", procs).arg("168").output();
+        let done = done.expect(name);
+        assert!(done.status.success(), "{name}: {done:?}");
+        let said = String::from_utf8_lossy(&done.stdout);
+        let sum: u32 =
+            said.lines().map(|line| line.parse::<u32>().unwrap()).sum();
+        assert_eq!((said.lines().count(), sum), (168, 76127), "below 1000");
+    }
+}
+
 #[test]
 fn strings() {
     if lacks(&["g++"]) {

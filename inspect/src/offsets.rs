@@ -51,6 +51,8 @@ pub(crate) struct At {
     pub host: u16,
     pub system: u16,
     pub started: u16,
+    /// 0 where the library has no goroutines of steps.
+    pub steps: u16,
     pub table: u64,
     pub count: u64,
     pub slab: u64,
@@ -107,6 +109,7 @@ impl At {
             host: get("flag.host")? as u16,
             system: get("flag.system")? as u16,
             started: get("flag.started")? as u16,
+            steps: get("flag.steps").map_or(0, |flag| flag as u16),
             table: get("allgs.table")?,
             count: get("allgs.count")?,
             slab: within("allgs.slab", 1, u64::MAX)?,

@@ -256,7 +256,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         let flags = self.flags(g);
         it.host = flags & at.host != 0;
         it.system = flags & at.system != 0;
-        let started = flags & at.started != 0 || it.host;
+        let started = flags & (at.started | at.steps) != 0 || it.host;
         it.status = match status {
             s if s == at.waiting_status => Status::Waiting,
             s if s == at.running => Status::Running,
@@ -457,6 +457,8 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         match it.status {
             _ if want.frames == 0 => {}
             Status::New => {}
+            // Between two steps.
+            _ if !it.host && self.flags(g) & self.at.started == 0 => {}
             _ if it.status == Status::Running || it.host => {
                 if want.running && it.tid != 0 {
                     self.running(want, it, room);

@@ -26,6 +26,7 @@ use crate::{
         park::park,
         ready::{goready, ready_all},
     },
+    timers::Deadline,
 };
 
 /// An operation on a channel.
@@ -231,19 +232,36 @@ fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
             return Err(e);
         }
     };
-    let reason = match op {
-        Op::Send => c"chan send",
-        Op::Recv => c"chan receive",
-    };
-    let wait = Wait::until(deadline, reason).on(ch);
+    let wait = wait_in(ch, op, deadline);
     let ticket = wait.begin_locked(gp, Wakers::OneLock);
     let sg = Sudog::new(gp, ticket, elem);
     ch.queue(op).enqueue(&sg, At::Back);
     let cause = park(gp, &wait, ticket, ch);
+    ended(ch, op, &sg, cause)
+}
+
+/// A wait in a queue of `ch`.
+#[inline(always)]
+pub(super) fn wait_in(ch: &GmpChan, op: Op, deadline: Deadline) -> Wait {
+    let reason = match op {
+        Op::Send => c"chan send",
+        Op::Recv => c"chan receive",
+    };
+    Wait::until(deadline, reason).on(ch)
+}
+
+/// The result of a wait in `ch`, with the record `sg` out of its queue.
+#[inline(always)]
+pub(super) fn ended(
+    ch: &GmpChan,
+    op: Op,
+    sg: &Sudog,
+    cause: Cause,
+) -> Result<()> {
     if sg.success.get() {
         return Ok(());
     }
-    Err(without_success(ch, op, &sg, cause))
+    Err(without_success(ch, op, sg, cause))
 }
 
 // SAFETY: the waiter, which is queued, has a reference to the channel, and

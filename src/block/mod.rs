@@ -9,6 +9,7 @@
 //!
 //! | file | waits in |
 //! |---|---|
+//! | `steps` | nothing: its goroutines wait where a step says |
 //! | `net`, `file`, `child`, `io` | the poller's queues, by `fdwait` |
 //! | `fdwait` | these queues |
 //! | `group` | its wait group |
@@ -54,5 +55,6 @@ mod patience;
 pub(crate) mod rwmutex;
 pub(crate) mod select;
 pub(crate) mod sema;
+pub(crate) mod steps;
 pub(crate) mod ticker;
 pub(crate) mod waitgroup;

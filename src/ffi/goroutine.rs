@@ -188,7 +188,10 @@ unsafe extern "C" fn go_with(
 
 /// # Safety
 /// `attr`: promise 1; its name: promise 3.
-unsafe fn apply(attr: *const gmp_attr, spec: &mut NewG<'_>) -> Result<()> {
+pub(super) unsafe fn apply(
+    attr: *const gmp_attr,
+    spec: &mut NewG<'_>,
+) -> Result<()> {
     /// What the first version of the structure had.
     const FIRST: usize = offset_of!(gmp_attr, flags) + size_of::<u32>();
     if attr.is_null() {

@@ -92,7 +92,8 @@ const CONSTANTS: &[Entry] = &[
     number("G.status", G::STATUS_AT),
     // The first word of `park` has the state and ticket of a wait, the second
     // the generation. A goroutine that is Waiting is off its stack, with a
-    // frame at `sched_sp`, once the state is `park.parked`.
+    // frame at `sched_sp`, once the state is `park.parked`. With `flag.steps`
+    // and without `flag.started` it has neither stack nor frame.
     number("park.word", 0),
     number("park.state", waitword::STATE as usize),
     number("park.parked", waitword::PARKED as usize),
@@ -107,6 +108,7 @@ const CONSTANTS: &[Entry] = &[
     number("flag.started", gflag::STARTED as usize),
     number("flag.main", gflag::MAIN as usize),
     number("flag.ending", gflag::ENDING as usize),
+    number("flag.steps", gflag::STEPS as usize),
     number("kind.worker", MKind::Worker as usize),
     number("kind.early", MKind::Early as usize),
     number("kind.sysmon", MKind::Sysmon as usize),

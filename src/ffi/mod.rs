@@ -23,6 +23,7 @@
 //! | `group` | Groups |
 //! | `once`, `waitgroup`, `barrier`, `sema` | Locks |
 //! | `cond`, `rwmutex`, `mutex` | Locks |
+//! | `step` | Steps |
 //! | `select` | Select |
 //! | `chan` | Channels |
 //! | `local` | Storage |
@@ -85,6 +86,7 @@ pub mod sema;
 pub mod signal;
 pub mod socket;
 pub mod stats;
+pub mod step;
 pub mod thread;
 pub mod time;
 pub mod timer;

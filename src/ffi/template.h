@@ -18,6 +18,7 @@
  *   Storage       values that belong to a goroutine
  *   Channels      send and receive
  *   Select        wait for several channels
+ *   Steps         goroutines that have a stack only while they run
  *   Locks         mutex, rwmutex, cond, semaphore, barrier, wait group, once
  *   Groups        goroutines that fail and end together
  *   Time          clock, deadlines, sleep, timers, tickers
@@ -287,6 +288,15 @@ void gmp_panic_with(void *value);
  */
 
 @select.rs
+
+/* --- Steps -------------------------------------------------------------------
+ *
+ * A coroutine, or a state machine, as a goroutine: a function that is called
+ * again when what it waits for has come. gmprt.hpp makes coroutines of C++ such
+ * goroutines.
+ */
+
+@step.rs
 
 /* --- Locks -------------------------------------------------------------------
  *

@@ -12,7 +12,8 @@
 //! `casgstatus` is the one writer of the status. There is no collector to race
 //! with, and the owner is always one thread, so the write is a store.
 //!
-//! A G that has not run yet has no stack: `execute` binds one. A G of a host
+//! A G that has not run yet has no stack: `execute` binds one. Nor has a G with
+//! `STEPS` while it is between two steps, Waiting or Runnable. A G of a host
 //! thread (`HOST`) never has one of ours: it runs on the thread's own, is
 //! Running or Waiting, and its park is a sleep of that thread.
 
@@ -77,7 +78,7 @@ pub(crate) mod gflag {
     pub const HOST: u16 = 1;
     /// The library's own: not counted, not reported.
     pub const SYSTEM: u16 = 2;
-    /// Has run, so it has a stack.
+    /// Has run, so it has a stack; with `STEPS`: is in a step.
     pub const STARTED: u16 = 4;
     /// Locks its thread before its function runs.
     pub const LOCK_AT_START: u16 = 8;
@@ -97,6 +98,9 @@ pub(crate) mod gflag {
     pub const STAYS: u16 = 1024;
     /// Its frames are unwound, for `gmp_exit` or a panic.
     pub const UNWINDS: u16 = 2048;
+    /// It runs in steps, and has a stack during each of them only; see
+    /// `sched::steps`.
+    pub const STEPS: u16 = 4096;
 }
 
 /// Begins what a layer above keeps for a goroutine.
@@ -183,7 +187,8 @@ pub(crate) struct G {
     pub gopc: Cell<usize>,
     /// owner: the arguments, or a pointer from `malloc` to them; once it has
     /// begun, its signal mask while it does not run, with `SIGMASK`, and behind
-    /// that the exception by which `gmp_exit` unwinds
+    /// that the exception by which `gmp_exit` unwinds; with `STEPS`, between
+    /// two steps, its `Wait`
     pub args: UnsafeCell<[u8; INLINE_ARGS]>,
 }
 
@@ -259,6 +264,16 @@ impl G {
         unsafe { self.args.get().cast::<u64>().write_unaligned(mask) };
     }
 
+    /// Where its [`Wait`] is while it waits between two steps.
+    pub(crate) fn wait_of_steps(&self) -> *mut Wait {
+        const {
+            assert!(size_of::<Wait>() <= INLINE_ARGS);
+            let at = mem::offset_of!(G, args);
+            assert!(at.is_multiple_of(align_of::<Wait>()));
+        }
+        self.args.get().cast()
+    }
+
     /// Where the exception of its `gmp_exit` is, once it has begun.
     pub(crate) fn exit_exception(&self) -> *mut Exception {
         /// Behind the signal mask.
@@ -291,6 +306,11 @@ impl G {
     /// Whether any M but its last one may run it ([`ELSEWHERE`]).
     pub(crate) fn is_marked(&self) -> bool {
         self.lockedm.get().is_some_and(|mp| ptr::eq(mp, &ELSEWHERE))
+    }
+
+    /// Of one that waits: whether it has a stack of ours, where it is suspended.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.flags.get() & (gflag::HOST | gflag::STARTED) == gflag::STARTED
     }
 
     pub(crate) fn is_host(&self) -> bool {

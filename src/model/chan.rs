@@ -67,7 +67,7 @@ impl Chan {
         all
     }
 
-    fn ch(&self) -> &GmpChan {
+    pub(super) fn ch(&self) -> &GmpChan {
         // SAFETY: this value is a reference, so the channel lives.
         unsafe { &*self.0 }
     }

@@ -19,13 +19,15 @@ use crate::{
     os::{Errno, Result, Shared},
 };
 use core::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, UnsafeCell},
     ffi::c_void,
+    mem::MaybeUninit,
     ptr,
     sync::atomic::AtomicBool,
 };
 use parkword::{Claim, ParkWord};
 use shuttle::thread::Thread;
+use waitfor::Wait;
 
 shuttle::lazy_static! {
     /// Models do not end: the stage is Open.
@@ -48,6 +50,7 @@ pub(crate) mod gflag {
     pub const HOST: u16 = 1;
     pub const ENDING: u16 = 64;
     pub const EXITED: u16 = 256;
+    pub const STEPS: u16 = 4096;
 }
 
 /// As the real one.
@@ -71,9 +74,16 @@ pub(crate) struct G {
     /// Always null: models have no keys.
     pub locals: Cell<*mut c_void>,
     pub at_end: Cell<*const AtEnd>,
+    pub arg: Cell<*mut c_void>,
+    wait: UnsafeCell<MaybeUninit<Wait>>,
 }
 
 impl G {
+    /// As the real one.
+    pub(crate) fn wait_of_steps(&self) -> *mut Wait {
+        self.wait.get().cast()
+    }
+
     /// Models have no dumps.
     pub(crate) fn stands_for(&self, _f: *const ()) {}
 
@@ -91,6 +101,8 @@ impl G {
             defers: Cell::new(ptr::null_mut()),
             locals: Cell::new(ptr::null_mut()),
             at_end: Cell::new(ptr::null()),
+            arg: Cell::new(ptr::null_mut()),
+            wait: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 

@@ -14,7 +14,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `start`, `locks`, `line`, `chan` | `block` as tests see it |
+//! | `start`, `locks`, `line`, `steps`, `chan` | `block` as tests see it |
 //! | `check` | runs with many seeds |
 //! | `mod.rs` | a run, and goroutines |
 //! | `sched`, `arch`, `gmp`, `heap`, `os` | in the places of these modules |
@@ -41,6 +41,7 @@ mod check;
 mod line;
 mod locks;
 mod start;
+mod steps;
 
 pub use crate::{block::once::Left, sched::Mistake};
 pub use chan::{Chan, Do, Done, destroyed, select, try_select};
@@ -48,6 +49,7 @@ pub use check::{Ends, Room, check, check_some, join, until};
 pub use line::{Ended, Line, Woken};
 pub use locks::{Barrier, Cond, Mutex, Once, RwMutex, Sema, WaitGroup};
 pub use start::{Group, Ticker};
+pub use steps::{Does, Steps, go_steps};
 
 /// The result of a call that may fail.
 pub type Result<T> = core::result::Result<T, i32>;

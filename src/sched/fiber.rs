@@ -170,23 +170,28 @@ pub(super) fn comes(gp: &'static G, mp: &'static M) {
     }
 }
 
-/// On g0, after the switch from `gp`, which is suspended or has ended.
+/// On g0, after the switch from `gp`, which is suspended, waits without a stack
+/// or has ended.
 #[cold]
 pub(super) fn left(gp: &'static G, mp: &'static M) {
     let Some(w) = watched(gp) else { return };
     let g0 = &mp.watched;
     let dead = gp.readgstatus() == GStatus::Dead;
+    // Between two steps.
+    let bare = !dead && !gp.has(gflag::STARTED);
     let (lo, hi) = (gp.stack_lo.get(), gp.stack_hi.get());
     if dead {
         sanitize::race_release(ptr::from_ref(gp).addr());
         sanitize::race_release(gp.at_end.get().addr());
         sanitize::race_release(ends());
         racegoend(gp, w);
+    } else if bare {
+        forget_stack(w, lo, hi);
     } else if sanitize::leaks() {
         move_root(w, gp.sched_sp.get(), hi);
     }
     let mut fake = ptr::null_mut();
-    let save = (!dead).then_some(&mut fake);
+    let save = (!dead && !bare).then_some(&mut fake);
     sanitize::switch_stack(save, g0.bounds.get(), g0.fake.get());
     w.fake.set(fake);
     if g0.root.get() != 0 {
@@ -194,7 +199,7 @@ pub(super) fn left(gp: &'static G, mp: &'static M) {
         sanitize::unroot(g0.root.get(), was.lo + was.len - g0.root.get());
         g0.root.set(0);
     }
-    if !dead {
+    if !dead && !bare {
         root_fake(w, fake, hi - lo);
     }
     if sanitize::raceenabled() {
@@ -205,6 +210,8 @@ pub(super) fn left(gp: &'static G, mp: &'static M) {
         sanitize::switch_to_fiber(g0.fiber.get());
         if dead {
             sanitize::destroy_fiber(fiber);
+        }
+        if dead || bare {
             // Go's racemalloc. As g0: nobody is to find who maps it.
             // SAFETY: the goroutine's, which has left it for good.
             unsafe { stack::renew(lo, hi) };
@@ -219,6 +226,11 @@ fn racegoend(gp: &G, w: &Watched) {
     gp.arg.set(ptr::null_mut());
     // SAFETY: the arguments are on the stack since its start.
     unsafe { gp.args.get().write([0; INLINE_ARGS]) };
+    forget_stack(w, lo, hi);
+}
+
+/// Nothing of a goroutine stays on the stack.
+fn forget_stack(w: &Watched, lo: usize, hi: usize) {
     move_root(w, 0, hi);
     root_fake(w, ptr::null_mut(), hi - lo);
     sanitize::unpoison(lo, hi - lo);

@@ -147,7 +147,7 @@ fn hand_over(gp: &'static G, pp: OwnedP) -> Join {
         Waiter::Woken => return Join::Woken,
         Waiter::ToReady(waiter) => waiter,
     };
-    if waiter.is_host() || waiter.lockedm.get().is_some() {
+    if !waiter.is_suspended() || waiter.lockedm.get().is_some() {
         return Join::Ready(waiter);
     }
     pp.streak.set(pp.streak.get() + 1);

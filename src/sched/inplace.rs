@@ -66,7 +66,7 @@ fn take_both(target: &'static G) -> Option<&'static P> {
         return None;
     }
     // Out of the queue, so its fields are ours to read.
-    if target.has(gflag::LOCK_AT_START) || target.has(gflag::STARTED) {
+    if target.has(gflag::LOCK_AT_START | gflag::STARTED | gflag::STEPS) {
         sched.globrunqput(target);
         return None;
     }

@@ -172,25 +172,121 @@ fn wait(
     if let Err(e) = deadline.check() {
         return Some(Err(e));
     }
-    let wait = Wait::until(deadline, c"join").on(target).for_end_of(target);
+    let wait = wait_for(target, deadline);
     let ticket = wait.begin(gp);
     let joiner = Joiner { gp, ticket };
-    let record = ptr::from_ref(&joiner) as usize;
-    if !target.joiner.enter(words, record) {
-        // Nobody else has the ticket: we end the wait ourselves.
-        let _early = gp.park.fire(ticket, Cause::Wake);
-        gp.park.finish();
+    if !enter(target, words, &joiner) {
         return None;
     }
     let cause = park(gp, &wait, ticket, ());
+    Some(waited(&joiner, target, words, cause))
+}
+
+fn wait_for(target: &G, deadline: Deadline) -> Wait {
+    Wait::until(deadline, c"join").on(target).for_end_of(target)
+}
+
+/// Makes `joiner`, whose wait has begun, the waiter for the end of `target`.
+/// False: the join word has changed, and the wait is over.
+fn enter(target: &G, words: Words, joiner: &Joiner) -> bool {
+    let entered = target.joiner.enter(words, ptr::from_ref(joiner).addr());
+    if !entered {
+        // Nobody else has the ticket: we end the wait ourselves.
+        let _early = joiner.gp.park.fire(joiner.ticket, Cause::Wake);
+        joiner.gp.park.finish();
+    }
+    entered
+}
+
+/// The result of a wait that has ended.
+fn waited(
+    joiner: &Joiner,
+    target: &'static G,
+    words: Words,
+    cause: Cause,
+) -> Result<()> {
+    let record = ptr::from_ref(joiner).addr();
     if cause != Cause::Wake && target.joiner.leave(words, record) {
-        return Some(cause.outcome());
+        return cause.outcome();
     }
     // The goroutine has ended, perhaps when the deadline passed: it is ours to
     // free.
     let _ours = settled(target, words);
-    free(target, Some(gp));
-    Some(Ok(()))
+    free(target, Some(joiner.gp));
+    Ok(())
+}
+
+/// The record of a join between two steps, in the host's memory.
+pub(crate) struct StepJoin {
+    joiner: Joiner,
+    target: &'static G,
+    words: Words,
+}
+
+/// How a join by a goroutine of steps has begun.
+#[must_use]
+pub(crate) enum Begun {
+    Over(Result<()>),
+    /// It waits, as the record at the place says.
+    Waits(Ticket),
+}
+
+/// [`join`] by `gp`, between two steps, as far as it goes without a wait. The
+/// wait is written to `wait` and its record to `place`, for [`end_step`].
+///
+/// # Safety
+/// Both are writable, and stay until the wait has ended.
+pub(crate) unsafe fn begin_step(
+    gp: &'static G,
+    handle: *mut c_void,
+    deadline: Deadline,
+    wait: *mut Wait,
+    place: *mut StepJoin,
+) -> Begun {
+    let words = Words::of(generation_of(handle));
+    let target = match cancel::check().and_then(|()| lookup(handle)) {
+        Ok(target) if ptr::eq(gp, target) => {
+            return Begun::Over(Err(Errno(libc::EDEADLK)));
+        }
+        Ok(target) => target,
+        Err(e) => return Begun::Over(Err(e)),
+    };
+    loop {
+        match settled(target, words) {
+            JoinState::Joinable => {}
+            JoinState::Exited => {
+                return Begun::Over(take_exited(target, words, Some(gp)));
+            }
+            _ => return Begun::Over(Err(Errno::EINVAL)),
+        }
+        if let Err(e) = deadline.check() {
+            return Begun::Over(Err(e));
+        }
+        let way = wait_for(target, deadline);
+        let ticket = way.begin(gp);
+        // SAFETY: writable, the caller promises.
+        unsafe { wait.write(way) };
+        let joiner = Joiner { gp, ticket };
+        // SAFETY: writable, the caller promises.
+        unsafe { place.write(StepJoin { joiner, target, words }) };
+        // SAFETY: just written, and it stays.
+        if enter(target, words, unsafe { &(*place).joiner }) {
+            return Begun::Waits(ticket);
+        }
+    }
+}
+
+/// The result of a join that [`begin_step`] has begun, and that is over.
+///
+/// # Safety
+/// `place` is as that has left it.
+pub(crate) unsafe fn end_step(
+    place: *const StepJoin,
+    cause: Cause,
+) -> Result<()> {
+    // SAFETY: the caller promises.
+    let StepJoin { joiner, target, words } = unsafe { &*place };
+    waited(joiner, target, *words, cause)
 }
 
 /// For reports: the address of the G that waits for the end of `gp`, or of

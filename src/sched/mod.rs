@@ -42,6 +42,7 @@
 //! | `winddown` | the end of the runtime: its goroutines, its Ms |
 //! | `sysmon` | the thread that watches all others |
 //! | `background` | goroutines that give idle stacks back |
+//! | `steps` | goroutines that have a stack during a step only |
 //! | `park` | gopark, deadlines, permits |
 //! | `yields` | gosched, checkpoint |
 //! | `panics` | gmp_call, panics, gmp_exit: what runs, how far they go |
@@ -141,6 +142,7 @@ pub(crate) mod sigmask;
 pub(crate) mod stackmark;
 pub(crate) mod starved;
 pub(crate) mod stats;
+pub(crate) mod steps;
 pub(crate) mod stw;
 pub(crate) mod suspended;
 pub(crate) mod sysmon;

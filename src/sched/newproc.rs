@@ -295,6 +295,11 @@ fn fill_rest(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     Ok(())
 }
 
+unsafe extern "C" {
+    /// The loop around the steps of the current goroutine (`block::steps`).
+    fn gmprt_run_steps(record: *mut c_void);
+}
+
 /// The function that `gostart` calls, and its argument.
 #[repr(C)]
 pub(crate) struct FirstCall {
@@ -309,10 +314,27 @@ extern "C" fn gostart1() -> FirstCall {
     let mp = schedule::after_switch();
     let gp = this_g();
     super::context::restore(gp, mp);
+    let mut func = gp.func.get();
+    if gp.has(gflag::LOCK_AT_START | gflag::STEPS) {
+        func = begin_otherwise(gp);
+    }
+    let entry = FirstCall { func, arg: gp.arg.get() };
+    leave();
+    entry
+}
+
+/// Begins a goroutine that is locked from its start, or a step of one. Returns
+/// its function.
+#[cold]
+#[inline(never)]
+fn begin_otherwise(gp: &G) -> Option<GmpFn> {
     if gp.has(gflag::LOCK_AT_START) {
         lockthread::lock_os_thread();
     }
-    let entry = FirstCall { func: gp.func.get(), arg: gp.arg.get() };
-    leave();
-    entry
+    if !gp.has(gflag::STEPS) {
+        return gp.func.get();
+    }
+    // A later step begins here as well.
+    gp.clear_flag(gflag::LOCK_AT_START);
+    Some(gmprt_run_steps)
 }

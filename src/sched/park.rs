@@ -42,7 +42,7 @@ use crate::{
 use core::{ffi::CStr, pin::pin, ptr, sync::atomic::Ordering::*};
 
 /// What is done for a goroutine that parks, once it is off its stack.
-trait OffStack: Copy {
+pub(super) trait OffStack: Copy {
     /// Whether it has to be done on g0; else it is done on whatever stack runs
     /// next.
     const ON_G0: bool;
@@ -75,7 +75,7 @@ fn unlockf<H: OffStack>(gp: &'static G, arg: usize) -> HookResult {
 /// How a goroutine leaves its stack for which `left` is to be done then. The
 /// caller keeps `left` until it is back.
 #[inline(always)]
-fn departure<H: OffStack>(left: &H) -> Departure {
+pub(super) fn departure<H: OffStack>(left: &H) -> Departure {
     Departure {
         hook: |gp, arg| park_m(gp, arg, unlockf::<H>),
         arg: ptr::from_ref(left) as usize,
@@ -102,6 +102,12 @@ impl<U: Unlock> OffStack for LetIn<U> {
         self.unlock.unlock();
         if parked { HookResult::Left } else { HookResult::Ready }
     }
+}
+
+/// What is left for a wait that `unlock` lets wakers end.
+#[inline(always)]
+pub(super) fn let_in<U: Unlock>(ticket: Ticket, unlock: U) -> impl OffStack {
+    LetIn { ticket, unlock }
 }
 
 /// Parks `gp`, the caller, until `ticket` is fired: Running -> Waiting ->
@@ -153,8 +159,7 @@ fn park_until(
     deadline: Deadline,
     departure: Departure,
 ) -> (Cause, &'static M) {
-    let arg = ptr::from_ref(gp) as usize;
-    let timer = pin!(Timer::new(deadline_came, arg, ticket.raw()));
+    let timer = pin!(timer_of(gp, ticket));
     // SAFETY: pinned, and removed below before it goes.
     unsafe { add_timer(&timer, deadline) };
     let mp = go_waiting(gp, departure);
@@ -163,6 +168,12 @@ fn park_until(
         Timers::remove(&timer);
     }
     (cause, mp)
+}
+
+/// The timer of a wait, which fires its ticket.
+#[inline(always)]
+pub(crate) fn timer_of(gp: &'static G, ticket: Ticket) -> Timer {
+    Timer::new(deadline_came, ptr::from_ref(gp) as usize, ticket.raw())
 }
 
 /// The function of a wait's timer.

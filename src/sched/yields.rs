@@ -88,6 +88,27 @@ pub(crate) fn gosched() {
     inside.leave_on(depart(gp, mp, pp, to, |_| BEHIND_OURS));
 }
 
+/// How `gp`, a goroutine of steps that yields, leaves; None: nothing waits, and
+/// it goes on at once. As in [`gosched`].
+pub(super) fn departure_of(gp: &G, mp: &M) -> Option<Departure> {
+    let pp = owned_p(mp);
+    // Relaxed: a hint.
+    let waiting = SCHED.runqsize.load(Relaxed);
+    if waiting != 0 {
+        if pp.is_none_or(|pp| serves_global(pp, waiting)) {
+            return Some(give_way(mp, pp));
+        }
+    } else if let Some(pp) = pp
+        && pp.owner_sees_empty()
+        && !yield_worth(pp)
+    {
+        pp.tick();
+        gp.reset_stackguard();
+        return None;
+    }
+    Some(BEHIND_OURS)
+}
+
 /// Whether a yield looks at the global queue, which holds `waiting` goroutines.
 #[inline(always)]
 fn serves_global(pp: OwnedP, waiting: u32) -> bool {

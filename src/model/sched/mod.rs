@@ -80,6 +80,12 @@ pub(crate) mod ready {
 pub(crate) mod yields {
     pub(crate) use super::park::gosched;
 }
+pub(crate) mod steps {
+    pub(crate) use super::park::{give_way, leave};
+
+    /// A model keeps no masks.
+    pub(crate) fn step_ends(_gp: &crate::gmp::G) {}
+}
 
 /// Locks of what lies above.
 pub(crate) mod lock {

@@ -78,8 +78,7 @@ pub(crate) fn park<U: Unlock>(
         go_waiting(gp, left);
         return gp.park.finish();
     }
-    let arg = ptr::from_ref(gp) as usize;
-    let timer = pin!(Timer::new(deadline_came, arg, ticket.raw()));
+    let timer = pin!(timer_of(gp, ticket));
     // SAFETY: pinned, and removed below before it goes.
     unsafe { add_timer(&timer, wait.deadline) };
     go_waiting(gp, left);
@@ -88,6 +87,43 @@ pub(crate) fn park<U: Unlock>(
         Timers::remove(&timer);
     }
     cause
+}
+
+/// As the real one.
+pub(crate) fn timer_of(gp: &'static G, ticket: Ticket) -> Timer {
+    Timer::new(deadline_came, ptr::from_ref(gp) as usize, ticket.raw())
+}
+
+/// As `steps::leave`: here a goroutine of steps keeps its thread while it
+/// waits, and no other one gets that.
+///
+/// # Safety
+/// As the real one.
+pub(crate) unsafe fn leave<U: Unlock>(
+    gp: &'static G,
+    wait: *const Wait,
+    ticket: Ticket,
+    timer: Option<&Timer>,
+    unlock: U,
+) -> &'static G {
+    let left = LetIn::new(ticket, unlock);
+    if let Some(timer) = timer {
+        // SAFETY: the caller promises.
+        let deadline = unsafe { (*wait).deadline };
+        // SAFETY: it stays, and is removed, the caller promises.
+        unsafe { add_timer(timer, deadline) };
+    }
+    go_waiting(gp, left);
+    gp
+}
+
+/// As `steps::give_way`.
+///
+/// # Safety
+/// None is needed.
+pub(crate) unsafe fn give_way(gp: &'static G) -> &'static G {
+    gosched();
+    gp
 }
 
 fn deadline_came(gp: usize, ticket: u64) {
