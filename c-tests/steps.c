@@ -1,7 +1,6 @@
 /* Goroutines of steps: they wait without a stack, for channels, deadlines and
  * goroutines; all else about them is as of a goroutine. */
 #include "test.h"
-#include <sys/wait.h>
 
 enum { PLAYERS = 8, EACH = 3000, ROUNDS = 200 };
 
@@ -10,7 +9,7 @@ enum { PLAYERS = 8, EACH = 3000, ROUNDS = 200 };
 /* What a simple step works on. */
 struct one {
     gmp_wait wait;
-    int step; /* how many steps there were */
+    atomic_int step; /* how many steps there were */
     int rc;   /* the result of the first wait */
     gmp_chan *ch;
     gmp_g *g;
@@ -479,51 +478,6 @@ static void storm(size_t capacity)
     gmp_chan_unref(ch);
 }
 
-/* A step forks: in the child it goes on, and waits. */
-static int forks(gmp_wait *wait)
-{
-    struct one *one = (struct one *)wait;
-    int status;
-
-    switch (one->step++) {
-    case 0:
-        return gmp_step_yield();
-    case 1:
-        one->elem = fork();
-        CHECK(one->elem >= 0);
-        return gmp_step_sleep(gmp_after_ns(MS(1)), &one->timer);
-    case 2:
-        CHECK_OK(gmp_step_result());
-        one->rc = gmp_step_recv(one->ch, &one->deadline,
-                                gmp_after_ns(MS(1)), &one->timer);
-        return one->rc == GMP_STEP_WAIT ? one->rc : 0;
-    }
-    CHECK_EQ(gmp_step_result(), -ETIMEDOUT);
-    if (one->elem == 0)
-        _exit(23);
-    CHECK_EQ(waitpid((pid_t)one->elem, &status, 0), one->elem);
-    CHECK(WIFEXITED(status));
-    CHECK_EQ(WEXITSTATUS(status), 23);
-    return 0;
-}
-
-static void in_the_child_of_a_fork(void)
-{
-    gmp_chan *ch = gmp_chan_make(8, 0);
-    struct one waits = one_of(names_recv, ch), one = one_of(NULL, ch);
-    gmp_g *g, *waiter = start(&waits);
-
-    AWAIT(waits.step == 1);
-    gmp_sleep(US(100));
-    one.ch = gmp_chan_make(8, 0);
-    CHECK_OK(gmp_go_step(NULL, forks, &one.wait, NULL, &g));
-    CHECK_OK(gmp_join(g));
-    CHECK_OK(gmp_cancel(waiter));
-    CHECK_OK(gmp_join(waiter));
-    gmp_chan_unref(one.ch);
-    gmp_chan_unref(ch);
-}
-
 int test_main(int argc, char **argv)
 {
     (void)argc, (void)argv;
@@ -539,6 +493,5 @@ int test_main(int argc, char **argv)
     attributes();
     for (int i = 0; i < 5; i++)
         storm((size_t)i);
-    in_the_child_of_a_fork();
     return 0;
 }

@@ -941,8 +941,8 @@ int gmp_go_step(const gmp_attr *attr, gmp_step step, gmp_wait *wait,
     void (*shown)(void), gmp_g **out);
 
 /**
- * Returns what the calling goroutine of steps waits in; NULL outside of a step.
- * Never blocks.
+ * Returns what the calling goroutine of steps waits in; NULL outside of a
+ * step. Never blocks.
  */
 gmp_wait *gmp_step_wait(void);
 

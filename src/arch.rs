@@ -64,6 +64,9 @@ unsafe extern "C" {
     pub(crate) fn gostart();
     fn goleave();
     fn gorestart();
+    /// The first function of a goroutine of steps, which a layer above has
+    /// (`block::steps`).
+    pub(crate) fn gmprt_run_steps(record: *mut c_void);
 }
 
 /// What `callbase` returns: rax and rdx.

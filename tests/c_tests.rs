@@ -104,6 +104,7 @@ subjects! {
     chan_with: MATRIX,
     select: MATRIX,
     steps: MATRIX,
+    steps_fork: MATRIX,
     select_wait: MATRIX,
     select_many: MATRIX,
     mutex: MATRIX,

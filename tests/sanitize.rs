@@ -327,7 +327,7 @@ const LEFT_OUT: [LeftOut; 9] = [
         "AddressSanitizer trips over frames that pthread_cancel has left",
     ),
     (
-        &["fork_child"],
+        &["fork_child", "steps_fork"],
         |tool| matches!(tool, Tsan(_)),
         "ThreadSanitizer's own state breaks in a child that has threads",
     ),

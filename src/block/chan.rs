@@ -225,43 +225,24 @@ fn operate_with_g(
 /// Waits in a queue of `ch`, which is locked; unlocks it.
 #[inline(always)]
 fn park_on(ch: &GmpChan, op: Op, elem: *mut u8, block: Block) -> Result<()> {
-    let (gp, deadline) = match may_park(block) {
-        Ok(both) => both,
-        Err(e) => {
-            ch.unlock();
-            return Err(e);
-        }
-    };
+    let may = may_park(block).inspect_err(|_| ch.unlock());
+    let (gp, deadline) = may?;
     let wait = wait_in(ch, op, deadline);
     let ticket = wait.begin_locked(gp, Wakers::OneLock);
     let sg = Sudog::new(gp, ticket, elem);
     ch.queue(op).enqueue(&sg, At::Back);
-    let cause = park(gp, &wait, ticket, ch);
-    ended(ch, op, &sg, cause)
+    match park(gp, &wait, ticket, ch) {
+        _ if sg.success.get() => Ok(()),
+        cause => Err(without_success(ch, op, &sg, cause)),
+    }
 }
 
 /// A wait in a queue of `ch`.
 #[inline(always)]
 pub(super) fn wait_in(ch: &GmpChan, op: Op, deadline: Deadline) -> Wait {
-    let reason = match op {
-        Op::Send => c"chan send",
-        Op::Recv => c"chan receive",
-    };
+    let sends = op == Op::Send;
+    let reason = if sends { c"chan send" } else { c"chan receive" };
     Wait::until(deadline, reason).on(ch)
-}
-
-/// The result of a wait in `ch`, with the record `sg` out of its queue.
-#[inline(always)]
-pub(super) fn ended(
-    ch: &GmpChan,
-    op: Op,
-    sg: &Sudog,
-    cause: Cause,
-) -> Result<()> {
-    if sg.success.get() {
-        return Ok(());
-    }
-    Err(without_success(ch, op, sg, cause))
 }
 
 // SAFETY: the waiter, which is queued, has a reference to the channel, and
@@ -274,7 +255,12 @@ unsafe impl Unlock for &GmpChan {
 
 /// The error of a wait that ended by a close, a deadline or a cancel.
 #[cold]
-fn without_success(ch: &GmpChan, op: Op, sg: &Sudog, cause: Cause) -> Errno {
+pub(super) fn without_success(
+    ch: &GmpChan,
+    op: Op,
+    sg: &Sudog,
+    cause: Cause,
+) -> Errno {
     if let Err(e) = cause.outcome() {
         ch.lock();
         ch.queue(op).remove(sg);

@@ -19,6 +19,7 @@
 //! | `parking` | a table by address |
 //! | `notify` | nothing: it sends signals on channels |
 //! | `firing` | nothing: it sends ticks, or starts goroutines |
+//! | `told` | nothing: what ThreadSanitizer is told of `steps` |
 //! | `select`, `chan` | the channel's own queues |
 //! | `patience` | nothing but a deadline |
 //! | `hchan` | nothing: the memory of channels |
@@ -57,4 +58,5 @@ pub(crate) mod select;
 pub(crate) mod sema;
 pub(crate) mod steps;
 pub(crate) mod ticker;
+mod told;
 pub(crate) mod waitgroup;

@@ -25,7 +25,12 @@
 //!    the result.
 //! 4. The wait is begun and ended by its own goroutine.
 
-use super::chan::{self, Block, GmpChan, Now, Op};
+#[cfg(not(shuttle))]
+use super::told::told_end;
+use super::{
+    chan::{self, Block, GmpChan, Now, Op},
+    told::{ignored, seen, told},
+};
 use crate::{
     arch,
     base::throw::fatal,
@@ -43,7 +48,6 @@ use crate::{
 };
 #[cfg(not(shuttle))]
 use crate::{
-    base::sanitize,
     gmp::lookup,
     sched::join::{self, Begun, StepJoin},
 };
@@ -308,12 +312,18 @@ pub(crate) unsafe extern "C" fn gmprt_run_steps(_record: *mut c_void) {
     let Ok(mut gp) = current_goroutine() else {
         crate::base::throw::throw("steps: no goroutine");
     };
+    // Between two steps ThreadSanitizer is not to look.
+    let mut unseen = false;
     loop {
         let record = gp.arg.get().cast_const().cast::<Record>();
         // SAFETY: invariant 1.
         let record = unsafe { &*record };
         if record.what() != What::Nothing {
             end(gp, record);
+            unseen = true;
+        }
+        if unseen {
+            seen();
         }
         let args = [ptr::from_ref(record).addr(), 0, 0];
         let step = record.step.get() as *const ();
@@ -329,10 +339,16 @@ pub(crate) unsafe extern "C" fn gmprt_run_steps(_record: *mut c_void) {
                  named a wait",
             ),
         }
+        ignored();
+        unseen = true;
         steps::step_ends(gp);
         match begin(gp, record) {
             Begins::Over(result) => record.finish(result),
-            Begins::Left(next) => gp = next,
+            Begins::Left(next) => {
+                gp = next;
+                // As it was when that one left.
+                unseen = false;
+            }
         }
     }
 }
@@ -515,9 +531,12 @@ fn end_in_queue(gp: &'static G, record: &Record, op: Op) -> Result<()> {
     let Some(ch) = (unsafe { ch.as_ref() }) else { return cause.outcome() };
     // SAFETY: from operate_between.
     let sg = unsafe { &*record.at::<Sudog>() };
-    let result = chan::ended(ch, op, sg, cause);
-    told(ch, op, sg.elem, result.is_ok());
-    result
+    let success = sg.success.get();
+    told(ch, op, sg.elem, success);
+    if success {
+        return Ok(());
+    }
+    Err(chan::without_success(ch, op, sg, cause))
 }
 
 #[inline(never)]
@@ -544,35 +563,3 @@ fn end_join(gp: &'static G, record: &Record) -> Result<()> {
 fn end_join(_gp: &'static G, _record: &Record) -> Result<()> {
     Err(Errno::EINVAL)
 }
-
-/// Tells ThreadSanitizer of an operation between two steps. Its begin was told
-/// when it was named.
-#[cfg(not(shuttle))]
-#[inline(always)]
-fn told(ch: &GmpChan, op: Op, elem: *const u8, done: bool) {
-    if sanitize::watches() {
-        tell(ch, op, elem, done);
-    }
-}
-
-#[cfg(not(shuttle))]
-#[cold]
-#[inline(never)]
-fn tell(ch: &GmpChan, op: Op, elem: *const u8, done: bool) {
-    sanitize::race_acquire(ptr::from_ref(ch).addr());
-    if op == Op::Recv && done {
-        sanitize::writes(elem.cast(), ch.elem_size());
-    }
-}
-
-/// Tells ThreadSanitizer of a join that has found the goroutine at this address
-/// at its end.
-#[cfg(not(shuttle))]
-fn told_end(target: usize, result: &Result<()>) {
-    if sanitize::watches() && result.is_ok() {
-        sanitize::race_acquire(target);
-    }
-}
-
-#[cfg(shuttle)]
-fn told(_ch: &GmpChan, _op: Op, _elem: *const u8, _done: bool) {}

@@ -115,8 +115,8 @@ unsafe extern "C" fn go_step(
     })
 }
 
-/// Returns what the calling goroutine of steps waits in; NULL outside of a step.
-/// Never blocks.
+/// Returns what the calling goroutine of steps waits in; NULL outside of a
+/// step. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_step_wait() -> *mut gmp_wait {
     let own = steps::own().map_or(ptr::null(), ptr::from_ref);

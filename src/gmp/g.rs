@@ -308,7 +308,8 @@ impl G {
         self.lockedm.get().is_some_and(|mp| ptr::eq(mp, &ELSEWHERE))
     }
 
-    /// Of one that waits: whether it has a stack of ours, where it is suspended.
+    /// Of one that waits: whether it is suspended on a stack of ours.
+    #[inline(always)]
     pub(crate) fn is_suspended(&self) -> bool {
         self.flags.get() & (gflag::HOST | gflag::STARTED) == gflag::STARTED
     }

@@ -210,12 +210,24 @@ pub(super) fn left(gp: &'static G, mp: &'static M) {
         sanitize::switch_to_fiber(g0.fiber.get());
         if dead {
             sanitize::destroy_fiber(fiber);
-        }
-        if dead || bare {
             // Go's racemalloc. As g0: nobody is to find who maps it.
             // SAFETY: the goroutine's, which has left it for good.
             unsafe { stack::renew(lo, hi) };
         }
+    }
+}
+
+/// On g0: the stack from `lo` to `hi` was left between two steps, and what the
+/// goroutine had put there for its hook is no longer needed.
+///
+/// # Safety
+/// Nobody uses the stack.
+#[cold]
+pub(super) unsafe fn left_between(lo: usize, hi: usize) {
+    if sanitize::raceenabled() {
+        // As in `left`.
+        // SAFETY: nobody uses the stack, the caller promises.
+        unsafe { stack::renew(lo, hi) };
     }
 }
 

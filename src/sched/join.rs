@@ -182,12 +182,14 @@ fn wait(
     Some(waited(&joiner, target, words, cause))
 }
 
+#[inline(always)]
 fn wait_for(target: &G, deadline: Deadline) -> Wait {
     Wait::until(deadline, c"join").on(target).for_end_of(target)
 }
 
 /// Makes `joiner`, whose wait has begun, the waiter for the end of `target`.
 /// False: the join word has changed, and the wait is over.
+#[inline(always)]
 fn enter(target: &G, words: Words, joiner: &Joiner) -> bool {
     let entered = target.joiner.enter(words, ptr::from_ref(joiner).addr());
     if !entered {
@@ -199,6 +201,7 @@ fn enter(target: &G, words: Words, joiner: &Joiner) -> bool {
 }
 
 /// The result of a wait that has ended.
+#[inline(always)]
 fn waited(
     joiner: &Joiner,
     target: &'static G,

@@ -295,11 +295,6 @@ fn fill_rest(gp: &'static G, spec: &NewG<'_>) -> Result<()> {
     Ok(())
 }
 
-unsafe extern "C" {
-    /// The loop around the steps of the current goroutine (`block::steps`).
-    fn gmprt_run_steps(record: *mut c_void);
-}
-
 /// The function that `gostart` calls, and its argument.
 #[repr(C)]
 pub(crate) struct FirstCall {
@@ -336,5 +331,5 @@ fn begin_otherwise(gp: &G) -> Option<GmpFn> {
     }
     // A later step begins here as well.
     gp.clear_flag(gflag::LOCK_AT_START);
-    Some(gmprt_run_steps)
+    Some(arch::gmprt_run_steps)
 }

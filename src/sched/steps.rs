@@ -48,6 +48,7 @@
 use super::{
     current::this_m,
     enter::{self, Inside, owned_p},
+    fiber,
     frame::{bind_stack, move_in},
     migrate,
     park::{departure, let_in},
@@ -60,6 +61,7 @@ use super::{
 };
 use crate::{
     arch,
+    base::sanitize,
     gmp::{
         G, GStatus, Hook, HookResult, INLINE_ARGS, M, OwnedP, SCHED,
         casgstatus, gflag,
@@ -245,6 +247,10 @@ fn off_stack(gp: &'static G, arg: usize) -> HookResult {
 
 /// Frees a stack that a goroutine of steps has left.
 fn free(stack: Stack) {
+    if sanitize::watches() {
+        // SAFETY: the goroutine has left it, and its hook has run.
+        unsafe { fiber::left_between(stack.lo, stack.hi) };
+    }
     let pp = owned_p(this_m());
     if !stack::stackfree_kept(pp.map(|p| &p.get().stacks), stack) {
         stack::stackfree_slow(stack);
