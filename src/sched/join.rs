@@ -172,54 +172,29 @@ fn wait(
     if let Err(e) = deadline.check() {
         return Some(Err(e));
     }
-    let wait = wait_for(target, deadline);
+    let wait = Wait::until(deadline, c"join").on(target).for_end_of(target);
     let ticket = wait.begin(gp);
     let joiner = Joiner { gp, ticket };
-    if !enter(target, words, &joiner) {
+    let record = ptr::from_ref(&joiner) as usize;
+    if !target.joiner.enter(words, record) {
+        // Nobody else has the ticket: we end the wait ourselves.
+        let _early = gp.park.fire(ticket, Cause::Wake);
+        gp.park.finish();
         return None;
     }
     let cause = park(gp, &wait, ticket, ());
-    Some(waited(&joiner, target, words, cause))
-}
-
-#[inline(always)]
-fn wait_for(target: &G, deadline: Deadline) -> Wait {
-    Wait::until(deadline, c"join").on(target).for_end_of(target)
-}
-
-/// Makes `joiner`, whose wait has begun, the waiter for the end of `target`.
-/// False: the join word has changed, and the wait is over.
-#[inline(always)]
-fn enter(target: &G, words: Words, joiner: &Joiner) -> bool {
-    let entered = target.joiner.enter(words, ptr::from_ref(joiner).addr());
-    if !entered {
-        // Nobody else has the ticket: we end the wait ourselves.
-        let _early = joiner.gp.park.fire(joiner.ticket, Cause::Wake);
-        joiner.gp.park.finish();
-    }
-    entered
-}
-
-/// The result of a wait that has ended.
-#[inline(always)]
-fn waited(
-    joiner: &Joiner,
-    target: &'static G,
-    words: Words,
-    cause: Cause,
-) -> Result<()> {
-    let record = ptr::from_ref(joiner).addr();
     if cause != Cause::Wake && target.joiner.leave(words, record) {
-        return cause.outcome();
+        return Some(cause.outcome());
     }
     // The goroutine has ended, perhaps when the deadline passed: it is ours to
     // free.
     let _ours = settled(target, words);
-    free(target, Some(joiner.gp));
-    Ok(())
+    free(target, Some(gp));
+    Some(Ok(()))
 }
 
 /// The record of a join between two steps, in the host's memory.
+#[repr(C)]
 pub(crate) struct StepJoin {
     joiner: Joiner,
     target: &'static G,
@@ -265,17 +240,19 @@ pub(crate) unsafe fn begin_step(
         if let Err(e) = deadline.check() {
             return Begun::Over(Err(e));
         }
-        let way = wait_for(target, deadline);
+        let way = Wait::until(deadline, c"join").on(target).for_end_of(target);
         let ticket = way.begin(gp);
         // SAFETY: writable, the caller promises.
         unsafe { wait.write(way) };
         let joiner = Joiner { gp, ticket };
         // SAFETY: writable, the caller promises.
         unsafe { place.write(StepJoin { joiner, target, words }) };
-        // SAFETY: just written, and it stays.
-        if enter(target, words, unsafe { &(*place).joiner }) {
+        if target.joiner.enter(words, place.addr()) {
             return Begun::Waits(ticket);
         }
+        // As in `wait`.
+        let _early = gp.park.fire(ticket, Cause::Wake);
+        gp.park.finish();
     }
 }
 
@@ -288,8 +265,14 @@ pub(crate) unsafe fn end_step(
     cause: Cause,
 ) -> Result<()> {
     // SAFETY: the caller promises.
-    let StepJoin { joiner, target, words } = unsafe { &*place };
-    waited(joiner, target, *words, cause)
+    let &StepJoin { ref joiner, target, words } = unsafe { &*place };
+    // As in `wait`.
+    if cause != Cause::Wake && target.joiner.leave(words, place.addr()) {
+        return cause.outcome();
+    }
+    let _ours = settled(target, words);
+    free(target, Some(joiner.gp));
+    Ok(())
 }
 
 /// For reports: the address of the G that waits for the end of `gp`, or of
