@@ -114,6 +114,7 @@ pub(crate) fn watches() -> bool {
 }
 
 /// Whether ThreadSanitizer is there (Go's `raceenabled`).
+#[inline(always)]
 pub(crate) fn raceenabled() -> bool {
     gmprt_sanitizer.switch_to_fiber.is_some()
 }
@@ -351,21 +352,26 @@ pub(crate) fn lists_threads() -> bool {
 /// ThreadSanitizer puts a handler off to the next function of libc that it
 /// takes the place of, unless the thread waits in one. The library's waits are
 /// none, and its calls need call none. So a thread of a sleep without end would
-/// never run a handler; it sleeps by the [`slice`].
+/// never run a handler; it sleeps by the [`SLICE`].
+#[inline(always)]
 pub(crate) fn run_handlers() {
     if raceenabled() {
-        // One of these functions, which does nothing else.
-        let empty = hint::black_box(c"".as_ptr());
-        // SAFETY: a constant string.
-        hint::black_box(unsafe { strlen(empty) });
+        call_into_libc();
     }
 }
 
-/// How long a thread may sleep at most, in nanoseconds, before it looks for
-/// handlers ([`run_handlers`]); `i64::MAX` if it need not look.
-pub(crate) fn slice() -> i64 {
-    if raceenabled() { 20_000_000 } else { i64::MAX }
+/// Calls one of these functions, which does nothing else.
+#[cold]
+#[inline(never)]
+fn call_into_libc() {
+    let empty = hint::black_box(c"".as_ptr());
+    // SAFETY: a constant string.
+    hint::black_box(unsafe { strlen(empty) });
 }
+
+/// How long a thread may sleep at most, in nanoseconds, before it looks for
+/// handlers ([`run_handlers`]), where [`raceenabled`].
+pub(crate) const SLICE: i64 = 20_000_000;
 
 /// Races in the range are not told.
 pub(crate) fn benign(lo: usize, len: usize) {

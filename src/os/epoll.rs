@@ -183,22 +183,22 @@ impl Poller {
     pub(crate) fn wait<'a>(
         &self,
         room: &'a mut [MaybeUninit<Event>],
-        timeout: i64,
+        mut timeout: i64,
     ) -> Result<&'a [Event]> {
         /// epoll_pwait2 (Linux 5.11).
         static FINE: Newer = Newer::call();
         let _keep = KeepErrno::new();
         let (at, len) = (room.as_mut_ptr().cast(), room.len() as i32);
-        let timeout = timeout.min(sanitize::slice());
+        if sanitize::raceenabled() {
+            timeout = timeout.min(sanitize::SLICE);
+        }
         let n = FINE.or(
             // SAFETY: at and len are those of `room`.
             || unsafe { wait_fine(self.ep, at, len, timeout) },
             // SAFETY: at and len are those of `room`.
             || unsafe { wait_coarse(self.ep, at, len, timeout) },
         );
-        if timeout != 0 {
-            sanitize::run_handlers();
-        }
+        sanitize::run_handlers();
         let n = match n {
             Err(Errno(libc::EINTR)) => 0,
             n => n?,

@@ -37,12 +37,11 @@ fn refused(errno: i32) -> ! {
 impl Futex for OsFutex {
     fn wait(word: &AtomicU32, expected: u32, deadline: i64) -> bool {
         let _keep = KeepErrno::new();
-        let slice = sanitize::slice();
+        let mut end = deadline;
         loop {
-            let end = match slice {
-                i64::MAX => deadline,
-                _ => deadline.min(nanotime().saturating_add(slice)),
-            };
+            if sanitize::raceenabled() {
+                end = deadline.min(nanotime() + sanitize::SLICE);
+            }
             let until = timespec(end);
             let until = match end {
                 i64::MAX => ptr::null(),

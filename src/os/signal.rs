@@ -338,6 +338,18 @@ impl Saved {
     }
 }
 
+/// Whether the two are one action. The C library leaves a part of a mask, for
+/// signals that there are not, as it was.
+pub(crate) fn same(a: &SigAction, b: &SigAction) -> bool {
+    // SAFETY: a mask with all signals that there are.
+    let blocks = |action: &SigAction, signo| unsafe {
+        libc::sigismember(&raw const action.sa_mask, signo)
+    };
+    a.sa_sigaction == b.sa_sigaction
+        && a.sa_flags == b.sa_flags
+        && (1..=libc::SIGRTMAX()).all(|s| blocks(a, s) == blocks(b, s))
+}
+
 /// Puts `old` back as the action of `sig`, if `ours` is there now. False:
 /// another handler is there, which may call ours.
 pub(crate) fn give_back(sig: c_int, ours: SigHandler, old: &SigAction) -> bool {
