@@ -378,18 +378,6 @@ pub(crate) fn is_default(action: &SigAction) -> bool {
     handler == libc::SIG_DFL || handler == FOR_DEFAULT.load(Relaxed)
 }
 
-/// Whether the two are one action. The C library leaves a part of a mask, for
-/// signals that there are not, as it was.
-pub(crate) fn same(a: &SigAction, b: &SigAction) -> bool {
-    // SAFETY: a mask with all signals that there are.
-    let blocks = |action: &SigAction, signo| unsafe {
-        libc::sigismember(&raw const action.sa_mask, signo)
-    };
-    a.sa_sigaction == b.sa_sigaction
-        && a.sa_flags == b.sa_flags
-        && (1..=libc::SIGRTMAX()).all(|s| blocks(a, s) == blocks(b, s))
-}
-
 /// The action of `sig`.
 ///
 /// `EINVAL` for a number that is no signal.
