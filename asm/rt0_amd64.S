@@ -316,7 +316,7 @@ endfunc rt0_entry
 	sigsave, goargs, goenvs, parsedebugvars, procresize, newproc, mstart1, \
 	minit, start_failed, m0_ended, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
 	startTemplateThread, doInit, \
-	runtime_m0, runtime_g0, runtime_argc, runtime_argv
+	runtime_m0, runtime_g0, runtime_argc, runtime_argv, gmprt_run_steps
 	.globl	\stage
 	.hidden	\stage
 .endr
