@@ -245,6 +245,7 @@ static void storm(void)
 static void cancels_itself(void *arg)
 {
     (void)arg;
+    atomic_store(&step, 4);
     CHECK_OK(pthread_cancel(pthread_self()));
     usleep(100);
     pthread_testcancel();
@@ -274,7 +275,9 @@ int test_main(int argc, char **argv)
     }
     CHECK_EQ(atomic_load(&napped), 2);
     g = spawn(cancels_itself, NULL);
-    block_ns(MS(5));
+    /* This thread would run it in place, and be the one that is cancelled. */
+    while (atomic_load(&step) != 4)
+        block_ns(US(100));
     CHECK_OK(gmp_join(g));
     CHECK_EQ(atomic_load(&napped), 3);
     storm();
