@@ -65,11 +65,13 @@ TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb git go java mandb markdown-it 
          python3-dbg setuptools pytest mypy anyio ipython pyright
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX)) \
-         $(call for,sanitize,$(GLASS)) $(call for,bench,gc/gc.h mimalloc.h)
+         $(call for,sanitize,$(GLASS)) \
+         $(call for,bench,$(CXX) boost/fiber/all.hpp gc/gc.h mimalloc.h)
 
 # setup/need.sh knows how to tell that a thing is there, and how to get it.
 need:
-	@CC="$(CC)" setup/need.sh "$(CARGO)" "$(CC)" $(NEEDS) -- $(sort $(WISHES))
+	@CC="$(CC)" CXX="$(CXX)" setup/need.sh "$(CARGO)" "$(CC)" $(NEEDS) -- \
+	    $(sort $(WISHES))
 
 # --- The library ------------------------------------------------------------
 

@@ -59,7 +59,7 @@ static inline int64_t clock_ns(void)
 
 /* Reports how many ns a round takes: pass(n) does n of them. It is called with
  * a tenth of opt.n to warm up, and then with opt.n until enough time is over. */
-static inline void measure(void (*pass)(long n))
+static inline void measure_as(const char *metric, void (*pass)(long n))
 {
     pass(opt.n / 10);
     long rounds = 0;
@@ -69,7 +69,12 @@ static inline void measure(void (*pass)(long n))
         rounds += opt.n;
         took = clock_ns() - start;
     } while (took < ENOUGH);
-    report("ns", (double)took / (double)rounds);
+    report(metric, (double)took / (double)rounds);
+}
+
+static inline void measure(void (*pass)(long n))
+{
+    measure_as("ns", pass);
 }
 
 static void (*one_wave)(long n);

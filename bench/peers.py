@@ -259,7 +259,8 @@ def may() -> Peer:
     return Peer("may", version, programs)
 
 
-def boost() -> Peer:
+def boost_fiber() -> tuple[list[list[str]], str]:
+    """Its program and its version."""
     probe = [
         "-E",
         "-P",
@@ -275,7 +276,9 @@ def boost() -> Peer:
     try:
         macros = output([*CXX, *probe])
     except Skip as skip:
-        raise Skip("no boost/fiber/all.hpp") from skip
+        raise Skip(
+            "no boost/fiber/all.hpp, of Debian's libboost-fiber-dev"
+        ) from skip
     version = re.search(r'BOOST_LIB_VERSION "(.*)"', macros)
     program = compile_files(
         "boost",
@@ -283,9 +286,19 @@ def boost() -> Peer:
         sources("boost/*.cc"),
         ["-lboost_fiber", "-lboost_context"],
     )
-    return Peer(
-        "boost", version[1].replace("_", ".") if version else "?", [[program]]
-    )
+    return [[program]], version[1].replace("_", ".") if version else "?"
+
+
+def boost() -> Peer:
+    programs, version = boost_fiber()
+    return Peer("boost", version, programs)
+
+
+def boost_shared() -> Peer:
+    """Its scheduler with one queue for all threads, by the same program."""
+    programs, version = boost_fiber()
+    options = ("algorithm=shared_work",)
+    return Peer("boost-shared", version, programs, options)
 
 
 def libdill() -> Peer:
@@ -382,6 +395,7 @@ FINDERS: dict[str, Callable[[], Peer]] = {
     "tokio-current": tokio_current,
     "may": may,
     "boost": boost,
+    "boost-shared": boost_shared,
     "libdill": libdill,
     "neco": neco,
     "argobots": argobots,

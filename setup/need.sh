@@ -35,6 +35,7 @@ faketime                faketime
 gdb                     gdb
 git                     git
 golang-go               go
+libboost-fiber-dev      boost/fiber/all.hpp
 libclang-rt-dev         libclang_rt.tsan-x86_64.a
 libcurl4-openssl-dev    curl/curl.h
 libgc-dev               gc/gc.h
@@ -101,6 +102,7 @@ has() {
     Python.h) python3 -c 'import os, sysconfig
 os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ;;
     *.h) echo "#include <$1>" | ${CC:-cc} -E -x c - >/dev/null 2>&1 ;;
+    *.hpp) echo "#include <$1>" | ${CXX:-c++} -E -x c++ - >/dev/null 2>&1 ;;
     *cargo) has_rust "$1" ;;
     perfetto) "$venv/bin/python" -c \
         'import perfetto.protos.perfetto.trace.perfetto_trace_pb2' \

@@ -1,5 +1,7 @@
 // Boost.Fiber: fibers with channels and mutexes; each thread has a scheduler,
-// and with more than one worker they steal from each other.
+// and with more than one worker they steal from each other. With the option
+// algorithm=shared_work they have one queue in common instead, for which there
+// must be two.
 //
 // Built with
 //     c++ -std=c++17 -O2 bench.cc -o bench -lboost_fiber -lboost_context
@@ -10,6 +12,7 @@
 #include "../peer.h"
 
 #include <atomic>
+#include <boost/fiber/algo/shared_work.hpp>
 #include <boost/fiber/algo/work_stealing.hpp>
 #include <boost/fiber/all.hpp>
 #include <chrono>
@@ -100,9 +103,8 @@ static void spawn_join()
     measure(one_by_one);
 }
 
-static void pingpong_pass(long n)
+template <class Of> static void pingpong_over(Of &ping, Of &pong, long n)
 {
-    fibers::unbuffered_channel<long> ping, pong;
     auto ponger = spawn([&ping, &pong, n] {
         for (long left = n; left > 0; left--)
             pong.push(ping.value_pop() + 1);
@@ -116,9 +118,23 @@ static void pingpong_pass(long n)
     check(x == n, "number of round trips");
 }
 
+static void unbuffered_pass(long n)
+{
+    fibers::unbuffered_channel<long> ping, pong;
+    pingpong_over(ping, pong, n);
+}
+
+// Of the two slots one stays free.
+static void one_slot_pass(long n)
+{
+    fibers::buffered_channel<long> ping(2), pong(2);
+    pingpong_over(ping, pong, n);
+}
+
 static void pingpong()
 {
-    measure(pingpong_pass);
+    measure(unbuffered_pass);
+    measure_as("buffered_ns", one_slot_pass);
 }
 
 // Of the 128 slots one stays free.
@@ -327,12 +343,23 @@ static const operation operations[] = {
     {nullptr, nullptr, 0, 0},
 };
 
+static bool shared_work;
+
+// Of this thread. One worker keeps the default, round_robin.
+static void use_algorithm()
+{
+    if (shared_work)
+        fibers::use_scheduling_algorithm<fibers::algo::shared_work>(true);
+    else if (opt.workers > 1)
+        fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(
+            uint32_t(opt.workers), true);
+}
+
 // A worker's thread, until the operation is over.
 static void work(fibers::mutex &mutex, fibers::condition_variable &ended,
                  bool &over)
 {
-    fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(
-        uint32_t(opt.workers), true);
+    use_algorithm();
     std::unique_lock<fibers::mutex> guard(mutex);
     ended.wait(guard, [&over] { return over; });
 }
@@ -340,15 +367,18 @@ static void work(fibers::mutex &mutex, fibers::condition_variable &ended,
 int main(int argc, char **argv)
 {
     auto *operation = find_operation(argc, argv, operations, 1024);
+    for (int i = 3; i < argc; i++)
+        if (strcmp(argv[i], "algorithm=shared_work") == 0)
+            shared_work = true;
+    if (shared_work && opt.workers < 2)
+        return MISSING;
     std::vector<std::thread> workers;
     fibers::mutex mutex;
     fibers::condition_variable ended;
     bool over = false;
     for (int i = 1; i < opt.workers; i++)
         workers.emplace_back([&] { work(mutex, ended, over); });
-    if (opt.workers > 1)
-        fibers::use_scheduling_algorithm<fibers::algo::work_stealing>(
-            uint32_t(opt.workers), true);
+    use_algorithm();
     mallopt(M_TRIM_THRESHOLD, KEPT); // or each wave gives its stacks back
     operation->run();
     {

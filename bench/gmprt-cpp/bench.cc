@@ -55,9 +55,9 @@ static void spawn_join()
     measure(one_by_one);
 }
 
-static void pingpong_pass(long n)
+static void pingpong_of(std::size_t capacity, long n)
 {
-    gmp::channel<long> ping(0), pong(0);
+    gmp::channel<long> ping(capacity), pong(capacity);
     gmp::wait_group all;
     all.go([&ping, &pong, n] {
         for (long left = n; left > 0; left--)
@@ -74,7 +74,8 @@ static void pingpong_pass(long n)
 
 static void pingpong()
 {
-    measure(pingpong_pass);
+    measure([](long n) { pingpong_of(0, n); });
+    measure_as("buffered_ns", [](long n) { pingpong_of(1, n); });
 }
 
 static void buffered_pass(long n)
