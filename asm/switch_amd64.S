@@ -244,6 +244,37 @@ func callon
 	ret
 endfunc callon
 
+// callsaved(f: extern "C" fn(a: usize, b: usize, sp: usize) -> usize,
+//           a: usize, b: usize) -> usize
+//
+// Calls f(a, b, sp): at sp lie the registers that a call keeps, as the caller
+// has them, and then the caller's frames. So what a collection has to look at
+// on this stack begins there.
+func callsaved
+	save	rbx
+	save	rbp
+	save	r12
+	save	r13
+	save	r14
+	save	r15
+	mov	rax, rdi
+	mov	rdi, rsi
+	mov	rsi, rdx
+	mov	rdx, rsp
+	sub	rsp, 8
+	.cfi_adjust_cfa_offset 8
+	call	rax
+	add	rsp, 8
+	.cfi_adjust_cfa_offset -8
+	restore	r15
+	restore	r14
+	restore	r13
+	restore	r12
+	restore	rbp
+	restore	rbx
+	ret
+endfunc callsaved
+
 // callhost(f: extern "C" fn(*mut c_void, *mut c_void) -> c_int,
 //          a: *mut c_void, b: *mut c_void) -> c_int
 //

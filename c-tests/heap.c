@@ -117,6 +117,36 @@ static void test_garbage_goes(void)
 
 /* What each of these keeps is still there after a collection. */
 
+/* A tree of pairs, which a recursion builds. */
+static __attribute__((noinline)) void **tree(int depth)
+{
+    void **pair = gmp_gc_alloc(2 * sizeof *pair);
+
+    CHECK(pair != NULL);
+    if (depth > 0) {
+        pair[0] = tree(depth - 1);
+        pair[1] = tree(depth - 1);
+    }
+    return pair;
+}
+
+/* The recursion has left its words where gmp_gc has its own frames then, and
+ * they keep nothing. Nobody clears the stack here, and no frame of the test's
+ * lies there. */
+static void test_old_frames_keep_nothing(void)
+{
+    enum { DEPTH = 16 };
+    const uint64_t size = (2 << DEPTH) * sizeof(void *[2]);
+    gmp_gc_stats before, after;
+
+    CHECK_OK(gmp_gc());
+    CHECK_OK(gmp_gc_get_stats(&before, sizeof before));
+    tree(DEPTH);
+    CHECK_OK(gmp_gc());
+    CHECK_OK(gmp_gc_get_stats(&after, sizeof after));
+    CHECK(after.marked_bytes < before.marked_bytes + size / 4);
+}
+
 static void *in_data;
 static void *in_end[1];
 
@@ -474,6 +504,7 @@ static void on_goroutine(void *arg)
     (void)arg;
     test_calls();
     test_garbage_goes();
+    test_old_frames_keep_nothing();
     test_data();
     test_roots();
     test_stacks();

@@ -40,6 +40,13 @@ unsafe extern "C" {
         arg: *mut c_void,
         sp: usize,
     );
+    /// Calls `f(a, b, sp)`: at `sp` lie the registers that a call keeps, and
+    /// then the caller's frames.
+    pub(crate) fn callsaved(
+        f: unsafe extern "C" fn(usize, usize, usize) -> usize,
+        a: usize,
+        b: usize,
+    ) -> usize;
     /// Makes this point g0's base and calls `f`.
     pub(crate) fn g0call(f: unsafe extern "C" fn());
     /// Calls `f(a, b)`. An exception that leaves it is fatal.

@@ -7,6 +7,7 @@ use super::{
     watch::{Watch, ungated},
 };
 use crate::{
+    arch,
     block::chan::GmpChan,
     boot,
     gc::{cleanups, cycle, malloc, roots},
@@ -300,7 +301,11 @@ pub extern "C" fn gmp_gc_attach() -> c_int {
 /// library.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc() -> c_int {
-    call(malloc::collect)
+    unsafe extern "C" fn collect(_: usize, _: usize, sp: usize) -> usize {
+        call(move || malloc::collect(sp)) as usize
+    }
+    // SAFETY: it needs no arguments.
+    unsafe { arch::callsaved(collect, 0, 0) as c_int }
 }
 
 /// Sets how much the heap may grow after a collection until the next one, in

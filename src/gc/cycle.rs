@@ -34,10 +34,9 @@ use crate::{
         background, fork,
         handoff::{entersyscall, exitsyscall},
         stw,
-        suspended::{Saved, save_registers},
     },
 };
-use core::{ffi::c_void, fmt::Write as _, hint::black_box};
+use core::{ffi::c_void, fmt::Write as _};
 use gmprt_inspect::memory::{Memory, OwnMemory};
 use std::sync::OnceLock;
 
@@ -99,26 +98,31 @@ enum Outcome {
     Failed(Failed),
 }
 
+/// [`gc_start_from`] where the frames of the host begin above the caller's.
+pub(crate) fn gc_start(why: Why) -> Result<()> {
+    unsafe extern "C" fn start(why: usize, _: usize, sp: usize) -> usize {
+        let why =
+            if why == Why::Asked as usize { Why::Asked } else { Why::Due };
+        gc_start_from(why, sp).map_or_else(|e| e.0 as usize, |()| 0)
+    }
+    // SAFETY: it takes a Why.
+    match unsafe { arch::callsaved(start, why as usize, 0) } {
+        0 => Ok(()),
+        e => Err(Errno(e as i32)),
+    }
+}
+
 /// Makes a collection: Go's `gcStart`. The caller has a G, and is not in a
 /// callback.
 ///
-/// The frames of the host, and the registers, lie above this one's `saved`. The
-/// frames below are not looked at: they lie where the host's were when its
-/// stack was deeper, and what it left there would keep garbage.
+/// The frames of the host, and the registers, lie from `sp` on. The frames
+/// below are not looked at: they lie where the host's were when its stack was
+/// deeper, and what it left there would keep garbage. So the first frame of a
+/// call that may collect is `arch::callsaved`'s.
 ///
 /// Errors: `EBUSY` if a thread does not stop, `ENOMEM`.
 #[inline(never)]
-pub(crate) fn gc_start(why: Why) -> Result<()> {
-    let mut saved: Saved = [0; 6];
-    save_registers(&mut saved);
-    let result = gc_start_from(why, saved.as_ptr().addr());
-    black_box(&saved);
-    result
-}
-
-/// [`gc_start`] with the stack pointer where the host's frames begin.
-#[inline(never)]
-fn gc_start_from(why: Why, sp: usize) -> Result<()> {
+pub(crate) fn gc_start_from(why: Why, sp: usize) -> Result<()> {
     let seen = CYCLES.load(Acquire);
     let wanted = || {
         let more = why == Why::Asked || CYCLES.load(Acquire) == seen;

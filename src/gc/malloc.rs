@@ -7,7 +7,7 @@
 //! nothing more is to be had. A thread may have been in the middle of a span.
 
 use super::{
-    cycle::{Why, gc_start},
+    cycle::{Why, gc_start, gc_start_from},
     mcaches::own,
     settings,
 };
@@ -64,13 +64,22 @@ fn malloc_fast(size: usize, kind: Kind) -> Option<NonNull<u8>> {
 #[cold]
 #[inline(never)]
 fn malloc_slow(size: usize, kind: Kind) -> *mut u8 {
+    unsafe extern "C" fn slow(size: usize, kind: usize, sp: usize) -> usize {
+        malloc_from(size, Kind::ALL[kind], sp).addr()
+    }
+    // SAFETY: it takes a size and a kind.
+    unsafe { arch::callsaved(slow, size, kind as usize) as *mut u8 }
+}
+
+/// [`mallocgc`], with the frames of the host from `sp` on.
+fn malloc_from(size: usize, kind: Kind, sp: usize) -> *mut u8 {
     let Ok(mp) = begin() else { return ptr::null_mut() };
     let nested = mp.in_runtime.load(Relaxed);
     let limit = MHEAP.pacing.limit();
     let past = || MHEAP.live().saturating_add(size) > limit;
     if !nested && (MHEAP.is_due() || is_stressed() || past()) {
         // What fails is tried again when the heap has grown.
-        let _later = gc_start(Why::Due);
+        let _later = gc_start_from(Why::Due, sp);
     }
     if past() {
         return ptr::null_mut();
@@ -206,16 +215,17 @@ pub(crate) fn object(at: *const u8) -> Option<(usize, usize)> {
     Some((object.base, object.size))
 }
 
-/// `gmp_gc`: a whole collection, and all is swept.
+/// `gmp_gc`: a whole collection, and all is swept. The frames of the host lie
+/// from `sp` on.
 ///
 /// Errors: `EDEADLK` in a callback; `EBUSY` if a thread does not stop;
 /// `ENOTSUP`, `ENOMEM`.
-pub(crate) fn collect() -> Result<()> {
+pub(crate) fn collect(sp: usize) -> Result<()> {
     let mp = begin()?;
     if mp.in_runtime.load(Relaxed) {
         return Err(Errno(libc::EDEADLK));
     }
-    gc_start(Why::Asked)?;
+    gc_start_from(Why::Asked, sp)?;
     sweep_rest();
     Ok(())
 }

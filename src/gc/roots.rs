@@ -148,7 +148,9 @@ impl Roots {
         if !objects.holds() {
             return false;
         }
-        self.stand(me, sp, 0);
+        // Below lie frames of ours, and no leaf of the host's. So it has no
+        // red zone, which is taken off later.
+        self.stand(me, sp + RED_ZONE, 0);
         stopped.each(|mp, sp, regs| self.stand(mp, sp, regs));
         self.stands.all_mut().sort_unstable();
         for gp in each_g() {
