@@ -238,6 +238,25 @@ static void run(void *arg)
     }
 }
 
+/*
+ * A thread state that belongs to no thread yet; NULL without memory. Where
+ * 3.11 gets no memory for it, PyThreadState_New reads from address 16: there
+ * the allocation stands alone, and the count is what New would set, so that
+ * no PyGILState_Release deletes the state.
+ */
+static PyThreadState *new_state(void)
+{
+#if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030c0000
+    PyThreadState *ts = _PyThreadState_Prealloc(interp);
+
+    if (ts != NULL)
+        ts->gilstate_counter = 1;
+    return ts;
+#else
+    return PyThreadState_New(interp);
+#endif
+}
+
 PyObject *start(PyObject *module, PyObject *args)
 {
     PyObject *func, *done;
@@ -260,7 +279,7 @@ PyObject *start(PyObject *module, PyObject *args)
     if (g == NULL)
         return NULL;
     memset((char *)g + sizeof(PyObject), 0, sizeof *g - sizeof(PyObject));
-    g->ts = PyThreadState_New(interp);
+    g->ts = new_state();
     if (g->ts == NULL) {
         Py_DECREF(g);
         return PyErr_NoMemory();

@@ -275,6 +275,34 @@ print(gmprt.go(lambda: 6 * 7).result(), len(gmprt._goroutine._live))
     assert out.stdout == "True\nTrue []\n42 0\n", out.stderr[-3000:]
 
 
+def test_each_allocation_of_go_may_fail(run):
+    """3.11 itself reads from address 16 where a thread state gets none."""
+    pytest.importorskip("_testcapi", reason="this Python has no _testcapi")
+    code = """
+import _testcapi, gmprt
+gmprt.go(len, "x").result()
+failed = right = 0
+for nth in range(1, 120):
+    g = None
+    try:
+        _testcapi.set_nomemory(nth, nth + 1)
+        g = gmprt.go(len, "four")
+    except MemoryError:
+        failed += 1
+    finally:
+        _testcapi.remove_mem_hooks()
+    if g is not None:
+        try:
+            right += g.result(50) == 4
+        except MemoryError:
+            failed += 1
+print(failed > 5, right > 5, failed + right)
+print(gmprt.goroutines(), len(gmprt._goroutine._live))
+"""
+    out = run(code)
+    assert out.stdout == "True True 119\n[] 0\n", out.stderr[-3000:]
+
+
 def test_faulthandler_knows_goroutines(run):
     code = """
 import gmprt, faulthandler, sys
