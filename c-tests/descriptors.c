@@ -296,6 +296,49 @@ static void full(void)
     finish(reader, 25, gmp_now(), cpu());
 }
 
+enum { READERS = 8 };
+static atomic_int read_by[READERS];
+
+/* Reads until the end of its pipe. */
+static void read_one(void *arg)
+{
+    int *end = arg;
+    char c;
+    long r;
+
+    while ((r = gmp_read(*end, &c, 1)) == 1)
+        atomic_fetch_add(&read_by[c], 1);
+    CHECK_EQ(r, 0);
+}
+
+/* Many wait in the poller that is gone, and come to the new one at the same
+ * time: none of them hears of an error. */
+static void many(void)
+{
+    int ends[READERS][2], numbers[MANY];
+    gmp_g *readers[READERS];
+
+    CHECK_OK(gmp_wait_init());
+    for (int i = 0; i < READERS; i++) {
+        high_pipe(ends[i]);
+        readers[i] = spawn(read_one, ends[i]);
+    }
+    for (int round = 0; round < 200; round++) {
+        int n = ours(numbers);
+
+        for (int i = 0; i < n; i++)
+            close(numbers[i]);
+        for (char i = 0; i < READERS; i++)
+            CHECK_EQ(write(ends[(int)i][1], &i, 1), 1);
+        for (int i = 0; i < READERS; i++)
+            AWAIT(atomic_load(&read_by[i]) > round);
+    }
+    for (int i = 0; i < READERS; i++) {
+        close(ends[i][1]);
+        CHECK_OK(gmp_join_until(readers[i], gmp_after_ns(SEC(20))));
+    }
+}
+
 static void block(void *arg)
 {
     char c;
@@ -353,6 +396,8 @@ int test_main(int argc, char **argv)
         gone();
     else if (strcmp(name, "full") == 0)
         full();
+    else if (strcmp(name, "many") == 0)
+        many();
     else if (strcmp(name, "sysmon") == 0)
         sysmon();
     else

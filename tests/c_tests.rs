@@ -363,7 +363,7 @@ fn order_without_handoff() {
 #[test]
 fn descriptors_of_ours() {
     let cases = [
-        "stdio", "closed", "early", "pending", "epoll", "gone", "full",
+        "stdio", "closed", "early", "pending", "epoll", "gone", "full", "many",
         "sysmon",
     ];
     let program = build("descriptors.c", Link::Shared);

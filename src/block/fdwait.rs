@@ -119,10 +119,7 @@ impl File {
         });
         if quiet != Ok(true) {
             desc.unlock();
-            let poller_is_gone =
-                matches!(quiet, Err(Errno(libc::EBADF | libc::EINVAL)))
-                    && netpoll::lost();
-            let quiet = if poller_is_gone {
+            let quiet = if quiet == Err(netpoll::GONE) {
                 // The file may be good: a new poller, and another try.
                 timing::renew_poller().map(|()| false)
             } else {

@@ -35,10 +35,10 @@
 //! Each wait registers the number: a reader by ADD, a writer by MOD, and by ADD
 //! after `ENOENT`. Where ADD says `EEXIST`, or MOD succeeds, the number is
 //! still that of the registered file. Where ADD succeeds on a number that was
-//! registered before, that file is gone. The waiters for that file get `EBADF`,
-//! and so do those that were woken and have not run yet: they find another
-//! `generation`. An event needs no generation: one that comes late, for a file
-//! that is gone, costs a try.
+//! registered before, in the same poller, that file is gone. The waiters for
+//! that file get `EBADF`, and so do those that were woken and have not run yet:
+//! they find another `generation`. An event needs no generation: one that comes
+//! late, for a file that is gone, costs a try.
 //!
 //! # Who polls
 //! A waiter is work in the sense of `gmp::spinning`: it counts itself in
@@ -57,11 +57,13 @@
 //!    queue: bits go only by MOD, which keeps those of both queues.
 //! 4. `WAITERS` counts the records from (d) until their waiters run again.
 //! 5. A new poller is there before `renew` locks each Desc in turn to take
-//!    its waiters out: a waiter that locks later registers in the new poller.
+//!    its waiters out: a waiter that locks later registers in the new poller,
+//!    and one that locks earlier in the old poller or in the new one.
+//!    `registered` names which: what one poller says is no news of another.
 //! 6. `file` names the file that was registered last, by its inode.
 
 use super::{
-    poller::{GONE, MAKING, STALE_NEW, lost, poller, seems_ours},
+    poller::{GONE, MAKING, Made, STALE_NEW, poller, seems_ours, was_lost},
     speculation::{self, Speculation},
 };
 use crate::{
@@ -103,18 +105,17 @@ struct Direction {
 pub(crate) struct Desc {
     fd: i32,
     lock: RawLock,
-    /// lock: the file of this number was seen in the epoll instance
-    registered: Cell<bool>,
+    /// lock: the poller in which the file of this number was seen, or 0
+    registered: Cell<u32>,
     /// lock: which file that is (invariant 6)
     file: Cell<u32>,
     /// Counts the files that have lost the number.
     generation: AtomicU32,
     /// Counts the calls of `gmp_close` on the number.
     closes: AtomicU32,
-    /// lock: how many calls need the file in non-blocking mode
+    /// lock: twice how many calls need the file in non-blocking mode, and one
+    /// if it was in that mode before the first of them
     modes: Cell<u32>,
-    /// lock: whether the file was in that mode before the first of these calls
-    was_nonblocking: Cell<bool>,
     directions: [Direction; 2],
     speculation: speculation::State,
 }
@@ -152,12 +153,11 @@ impl Desc {
         Self {
             fd,
             lock: RawLock::new(Rank::Poll),
-            registered: Cell::new(false),
+            registered: Cell::new(0),
             file: Cell::new(0),
             generation: AtomicU32::new(0),
             closes: AtomicU32::new(0),
             modes: Cell::new(0),
-            was_nonblocking: Cell::new(false),
             directions: [direction(), direction()],
             speculation: speculation::State::new(),
         }
@@ -187,18 +187,21 @@ impl Desc {
     /// Errors: `EBADF`.
     pub(crate) fn enter_nonblocking(&self) -> Result<()> {
         let was = os::fd::set_nonblocking(self.fd, true)?;
-        if self.modes.get() == 0 {
-            self.was_nonblocking.set(was);
-        }
-        self.modes.set(self.modes.get() + 1);
+        let modes = match self.modes.get() {
+            0 => u32::from(was),
+            others => others,
+        };
+        self.modes.set(modes + 2);
         Ok(())
     }
 
     /// Under the lock: one of these calls ends. The last one puts the mode
     /// back, if `ours`: the number is still that of the file.
     pub(crate) fn leave_nonblocking(&self, ours: bool) {
-        self.modes.set(self.modes.get() - 1);
-        if self.modes.get() == 0 && ours && !self.was_nonblocking.get() {
+        let left = self.modes.get() - 2;
+        // The bit goes with the last call.
+        self.modes.set(if left == 1 { 0 } else { left });
+        if left == 0 && ours {
             // The same call has just worked.
             let _restored = os::fd::set_nonblocking(self.fd, false);
         }
@@ -222,8 +225,8 @@ impl Desc {
     /// `seen`: the edges from before the caller's try; None if it noted none.
     /// With a speculation there was no try: the edges are the speculation's.
     ///
-    /// Errors: `EPERM` for a file that is always ready, `ENOMEM`, `ENOSPC`;
-    /// `EBADF` and `EINVAL`, also where the poller is [`lost`].
+    /// Errors: `EPERM` for a file that is always ready, `ENOMEM`, `ENOSPC`,
+    /// `EBADF`; [`GONE`].
     pub(crate) fn may_wait(
         &'static self,
         side: Side,
@@ -234,18 +237,16 @@ impl Desc {
         let looked = side == Side::Write || seen.is_none();
         let same_file =
             matches!(speculation, Speculation::DrainedSameFile { .. });
-        let new = !same_file && self.watch(side, looked)?;
-        if new && self.registered.replace(true) {
-            if let Some(poller) = poller().filter(|p| !p.has_wake_fd()) {
+        let new = if same_file { None } else { self.watch(side, looked)? };
+        if let Some(poller) = new {
+            if poller.nth == self.registered.get() && !poller.has_wake_fd() {
                 // The poller that did not know the number is not ours.
                 let _added = poller.remove(self.fd);
                 return Err(GONE);
             }
-            self.give_up(gone);
+            self.register(poller, gone);
         }
-        if new {
-            self.file.set(os::own::name(self.fd));
-        }
+        let new = new.is_some();
         // Relaxed: changed under the lock.
         let edges = self.directions[side as usize].edges.load(Relaxed);
         // Where the kernel looks, whatever is ready makes an edge.
@@ -256,27 +257,51 @@ impl Desc {
         Ok(if quiet { Quiet::Yes } else { Quiet::No })
     }
 
+    /// Under the lock: the number is new in the poller. True: the file that
+    /// was registered has lost the number, and its waiters are in `gone`.
+    fn register(&self, poller: &Made, gone: &mut WakeList) -> bool {
+        let before = self.registered.replace(poller.nth);
+        let file = os::own::name(self.fd);
+        let same = self.file.replace(file) == file;
+        // A poller that was made anew knows no number. It may be here before
+        // `restart`, which wakes those who wait in the old one.
+        let lost = before == poller.nth || before != 0 && !same;
+        if lost {
+            self.give_up(gone);
+        }
+        lost
+    }
+
     /// Under the lock: registers a side. `look`: the kernel reports what is
-    /// ready already, as it always does for a file that is new. True: new.
-    fn watch(&self, side: Side, look: bool) -> Result<bool> {
+    /// ready already, as it always does for a file that is new. The poller, if
+    /// the number is new there.
+    ///
+    /// Errors: as [`Desc::may_wait`].
+    fn watch(&self, side: Side, look: bool) -> Result<Option<&'static Made>> {
         let writing = side == Side::Write
             || !self.directions[Side::Write as usize].queue.first().is_null();
         let bits = epoll::READ | if writing { epoll::WRITE } else { 0 };
         let poller = poller().ok_or(GONE)?;
-        if !self.registered.get() && !seems_ours(poller, STALE_NEW) {
+        let known = poller.nth == self.registered.get();
+        if !known && !seems_ours(poller, STALE_NEW) {
             return Err(GONE);
         }
-        loop {
+        let added = loop {
             if look {
                 match poller.modify(self.fd, bits) {
                     Err(Errno(libc::ENOENT)) => {}
-                    done => return done.map(|()| false),
+                    done => break done.map(|()| false),
                 }
             }
-            let new = poller.add(self.fd, bits)?;
-            if new || !look {
-                return Ok(new);
+            let new = poller.add(self.fd, bits);
+            if new != Ok(false) || !look {
+                break new;
             }
+        };
+        match added {
+            Ok(new) => Ok(new.then_some(poller)),
+            Err(why) if was_lost(poller, why) => Err(GONE),
+            Err(why) => Err(why),
         }
     }
 
@@ -310,11 +335,11 @@ impl Desc {
         // Release: pairs with closes. Relaxed: changed under the lock only.
         self.closes.store(self.closes.load(Relaxed).wrapping_add(1), Release);
         self.modes.set(0);
-        if self.registered.replace(false) {
+        let known = self.registered.replace(0);
+        let ours = poller().filter(|ours| ours.nth == known);
+        if let Some(ours) = ours.filter(|ours| seems_ours(ours, STALE_NEW)) {
             // Not there if another file has taken the number meanwhile.
-            if let Some(ours) = poller().filter(|p| seems_ours(p, STALE_NEW)) {
-                let _not_there = ours.remove(self.fd);
-            }
+            let _not_there = ours.remove(self.fd);
         }
         self.give_up(gone);
     }
@@ -356,7 +381,6 @@ impl Desc {
     /// which would be on the number's next file.
     pub(super) fn restart(&self, again: bool, list: &mut WakeList) {
         self.lock();
-        self.registered.set(false);
         let waited =
             self.directions.iter().any(|side| !side.queue.seems_empty());
         if again && waited && self.file.get() != os::own::name(self.fd) {
@@ -501,11 +525,13 @@ impl Desc {
     /// file has data that no event has told of. None: the kernel cannot tell.
     fn verify(&self, list: &mut WakeList) -> Option<bool> {
         match self.watch(Side::Read, false) {
-            Ok(false) => {}
-            Err(Errno(libc::ENOMEM | libc::ENOSPC)) => return None,
-            Err(_) if lost() => return None,
-            other => {
-                self.registered.set(other.is_ok());
+            Ok(None) => {}
+            Ok(Some(poller)) => {
+                return self.register(poller, list).then_some(false);
+            }
+            Err(GONE | Errno(libc::ENOMEM | libc::ENOSPC)) => return None,
+            Err(_) => {
+                self.registered.set(0);
                 self.file.set(os::own::name(self.fd));
                 self.give_up(list);
                 return Some(false);

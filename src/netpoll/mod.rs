@@ -24,7 +24,7 @@ pub(crate) use desc::{
 };
 pub(crate) use poll::{Polled, end_waits, forget_files, poll, polls, renew};
 pub(crate) use poller::{
-    break_poll, close, close_in_child, failure, free, lost,
+    GONE, break_poll, close, close_in_child, failure, free,
     reset as reset_poller, start, started,
 };
 pub(crate) use speculation::{

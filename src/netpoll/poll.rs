@@ -4,7 +4,8 @@
 use super::{
     desc::{each_desc, known, waited_for},
     poller::{
-        FAILS, FAILURE, MAKING, STALE, install, poller, seems_ours, started,
+        FAILS, FAILURE, MAKING, Made, STALE, install, poller, seems_ours,
+        started, was_lost,
     },
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     gmp::{COUNTERS, G, KEEPER, MKind, wait::WakeList},
     os::{
         self, Errno, Result,
-        epoll::{self, Poller, Source},
+        epoll::{self, Source},
     },
 };
 use core::mem::MaybeUninit;
@@ -140,8 +141,8 @@ fn count(events: usize) {
 
 /// A poll has failed: pauses, or ends all waits.
 #[cold]
-fn failed(poller: &Poller, why: Errno, timeout: i64) -> Polled {
-    if matches!(why.0, libc::EBADF | libc::EINVAL) && !poller.is_ours() {
+fn failed(poller: &Made, why: Errno, timeout: i64) -> Polled {
+    if was_lost(poller, why) {
         return Polled::Lost(WakeList::new());
     }
     // Relaxed: a count.

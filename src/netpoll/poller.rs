@@ -35,7 +35,7 @@ use crate::{
     },
     os::{self, Errno, Lock, Result, epoll::Poller},
 };
-use core::ptr;
+use core::{ops::Deref, ptr};
 use std::vec::Vec;
 
 /// In cycles: an older look at the poller's numbers does not count before a
@@ -44,26 +44,40 @@ pub(super) const STALE: u64 = 30_000_000;
 pub(super) const STALE_NEW: u64 = 1_000_000;
 /// Null before the first wait. A poller that was replaced stays until the
 /// library is unloaded: other threads may look at it still.
-static POLLER: AtomicPtr<Poller> = AtomicPtr::new(ptr::null_mut());
+static POLLER: AtomicPtr<Made> = AtomicPtr::new(ptr::null_mut());
+
 /// A poller, and the one that was made before it.
-#[repr(C)]
-struct Made {
+pub(super) struct Made {
     poller: Poller,
+    /// From 1.
+    pub nth: u32,
     old: *mut Made,
+}
+
+impl Deref for Made {
+    type Target = Poller;
+
+    fn deref(&self) -> &Poller {
+        &self.poller
+    }
 }
 
 /// All pollers, the newest first. lock: MAKING
 static POLLERS: AtomicPtr<Made> = AtomicPtr::new(ptr::null_mut());
+/// How often a poller is made at most before that fails.
+const TRIES: u32 = 16;
 /// When the poller was last seen to be ours, in cycles.
 static SEEN: AtomicU64 = AtomicU64::new(0);
 /// Polls that have failed in a row, and the error that ended all waits.
 pub(super) static FAILS: AtomicU32 = AtomicU32::new(0);
 pub(super) static FAILURE: AtomicI32 = AtomicI32::new(0);
-/// The error of a call that finds the poller gone; see [`lost`].
-pub(super) const GONE: Errno = Errno(libc::EBADF);
+/// What the files of `netpoll` say where the host has closed the poller: the
+/// caller has `renew` make a new one, unless another thread has, and tries
+/// again. No call on a poller fails with this error.
+pub(crate) const GONE: Errno = Errno(libc::ESTALE);
 
 /// The poller, if there is one.
-pub(super) fn poller() -> Option<&'static Poller> {
+pub(super) fn poller() -> Option<&'static Made> {
     // Acquire: pairs with install.
     let poller = POLLER.load(Acquire);
     // SAFETY: null, or written by install and never changed.
@@ -88,14 +102,29 @@ pub(super) fn install() -> Result<()> {
     let mut place = Vec::new();
     place.try_reserve_exact(1).map_err(|_| Errno::ENOMEM)?;
     let old = POLLERS.load(Relaxed);
-    place.push(Made { poller: Poller::make()?, old });
+    // SAFETY: null, or leaked below.
+    let nth = unsafe { old.as_ref() }.map_or(1, |old| old.nth + 1);
+    place.push(Made { poller: make()?, nth, old });
     let made = place.leak().as_mut_ptr();
     POLLERS.store(made, Relaxed);
     // SeqCst: before Keeper::abandon looks who sleeps in the old poller.
-    POLLER.store(made.cast(), SeqCst);
+    POLLER.store(made, SeqCst);
     SEEN.store(os::clock::cycles(), Relaxed);
     FAILS.store(0, Relaxed);
     Ok(())
+}
+
+/// Makes a poller, again where the host closes its numbers meanwhile: one that
+/// closes all in a loop may meet each of them once more. `EPERM`: a file that
+/// cannot be polled has such a number already.
+fn make() -> Result<Poller> {
+    for _ in 1..TRIES {
+        match Poller::make() {
+            Err(Errno(libc::EBADF | libc::EINVAL | libc::EPERM)) => {}
+            done => return done,
+        }
+    }
+    Poller::make()
 }
 
 /// Closes the poller, as the runtime has ended: no M polls. There is none then
@@ -141,10 +170,12 @@ pub(super) fn seems_ours(poller: &Poller, stale: u64) -> bool {
     ours
 }
 
-/// After a call on the poller that has failed: whether the host has closed it.
+/// A call on the poller has failed: whether the cause is that the host has
+/// closed the poller. Another thread may have made a new one since.
 #[cold]
-pub(crate) fn lost() -> bool {
-    poller().is_some_and(|poller| !poller.is_ours())
+pub(super) fn was_lost(used: &Made, why: Errno) -> bool {
+    matches!(why.0, libc::EBADF | libc::EINVAL)
+        && !(poller().is_some_and(|now| now.nth == used.nth) && used.is_ours())
 }
 
 /// The error with which `end_waits` has ended a wait.
@@ -161,8 +192,8 @@ pub(crate) fn close_in_child() {
     POLLER.store(ptr::null_mut(), Relaxed);
 }
 
-/// Ends a [`poll`] that sleeps, or the next one that would. False: the poller
-/// may be [`lost`].
+/// Ends a [`poll`] that sleeps, or the next one that would. False: the host may
+/// have closed the poller.
 #[must_use]
 pub(crate) fn break_poll() -> bool {
     poller().is_none_or(|poller| poller.notify().is_ok())
