@@ -303,7 +303,7 @@ static atomic_int read_by[READERS];
 static void read_one(void *arg)
 {
     int *end = arg;
-    char c;
+    unsigned char c;
     long r;
 
     while ((r = gmp_read(*end, &c, 1)) == 1)
@@ -328,8 +328,8 @@ static void many(void)
 
         for (int i = 0; i < n; i++)
             close(numbers[i]);
-        for (char i = 0; i < READERS; i++)
-            CHECK_EQ(write(ends[(int)i][1], &i, 1), 1);
+        for (unsigned char c = 0; c < READERS; c++)
+            CHECK_EQ(write(ends[c][1], &c, 1), 1);
         for (int i = 0; i < READERS; i++)
             AWAIT(atomic_load(&read_by[i]) > round);
     }
