@@ -17,6 +17,8 @@
 gmprt_sanitizer:
 	wish	__sanitizer_start_switch_fiber
 	wish	__sanitizer_finish_switch_fiber
+	wish	__asan_get_current_fake_stack
+	wish	__asan_addr_is_in_fake_stack
 	wish	__asan_unpoison_memory_region
 	wish	__asan_loadN
 	wish	__asan_storeN

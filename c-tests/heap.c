@@ -98,7 +98,7 @@ static void test_calls(void)
 static void test_garbage_goes(void)
 {
     gmp_gc_stats before, after;
-    size_t bytes = 0, all = getenv("GMPDEBUG") ? 1u << 20 : 300u << 20;
+    size_t bytes = 0, all = gc_stressed() ? 1u << 16 : 300u << 20;
 
     make_garbage();
     collect();
@@ -135,13 +135,13 @@ static __attribute__((noinline)) void **tree(int depth)
  * lies there. */
 static void test_old_frames_keep_nothing(void)
 {
-    enum { DEPTH = 16 };
-    const uint64_t size = (2 << DEPTH) * sizeof(void *[2]);
+    const int depth = gc_stressed() ? 8 : 16;
+    const uint64_t size = (2u << depth) * sizeof(void *[2]);
     gmp_gc_stats before, after;
 
     CHECK_OK(gmp_gc());
     CHECK_OK(gmp_gc_get_stats(&before, sizeof before));
-    tree(DEPTH);
+    tree(depth);
     CHECK_OK(gmp_gc());
     CHECK_OK(gmp_gc_get_stats(&after, sizeof after));
     CHECK(after.marked_bytes < before.marked_bytes + size / 4);
@@ -172,11 +172,13 @@ static __attribute__((noinline)) uintptr_t fill_roots(void **room)
 
 static void test_roots(void)
 {
-    void **room = calloc(1, sizeof *room);
-    uintptr_t h = fill_roots(room), k;
-    void **root = gmp_gc_alloc_root(16);
+    void **room = calloc(1, sizeof *room), **root;
+    uintptr_t h, k;
 
     CHECK_OK(gmp_gc_add_roots(room, room + 1));
+    h = fill_roots(room);
+    root = gmp_gc_alloc_root(16);
+    CHECK(root != NULL);
     k = hide(root);
     root = NULL;
     collect();
@@ -431,21 +433,22 @@ static void test_arguments(void)
 static void test_limit(void)
 {
     static void *chain;
-    int n = 0;
+    const size_t size = gc_stressed() ? 1000000 : 100000;
+    size_t n = 0;
 
     collect();
     CHECK_EQ(gmp_gc_set_limit(32 << 20), INT64_MAX);
     for (;;) {
-        void **p = gmp_gc_alloc(100000);
+        void **p = gmp_gc_alloc(size);
         if (p == NULL)
             break;
-        CHECK(++n < 1000);
+        CHECK(++n * size < 100 << 20);
         p[0] = chain;
         chain = p;
     }
-    CHECK(n > 100);
+    CHECK(n * size > 10 << 20);
     chain = NULL;
-    CHECK(gmp_gc_alloc(100000) != NULL);
+    CHECK(gmp_gc_alloc(size) != NULL);
     CHECK_EQ(gmp_gc_set_limit(INT64_MAX), 32 << 20);
 }
 

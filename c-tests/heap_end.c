@@ -8,7 +8,9 @@
 enum { MANY = 200, LOST = 10000, MAGIC = 0x5eed };
 
 static gmp_chan *called;
-static int stressed;
+static bool stressed;
+/* How many objects there are of a sort: MANY, or fewer where each is dear. */
+static int many = MANY;
 
 /* Overwrites what earlier calls have left below on the stack. */
 static __attribute__((noinline)) void clear_stack(void)
@@ -53,7 +55,7 @@ static int count_told(int wanted, long first)
     while (n < wanted && gmp_chan_recv_until(called, &number,
                                              gmp_after_ns(SEC(20))) == 0) {
         number -= first;
-        if (number >= 0 && number < 2 * MANY) {
+        if (number >= 0 && number < 2 * many) {
             CHECK(told[number]++ == 0);
             n++;
         }
@@ -63,7 +65,7 @@ static int count_told(int wanted, long first)
 
 static __attribute__((noinline)) void make_garbage(void **kept)
 {
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < many; i++) {
         void **p = gmp_gc_alloc(64), **other = gmp_gc_alloc(64);
 
         CHECK(p != NULL && other != NULL);
@@ -89,8 +91,8 @@ static void test_cleanups(void)
     CHECK_EQ(gmp_gc_cleanup(kept[0], tell, (char *)kept[0] + 63), -EINVAL);
     collect();
     /* A word of the stack may look like one of them. */
-    n = count_told(2 * MANY * 9 / 10, 0);
-    CHECK_EQ(n, 2 * MANY * 9 / 10);
+    n = count_told(2 * many * 9 / 10, 0);
+    CHECK_EQ(n, 2 * many * 9 / 10);
     while (gmp_chan_recv_until(called, &number, gmp_after_ns(MS(50))) == 0)
         CHECK(number / 2 != 7);
     CHECK_OK(gmp_gc_free(kept[0]));
@@ -100,7 +102,7 @@ static void test_cleanups(void)
 
 static __attribute__((noinline)) void make_weak(gmp_weak **weak, void **kept)
 {
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < many; i++) {
         long *p = gmp_gc_alloc(100);
 
         CHECK(p != NULL);
@@ -116,8 +118,8 @@ static __attribute__((noinline)) void make_weak(gmp_weak **weak, void **kept)
 
 static void test_weak(void)
 {
-    gmp_weak **weak = gmp_gc_alloc(MANY * sizeof *weak);
-    void **kept = gmp_gc_alloc(MANY * sizeof *kept);
+    gmp_weak **weak = gmp_gc_alloc(many * sizeof *weak);
+    void **kept = gmp_gc_alloc(many * sizeof *kept);
     int gone = 0;
 
     CHECK(weak != NULL && kept != NULL);
@@ -126,13 +128,13 @@ static void test_weak(void)
     CHECK(gmp_gc_weak_get(NULL) == NULL);
     make_weak(weak, kept);
     collect();
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < many; i++) {
         long *p = gmp_gc_weak_get(weak[i]);
 
         CHECK(p == kept[i] || (i % 2 != 0 && *p == i));
         gone += p == NULL;
     }
-    CHECK(gone > MANY * 4 / 10);
+    CHECK(gone > many * 4 / 10);
     CHECK_OK(gmp_gc_free(kept[0]));
     CHECK(gmp_gc_weak_get(weak[0]) == NULL);
     GMP_GC_KEEP(weak);
@@ -152,7 +154,7 @@ static atomic_int storming;
 static void finds(void *arg)
 {
     unsigned seed = (unsigned)(uintptr_t)arg;
-    int rounds = stressed ? 300 : 20000;
+    int rounds = stressed ? 100 : 20000;
     struct found *strong[4] = {0};
 
     for (int i = 0; i < rounds; i++) {
@@ -225,7 +227,7 @@ static __attribute__((noinline)) void ask(gmp_chan *in, long number)
 
 static __attribute__((noinline)) void lose_channels(void)
 {
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < many; i++) {
         gmp_chan *ch = gmp_gc_chan_make(sizeof(void *), 3), *same;
         void *number = new_number(i);
 
@@ -269,7 +271,7 @@ static void test_channels(void)
     CHECK(ints != NULL);
     CHECK_EQ(gmp_signal_notify(ints, SIGUSR1), -EINVAL);
     CHECK_OK(gmp_go_with(NULL, answers, in, &g));
-    for (long i = 0; i < (stressed ? 300 : 3000); i++) {
+    for (long i = 0; i < (stressed ? 50 : 3000); i++) {
         ask(in, i);
         if (i % 300 == 0)
             collect();
@@ -278,17 +280,17 @@ static void test_channels(void)
     CHECK_OK(gmp_join(g));
     lose_channels();
     collect();
-    CHECK_EQ(count_told(MANY * 9 / 10, LOST), MANY * 9 / 10);
+    CHECK_EQ(count_told(many * 9 / 10, LOST), many * 9 / 10);
     in = gmp_gc_chan_make(sizeof kept, 2);
     CHECK(in != NULL);
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < many; i++)
         weak[i] = pass(in, i % 2);
     CHECK_OK(gmp_chan_send(in, &kept));
     kept = NULL;
     collect();
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < many; i++)
         gone += gmp_gc_weak_get(weak[i]) == NULL;
-    CHECK(gone > MANY * 9 / 10);
+    CHECK(gone > many * 9 / 10);
     CHECK_OK(gmp_chan_recv(in, &kept));
     CHECK_EQ(*kept, 42);
     while (gmp_chan_recv_until(called, NULL, gmp_after_ns(MS(50))) == 0)
@@ -330,7 +332,9 @@ int test_main(int argc, char **argv)
 
     (void)argc;
     (void)argv;
-    stressed = getenv("GMPDEBUG") != NULL;
+    stressed = gc_stressed();
+    if (stressed)
+        many = MANY / 2;
     called = gmp_chan_make(sizeof(long), 4 * MANY);
     CHECK(called != NULL);
     CHECK_OK(gmp_go_with(NULL, on_goroutine, NULL, &g));

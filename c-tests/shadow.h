@@ -10,6 +10,14 @@
 
 #include "test.h"
 
+/* Whether each allocation collects: GMPDEBUG=gcstress=1. */
+static inline bool gc_stressed(void)
+{
+    const char *debug = getenv("GMPDEBUG");
+
+    return debug != NULL && strstr(debug, "gcstress") != NULL;
+}
+
 enum { SHADOW_CHUNK = 26, SHADOW_CHUNKS = 1 << (47 - SHADOW_CHUNK) };
 
 static _Atomic(_Atomic uint64_t *) shadow_chunks[SHADOW_CHUNKS];

@@ -224,7 +224,7 @@ fn bad_use_of_memory_is_found_in_a_goroutine_and_told_with_its_stack() {
             run(command.arg(which).env("ASAN_OPTIONS", frames), LIMIT)
         };
         apart("returned").exited(1).said("stack-use-after-return");
-        for which in ["clean", "stacks", "held"] {
+        for which in ["clean", "stacks", "held", "collected"] {
             told_nothing(&apart(which), 0);
         }
     }
@@ -252,6 +252,26 @@ fn a_leak_is_found_and_what_a_parked_goroutine_holds_is_none() {
     }
 }
 
+/// What objects of the collected heap point to is held, and a leak beside them
+/// is found.
+#[test]
+fn memory_that_a_collected_object_holds_is_no_leak() {
+    for (compiler, link) in WAYS {
+        for tool in [Asan(compiler), Lsan(compiler)] {
+            if tool.lacks() {
+                continue;
+            }
+            let program = planted(tool, link);
+            told_nothing(&outcome(tool, &program, "collected"), 0);
+            let mut command = tool.command(&program, "2");
+            // As above.
+            command.env("LSAN_OPTIONS", "fast_unwind_on_malloc=0");
+            let found = run(command.arg("collected_leak"), LIMIT);
+            found.said("1234 byte(s) leaked in 1 allocation").said("in lose");
+        }
+    }
+}
+
 #[test]
 fn valgrind_finds_what_is_planted_and_nothing_else() {
     if Valgrind.lacks() {
@@ -261,7 +281,7 @@ fn valgrind_finds_what_is_planted_and_nothing_else() {
         let program = planted(Valgrind, link);
         let found = outcome(Valgrind, &program, "use_after_free");
         found.exited(99).said("Invalid write").said("touch").said("gostart");
-        for which in ["clean", "stacks", "held"] {
+        for which in ["clean", "stacks", "held", "collected"] {
             told_nothing(&outcome(Valgrind, &program, which), 0);
         }
         let mut command = Program::at("valgrind".into()).command();

@@ -32,6 +32,10 @@ type Address = *const c_void;
 struct Table {
     start_switch: Option<unsafe extern "C" fn(*mut Fake, Address, usize)>,
     finish_switch: Option<unsafe extern "C" fn(Fake, *mut Address, *mut usize)>,
+    current_fake: Option<unsafe extern "C" fn() -> Fake>,
+    frame: Option<
+        unsafe extern "C" fn(Fake, Address, *mut Address, *mut Address) -> Fake,
+    >,
     unpoison: Option<unsafe extern "C" fn(Address, usize)>,
     load: Option<unsafe extern "C" fn(Address, usize)>,
     store: Option<unsafe extern "C" fn(Address, usize)>,
@@ -160,6 +164,26 @@ pub(crate) fn switch_stack(
     unsafe { finish(fake, &raw mut lo, &raw mut was.len) };
     was.lo = lo.addr();
     was
+}
+
+/// Where the frames of the stack that the thread is on are; null on the stack.
+pub(crate) fn current_fake() -> Fake {
+    match gmprt_sanitizer.current_fake {
+        // SAFETY: it only looks, and takes no lock.
+        Some(current) => unsafe { current() },
+        None => ptr::null_mut(),
+    }
+}
+
+/// The frame that `word` points into, where that is one of `fake` that has not
+/// ended: from, to.
+pub(crate) fn fake_frame(fake: Fake, word: usize) -> Option<(usize, usize)> {
+    let frame = gmprt_sanitizer.frame.filter(|_| !fake.is_null())?;
+    let (mut from, mut to) = (ptr::null(), ptr::null());
+    // SAFETY: it looks at the memory of `fake`, and takes no lock.
+    let found =
+        unsafe { frame(fake, word as Address, &raw mut from, &raw mut to) };
+    (!found.is_null()).then(|| (from.addr(), to.addr()))
 }
 
 /// A stack is free of what its frames have marked (Go's msanmalloc is the
@@ -398,6 +422,11 @@ pub(crate) fn stack_made(lo: usize, len: usize) {
 /// A stack begins anew: what is in it may be written, and is not to be read.
 pub(crate) fn stack_begins(lo: usize, len: usize) {
     request(MAKE_MEM_UNDEFINED, lo, len);
+}
+
+/// The bytes of a copy are looked at, whatever was copied.
+pub(crate) fn copy_is_read(at: *const u8, len: usize) {
+    request(MAKE_MEM_DEFINED, at.addr(), len);
 }
 
 /// A word of a stack is looked at, where a frame may have been left by a jump.

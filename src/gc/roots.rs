@@ -20,19 +20,30 @@
 //! be unloaded by a thread that nobody stops.
 //!
 //! Below a stack pointer lie 128 bytes that a leaf function may use.
+//!
+//! With `detect_stack_use_after_return` AddressSanitizer has the variables of a
+//! frame elsewhere. There is a pointer to them on the stack, as long as the
+//! frame lives, and so each word of a stack is looked at for such pointers too.
 
 use super::{
     ranges::Ranges,
     stop::{Stopped, has_left},
 };
 use crate::{
-    base::lock::Rank,
-    gmp::{G, M, MKind, each_g, gflag},
+    base::{
+        lock::Rank,
+        sanitize::{Fake, current_fake, fake_frame, follows_stacks},
+    },
+    gmp::{G, M, MKind, each_g, gflag, watched::watched},
     heap::kept,
     os::{Errno, Lock, LongLock, Result, objects},
     sched::{frame, local, panicrecord, suspended::end_of_stack},
 };
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use core::{
+    ptr,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::*},
+};
+use gmprt_inspect::memory::{Memory, OwnMemory};
 
 /// Bytes below the stack pointer.
 const RED_ZONE: usize = 128;
@@ -150,6 +161,7 @@ impl Roots {
         }
         // Below lie frames of ours, and no leaf of the host's. So it has no
         // red zone, which is taken off later.
+        me.watched.stands.set(current_fake());
         self.stand(me, sp + RED_ZONE, 0);
         stopped.each(|mp, sp, regs| self.stand(mp, sp, regs));
         self.stands.all_mut().sort_unstable();
@@ -168,9 +180,11 @@ impl Roots {
 
     /// A thread that stands at `sp`.
     fn stand(&mut self, mp: &'static M, sp: usize, regs: usize) {
-        self.stands.push((sp, core::ptr::from_ref(mp).addr()));
+        let at = ptr::from_ref(mp).expose_provenance();
+        self.stands.push((sp, at));
+        let fake = mp.watched.stands.get();
         if regs != 0 {
-            self.registers(regs);
+            self.registers(regs, fake);
         }
         if mp.kind.get() == MKind::Host {
             self.host_stack(mp, sp);
@@ -178,17 +192,16 @@ impl Roots {
         }
         let g0 = mp.g0();
         if g0.on_stack(sp) {
-            self.plain
-                .push_words(sp.saturating_sub(RED_ZONE), g0.stack_hi.get());
+            self.stack(sp.saturating_sub(RED_ZONE), g0.stack_hi.get(), fake);
         }
     }
 
     /// The registers of a thread, as its handler has them.
-    fn registers(&mut self, context: usize) {
+    fn registers(&mut self, context: usize, fake: Fake) {
         // SAFETY: the handler's argument, and the handler waits.
         let context = unsafe { &*(context as *const libc::ucontext_t) };
         let general = context.uc_mcontext.gregs.as_ptr_range();
-        self.plain.push_words(general.start.addr(), general.end.addr());
+        self.stack(general.start.addr(), general.end.addr(), fake);
         let wide = context.uc_mcontext.fpregs.addr();
         if wide != 0 {
             self.plain.push_words(wide, wide + wide_bytes(wide));
@@ -201,10 +214,42 @@ impl Roots {
         let gp = unsafe { mp.curg.load(Relaxed).as_ref() };
         let in_place = gp.is_some_and(|gp| gp.on_stack(sp));
         // Where the thread has left its own stack for a goroutine's.
-        let from = if in_place { mp.g0().sched_sp.get() } else { sp };
+        let (from, fake) = if in_place {
+            (mp.g0().sched_sp.get(), mp.watched.fake.get())
+        } else {
+            (sp, mp.watched.stands.get())
+        };
         let from = from.saturating_sub(RED_ZONE);
         if let Some(end) = end_of_stack(mp, from) {
             self.guarded.push_words(from, end);
+            self.frames(from, end, fake);
+        }
+    }
+
+    /// The words of a stack, all of which are there, and its frames in `fake`.
+    fn stack(&mut self, from: usize, to: usize, fake: Fake) {
+        self.plain.push_words(from, to);
+        self.frames(from, to, fake);
+    }
+
+    /// The frames in `fake` to which words from `from` to `to` point.
+    #[inline]
+    fn frames(&mut self, from: usize, to: usize, fake: Fake) {
+        if !fake.is_null() {
+            self.frames_slow(from, to, fake);
+        }
+    }
+
+    #[cold]
+    fn frames_slow(&mut self, from: usize, to: usize, fake: Fake) {
+        let mut last = None;
+        for at in (from.next_multiple_of(8)..to & !7).step_by(8) {
+            let Some(word) = OwnMemory.u64(at as u64) else { break };
+            let frame = fake_frame(fake, word as usize);
+            if let Some((lo, hi)) = frame.filter(|_| frame != last) {
+                self.plain.push_words(lo, hi);
+                last = frame;
+            }
         }
     }
 
@@ -226,19 +271,32 @@ impl Roots {
         if gp.is_host() || lo == 0 {
             return;
         }
+        let fake = frames_of(gp);
         let all = self.stands.all();
         let at = all.partition_point(|(sp, _)| *sp < lo);
         let on = all.get(at).filter(|(sp, _)| *sp <= hi);
-        if let Some((sp, _)) = on {
-            self.plain.push_words((sp - RED_ZONE).max(lo), hi);
+        if let Some((sp, mp)) = on {
+            // SAFETY: of an M, which stays.
+            let mp = unsafe { &*ptr::with_exposed_provenance::<M>(*mp) };
+            let fake = mp.watched.stands.get();
+            self.stack((sp - RED_ZONE).max(lo), hi, fake);
         } else if !ended && has_left(gp) {
             if gp.has(gflag::STARTED) {
-                self.plain.push_words(gp.sched_sp.get(), hi);
+                self.stack(gp.sched_sp.get(), hi, fake);
             }
         } else if !ended {
             self.guarded.push_words(lo, hi);
+            self.frames(lo, hi, fake);
         }
     }
+}
+
+/// Where the frames are of a goroutine that does not run.
+fn frames_of(gp: &G) -> Fake {
+    if !follows_stacks() {
+        return ptr::null_mut();
+    }
+    watched(gp).map_or(ptr::null_mut(), |it| it.fake.get())
 }
 
 /// Bytes of the wide registers that the kernel has saved at `at`.

@@ -13,8 +13,8 @@
 //!
 //! A thread that does not answer within [`PATIENCE`] has the signal blocked, is
 //! in a sleep that no signal ends, is on a stack that is not known, or has not
-//! had a CPU yet. Only for the last, which the kernel tells, it is worth while
-//! to wait for longer. Else this attempt is given up, and the heap grows.
+//! had a CPU yet, maybe since the last stop. Only for the last, which the kernel
+//! tells, it is worth while to wait for longer. Else this attempt is given up, and the heap grows.
 //!
 //! Where it is known that a thread has ended, it is not waited for.
 
@@ -139,10 +139,16 @@ fn missing_after(mp: &M, send: bool, before: i32) -> i32 {
     tid
 }
 
-/// Whether the thread could run, and would answer then.
+/// Whether the thread could run, and would answer then. In its handler, which
+/// blocks the signal, it is on its way out of the last stop.
 fn waits_for_cpu(tid: i32) -> bool {
-    task::blocks(tid, urgent::SIGNAL) != Some(true)
-        && task::stands(tid) == Stands::Runs
+    let is_handling = || {
+        let mut its = candidates().filter(|mp| mp.procid.load(Relaxed) == tid);
+        its.any(|mp| mp.suspend.is_handling())
+    };
+    let handles = is_handling();
+    let blocks = task::blocks(tid, urgent::SIGNAL) == Some(true);
+    (!blocks || handles || is_handling()) && task::stands(tid) == Stands::Runs
 }
 
 impl Stopped {

@@ -81,6 +81,9 @@ pub(crate) struct WatchedG0 {
     /// Where the frames of the host's begin on a host thread's stack, which
     /// LeakSanitizer has as a root from there on; else 0.
     pub root: Cell<usize>,
+    /// Where the frames are of the stack on which the thread has stopped; read
+    /// by the collector.
+    pub stands: Cell<Fake>,
     /// ThreadSanitizer knows the thread's thread-local storage.
     pub told: Cell<bool>,
 }
@@ -92,6 +95,7 @@ impl WatchedG0 {
             fake: Cell::new(ptr::null_mut()),
             bounds: Cell::new(Bounds { lo: 0, len: 0 }),
             root: Cell::new(0),
+            stands: Cell::new(ptr::null_mut()),
             told: Cell::new(false),
         }
     }

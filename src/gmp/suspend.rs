@@ -69,6 +69,8 @@ pub struct Suspend {
     /// The M's thread, in its handler or outside: a stop came while it was
     /// busy.
     late: AtomicBool,
+    /// The M's thread: it is in the handler, where all signals are blocked.
+    handles: AtomicBool,
     /// atomic: the stop that it has answered.
     answered: AtomicU32,
     /// (b) publishes these: its stack pointer, and the registers (0: all are
@@ -141,6 +143,7 @@ impl Suspend {
             Self {
                 busy: AtomicBool::new(false),
                 late: AtomicBool::new(false),
+                handles: AtomicBool::new(false),
                 answered: AtomicU32::new(0),
                 sp: AtomicUsize::new(0),
                 regs: AtomicUsize::new(0),
@@ -181,6 +184,17 @@ impl Suspend {
         busy
     }
 
+    /// The thread is in the handler, or leaves it.
+    pub fn handles(&self, so: bool) {
+        self.handles.store(so, Relaxed);
+    }
+
+    /// Whether the thread is in the handler. It may have been woken from its
+    /// sleep of the last stop, and not had a CPU since.
+    pub fn is_handling(&self) -> bool {
+        self.handles.load(Relaxed)
+    }
+
     /// (b) and (c): answers the stop that is on, if one is, and sleeps until
     /// the world goes on.
     pub fn answer<F: Futex>(&self, stops: &Stops<F>, sp: usize, regs: usize) {
@@ -211,6 +225,7 @@ impl Suspend {
     pub fn reset(&self) {
         self.busy.store(false, Relaxed);
         self.late.store(false, Relaxed);
+        self.handles.store(false, Relaxed);
     }
 }
 

@@ -20,6 +20,10 @@
 //! was not marked before. On a graph with five edges to an object it gains
 //! nothing, and on a tree it costs a fifth.
 //!
+//! Memcheck takes a look at a word that nobody has written for a mistake of the
+//! program's. So under it all words are copied first, and the copies are said to
+//! be written.
+//!
 //! Invariants:
 //! 1. The world is stopped, and all mcaches are settled: all marks are zero
 //!    when marking begins.
@@ -33,10 +37,11 @@ use super::gcwork::{GcWork, Work};
 use super::mheap::MHeap;
 use super::mspan::MSpan;
 use super::sizeclass::{CLASS, GRANULE, Kind};
+use crate::base::sanitize;
 use crate::base::sync::{AtomicUsize, Ordering::*};
 use crate::base::throw::throw;
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-use core::mem;
+use core::{mem, ptr};
 
 /// Addresses of words that may be pointers: from, to. Multiples of 8.
 pub type Range = (usize, usize);
@@ -126,8 +131,10 @@ impl<'a> Marking<'a> {
             let job = self.next.fetch_add(1, AcqRel);
             let Roots { plain, guarded, copy } = self.roots;
             let (n, all) = (plain.len(), plain.len() + guarded.len());
-            if let Some(range) = plain.get(job) {
+            if let Some(range) = plain.get(job).filter(|_| !marker.copies) {
                 marker.scan_root(*range);
+            } else if let Some(range) = plain.get(job) {
+                marker.scan_guarded(*range, copy_of_own);
             } else if job < all {
                 marker.scan_guarded(guarded[job - n], copy);
             } else if let Some(arena) = self.arena(job - all) {
@@ -200,6 +207,18 @@ struct Marker<'a, const ALONE: bool> {
     candidates: Queue<CANDIDATES>,
     marked: usize,
     scanned: u32,
+    /// Words are copied before they are looked at.
+    copies: bool,
+}
+
+/// [`Copy`] of memory that is there.
+fn copy_of_own(from: usize, to: &mut [u8]) -> bool {
+    // SAFETY: a part of a root or an object, as the caller promises, and the
+    // copy's memory is elsewhere.
+    unsafe {
+        ptr::copy_nonoverlapping(from as *const u8, to.as_mut_ptr(), to.len());
+    }
+    true
 }
 
 #[inline(always)]
@@ -219,6 +238,7 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
             candidates: Queue::new(),
             marked: 0,
             scanned: 0,
+            copies: sanitize::memcheck(),
         })
     }
 
@@ -251,7 +271,18 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
                 self.work.balance();
             }
         }
-        self.scan_words(base, base + size);
+        self.scan_object((base, base + size));
+    }
+
+    /// Scans a range in an object.
+    #[inline(always)]
+    fn scan_object(&mut self, range: Range) {
+        if self.copies {
+            let words = |this: &mut Self, (from, to)| this.scan_words(from, to);
+            self.scan_copied(range, copy_of_own, words);
+        } else {
+            self.scan_words(range.0, range.1);
+        }
     }
 
     /// How much of a large object is scanned from `at` on; pushes the rest.
@@ -326,8 +357,21 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
     }
 
     /// Scans a range of roots that may not be there any more.
+    fn scan_guarded(&mut self, range: Range, copy: Copy) {
+        self.scan_copied(range, copy, |this, copied| {
+            this.scan_root(copied);
+            this.drain();
+        });
+    }
+
+    /// Calls `scan` with copies of all that is there of a range.
     #[inline(never)]
-    fn scan_guarded(&mut self, (from, to): Range, copy: Copy) {
+    fn scan_copied(
+        &mut self,
+        (from, to): Range,
+        copy: Copy,
+        scan: fn(&mut Self, Range),
+    ) {
         let mut room = [0u64; COPIED / 8];
         let base = room.as_mut_ptr();
         let mut at = from;
@@ -344,8 +388,10 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
                     continue;
                 }
             }
-            self.scan_root((base.addr(), base.addr() + len / 8 * 8));
-            self.drain();
+            if self.copies {
+                sanitize::copy_is_read(base.cast(), len);
+            }
+            scan(self, (base.addr(), base.addr() + len / 8 * 8));
             at += len;
         }
     }
@@ -375,7 +421,7 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
         arena.each_span(Kind::has_pointers, |s: &MSpan| {
             s.each_object(|at, pair, bit| {
                 if pair.mark() & bit != 0 {
-                    self.scan_words(at, at + s.elemsize.get());
+                    self.scan_object((at, at + s.elemsize.get()));
                     self.drain();
                 }
             });

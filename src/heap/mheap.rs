@@ -23,6 +23,7 @@ use super::pagealloc::{PageAlloc, Run};
 use super::sizeclass::{CLASS, CLASSES, Kind, PAGE};
 use super::specials;
 use crate::base::lock::Rank;
+use crate::base::sanitize;
 use crate::base::sync::{
     AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering::*,
 };
@@ -308,7 +309,8 @@ impl MHeap {
         if npages > PAGES {
             let many = npages.div_ceil(PAGES);
             let base = self.reserve(pages, many)?;
-            return prepare(pages, (base, many * ARENA));
+            pages.alloc.prepared((base, many * ARENA));
+            return Ok(());
         }
         let found = pages.alloc.unprepared(npages);
         let found = match found {
@@ -321,20 +323,34 @@ impl MHeap {
         prepare(pages, found)
     }
 
-    /// Reserves arenas side by side; returns the first one's address.
+    /// Reserves arenas side by side; returns the first one's address. Several
+    /// are prepared too: what is more than the kernel gives costs no more than
+    /// the question.
     fn reserve(&self, pages: &mut Pages, many: usize) -> Result<usize> {
         let arenas = self.arenas().ok_or(Errno::ENOMEM)?;
         let len = many.checked_mul(ARENA).ok_or(Errno::ENOMEM)?;
-        pages.alloc.reserve(many).ok_or(Errno::ENOMEM)?;
         // Below the lowest one: there the kernel puts mappings too.
         let hint = pages.alloc.lowest().map_or(0, |low| low.wrapping_sub(len));
         let base = addresses::reserve(len, ARENA, hint)? as usize;
+        let ready = many == 1
+            // SAFETY: reserved above, and nobody uses it.
+            || unsafe { addresses::prepare(base as *mut u8, len) }.is_ok();
+        if !ready || pages.alloc.reserve(many).is_none() {
+            // SAFETY: mapped above, and nobody knows of it.
+            unsafe { mem::unmap(base as *mut u8, len) };
+            return Err(Errno::ENOMEM);
+        }
+        sanitize::root(base, len);
         for at in (base..base + len).step_by(ARENA) {
             let added = arenas.add(at);
             if added.is_err() || pages.alloc.add(at).is_none() {
                 // Arenas that are known already stay, as Reserved ones.
                 // SAFETY: mapped above, and nobody has pages of it.
                 unsafe { mem::unmap(at as *mut u8, base + len - at) };
+                sanitize::unroot(base, len);
+                if at > base {
+                    sanitize::root(base, at - base);
+                }
                 return Err(Errno::ENOMEM);
             }
         }

@@ -29,6 +29,7 @@
 //! | `mcache` | the spans that one thread allocates from |
 //! | `mheap` | spans from pages; the scavenger; statistics |
 //! | `pagealloc` | which pages are free |
+//! | `table` | a list that needs no `malloc` |
 //! | `pacing` | when to collect |
 //! | `find` | from a word to an object |
 //! | `arena` | the arenas, and the table of them |
@@ -72,6 +73,8 @@ pub mod sizeclass;
 #[cfg(not(loom))]
 pub(crate) mod specials;
 pub mod sweepgen;
+#[cfg(not(loom))]
+mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
 #[cfg(all(test, not(loom)))]

@@ -21,7 +21,7 @@
 
 use super::arena::{ARENA, CHUNK, PAGES};
 use super::sizeclass::PAGE;
-use crate::base::alloc::try_push;
+use super::table::Table;
 use core::ops::Range;
 
 const WORDS: usize = PAGES / 64;
@@ -91,6 +91,7 @@ impl Bitmap {
 }
 
 /// The pages of an arena.
+#[derive(Clone, Copy)]
 struct ArenaPages {
     base: usize,
     free: Bitmap,
@@ -102,8 +103,8 @@ struct ArenaPages {
 
 /// The pages of all arenas.
 pub(super) struct PageAlloc {
-    arenas: Vec<ArenaPages>,
-    room: Vec<u16>,
+    arenas: Table<ArenaPages>,
+    room: Table<u16>,
     /// No arena before it has a free page.
     first: usize,
     /// Pages that are free, and of these without memory.
@@ -126,8 +127,8 @@ pub(super) type Unprepared = (usize, usize);
 impl PageAlloc {
     pub(super) const fn new() -> Self {
         Self {
-            arenas: Vec::new(),
-            room: Vec::new(),
+            arenas: Table::new(),
+            room: Table::new(),
             first: 0,
             free: 0,
             clean: 0,
@@ -146,8 +147,8 @@ impl PageAlloc {
 
     /// Makes room for `n` more arenas; None without memory.
     pub(super) fn reserve(&mut self, n: usize) -> Option<()> {
-        self.arenas.try_reserve(n).ok()?;
-        self.room.try_reserve(n).ok()
+        self.arenas.reserve(n)?;
+        self.room.reserve(n)
     }
 
     /// Adds an arena that is Reserved; None without memory.
@@ -157,11 +158,9 @@ impl PageAlloc {
         let free = Bitmap([0; WORDS]);
         let clean = Bitmap([u64::MAX; WORDS]);
         let arena = ArenaPages { base, free, clean, prepared: 0, low: 0 };
-        // Both have room, and so the pushes succeed.
-        try_push(&mut self.arenas, arena)?;
-        self.arenas[at..].rotate_right(1);
-        try_push(&mut self.room, 0)?;
-        self.room[at..].rotate_right(1);
+        // Both have room, and so this succeeds.
+        self.arenas.insert(at, arena)?;
+        self.room.insert(at, 0)?;
         if at < self.first {
             self.first = at;
         }

@@ -4,9 +4,9 @@ use super::errno::{Errno, KeepErrno, Result};
 use super::mem::unmap;
 use core::ffi::c_int;
 
-/// Private memory without reserved swap space.
-const ANON: c_int =
-    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+/// Private memory. The kernel counts what is prepared, and refuses at once what
+/// it will never have.
+const ANON: c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
 
 /// Reserves `len` bytes of addresses, a multiple of `align`, at such a
 /// multiple: inaccessible, and without memory. At `hint` if that is possible.

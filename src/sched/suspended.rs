@@ -15,7 +15,7 @@
 use super::urgent;
 use crate::{
     arch,
-    base::turnstile::ThisThread,
+    base::{sanitize, turnstile::ThisThread},
     gmp::{G, M, MKind, STOPS},
     os::auxv,
 };
@@ -80,6 +80,7 @@ fn answer_late(mp: &'static M) {
     let mut saved: Saved = [0; 6];
     save_registers(&mut saved);
     // The frames of all callers lie above.
+    note_frames(mp);
     mp.suspend.answer(&STOPS, saved.as_ptr().addr(), 0);
 }
 
@@ -90,11 +91,26 @@ pub(crate) fn answer(_number: u32, context: &mut libc::ucontext_t) {
     if mp.suspend.is_busy() || ThisThread.is_in_section() {
         return;
     }
+    mp.suspend.handles(true);
+    answer_here(gp, mp, context);
+    mp.suspend.handles(false);
+}
+
+fn answer_here(gp: &G, mp: &M, context: &mut libc::ucontext_t) {
     let sp = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
     if !stands_well(gp, mp, sp, context) {
         return;
     }
+    note_frames(mp);
     mp.suspend.answer(&STOPS, sp, ptr::from_mut(context).addr());
+}
+
+/// Notes where AddressSanitizer has the frames of the stack that this thread
+/// stands on.
+fn note_frames(mp: &M) {
+    if sanitize::follows_stacks() {
+        mp.watched.stands.set(sanitize::current_fake());
+    }
 }
 
 /// Whether `sp` is on the stack of `gp`, or on this thread's own.

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -583,6 +585,156 @@ static void leak(void)
     gmp_sleep(MS(50));
 }
 
+/* --- The collected heap --------------------------------------------------- */
+
+/* An object that alone points to memory of malloc. */
+struct holder {
+    struct holder *next;
+    char *block;
+    long number;
+};
+
+static struct holder *volatile kept;
+static atomic_int holding;
+
+static __attribute__((noinline)) struct holder *hold(int n)
+{
+    struct holder *first = NULL;
+
+    while (n-- > 0) {
+        struct holder *it = gmp_gc_alloc(sizeof *it);
+
+        it->next = first;
+        it->block = malloc(66);
+        memset(it->block, n, 66);
+        it->number = n;
+        first = it;
+    }
+    return first;
+}
+
+static __attribute__((noinline)) void look(struct holder **at)
+{
+    long n = 0;
+
+    for (struct holder *it = *at; it != NULL; it = it->next, n++)
+        if (it->number != n || it->block[65] != (char)n)
+            _exit(5);
+    if (n != 10)
+        _exit(5);
+}
+
+/* Frees the blocks: the objects go by themselves. */
+static __attribute__((noinline)) void let_go(struct holder **at)
+{
+    for (struct holder *it = *at; it != NULL; it = it->next)
+        free(it->block);
+    *at = NULL;
+}
+
+static __attribute__((noinline)) void fill(struct holder **at)
+{
+    *at = hold(10);
+    atomic_fetch_add(&holding, 1);
+}
+
+/* Its only pointers are in a variable, which may lie apart from the stack. */
+static void holds_and_waits(void *arg)
+{
+    struct holder *mine[3] = {NULL, NULL, NULL};
+    int value;
+
+    (void)arg;
+    fill(&mine[1]);
+    wipe();
+    gmp_chan_recv(chan, &value);
+    look(&mine[1]);
+    let_go(&mine[1]);
+    gmp_waitgroup_done(&all);
+}
+
+static atomic_bool stop;
+
+static void holds_and_computes(void *arg)
+{
+    struct holder *mine[3] = {NULL, NULL, NULL};
+
+    (void)arg;
+    fill(&mine[1]);
+    wipe();
+    while (!atomic_load(&stop))
+        continue;
+    look(&mine[1]);
+    let_go(&mine[1]);
+    gmp_waitgroup_done(&all);
+}
+
+static void *holding_thread(void *arg)
+{
+    holds_and_waits(arg);
+    return NULL;
+}
+
+/* Copies what nobody has written into an object: a struct has gaps. */
+static __attribute__((noinline)) void **with_gaps(void)
+{
+    void *room[40];
+    void **object = gmp_gc_alloc(sizeof room);
+
+    __asm__ volatile("" : : "r"(room) : "memory");
+    memcpy(object, room, sizeof room);
+    return object;
+}
+
+static __attribute__((noinline)) void collect_often(void)
+{
+    struct holder *mine[3] = {NULL, NULL, NULL};
+    void **gaps = with_gaps();
+
+    fill(&mine[1]);
+    wipe();
+    for (int i = 0; i < 5; i++) {
+        must(gmp_gc());
+        for (int n = 0; n < 1000; n++)
+            memset(gmp_gc_alloc(sizeof(struct holder)), 0x77,
+                   sizeof(struct holder));
+        look(&mine[1]);
+        look((struct holder **)&kept);
+    }
+    let_go(&mine[1]);
+    GMP_GC_KEEP(gaps);
+}
+
+/* What objects point to is held, and objects in frames stay. */
+static void collected(void)
+{
+    pthread_t thread;
+
+    chan = gmp_chan_make(sizeof(int), 0);
+    kept = hold(10);
+    must(gmp_waitgroup_add(&all, 4));
+    must(gmp_go(holds_and_waits, NULL));
+    must(gmp_go(holds_and_waits, NULL));
+    must(gmp_go(holds_and_computes, NULL));
+    must(pthread_create(&thread, NULL, holding_thread, NULL));
+    while (atomic_load(&holding) < 4)
+        gmp_sleep(MS(1));
+    gmp_sleep(MS(5));
+    collect_often();
+    atomic_store(&stop, true);
+    must(gmp_chan_close(chan));
+    must(gmp_waitgroup_wait(&all));
+    must(pthread_join(thread, NULL));
+    gmp_chan_unref(chan);
+}
+
+static void collected_leak(void)
+{
+    collected();
+    lose();
+    wipe();
+}
+
 /* --- Stacks --------------------------------------------------------------- */
 
 static __attribute__((noinline)) void deep(int n)
@@ -673,6 +825,8 @@ int main(int argc, char **argv)
         { "returned", returned },
         { "leak", leak },
         { "held", held },
+        { "collected", collected },
+        { "collected_leak", collected_leak },
         { "stacks", stacks },
     };
 
