@@ -17,14 +17,22 @@ extern char **environ;
 
 static int64_t until;
 static gmp_chan *pipes[3];
-static atomic_long nodes, trips, tasks;
+static atomic_long nodes, trips, tasks, collected;
 static gmp_key *key;
 static gmp_mutex shelf_lock = GMP_MUTEX_INIT;
 static struct node *shelf[16];
 
+/* A tree of up to that many nodes; of fewer where each collects. */
+static struct node *tree_of(uint64_t *seed, int size)
+{
+    size = gc_stressed() ? (size + 9) / 10 : size;
+    return tree_make(seed, 1 + (int)(shadow_random(seed) % (uint64_t)size));
+}
+
+/* The time is up, and there were collections enough. */
 static bool over(void)
 {
-    return gmp_now() >= until;
+    return gmp_now() >= until && atomic_load(&collected) > 5;
 }
 
 static void drop(struct node *n)
@@ -69,7 +77,7 @@ static __attribute__((noinline)) void keep(struct node *n, uint64_t *seed)
 /* In an array whose end pointer is all that a loop keeps. */
 static __attribute__((noinline)) uint64_t sum_of_array(uint64_t *seed)
 {
-    size_t n = 100 + shadow_random(seed) % 1000;
+    size_t n = gc_stressed() ? 30 : 100 + shadow_random(seed) % 1000;
     struct node **all = gmp_gc_alloc(n * sizeof *all), **at = all + n;
     uint64_t sum = 0;
 
@@ -143,7 +151,7 @@ static void copied(void *arg)
 
 static void send(uint64_t *seed)
 {
-    struct node *n = tree_make(seed, 1 + (int)(shadow_random(seed) % 30));
+    struct node *n = tree_of(seed, 30);
     gmp_chan *ch = pipes[shadow_random(seed) % 3];
     int rc = gmp_chan_send_until(ch, &n, gmp_after_ns(MS(20)));
 
@@ -223,7 +231,7 @@ static void step(uint64_t *seed, bool goroutine)
         }
         /* fall through */
     default: {
-        struct node *n = tree_make(seed, 1 + (int)(shadow_random(seed) % 200));
+        struct node *n = tree_of(seed, 200);
         keep(n, seed);
         drop(n);
     }
@@ -309,6 +317,7 @@ static void collect_now(void *arg)
     while (!over()) {
         int rc = gmp_gc();
         CHECK(rc == 0 || rc == -EBUSY);
+        atomic_fetch_add(&collected, rc == 0);
         gmp_sleep(MS(1));
     }
 }

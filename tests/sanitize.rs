@@ -331,7 +331,7 @@ const NO_TESTS: [&str; 13] = [
 type LeftOut = (&'static [&'static str], fn(Tool) -> bool, &'static str);
 
 /// Which C tests do not run under which tools.
-const LEFT_OUT: [LeftOut; 9] = [
+const LEFT_OUT: [LeftOut; 10] = [
     (
         &["handoff", "idle", "idle_timers", "many", "stacks", "io_many"],
         |_| true,
@@ -368,6 +368,11 @@ const LEFT_OUT: [LeftOut; 9] = [
         &["nothread"],
         |tool| tool == Valgrind,
         "executes itself for each case, which valgrind does not follow",
+    ),
+    (
+        &["heap", "heap_end", "heap_shadow", "heap_signal", "heap_storm"],
+        |tool| matches!(tool, Tsan(_)),
+        "ThreadSanitizer puts off the signal that stops a thread",
     ),
     (
         &["control_words"],

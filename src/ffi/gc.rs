@@ -1,10 +1,10 @@
 //! The collected heap.
 
 use super::{
-    call,
+    call, call_at,
     chan::gmp_chan,
     goroutine::gmp_fn,
-    watch::{Watch, ungated},
+    watch::{Watch, at, ungated},
 };
 use crate::{
     arch,
@@ -32,7 +32,11 @@ fn made(size: usize, kind: Kind) -> *mut c_void {
 #[inline(never)]
 fn made_slow(size: usize, kind: Kind) -> *mut c_void {
     match boot::gate() {
-        Ok(()) => malloc::mallocgc(size, kind).cast(),
+        // What others did to an object before it was freed comes before.
+        Ok(()) => ungated(
+            || Watch::Acquires(at(&raw const MHEAP)),
+            || malloc::mallocgc(size, kind).cast(),
+        ),
         Err(_) => ptr::null_mut(),
     }
 }
@@ -102,8 +106,11 @@ pub unsafe extern "C" fn gmp_gc_realloc(
     if boot::gate().is_err() {
         return ptr::null_mut();
     }
-    // SAFETY: as the caller promises.
-    unsafe { malloc::realloc(p.cast(), size) }.cast()
+    ungated(
+        || Watch::Orders(at(&raw const MHEAP)),
+        // SAFETY: as the caller promises.
+        move || unsafe { malloc::realloc(p.cast(), size) }.cast(),
+    )
 }
 
 /// Frees the object at `p` at once, for who knows that nobody uses it.
@@ -116,7 +123,10 @@ pub unsafe extern "C" fn gmp_gc_realloc(
 /// Nobody uses the object.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_gc_free(p: *mut c_void) -> c_int {
-    call(move || if p.is_null() { Ok(()) } else { malloc::free(p.cast()) })
+    call_at(
+        || Watch::Releases(at(&raw const MHEAP)),
+        move || if p.is_null() { Ok(()) } else { malloc::free(p.cast()) },
+    )
 }
 
 /// The object that `p` points into: its first byte. NULL if `p` does not point
