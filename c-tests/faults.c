@@ -599,6 +599,107 @@ static int look(void *arg)
     return r;
 }
 
+/* --- The collected heap --------------------------------------------------- */
+
+enum { OBJECTS = 500, BUFFER = 24 << 20 };
+
+struct object {
+    struct object *next;
+    long number, room[5];
+};
+
+static gmp_chan *lists;
+static atomic_int lists_due;
+static atomic_bool gathered;
+
+/* A list whose only pointers are in the heap and on this stack. */
+static int make_list(void *arg)
+{
+    struct object *list = NULL;
+    int r = 0;
+
+    for (long i = 0; i < OBJECTS && r == 0; i++) {
+        struct object *it = gmp_gc_alloc(sizeof *it);
+
+        if (it == NULL)
+            return -ENOMEM;
+        CHECK(it->next == NULL && it->room[4] == 0);
+        it->next = list;
+        it->number = i;
+        list = it;
+        if (i % 100 == 50)
+            r = gmp_gc();
+    }
+    return r != 0 ? r : gmp_chan_send(lists, &list);
+}
+
+static int take_lists(void *arg)
+{
+    struct object *list;
+    int r = 0;
+
+    while (r == 0 && atomic_fetch_sub(&lists_due, 1) > 0) {
+        long n = OBJECTS;
+
+        r = gmp_chan_recv_until(lists, &list, gmp_after_ns(SEC(20)));
+        for (struct object *it = r == 0 ? list : NULL; it; it = it->next)
+            CHECK_EQ(it->number, --n);
+        CHECK(r != 0 || n == 0);
+        for (struct object *it = r == 0 ? list : NULL; it && n < 10; n++) {
+            struct object *next = it->next;
+
+            CHECK_OK(gmp_gc_free(it));
+            it = next;
+        }
+    }
+    atomic_store(&gathered, true);
+    return r;
+}
+
+/* Only a signal stops it. */
+static int computes_on(void *arg)
+{
+    for (int i = 0; i < 200 && !atomic_load(&gathered); i++)
+        spin_ns(US(100));
+    return 0;
+}
+
+/* So much that several threads mark it, and that it is given back. */
+static int take_much(void *arg)
+{
+    char *all[2];
+    int r = 0;
+
+    for (int i = 0; i < 2; i++) {
+        all[i] = gmp_gc_alloc_noscan(BUFFER);
+        if (all[i] == NULL)
+            return -ENOMEM;
+        all[i][0] = all[i][BUFFER - 1] = 1;
+    }
+    for (int i = 0; i < 2 && r == 0; i++)
+        r = gmp_gc();
+    for (int i = 0; i < 2; i++) {
+        CHECK(all[i][0] == 1 && all[i][BUFFER - 1] == 1);
+        CHECK_OK(gmp_gc_free(all[i]));
+        CHECK_EQ(gmp_gc_free(all[i]), -EINVAL);
+    }
+    return r != 0 ? r : gmp_gc();
+}
+
+static void collected(void)
+{
+    static const member members[] = {take_lists, make_list, make_list,
+                                     make_list,  take_much, computes_on};
+
+    lists = gmp_gc_chan_make(sizeof(struct object *), 1);
+    if (lists == NULL) {
+        tell("collected", -ENOMEM);
+        return;
+    }
+    atomic_store(&lists_due, 3);
+    run("collected", members, 6);
+}
+
 /* --- Silence -------------------------------------------------------------- */
 
 static int read_nothing(void *arg)
@@ -657,6 +758,7 @@ static void steps(void)
     if (reports)
         host_threads();
     run("dump", dump, 2);
+    collected();
     gmp_set_maxprocs(1);
     run("handoff", handoff, 2);
     silence();

@@ -15,7 +15,6 @@ use super::doinit;
 use crate::{
     block::notify,
     diag::{dumpsignal, lockwait, look},
-    gc::markers,
     gmp::{G, reset_counters, reset_gs, reset_m0, reset_sched},
     netpoll,
     sched::{
@@ -66,7 +65,6 @@ unsafe fn run_through() {
         netpoll::reset_descs();
         sysmon::reset();
         background::reset();
-        markers::reset();
         host::reset();
         retake::reset();
         starved::reset();

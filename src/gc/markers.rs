@@ -17,7 +17,8 @@
 //!
 //! Invariants:
 //! 1. Only what is inside of the gate looks at `MARKING`.
-//! 2. `THREADS` counts the threads, from before they are made.
+//! 2. `MARKERS` counts the threads, from before they are made, which another
+//!    thread may do, or fail to.
 
 use super::settings;
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
     gmp::{CLOSING, DEBUG, MKind, closing::Stage, gomaxprocs},
     heap::{Gate, Marking},
     os::{OsFutex, clock::nanotime},
-    sched::threads::newm,
+    sched::threads::{MARKERS, newm},
 };
 use core::ptr;
 
@@ -39,8 +40,6 @@ static GATE: Gate = Gate::new();
 static MARKING: AtomicPtr<Marking<'static>> = AtomicPtr::new(ptr::null_mut());
 /// atomic: a number for each collection.
 static ROUND: AtomicU32 = AtomicU32::new(0);
-/// atomic. Invariant 2.
-static THREADS: AtomicU32 = AtomicU32::new(0);
 
 /// How many others are to mark where so many bytes are alive.
 fn wanted(live: usize) -> u32 {
@@ -57,9 +56,9 @@ fn wanted(live: usize) -> u32 {
 pub(super) fn hire(live: usize) {
     let wanted = wanted(live);
     let more = |n: u32| (n < wanted).then_some(n + 1);
-    while THREADS.fetch_update(Relaxed, Relaxed, more).is_ok() {
+    while MARKERS.fetch_update(Relaxed, Relaxed, more).is_ok() {
         if newm(MKind::Marker, Some(marker), None).is_err() {
-            THREADS.fetch_sub(1, Relaxed);
+            MARKERS.fetch_sub(1, Relaxed);
             return;
         }
     }
@@ -67,7 +66,7 @@ pub(super) fn hire(live: usize) {
 
 /// Marks, with the others, where so many bytes are alive. The world is stopped.
 pub(super) fn mark(marking: &Marking<'_>, live: usize) {
-    let others = wanted(live).min(THREADS.load(Relaxed));
+    let others = wanted(live).min(MARKERS.load(Relaxed));
     if others == 0 {
         marking.run::<true>();
         return;
@@ -113,22 +112,13 @@ fn marker() {
         }
         seen = now;
     }
-    THREADS.fetch_sub(1, Relaxed);
+    MARKERS.fetch_sub(1, Relaxed);
 }
 
 /// In the stage Leaving: lets them end. Repeated until they have.
 pub(crate) fn end() {
-    if THREADS.load(Relaxed) != 0 {
+    if MARKERS.load(Relaxed) != 0 {
         ROUND.fetch_add(1, Release);
         OsFutex::wake(&raw const ROUND, u32::MAX >> 1);
     }
-}
-
-/// Puts the statics of this file back to what they were before the start
-/// (`boot::reset`).
-///
-/// # Safety
-/// No other thread runs code of the library.
-pub(crate) unsafe fn reset() {
-    THREADS.store(0, Relaxed);
 }

@@ -18,11 +18,11 @@
 use super::{
     nothread,
     threads::{
-        SPARE, TEMPLATE_ASLEEP, TEMPLATE_NOTE, TEMPLATE_WANTED, newm, newm1,
-        unmake,
+        MARKERS, SPARE, TEMPLATE_ASLEEP, TEMPLATE_NOTE, TEMPLATE_WANTED, newm,
+        newm1, unmake,
     },
 };
-use crate::gmp::{CLOSING, MKind, SCHED, closing::Stage};
+use crate::gmp::{CLOSING, M, MKind, P, SCHED, closing::Stage};
 use core::sync::atomic::Ordering::*;
 
 /// sysmon: starts the template thread.
@@ -69,15 +69,23 @@ pub(super) fn drop_wanted() {
     let mut at = SPARE.lock().wanted.take();
     while let Some(mp) = at {
         at = mp.schedlink.take();
-        let pp = mp.nextp.get();
-        let spins = mp.spinning.get();
-        unmake(mp);
-        match pp {
-            Some(pp) => nothread::put_away(pp),
-            None if spins => SCHED.nmspinning.stop(),
-            None => {}
+        match take_back(mp) {
+            (Some(pp), _) => nothread::put_away(pp),
+            (None, true) => SCHED.nmspinning.stop(),
+            (None, false) => {}
         }
     }
+}
+
+/// Takes back an M of `wanted`. The P that it was to bring, and whether it was
+/// to spin.
+fn take_back(mp: &'static M) -> (Option<&'static P>, bool) {
+    let was = (mp.nextp.get(), mp.spinning.get());
+    if mp.kind.get() == MKind::Marker {
+        MARKERS.fetch_sub(1, Relaxed);
+    }
+    unmake(mp);
+    was
 }
 
 /// Starts every M in `wanted`; false if there was none. On the template thread
@@ -88,9 +96,11 @@ pub(super) fn start_wanted() -> bool {
     while let Some(mp) = at {
         at = mp.schedlink.take();
         if let Err(e) = newm1(mp) {
-            let pp = mp.nextp.get();
-            unmake(mp);
-            nothread::refused(pp, e);
+            let (pp, spins) = take_back(mp);
+            // What is no worker does without.
+            if spins || pp.is_some() {
+                nothread::refused(pp, e);
+            }
         }
     }
     any

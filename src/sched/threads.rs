@@ -49,7 +49,7 @@ use crate::{
 use core::{
     ffi::{c_int, c_void},
     mem, ptr,
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering::*},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*},
 };
 
 /// Bytes of stack of an M's thread, for the scheduler, and for signal handlers
@@ -125,6 +125,9 @@ pub(super) static TEMPLATE_NOTE: Note = Note::new();
 pub(super) static TEMPLATE_ASLEEP: AtomicBool = AtomicBool::new(false);
 /// The template thread runs, or sysmon was asked to start it.
 pub(super) static TEMPLATE_WANTED: AtomicBool = AtomicBool::new(false);
+
+/// The threads that mark, from before they are made (`gc::markers`). atomic
+pub(crate) static MARKERS: AtomicU32 = AtomicU32::new(0);
 
 /// Numbers an M and publishes it in `allm`; m0 of a later start is known.
 pub(crate) fn mcommoninit(mp: &'static M) {
@@ -561,4 +564,5 @@ pub(crate) unsafe fn reset() {
     TEMPLATE_NOTE.clear();
     TEMPLATE_ASLEEP.store(false, Relaxed);
     TEMPLATE_WANTED.store(false, Relaxed);
+    MARKERS.store(0, Relaxed);
 }
