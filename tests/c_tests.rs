@@ -83,6 +83,7 @@ macro_rules! subjects {
 
 subjects! {
     heap: MATRIX,
+    heap_bounds: SHARED,
     heap_end: MATRIX,
     heap_shadow: MATRIX,
     heap_signal: MATRIX,

@@ -141,8 +141,8 @@ pub const CALLS: &[Call] = &[
         "rt_tgsigqueueinfo",
         &[SYS_rt_tgsigqueueinfo],
         &[EPERM, EAGAIN, ENOSYS, EACCES],
-        Right,
-        "dumps without the frames of goroutines that compute",
+        Told,
+        "gmp_gc says so; no frames of goroutines that compute in dumps",
     ),
     call(
         "sigaltstack",
