@@ -50,6 +50,9 @@ const LONG: Plan = Plan { procs: &["2", "16"], ..MATRIX };
 /// For what has more to do with the system than with the link.
 const SHARED: Plan = Plan { links: &[Link::Shared], ..MATRIX };
 
+/// The same for what takes long.
+const SHARED_LONG: Plan = Plan { procs: &["1", "4"], one_cpu: false, ..SHARED };
+
 /// For programs that take the place of functions of the C library.
 const PROGRAM: Plan = Plan { links: &[Link::Shared, Link::Static], ..MATRIX };
 
@@ -83,7 +86,7 @@ macro_rules! subjects {
 
 subjects! {
     heap: MATRIX,
-    heap_bounds: SHARED,
+    heap_bounds: SHARED_LONG,
     heap_end: MATRIX,
     heap_shadow: MATRIX,
     heap_signal: MATRIX,
