@@ -87,14 +87,36 @@ static void test_limit(void)
 
 /* --- Address space ---------------------------------------------------------- */
 
+/* A number of a file of /proc, the first or the second. */
+static unsigned long number_of(const char *path, int nth)
+{
+    FILE *file = fopen(path, "r");
+    unsigned long first = 0, second = 0;
+
+    CHECK(file != NULL && fscanf(file, "%lu %lu", &first, &second) >= nth);
+    fclose(file);
+    return nth == 1 ? first : second;
+}
+
 static rlim_t address_space(void)
 {
-    FILE *file = fopen("/proc/self/statm", "r");
-    unsigned long pages;
+    return number_of("/proc/self/statm", 1) * (rlim_t)getpagesize();
+}
 
-    CHECK(file != NULL && fscanf(file, "%lu", &pages) == 1);
-    fclose(file);
-    return (rlim_t)pages * (rlim_t)getpagesize();
+/* What no machine has costs the question, and no memory. */
+static void test_too_much(void)
+{
+    unsigned long before = number_of("/proc/self/statm", 2);
+
+    if (number_of("/proc/sys/vm/overcommit_memory", 1) == 1)
+        return; /* the kernel gives any size there */
+    for (int shift = 44; shift < 64; shift++) {
+        CHECK(gmp_gc_alloc((size_t)1 << shift) == NULL);
+        CHECK(gmp_gc_alloc_noscan(((size_t)1 << shift) + 1) == NULL);
+        CHECK(gmp_gc_alloc_root(((size_t)1 << shift) - 1) == NULL);
+        CHECK(gmp_gc_calloc((size_t)1 << (shift - 3), 8) == NULL);
+    }
+    CHECK(number_of("/proc/self/statm", 2) < before + (64u << 20 >> 12));
 }
 
 static __attribute__((noinline)) size_t take_space(void)
@@ -371,6 +393,7 @@ int test_main(int argc, char **argv)
     CHECK_OK(gmp_join(g));
     on_goroutine(NULL);
     test_limit();
+    test_too_much();
     test_address_space();
     test_deaf();
     /* A copy of a tool's, or of valgrind's, is another matter. */
