@@ -18,7 +18,7 @@ static void nop(void *arg)
     (void)arg;
 }
 
-/* --- The limit -------------------------------------------------------------- */
+/* --- The limit ------------------------------------------------------------ */
 
 static atomic_long held;
 static atomic_int full;
@@ -85,7 +85,7 @@ static void test_limit(void)
     CHECK_EQ(gmp_gc_set_limit(INT64_MAX), LIMIT);
 }
 
-/* --- Address space ---------------------------------------------------------- */
+/* --- Address space -------------------------------------------------------- */
 
 /* A number of a file of /proc, the first or the second. */
 static unsigned long number_of(const char *path, int nth)
@@ -157,7 +157,7 @@ static void test_address_space(void)
     CHECK_OK(gmp_gc());
 }
 
-/* --- Pointers --------------------------------------------------------------- */
+/* --- Pointers ------------------------------------------------------------- */
 
 static void is_none(void *p)
 {
@@ -181,7 +181,8 @@ static void test_pointers(void)
     static int in_data;
     size_t page = (size_t)getpagesize();
     char *p = gmp_gc_alloc(100), *big = gmp_gc_alloc(5 << 20);
-    char *mapped = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *mapped =
+        mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     void *foreign = malloc(100);
     uint64_t seed = 9;
     int on_stack;
@@ -261,7 +262,7 @@ static void test_frees_at_once(void)
     memset(doomed, 0, sizeof doomed);
 }
 
-/* --- A thread that does not stop --------------------------------------------- */
+/* --- A thread that does not stop ------------------------------------------ */
 
 static atomic_int deaf;
 
@@ -312,7 +313,7 @@ static void test_deaf(void)
     CHECK_OK(pthread_join(thread, NULL));
 }
 
-/* --- Another copy of the library ---------------------------------------------- */
+/* --- Another copy of the library ------------------------------------------ */
 
 static void *copy_of_library(void)
 {

@@ -1,6 +1,6 @@
-/* The collected heap against an exact shadow. Goroutines and host threads change
- * random graphs of objects, each of a type whose map of pointers the test
- * knows, and keep a shadow of theirs: which object points to which, and where.
+/* The collected heap against an exact shadow. Goroutines and host threads
+ * change random graphs of objects, each of a type whose map of pointers the
+ * test knows, and keep a shadow: which object points to which, and where.
  * After each round all stand still while one collects, and each compares:
  * nothing that its shadow reaches is gone or changed, all else is gone but for
  * some that a word kept by chance, and what is gone is filled under gcstress.
@@ -177,7 +177,7 @@ static void check_thing(struct worker *w, const struct thing *t)
 
     for (size_t i = 0; i < t->size / 8; i += stride(t))
         if (!is_edge(t, i) && words[i] != word_of(t, i))
-            test_fail(__FILE__, __LINE__, "an object that is alive has changed");
+            test_fail(__FILE__, __LINE__, "what is alive has changed");
     for (int e = 0; e < maps[t->type].edges; e++) {
         void *real;
 
@@ -233,7 +233,7 @@ static int take_place(struct worker *w)
     return w->nspare == 0 ? NONE : w->spare[--w->nspare];
 }
 
-/* --- What a worker does ---------------------------------------------------- */
+/* --- What a worker does --------------------------------------------------- */
 
 /* A reachable object; NONE if the root that was chosen is empty. Follows the
  * real pointers too. */
@@ -454,7 +454,7 @@ static void operate(struct worker *w)
     w->ops++;
 }
 
-/* --- The comparison --------------------------------------------------------- */
+/* --- The comparison ------------------------------------------------------- */
 
 /* Marks all that the `n` objects in `todo` lead to. */
 static void reach(struct worker *w, int *todo, int n, bool by_rule)
@@ -506,7 +506,8 @@ static int find_ruled(struct worker *w, int *todo)
         uintptr_t ends[2] = {t->hidden,
                              ~(uintptr_t)(seen(t) + gmp_gc_size(seen(t)))};
         for (int k = 0; k < 2; k++)
-            if (bsearch(&ends[k], values, (size_t)n, sizeof *values, by_value)) {
+            if (bsearch(&ends[k], values, (size_t)n, sizeof *values,
+                        by_value)) {
                 todo[found++] = i;
                 break;
             }
@@ -648,8 +649,8 @@ static void set_up(struct worker *w, void **roots)
         w->weak_of[i] = NONE;
 }
 
-/* By its number, a worker's roots are on its stack, in the program's data, or in
- * an object. */
+/* By its number, a worker's roots are on its stack, in the program's data, or
+ * in an object. */
 static void worker(void *arg)
 {
     struct worker *w = arg;

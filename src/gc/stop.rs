@@ -13,8 +13,9 @@
 //!
 //! A thread that does not answer within [`PATIENCE`] has the signal blocked, is
 //! in a sleep that no signal ends, is on a stack that is not known, or has not
-//! had a CPU yet, maybe since the last stop. Only for the last, which the kernel
-//! tells, it is worth while to wait for longer. Else this attempt is given up, and the heap grows.
+//! had a CPU yet, maybe since the last stop. Only for the last, which the
+//! kernel tells, it is worth while to wait for longer. Else this attempt is
+//! given up, and the heap grows.
 //!
 //! Where it is known that a thread has ended, it is not waited for.
 

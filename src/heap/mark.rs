@@ -21,8 +21,8 @@
 //! nothing, and on a tree it costs a fifth.
 //!
 //! Memcheck takes a look at a word that nobody has written for a mistake of the
-//! program's. So under it all words are copied first, and the copies are said to
-//! be written.
+//! program's. So under it all words are copied first, and the copies are said
+//! to be written.
 //!
 //! Invariants:
 //! 1. The world is stopped, and all mcaches are settled: all marks are zero
