@@ -538,11 +538,14 @@ static void waits_for_ever(void *arg)
     free(mine);
 }
 
+static atomic_bool lost;
+
 static void loses(void *arg)
 {
     (void)arg;
     lose();
     wipe();
+    atomic_store(&lost, true);
     waits_for_ever(NULL);
 }
 
@@ -582,6 +585,8 @@ static void leak(void)
 {
     held();
     must(gmp_go(loses, NULL));
+    while (!atomic_load(&lost))
+        gmp_sleep(MS(1));
     gmp_sleep(MS(50));
 }
 
