@@ -238,36 +238,21 @@ fn a_leak_is_found_and_what_a_parked_goroutine_holds_is_none() {
                 continue;
             }
             let program = planted(tool, link);
-            told_nothing(&outcome(tool, &program, "held"), 0);
-            let mut command = tool.command(&program, "2");
-            if tool == Lsan(compiler) {
-                // Alone it does not know where the stack of a goroutine ends,
-                // and tells of no leak whose stack it cannot walk.
-                command.env("LSAN_OPTIONS", "fast_unwind_on_malloc=0");
+            for which in ["held", "collected"] {
+                told_nothing(&outcome(tool, &program, which), 0);
             }
-            let found = run(command.arg("leak"), LIMIT);
-            found.said("1234 byte(s) leaked in 1 allocation").said("in lose");
-            assert_ne!(found.status.code(), Some(0), "{}", found.report());
-        }
-    }
-}
-
-/// What objects of the collected heap point to is held, and a leak beside them
-/// is found.
-#[test]
-fn memory_that_a_collected_object_holds_is_no_leak() {
-    for (compiler, link) in WAYS {
-        for tool in [Asan(compiler), Lsan(compiler)] {
-            if tool.lacks() {
-                continue;
+            // What objects of the collected heap point to is held, too.
+            for which in ["leak", "collected_leak"] {
+                let mut command = tool.command(&program, "2");
+                if tool == Lsan(compiler) {
+                    // Alone it does not know where the stack of a goroutine
+                    // ends, and tells of no leak whose stack it cannot walk.
+                    command.env("LSAN_OPTIONS", "fast_unwind_on_malloc=0");
+                }
+                let found = run(command.arg(which), LIMIT);
+                found.said("1234 byte(s) leaked in 1 alloc").said("in lose");
+                assert_ne!(found.status.code(), Some(0), "{}", found.report());
             }
-            let program = planted(tool, link);
-            told_nothing(&outcome(tool, &program, "collected"), 0);
-            let mut command = tool.command(&program, "2");
-            // As above.
-            command.env("LSAN_OPTIONS", "fast_unwind_on_malloc=0");
-            let found = run(command.arg("collected_leak"), LIMIT);
-            found.said("1234 byte(s) leaked in 1 allocation").said("in lose");
         }
     }
 }
