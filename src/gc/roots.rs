@@ -45,6 +45,8 @@ use core::{
 };
 use gmprt_inspect::memory::{Memory, OwnMemory};
 
+/// How many goroutines ahead the collector fetches what it asks of one.
+const AHEAD: usize = 8;
 /// Bytes below the stack pointer.
 const RED_ZONE: usize = 128;
 
@@ -165,7 +167,9 @@ impl Roots {
         self.stand(me, sp + RED_ZONE, 0);
         stopped.each(|mp, sp, regs| self.stand(mp, sp, regs));
         self.stands.all_mut().sort_unstable();
+        let mut soon = each_g().skip(AHEAD);
         for gp in each_g() {
+            soon.next().inspect(|gp| gp.prefetch());
             self.goroutine(gp);
         }
         let plain = &mut self.plain;

@@ -32,6 +32,7 @@ use crate::{
     stack::Stack,
 };
 use core::{
+    arch::x86_64::{_MM_HINT_T0, _mm_prefetch},
     cell::{Cell, UnsafeCell},
     ffi::{CStr, c_char, c_void},
     mem, ptr,
@@ -109,6 +110,9 @@ pub(crate) struct AtEnd {
     /// hook, on whatever stack: it must not park.
     pub run: fn(&AtEnd),
 }
+
+/// The lines of a G that say where its stack is, and what else is its own.
+const LINES_OF_STACK: usize = 3;
 
 /// A goroutine. The first fields are known to assembly and to `_cgo_init`.
 ///
@@ -201,6 +205,16 @@ unsafe impl Send for G {}
 impl G {
     /// Where the status is.
     pub(crate) const STATUS_AT: usize = mem::offset_of!(G, status);
+
+    /// Has the processor fetch it, as it is asked about its stack soon.
+    pub(crate) fn prefetch(&self) {
+        let at = ptr::from_ref(self).cast::<[i8; 64]>();
+        for line in 0..LINES_OF_STACK {
+            let line = at.wrapping_add(line).cast();
+            // SAFETY: a hint, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
+        }
+    }
 
     pub(crate) const fn new(index: u32) -> Self {
         Self {
