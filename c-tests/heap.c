@@ -280,6 +280,49 @@ static void test_stacks(void)
     gmp_chan_unref(go_on);
 }
 
+static uintptr_t *results_of_all;
+
+/* Waits for another goroutine's results, with the array for them. */
+static void waiting_parent(void *arg)
+{
+    uintptr_t results[8] = {0};
+    int dummy;
+
+    (void)arg;
+    __atomic_store_n(&results_of_all, results, __ATOMIC_RELEASE);
+    CHECK_OK(gmp_chan_recv(go_on, &dummy));
+    for (int i = 0; i < 8; i++)
+        CHECK(is_there(hide((void *)results[i])));
+}
+
+static __attribute__((noinline)) void fill_in_results(void)
+{
+    for (int i = 0; i < 8; i++)
+        results_of_all[i] = (uintptr_t)gmp_gc_alloc(64);
+}
+
+/* Others write into the stack of a goroutine that stays parked, which was
+ * scanned before and had nothing. */
+static void test_results_in_a_parked_stack(void)
+{
+    int zero = 0;
+    gmp_g *g;
+
+    results_of_all = NULL;
+    go_on = gmp_chan_make(sizeof(int), 0);
+    CHECK_OK(gmp_go_with(NULL, waiting_parent, NULL, &g));
+    AWAIT(__atomic_load_n(&results_of_all, __ATOMIC_ACQUIRE) != NULL);
+    gmp_sleep(MS(5));
+    collect();
+    collect();
+    fill_in_results();
+    results_of_all = NULL;
+    collect();
+    CHECK_OK(gmp_chan_send(go_on, &zero));
+    CHECK_OK(gmp_join(g));
+    gmp_chan_unref(go_on);
+}
+
 static __attribute__((noinline)) void fill_channel(gmp_chan *ch, int n)
 {
     for (int i = 0; i < n; i++) {
@@ -511,6 +554,7 @@ static void on_goroutine(void *arg)
     test_data();
     test_roots();
     test_stacks();
+    test_results_in_a_parked_stack();
     test_channel();
     test_values();
     test_arguments();

@@ -44,21 +44,45 @@ pub(crate) fn mallocgc(size: usize, kind: Kind) -> *mut u8 {
 
 #[inline(always)]
 fn malloc_fast(size: usize, kind: Kind) -> Option<NonNull<u8>> {
-    if settings::slow() {
-        return None;
-    }
-    let mp = arch::getg()?.mp();
-    let inside = Inside::enter_on(mp);
-    let busy = Busy::begin(mp);
-    let pp = owned_p(mp);
-    let cache = match &pp {
-        Some(pp) => pp.get().mcache.get(),
-        None => mp.mcache.get(),
-    };
+    let at_hand = AtHand::enter()?;
+    let cache = at_hand.cache();
     let at = cache.and_then(|cache| cache.alloc_fast(size, kind));
-    drop(busy);
-    inside.leave_on(mp);
+    at_hand.leave();
     at
+}
+
+/// A thread at its mcache, unless all calls take the long way.
+struct AtHand {
+    mp: &'static M,
+    inside: Inside,
+    busy: Busy,
+}
+
+impl AtHand {
+    #[inline(always)]
+    fn enter() -> Option<Self> {
+        if settings::slow() {
+            return None;
+        }
+        let mp = arch::getg()?.mp();
+        let inside = Inside::enter_on(mp);
+        Some(Self { mp, inside, busy: Busy::begin(mp) })
+    }
+
+    /// Its mcache, if it has one yet.
+    #[inline(always)]
+    fn cache(&self) -> Option<&'static MCache> {
+        match &owned_p(self.mp) {
+            Some(pp) => pp.get().mcache.get(),
+            None => self.mp.mcache.get(),
+        }
+    }
+
+    #[inline(always)]
+    fn leave(self) {
+        drop(self.busy);
+        self.inside.leave_on(self.mp);
+    }
 }
 
 #[cold]
@@ -186,6 +210,19 @@ pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
 /// Errors: `EINVAL` if no object begins there, or it is free; `ENOTSUP`,
 /// `ENOMEM`.
 pub(crate) fn free(at: *mut u8) -> Result<()> {
+    if free_fast(at.addr()) { Ok(()) } else { free_slow(at) }
+}
+
+#[inline(always)]
+fn free_fast(at: usize) -> bool {
+    let Some(at_hand) = AtHand::enter() else { return false };
+    let freed = at_hand.cache().is_some_and(|cache| cache.free_fast(at));
+    at_hand.leave();
+    freed
+}
+
+#[cold]
+fn free_slow(at: *mut u8) -> Result<()> {
     let mp = begin()?;
     let freed = with_cache(mp, |cache| cache.free(at.addr()));
     let freed = freed.unwrap_or_else(|| {

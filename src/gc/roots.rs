@@ -24,6 +24,11 @@
 //! With `detect_stack_use_after_return` AddressSanitizer has the variables of a
 //! frame elsewhere. There is a pointer to them on the stack, as long as the
 //! frame lives, and so each word of a stack is looked at for such pointers too.
+//!
+//! Rejected: Go's `gcscanvalid`, by which a parked stack without pointers is
+//! not scanned again. Only its goroutine writes to a stack of Go's. In C others
+//! do, by a pointer: the results of goroutines go into an array of their
+//! parent's, which waits for them.
 
 use super::{
     ranges::Ranges,

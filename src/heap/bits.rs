@@ -3,7 +3,8 @@
 //! ```text
 //!   alloc mark
 //!     0    0    free, or not the start of an object
-//!     1    0    allocated; in an unswept span: dead
+//!     1    0    allocated, or freed and to be handed out again (`freelist`);
+//!               in an unswept span: dead
 //!     1    1    in an unswept span, or while marking: reached
 //!     1    1    in a cached span that is swept: freed by another thread, and
 //!               about to be free

@@ -42,11 +42,13 @@ impl MHeap {
 
     /// Before marking. The world is stopped, all is swept, and `caches` are all
     /// mcaches.
-    pub fn begin<'a>(&self, caches: impl Iterator<Item = &'a MCache>) {
-        for cache in caches {
+    pub fn begin<'a>(&self, caches: impl Iterator<Item = &'a MCache> + Clone) {
+        for cache in caches.clone() {
             cache.prepare_for_sweep();
-            cache.settle();
+            cache.flush_freed();
         }
+        // What one has freed may be in a span that another one caches.
+        caches.for_each(MCache::settle);
     }
 
     /// After marking, which has found `marked` bytes. The world is stopped.
@@ -63,7 +65,7 @@ impl MHeap {
     pub unsafe fn collect<'a>(
         &self,
         work: &Work,
-        caches: impl Iterator<Item = &'a MCache>,
+        caches: impl Iterator<Item = &'a MCache> + Clone,
         roots: &[Range],
     ) -> Option<usize> {
         let marking = Marking::new(self, work, Roots::plain(roots), 1)?;

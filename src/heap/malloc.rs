@@ -3,6 +3,7 @@
 //! larger.
 
 use super::find::Object;
+use super::freelist::is_sealed;
 use super::mcache::MCache;
 use super::mheap::MHeap;
 use super::sizeclass::{CLASS, MAX_SMALL, PAGE, class_of, pages_for};
@@ -46,7 +47,11 @@ impl MHeap {
         let lives = match phase {
             Phase::Sweeping => return Look::Sweeping,
             Phase::Unswept | Phase::CachedUnswept => mark != 0,
-            Phase::Ready | Phase::Cached => alloc != 0 && mark == 0,
+            Phase::Ready | Phase::Cached => {
+                alloc != 0
+                    && mark == 0
+                    && (object.class == 0 || !is_sealed(object.base))
+            }
         };
         if lives { Look::Object(object) } else { Look::Free }
     }

@@ -4,6 +4,8 @@
 //! ```text
 //!   next_free_fast ----> the word of bits at hand has a free object
 //!        | no
+//!   pop ----------------> an object that this thread has freed by hand
+//!        | no
 //!   refill_alloc_cache -> a later word of the span has one
 //!        | no
 //!   refill -------------> another span: swept with room; unswept, swept here;
@@ -19,14 +21,16 @@
 //! 3. A slot holds [`EMPTY`], or a span that is cached, of its class and kind.
 
 use super::find::Object;
+use super::freelist::{FreeLists, is_sealed};
 use super::mcentral::{Brought, Freed};
 use super::mheap::MHeap;
 use super::mspan::MSpan;
 use super::sizeclass::{
-    CLASSES, GRANULE, Kind, MAX_SMALL, PAGE, class_of, pages_for,
+    CLASS, CLASSES, GRANULE, Kind, MAX_SMALL, PAGE, class_of, pages_for,
 };
 use super::specials;
-use crate::base::sync::spin_loop;
+use super::sweepgen::Phase;
+use crate::base::sync::{Ordering::Relaxed, spin_loop};
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
@@ -44,6 +48,8 @@ pub struct MCache {
     alloc: [[Cell<&'static MSpan>; CLASSES]; 3],
     /// owner: bytes of objects that it has freed elsewhere, and not counted.
     freed: Cell<usize>,
+    /// owner: what it has freed elsewhere, and hands out again.
+    again: FreeLists,
     /// owner: the generation for which it is prepared.
     flush_gen: Cell<u32>,
 }
@@ -58,7 +64,8 @@ impl MCache {
     pub fn new(heap: &'static MHeap) -> Self {
         let alloc = [const { [const { Cell::new(&EMPTY) }; CLASSES] }; 3];
         let flush_gen = Cell::new(heap.sweepgen());
-        Self { heap, alloc, freed: Cell::new(0), flush_gen }
+        let (freed, again) = (Cell::new(0), FreeLists::new());
+        Self { heap, alloc, freed, again, flush_gen }
     }
 
     pub fn heap(&self) -> &'static MHeap {
@@ -72,9 +79,34 @@ impl MCache {
         if size > MAX_SMALL {
             return None;
         }
-        let s = self.alloc[kind as usize][class_of(size)].get();
-        let at = s.next_free_fast().or_else(|| s.next_free_later())?;
-        Some(finish(s, at, kind))
+        let class = class_of(size);
+        let s = self.alloc[kind as usize][class].get();
+        match s.next_free_fast() {
+            Some(at) => Some(finish(s, at, kind)),
+            None => self.alloc_later(s, class, kind),
+        }
+    }
+
+    /// [`Self::alloc_fast`] where the word of bits at hand has nothing: an
+    /// object that was freed by hand, or one in words to come. Objects of 1 KiB
+    /// are each in another word.
+    #[cold]
+    #[inline(never)]
+    fn alloc_later(
+        &self,
+        s: &MSpan,
+        class: usize,
+        kind: Kind,
+    ) -> Option<NonNull<u8>> {
+        let Some(at) = self.again.pop(class, kind) else {
+            let more = s.refill_alloc_cache();
+            let at = if more { s.next_free_fast() } else { None };
+            return at.map(|at| finish(s, at, kind));
+        };
+        if kind.has_pointers() {
+            zero(at, CLASS[class].size);
+        }
+        NonNull::new(at as *mut u8)
     }
 
     /// Memory for an object of `size` bytes; zeroed if it may hold pointers.
@@ -182,6 +214,15 @@ impl MCache {
         }
     }
 
+    /// Frees what is kept to be handed out again. Before marking, with the
+    /// world stopped.
+    pub fn flush_freed(&self) {
+        self.again.take_all(|at| {
+            let freed = self.heap.free(at);
+            self.freed.set(self.freed.get() + freed.unwrap_or(0));
+        });
+    }
+
     /// Applies what other threads have freed, so that the marks of the spans
     /// are zero. Before marking.
     pub fn settle(&self) {
@@ -205,23 +246,39 @@ impl MCache {
     /// it is free.
     #[must_use]
     pub fn free(&self, at: usize) -> bool {
-        let Some((object, s)) = self.heap.object_at(at) else { return false };
-        let slot = &self.alloc[object.kind as usize][object.class];
-        if ptr::eq(slot.get(), s) {
-            let offset = at - s.base.get();
-            if s.is_freed_later(offset) {
-                return false;
-            }
-            specials::free(s, at);
-            if self.heap.poison() {
-                s.poison(offset);
-            }
+        self.free_fast(at) || {
+            let freed = self.heap.free(at);
+            self.freed.set(self.freed.get() + freed.unwrap_or(0));
+            freed.is_some()
+        }
+    }
+
+    /// [`Self::free`] where that takes a few instructions and no lock; false
+    /// where it may take more.
+    #[inline(always)]
+    pub fn free_fast(&self, at: usize) -> bool {
+        let Some(arenas) = self.heap.arenas() else { return false };
+        let Some(s) = arenas.span(at) else { return false };
+        let offset = at.wrapping_sub(s.base.get());
+        // Relaxed: an object that is freed while a cleanup is added to it is
+        // the host's mistake.
+        let rare = self.heap.poison() || s.specials.load(Relaxed) != 0;
+        if rare || !s.may_begin(offset) {
+            return false;
+        }
+        let (pair, bit) = s.bit(offset);
+        // A mark: another thread has freed it, or it is unswept.
+        if pair.alloc() & !pair.mark() & bit == 0 || is_sealed(at) {
+            return false;
+        }
+        let (class, kind) = (usize::from(s.class.get()), s.kind.get());
+        if ptr::eq(self.alloc[kind as usize][class].get(), s) {
             s.free_cached(offset);
             return true;
         }
-        let freed = self.heap.free(at);
-        self.freed.set(self.freed.get() + freed.unwrap_or(0));
-        freed.is_some()
+        let phase = s.sweepgen.phase(self.heap.sweepgen());
+        matches!(phase, Phase::Ready | Phase::Cached)
+            && self.again.push(at, class, kind)
     }
 }
 
@@ -231,7 +288,9 @@ impl MHeap {
         let arenas = self.arenas()?;
         let object = arenas.find(at)?;
         let s = arenas.span(at)?;
-        (object.base == at && object.is_allocated()).then_some((object, s))
+        let begins = object.base == at && object.is_allocated();
+        let sealed = begins && object.class != 0 && is_sealed(at);
+        (begins && !sealed).then_some((object, s))
     }
 
     /// [`MCache::free`] for a thread that has no mcache.

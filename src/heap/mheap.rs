@@ -16,6 +16,7 @@
 //! Locks: `pages`, inside which nothing else is locked.
 
 use super::arena::{ARENA, Arenas, PAGES};
+use super::freelist;
 use super::mcentral::{Brought, MCentral};
 use super::mspan::{MSpan, SpanList};
 use super::pacing::Pacing;
@@ -135,6 +136,7 @@ impl MHeap {
     pub fn init(&self) -> Option<()> {
         if self.arenas.get().is_none() {
             let arenas = Arenas::new().ok()?;
+            freelist::init();
             // A second table, if two threads come at once, is never touched.
             let _ = self.arenas.set(arenas);
         }

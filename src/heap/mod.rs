@@ -40,6 +40,7 @@
 //! | `sweepgen` | where a span is between two collections |
 //! | `bits` | allocated, marked |
 //! | `gcwork` | what is yet to be scanned; how markers end |
+//! | `freelist` | what a thread has freed by hand and hands out again |
 //! | `sizeclass` | the sizes |
 //!
 //! Every allocation of memory may fail, and then nothing has changed. A marker
@@ -52,6 +53,8 @@ pub mod bits;
 pub(crate) mod cycle;
 #[cfg(not(loom))]
 pub(crate) mod find;
+#[cfg(not(loom))]
+pub(crate) mod freelist;
 pub mod gcwork;
 #[cfg(not(loom))]
 pub(crate) mod kept;

@@ -186,14 +186,6 @@ impl MSpan {
         Some(self.cache_addr.get() + granule * GRANULE)
     }
 
-    /// The next free object in words to come; None if there is none. The holder
-    /// calls. For objects of 1 KiB each is in another word.
-    #[cold]
-    #[inline(never)]
-    pub fn next_free_later(&self) -> Option<usize> {
-        if self.refill_alloc_cache() { self.next_free_fast() } else { None }
-    }
-
     /// Looks for a word with free objects from `freeindex` on: Go's
     /// `refillAllocCache`. False if there is none. The holder calls.
     pub fn refill_alloc_cache(&self) -> bool {
@@ -246,16 +238,22 @@ impl MSpan {
         freed
     }
 
-    /// Whether another thread has freed the object at `offset` of a cached
-    /// span.
-    pub fn is_freed_later(&self, offset: usize) -> bool {
-        let (pair, bit) = self.bit(offset);
-        pair.mark() & bit != 0
-    }
-
     /// Whether an object may begin at `offset`.
     pub fn has_bit(&self, offset: usize) -> bool {
         offset / WORD_BYTES < self.bits.get().len()
+    }
+
+    /// Whether a small object may begin at `offset`, which may be any number.
+    #[inline(always)]
+    pub fn may_begin(&self, offset: usize) -> bool {
+        let (word, bit) = (offset / WORD_BYTES, offset / GRANULE % 64);
+        offset.is_multiple_of(GRANULE)
+            && word < self.bits.get().len()
+            && self
+                .class()
+                .starts()
+                .get(word)
+                .is_some_and(|w| w >> bit & 1 != 0)
     }
 
     /// Whether others may have freed objects meanwhile.

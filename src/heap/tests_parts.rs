@@ -225,3 +225,32 @@ fn a_heap_tells_when_it_is_time() {
     assert!(!cache.heap().is_due());
     assert_eq!(cache.heap().live(), 0);
 }
+
+#[test]
+fn what_is_freed_by_hand_is_handed_out_again_and_free_meanwhile() {
+    let cache = MCache::new(heap());
+    for kind in Kind::ALL {
+        for size in [16, 64, 1024, 32 << 10] {
+            // So many that the first is in no span of the cache's.
+            let all: Vec<usize> = (0..1 + (1 << 16) / size)
+                .map(|_| address(cache.alloc(size, kind)))
+                .collect();
+            let first = all[0];
+            assert!(cache.heap().object(first).is_some());
+            assert!(cache.free(first));
+            assert!(!cache.free(first), "{size}: freed twice");
+            assert!(cache.heap().object(first).is_none());
+            assert!(!cache.heap().free_without(first));
+            // The rest of the span at hand comes before.
+            let again = (0..1 << 13).find_map(|_| {
+                let at = address(cache.alloc(size, kind));
+                (at == first).then_some(at)
+            });
+            let at = again.expect("it is handed out again");
+            // SAFETY: an object of at least 16 bytes.
+            let words = unsafe { *(at as *const [usize; 2]) };
+            assert!(!kind.has_pointers() || words == [0, 0]);
+            assert!(cache.free(at), "{size}: it is an object again");
+        }
+    }
+}
