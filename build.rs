@@ -25,12 +25,15 @@ fn main() {
     link_unwinder();
     println!("cargo::rerun-if-changed=src/ffi/callbacks.c");
     println!("cargo::rerun-if-changed=gdb/types.h");
+    write_abi();
     cc::Build::new()
         .file("src/ffi/callbacks.c")
         .include("gdb")
+        .include("include")
+        .include(env::var_os("OUT_DIR").expect("OUT_DIR"))
         .flag("-fexceptions")
         .flag("-g")
-        // The types of gdb/types.h, which nothing uses.
+        // The types of gdb/types.h and of the header, which nothing uses.
         .flag_if_supported("-fno-eliminate-unused-debug-types")
         .flag_if_supported("-fno-eliminate-unused-debug-symbols")
         .compile("gmprt_callbacks");
@@ -81,6 +84,29 @@ fn link_unwinder() {
     let script = format!("INPUT({}/libgmprt_unwind.a)\n", out.display());
     fs::write(dir.join("libgcc_s.so"), script).expect("write libgcc_s.so");
     println!("cargo::rustc-cdylib-link-arg=-L{}", dir.display());
+}
+
+/// Names the type of each exported function of the header, for abidiff: Rust's
+/// debug information has the lines alone. A structure's member is compared, and
+/// a typedef is not.
+fn write_abi() {
+    const SYMBOLS: &str = "packaging/debian/libgmprt0.symbols";
+    println!("cargo::rerun-if-changed={SYMBOLS}");
+    println!("cargo::rerun-if-changed=include/gmp.h");
+    let symbols = fs::read_to_string(SYMBOLS).expect(SYMBOLS);
+    let header = fs::read_to_string("include/gmp.h").expect("gmp.h");
+    let mut out = String::from(
+        "#define GMP_KEEP_ERRNO\n#define GMP_KEEP_SIGMASK\n#include <gmp.h>\n",
+    );
+    for line in symbols.lines().filter_map(|line| line.strip_prefix(' ')) {
+        let name = line.split('@').next().unwrap_or_default();
+        if header.contains(&format!("{name}(")) {
+            out +=
+                &format!("struct abi_{name} {{ __typeof__({name}) *is; }};\n");
+        }
+    }
+    let dir = PathBuf::from(env::var_os("OUT_DIR").expect("OUT_DIR"));
+    fs::write(dir.join("abi.h"), out).expect("write abi.h");
 }
 
 /// Turns each `#define NAME NUMBER` of `asm/offsets.h` into a constant.

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <unwind.h>
 
+#include "abi.h"   /* of build.rs, for abidiff */
 #include "types.h" /* for debuggers */
 
 #pragma GCC visibility push(hidden)
