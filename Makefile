@@ -56,7 +56,7 @@ help: ## say what there is to make
 for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
 NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
          $(call for,docs,python3 markdown-it) \
-         $(call for,deb reproduce chroot,dh lintian) $(call for,chroot,debootstrap)
+         $(call for,deb reproduce chroot,dh dh_python3 lintian python3 Python.h) $(call for,chroot,debootstrap)
 GLASS  = g++ clang clang++ llvm-symbolizer valgrind libasan.so libtsan.so \
          liblsan.so libclang_rt.tsan-x86_64.a
 TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb git go java mandb markdown-it \
@@ -415,6 +415,8 @@ deb: dist ## make packages for Debian, and look at them
 	cp $(BUILD)/$(DIST).tar.gz $(DEB)/gmprt_$(VERSION).orig.tar.gz
 	tar -xzf $(BUILD)/$(DIST).tar.gz -C $(DEB)
 	cp -r $(DEB)/$(DIST)/packaging/debian $(DEB)/$(DIST)/debian
+	cd $(DEB)/$(DIST) && python3 packaging/licences.py vendor/* \
+	    >> debian/copyright
 	sed -i 's/The gmprt developers <.*>/$(MAINTAINER)/' \
 	    $(DEB)/$(DIST)/debian/control $(DEB)/$(DIST)/debian/changelog
 	cd $(DEB)/$(DIST) && env -u MAKEFLAGS -u MAKELEVEL \
@@ -428,23 +430,27 @@ reproduce: need ## make the packages in two folders, and compare their bytes
 	cd $(BUILD)/deb && sha256sum *.deb | tee ../deb.sha256
 	cd $(BUILD)/deb-of-another-name && sha256sum -c ../deb.sha256
 
-# Root alone may make a system of its own. README's first program is built there
-# with a compiler and the packages, and nothing else.
+# Root alone may make a system of its own. README's programs are built and run
+# there with compilers, Python and the packages, and nothing else.
 CHROOT = $(BUILD)/chroot
 INSIDE = chroot $(CHROOT) sh -ec
-HELLO  = awk '/^```/ && on { exit } on; /^```c$$/ { on = 1 }' README.md
+README = awk '/^```/ && on { exit } on; /^```$(1)$$/ { on = 1 }' README.md
 chroot: need ## install the packages in a new Debian, and use them
 	test -e $(DEB)/gmprt_*.changes || $(MAKE) deb
 	rm -rf $(CHROOT)
 	debootstrap --variant=minbase \
-	    --include=gcc,libc6-dev,pkg-config,man-db,python3 bookworm $(CHROOT)
+	    --include=g++,pkg-config,man-db,python3 bookworm $(CHROOT)
 	cp $(DEB)/*.deb $(CHROOT)/root
-	$(HELLO) > $(CHROOT)/root/hello.c
+	$(call README,c) > $(CHROOT)/root/hello.c
+	$(call README,cpp) > $(CHROOT)/root/hello.cc
+	$(call README,python) > $(CHROOT)/root/hello.py
 	$(INSIDE) 'apt-get install -y /root/*.deb'
 	$(INSIDE) 'cd /root && cc hello.c $$(pkg-config --cflags --libs gmprt) \
 	    -o hello && ./hello'
 	$(INSIDE) 'cd /root && cc hello.c $$(pkg-config --static --cflags --libs \
 	    gmprt) -static -o hello-static && ./hello-static'
+	$(INSIDE) 'cd /root && c++ hello.cc $$(pkg-config --cflags --libs gmprt) \
+	    -o hello-cc && ./hello-cc && python3 hello.py'
 	$(INSIDE) 'mandb -q; test $$(man -k gmp_ | tee /dev/stderr | wc -l) -gt 150'
 	$(INSIDE) 'gmprt help && apt-get purge -y "*gmprt*" && \
 	    test -z "$$(find / -xdev -path /root -prune -o -path /proc -prune -o \

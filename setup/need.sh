@@ -30,6 +30,7 @@ cmake                   cmake
 curl                    curl
 debhelper               dh
 debootstrap             debootstrap
+dh-python               dh_python3
 default-jre-headless    java
 faketime                faketime
 gdb                     gdb

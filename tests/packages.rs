@@ -222,3 +222,57 @@ fn meson_wraps_the_tarball() {
     says(&dir, &line);
     assert_eq!(says(&dir, "build/user"), ANSWER);
 }
+
+/// Debian's copyright file names each crate's licence, and has its text. A crate
+/// under one whose text is not known is refused.
+#[test]
+fn the_copyright_file_has_each_crate() {
+    if lacks(&["python3"]) {
+        return;
+    }
+    let dir = directory("licences");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--locked", "--offline", "--format-version=1"]);
+    cargo.arg("--filter-platform=x86_64-unknown-linux-gnu");
+    let metadata = run(cargo.current_dir(common::repository()), LIMIT);
+    let metadata = &metadata.exited(0).stdout;
+    let metadata: serde_json::Value =
+        serde_json::from_str(metadata).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let crates = packages.iter().filter(|p| !p["source"].is_null());
+    let script = common::repository().join("packaging/licences.py");
+    fs::create_dir(dir.join("vendor")).expect("a directory");
+    for one in crates {
+        let manifest = one["manifest_path"].as_str().expect("a path");
+        let from = Path::new(manifest).parent().expect("a folder");
+        let to = dir.join("vendor").join(from.file_name().expect("a name"));
+        std::os::unix::fs::symlink(from, to).expect("a link");
+    }
+    let own = "packaging/debian/copyright";
+    let line = format!(
+        "cat $ROOT/{own} > all; python3 {} vendor/* >> all; cat all",
+        script.display()
+    );
+    let text = says(&dir, &line);
+    for crate_name in ["libc", "gimli", "addr2line", "memchr", "clap"] {
+        let start = format!("\nFiles: vendor/{crate_name}-");
+        assert!(text.contains(&start), "no {crate_name} in {text}");
+    }
+    let paragraphs: Vec<_> = text.split("\n\n").collect();
+    let told: Vec<_> = paragraphs
+        .iter()
+        .filter_map(|p| p.strip_prefix("License: "))
+        .filter_map(|p| p.lines().next())
+        .collect();
+    for files in paragraphs.iter().filter(|p| p.starts_with("Files: ")) {
+        assert!(files.contains("\nCopyright: "), "{files}");
+        let names = files.rsplit_once("\nLicense: ").expect(files).1;
+        for name in names.trim().split(" or ").flat_map(|n| n.split(" and ")) {
+            let name = name.trim_end_matches(',');
+            assert!(told.contains(&name), "no text of {name} for {files}");
+        }
+    }
+    let strange = "mkdir strange; echo '[package]\nlicense = \"Beerware\"' \
+                   > strange/Cargo.toml; ! python3";
+    says(&dir, &format!("{strange} {} strange", script.display()));
+}

@@ -76,5 +76,7 @@ def maxprocs(n: Optional[int] = None) -> int:
 
 
 def library() -> str:
-    """The path of libgmprt.so, for ctypes and for C extensions."""
-    return str(pathlib.Path(__file__).parent / "_lib" / "libgmprt.so.0")
+    """What ctypes opens: the path of libgmprt.so, or its name if the system has
+    the library."""
+    path = pathlib.Path(__file__).parent / "_lib" / "libgmprt.so.0"
+    return str(path) if path.exists() else path.name
