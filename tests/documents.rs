@@ -261,15 +261,50 @@ fn site(name: &str) -> PathBuf {
     out
 }
 
-/// It ends with an error if a link leads nowhere.
+/// It ends with an error if a link leads nowhere. The plots are those of the last
+/// table: a panel for each operation, and a bar of ours in each.
 #[test]
 fn the_site_has_no_dead_links() {
     if lacks(&["markdown-it"]) {
         return;
     }
-    let index = site("site").join("index.js");
-    let index = fs::read_to_string(index).expect("index.js");
-    assert!(index.contains("\"gmp_chan_send\""), "no such heading");
+    let site = site("site");
+    let read = |name| fs::read_to_string(site.join(name)).expect(name);
+    assert!(read("index.js").contains("\"gmp_chan_send\""), "no such heading");
+    let plots = read("performance.html");
+    let panels: Vec<_> = plots.split("<svg").skip(1).collect();
+    assert!(panels.len() > 15, "{} panels", panels.len());
+    for panel in panels {
+        assert!(panel.contains("<rect class=\"ours\""), "{panel}");
+    }
+}
+
+/// C in the site's own pages is a program of docs/examples or of examples-c, which
+/// the tests run; Python in them runs here.
+#[test]
+fn programs_in_pages_run() {
+    let pages = fs::read_dir(common::repository().join("docs/site"));
+    let pages = pages.expect("docs/site").flatten().map(|e| e.path());
+    let pages =
+        pages.filter(|path| path.extension().is_some_and(|e| e == "md"));
+    let mut programs = 0;
+    for path in pages {
+        let text = fs::read_to_string(&path).expect("a page");
+        let fences = text.split("\n```").skip(1).step_by(2);
+        for (language, program) in fences.filter_map(|f| f.split_once('\n')) {
+            match language {
+                "python" if !lacks(&["python3"]) => {
+                    let mut python = Command::new("python3");
+                    python.env("LD_LIBRARY_PATH", common::libdir());
+                    run(python.args(["-c", program]), LIMIT).exited(0);
+                    programs += 1;
+                }
+                "sh" | "cmake" | "meson" | "text" | "python" => {}
+                other => panic!("{other} in {}", path.display()),
+            }
+        }
+    }
+    assert!(programs > 0 || lacks(&["python3"]));
 }
 
 /// Each page fits the window of a phone and of a desk, and the search finds.

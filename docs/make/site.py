@@ -5,8 +5,9 @@ system has it.
     site.py VERSION OUT
 
 A line `{{FILE}}` in a page of docs/site stands for the program FILE of
-docs/examples, `{{FILE name}}` for one function of it, and `{{README.md LANGUAGE}}`
-for README's program in that language. A link to a file that is no page leads to
+docs/examples or of another folder, `{{FILE name}}` for one function of it,
+`{{README.md LANGUAGE}}` for README's program in that language, and `{{bench}}` for
+plots of the table in bench/README.md. A link to a file that is no page leads to
 a copy of the file. A link that leads nowhere, or to a heading that is not
 there, ends the run with an error.
 """
@@ -22,6 +23,7 @@ from markdown_it import MarkdownIt
 
 import examples
 import header
+import plots
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Each page with its title in the list, below the headings of the list.
@@ -34,11 +36,18 @@ NAV = [
         ("docs/site/faq.md", "Questions"),
     ]),
     ("Guides", [
-        ("docs/when.md", "When it hangs, crashes, is slow"),
+        ("docs/site/channels.md", "Channels and select"),
+        ("docs/site/cancel.md", "Cancels and deadlines"),
+        ("docs/site/blocking.md", "C code that blocks"),
         ("docs/hazards.md", "Hazards: what belongs to a thread"),
-        ("docs/panic.md", "Panics"),
         ("docs/heap.md", "The collected heap"),
+        ("docs/panic.md", "Panics"),
+        ("docs/site/fork.md", "fork and plug-ins"),
+        ("docs/site/embedding.md", "Embedding"),
+        ("docs/when.md", "When it hangs, crashes, is slow"),
+        ("docs/site/performance.md", "Performance"),
         ("docs/cpp.md", "C++"),
+        ("docs/python.md", "Python"),
         ("docs/company.md", "Beside other runtimes"),
         ("docs/host.md", "What it does to its host"),
         ("docs/dump.md", "Dumps"),
@@ -49,6 +58,7 @@ NAV = [
         ("README.md", "README"),
         ("HACKING.md", "How it works"),
         ("docs/go-names.md", "Go's names"),
+        ("docs/python-internals.md", "Inside the Python package"),
         ("bench/README.md", "Measurements"),
         ("CHANGELOG.md", "Changes"),
         ("SECURITY.md", "Security"),
@@ -79,13 +89,15 @@ def included(text):
         if file == "README.md":
             code = re.search(rf"```{part}\n(.*?)```", readme, re.S)[1]
             return f"```{part}\n{code}```"
-        folder = ROOT / "docs/examples"
-        code = (folder / file).read_text()
+        path = ROOT / ("" if "/" in file else "docs/examples") / file
+        folder, file = path.parent, path.name
+        code = path.read_text()
         if part:
             found = [c for f, c in examples.pieces(folder) if f == file]
             code = next(c for c in found if re.search(rf"\b{part}\(", c))
         return f"```c\n{code}```"
 
+    text = re.sub(r"^\{\{bench\}\}$", lambda _: plots.bench(ROOT), text, flags=re.M)
     return re.sub(r"^\{\{(\S+)(?: (\w+))?\}\}$", program, text, flags=re.M)
 
 
