@@ -88,6 +88,7 @@ subjects! {
     heap: MATRIX,
     heap_bounds: SHARED_LONG,
     heap_end: MATRIX,
+    heap_host: EACH_LINK,
     heap_shadow: MATRIX,
     heap_signal: MATRIX,
     heap_storm: LONG,

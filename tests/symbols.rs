@@ -336,3 +336,15 @@ fn relocations_are_done_at_the_load_and_then_read_only() {
     assert!(dynamic.contains("BIND_NOW"), "{dynamic}");
     assert!(!dynamic.contains("TEXTREL"), "{dynamic}");
 }
+
+/// The switches keep no shadow stack, so the loader is not told that they did:
+/// docs/host.md, "Hardening", has the reasons. A host that is marked runs without.
+#[test]
+fn control_flow_enforcement_is_not_promised() {
+    let library = common::libdir().join("libgmprt.so");
+    let notes = ask("readelf", &["-W", "-n"], &library);
+    assert!(notes.contains("Build ID") || notes.contains("GNU"), "{notes}");
+    for feature in ["IBT", "SHSTK"] {
+        assert!(!notes.contains(feature), "{notes}");
+    }
+}
