@@ -18,10 +18,11 @@ RENAMED = {"MIT": "Expat", "LGPL-2.1-or-later": "LGPL-2.1+"}
 TOLD = {"Expat", "Apache-2.0"}
 # What Debian has the text of, by the name of the file.
 COMMON = {"MPL-2.0": "MPL-2.0", "LGPL-2.1+": "LGPL-2.1"}
+LLVM = "Apache-2.0 with LLVM exception"
 # The file of a crate that has the text.
 FILES = {
     "0BSD": "LICENSE-0BSD",
-    "Apache-2.0 with LLVM exception": "LICENSE-Apache-2.0_WITH_LLVM-exception",
+    LLVM: "LICENSE-Apache-2.0_WITH_LLVM-exception",
     "BSD-2-Clause": "LICENSE-BSD",
     "Unicode-3.0": "LICENSE-UNICODE",
     "Unlicense": "UNLICENSE",
@@ -84,7 +85,13 @@ def main():
         path = next((p for p in paths if p.exists()), None)
         if path is None:
             sys.exit(f"licences.py: {folders[0]}: no text of {name}")
-        print(indented(path.read_text().strip().splitlines()))
+        text = path.read_text()
+        if name == LLVM:
+            # Debian has the text of the licence, and wants it to be named only.
+            place = "/usr/share/common-licenses/Apache-2.0"
+            print(f" On Debian systems, the text of Apache-2.0 is in\n {place}.\n .")
+            text = text[text.index("--- LLVM Exceptions") :]
+        print(indented(text.strip().splitlines()))
 
 
 if __name__ == "__main__":
