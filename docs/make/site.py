@@ -21,6 +21,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+import docstrings
 import examples
 import header
 import plots
@@ -245,6 +246,7 @@ class Site:
         sections = header.parse((ROOT / "include/gmp.h").read_text())
         parts = {f"api/{slug(s.name)}.md": s for s in sections}
         self.reference = [(page, s.name) for page, s in parts.items()]
+        self.reference += [("api/cpp.md", "C++"), ("api/python.md", "Python")]
         for page, section in parts.items():
             for entry in section.entries:
                 self.functions[entry.name] = f"{address(page)}#{entry.name.lower()}"
@@ -252,6 +254,8 @@ class Site:
             self.write(page, included((ROOT / page).read_text()), name)
         for page, section in parts.items():
             self.write(page, reference(section), section.name)
+        self.write("api/cpp.md", docstrings.cpp(ROOT), "C++")
+        self.write("api/python.md", docstrings.python(ROOT), "Python")
         for file in ("style.css", "search.js"):
             shutil.copyfile(ROOT / "docs/site" / file, self.out / file)
         index = json.dumps(self.index, ensure_ascii=False)

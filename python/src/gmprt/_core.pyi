@@ -2,8 +2,12 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 version: str
 
-class Cancelled(BaseException): ...
-class Closed(Exception): ...
+class Cancelled(BaseException):
+    """The goroutine is cancelled."""
+
+class Closed(Exception):
+    """The channel is closed."""
+
 
 class G:
     goid: int
