@@ -56,7 +56,8 @@ help: ## say what there is to make
 for    = $(if $(filter $(1),$(MAKECMDGOALS)),$(2))
 NEEDS  = ar ld objcopy readelf stdio.h $(call for,bench,python3) \
          $(call for,docs,python3 markdown-it) \
-         $(call for,deb reproduce chroot,dh dh_python3 lintian python3 Python.h) $(call for,chroot,debootstrap)
+         $(call for,deb reproduce chroot,dh dh_python3 lintian python3 Python.h \
+         python3-markdown-it) $(call for,chroot,debootstrap)
 GLASS  = g++ clang clang++ llvm-symbolizer valgrind libasan.so libtsan.so \
          liblsan.so libclang_rt.tsan-x86_64.a
 TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb git go java mandb markdown-it \
@@ -437,7 +438,7 @@ INSIDE = chroot $(CHROOT) sh -ec
 README = awk '/^```/ && on { exit } on; /^```$(1)$$/ { on = 1 }' README.md
 chroot: need ## install the packages in a new Debian, and use them
 	test -e $(DEB)/gmprt_*.changes || $(MAKE) deb
-	rm -rf $(CHROOT)
+	rm -rf --one-file-system $(CHROOT)
 	debootstrap --variant=minbase \
 	    --include=g++,pkg-config,man-db,python3 bookworm $(CHROOT)
 	cp $(DEB)/*.deb $(CHROOT)/root

@@ -54,6 +54,7 @@ pkg-config              pkg-config
 python3                 python3
 python3-dbg             python3-dbg
 python3-dev             Python.h
+python3-markdown-it     python3-markdown-it
 python3-venv            anyio ipython markdown-it mypy perfetto pyright pytest setuptools
 redis-tools             redis-check-rdb
 util-linux              taskset
@@ -115,6 +116,8 @@ os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ;;
         2>/dev/null ;;
     ipython) "$venv/bin/python" -c 'import IPython' 2>/dev/null ;;
     markdown-it) "$venv/bin/python" -c 'import markdown_it' 2>/dev/null ;;
+    python3-markdown-it) /usr/bin/python3 -c 'import markdown_it' \
+        2>/dev/null ;;
     python3) python3 -c 'import ctypes' 2>/dev/null ;; # not in the smallest
     *) command -v "${1%% *}" >/dev/null 2>&1 ;;
     esac
