@@ -1,6 +1,6 @@
 /* What the collected heap takes from its process, and when: nothing before the
- * first call of it, an arena then, a handler for the signal once a collection has
- * to stop a thread, and threads that mark where there is much to mark. */
+ * first call of it, an arena then, a handler for the signal once a collection
+ * has to stop a thread, and threads that mark where there is much to mark. */
 #include "test.h"
 
 #include <semaphore.h>

@@ -261,8 +261,8 @@ fn site(name: &str) -> PathBuf {
     out
 }
 
-/// It ends with an error if a link leads nowhere. The plots are those of the last
-/// table: a panel for each operation, and a bar of ours in each.
+/// It ends with an error if a link leads nowhere. The plots are those of the
+/// last table: a panel for each operation, and a bar of ours in each.
 #[test]
 fn the_site_has_no_dead_links() {
     if lacks(&["markdown-it"]) {
@@ -285,8 +285,8 @@ fn the_site_has_no_dead_links() {
     }
 }
 
-/// C in the site's own pages is a program of docs/examples or of examples-c, which
-/// the tests run; Python in them runs here.
+/// C in the site's own pages is a program of docs/examples or of examples-c,
+/// which the tests run; Python in them runs here.
 #[test]
 fn programs_in_pages_run() {
     let pages = fs::read_dir(common::repository().join("docs/site"));

@@ -223,8 +223,8 @@ fn meson_wraps_the_tarball() {
     assert_eq!(says(&dir, "build/user"), ANSWER);
 }
 
-/// Debian's copyright file names each crate's licence, and has its text. A crate
-/// under one whose text is not known is refused.
+/// Debian's copyright file names each crate's licence, and has its text. A
+/// crate under one whose text is not known is refused.
 #[test]
 fn the_copyright_file_has_each_crate() {
     if lacks(&["python3"]) {

@@ -264,9 +264,9 @@ fn abi_changed(old: &str, new: String) -> Option<String> {
 }
 
 /// Types of functions and of their arguments stay as a release had them: a
-/// program is not compiled anew for a new library. They are in the library's own
-/// debug information. After a release, `GMPRT_BLESS=1` writes the dump that the
-/// next is held to.
+/// program is not compiled anew for a new library. They are in the library's
+/// own debug information. After a release, `GMPRT_BLESS=1` writes the dump that
+/// the next is held to.
 #[test]
 fn the_abi_is_that_of_the_last_release() {
     if lacks(&["abidw"]) {
@@ -338,7 +338,7 @@ fn relocations_are_done_at_the_load_and_then_read_only() {
 }
 
 /// The switches keep no shadow stack, so the loader is not told that they did:
-/// docs/host.md, "Hardening", has the reasons. A host that is marked runs without.
+/// docs/host.md, "Hardening", has the reasons.
 #[test]
 fn control_flow_enforcement_is_not_promised() {
     let library = common::libdir().join("libgmprt.so");
