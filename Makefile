@@ -452,7 +452,8 @@ chroot: need ## install the packages in a new Debian, and use them
 	    gmprt) -static -o hello-static && ./hello-static'
 	$(INSIDE) 'cd /root && c++ hello.cc $$(pkg-config --cflags --libs gmprt) \
 	    -o hello-cc && ./hello-cc && python3 hello.py'
-	$(INSIDE) 'mandb -q; test $$(man -k gmp_ | tee /dev/stderr | wc -l) -gt 150'
+	$(INSIDE) 'mandb -q; n=$$(man -k gmp_ | wc -l); echo man -k gmp_: $$n; \
+	    test $$n -gt 150'
 	$(INSIDE) 'gmprt help && apt-get purge -y "*gmprt*" && \
 	    test -z "$$(find / -xdev -path /root -prune -o -path /proc -prune -o \
 	    -name "*gmprt*" -not -path "/var/*" -print)"'
