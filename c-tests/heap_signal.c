@@ -1,5 +1,5 @@
-/* Collections stop threads by SIGURG: a handler of the program's keeps working,
- * and calls that wait in the kernel go on. */
+/* Collections stop threads by SIGURG, or by what GMP_GC_SIGNAL says: a handler
+ * of the program's keeps working, and calls that wait in the kernel go on. */
 #include "shadow.h"
 
 #include <poll.h>
@@ -11,12 +11,13 @@
 enum { DISTURBED = 8, CALLS = 6 };
 
 static atomic_int came, others, waiting;
+static int used = SIGURG;
 static int in[2];
 
 static void on_urgent(int sig, siginfo_t *info, void *context)
 {
     (void)context;
-    if (sig == SIGURG && info->si_code == SI_QUEUE &&
+    if (sig == used && info->si_code == SI_QUEUE &&
         info->si_value.sival_int == 42)
         atomic_fetch_add(&came, 1);
     else
@@ -68,7 +69,7 @@ static void disturb(int i)
     union sigval value = {42};
 
     CHECK_OK(gmp_gc());
-    CHECK_OK(sigqueue(getpid(), SIGURG, value));
+    CHECK_OK(sigqueue(getpid(), used, value));
     while (atomic_load(&came) <= i)
         block_ns(US(100));
 }
@@ -77,13 +78,16 @@ int test_main(int argc, char **argv)
 {
     struct sigaction action, now;
     pthread_t threads[CALLS];
+    const char *other = getenv("GMP_GC_SIGNAL");
 
+    if (other != NULL)
+        used = atoi(other);
     (void)argc;
     (void)argv;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = on_urgent;
     action.sa_flags = SA_SIGINFO | SA_RESTART;
-    CHECK_OK(sigaction(SIGURG, &action, NULL));
+    CHECK_OK(sigaction(used, &action, NULL));
     CHECK_OK(pipe(in));
     for (intptr_t i = 0; i < CALLS; i++)
         CHECK_OK(pthread_create(&threads[i], NULL, waits, (void *)i));
@@ -99,8 +103,10 @@ int test_main(int argc, char **argv)
         CHECK_OK(pthread_join(threads[i], NULL));
     CHECK_EQ(atomic_load(&came), DISTURBED);
     CHECK_EQ(atomic_load(&others), 0);
-    CHECK_OK(gmp_shutdown(gmp_after_ns(SEC(20))));
     CHECK_OK(sigaction(SIGURG, NULL, &now));
+    CHECK((now.sa_handler == SIG_DFL) == (used != SIGURG));
+    CHECK_OK(gmp_shutdown(gmp_after_ns(SEC(20))));
+    CHECK_OK(sigaction(used, NULL, &now));
     CHECK(now.sa_sigaction == on_urgent);
     return 0;
 }

@@ -189,7 +189,7 @@ subjects! {
 
 /// What else lies in `c-tests`; `crash.rs` has the `crash_` files, and other
 /// tests the programs that they look into.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
     "descriptors.c",
     "double_include_a.c",
     "double_include_b.c",
@@ -197,6 +197,7 @@ const OTHERS: [&str; 13] = [
     "faults.c",
     "faults_inject.c",
     "gnu_mp.c",
+    "heap_calm.c",
     "header.cc",
     "host.c",
     "idle_threads.c",
@@ -374,6 +375,41 @@ fn stack_size_from_environment() {
         let program = build("stacks.c", Link::Shared);
         let mut command = program.command();
         run(command.env("GMP_STACKSIZE", size), LIMIT).exited(0);
+    }
+}
+
+/// Without the signal of collections no system call is interrupted, and with it
+/// none of a thread that waits in a call of the library.
+#[test]
+fn collections_without_a_signal_disturb_nobody() {
+    let program = build("heap_calm.c", Link::Shared);
+    let cases = [
+        ("calm", Some("0")),
+        ("signals", None),
+        ("regions", None),
+        ("busy", Some("0")),
+    ];
+    for (case, signal) in cases {
+        for procs in ["1", "2", "4"] {
+            let mut command = program.command();
+            command.arg(case).env("GMP_MAXPROCS", procs);
+            command.envs(signal.map(|it| ("GMP_GC_SIGNAL", it)));
+            let outcome = run(&mut command, LIMIT);
+            outcome.exited(0);
+            let line = "came to no safe point; GMP_GC_SIGNAL is 0";
+            assert_eq!(case == "busy", outcome.stderr.contains(line));
+        }
+    }
+}
+
+/// Another signal does what SIGURG does, and leaves that alone.
+#[test]
+fn collections_use_the_signal_that_the_environment_names() {
+    let program = build("heap_signal.c", Link::Shared);
+    let real_time = (libc::SIGRTMIN() + 3).to_string();
+    for signal in [libc::SIGUSR2.to_string(), real_time] {
+        let mut command = program.command();
+        run(command.env("GMP_GC_SIGNAL", signal), LIMIT).exited(0);
     }
 }
 

@@ -8,13 +8,14 @@
 //! the handler.
 //!
 //! What is checked: the stopper and a thread never touch the heap at once,
-//! whether the thread is busy, answers in its handler, answers late or comes
-//! new; the stopper sees where the thread stands, by its answer to this stop;
-//! and all go on afterwards, also if the next stop comes at once.
+//! whether the thread is busy, answers in its handler, answers late, waits in a
+//! safe region or comes new; the stopper sees where the thread stands, by its
+//! answer to this stop or by its region; no signal is needed for a thread in a
+//! region; and all go on afterwards, also if the next stop comes at once.
 //!
 //! # That they can fail
-//! A thread that touches the heap without saying so, and a newcomer that does
-//! not wait, must be found.
+//! A thread that touches the heap without saying so, a newcomer that does not
+//! wait, and a thread that leaves its region without a look must be found.
 #![cfg(loom)]
 
 use gmprt::base::Futex;
@@ -112,7 +113,7 @@ fn deliver() {
         return;
     }
     me.signal.store(false, Relaxed);
-    if !me.suspend.is_busy() {
+    if !me.suspend.is_safe() && !me.suspend.is_busy() {
         me.suspend.answer(&me.world.stops, 7, 0);
     }
 }
@@ -148,6 +149,17 @@ impl Mutator {
         deliver();
     }
 
+    /// Waits in a safe region, whose frames begin at `sp`, with a signal
+    /// possible between any two steps; then touches what is the host's.
+    fn wait_safely(&self, sp: usize) {
+        deliver();
+        self.suspend.enter(&self.world.stops, sp);
+        deliver();
+        self.suspend.leave(&self.world.stops);
+        deliver();
+        self.work();
+    }
+
     /// The host's code, in a system call until no more stops come.
     fn host(&self) {
         let mut guard = KERNEL.0.lock().unwrap();
@@ -163,21 +175,29 @@ impl Mutator {
     }
 }
 
-/// One stop of all that are listed.
+/// One stop of all that are listed, by signals.
 fn stop(world: &World, all: &[Arc<Mutator>]) {
+    stop_by(world, all, true);
+}
+
+/// One stop of all that are listed. Without signals, the threads are asked.
+fn stop_by(world: &World, all: &[Arc<Mutator>], signals: bool) {
     let seq = world.stops.begin();
     let there: Vec<_> = all.iter().filter(|m| m.listed.load(SeqCst)).collect();
     for m in &there {
-        m.signal.store(true, Release);
-        ModelFutex::wake(core::ptr::null(), 1);
+        if signals {
+            m.signal.store(true, Release);
+            ModelFutex::wake(core::ptr::null(), 1);
+        }
         loop {
             let seen = world.stops.answers();
-            if m.suspend.stands(seq).is_some() {
+            if m.suspend.stands(seq) {
                 break;
             }
             world.stops.wait_more(seen, i64::MAX);
         }
-        assert!(matches!(m.suspend.stands(seq), Some((7 | 8, 0))));
+        let stood = m.suspend.stood(seq);
+        assert!(matches!(stood, Some((7 | 8 | 16 | 32, 0))), "{stood:?}");
     }
     world.touch();
     world.stops.end();
@@ -240,8 +260,9 @@ fn newcomer(waits: bool) {
     let t = thread::spawn(move || {
         it.begin();
         it.listed.store(true, Relaxed);
-        if waits {
-            it.world.stops.newcomer();
+        if waits && it.world.stops.is_on() {
+            it.suspend.enter(&it.world.stops, 16);
+            it.suspend.leave(&it.world.stops);
         }
         // What a thread does with what it gets: nobody is told.
         it.world.touch();
@@ -284,4 +305,56 @@ fn a_thread_that_does_not_say_that_it_is_busy_is_found_out() {
         over(&world);
         t.join().unwrap();
     });
+}
+
+/// A thread in two regions, and between them at work, beside two stops.
+#[test]
+fn a_thread_in_a_safe_region_stands() {
+    model(|| {
+        let world = World::new();
+        let m = Mutator::new(&world, true);
+        let it = Arc::clone(&m);
+        let t = thread::spawn(move || {
+            it.begin();
+            it.wait_safely(16);
+            it.host();
+        });
+        stop(&world, std::slice::from_ref(&m));
+        stop(&world, &[m]);
+        over(&world);
+        t.join().unwrap();
+    });
+}
+
+/// Without a signal: the stopper waits until the thread is in a region, however
+/// the two meet, and the thread leaves no region meanwhile.
+fn without_signals(leaves_well: bool) {
+    let world = World::new();
+    let m = Mutator::new(&world, true);
+    let it = Arc::clone(&m);
+    let t = thread::spawn(move || {
+        it.suspend.enter(&it.world.stops, 16);
+        if leaves_well {
+            it.suspend.leave(&it.world.stops);
+        } else {
+            it.suspend.reset();
+        }
+        it.world.touch();
+        // To its end.
+        it.suspend.enter(&it.world.stops, 32);
+    });
+    stop_by(&world, std::slice::from_ref(&m), false);
+    stop_by(&world, &[m], false);
+    t.join().unwrap();
+}
+
+#[test]
+fn a_stop_without_a_signal_waits_for_a_region() {
+    model(|| without_signals(true));
+}
+
+#[test]
+#[should_panic]
+fn a_thread_that_just_leaves_its_region_is_found_out() {
+    model(|| without_signals(false));
 }

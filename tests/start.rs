@@ -290,6 +290,12 @@ fn a_value_that_does_not_parse_is_told_once_and_ignored() {
         ("GMP_STACKSIZE", "17179869184G", "ignoring \"17179869184G\""),
         ("GMP_STACKSIZE", "1", "GMP_STACKSIZE: ignoring \"1\""),
         ("GMP_TRACEBACK", "ALL", "GMP_TRACEBACK: ignoring \"ALL\""),
+        (
+            "GMP_GC_SIGNAL",
+            "SEGV",
+            "GMP_GC_SIGNAL: ignoring \"SEGV\": want a signal, such as USR2, or 0",
+        ),
+        ("GMP_GC_SIGNAL", "-1", "GMP_GC_SIGNAL: ignoring \"-1\""),
         ("GMPDEBUG", "guard=no", "GMPDEBUG: ignoring \"guard=no\""),
         ("GMPDEBUG", "handoff", "GMPDEBUG: ignoring \"handoff\": want 0 or 1"),
         ("GMPDEBUG", "hand0ff=1", "hand0ff: ignoring it: no such key of"),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     os::{Errno, Result, fd, file},
-    sched::{cancel, park::before_blocking},
+    sched::{cancel, park::before_blocking, suspended::safely},
     timers::Deadline,
 };
 use core::ffi::{CStr, c_int, c_uint, c_void};
@@ -20,11 +20,11 @@ use core::ffi::{CStr, c_int, c_uint, c_void};
 /// first attempt.
 fn uninterrupted<T>(
     deadline: Deadline,
-    mut attempt: impl FnMut() -> Result<T>,
+    attempt: impl Fn() -> Result<T>,
 ) -> Result<T> {
     before_blocking(deadline)?;
     loop {
-        match attempt() {
+        match safely(&attempt) {
             Err(Errno(libc::EINTR)) => {}
             done => return done,
         }

@@ -14,7 +14,7 @@ use crate::{
         Errno, Result, fd, net,
         types::{iovec, msghdr, sockaddr, socklen_t},
     },
-    sched::{cancel, park::before_blocking},
+    sched::{cancel, park::before_blocking, suspended::safely},
     timers::Deadline,
 };
 use core::ffi::c_int;
@@ -179,6 +179,8 @@ unsafe fn other_read(
     let kind = fd::kind(fd)?;
     if kind == fd::Kind::Disk {
         before_blocking(deadline)?;
+        // SAFETY: the caller's buffers.
+        return safely(|| unsafe { fd::read(fd, kind, iov) });
     }
     // SAFETY: the caller's buffers.
     unsafe { fd::read(fd, kind, iov) }
@@ -196,6 +198,8 @@ unsafe fn other_write(
     let kind = fd::kind(fd)?;
     if kind == fd::Kind::Disk {
         before_blocking(deadline)?;
+        // SAFETY: the caller's buffers.
+        return safely(|| unsafe { fd::write(fd, kind, iov) });
     }
     // SAFETY: the caller's buffers.
     unsafe { fd::write(fd, kind, iov) }

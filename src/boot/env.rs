@@ -23,6 +23,7 @@ use crate::{
     gc::settings,
     gmp::{DEBUG, MAXTHREADS, Traceback},
     os::{auxv, clock},
+    sched::urgent,
     trace::{
         self,
         setting::{self, Setting},
@@ -61,6 +62,7 @@ enum Var {
     Traceback,
     Gogc,
     Memlimit,
+    GcSignal,
     Gmpdebug,
 }
 
@@ -73,7 +75,7 @@ struct Variable {
 }
 
 /// The variables, in the order of [`Var`].
-const VARS: [Variable; 9] = [
+const VARS: [Variable; 10] = [
     Variable {
         name: "GMP_AUTOSTART",
         values: "yes or no",
@@ -113,6 +115,11 @@ const VARS: [Variable; 9] = [
         name: "GMP_MEMLIMIT",
         values: "1M and more",
         about: "bytes of objects in the heap at most; K, M, G, T",
+    },
+    Variable {
+        name: "GMP_GC_SIGNAL",
+        values: "a signal, such as USR2, or 0",
+        about: "stops threads for a collection; 0: none does",
     },
     Variable {
         name: "GMPDEBUG",
@@ -416,6 +423,10 @@ pub(super) extern "C" fn parsedebugvars() -> Settings {
     if let Some(limit) = parsed(Var::Memlimit, limit) {
         settings::LIMIT.store(limit, Relaxed);
     }
+    let gc_signal = |v: &str| if v == "0" { Some(0) } else { signal(v) };
+    if let Some(sig) = parsed(Var::GcSignal, gc_signal) {
+        urgent::set_for_collections(sig as i32);
+    }
     if let Some(list) = text(Var::Gmpdebug) {
         for item in list.split(',').filter(|item| !item.is_empty()) {
             debug_var(item, &mut settings);
@@ -559,6 +570,7 @@ mod tests {
         assert_eq!(at(Var::Traceback), "GMP_TRACEBACK");
         assert_eq!(at(Var::Gogc), "GMP_GOGC");
         assert_eq!(at(Var::Memlimit), "GMP_MEMLIMIT");
+        assert_eq!(at(Var::GcSignal), "GMP_GC_SIGNAL");
         assert_eq!(at(Var::Gmpdebug), "GMPDEBUG");
     }
 }

@@ -38,7 +38,7 @@ enum { RUN = 1 };
 int gmprt_once_begin(struct once *o, function *f, int64_t deadline, bool until,
                      void *cfa, void *ret, struct call **call);
 void gmprt_once_end(struct once *o, struct call *call, bool returned);
-int gmprt_blocking_begin(function *f, int64_t deadline);
+int gmprt_blocking_begin(function *f, int64_t deadline, const void *sp);
 void gmprt_blocking_end(void);
 
 struct panic *gmprt_panic_begin(char *text, const char *otherwise, void *value,
@@ -113,12 +113,20 @@ static void end_blocking(const int *unused)
 
 int gmprt_blocking_until(function *f, void *arg, int64_t deadline)
 {
-    int code = gmprt_blocking_begin(f, deadline);
+    void *volatile kept = arg;
+    const void *sp;
+    int code;
+
+    /* A collection that runs beside f looks at what lies from here on: the
+     * registers of the caller's, and arg. */
+    __builtin_unwind_init();
+    __asm__ volatile("mov %%rsp, %0" : "=r"(sp));
+    code = gmprt_blocking_begin(f, deadline, sp);
 
     if (code == 0) {
         __attribute__((cleanup(end_blocking))) int inside = 0;
 
-        f(arg);
+        f(kept);
         (void)inside;
     }
     return code;

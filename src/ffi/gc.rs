@@ -306,7 +306,8 @@ pub extern "C" fn gmp_gc_attach() -> c_int {
 /// called, but for what a word that looks like a pointer keeps.
 ///
 /// Returns 0; -EBUSY if a thread could not be stopped within 100 ms, such as
-/// one that blocks SIGURG; -EDEADLK inside an unlockf; -ENOMEM; -ENOTSUP in the
+/// one that blocks SIGURG, or one that with GMP_GC_SIGNAL=0 comes to no safe
+/// point; -EDEADLK inside an unlockf; -ENOMEM; -ENOTSUP in the
 /// child of a fork. Blocks this thread, and stops all others that use the
 /// library.
 #[unsafe(no_mangle)]

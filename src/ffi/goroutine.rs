@@ -257,7 +257,8 @@ pub extern "C" fn gmp_yield() {
 }
 
 /// Yields if the scheduler has asked for it, else costs a few instructions:
-/// call it in long loops. May continue on another thread.
+/// call it in long loops. With GMP_GC_SIGNAL=0 it lets a collection begin, on
+/// host threads as well. May continue on another thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_checkpoint() {
     yields::checkpoint();

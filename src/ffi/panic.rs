@@ -9,6 +9,7 @@ use crate::{
         current,
         panicrecord::{Panic, PanicInfo, Said},
         panics::{self, Caller},
+        suspended,
     },
 };
 use core::{
@@ -178,6 +179,7 @@ unsafe extern "C" fn gmprt_panic_begin(
     cfa: usize,
     ret: usize,
 ) -> &'static Panic {
+    suspended::blocking_is_left();
     panics::gopanic(&Said { text, otherwise, value }, Frame { cfa, ret })
 }
 
@@ -187,6 +189,7 @@ unsafe extern "C" fn gmprt_panic_begin(
 extern "C" fn gmprt_exit_begin() -> c_int {
     match current::current_goroutine() {
         Ok(gp) => {
+            suspended::blocking_is_left();
             panics::goexit(gp);
             0
         }

@@ -405,9 +405,11 @@ void gmp_panic_with(void *value);
  *     char *line = gmp_gc_alloc_noscan(80);
  *     gmp_chan_send(lines, &line);       // whoever gets it drops it
  *
- * A collection stops all threads that use this library, by the signal SIGURG,
- * for some milliseconds for each 100 MB, and finds what they can reach. Two
- * things bend meanwhile:
+ * A collection stops all threads that use this library, by the signal SIGURG or
+ * by that of GMP_GC_SIGNAL, for some milliseconds for each 100 MB, and finds
+ * what they can reach. A thread that waits in a call of this library gets no
+ * signal, and with GMP_GC_SIGNAL=0 none does: gmp_checkpoint() and
+ * gmp_blocking() say what that asks for. Two things bend meanwhile:
  *
  * - A system call that such a thread waits in may return EINTR, as with any
  *   signal. Most begin again by themselves: read, write and the like by

@@ -4,7 +4,7 @@ use super::{call, code, goroutine::gmp_fn};
 use crate::{
     boot,
     os::Errno,
-    sched::{self, handoff, park},
+    sched::{self, handoff, park, suspended},
     timers::Deadline,
 };
 use core::{
@@ -48,6 +48,10 @@ pub extern "C" fn gmp_unlock_os_thread() -> c_int {
 /// host thread it is a plain call. An exception, longjmp or gmp_exit may leave
 /// `func`.
 ///
+/// With GMP_GC_SIGNAL=0 a collection may run beside `func`. Then it must not
+/// move pointers to objects of the heap, nor leave by longjmp; and but for calls
+/// of the heap, which end this, it calls nothing of this library.
+///
 /// Returns 0; -ECANCELED if the caller is cancelled already: then `func` is not
 /// called. Nothing interrupts `func` itself. Blocks as long as `func` runs, and
 /// stays on the caller's thread.
@@ -86,14 +90,19 @@ pub unsafe extern "C" fn gmp_blocking_until(
 }
 
 /// Tells `callbacks.c` whether to call the function: 0, or the error that it
-/// returns to the host.
+/// returns to the host. The frames and registers of the host lie from `sp` on.
 #[unsafe(no_mangle)]
-extern "C" fn gmprt_blocking_begin(func: gmp_fn, deadline: i64) -> c_int {
+extern "C" fn gmprt_blocking_begin(
+    func: gmp_fn,
+    deadline: i64,
+    sp: *const c_void,
+) -> c_int {
     let deadline = Deadline::from_c(deadline);
     call(move || {
         func.ok_or(Errno::EINVAL)?;
         park::before_blocking(deadline)?;
         handoff::entersyscall();
+        suspended::blocking_begins(sp.addr());
         Ok(())
     })
 }
@@ -101,5 +110,6 @@ extern "C" fn gmprt_blocking_begin(func: gmp_fn, deadline: i64) -> c_int {
 /// `callbacks.c` has called the function, or an exception leaves it.
 #[unsafe(no_mangle)]
 extern "C" fn gmprt_blocking_end() {
+    suspended::blocking_is_left();
     handoff::exitsyscall();
 }

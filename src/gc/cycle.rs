@@ -34,6 +34,7 @@ use crate::{
         background, fork,
         handoff::{entersyscall, exitsyscall},
         stw,
+        urgent::{self, User},
     },
 };
 use core::{ffi::c_void, fmt::Write as _};
@@ -181,21 +182,30 @@ fn finish(outcome: &Outcome) -> Result<()> {
 /// Says which thread keeps the collector from collecting.
 fn warn(why: Failed) {
     let mut w = SigWriter::stderr();
+    let signal = urgent::of(User::Collection).map(urgent::Name);
     let _ = match why {
         Failed::Signal => writeln!(
             w,
             "gmprt: no collection: another handler than the library's has \
-             come for SIGURG"
+             come for {}",
+            signal.unwrap_or(urgent::Name(urgent::SIGNAL)),
         ),
         Failed::Thread(tid) => {
             let mut name = [0; 64];
             let name = task::thread_name(tid, &mut name);
             let name = core::str::from_utf8(name).unwrap_or("?");
-            writeln!(
-                w,
-                "gmprt: no collection: thread {tid} ({name}) does not stop; \
-                 does it block SIGURG?"
-            )
+            match signal {
+                Some(signal) => writeln!(
+                    w,
+                    "gmprt: no collection: thread {tid} ({name}) does not \
+                     stop; does it block {signal}?"
+                ),
+                None => writeln!(
+                    w,
+                    "gmprt: no collection: thread {tid} ({name}) came to no \
+                     safe point; GMP_GC_SIGNAL is 0"
+                ),
+            }
         }
     };
     w.flush();

@@ -21,8 +21,8 @@ use crate::{
         background, child,
         enter::{Inside, owned_p},
         host,
-        suspended::Busy,
-        urgent,
+        suspended::{self, Busy},
+        urgent::{self, User},
     },
 };
 use core::{
@@ -143,6 +143,8 @@ pub(super) fn begin() -> Result<&'static M> {
     }
     background::start_forcer(forcegchelper);
     let mp = gp.mp();
+    // In the function of a gmp_blocking.
+    suspended::blocking_ends(mp);
     if !mp.listens.replace(true) {
         listen_here();
     }
@@ -160,8 +162,10 @@ unsafe extern "C" fn forcegchelper(_arg: *mut c_void) {
 /// Lets collections stop this thread, whose host may have blocked all signals.
 fn listen_here() {
     let mut mask = SigMask::current();
-    if mask.contains(urgent::SIGNAL) {
-        mask.remove(urgent::SIGNAL);
+    if let Some(sig) = urgent::of(User::Collection)
+        && mask.contains(sig)
+    {
+        mask.remove(sig);
         mask.restore();
     }
 }

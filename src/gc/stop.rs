@@ -8,6 +8,10 @@
 //! | a host thread that gets one now | it waits (`Stops::newcomer`) |
 //! | sysmon and the like | not at all: no pointer of the host's is there |
 //!
+//! A thread that waits in a call of the library is in a safe region, and is not
+//! signalled (`sched::suspended`). Where there is no signal (`GMP_GC_SIGNAL=0`)
+//! all others are asked to come to a safe point, within [`PATIENCE`].
+//!
 //! All Ps are Stopped before. So an M whose `curg` is null has left its last
 //! goroutine's stack, and runs no other before the world goes on.
 //!
@@ -26,6 +30,7 @@ use crate::{
         Errno,
         clock::nanotime,
         task::{self, Stands},
+        thread,
     },
     sched::{
         host::each_hostm,
@@ -41,6 +46,9 @@ const FOR_CPU: i64 = 2_000_000_000;
 /// Nanoseconds until a thread that has not answered gets the signal again: at
 /// first, and at most.
 const AGAIN: (i64, i64) = (100_000, 5_000_000);
+/// The same, until it is asked again: an M that has come to its scheduler says
+/// nothing.
+const ASK_AGAIN: (i64, i64) = (100_000, 1_000_000);
 
 /// All threads stand still while this lives.
 pub(super) struct Stopped {
@@ -90,23 +98,26 @@ pub(super) fn stop_threads(me: &M) -> Result<Stopped, Failed> {
     if !others().any(counts) {
         return Ok(stopped);
     }
-    if !suspended::listen() {
+    let signal = urgent::of(User::Collection);
+    let listen = || signal.is_none() || suspended::listen();
+    if !listen() {
         return Err(Failed::Signal);
     }
     let began = nanotime();
     let mut late = began + PATIENCE;
-    let (mut again, mut due) = (AGAIN.0, 0);
+    let (first, longest) = if signal.is_some() { AGAIN } else { ASK_AGAIN };
+    let (mut again, mut due) = (first, 0);
     loop {
         let seen = STOPS.answers();
         let now = nanotime();
         let send = now >= due;
         if send {
             due = now + again;
-            again = (again * 2).min(AGAIN.1);
+            again = (again * 2).min(longest);
         }
         let mut missing = 0;
         for mp in others() {
-            if counts(mp) && mp.suspend.stands(stopped.seq).is_none() {
+            if counts(mp) && !mp.suspend.stands(stopped.seq) {
                 missing = missing_after(mp, send, missing);
             }
         }
@@ -114,37 +125,43 @@ pub(super) fn stop_threads(me: &M) -> Result<Stopped, Failed> {
             return Ok(stopped);
         }
         if now >= late {
-            if now - began > FOR_CPU || !waits_for_cpu(missing) {
+            let waits = signal.is_some_and(|it| waits_for_cpu(missing, it));
+            if now - began > FOR_CPU || !waits {
                 return Err(Failed::Thread(missing));
             }
             late = now + PATIENCE;
         }
-        if send && again == AGAIN.1 && !suspended::listen() {
+        if send && again == longest && !listen() {
             return Err(Failed::Signal);
         }
         STOPS.wait_more(seen, due.min(late));
     }
 }
 
-/// Signals the thread of `mp` if that is due. The thread's id, or `before`
+/// Signals the thread of `mp`, or asks it, if that is due. The thread's id, or `before`
 /// where it has ended.
 fn missing_after(mp: &M, send: bool, before: i32) -> i32 {
     let tid = mp.procid.load(Relaxed);
     if tid == 0 {
         return before;
     }
-    if send
-        && let Err(Errno(libc::ESRCH)) = urgent::send(User::Collection, tid, 0)
-    {
-        return before;
+    if !send {
+        return tid;
     }
-    tid
+    let is_there = if urgent::of(User::Collection).is_some() {
+        let sent = urgent::send(User::Collection, tid, 0);
+        sent != Err(Errno(libc::ESRCH))
+    } else {
+        suspended::ask(mp);
+        thread::exists(tid)
+    };
+    if is_there { tid } else { before }
 }
 
 /// Whether the thread could run, and would answer then. In its handler, which
 /// blocks the signal, it is on its way out of the last stop. Valgrind has one
 /// thread run at a time, and blocks signals itself.
-fn waits_for_cpu(tid: i32) -> bool {
+fn waits_for_cpu(tid: i32, signal: i32) -> bool {
     if sanitize::valgrind() {
         return true;
     }
@@ -153,7 +170,7 @@ fn waits_for_cpu(tid: i32) -> bool {
         its.any(|mp| mp.suspend.is_handling())
     };
     let handles = is_handling();
-    let blocks = task::blocks(tid, urgent::SIGNAL) == Some(true);
+    let blocks = task::blocks(tid, signal) == Some(true);
     (!blocks || handles || is_handling()) && task::stands(tid) == Stands::Runs
 }
 
@@ -162,7 +179,7 @@ impl Stopped {
     /// registers, or 0.
     pub(super) fn each(&self, mut f: impl FnMut(&'static M, usize, usize)) {
         for mp in candidates() {
-            if let Some((sp, regs)) = mp.suspend.stands(self.seq) {
+            if let Some((sp, regs)) = mp.suspend.stood(self.seq) {
                 f(mp, sp, regs);
             }
         }

@@ -195,6 +195,8 @@ pub(crate) struct M {
     pub listens: Cell<bool>,
     /// What the M's thread allocates from where it has no P; it stays.
     pub mcache: Cell<Option<&'static MCache>>,
+    /// The same, in the region of a `gmp_blocking` (`sched::suspended`).
+    pub mcache_aside: Cell<Option<&'static MCache>>,
 }
 
 // SAFETY: the Cells belong to the M's thread, to the M's waker or to the holder
@@ -252,6 +254,7 @@ impl M {
             suspend: Suspend::new(),
             listens: Cell::new(false),
             mcache: Cell::new(None),
+            mcache_aside: Cell::new(None),
         }
     }
 

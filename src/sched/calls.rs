@@ -350,7 +350,7 @@ pub(super) fn unlock(gp: &'static G, u: &Unlockf) -> bool {
     // Relaxed, in effect: this thread alone looks, should `f` fork.
     mp.unlocking.set(Some(gp));
     // A collection does not look for a thread on g0 but where this is set.
-    crate::gmp::STOPS.newcomer();
+    super::suspended::newcomer();
     let keep = if gp.is_host() {
         // SAFETY: the host's function, with the host's lock.
         in_host(gp, || unsafe { crate::arch::callhost(u.f, u.handle, u.lock) })

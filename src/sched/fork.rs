@@ -67,7 +67,7 @@
 use super::{
     calls,
     child::{self, State, is_dead_end},
-    ending, host, lockthread, threads,
+    ending, host, lockthread, suspended, threads,
 };
 use crate::{
     arch,
@@ -103,7 +103,7 @@ static ONE: crate::base::lock::RawLock<LongFutex> =
 /// Runs `f` while no thread forks: the beginning of a start, or the end of the
 /// runtime. They change what a child needs, without a lock.
 pub(crate) fn while_none_forks<R>(f: impl FnOnce() -> R) -> R {
-    ONE.lock();
+    suspended::safely(|| ONE.lock());
     let result = f();
     // SAFETY: locked above, on this thread.
     unsafe { ONE.unlock() };
@@ -116,7 +116,7 @@ pub(crate) fn prepare() {
     if is_in_section() {
         return;
     }
-    ONE.lock();
+    suspended::safely(|| ONE.lock());
     TURNSTILE.shut::<OsFutex>();
     let until = nanotime() + PATIENCE;
     let mine: *const AtomicI32 = known_at();

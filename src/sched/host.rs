@@ -12,14 +12,14 @@
 use super::{
     calls, child, deadlock, defers, ending, mainthread, python,
     schedule::Departure,
-    sigmask,
+    sigmask, suspended,
     threads::{self, allocm, freem},
 };
 use crate::{
     arch,
     gmp::{
-        CLOSING, G, GStatus, HOST_WAITS, HookResult, M, MKind, SCHED, STOPS,
-        SYSMON, casgstatus,
+        CLOSING, G, GStatus, HOST_WAITS, HookResult, M, MKind, SCHED, SYSMON,
+        casgstatus,
         closing::Stage,
         gdestroy, gfget, gflag, gfput,
         parkword::{Cause, Fire, Ticket, WaitKind},
@@ -176,7 +176,7 @@ pub(crate) fn attach() -> Result<&'static G> {
     mp.suspend.reset();
     arch::setg(Some(gp));
     // What the thread gets from now on, a collection finds.
-    STOPS.newcomer();
+    suspended::newcomer();
     Ok(gp)
 }
 
@@ -292,7 +292,7 @@ pub(crate) fn park(
     if hook(gp, arg) == HookResult::Left {
         // Relaxed: the note's word orders it, and the fences of `closing`.
         mp.lasts.store(wait.kind == WaitKind::Plain, Relaxed);
-        sleep(gp, mp, ticket, wait.deadline);
+        suspended::safely(|| sleep(gp, mp, ticket, wait.deadline));
     }
     casgstatus(gp, GStatus::Waiting, GStatus::Running);
     gp.park.finish()

@@ -101,7 +101,7 @@ pub(crate) fn stoplockedm(mp: &'static M) -> (OwnedP, &'static G) {
         count_asleep(mp, 1);
         super::deadlock::check();
         COUNTERS.sleeps.add(1);
-        mp.park.sleep();
+        super::suspended::safely(|| mp.park.sleep());
         mp.park.clear();
         acquire_nextp(mp);
         // Invariant 1: no other thread unlocks it.

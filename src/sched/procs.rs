@@ -28,6 +28,7 @@ use core::sync::atomic::Ordering::*;
 pub(crate) fn acquirep(mp: &'static M, pp: &'static P) {
     wirep(mp, pp);
     mp.busy_without_p.store(false, Relaxed);
+    mp.suspend.got_p();
     note(Kind::TakeP, pp, 0);
 }
 

@@ -28,6 +28,7 @@ use super::{
     idle::stopm,
     migrate,
     procs::{acquirep, note, stop_in_hand, try_retake},
+    suspended,
 };
 use crate::{
     base::{alloc::try_box, random::seed_of_p, throw::throw, trace::Kind},
@@ -135,7 +136,7 @@ fn start_the_world() {
 
 /// Stops the world, asks `f`, and starts it again. Not from a callback.
 pub(super) fn while_stopped<R>(f: impl FnOnce() -> R) -> R {
-    let one = SCHED.resize.lock();
+    let one = suspended::safely(|| SCHED.resize.lock());
     stopped(&one, f)
 }
 
@@ -145,7 +146,7 @@ pub(crate) fn while_stopped_if<R>(
     wanted: impl FnOnce() -> bool,
     f: impl FnOnce() -> R,
 ) -> Option<R> {
-    let one = SCHED.resize.lock();
+    let one = suspended::safely(|| SCHED.resize.lock());
     wanted().then(|| stopped(&one, f))
 }
 

@@ -9,17 +9,32 @@
 //! - has its stack pointer on another stack than its goroutine's or its own:
 //!   a signal stack of the host's, or in the few instructions of a switch.
 //!
+//! A thread that waits in a call of the library does so in a safe region
+//! ([`safely`]): collections neither signal it nor wait for it, and its system
+//! call is not interrupted. The function of `gmp_blocking` is the host's, and
+//! may move pointers of the heap; so that is a region only where there is no
+//! signal, and the host has been told what that asks for.
+//!
+//! | without a signal a thread stops | by |
+//! |---|---|
+//! | at its next park, or as it leaves a region | the protocol |
+//! | at its next work on the heap | `late` ([`ask`]) |
+//! | in `gmp_checkpoint` and `gmp_yield` | its request to yield ([`ask`]) |
+//!
 //! Invariants:
-//! 1. A thread that has answered holds no lock, and no [`Busy`] lives on it.
+//! 1. A thread that has answered holds no lock, and no [`Busy`] lives on it. A
+//!    safe one may take locks of the library meanwhile, for moments.
+//! 2. What is captured by the function of a region lies in frames above the
+//!    region's sp.
 
-use super::urgent;
+use super::urgent::{self, User};
 use crate::{
     arch,
     base::{sanitize, turnstile::ThisThread},
     gmp::{G, M, MKind, STOPS},
     os::auxv,
 };
-use core::{arch::asm, ptr, sync::atomic::Ordering::Relaxed};
+use core::{arch::asm, mem::MaybeUninit, ptr, sync::atomic::Ordering::*};
 
 /// This thread is at work on the heap: it is not stopped while this lives.
 #[must_use]
@@ -88,7 +103,10 @@ fn answer_late(mp: &'static M) {
 pub(crate) fn answer(_number: u32, context: &mut libc::ucontext_t) {
     let Some(gp) = arch::getg() else { return };
     let mp = gp.mp();
-    if mp.suspend.is_busy() || ThisThread.is_in_section() {
+    if mp.suspend.is_safe()
+        || mp.suspend.is_busy()
+        || ThisThread.is_in_section()
+    {
         return;
     }
     mp.suspend.handles(true);
@@ -122,6 +140,11 @@ fn stands_well(gp: &G, mp: &M, sp: usize, context: &libc::ucontext_t) -> bool {
     {
         return false;
     }
+    is_known(gp, mp, sp)
+}
+
+/// [`stands_well`], where the stack is not the thread's signal stack.
+fn is_known(gp: &G, mp: &M, sp: usize) -> bool {
     if !gp.is_host() && !mp.is_g0(gp) {
         return gp.on_stack(sp);
     }
@@ -150,7 +173,122 @@ fn on_goroutine(mp: &M, sp: usize) -> bool {
     gp.is_some_and(|gp| gp.on_stack(sp))
 }
 
+/// Calls `f`, which waits and touches nothing of the host's but what it has
+/// captured, in a safe region. The caller is inside or outside, and not busy.
+pub(crate) fn safely<R>(f: impl Fn() -> R) -> R {
+    let Some(gp) = arch::getg() else { return f() };
+    let mut region = Region { gp, f, result: MaybeUninit::uninit() };
+    let at = (&raw mut region).expose_provenance();
+    // SAFETY: `Region::run` takes the address of a Region of these types.
+    unsafe { arch::callsaved(run_of(&region), at, 0) };
+    // SAFETY: `Region::run` has written it.
+    unsafe { region.result.assume_init() }
+}
+
+/// A region, and what it is for: all in the caller's frame (invariant 2).
+struct Region<F, R> {
+    gp: &'static G,
+    f: F,
+    result: MaybeUninit<R>,
+}
+
+/// [`Region::run`] of its types.
+fn run_of<F: Fn() -> R, R>(
+    _region: &Region<F, R>,
+) -> unsafe extern "C" fn(usize, usize, usize) -> usize {
+    Region::<F, R>::run
+}
+
+impl<F: Fn() -> R, R> Region<F, R> {
+    /// # Safety
+    /// `at`: the address of a region, which nobody else uses.
+    unsafe extern "C" fn run(at: usize, _: usize, sp: usize) -> usize {
+        let at = ptr::with_exposed_provenance_mut::<Self>(at);
+        // SAFETY: the caller's.
+        let region = unsafe { &mut *at };
+        let mp = region.gp.mp();
+        let entered = enter(region.gp, mp, sp);
+        region.result.write((region.f)());
+        if entered {
+            mp.suspend.leave(&STOPS);
+        }
+        0
+    }
+}
+
+/// Enters a region, if this thread's stack is one that the collector knows.
+fn enter(gp: &G, mp: &M, sp: usize) -> bool {
+    let known = is_known(gp, mp, sp);
+    if known {
+        mp.suspend.enter(&STOPS, sp);
+    }
+    known
+}
+
+/// This thread can be found from now on, or is at a safe
+/// point: it waits while a stop is on.
+#[inline(always)]
+pub(crate) fn newcomer() {
+    if STOPS.is_on() {
+        wait_for_end();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn wait_for_end() {
+    // Where the stack is not known, the handler says no more than this.
+    safely(|| STOPS.wait());
+}
+
+/// The function of `gmp_blocking` begins. The frames of the host, and its
+/// registers, lie from `sp` on.
+pub(crate) fn blocking_begins(sp: usize) {
+    if urgent::of(User::Collection).is_some() {
+        return;
+    }
+    let Some(gp) = arch::getg() else { return };
+    let mp = gp.mp();
+    if !mp.in_runtime.load(Relaxed) && enter(gp, mp, sp) {
+        // A call of the heap takes the long way, which ends the region.
+        mp.mcache_aside.set(mp.mcache.take());
+    }
+}
+
+/// It has ended, or calls the heap: so does the region.
+pub(crate) fn blocking_ends(mp: &M) {
+    mp.suspend.leave(&STOPS);
+    if let Some(cache) = mp.mcache_aside.take() {
+        mp.mcache.set(Some(cache));
+    }
+}
+
+/// [`blocking_ends`], of this thread: it is about to run functions of the
+/// host's without a return to the function of the `gmp_blocking` that it may be
+/// in, or leaves that.
+pub(crate) fn blocking_is_left() {
+    if let Some(gp) = arch::getg() {
+        blocking_ends(gp.mp());
+    }
+}
+
+/// Asks the thread of `mp`, which gets no signal, to stop at its next safe
+/// point.
+pub(crate) fn ask(mp: &M) {
+    mp.suspend.ask();
+    let host = mp.kind.get() == MKind::Host;
+    let running = mp.curg.load(Acquire);
+    let standin = if host { mp.standin.load(Acquire) } else { running };
+    for gp in [running, standin] {
+        // SAFETY: null, or a type-stable G. A request that comes late finds
+        // nothing to do.
+        if let Some(gp) = unsafe { gp.as_ref() } {
+            gp.request_yield();
+        }
+    }
+}
+
 /// Installs the handler; false if that cannot be.
 pub(crate) fn listen() -> bool {
-    urgent::begin(urgent::User::Collection, answer, urgent::Chain::Yes)
+    urgent::begin(User::Collection, answer, urgent::Chain::Yes)
 }

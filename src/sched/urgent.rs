@@ -6,7 +6,8 @@
 //! that comes late, or that nobody wants any more, does no harm, and debuggers
 //! let it pass. Our handler is there while a user is; a signal says by its mark
 //! which user has sent it. Any other SIGURG goes to the host's handler, where
-//! ours has taken its place.
+//! ours has taken its place. Collections may have another signal, or none
+//! (`GMP_GC_SIGNAL`).
 //!
 //! # A call that waits
 //! A thread may be about to wait, or wait. SA_RESTART does not cover poll(2),
@@ -15,10 +16,12 @@
 //! the instruction before it. Their timeout begins again too.
 //!
 //! Invariants:
-//! 1. The bit of a user is in `USERS` before the handler is looked at, and the
+//! 1. The bit of a user is in `users` before the handler is looked at, and the
 //!    handler goes only when no bit is left. A user whose signals bring no
 //!    answer calls [`begin`] again.
 //! 2. The handler neither locks nor allocates.
+//! 3. The signal of collections is that of the environment, and is set before
+//!    the first user begins.
 //!
 //! Rejected: SIGSEGV, whose handler is there already: where the host puts the
 //! default action back, a signal on its way would end the process, and gdb
@@ -26,17 +29,18 @@
 //! the user's signals are at their limit.
 
 use crate::{
-    base::sync::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*},
+    base::sync::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
     os::{
-        Result,
+        Errno, Result,
         errno::KeepErrno,
         proc,
         signal::{self, Mark, Saved},
+        thread,
     },
 };
 use core::{
     ffi::{c_int, c_void},
-    mem, ptr,
+    fmt, mem, ptr,
 };
 use gmprt_inspect::memory::{Memory, OwnMemory};
 
@@ -60,23 +64,74 @@ pub(crate) enum Chain {
 /// Called in the handler, with the number that was sent.
 pub(crate) type Answer = fn(number: u32, context: &mut libc::ucontext_t);
 
-/// A bit for each user. Invariant 1.
-static USERS: AtomicU32 = AtomicU32::new(0);
+/// That of collections; 0: none. Invariant 3.
+static COLLECTIONS: AtomicI32 = AtomicI32::new(SIGNAL);
 /// Each user's [`Answer`], or null; the address marks its signals.
 static ANSWERS: [AtomicPtr<()>; 2] =
     [const { AtomicPtr::new(ptr::null_mut()) }; 2];
-/// The host's action, where ours has taken its place.
-static OLD: Saved = Saved::new();
-/// Our handler was installed for a collection, and has stayed.
-static STAYS: AtomicBool = AtomicBool::new(false);
+/// [`SIGNAL`], and the other one of collections.
+static LINES: [Line; 2] = [const { Line::new() }; 2];
+
+/// What is known of one signal.
+struct Line {
+    /// A bit for each user. Invariant 1.
+    users: AtomicU32,
+    /// The host's action, where ours has taken its place.
+    old: Saved,
+    /// Our handler was installed for a collection, and has stayed.
+    stays: AtomicBool,
+}
+
+impl Line {
+    const fn new() -> Self {
+        Self {
+            users: AtomicU32::new(0),
+            old: Saved::new(),
+            stays: AtomicBool::new(false),
+        }
+    }
+}
+
+fn line_of(sig: c_int) -> &'static Line {
+    &LINES[usize::from(sig != SIGNAL)]
+}
+
+/// `GMP_GC_SIGNAL`: the signal of collections; 0 for none.
+pub(crate) fn set_for_collections(sig: c_int) {
+    COLLECTIONS.store(sig, Relaxed);
+}
+
+/// The user's signal, if it has one.
+pub(crate) fn of(user: User) -> Option<c_int> {
+    match user {
+        User::Dump => Some(SIGNAL),
+        User::Collection => match COLLECTIONS.load(Relaxed) {
+            0 => None,
+            sig => Some(sig),
+        },
+    }
+}
+
+/// A signal, in a message.
+pub(crate) struct Name(pub c_int);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            SIGNAL => f.write_str("SIGURG"),
+            sig => write!(f, "signal {sig}"),
+        }
+    }
+}
 
 /// Makes `answer` the user's. False: the host has another use for the signal,
-/// or the system refuses.
+/// or the system refuses, or there is none.
 pub(crate) fn begin(user: User, answer: Answer, chain: Chain) -> bool {
+    let Some(sig) = of(user) else { return false };
     // Release: pairs with the handler's acquire.
     ANSWERS[user as usize].store(answer as *mut (), Release);
-    USERS.fetch_or(1 << user as u32, SeqCst);
-    let is_there = install(chain);
+    line_of(sig).users.fetch_or(1 << user as u32, SeqCst);
+    let is_there = install(sig, chain);
     if !is_there {
         end(user);
     }
@@ -85,38 +140,42 @@ pub(crate) fn begin(user: User, answer: Answer, chain: Chain) -> bool {
 
 /// The user sends no more signals; the last one takes the handler away.
 pub(crate) fn end(user: User) {
+    let Some(sig) = of(user) else { return };
     let bit = 1 << user as u32;
-    if USERS.fetch_and(!bit, SeqCst) == bit {
-        remove();
+    if line_of(sig).users.fetch_and(!bit, SeqCst) == bit {
+        remove(sig);
     }
 }
 
-/// Gives the host's handler back. False: another handler than ours is there,
+/// Gives the host's handlers back. False: another handler than ours is there,
 /// which may call ours.
 pub(crate) fn give_back() -> bool {
-    USERS.store(0, SeqCst);
-    if OLD.get().is_some() {
-        let back = OLD.give_back(SIGNAL, handler);
-        STAYS.store(!back, Relaxed);
+    let other = of(User::Collection).filter(|sig| *sig != SIGNAL);
+    give_back_of(SIGNAL) & other.is_none_or(give_back_of)
+}
+
+fn give_back_of(sig: c_int) -> bool {
+    let line = line_of(sig);
+    line.users.store(0, SeqCst);
+    if line.old.get().is_some() {
+        let back = line.old.give_back(sig, handler);
+        line.stays.store(!back, Relaxed);
         return back;
     }
-    remove();
+    remove(sig);
     let plain = [libc::SIG_DFL, libc::SIG_IGN];
-    let gone = signal::sigaction_get(SIGNAL)
+    let gone = signal::sigaction_get(sig)
         .is_ok_and(|now| plain.contains(&now.sa_sigaction));
     // Without a collection nobody has seen our handler for long.
-    !STAYS.load(Relaxed) || gone && STAYS.swap(false, Relaxed)
+    !line.stays.load(Relaxed) || gone && line.stays.swap(false, Relaxed)
 }
 
 /// Sends a user's signal to the thread `tid`.
 ///
-/// Errors: as [`signal::send_marked`].
+/// Errors: as [`signal::send_marked`]; `EINVAL` if there is none.
 pub(crate) fn send(user: User, tid: i32, number: u32) -> Result<()> {
-    signal::send_marked(
-        tid,
-        SIGNAL,
-        Mark { number, value: mark(user as usize) },
-    )
+    let sig = of(user).ok_or(Errno::EINVAL)?;
+    signal::send_marked(tid, sig, Mark { number, value: mark(user as usize) })
 }
 
 /// Marks the signals of a user.
@@ -131,39 +190,40 @@ fn is_ours(action: &signal::SigAction) -> bool {
 /// Installs the handler, unless it is there. A handler that has come after ours
 /// and stays where it is passes signals on, as ours does: another copy of this
 /// library has such a one. Where it does not, no thread answers.
-fn install(chain: Chain) -> bool {
-    let is_there = install_here(chain);
+fn install(sig: c_int, chain: Chain) -> bool {
+    let is_there = install_here(sig, chain);
     if is_there && chain == Chain::Yes {
-        STAYS.store(true, Relaxed);
+        line_of(sig).stays.store(true, Relaxed);
     }
     is_there
 }
 
-fn install_here(chain: Chain) -> bool {
+fn install_here(sig: c_int, chain: Chain) -> bool {
+    let line = line_of(sig);
     let plain = [libc::SIG_DFL, libc::SIG_IGN];
     let may = |action: &signal::SigAction| {
         is_ours(action)
             || action.sa_sigaction == libc::SIG_DFL
-            || chain == Chain::Yes && OLD.get().is_none()
+            || chain == Chain::Yes && line.old.get().is_none()
     };
-    let Ok(now) = signal::sigaction_get(SIGNAL) else { return false };
-    let stays = STAYS.load(Relaxed) && !plain.contains(&now.sa_sigaction);
+    let Ok(now) = signal::sigaction_get(sig) else { return false };
+    let stays = line.stays.load(Relaxed) && !plain.contains(&now.sa_sigaction);
     if is_ours(&now) || stays || !may(&now) {
         return is_ours(&now) || stays;
     }
-    if now.sa_sigaction != libc::SIG_DFL && !OLD.set(now) {
+    if now.sa_sigaction != libc::SIG_DFL && !line.old.set(now) {
         return false;
     }
     let new = signal::handler_action(handler);
     // SAFETY: the handler may run on any thread at any time.
-    match unsafe { signal::sigaction_set(SIGNAL, &new) } {
+    match unsafe { signal::sigaction_set(sig, &new) } {
         Ok(old) if is_ours(&old) || old.sa_sigaction == now.sa_sigaction => {
             true
         }
         Ok(old) => {
             // The host's, which came in between.
             // SAFETY: it was installed.
-            let _ = unsafe { signal::sigaction_set(SIGNAL, &old) };
+            let _ = unsafe { signal::sigaction_set(sig, &old) };
             false
         }
         Err(_) => false,
@@ -171,25 +231,39 @@ fn install_here(chain: Chain) -> bool {
 }
 
 /// Puts the former action back, if the handler is still ours.
-fn remove() {
-    if OLD.get().is_some() {
-        let _later = OLD.give_back(SIGNAL, handler);
+fn remove(sig: c_int) {
+    let line = line_of(sig);
+    if line.old.get().is_some() {
+        let _later = line.old.give_back(sig, handler);
         return;
     }
-    if !signal::sigaction_get(SIGNAL).is_ok_and(|now| is_ours(&now)) {
+    if !signal::sigaction_get(sig).is_ok_and(|now| is_ours(&now)) {
         return;
     }
-    let mut default = signal::handler_action(handler);
-    default.sa_sigaction = libc::SIG_DFL;
-    default.sa_flags = 0;
+    if sig != SIGNAL && !replace(sig, libc::SIG_IGN) {
+        // Ignored, so those of ours that a thread has blocked are forgotten;
+        // the default action would end the process.
+        return;
+    }
+    replace(sig, libc::SIG_DFL);
+}
+
+/// Puts `plain`, which runs no code, in place of the handler. False: another
+/// handler has come in between, and stays.
+fn replace(sig: c_int, plain: libc::sighandler_t) -> bool {
+    let mut new = signal::handler_action(handler);
+    new.sa_sigaction = plain;
+    new.sa_flags = 0;
     // SAFETY: runs no code.
-    let old = unsafe { signal::sigaction_set(SIGNAL, &default) };
-    if let Ok(old) = old
-        && !is_ours(&old)
-    {
-        // SAFETY: it was installed, just now.
-        let _ = unsafe { signal::sigaction_set(SIGNAL, &old) };
+    let Ok(old) = (unsafe { signal::sigaction_set(sig, &new) }) else {
+        return false;
+    };
+    if is_ours(&old) || old.sa_sigaction == libc::SIG_IGN {
+        return true;
     }
+    // SAFETY: it was installed, just now.
+    let _ = unsafe { signal::sigaction_set(sig, &old) };
+    false
 }
 
 /// The handler, on the thread's signal stack, with all signals blocked.
@@ -202,8 +276,9 @@ unsafe extern "C" fn handler(
     let mark = unsafe { signal::mark_of(info) };
     let user = mark.and_then(|it| (0..2).find(|n| self::mark(*n) == it.value));
     let (Some(mark), Some(user)) = (mark, user) else {
-        if let Some(old) = OLD.get() {
-            pass_on(old, sig, info, context);
+        match line_of(sig).old.get() {
+            Some(old) => pass_on(old, sig, info, context),
+            None => act_by_default(sig),
         }
         return;
     };
@@ -231,6 +306,19 @@ fn pass_on(
     if ![libc::SIG_DFL, libc::SIG_IGN].contains(&old.sa_sigaction) {
         // SAFETY: it has a handler, and these are the kernel's arguments.
         unsafe { signal::call(old, sig, info, context) };
+    }
+}
+
+/// Does what a signal of the host's does where the host has no handler.
+#[cold]
+fn act_by_default(sig: c_int) {
+    const NOTHING: [c_int; 3] = [libc::SIGURG, libc::SIGCONT, libc::SIGWINCH];
+    if NOTHING.contains(&sig) {
+        return;
+    }
+    // Where the process lives on, the next collection installs the handler.
+    if replace(sig, libc::SIG_DFL) {
+        thread::raise_default(sig);
     }
 }
 

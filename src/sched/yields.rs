@@ -28,6 +28,7 @@ use super::{
     handoff::wakep,
     queue::{self, TICK, runqput},
     schedule::Departure,
+    suspended,
 };
 use crate::{
     arch,
@@ -59,6 +60,8 @@ pub(crate) fn gosched() {
     };
     if gp.is_host() {
         if !in_callback() {
+            gp.reset_stackguard();
+            suspended::newcomer();
             crate::os::thread::osyield();
         }
         return;
@@ -173,7 +176,8 @@ fn behind_all(gp: &'static G, _arg: usize) -> HookResult {
     HookResult::Left
 }
 
-/// Lets others run if sysmon has requested it; for long loops.
+/// Lets others run if sysmon has requested it, or a collection that sends no
+/// signal; for long loops.
 #[inline]
 pub(crate) fn checkpoint() {
     if arch::getg().is_some_and(G::yield_requested) {

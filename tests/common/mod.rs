@@ -41,13 +41,14 @@ const CFLAGS: [&str; 9] = [
 ];
 
 /// The environment that would change what a child does.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "GMP_MAXPROCS",
     "GOMAXPROCS",
     "GMP_STACKSIZE",
     "GMP_TRACEBACK",
     "GMP_MAXTHREADS",
     "GMP_AUTOSTART",
+    "GMP_GC_SIGNAL",
     "GMPDEBUG",
 ];
 
