@@ -62,7 +62,7 @@ GLASS  = g++ clang clang++ llvm-symbolizer valgrind libasan.so libtsan.so \
          liblsan.so libclang_rt.tsan-x86_64.a
 TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb git go java mandb markdown-it \
          meson musl-gcc ninja node python3 perfetto pkg-config curl wrk \
-         taskset faketime redis-check-rdb gmp.h curl/curl.h sqlite3.h Python.h \
+         taskset faketime redis-check-rdb gmp.h curl/curl.h gc/gc.h sqlite3.h Python.h \
          python3-dbg setuptools pytest mypy anyio ipython pyright
 # What goes on without these leaves out what needs them, and says so.
 WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX)) \

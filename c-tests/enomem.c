@@ -560,6 +560,26 @@ static long run_gc_end(void)
 RUN(gc, gmp_gc())
 RUN(gc_attach, gmp_gc_attach())
 
+static void push(void *lo, void *hi, void *arg)
+{
+    *(size_t *)arg += (size_t)((char *)hi - (char *)lo);
+}
+
+/* On a goroutine -EPERM, before anything else. */
+static long run_gc_stop(void)
+{
+    size_t bytes = 0;
+    long r = gmp_gc_stop(), found, started;
+
+    if (r != 0)
+        return r;
+    found = gmp_gc_each_stack(push, &bytes);
+    CHECK(found == 0 || found == -ENOMEM);
+    started = gmp_gc_start();
+    CHECK_OK(started);
+    return found;
+}
+
 /* Where it would cancel the test's own goroutines it is left out: as the first
  * call of a process it is not. */
 static long shuts_down(void)
@@ -615,6 +635,7 @@ static const struct op OPS[] = {
      NULL},
     {"gmp_gc", run_gc, NULL},
     {"gmp_gc_attach", run_gc_attach, NULL},
+    {"gmp_gc_stop gmp_gc_each_stack gmp_gc_start", run_gc_stop, NULL},
     {"gmp_set_maxprocs", procs, NULL},
     {"gmp_num_cpu", run_num_cpu, NULL},
     {"gmp_get_stats", run_stats, NULL},

@@ -189,7 +189,7 @@ subjects! {
 
 /// What else lies in `c-tests`; `crash.rs` has the `crash_` files, and other
 /// tests the programs that they look into.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "descriptors.c",
     "double_include_a.c",
     "double_include_b.c",
@@ -202,6 +202,7 @@ const OTHERS: [&str; 14] = [
     "host.c",
     "idle_threads.c",
     "libraries.c",
+    "other_collector.c",
     "trace_known.c",
     "watched.c",
 ];
@@ -398,6 +399,24 @@ fn collections_without_a_signal_disturb_nobody() {
             outcome.exited(0);
             let line = "came to no safe point; GMP_GC_SIGNAL is 0";
             assert_eq!(case == "busy", outcome.stderr.contains(line));
+        }
+    }
+}
+
+/// bdwgc finds what goroutines hold, if it is told where they are, and only
+/// then.
+#[test]
+fn another_collector_finds_what_goroutines_hold() {
+    if lacks(&["gc/gc.h"]) {
+        return;
+    }
+    let program =
+        common::build_with("other_collector.c", Link::Shared, &["-lgc"]);
+    for case in ["hook", "none"] {
+        for procs in ["1", "2", "4"] {
+            let mut command = program.command();
+            command.arg(case).env("GMP_MAXPROCS", procs);
+            run(&mut command, LIMIT).exited(0);
         }
     }
 }

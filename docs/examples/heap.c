@@ -165,6 +165,24 @@ static char first_letter(const char *p)
     return text != NULL ? text[0] : '?';
 }
 
+/* What another collector's function that marks a range would get. */
+static void add_words(void *lo, void *hi, void *words)
+{
+    *(size_t *)words += (size_t)((char *)hi - (char *)lo) / sizeof(void *);
+}
+
+/* The words in which goroutines may have pointers, for another collector. */
+static size_t words_of_goroutines(void)
+{
+    size_t words = 0;
+
+    if (gmp_gc_stop() != 0)
+        return 0;
+    gmp_gc_each_stack(add_words, &words);
+    gmp_gc_start();
+    return words;
+}
+
 /* Collects now, which a program need not ask for, and tells. */
 static void report(void)
 {
@@ -172,6 +190,7 @@ static void report(void)
 
     if (gmp_gc() == 0 && gmp_gc_get_stats(&stats, sizeof stats) == 0)
         printf("%s\n", stats.collections > 0 ? "collected" : "?");
+    printf("%s\n", words_of_goroutines() > 0 ? "and looked" : "?");
 }
 
 int main(void)

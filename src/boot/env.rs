@@ -23,7 +23,7 @@ use crate::{
     gc::settings,
     gmp::{DEBUG, MAXTHREADS, Traceback},
     os::{auxv, clock},
-    sched::urgent,
+    sched::{suspended, urgent},
     trace::{
         self,
         setting::{self, Setting},
@@ -426,6 +426,9 @@ pub(super) extern "C" fn parsedebugvars() -> Settings {
     let gc_signal = |v: &str| if v == "0" { Some(0) } else { signal(v) };
     if let Some(sig) = parsed(Var::GcSignal, gc_signal) {
         urgent::set_for_collections(sig as i32);
+        if sig == 0 {
+            suspended::want();
+        }
     }
     if let Some(list) = text(Var::Gmpdebug) {
         for item in list.split(',').filter(|item| !item.is_empty()) {

@@ -10,7 +10,7 @@ use crate::{
     arch,
     block::chan::GmpChan,
     boot,
-    gc::{cleanups, cycle, malloc, roots},
+    gc::{cleanups, cycle, malloc, others, roots},
     heap::{Kind, MHEAP},
     os::Errno,
 };
@@ -18,6 +18,13 @@ use core::{
     ffi::{c_int, c_void},
     ptr,
 };
+
+/// The function that gmp_gc_each_stack calls with the words from `lo` to before
+/// `hi`.
+#[expect(non_camel_case_types, reason = "the C name")]
+pub type gmp_gc_stack_fn = Option<
+    unsafe extern "C" fn(lo: *mut c_void, hi: *mut c_void, arg: *mut c_void),
+>;
 
 /// An allocation, once the runtime is up.
 #[inline(always)]
@@ -317,6 +324,54 @@ pub extern "C" fn gmp_gc() -> c_int {
     }
     // SAFETY: it needs no arguments.
     unsafe { arch::callsaved(collect, 0, 0) as c_int }
+}
+
+/// For another collector in the process, such as bdwgc: stops all goroutines,
+/// until this thread calls gmp_gc_start(). Threads of the program's go on; the
+/// other collector stops those. Between the two this thread calls nothing of
+/// this library but gmp_gc_each_stack(), and does not fork. Channels, timers and
+/// groups that are older than the first call are not looked into, and no
+/// goroutine runs on a thread that joins it from then on.
+///
+/// Returns 0; -EPERM on a goroutine; -EALREADY if this thread has stopped them;
+/// -EBUSY if one did not stop within 100 ms; -EDEADLK inside an unlockf;
+/// -ENOMEM; -ENOTSUP in the child of a fork. Blocks while another thread
+/// collects.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_stop() -> c_int {
+    call(others::stop)
+}
+
+/// Calls `func(lo, hi, arg)` for each range of words in which goroutines may
+/// have pointers: their stacks and registers, their arguments, values of keys
+/// and deferred calls, and what channels, timers and groups hold. Only between
+/// gmp_gc_stop() and gmp_gc_start(), on the thread that has called the first.
+/// Takes no lock, so other threads may stand anywhere.
+///
+/// Returns 0; -EPERM elsewhere; -EINVAL for a null `func`; -ENOMEM if it has
+/// called nothing. Never blocks.
+///
+/// # Safety
+/// `func`: promise 4, with `arg`; it calls nothing of this library.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_gc_each_stack(
+    func: gmp_gc_stack_fn,
+    arg: *mut c_void,
+) -> c_int {
+    let Some(func) = func else { return Errno::EINVAL.neg() };
+    // SAFETY: the caller's function.
+    let found = |lo: usize, hi: usize| unsafe {
+        func(lo as *mut c_void, hi as *mut c_void, arg);
+    };
+    others::each(found).map_or_else(Errno::neg, |()| 0)
+}
+
+/// Lets the goroutines go on that gmp_gc_stop() has stopped.
+///
+/// Returns 0; -EPERM if this thread has not. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_gc_start() -> c_int {
+    others::start().map_or_else(Errno::neg, |()| 0)
 }
 
 /// Sets how much the heap may grow after a collection until the next one, in

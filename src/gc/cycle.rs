@@ -19,7 +19,7 @@ use super::{
     markers, mcaches,
     roots::{Objects, ROOTS},
     settings,
-    stop::{Failed, stop_threads},
+    stop::{Failed, Who, stop_threads},
 };
 use crate::{
     arch,
@@ -274,7 +274,7 @@ unsafe extern "C" fn collect(job: *mut c_void) {
 impl Job<'_> {
     fn run(&self) -> Outcome {
         let began = nanotime();
-        let stopped = match stop_threads(self.me) {
+        let stopped = match stop_threads(self.me, Who::All) {
             Ok(stopped) => stopped,
             Err(why) => return Outcome::Failed(why),
         };

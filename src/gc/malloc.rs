@@ -138,6 +138,7 @@ pub(super) fn begin() -> Result<&'static M> {
     };
     if MHEAP.arenas().is_none() {
         kept::want();
+        suspended::want();
         MHEAP.init().ok_or(Errno::ENOMEM)?;
         settings::apply();
     }
@@ -149,6 +150,24 @@ pub(super) fn begin() -> Result<&'static M> {
         listen_here();
     }
     Ok(mp)
+}
+
+/// [`begin`] for another collector, which needs no heap of ours, but all that
+/// the runtime keeps from now on.
+///
+/// Errors: `EPERM` on a goroutine; `EDEADLK` in a callback; `ENOTSUP` in the
+/// child of a fork; `ENOMEM`.
+pub(super) fn begin_as_host() -> Result<&'static M> {
+    if child::is_a_child() {
+        return Err(Errno(libc::ENOTSUP));
+    }
+    let gp = host::current()?;
+    if !gp.is_host() {
+        return Err(Errno(libc::EPERM));
+    }
+    kept::want();
+    suspended::want();
+    Ok(gp.mp())
 }
 
 /// The goroutine that collects where nobody has for long.

@@ -25,6 +25,7 @@
 //! |---|---|
 //! | `cleanups` | what happens when an object goes |
 //! | `malloc` | the calls of the host |
+//! | `others` | another collector's collection |
 //! | `cycle` | one collection, and when it begins |
 //! | `markers` | threads that mark too |
 //! | `roots` | where marking begins |
@@ -52,6 +53,7 @@ pub(crate) mod cycle;
 pub(crate) mod malloc;
 pub(crate) mod markers;
 mod mcaches;
+pub(crate) mod others;
 mod ranges;
 pub(crate) mod roots;
 pub(crate) mod settings;

@@ -187,6 +187,27 @@ impl Roots {
         !lists.iter().any(|list| list.is_short())
     }
 
+    /// For another collector: the stacks of goroutines, and what the runtime
+    /// keeps for the host, as `kept` has it; false if there is no memory.
+    pub(super) fn gather_ours(
+        &mut self,
+        stopped: &Stopped,
+        kept: &kept::Held,
+    ) -> bool {
+        self.plain.clear();
+        self.guarded.clear();
+        self.stands.clear();
+        stopped.each(|mp, sp, regs| self.stand(mp, sp, regs));
+        self.stands.all_mut().sort_unstable();
+        for gp in each_g().filter(|gp| !gp.is_host()) {
+            self.goroutine(gp);
+        }
+        let plain = &mut self.plain;
+        kept.each(&mut |from, to| plain.push_words(from, to));
+        let lists = [&self.plain, &self.guarded, &self.stands];
+        !lists.iter().any(|list| list.is_short())
+    }
+
     /// A thread that stands at `sp`.
     fn stand(&mut self, mp: &'static M, sp: usize, regs: usize) {
         let at = ptr::from_ref(mp).expose_provenance();

@@ -50,9 +50,19 @@ const AGAIN: (i64, i64) = (100_000, 5_000_000);
 /// nothing.
 const ASK_AGAIN: (i64, i64) = (100_000, 1_000_000);
 
-/// All threads stand still while this lives.
+/// All threads of these stand still while this lives.
 pub(super) struct Stopped {
     seq: u32,
+    who: Who,
+}
+
+/// Which threads stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    All,
+    /// Those of the library. One of the host's that runs a goroutine in place is
+    /// waited for.
+    Ours,
 }
 
 /// Why the threads could not be stopped.
@@ -71,12 +81,15 @@ fn peek<T: Copy>(cell: &Cell<T>) -> T {
 }
 
 /// Whether the thread of `mp` may have a stack of the host's.
-fn counts(mp: &M) -> bool {
+fn counts(mp: &M, who: Who) -> bool {
     if mp.procid.load(Acquire) == 0 {
         return false;
     }
     match peek(&mp.kind) {
-        MKind::Host => mp.tp.load(Acquire) != 0,
+        MKind::Host => {
+            let runs = || !mp.curg.load(Acquire).is_null();
+            mp.tp.load(Acquire) != 0 && (who == Who::All || runs())
+        }
         MKind::Worker | MKind::Early => {
             // Acquire: pairs with `schedule::dropg`.
             !mp.curg.load(Acquire).is_null() || peek(&mp.unlocking).is_some()
@@ -91,11 +104,11 @@ fn candidates() -> impl Iterator<Item = &'static M> {
     each_m().filter(|mp| peek(&mp.kind) != MKind::Host).chain(hosts)
 }
 
-/// Stops all threads but that of `me`. All Ps are Stopped.
-pub(super) fn stop_threads(me: &M) -> Result<Stopped, Failed> {
-    let stopped = Stopped { seq: STOPS.begin() };
+/// Stops all these threads but that of `me`. All Ps are Stopped.
+pub(super) fn stop_threads(me: &M, who: Who) -> Result<Stopped, Failed> {
+    let stopped = Stopped { seq: STOPS.begin(), who };
     let others = || candidates().filter(|mp| !core::ptr::eq(*mp, me));
-    if !others().any(counts) {
+    if !others().any(|mp| counts(mp, who)) {
         return Ok(stopped);
     }
     let signal = urgent::of(User::Collection);
@@ -117,7 +130,12 @@ pub(super) fn stop_threads(me: &M) -> Result<Stopped, Failed> {
         }
         let mut missing = 0;
         for mp in others() {
-            if counts(mp) && !mp.suspend.stands(stopped.seq) {
+            let is_waited_for =
+                who == Who::Ours && peek(&mp.kind) == MKind::Host;
+            if counts(mp, who)
+                && (is_waited_for || !mp.suspend.stands(stopped.seq))
+            {
+                let send = send && !is_waited_for;
                 missing = missing_after(mp, send, missing);
             }
         }
@@ -178,7 +196,11 @@ impl Stopped {
     /// Each thread that stands, with its stack pointer and the address of its
     /// registers, or 0.
     pub(super) fn each(&self, mut f: impl FnMut(&'static M, usize, usize)) {
+        let host = |mp: &M| peek(&mp.kind) == MKind::Host;
         for mp in candidates() {
+            if self.who == Who::Ours && host(mp) {
+                continue;
+            }
             if let Some((sp, regs)) = mp.suspend.stood(self.seq) {
                 f(mp, sp, regs);
             }

@@ -20,7 +20,7 @@
 
 use crate::base::lock::Rank;
 use crate::base::sync::{AtomicBool, Ordering::Relaxed};
-use crate::os::Lock;
+use crate::os::{Lock, LockGuard};
 use core::cell::Cell;
 use core::ptr;
 
@@ -39,7 +39,7 @@ pub(crate) struct Kept {
 /// once.
 const LISTS: usize = 16;
 
-struct First(*const Kept);
+pub(crate) struct First(*const Kept);
 
 // SAFETY: records stay while they are in the list (invariant 1).
 unsafe impl Send for First {}
@@ -119,14 +119,33 @@ impl Kept {
 /// stands still.
 pub(crate) fn each(found: &mut dyn FnMut(usize, usize)) {
     for list in &KEPT {
-        let list = list.lock();
-        let mut at = list.0;
-        // SAFETY: null, or in the list, so there.
-        while let Some(kept) = unsafe { at.as_ref() } {
-            if let Some(words) = kept.words.get() {
-                words(kept, found);
-            }
-            at = kept.next.get();
+        of_list(&list.lock(), found);
+    }
+}
+
+fn of_list(list: &First, found: &mut dyn FnMut(usize, usize)) {
+    let mut at = list.0;
+    // SAFETY: null, or in the list, so there.
+    while let Some(kept) = unsafe { at.as_ref() } {
+        if let Some(words) = kept.words.get() {
+            words(kept, found);
+        }
+        at = kept.next.get();
+    }
+}
+
+/// All lists, which stay as they are while it lives.
+pub(crate) struct Held([LockGuard<'static, First>; LISTS]);
+
+impl Held {
+    pub(crate) fn begin() -> Self {
+        Self(core::array::from_fn(|i| KEPT[i].lock()))
+    }
+
+    /// [`each`], of these.
+    pub(crate) fn each(&self, found: &mut dyn FnMut(usize, usize)) {
+        for list in &self.0 {
+            of_list(list, found);
         }
     }
 }

@@ -85,6 +85,7 @@ use crate::{
     },
 };
 use core::{
+    marker::PhantomData,
     ptr,
     sync::atomic::{AtomicI32, Ordering::*},
 };
@@ -103,11 +104,25 @@ static ONE: crate::base::lock::RawLock<LongFutex> =
 /// Runs `f` while no thread forks: the beginning of a start, or the end of the
 /// runtime. They change what a child needs, without a lock.
 pub(crate) fn while_none_forks<R>(f: impl FnOnce() -> R) -> R {
-    suspended::safely(|| ONE.lock());
-    let result = f();
-    // SAFETY: locked above, on this thread.
-    unsafe { ONE.unlock() };
-    result
+    let _one = NoFork::begin();
+    f()
+}
+
+/// No thread forks while it lives.
+pub(crate) struct NoFork(PhantomData<*const ()>);
+
+impl NoFork {
+    pub(crate) fn begin() -> Self {
+        suspended::safely(|| ONE.lock());
+        Self(PhantomData)
+    }
+}
+
+impl Drop for NoFork {
+    fn drop(&mut self) {
+        // SAFETY: locked in `begin`, on this thread.
+        unsafe { ONE.unlock() };
+    }
 }
 
 /// Before a fork, on the thread that forks: every other thread out of the

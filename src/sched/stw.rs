@@ -136,8 +136,8 @@ fn start_the_world() {
 
 /// Stops the world, asks `f`, and starts it again. Not from a callback.
 pub(super) fn while_stopped<R>(f: impl FnOnce() -> R) -> R {
-    let one = suspended::safely(|| SCHED.resize.lock());
-    stopped(&one, f)
+    let _stopped = StoppedWorld::begin();
+    f()
 }
 
 /// [`while_stopped`] if `wanted` says so, once no other thread has the world
@@ -147,16 +147,36 @@ pub(crate) fn while_stopped_if<R>(
     f: impl FnOnce() -> R,
 ) -> Option<R> {
     let one = suspended::safely(|| SCHED.resize.lock());
-    wanted().then(|| stopped(&one, f))
+    wanted().then(|| {
+        let _stopped = StoppedWorld::begin_with(one);
+        f()
+    })
 }
 
-fn stopped<R>(_one: &LongLockGuard<'_, ()>, f: impl FnOnce() -> R) -> R {
-    let inside = Inside::enter();
-    stop_the_world();
-    let result = f();
-    start_the_world();
-    drop(inside);
-    result
+/// All Ps are Stopped while it lives. Its thread is inside.
+pub(crate) struct StoppedWorld {
+    /// Dropped in this order.
+    _inside: Inside,
+    _one: LongLockGuard<'static, ()>,
+}
+
+impl StoppedWorld {
+    /// Not from a callback.
+    pub(crate) fn begin() -> Self {
+        Self::begin_with(suspended::safely(|| SCHED.resize.lock()))
+    }
+
+    fn begin_with(one: LongLockGuard<'static, ()>) -> Self {
+        let inside = Inside::enter();
+        stop_the_world();
+        Self { _inside: inside, _one: one }
+    }
+}
+
+impl Drop for StoppedWorld {
+    fn drop(&mut self) {
+        start_the_world();
+    }
 }
 
 /// Stops all Ps and empties them, as the runtime has ended: no M is left. The

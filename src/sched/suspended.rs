@@ -34,7 +34,12 @@ use crate::{
     gmp::{G, M, MKind, STOPS},
     os::auxv,
 };
-use core::{arch::asm, mem::MaybeUninit, ptr, sync::atomic::Ordering::*};
+use core::{
+    arch::asm,
+    mem::MaybeUninit,
+    ptr,
+    sync::atomic::{AtomicBool, Ordering::*},
+};
 
 /// This thread is at work on the heap: it is not stopped while this lives.
 #[must_use]
@@ -173,9 +178,26 @@ fn on_goroutine(mp: &M, sp: usize) -> bool {
     gp.is_some_and(|gp| gp.on_stack(sp))
 }
 
+/// There may be collections, so a thread that waits enters a region. One that
+/// waits already is signalled, as if it were in the host's code.
+static WANTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on threads that wait are in regions: the heap is in use, or threads
+/// are not signalled when it is.
+pub(crate) fn want() {
+    WANTED.store(true, Relaxed);
+}
+
 /// Calls `f`, which waits and touches nothing of the host's but what it has
 /// captured, in a safe region. The caller is inside or outside, and not busy.
+#[inline(always)]
 pub(crate) fn safely<R>(f: impl Fn() -> R) -> R {
+    // Relaxed: a thread that comes too early is signalled.
+    if WANTED.load(Relaxed) { safely_slow(f) } else { f() }
+}
+
+/// [`safely`], where there may be collections.
+fn safely_slow<R>(f: impl Fn() -> R) -> R {
     let Some(gp) = arch::getg() else { return f() };
     let mut region = Region { gp, f, result: MaybeUninit::uninit() };
     let at = (&raw mut region).expose_provenance();
