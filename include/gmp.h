@@ -394,7 +394,8 @@ void gmp_yield(void);
 
 /**
  * Yields if the scheduler has asked for it, else costs a few instructions:
- * call it in long loops. May continue on another thread.
+ * call it in long loops. With GMP_GC_SIGNAL=0 it lets a collection begin, on
+ * host threads as well. May continue on another thread.
  */
 void gmp_checkpoint(void);
 
@@ -649,6 +650,10 @@ int gmp_unlock_os_thread(void);
  * run at once. Without gmp_blocking they would after about a millisecond. On a
  * host thread it is a plain call. An exception, longjmp or gmp_exit may leave
  * `func`.
+ *
+ * With GMP_GC_SIGNAL=0 a collection may run beside `func`. Then it must not
+ * move pointers to objects of the heap, nor leave by longjmp; and but for
+ * calls of the heap, which end this, it calls nothing of this library.
  *
  * Returns 0; -ECANCELED if the caller is cancelled already: then `func` is not
  * called. Nothing interrupts `func` itself. Blocks as long as `func` runs, and
@@ -1883,9 +1888,11 @@ int gmp_sigmask(int how, const void *set, void *old);
  *     char *line = gmp_gc_alloc_noscan(80);
  *     gmp_chan_send(lines, &line);       // whoever gets it drops it
  *
- * A collection stops all threads that use this library, by the signal SIGURG,
- * for some milliseconds for each 100 MB, and finds what they can reach. Two
- * things bend meanwhile:
+ * A collection stops all threads that use this library, by the signal SIGURG or
+ * by that of GMP_GC_SIGNAL, for some milliseconds for each 100 MB, and finds
+ * what they can reach. A thread that waits in a call of this library gets no
+ * signal, and with GMP_GC_SIGNAL=0 none does: gmp_checkpoint() and
+ * gmp_blocking() say what that asks for. Two things bend meanwhile:
  *
  * - A system call that such a thread waits in may return EINTR, as with any
  *   signal. Most begin again by themselves: read, write and the like by
@@ -1917,6 +1924,12 @@ int gmp_sigmask(int how, const void *set, void *old);
  * to an object may.
  */
 typedef struct gmp_weak gmp_weak;
+
+/**
+ * The function that gmp_gc_each_stack calls with the words from `lo` to before
+ * `hi`.
+ */
+typedef void (*gmp_gc_stack_fn)(void *lo, void *hi, void *arg);
 
 /**
  * The heap in numbers. A counter only grows. A version of the library may add
@@ -2112,11 +2125,45 @@ int gmp_gc_attach(void);
  * called, but for what a word that looks like a pointer keeps.
  *
  * Returns 0; -EBUSY if a thread could not be stopped within 100 ms, such as
- * one that blocks SIGURG; -EDEADLK inside an unlockf; -ENOMEM; -ENOTSUP in the
- * child of a fork. Blocks this thread, and stops all others that use the
- * library.
+ * one that blocks SIGURG, or one that with GMP_GC_SIGNAL=0 comes to no safe
+ * point; -EDEADLK inside an unlockf; -ENOMEM; -ENOTSUP in the child of a fork.
+ * Blocks this thread, and stops all others that use the library.
  */
 int gmp_gc(void);
+
+/**
+ * For another collector in the process, such as bdwgc: stops all goroutines,
+ * until this thread calls gmp_gc_start(). Threads of the program's go on; the
+ * other collector stops those. Between the two this thread calls nothing of
+ * this library but gmp_gc_each_stack(), and does not fork. Channels, timers
+ * and groups that are older than the first call are not looked into, and no
+ * goroutine runs on a thread that joins it from then on.
+ *
+ * Returns 0; -EPERM on a goroutine; -EALREADY if this thread has stopped them;
+ * -EBUSY if one did not stop within 100 ms; -EDEADLK inside an unlockf;
+ * -ENOMEM; -ENOTSUP in the child of a fork. Blocks while another thread
+ * collects.
+ */
+int gmp_gc_stop(void);
+
+/**
+ * Calls `func`, with `arg`, for each range of words in which goroutines may
+ * have pointers: their stacks and registers, their arguments, values of keys
+ * and deferred calls, and what channels, timers and groups hold. Only between
+ * gmp_gc_stop() and gmp_gc_start(), on the thread that has called the first.
+ * Takes no lock, so other threads may stand anywhere.
+ *
+ * Returns 0; -EPERM elsewhere; -EINVAL for a null `func`; -ENOMEM if it has
+ * called nothing. Never blocks.
+ */
+int gmp_gc_each_stack(gmp_gc_stack_fn func, void *arg);
+
+/**
+ * Lets the goroutines go on that gmp_gc_stop() has stopped.
+ *
+ * Returns 0; -EPERM if this thread has not. Never blocks.
+ */
+int gmp_gc_start(void);
 
 /**
  * Sets how much the heap may grow after a collection until the next one, in

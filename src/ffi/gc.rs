@@ -314,9 +314,8 @@ pub extern "C" fn gmp_gc_attach() -> c_int {
 ///
 /// Returns 0; -EBUSY if a thread could not be stopped within 100 ms, such as
 /// one that blocks SIGURG, or one that with GMP_GC_SIGNAL=0 comes to no safe
-/// point; -EDEADLK inside an unlockf; -ENOMEM; -ENOTSUP in the
-/// child of a fork. Blocks this thread, and stops all others that use the
-/// library.
+/// point; -EDEADLK inside an unlockf; -ENOMEM; -ENOTSUP in the child of a fork.
+/// Blocks this thread, and stops all others that use the library.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc() -> c_int {
     unsafe extern "C" fn collect(_: usize, _: usize, sp: usize) -> usize {
@@ -329,8 +328,8 @@ pub extern "C" fn gmp_gc() -> c_int {
 /// For another collector in the process, such as bdwgc: stops all goroutines,
 /// until this thread calls gmp_gc_start(). Threads of the program's go on; the
 /// other collector stops those. Between the two this thread calls nothing of
-/// this library but gmp_gc_each_stack(), and does not fork. Channels, timers and
-/// groups that are older than the first call are not looked into, and no
+/// this library but gmp_gc_each_stack(), and does not fork. Channels, timers
+/// and groups that are older than the first call are not looked into, and no
 /// goroutine runs on a thread that joins it from then on.
 ///
 /// Returns 0; -EPERM on a goroutine; -EALREADY if this thread has stopped them;
@@ -342,7 +341,7 @@ pub extern "C" fn gmp_gc_stop() -> c_int {
     call(others::stop)
 }
 
-/// Calls `func(lo, hi, arg)` for each range of words in which goroutines may
+/// Calls `func`, with `arg`, for each range of words in which goroutines may
 /// have pointers: their stacks and registers, their arguments, values of keys
 /// and deferred calls, and what channels, timers and groups hold. Only between
 /// gmp_gc_stop() and gmp_gc_start(), on the thread that has called the first.

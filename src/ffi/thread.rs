@@ -49,8 +49,8 @@ pub extern "C" fn gmp_unlock_os_thread() -> c_int {
 /// `func`.
 ///
 /// With GMP_GC_SIGNAL=0 a collection may run beside `func`. Then it must not
-/// move pointers to objects of the heap, nor leave by longjmp; and but for calls
-/// of the heap, which end this, it calls nothing of this library.
+/// move pointers to objects of the heap, nor leave by longjmp; and but for
+/// calls of the heap, which end this, it calls nothing of this library.
 ///
 /// Returns 0; -ECANCELED if the caller is cancelled already: then `func` is not
 /// called. Nothing interrupts `func` itself. Blocks as long as `func` runs, and

@@ -24,8 +24,8 @@
 //! | file | what |
 //! |---|---|
 //! | `cleanups` | what happens when an object goes |
-//! | `malloc` | the calls of the host |
 //! | `others` | another collector's collection |
+//! | `malloc` | the calls of the host |
 //! | `cycle` | one collection, and when it begins |
 //! | `markers` | threads that mark too |
 //! | `roots` | where marking begins |

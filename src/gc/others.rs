@@ -7,8 +7,8 @@
 //!
 //! ```text
 //!   a thread of the host's                    the library
-//!     stop                                      no fork, Ps Stopped, threads of
-//!       |                                       goroutines stopped, lists held
+//!     stop                                      no fork; Ps Stopped, and the
+//!       |                                       goroutines; the lists are held
 //!     the other collector's collection
 //!       | stops threads of the host's,
 //!       | perhaps with a lock of ours

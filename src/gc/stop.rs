@@ -60,8 +60,8 @@ pub(super) struct Stopped {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
     All,
-    /// Those of the library. One of the host's that runs a goroutine in place is
-    /// waited for.
+    /// Those of the library. One of the host's that runs a goroutine in place
+    /// is waited for.
     Ours,
 }
 
@@ -156,8 +156,8 @@ pub(super) fn stop_threads(me: &M, who: Who) -> Result<Stopped, Failed> {
     }
 }
 
-/// Signals the thread of `mp`, or asks it, if that is due. The thread's id, or `before`
-/// where it has ended.
+/// Signals the thread of `mp`, or asks it, if that is due. The thread's id, or
+/// `before` where it has ended.
 fn missing_after(mp: &M, send: bool, before: i32) -> i32 {
     let tid = mp.procid.load(Relaxed);
     if tid == 0 {

@@ -45,9 +45,10 @@
 //! (b) pairs with (d): the stopper that sees the answer sees where, and all
 //! that the thread has done. (e) pairs with (c). (f) pairs with (h) and (g)
 //! with (a): the stopper finds the newcomer, or the newcomer waits. (i) pairs
-//! with (k) as (b) with (d), and (j) with (a): the stopper sees the thread
-//! safe, or is told. (l) pairs with (k) and (m) with (a): the stopper sees that
-//! the thread leaves, or the thread sees the stop and comes back.
+//! with (k): the stopper that sees sp sees all that the thread has done. (j)
+//! pairs with (a): the stopper sees the thread safe, or is told. (l) pairs with
+//! (k) and (m) with (a): the stopper sees that the thread leaves, or the thread
+//! sees the stop and comes back.
 //!
 //! A thread that the stopper has seen safe goes to and fro between safe and
 //! leaving while the stop is on, but not further. So the stopper takes only a
