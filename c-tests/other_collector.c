@@ -68,7 +68,7 @@ static void holds(void *arg)
         mine = NULL;
     }
     atomic_fetch_add(&ready, 1);
-    if (seed % 8 == 1)
+    if (seed % 6 == 1)
         while (!atomic_load(&stop)) {
             spin_ns(US(50));
             look(mine, seed);
@@ -115,8 +115,12 @@ static void push(void *lo, void *hi, void *arg)
     GC_push_all_eager(lo, hi);
 }
 
+/* What was there before pushes the stacks of threads. */
+static GC_push_other_roots_proc push_threads;
+
 static void GC_CALLBACK push_goroutines(void)
 {
+    push_threads();
     CHECK_OK(gmp_gc_each_stack(push, NULL));
 }
 
@@ -143,9 +147,14 @@ static int GC_CALLBACK no_collection(void)
     return 1;
 }
 
+static int GC_CALLBACK go_on(void)
+{
+    return 0;
+}
+
 static void collect(void)
 {
-    GC_gcollect();
+    CHECK(GC_try_to_collect(go_on));
     GC_invoke_finalizers();
 }
 
@@ -204,6 +213,7 @@ int test_main(int argc, char **argv)
     CHECK((traffic = gmp_chan_make(sizeof(void *), 4)) != NULL);
     CHECK((key = gmp_key_create(NULL)) != NULL);
     if (hooked) {
+        push_threads = GC_get_push_other_roots();
         GC_set_push_other_roots(push_goroutines);
         GC_set_on_collection_event(on_event);
     }
