@@ -7,6 +7,7 @@ use common::run;
 use common::skip::lacks;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// How long a tool may take.
@@ -248,8 +249,11 @@ fn ungrown(old: &str, mut new: String) -> String {
 /// and gets the second's. More functions and types are no change, and its code
 /// for them is 4.
 fn abi_changed(old: &str, new: String) -> Option<String> {
+    // Tests run at the same time.
+    static NTH: AtomicU32 = AtomicU32::new(0);
+    let nth = NTH.fetch_add(1, Relaxed);
     let dump = |name: &str, text: &str| {
-        let path = common::scratch().join(name);
+        let path = common::scratch().join(format!("{nth}-{name}"));
         std::fs::write(&path, text).expect("a dump");
         path
     };

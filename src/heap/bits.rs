@@ -20,8 +20,8 @@
 //!
 //! Each of these calls looks at both words, so what frees for another thread
 //! and what settles exclude each other by the central's lock. The owner of an
-//! mcache frees in its own spans without it: an object that the host frees by
-//! two threads *at the same moment* is a mistake that is not noticed.
+//! mcache frees in its own spans without it, and is kept apart from others that
+//! free the same object by the object's `seal`.
 //!
 //! Nothing is published by these bits, so all is Relaxed: who holds a span
 //! changes under its central's lock, and marking begins and ends at a stop.

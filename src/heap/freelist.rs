@@ -11,9 +11,7 @@
 //!                         free
 //! ```
 //! The lists lie in the objects: the first word is the next object's address,
-//! the second the *seal*, by which a second free is noticed. The seal is a
-//! random number of the process, mixed with the object's address, so that no
-//! memory has it by accident.
+//! the second the seal (`seal`).
 //!
 //! Invariants:
 //! 1. One thread at a time uses the lists, as their mcache.
@@ -23,9 +21,8 @@
 //! 3. While marking, the lists are empty.
 //! 4. An object that is sealed is here; one that is handed out is not sealed.
 
+use super::seal;
 use super::sizeclass::{CLASS, CLASSES, Kind};
-use crate::base::sync::{AtomicUsize, Ordering::Relaxed};
-use crate::os::{auxv, clock};
 use core::cell::Cell;
 
 /// Bytes that a list has at most, but for one object; and objects.
@@ -48,12 +45,6 @@ static MOST: [u8; CLASSES] = {
     most
 };
 
-/// Mixed into all seals. Written before the first free.
-static SEAL: AtomicUsize = AtomicUsize::new(0);
-
-/// The two words of an object in a list.
-type Link = [Cell<usize>; 2];
-
 /// The lists of an mcache.
 pub(super) struct FreeLists {
     /// owner: the first object of each list, or 0.
@@ -62,30 +53,11 @@ pub(super) struct FreeLists {
     count: [[Cell<u8>; CLASSES]; 3],
 }
 
-/// Chooses the seal of this process, once.
-pub(super) fn init() {
-    let random = auxv::random().map_or(0, u128::from_ne_bytes);
-    let random = (random >> 64) as usize ^ clock::cycles() as usize;
-    // Relaxed: the table of arenas is published later. If two threads come at
-    // once, the first one's stays.
-    let _ = SEAL.compare_exchange(0, random | 1, Relaxed, Relaxed);
-}
-
-/// The words of the small object at `at`.
-fn link(at: usize) -> &'static Link {
-    // SAFETY: an object has a granule of 16 bytes at least, and memory of the
-    // heap stays.
-    unsafe { &*(at as *const Link) }
-}
-
-fn seal(at: usize) -> usize {
-    SEAL.load(Relaxed) ^ at
-}
-
-/// Whether the small object at `at`, which is allocated, is in a list.
+/// The first word of the object at `at`, which is in a list.
 #[inline(always)]
-pub(super) fn is_sealed(at: usize) -> bool {
-    link(at)[1].get() == seal(at)
+fn next(at: usize) -> &'static Cell<usize> {
+    // SAFETY: memory of the heap stays, and nobody else uses the object.
+    unsafe { &*(at as *const Cell<usize>) }
 }
 
 impl FreeLists {
@@ -96,18 +68,18 @@ impl FreeLists {
         }
     }
 
-    /// Puts an object in; false if the list has enough.
+    /// Whether a list has enough.
     #[inline(always)]
-    pub(super) fn push(&self, at: usize, class: usize, kind: Kind) -> bool {
+    pub(super) fn is_full(&self, class: usize, kind: Kind) -> bool {
+        self.count[kind as usize][class].get() >= MOST[class]
+    }
+
+    /// Puts an object in, which the caller has sealed.
+    #[inline(always)]
+    pub(super) fn push(&self, at: usize, class: usize, kind: Kind) {
         let count = &self.count[kind as usize][class];
-        if count.get() >= MOST[class] {
-            return false;
-        }
         count.set(count.get() + 1);
-        let [next, mark] = link(at);
-        next.set(self.first[kind as usize][class].replace(at));
-        mark.set(seal(at));
-        true
+        next(at).set(self.first[kind as usize][class].replace(at));
     }
 
     /// Takes out the object that was freed last, which may have anything in it
@@ -119,9 +91,8 @@ impl FreeLists {
         if at == 0 {
             return None;
         }
-        let [next, mark] = link(at);
-        first.set(next.get());
-        mark.set(0);
+        first.set(next(at).get());
+        seal::release(at, 0);
         let count = &self.count[kind as usize][class];
         count.set(count.get() - 1);
         Some(at)

@@ -3,9 +3,9 @@
 //! larger.
 
 use super::find::Object;
-use super::freelist::is_sealed;
 use super::mcache::MCache;
 use super::mheap::MHeap;
+use super::seal::is_sealed;
 use super::sizeclass::{CLASS, MAX_SMALL, PAGE, class_of, pages_for};
 use super::specials::Weak;
 use super::sweepgen::Phase;

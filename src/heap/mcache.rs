@@ -21,10 +21,11 @@
 //! 3. A slot holds [`EMPTY`], or a span that is cached, of its class and kind.
 
 use super::find::Object;
-use super::freelist::{FreeLists, is_sealed};
+use super::freelist::FreeLists;
 use super::mcentral::{Brought, Freed};
 use super::mheap::MHeap;
 use super::mspan::MSpan;
+use super::seal::{self, is_sealed};
 use super::sizeclass::{
     CLASS, CLASSES, GRANULE, Kind, MAX_SMALL, PAGE, class_of, pages_for,
 };
@@ -268,17 +269,31 @@ impl MCache {
         }
         let (pair, bit) = s.bit(offset);
         // A mark: another thread has freed it, or it is unswept.
-        if pair.alloc() & !pair.mark() & bit == 0 || is_sealed(at) {
+        if pair.alloc() & !pair.mark() & bit == 0 {
             return false;
         }
         let (class, kind) = (usize::from(s.class.get()), s.kind.get());
-        if ptr::eq(self.alloc[kind as usize][class].get(), s) {
+        let own = ptr::eq(self.alloc[kind as usize][class].get(), s);
+        if !own {
+            let phase = s.sweepgen.phase(self.heap.sweepgen());
+            let swept = matches!(phase, Phase::Ready | Phase::Cached);
+            if !swept || self.again.is_full(class, kind) {
+                return false;
+            }
+        }
+        let Some(was) = seal::claim(at) else { return false };
+        if pair.alloc() & !pair.mark() & bit == 0 {
+            // Another thread has freed it just now.
+            seal::release(at, was);
+            return false;
+        }
+        if own {
             s.free_cached(offset);
+            seal::release(at, was);
             return true;
         }
-        let phase = s.sweepgen.phase(self.heap.sweepgen());
-        matches!(phase, Phase::Ready | Phase::Cached)
-            && self.again.push(at, class, kind)
+        self.again.push(at, class, kind);
+        true
     }
 }
 

@@ -25,6 +25,7 @@
 //! so each of its cases is one that lasts (invariant 1 of `sweepgen`).
 
 use super::mspan::{InList, MSpan, SpanList};
+use super::seal;
 use super::sweepgen::{Phase, Uncached};
 use crate::base::Futex;
 use crate::base::lock::{Lock, Rank};
@@ -187,28 +188,22 @@ impl<F: Futex> MCentral<F> {
             return Freed::NoObject;
         }
         let (pair, bit) = s.bit(offset);
-        let phase = s.sweepgen.phase(h);
-        if phase == Phase::Sweeping {
+        if s.sweepgen.phase(h) == Phase::Sweeping {
             return Freed::Busy;
         }
         if pair.alloc() & bit == 0 {
             return Freed::NoObject;
         }
-        let freed = match phase {
-            // The sweep to come frees what has no mark.
-            Phase::Unswept | Phase::CachedUnswept => pair.unmark(bit),
-            Phase::Cached => s.free_later(offset),
-            Phase::Ready | Phase::Sweeping => {
-                if poison {
-                    s.poison(offset);
-                }
-                return lists.free_ready(h, s, offset);
-            }
-        };
-        if freed && poison {
-            s.poison(offset);
+        if s.class.get() == 0 {
+            return lists.free(h, s, offset, poison);
         }
-        if freed { Freed::Done } else { Freed::NoObject }
+        let at = s.base.get() + offset;
+        let Some(was) = seal::claim(at) else { return Freed::NoObject };
+        let freed = lists.free(h, s, offset, poison);
+        if !poison || matches!(freed, Freed::NoObject) {
+            seal::release(at, was);
+        }
+        freed
     }
 
     /// How many spans are in the lists: swept, unswept.
@@ -240,6 +235,32 @@ impl Lists {
         let keep = self.empties < EMPTIES;
         self.empties += u32::from(keep);
         keep
+    }
+
+    /// Frees an object that is allocated, of a span that nobody sweeps.
+    fn free(
+        &mut self,
+        h: u32,
+        s: &'static MSpan,
+        offset: usize,
+        poison: bool,
+    ) -> Freed {
+        let (pair, bit) = s.bit(offset);
+        let freed = match s.sweepgen.phase(h) {
+            // The sweep to come frees what has no mark.
+            Phase::Unswept | Phase::CachedUnswept => pair.unmark(bit),
+            Phase::Cached => s.free_later(offset),
+            Phase::Ready | Phase::Sweeping => {
+                if poison {
+                    s.poison(offset);
+                }
+                return self.free_ready(h, s, offset);
+            }
+        };
+        if freed && poison {
+            s.poison(offset);
+        }
+        if freed { Freed::Done } else { Freed::NoObject }
     }
 
     /// Frees an object of a span that is Ready, and so in a list.

@@ -16,11 +16,11 @@
 //! Locks: `pages`, inside which nothing else is locked.
 
 use super::arena::{ARENA, Arenas, PAGES};
-use super::freelist;
 use super::mcentral::{Brought, MCentral};
 use super::mspan::{MSpan, SpanList};
 use super::pacing::Pacing;
 use super::pagealloc::{PageAlloc, Run};
+use super::seal;
 use super::sizeclass::{CLASS, CLASSES, Kind, PAGE};
 use super::specials;
 use crate::base::lock::Rank;
@@ -136,7 +136,7 @@ impl MHeap {
     pub fn init(&self) -> Option<()> {
         if self.arenas.get().is_none() {
             let arenas = Arenas::new().ok()?;
-            freelist::init();
+            seal::init();
             // A second table, if two threads come at once, is never touched.
             let _ = self.arenas.set(arenas);
         }

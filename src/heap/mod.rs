@@ -41,6 +41,7 @@
 //! | `bits` | allocated, marked |
 //! | `gcwork` | what is yet to be scanned; how markers end |
 //! | `freelist` | what a thread has freed by hand and hands out again |
+//! | `seal` | a second free is noticed |
 //! | `sizeclass` | the sizes |
 //!
 //! Every allocation of memory may fail, and then nothing has changed. A marker
@@ -72,6 +73,7 @@ pub mod mspan;
 pub(crate) mod pacing;
 #[cfg(not(loom))]
 pub(crate) mod pagealloc;
+mod seal;
 pub mod sizeclass;
 #[cfg(not(loom))]
 pub(crate) mod specials;
