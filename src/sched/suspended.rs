@@ -130,6 +130,7 @@ fn answer_here(gp: &G, mp: &M, context: &mut libc::ucontext_t) {
 
 /// Notes where AddressSanitizer has the frames of the stack that this thread
 /// stands on.
+#[inline(always)]
 fn note_frames(mp: &M) {
     if sanitize::follows_stacks() {
         mp.watched.stands.set(sanitize::current_fake());
@@ -242,6 +243,7 @@ impl<F: Fn() -> R, R> Region<F, R> {
 fn enter(gp: &G, mp: &M, sp: usize) -> bool {
     let known = is_known(gp, mp, sp);
     if known {
+        note_frames(mp);
         mp.suspend.enter(&STOPS, sp);
     }
     known
