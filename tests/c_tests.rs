@@ -6,6 +6,8 @@
 //! `GMPRT_STRESS=SECONDS` with `--ignored stress` runs everything at once for
 //! that long, and a million goroutines.
 
+#[path = "c_tests/collected.rs"]
+mod collected;
 #[expect(dead_code, reason = "the crash tests use other parts of it")]
 mod common;
 
@@ -325,51 +327,6 @@ fn every_function_is_called_without_memory() {
     assert!(forgotten.is_empty(), "not in enomem.c: {forgotten:?}");
 }
 
-/// The setting under which each allocation of the collected heap collects, and
-/// freed memory is filled.
-const STRESSED: &str = "gcstress=1";
-
-/// Runs subjects under [`STRESSED`].
-fn check_stressed(subjects: &[&str], procs: &[&str], limit: Duration) {
-    let mut failures = Vec::new();
-    let mut total = 0;
-    for subject in subjects {
-        let source = source(subject);
-        if source.ends_with(".cc") && lacks(&["g++"]) {
-            continue;
-        }
-        let program = build(&source, Link::Shared);
-        for procs in procs {
-            total += 1;
-            let mut command = program.command();
-            command.env("GMP_MAXPROCS", procs).env("GMPDEBUG", STRESSED);
-            let outcome = run(command.arg(total.to_string()), limit);
-            let code = if *subject == "exit_anytime" { 7 } else { 0 };
-            note(&outcome, code, &mut failures);
-        }
-    }
-    let failed = failures.len();
-    let shown = failures[..failed.min(3)].join("\n\n");
-    assert!(failed == 0, "{failed} of {total} runs failed\n\n{shown}");
-}
-
-/// In each subject's own configurations: `stress_collections`.
-#[test]
-fn the_heap_collects_at_each_allocation() {
-    check_stressed(&["heap"], &["1", "4"], LIMIT);
-    check_stressed(&["heap_end"], &["2", "16"], LIMIT);
-    check_stressed(&["heap_shadow", "heap_signal"], &["4"], LIMIT);
-    check_stressed(&["heap_storm"], &["2"], LIMIT);
-}
-
-/// Every subject; most have no collected heap, and do as they always do.
-#[test]
-#[ignore = "takes minutes"]
-fn stress_collections() {
-    let limit = 4 * LIMIT;
-    check_stressed(SUBJECTS, &["1", "2", "4", "16"], limit);
-}
-
 #[test]
 fn stack_size_from_environment() {
     for size in ["65536", "1048576"] {
@@ -594,19 +551,6 @@ fn stress_forks() {
         command.env("GMP_MAXPROCS", procs).env("FORKS", "10000");
         let outcome = run(&mut command, Duration::from_secs(1200));
         println!("10000 forks with {procs} Ps: {:?}", outcome.stdout);
-        outcome.exited(0);
-    }
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn stress_the_shadow_of_the_heap() {
-    let program = build("heap_shadow.c", Link::Shared);
-    for procs in ["1", "2", "4", "16"] {
-        let mut command = program.command();
-        command.env("GMP_MAXPROCS", procs).env("SHADOW", "10000000");
-        let outcome = run(command.arg(procs), Duration::from_secs(1200));
-        println!("{procs} Ps: {}", outcome.stdout);
         outcome.exited(0);
     }
 }
