@@ -345,6 +345,32 @@ static void counters_only_grow(void)
     CHECK(gmp_set_maxprocs(procs) > 0);
 }
 
+/* The heap is nothing until it is used. */
+static void heap(void)
+{
+    gmp_stats before = now(), then;
+    gmp_gc_stats gc;
+    char *kept;
+
+    CHECK_EQ(before.heap_arenas + before.heap_live_bytes +
+                 before.heap_in_use_bytes + before.heap_idle_bytes +
+                 before.heap_collections + before.heap_pause_ns,
+             0);
+    CHECK((kept = gmp_gc_alloc(3 << 20)) != NULL);
+    CHECK_OK(gmp_gc());
+    then = now();
+    CHECK_OK(gmp_gc_get_stats(&gc, sizeof gc));
+    CHECK_EQ(then.heap_arenas, 1);
+    CHECK(then.heap_live_bytes >= 3 << 20);
+    CHECK(then.heap_in_use_bytes >= then.heap_live_bytes);
+    CHECK(then.heap_in_use_bytes + then.heap_idle_bytes <= 64 << 20);
+    CHECK(then.heap_released_bytes <= then.heap_idle_bytes);
+    CHECK_EQ(then.heap_collections, 1);
+    CHECK_EQ(gc.collections, 1);
+    CHECK(then.heap_pause_ns > 0 && then.heap_pause_ns == gc.pause_ns);
+    CHECK(kept[0] == 0);
+}
+
 int test_main(int argc, char **argv)
 {
     int procs = gmp_set_maxprocs(0);
@@ -361,5 +387,6 @@ int test_main(int argc, char **argv)
     blocked_outside(block_untold, false);
     busy_outside();
     CHECK(gmp_set_maxprocs(procs) > 0);
+    heap();
     return 0;
 }

@@ -1,7 +1,7 @@
 /* A program whose events are known: tests/trace.rs looks for each of them in
  * its trace. Arguments: "file PATH" or "save PATH", with one P; "setting" where
  * the environment has started the trace; "fatal" to die;
- * "many" for more goroutines than anybody looks at.
+ * "many" for more goroutines than anybody looks at; "heap PATH" to collect.
  */
 #include "test.h"
 
@@ -166,6 +166,18 @@ static int dies(int argc, char **argv)
     return 0;
 }
 
+/* Three collections, with a megabyte more alive in each. */
+static void collects(void)
+{
+    void *volatile kept[3];
+
+    for (int i = 0; i < 3; i++) {
+        CHECK((kept[i] = gmp_gc_alloc(1 << 20)) != NULL);
+        CHECK_OK(gmp_gc());
+        CHECK_OK(gmp_sleep(MS(5)));
+    }
+}
+
 int test_main(int argc, char **argv)
 {
     const char *how = argc > 1 ? argv[1] : "";
@@ -189,6 +201,10 @@ int test_main(int argc, char **argv)
     } else if (strcmp(how, "many") == 0) {
         CHECK_OK(gmp_trace_start(path));
         many();
+        CHECK_OK(gmp_trace_stop());
+    } else if (strcmp(how, "heap") == 0) {
+        CHECK_OK(gmp_trace_start(path));
+        collects();
         CHECK_OK(gmp_trace_stop());
     } else if (strcmp(how, "fatal") == 0) {
         return gmp_run_main(argc, argv, dies);

@@ -2217,7 +2217,9 @@ int gmp_gc_get_stats(gmp_gc_stats *out, size_t size);
  * Writes to the descriptor `fd` what all goroutines do, while they go on: the
  * state of each, what it waits for, since about when and who must end that,
  * where it was started, and its frames with file and line. Goroutines that are
- * alike are one entry with a count. `flags` is 0, or any of the four constants
+ * alike are one entry with a count. Where the collected heap is in use, a
+ * collection finds those that are leaked first: they wait for an object of the
+ * heap that nothing else can reach. `flags` is 0, or any of the four constants
  * above or'ed.
  *
  * A dump is no moment: each entry was true at some time while it was made. It
@@ -2376,6 +2378,24 @@ typedef struct gmp_stats {
     uint64_t stack_mapped_bytes;
     /** Stacks without a guard, since the kernel has refused one. */
     uint64_t stacks_unguarded;
+    /**
+     * Arenas of the collected heap, of 64 MiB of address space each; this and
+     * all that follows is 0 where the heap is not used. gmp_gc_get_stats() has
+     * more.
+     */
+    uint64_t heap_arenas;
+    /** Bytes of objects, dead ones that are not freed yet among them. */
+    uint64_t heap_live_bytes;
+    /** Bytes of pages with objects. */
+    uint64_t heap_in_use_bytes;
+    /** Bytes of pages without objects, as address space. */
+    uint64_t heap_idle_bytes;
+    /** Of heap_idle_bytes: those whose memory the kernel has. */
+    uint64_t heap_released_bytes;
+    /** Counter: collections. */
+    uint64_t heap_collections;
+    /** Counter: nanoseconds for which collections have stopped the world. */
+    uint64_t heap_pause_ns;
 } gmp_stats;
 
 /**

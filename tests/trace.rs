@@ -102,6 +102,22 @@ fn a_fatal_error_is_the_last_event() {
 /// With many threads, goroutines and a small ring, a file is well formed all
 /// the same, and says what was lost.
 #[test]
+fn collections_have_a_track_of_their_own() {
+    if lacks(&["python3", "perfetto"]) {
+        return;
+    }
+    let path = file("heap");
+    known(&["heap", text(&path)], &[]).exited(0);
+    check(&path, "heap");
+    // And none in the file of a program without a heap.
+    let path = file("no-heap");
+    known(&["file", text(&path)], &[]).exited(0);
+    let bytes = fs::read(&path).expect("a trace");
+    let name = b"heap goal";
+    assert!(!bytes.windows(name.len()).any(|part| part == name));
+}
+
+#[test]
 fn a_crowd_has_tracks_up_to_a_bound() {
     if lacks(&["python3", "perfetto"]) {
         return;

@@ -42,6 +42,8 @@ pub struct Head {
     pub pid: u32,
     /// Goroutines that run at once at most (`GMP_MAXPROCS`), if known.
     pub procs: Option<u64>,
+    /// A search for leaked goroutines was wanted, and not possible.
+    pub unsearched: bool,
 }
 
 /// What a dump ends with.
@@ -55,6 +57,8 @@ pub struct Totals {
     pub running: u64,
     /// Threads of the host's that wait in a call.
     pub threads: u64,
+    /// Of those that wait: for what nothing else can reach.
+    pub leaked: u64,
     /// Goroutines for whose groups there was no room.
     pub left_out: u64,
 }
@@ -69,6 +73,7 @@ impl Totals {
             Status::Running => &mut self.running,
         };
         *at += 1;
+        self.leaked += u64::from(it.leaked && !it.host);
     }
 
     /// All goroutines.

@@ -89,6 +89,9 @@ pub struct Goroutine {
     pub host: bool,
     /// The library's own.
     pub system: bool,
+    /// It waits for what nothing else can reach, as the last search for such
+    /// goroutines has found.
+    pub leaked: bool,
     /// Its name; empty if it has none.
     pub name: Vec<u8>,
     /// What it waits for, in words; empty if it does not.

@@ -36,6 +36,7 @@ struct Alike {
     host: bool,
     system: bool,
     moved: bool,
+    leaked: bool,
     unseen: &'static str,
     reason: Vec<u8>,
     name: Vec<u8>,
@@ -242,6 +243,7 @@ impl Groups {
             host: it.host,
             system: it.system,
             moved: it.moved,
+            leaked: it.leaked,
             unseen: it.unseen,
             reason: it.reason.clone(),
             name: it.name.clone(),
@@ -330,6 +332,15 @@ mod tests {
             let [entry] = &entries[..] else { panic!("{entries:?}") };
             assert!(entry.places && entry.count == 100);
         }
+    }
+
+    #[test]
+    fn leaked_goroutines_are_a_group_of_their_own() {
+        let leaks = |id| Goroutine { leaked: id > 7, ..waiter(id, 7) };
+        let entries = grouped((1..=9).map(leaks));
+        let counts: Vec<(u64, bool)> =
+            entries.iter().map(|e| (e.count, e.like.leaked)).collect();
+        assert_eq!(counts, [(7, false), (2, true)]);
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl Form for Json<'_> {
         write!(
             self.out,
             "{{\"gmprt_dump\":{VERSION},\"pid\":{pid},\"procs\":{procs},\
-             \"grouped\":{grouped},\n\"entries\":["
+             \"grouped\":{grouped},\"leaks_unsearched\":{},\n\"entries\":[",
+            head.unsearched
         )
     }
 
@@ -67,9 +68,10 @@ impl Form for Json<'_> {
         write!(
             out,
             "],\"kind\":\"{kind}\",\"system\":{},\"state\":\"{state}\",\
-             \"reason\":{},\"name\":{}",
+             \"reason\":{},\"leaked\":{},\"name\":{}",
             it.system && !it.host,
             Bytes(&it.reason),
+            it.leaked,
             Bytes(&it.name),
         )?;
         wait(out, entry)?;
@@ -117,12 +119,14 @@ impl Form for Json<'_> {
         advice: &[Advice],
         places: &mut Places<'_, M, O>,
     ) -> io::Result<()> {
-        let Totals { waiting, runnable, running, threads, left_out } = totals;
+        let Totals { waiting, runnable, running, leaked, .. } = totals;
+        let Totals { threads, left_out, .. } = totals;
         write!(
             self.out,
             "\n],\"totals\":{{\"goroutines\":{},\"waiting\":{waiting},\
              \"runnable\":{runnable},\"running\":{running},\
-             \"host_threads\":{threads},\"left_out\":{left_out}}},\
+             \"leaked\":{leaked},\"host_threads\":{threads},\
+             \"left_out\":{left_out}}},\
              \"stacks\":[",
             totals.goroutines()
         )?;

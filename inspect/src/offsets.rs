@@ -53,6 +53,8 @@ pub(crate) struct At {
     pub started: u16,
     /// 0 where the library has no goroutines of steps.
     pub steps: u16,
+    /// 0 where the library does not search for leaks.
+    pub leaked: u16,
     pub table: u64,
     pub count: u64,
     pub slab: u64,
@@ -110,6 +112,7 @@ impl At {
             system: get("flag.system")? as u16,
             started: get("flag.started")? as u16,
             steps: get("flag.steps").map_or(0, |flag| flag as u16),
+            leaked: get("flag.leaked").map_or(0, |flag| flag as u16),
             table: get("allgs.table")?,
             count: get("allgs.count")?,
             slab: within("allgs.slab", 1, u64::MAX)?,

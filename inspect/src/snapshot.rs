@@ -265,6 +265,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
             _ => return false,
         };
         let waits = it.status == Status::Waiting;
+        it.leaked = waits && flags & at.leaked != 0;
         if it.system && !want.system && !(it.host && waits) {
             return false;
         }

@@ -202,7 +202,12 @@ impl Form for Text<'_> {
             let s = if procs == 1 { "" } else { "s" };
             write!(self.out, "; {procs} P{s}")?;
         }
-        writeln!(self.out, ", process {}", head.pid)
+        writeln!(self.out, ", process {}", head.pid)?;
+        if head.unsearched {
+            let why = "leaks: not searched for";
+            writeln!(self.out, "{why}: threads or memory cannot be reached")?;
+        }
+        Ok(())
     }
 
     fn entry<M: Memory, O: Modules>(
@@ -252,6 +257,9 @@ impl Display for Totals {
             write!(f, "{between}{n} {what}")?;
             between = ", ";
         }
+        if self.leaked != 0 {
+            write!(f, " ({} leaked)", self.leaked)?;
+        }
         match self.threads {
             0 => Ok(()),
             1 => write!(f, "; a host thread waits"),
@@ -272,7 +280,8 @@ fn head(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
     if it.reason.is_empty() {
         write!(out, " [{}]", it.status.name())?;
     } else {
-        write!(out, " [{}]", OneLine(&it.reason))?;
+        let leaked = if it.leaked { " (leaked)" } else { "" };
+        write!(out, " [{}{leaked}]", OneLine(&it.reason))?;
     }
     if !it.name.is_empty() {
         write!(out, " \"{}\"", OneLine(&it.name))?;
@@ -527,6 +536,11 @@ mod tests {
     fn totals_name_what_there_is() {
         let totals = Totals { waiting: 2, running: 1, ..Totals::default() };
         assert_eq!(totals.to_string(), "3 goroutines: 1 running, 2 waiting");
+        let leak = Totals { leaked: 1, ..totals };
+        assert_eq!(
+            leak.to_string(),
+            "3 goroutines: 1 running, 2 waiting (1 leaked)"
+        );
         let one = Totals { runnable: 1, threads: 2, ..Totals::default() };
         assert_eq!(
             one.to_string(),

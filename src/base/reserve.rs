@@ -53,6 +53,20 @@ static PRESSED: AtomicBool = AtomicBool::new(false);
 
 struct Reserve;
 
+/// A report clears what it gives back: the report has copied stacks and the
+/// addresses of objects, and the next search for leaks would find them there.
+///
+/// # Safety
+/// The block has `len` bytes, and nobody uses it.
+unsafe fn forget(at: *mut u8, len: usize) {
+    if MODE.load(Relaxed) != MALLOC {
+        // SAFETY: so many bytes, which nobody uses.
+        unsafe { at.write_bytes(0, len) };
+        // Else the compiler leaves out what comes right before a free.
+        core::hint::black_box(at);
+    }
+}
+
 #[global_allocator]
 static GLOBAL: Reserve = Reserve;
 
@@ -203,6 +217,8 @@ unsafe impl GlobalAlloc for Reserve {
         if is_ours(at) {
             give(at, layout.size());
         } else if MODE.load(Relaxed) != ONLY {
+            // SAFETY: the block has this size, and nobody uses it.
+            unsafe { forget(at, layout.size()) };
             // SAFETY: the C library's block, as the caller promises.
             unsafe { System.dealloc(at, layout) };
         }
@@ -215,7 +231,7 @@ unsafe impl GlobalAlloc for Reserve {
         size: usize,
     ) -> *mut u8 {
         let ours = is_ours(at);
-        if !ours && MODE.load(Relaxed) != ONLY {
+        if !ours && matches!(MODE.load(Relaxed), MALLOC) {
             // SAFETY: the C library's block, as the caller promises.
             let moved = unsafe { System.realloc(at, layout, size) };
             if !moved.is_null() {

@@ -75,14 +75,32 @@ pub enum Kind {
     Name,
     /// A mark of the host's: the text.
     Mark,
+    /// A collection begins to stop the world. a: bytes of objects, b: its
+    /// number.
+    GcStop,
+    /// The world is stopped, and marking begins. a: bytes of objects.
+    GcMark,
+    /// The world goes on, and sweeping begins. a: bytes that live, b: at how
+    /// many the next collection begins.
+    GcEnd,
+    /// All is swept; or the collection has failed.
+    GcSwept,
+    /// a: bytes of objects, b: at how many the next collection begins.
+    Heap,
     /// The process ends by a fatal error.
     Fatal,
 }
 
 impl Kind {
+    /// Whether it tells of the heap.
+    pub fn is_of_heap(self) -> bool {
+        use Kind::{GcEnd, GcMark, GcStop, GcSwept, Heap};
+        matches!(self, GcStop | GcMark | GcEnd | GcSwept | Heap)
+    }
+
     /// The kind with this number.
     pub fn from_number(n: u8) -> Option<Self> {
-        const ALL: [Kind; 24] = [
+        const ALL: [Kind; 29] = [
             Kind::Text,
             Kind::Create,
             Kind::Attach,
@@ -106,6 +124,11 @@ impl Kind {
             Kind::Counters,
             Kind::Name,
             Kind::Mark,
+            Kind::GcStop,
+            Kind::GcMark,
+            Kind::GcEnd,
+            Kind::GcSwept,
+            Kind::Heap,
             Kind::Fatal,
         ];
         ALL.get(usize::from(n)).copied()

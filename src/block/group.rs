@@ -331,6 +331,7 @@ unsafe extern "C" fn run(place: *mut c_void) {
         crate::base::throw::throw("group: a member is no goroutine");
     };
     gp.stands_for(member.f as *const ());
+    gp.set_flag(gflag::HANDLE);
     member.handle.set(handle_of(gp));
     gp.at_end.set(&raw const member.at_end);
     join_members(member);

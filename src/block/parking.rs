@@ -161,6 +161,13 @@ impl Drop for Bucket<'_> {
     }
 }
 
+/// Where the table is: from, to.
+#[cfg(not(shuttle))]
+pub(crate) fn table() -> (usize, usize) {
+    let from = ptr::from_ref(&TABLE).addr();
+    (from, from + size_of_val(&TABLE))
+}
+
 impl Bucket<'static> {
     /// Locks the bucket of an object.
     pub(crate) fn of<T>(object: &T) -> Self {

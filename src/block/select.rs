@@ -39,6 +39,7 @@ use crate::{
     timers::Deadline,
 };
 use core::{
+    ffi::CStr,
     mem::{MaybeUninit, offset_of},
     ptr, slice,
 };
@@ -54,6 +55,9 @@ pub struct Case {
     op: i32,
     result: i32,
 }
+
+/// The reason of its wait, whose object is the [`All`].
+const SELECT: &CStr = c"select";
 
 /// The values of `op`.
 pub(crate) const SEND: i32 = 1;
@@ -330,6 +334,50 @@ unsafe impl Unlock for All<'_> {
     }
 }
 
+/// Calls `found` with the address of each channel of a select that waits, for
+/// this object; false if `reason` is not a select's.
+///
+/// # Safety
+/// The object is that of a wait with this reason, whose goroutine stands still.
+#[cfg(not(shuttle))]
+pub(crate) unsafe fn each_waited(
+    reason: &CStr,
+    object: usize,
+    found: &mut dyn FnMut(usize),
+) -> bool {
+    if reason != SELECT {
+        return false;
+    }
+    // SAFETY: on the stack of the waiter, which stands still.
+    let all = unsafe { &*(object as *const All<'_>) };
+    for &case in all.order {
+        // SAFETY: one of the select's cases, which stay while it waits.
+        found(unsafe { (*case).ch }.addr());
+    }
+    true
+}
+
+/// Where the records of such a select and its lock order are: from, to.
+///
+/// # Safety
+/// As for [`each_waited`].
+#[cfg(not(shuttle))]
+pub(crate) unsafe fn records(
+    reason: &CStr,
+    object: usize,
+) -> Option<(usize, usize)> {
+    if reason != SELECT {
+        return None;
+    }
+    // SAFETY: on the stack of the waiter, which stands still.
+    let all = unsafe { &*(object as *const All<'_>) };
+    // In the order of `Memory`. With cases that have no channel there are
+    // more records, which are not in use.
+    let order = all.order.as_ptr_range();
+    let records = size_of::<Sudog>() * all.order.len();
+    Some((order.start.addr() - records, order.end.addr()))
+}
+
 /// The case that ran.
 struct Chosen {
     case: *const Case,
@@ -347,7 +395,7 @@ fn park_on(
         [_] => Wakers::OneLock,
         _ => Wakers::Locked,
     };
-    let wait = Wait::until(deadline, c"select").on(all.order.as_ptr());
+    let wait = Wait::until(deadline, SELECT).on(all);
     let ticket = wait.begin_locked(gp, wakers);
     for (record, &case) in records.iter_mut().zip(all.order) {
         // SAFETY: one of the select's cases.

@@ -4,7 +4,9 @@
 //! goroutines takes its time, and the others go on. It offers its processor to
 //! other threads all the time (`own`). The dump runs on a stack of its own,
 //! since a goroutine's may be small, and stops nobody
-//! (`gmprt_inspect::snapshot`). It allocates, with the reserve behind it: want
+//! (`gmprt_inspect::snapshot`). Before that, where the heap is in use, a
+//! collection finds the goroutines that are leaked (`gc::reach`). The dump
+//! allocates, with the reserve behind it: want
 //! of memory costs the lines of names, and never the process.
 //!
 //! Invariants:
@@ -13,12 +15,14 @@
 //! 2. The reserve's region is lent while a dump runs.
 
 use super::{
+    blocked::search_leaks,
     own::{self, OwnThreads},
     stackadvice,
 };
 use crate::{
     arch,
     base::{lock::Rank, reserve},
+    gc::leaks::Searched,
     gmp::gomaxprocs,
     os::{
         Errno, LongLock, Result,
@@ -54,6 +58,7 @@ static DUMPS: LongLock<()> = LongLock::new(Rank::Dumps, ());
 /// A dump to be made.
 struct Job {
     options: Options,
+    searched: Searched,
     fd: c_int,
     g: usize,
     regs: Registers,
@@ -69,6 +74,7 @@ pub(crate) fn dump(fd: c_int, options: Options) -> Result<()> {
     }
     let job = Job {
         options,
+        searched: search_leaks(),
         fd,
         g: own::address(arch::getg()),
         regs: Registers::here(),
@@ -144,6 +150,7 @@ fn write(job: &Job) -> Result<()> {
     let head = Head {
         pid: proc::id().unsigned_abs(),
         procs: Some(gomaxprocs() as u64),
+        unsearched: job.searched == Searched::Failed,
     };
     let mut out = BufWriter::with_capacity(BUFFER, To(job.fd));
     let short = || {

@@ -16,6 +16,7 @@
 //! | `plain` | the same where there is no copy of the process |
 //! | `dumpsignal` | a dump when a signal comes |
 //! | `look` | `gmp_dump` |
+//! | `blocked` | what goroutines wait for, for the search for leaks |
 //! | `own` | this process, as the crate `inspect` sees processes |
 //! | `samples` | the stacks of all goroutines that compute, at a fatal error |
 //! | `sample` | the stack of one |
@@ -24,6 +25,7 @@
 //! | `stackadvice` | how much stack the goroutines of each function use |
 //! | `dump` | the words for a goroutine in a message |
 
+mod blocked;
 mod cycles;
 pub(crate) mod dump;
 pub(crate) mod dumpsignal;

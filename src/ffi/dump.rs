@@ -19,7 +19,9 @@ pub const GMP_DUMP_STACKS: u32 = 8;
 /// Writes to the descriptor `fd` what all goroutines do, while they go on: the
 /// state of each, what it waits for, since about when and who must end that,
 /// where it was started, and its frames with file and line. Goroutines that are
-/// alike are one entry with a count. `flags` is 0, or any of the four constants
+/// alike are one entry with a count. Where the collected heap is in use, a
+/// collection finds those that are leaked first: they wait for an object of the
+/// heap that nothing else can reach. `flags` is 0, or any of the four constants
 /// above or'ed.
 ///
 /// A dump is no moment: each entry was true at some time while it was made. It

@@ -175,7 +175,10 @@ unsafe extern "C" fn go_with(
         let mut spec = NewG::new(func.ok_or(Errno::EINVAL)?, arg);
         // SAFETY: promises 1 and 3, of `attr`.
         unsafe { apply(attr, &mut spec) }?;
-        spec.joinable = !out.is_null();
+        if !out.is_null() {
+            spec.joinable = true;
+            spec.flags |= gflag::HANDLE;
+        }
         spec.gopc = gopc;
         let handle = newproc::newproc1(&spec)?;
         if !out.is_null() {
@@ -298,7 +301,10 @@ pub unsafe extern "C" fn gmp_defer(func: gmp_fn, arg: *mut c_void) -> c_int {
 /// host thread that has never blocked in a call of this library. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_self() -> *mut gmp_g {
-    current::self_g().map_or(core::ptr::null_mut(), |gp| handle_of(gp).cast())
+    current::self_g().map_or(core::ptr::null_mut(), |gp| {
+        gp.set_flag(gflag::HANDLE);
+        handle_of(gp).cast()
+    })
 }
 
 /// Returns the number of the calling goroutine, which no other one ever has; 0

@@ -109,6 +109,7 @@ const CONSTANTS: &[Entry] = &[
     number("flag.main", gflag::MAIN as usize),
     number("flag.ending", gflag::ENDING as usize),
     number("flag.steps", gflag::STEPS as usize),
+    number("flag.leaked", gflag::LEAKED as usize),
     number("kind.worker", MKind::Worker as usize),
     number("kind.early", MKind::Early as usize),
     number("kind.sysmon", MKind::Sysmon as usize),

@@ -2,6 +2,8 @@
 
 use super::call;
 use crate::{
+    gc::cycle,
+    heap::{MHEAP, arena::ARENA},
     os::Errno,
     sched::stats::{self, Stats},
 };
@@ -123,6 +125,23 @@ pub struct gmp_stats {
     pub stack_mapped_bytes: u64,
     /// Stacks without a guard, since the kernel has refused one.
     pub stacks_unguarded: u64,
+
+    /// Arenas of the collected heap, of 64 MiB of address space each; this and
+    /// all that follows is 0 where the heap is not used. gmp_gc_get_stats() has
+    /// more.
+    pub heap_arenas: u64,
+    /// Bytes of objects, dead ones that are not freed yet among them.
+    pub heap_live_bytes: u64,
+    /// Bytes of pages with objects.
+    pub heap_in_use_bytes: u64,
+    /// Bytes of pages without objects, as address space.
+    pub heap_idle_bytes: u64,
+    /// Of heap_idle_bytes: those whose memory the kernel has.
+    pub heap_released_bytes: u64,
+    /// Counter: collections.
+    pub heap_collections: u64,
+    /// Counter: nanoseconds for which collections have stopped the world.
+    pub heap_pause_ns: u64,
 }
 
 /// Writes the numbers of this moment to `*out`, which has `size` bytes:
@@ -156,7 +175,8 @@ pub unsafe extern "C" fn gmp_get_stats(
             return Err(Errno::EINVAL);
         }
         let known = size.min(size_of::<gmp_stats>());
-        let stats = gmp_stats { struct_size: known, ..stats::read().into() };
+        let stats =
+            gmp_stats { struct_size: known, ..with_heap(stats::read().into()) };
         let to = out.cast::<u8>();
         // SAFETY: promise 2: `size` bytes, which are `known` or more.
         unsafe { ptr::write_bytes(to, 0, size) };
@@ -165,6 +185,24 @@ pub unsafe extern "C" fn gmp_get_stats(
         unsafe { ptr::copy_nonoverlapping(from, to, known) };
         Ok(())
     })
+}
+
+/// With the numbers of the heap, if there is one.
+fn with_heap(stats: gmp_stats) -> gmp_stats {
+    if MHEAP.arenas().is_none() {
+        return stats;
+    }
+    let (heap, counts) = (MHEAP.stats(), cycle::counts());
+    gmp_stats {
+        heap_arenas: (heap.reserved / ARENA) as u64,
+        heap_live_bytes: heap.live as u64,
+        heap_in_use_bytes: heap.in_use as u64,
+        heap_idle_bytes: heap.free as u64,
+        heap_released_bytes: heap.clean as u64,
+        heap_collections: counts.cycles,
+        heap_pause_ns: counts.pauses,
+        ..stats
+    }
 }
 
 impl From<Stats> for gmp_stats {
@@ -217,6 +255,13 @@ impl From<Stats> for gmp_stats {
             stack_released_bytes: stacks.cold,
             stack_mapped_bytes: stacks.mapped,
             stacks_unguarded: stacks.unguarded,
+            heap_arenas: 0,
+            heap_live_bytes: 0,
+            heap_in_use_bytes: 0,
+            heap_idle_bytes: 0,
+            heap_released_bytes: 0,
+            heap_collections: 0,
+            heap_pause_ns: 0,
         }
     }
 }

@@ -16,20 +16,23 @@
 //! has happened, and the heap grows by another half before the next attempt.
 
 use super::{
+    gctrace::Told,
     markers, mcaches,
-    roots::{Objects, ROOTS},
+    reach::{Own, Search, Waits},
+    roots::{Objects, ROOTS, Roots},
     settings,
-    stop::{Failed, Who, stop_threads},
+    stop::{Failed, Stopped, Who, stop_threads},
 };
 use crate::{
     arch,
     base::{
         print::SigWriter,
         sync::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::*},
+        trace::{Event, Kind, event},
     },
-    gmp::{M, RUNTIME_INIT_TIME, gomaxprocs},
+    gmp::{G, M},
     heap::{self, MHEAP, Marking, Work},
-    os::{Errno, Result, clock::nanotime, mem::map_data, task},
+    os::{Errno, Result, clock::nanotime, ours::map_ours, task},
     sched::{
         background, fork,
         handoff::{entersyscall, exitsyscall},
@@ -87,14 +90,18 @@ pub(crate) fn counts() -> Counts {
     }
 }
 
+/// Tells the timeline.
+fn tell(kind: Kind, bytes: usize, number: u64) {
+    event(move || Event::of(kind, 0).with(bytes as u64, number));
+}
+
 /// How an attempt has ended.
 enum Outcome {
-    Done {
-        pause: i64,
-        before: usize,
-    },
+    Done(Told),
     /// Objects were loaded meanwhile.
     Loaded,
+    /// Not all memory can be looked through.
+    Unseen(Errno),
     NoMemory,
     Failed(Failed),
 }
@@ -124,12 +131,35 @@ pub(crate) fn gc_start(why: Why) -> Result<()> {
 /// Errors: `EBUSY` if a thread does not stop, `ENOMEM`.
 #[inline(never)]
 pub(crate) fn gc_start_from(why: Why, sp: usize) -> Result<()> {
+    make(why, None, sp)
+}
+
+/// [`gc_start`], and a search for leaked goroutines.
+///
+/// Errors: also those of `Search::add_memory`.
+pub(super) fn gc_search(waits: &Waits) -> Result<()> {
+    unsafe extern "C" fn start(waits: usize, _: usize, sp: usize) -> usize {
+        // SAFETY: that of gc_search, which waits.
+        let waits = unsafe { &*(waits as *const Waits) };
+        let made = make(Why::Asked, Some(waits), sp);
+        made.map_or_else(|e| e.0 as usize, |()| 0)
+    }
+    let waits = core::ptr::from_ref(waits).addr();
+    // SAFETY: it takes a Waits.
+    match unsafe { arch::callsaved(start, waits, 0) } {
+        0 => Ok(()),
+        e => Err(Errno(e as i32)),
+    }
+}
+
+fn make(why: Why, waits: Option<&Waits>, sp: usize) -> Result<()> {
     let seen = CYCLES.load(Acquire);
     let wanted = || {
         let more = why == Why::Asked || CYCLES.load(Acquire) == seen;
         if more {
             // Before the stop, so that the pause does without it.
             MHEAP.sweep_all();
+            tell(Kind::GcStop, MHEAP.live(), CYCLES.load(Relaxed) + 1);
         }
         more
     };
@@ -138,8 +168,11 @@ pub(crate) fn gc_start_from(why: Why, sp: usize) -> Result<()> {
     entersyscall();
     for _ in 0..ATTEMPTS {
         let objects = Objects::ask();
+        let mut own = waits.map(|waits| (waits, Own::ask(waits)));
         let made = fork::while_none_forks(|| {
-            stw::while_stopped_if(wanted, || stopped(&objects, sp))
+            stw::while_stopped_if(wanted, || {
+                stopped(&objects, own.as_mut(), sp)
+            })
         });
         let Some(made) = made else {
             exitsyscall();
@@ -151,20 +184,25 @@ pub(crate) fn gc_start_from(why: Why, sp: usize) -> Result<()> {
         }
     }
     exitsyscall();
-    finish(&outcome)
+    finish(&outcome, why)
 }
 
-fn finish(outcome: &Outcome) -> Result<()> {
-    if let Outcome::Done { pause, before } = *outcome {
-        let pause = pause.max(0).unsigned_abs();
-        PAUSES.fetch_add(pause, Relaxed);
+fn finish(outcome: &Outcome, why: Why) -> Result<()> {
+    if let Outcome::Done(told) = outcome {
+        let pause = told.pause();
+        let pauses = PAUSES.fetch_add(pause, Relaxed) + pause;
         LONGEST.fetch_max(pause, Relaxed);
         LAST.store(nanotime(), Relaxed);
         if settings::TRACE.load(Relaxed) {
-            print(pause, before);
+            let number = CYCLES.load(Relaxed);
+            told.print(number, pauses, why == Why::Asked);
         }
         background::sweep();
         return Ok(());
+    }
+    tell(Kind::GcSwept, 0, 0);
+    if let Outcome::Unseen(why) = *outcome {
+        return Err(why);
     }
     FAILED.fetch_add(1, Relaxed);
     MHEAP.pacing.postpone(MHEAP.live(), nanotime());
@@ -211,44 +249,27 @@ fn warn(why: Failed) {
     w.flush();
 }
 
-/// Go's line.
-fn print(pause: u64, before: usize) {
-    const MB: usize = 1 << 20;
-    let now = nanotime() - RUNTIME_INIT_TIME.load(Relaxed);
-    let stats = MHEAP.stats();
-    let mut w = SigWriter::stderr();
-    let _ = writeln!(
-        w,
-        "gc {} @{}.{:03}s: {}.{:03} ms clock, {}->{} MB, {} MB goal, {} MB \
-         in pages, {} P",
-        CYCLES.load(Relaxed),
-        now / 1_000_000_000,
-        now / 1_000_000 % 1000,
-        pause / 1_000_000,
-        pause / 1_000 % 1000,
-        before / MB,
-        MHEAP.pacing.marked() / MB,
-        stats.trigger / MB,
-        stats.in_use / MB,
-        gomaxprocs(),
-    );
-    w.flush();
-}
-
 /// What is done on the collector's stack.
 struct Job<'a> {
     me: &'static M,
     sp: usize,
     objects: &'a Objects,
+    /// Of a search for leaks.
+    own: Option<&'a mut (&'a Waits, Own)>,
     outcome: Outcome,
 }
 
 /// With all Ps Stopped. This thread's frames and registers lie from `sp` on.
-fn stopped(objects: &Objects, sp: usize) -> Outcome {
+fn stopped<'a>(
+    objects: &'a Objects,
+    own: Option<&'a mut (&'a Waits, Own)>,
+    sp: usize,
+) -> Outcome {
     let (Some(gp), Some(top)) = (arch::getg(), stack()) else {
         return Outcome::NoMemory;
     };
-    let mut job = Job { me: gp.mp(), sp, objects, outcome: Outcome::NoMemory };
+    let outcome = Outcome::NoMemory;
+    let mut job = Job { me: gp.mp(), sp, objects, own, outcome };
     // SAFETY: `collect` takes a Job and does not park; the stack is the
     // collector's.
     unsafe { arch::callon(collect, (&raw mut job).cast(), top) };
@@ -259,7 +280,7 @@ fn stopped(objects: &Objects, sp: usize) -> Outcome {
 fn stack() -> Option<usize> {
     let mut at = STACK_AT.load(Relaxed);
     if at == 0 {
-        at = map_data(STACK).ok()?.addr();
+        at = map_ours(STACK).ok()?.addr();
         STACK_AT.store(at, Relaxed);
     }
     Some(at + STACK)
@@ -272,34 +293,93 @@ unsafe extern "C" fn collect(job: *mut c_void) {
 }
 
 impl Job<'_> {
-    fn run(&self) -> Outcome {
+    fn run(&mut self) -> Outcome {
         let began = nanotime();
         let stopped = match stop_threads(self.me, Who::All) {
             Ok(stopped) => stopped,
             Err(why) => return Outcome::Failed(why),
         };
         let mut roots = ROOTS.lock();
-        if !roots.gather(&stopped, self.objects, self.me, self.sp) {
+        let here = (self.me, self.sp);
+        if !roots.gather(&stopped, self.objects, here, |_| false) {
             return Outcome::Loaded;
         }
-        let work = WORK.get_or_init(Work::new);
-        let all = heap::Roots {
-            plain: roots.plain.all(),
-            guarded: roots.guarded.all(),
-            copy: |from, to| OwnMemory.read(from as u64, to),
+        let (before, goal) = (MHEAP.live(), MHEAP.pacing.trigger());
+        let (stacks, globals) = roots.sizes();
+        let stood = nanotime();
+        tell(Kind::GcMark, before, 0);
+        let marked = match self.own.take() {
+            None => mark(&roots, before),
+            Some(own) => self.mark_for_leaks(&stopped, &mut roots, own),
         };
-        let Some(marking) = Marking::new(&MHEAP, work, all, 1) else {
-            return Outcome::NoMemory;
+        let (marked, markers) = match marked {
+            Ok(marked) => marked,
+            Err(outcome) => return outcome,
         };
-        let before = MHEAP.live();
-        MHEAP.sweep_all();
-        MHEAP.begin_flushed(mcaches::all());
-        markers::mark(&marking, before);
-        MHEAP.end(marking.finish());
+        let done = nanotime();
+        MHEAP.end(marked);
         mcaches::all().for_each(heap::MCache::prepare_for_sweep);
         // Release: pairs with gc_start's acquire.
         CYCLES.fetch_add(1, Release);
         drop(stopped);
-        Outcome::Done { pause: nanotime() - began, before }
+        tell(Kind::GcEnd, marked, MHEAP.pacing.trigger() as u64);
+        let parts = [stood - began, done - stood, nanotime() - done];
+        Outcome::Done(Told {
+            parts,
+            markers,
+            before,
+            marked,
+            goal,
+            stacks,
+            globals,
+        })
     }
+
+    /// [`mark`], and a search for leaked goroutines. The roots of all have been
+    /// gathered, so there is room for them.
+    fn mark_for_leaks(
+        &self,
+        stopped: &Stopped,
+        roots: &mut Roots,
+        (waits, own): &mut (&Waits, Own),
+    ) -> core::result::Result<Marked, Outcome> {
+        let search = Search::begin(waits).map_err(Outcome::Unseen)?;
+        let here = (self.me, self.sp);
+        let left_out = |gp: &G| search.leaves_out(gp);
+        if !roots.gather(stopped, self.objects, here, left_out) {
+            return Err(Outcome::Loaded);
+        }
+        let added = search.add_memory(roots, own, self.objects);
+        added.map_err(Outcome::Unseen)?;
+        let work = WORK.get_or_init(Work::new);
+        // Also that of the rounds after the first.
+        work.begin(1).ok_or(Outcome::NoMemory)?;
+        begin_marking();
+        Ok((search.mark(roots, work), 1))
+    }
+}
+
+/// The bytes that live, and how many threads have marked.
+type Marked = (usize, u32);
+
+/// All is swept, and no mcache has a span.
+fn begin_marking() {
+    MHEAP.sweep_all();
+    MHEAP.begin_flushed(mcaches::all());
+}
+
+/// Marks from these roots, with `before` bytes alive at most. Returns the bytes
+/// that live.
+fn mark(roots: &Roots, before: usize) -> core::result::Result<Marked, Outcome> {
+    let work = WORK.get_or_init(Work::new);
+    let roots = heap::Roots {
+        plain: roots.plain.all(),
+        guarded: roots.guarded.all(),
+        copy: |from, to| OwnMemory.read(from as u64, to),
+    };
+    let marking = Marking::new(&MHEAP, work, roots, 1);
+    let marking = marking.ok_or(Outcome::NoMemory)?;
+    begin_marking();
+    let markers = markers::mark(&marking, before);
+    Ok((marking.finish(), markers))
 }

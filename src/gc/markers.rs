@@ -65,11 +65,13 @@ pub(super) fn hire(live: usize) {
 }
 
 /// Marks, with the others, where so many bytes are alive. The world is stopped.
-pub(super) fn mark(marking: &Marking<'_>, live: usize) {
+/// Marks, with the others, where so many bytes are alive. The world is stopped.
+/// Returns how many mark.
+pub(super) fn mark(marking: &Marking<'_>, live: usize) -> u32 {
     let others = wanted(live).min(MARKERS.load(Relaxed));
     if others == 0 {
         marking.run::<true>();
-        return;
+        return 1;
     }
     let at = ptr::from_ref(marking).cast_mut();
     // Relaxed: the gate publishes it.
@@ -79,6 +81,7 @@ pub(super) fn mark(marking: &Marking<'_>, live: usize) {
     OsFutex::wake(&raw const ROUND, others);
     marking.run::<false>();
     GATE.shut();
+    others + 1
 }
 
 /// Marks beside the collector, if it does.

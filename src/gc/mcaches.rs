@@ -8,7 +8,7 @@ use crate::{
     base::sync::{AtomicPtr, Ordering::*},
     gmp::{M, OwnedP},
     heap::{MCache, MHEAP},
-    os::mem::map_data,
+    os::ours::map_ours,
 };
 use core::{cell::Cell, ptr};
 
@@ -39,7 +39,7 @@ fn allocmcache(
     place: &Cell<Option<&'static MCache>>,
 ) -> Option<&'static MCache> {
     let listed = Listed { cache: MCache::new(&MHEAP), next: ptr::null() };
-    let at = map_data(size_of::<Listed>()).ok()?.cast::<Listed>();
+    let at = map_ours(size_of::<Listed>()).ok()?.cast::<Listed>();
     // SAFETY: a fresh mapping of this size, which stays.
     unsafe { at.write(listed) };
     let mut head = ALL.load(Relaxed);

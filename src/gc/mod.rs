@@ -25,8 +25,11 @@
 //! |---|---|
 //! | `cleanups` | what happens when an object goes |
 //! | `others` | another collector's collection |
+//! | `leaks` | the search for leaked goroutines |
 //! | `malloc` | the calls of the host |
 //! | `cycle` | one collection, and when it begins |
+//! | `reach` | goroutines that wait for what nothing else reaches |
+//! | `gctrace` | a line for each collection |
 //! | `markers` | threads that mark too |
 //! | `roots` | where marking begins |
 //! | `stop` | the threads |
@@ -50,11 +53,14 @@
 
 pub(crate) mod cleanups;
 pub(crate) mod cycle;
+mod gctrace;
+pub(crate) mod leaks;
 pub(crate) mod malloc;
 pub(crate) mod markers;
 mod mcaches;
 pub(crate) mod others;
 mod ranges;
+pub(crate) mod reach;
 pub(crate) mod roots;
 pub(crate) mod settings;
 mod stop;

@@ -70,6 +70,18 @@ impl Ranges {
         Some(())
     }
 
+    /// Where the list is: from, to.
+    pub(super) fn mapping(&self, found: &mut dyn FnMut(usize, usize)) {
+        if self.bytes > 0 {
+            found(self.at.addr(), self.at.addr() + self.bytes);
+        }
+    }
+
+    /// The bytes of all.
+    pub(super) fn sum(&self) -> usize {
+        self.all().iter().map(|(from, to)| to - from).sum()
+    }
+
     pub(super) fn all(&self) -> &[(usize, usize)] {
         if self.len == 0 {
             return &[];

@@ -32,6 +32,7 @@
 
 use super::{
     ranges::Ranges,
+    settings,
     stop::{Stopped, has_left},
 };
 use crate::{
@@ -72,6 +73,8 @@ pub(super) struct Roots {
     pub guarded: Ranges,
     /// The stack pointers of all threads, and their Ms.
     stands: Ranges,
+    /// Bytes of stacks and of data, for `gctrace`.
+    sizes: (usize, usize),
 }
 
 /// What the loader said, before the stop: it has a lock, which a constructor of
@@ -92,6 +95,11 @@ impl Objects {
         let fingerprint = objects::fingerprint(list());
         objects::each_writable(&mut |from, to| data.push_words(from, to));
         Self { data, fingerprint }
+    }
+
+    /// Where the list is.
+    pub(super) fn each_mapping(&self, found: &mut dyn FnMut(usize, usize)) {
+        self.data.mapping(found);
     }
 
     /// Whether it still says so.
@@ -147,18 +155,20 @@ impl Roots {
             plain: Ranges::new(),
             guarded: Ranges::new(),
             stands: Ranges::new(),
+            sizes: (0, 0),
         }
     }
 
-    /// Gathers all roots; false if there is no memory for them, or if objects
-    /// were loaded since the loader was asked. All threads stand; that of `me`
-    /// has all its frames and registers from `sp` on.
+    /// Gathers all roots, but for goroutines that are `left_out`. False if
+    /// there is no memory for them, or if objects were loaded since the loader
+    /// was asked. All threads stand; that of `me` has all its frames and
+    /// registers from `sp` on.
     pub(super) fn gather(
         &mut self,
         stopped: &Stopped,
         objects: &Objects,
-        me: &'static M,
-        sp: usize,
+        (me, sp): (&'static M, usize),
+        left_out: impl Fn(&G) -> bool,
     ) -> bool {
         self.plain.clear();
         self.guarded.clear();
@@ -172,10 +182,15 @@ impl Roots {
         self.stand(me, sp + RED_ZONE, 0);
         stopped.each(|mp, sp, regs| self.stand(mp, sp, regs));
         self.stands.all_mut().sort_unstable();
-        let mut soon = each_g().skip(AHEAD);
-        for gp in each_g() {
+        let wanted = || each_g().filter(|gp| !left_out(gp));
+        let mut soon = wanted().skip(AHEAD);
+        for gp in wanted() {
             soon.next().inspect(|gp| gp.prefetch());
             self.goroutine(gp);
+        }
+        let traced = settings::TRACE.load(Relaxed);
+        if traced {
+            self.sizes.0 = self.plain.sum() + self.guarded.sum();
         }
         let plain = &mut self.plain;
         kept::each(&mut |from, to| plain.push_words(from, to));
@@ -183,8 +198,46 @@ impl Roots {
         for (from, to) in NAMED.lock().all() {
             self.guarded.push_words(*from, *to);
         }
+        if traced {
+            self.sizes.1 = objects.data.sum() + NAMED.lock().sum();
+        }
+        !self.is_short()
+    }
+
+    /// Bytes of stacks, with what the Gs keep, and of data; known where
+    /// collections are traced.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        self.sizes
+    }
+
+    /// Whether one was left out for want of memory.
+    pub(super) fn is_short(&self) -> bool {
         let lists = [&self.plain, &self.guarded, &self.stands];
-        !lists.iter().any(|list| list.is_short())
+        lists.iter().any(|list| list.is_short())
+    }
+
+    /// The roots of other goroutines come next. They find room if all roots of
+    /// all goroutines had.
+    pub(super) fn begin_again(&mut self) {
+        self.plain.clear();
+        self.guarded.clear();
+    }
+
+    /// Where the lists of roots are.
+    pub(super) fn each_mapping(&self, found: &mut dyn FnMut(usize, usize)) {
+        for list in [&self.plain, &self.guarded, &self.stands] {
+            list.mapping(found);
+        }
+        NAMED.lock().mapping(found);
+    }
+
+    /// The lowest stack pointer of a thread within these addresses, less what a
+    /// leaf function may use below.
+    pub(super) fn lowest_stand(&self, from: usize, to: usize) -> Option<usize> {
+        let all = self.stands.all();
+        let at = all.partition_point(|(sp, _)| *sp < from);
+        let (sp, _) = all.get(at).filter(|(sp, _)| *sp < to)?;
+        Some(sp.saturating_sub(RED_ZONE).max(from))
     }
 
     /// For another collector: the stacks of goroutines, and what the runtime
@@ -283,7 +336,8 @@ impl Roots {
         }
     }
 
-    fn goroutine(&mut self, gp: &'static G) {
+    /// The roots of a goroutine, or of a thread's stand-in.
+    pub(super) fn goroutine(&mut self, gp: &'static G) {
         let plain = &mut self.plain;
         let mut found = |from: usize, to: usize| plain.push_words(from, to);
         let (lo, hi) = (gp.stack_lo.get(), gp.stack_hi.get());

@@ -102,6 +102,12 @@ pub(crate) mod gflag {
     /// It runs in steps, and has a stack during each of them only; see
     /// `sched::steps`.
     pub const STEPS: u16 = 4096;
+    /// While it is Waiting: nothing that the last search for leaks has found
+    /// can end its wait (`gc::reach`). Written while the world is stopped, and
+    /// cleared by who cancels it.
+    pub const LEAKED: u16 = 8192;
+    /// Its handle was given out, so somebody may cancel it.
+    pub const HANDLE: u16 = 16384;
 }
 
 /// Begins what a layer above keeps for a goroutine.

@@ -152,6 +152,11 @@ pub(crate) fn each_g() -> impl Iterator<Item = &'static G> {
     (0..COUNT.load(Acquire)).filter_map(g_at)
 }
 
+/// How many Gs there are, dead ones included.
+pub(crate) fn num_gs() -> usize {
+    COUNT.load(Acquire) as usize
+}
+
 /// [`each_g`] from this index on.
 pub(crate) fn each_g_from(first: u32) -> impl Iterator<Item = &'static G> {
     (first..COUNT.load(Acquire)).filter_map(g_at)

@@ -98,7 +98,7 @@ pub(crate) use self::{
     glife::*,
     gtab::{
         each_g, each_g_from, g_at, galloc, galloc_many, generation_of,
-        handle_of, lookup, lookup_live,
+        handle_of, lookup, lookup_live, num_gs,
     },
     m::*,
     p::*,

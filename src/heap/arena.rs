@@ -25,7 +25,7 @@ use super::bits::Pair;
 use super::mspan::MSpan;
 use super::sizeclass::{Kind, PAGE, PAGE_SHIFT, WORD_BYTES};
 use crate::base::sync::{AtomicPtr, AtomicU16, Ordering::*};
-use crate::os::{Result, mem};
+use crate::os::{Result, ours};
 
 /// Bytes of an arena, as a shift and as a number.
 pub const ARENA_SHIFT: usize = 26;
@@ -154,7 +154,7 @@ impl Arenas {
     /// An empty table.
     pub(super) fn new() -> Result<Self> {
         let len = MOST * size_of::<usize>();
-        let at = mem::map_data(len)?.cast::<[AtomicPtr<HeapArena>; MOST]>();
+        let at = ours::map_ours(len)?.cast::<[AtomicPtr<HeapArena>; MOST]>();
         // SAFETY: a mapping of this length, zeroed: nulls. It stays.
         Ok(Self(unsafe { &*at }))
     }
@@ -171,7 +171,7 @@ impl Arenas {
     /// Makes known the arena at `base`, which is reserved. The caller has the
     /// page heap's lock.
     pub(super) fn add(self, base: usize) -> Result<()> {
-        let at = mem::map_data(size_of::<HeapArena>())?;
+        let at = ours::map_ours(size_of::<HeapArena>())?;
         // Pairs with the acquire of `of`.
         self.0[base >> ARENA_SHIFT].store(at.cast(), Release);
         Ok(())

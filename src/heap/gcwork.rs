@@ -62,7 +62,7 @@ use crate::base::sync::{
     const_unless_loom, spin_loop,
 };
 #[cfg(not(loom))]
-use crate::os::{mem, thread::osyield};
+use crate::os::{ours, thread::osyield};
 use core::ptr;
 
 /// Bytes of a block, which is aligned to them.
@@ -249,7 +249,7 @@ impl Work {
         let less = |n: usize| n.checked_sub(1);
         self.may_map.fetch_update(Relaxed, Relaxed, less).ok()?;
         // A page more, of which the part before an aligned address is lost.
-        let at = mem::map_data(CHUNK + BLOCK).ok()? as usize;
+        let at = ours::map_ours(CHUNK + BLOCK).ok()? as usize;
         let first = at.next_multiple_of(BLOCK);
         for at in (first..first + CHUNK).step_by(BLOCK).skip(1) {
             // SAFETY: a block of a fresh mapping: zeros are an empty block. The

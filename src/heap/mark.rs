@@ -33,6 +33,7 @@
 
 use super::arena::{ARENA, Arenas, HeapArena};
 use super::bits::Marked;
+use super::find::Object;
 use super::gcwork::{GcWork, Work};
 use super::mheap::MHeap;
 use super::mspan::MSpan;
@@ -76,6 +77,24 @@ impl<'a> Roots<'a> {
     pub fn plain(plain: &'a [Range]) -> Self {
         Self { plain, guarded: &[], copy: |_, _| false }
     }
+}
+
+/// What looks at the words that a marker scans and that do not point near the
+/// heap.
+pub trait Look: core::marker::Copy {
+    fn look(self, word: usize);
+
+    /// Whether a root that equals the end of the object at `base` keeps it.
+    fn end_keeps(self, base: usize) -> bool {
+        let _ = base;
+        true
+    }
+}
+
+/// Nobody looks.
+impl Look for () {
+    #[inline(always)]
+    fn look(self, _word: usize) {}
 }
 
 /// Bytes that are copied at once.
@@ -130,7 +149,19 @@ impl<'a> Marking<'a> {
 
     /// Marks, until all markers have nothing left. ALONE is for the only one.
     pub fn run<const ALONE: bool>(&self) {
-        let Some(mut marker) = Marker::<ALONE>::new(self) else { return };
+        self.run_with::<ALONE, ()>(());
+    }
+
+    /// [`Self::run`] of the only marker, and [`Self::finish`], while `look`
+    /// looks.
+    pub fn run_looking(&self, look: impl Look) -> usize {
+        self.run_with::<true, _>(look);
+        self.finish_with(look)
+    }
+
+    fn run_with<const ALONE: bool, L: Look>(&self, look: L) {
+        let marker = Marker::<ALONE, L>::new(self, look);
+        let Some(mut marker) = marker else { return };
         loop {
             // AcqRel: jobs are taken in one order (`gcwork`).
             let job = self.next.fetch_add(1, AcqRel);
@@ -157,8 +188,13 @@ impl<'a> Marking<'a> {
     /// Marks what was dropped for want of memory; after all markers have
     /// returned, by one thread. Returns the bytes that are marked.
     pub fn finish(&self) -> usize {
+        self.finish_with(())
+    }
+
+    fn finish_with<L: Look>(&self, look: L) -> usize {
         while self.work.take_overflow() {
-            let Some(mut marker) = Marker::<true>::new(self) else {
+            let marker = Marker::<true, L>::new(self, look);
+            let Some(mut marker) = marker else {
                 throw("finish: a marker has not given its blocks back");
             };
             for arena in (0..).map_while(|n| self.arena(n)) {
@@ -203,7 +239,7 @@ impl<const N: usize> Queue<N> {
 }
 
 /// A thread that marks.
-struct Marker<'a, const ALONE: bool> {
+struct Marker<'a, const ALONE: bool, L: Look> {
     arenas: Arenas,
     low: usize,
     length: usize,
@@ -213,6 +249,7 @@ struct Marker<'a, const ALONE: bool> {
     scanned: u32,
     /// Words are copied before they are looked at.
     copies: bool,
+    look: L,
 }
 
 /// [`Copy`] of memory that is there.
@@ -231,8 +268,8 @@ fn prefetch<T>(at: *const T) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
 }
 
-impl<'a, const ALONE: bool> Marker<'a, ALONE> {
-    fn new(marking: &Marking<'a>) -> Option<Self> {
+impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
+    fn new(marking: &Marking<'a>, look: L) -> Option<Self> {
         let (low, high) = marking.heap.bounds();
         Some(Self {
             arenas: marking.arenas,
@@ -243,6 +280,7 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
             marked: 0,
             scanned: 0,
             copies: sanitize::memcheck(),
+            look,
         })
     }
 
@@ -312,6 +350,8 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
             let word = unsafe { *(at as *const usize) };
             if word.wrapping_sub(self.low) < self.length {
                 self.candidate(word);
+            } else {
+                self.look.look(word);
             }
             at += size_of::<usize>();
         }
@@ -327,6 +367,8 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
             if oldest != 0 {
                 self.mark(oldest);
             }
+        } else {
+            self.look.look(word);
         }
     }
 
@@ -373,6 +415,8 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
             let far = word.wrapping_sub(self.low);
             if far < self.length {
                 self.candidate(word);
+            } else {
+                self.look.look(word);
             }
             if far <= self.length && word % GRANULE == 0 {
                 self.mark_before(word);
@@ -423,7 +467,9 @@ impl<'a, const ALONE: bool> Marker<'a, ALONE> {
     /// Marks the object that ends at `word`.
     fn mark_before(&mut self, word: usize) {
         let before = self.arenas.find(word - 1);
-        if before.is_some_and(|object| object.base + object.size == word) {
+        let ends = |it: &Object| it.base + it.size == word;
+        let before = before.filter(ends).map(|it| it.base);
+        if before.is_some_and(|base| self.look.end_keeps(base)) {
             self.mark(word - 1);
         }
     }

@@ -28,7 +28,7 @@ use crate::base::sanitize;
 use crate::base::sync::{
     AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering::*,
 };
-use crate::os::{Errno, Lock, OsFutex, Result, addresses, mem};
+use crate::os::{Errno, Lock, OsFutex, Result, addresses, mem, ours};
 use std::sync::OnceLock;
 
 /// Bytes from which spans are carved, at once.
@@ -395,6 +395,12 @@ impl MHeap {
         (in_use + dirty).saturating_sub(goal).min(dirty)
     }
 
+    /// Calls `found` with the memory of `malloc` that has addresses of arenas:
+    /// from, to.
+    pub fn each_list(&self, found: &mut dyn FnMut(usize, usize)) {
+        self.pages.lock().alloc.each_list(found);
+    }
+
     pub fn stats(&self) -> HeapStats {
         let pages = self.pages.lock();
         let (free, clean) = (pages.alloc.free, pages.alloc.clean);
@@ -434,7 +440,7 @@ impl Pages {
         }
         let size = size_of::<MSpan>().next_multiple_of(64);
         if self.carve + size > self.carve_end {
-            self.carve = mem::map_data(SPANS).ok()? as usize;
+            self.carve = ours::map_ours(SPANS).ok()? as usize;
             self.carve_end = self.carve + SPANS;
         }
         let at = self.carve as *mut MSpan;

@@ -97,7 +97,7 @@ pub(crate) use self::mheap::MHEAP;
 pub use self::{
     find::Object,
     gcwork::{Gate, Work},
-    mark::{Marking, Range, Roots},
+    mark::{Look, Marking, Range, Roots},
     mcache::MCache,
     mheap::{HeapStats, MHeap},
     sizeclass::Kind,

@@ -135,6 +135,12 @@ impl PageAlloc {
         }
     }
 
+    /// Calls `found` with the list of the arenas: from, to.
+    pub(super) fn each_list(&self, found: &mut dyn FnMut(usize, usize)) {
+        let list = self.arenas.as_ptr_range();
+        found(list.start.addr(), list.end.addr());
+    }
+
     /// How many arenas there are.
     pub(super) fn len(&self) -> usize {
         self.arenas.len()

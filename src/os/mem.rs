@@ -138,6 +138,18 @@ fn keep(base: *mut u8, len: usize, root: bool) -> Result<*mut u8> {
     }
 }
 
+/// Calls `found` with each of these mappings: from, to.
+pub(crate) fn each_kept(found: &mut dyn FnMut(usize, usize)) {
+    // Acquire: pairs with keep.
+    let mut at = KEPT.load(Ordering::Acquire).cast_const();
+    // SAFETY: null, or in the list, where it stays until the library is
+    // unloaded.
+    while let Some(kept) = unsafe { at.as_ref() } {
+        found(kept.base.addr(), kept.base.addr() + kept.len);
+        at = kept.next;
+    }
+}
+
 /// Unmaps all of [`map_kept`].
 ///
 /// # Safety

@@ -15,6 +15,8 @@
 //! | `cpu` | how many processors this process may use |
 //! | `addresses` | addresses without memory |
 //! | `objects` | the data of the objects that are loaded |
+//! | `ours` | mappings that a look for pointers leaves out |
+//! | `maps` | all memory that is mapped |
 //! | `mem` | map, guard, discard and unmap memory |
 //! | `task` | whether another thread runs, where it waits; how many there are |
 //! | `proc` | number, end and arguments of this process |
@@ -47,10 +49,12 @@ pub(crate) mod fallback;
 pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod maps;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
 pub(crate) mod net;
 pub(crate) mod objects;
+pub(crate) mod ours;
 pub(crate) mod own;
 pub(crate) mod proc;
 pub(crate) mod raw;

@@ -12,7 +12,35 @@ use gmprt_inspect::memory::{Memory, OwnMemory};
 /// that this code is in: from, to. What the loader makes read-only after it has
 /// relocated the object is left out. Takes the loader's lock.
 pub(crate) fn each_writable(found: &mut dyn FnMut(usize, usize)) {
-    type Found<'a> = &'a mut dyn FnMut(usize, usize);
+    let mut each = |object: &Object<'_>| {
+        if object.has_us() && !object.is_program() {
+            return;
+        }
+        let (a, z) = object.relro();
+        object.each_writable(&mut |from, to| {
+            if a <= from && from < z {
+                found(z.min(to), to);
+            } else {
+                found(from, to);
+            }
+        });
+    };
+    each_object(&mut each);
+}
+
+/// Calls `found` with the writable data of the library that this code is in:
+/// from, to. Nothing where the code is a part of the program. Takes the
+/// loader's lock.
+pub(crate) fn each_own(found: &mut dyn FnMut(usize, usize)) {
+    each_object(&mut |object| {
+        if object.has_us() && !object.is_program() {
+            object.each_writable(found);
+        }
+    });
+}
+
+fn each_object(found: &mut dyn FnMut(&Object<'_>)) {
+    type Found<'a> = &'a mut dyn FnMut(&Object<'_>);
     unsafe extern "C" fn each(
         info: *mut libc::dl_phdr_info,
         _size: usize,
@@ -20,9 +48,11 @@ pub(crate) fn each_writable(found: &mut dyn FnMut(usize, usize)) {
     ) -> c_int {
         // SAFETY: from the loader, while it calls.
         let info = unsafe { &*info };
-        // SAFETY: that of each_writable.
+        // SAFETY: that of each_object.
         let found = unsafe { &mut *found.cast::<Found<'_>>() };
-        one(info, found);
+        if let Some(object) = Object::of(info) {
+            found(&object);
+        }
         0
     }
     let _keep = KeepErrno::new();
@@ -31,32 +61,55 @@ pub(crate) fn each_writable(found: &mut dyn FnMut(usize, usize)) {
     unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut found).cast()) };
 }
 
-fn one(info: &libc::dl_phdr_info, found: &mut dyn FnMut(usize, usize)) {
-    if info.dlpi_phdr.is_null() {
-        return;
+/// An object that is loaded.
+struct Object<'a> {
+    base: usize,
+    headers: &'a [libc::Elf64_Phdr],
+}
+
+impl<'a> Object<'a> {
+    fn of(info: &'a libc::dl_phdr_info) -> Option<Self> {
+        if info.dlpi_phdr.is_null() {
+            return None;
+        }
+        let count = usize::from(info.dlpi_phnum);
+        // SAFETY: the headers of a loaded object.
+        let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, count) };
+        Some(Self { base: info.dlpi_addr as usize, headers })
     }
-    let count = usize::from(info.dlpi_phnum);
-    // SAFETY: the headers of a loaded object.
-    let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, count) };
-    let base = info.dlpi_addr as usize;
-    let place = |ph: &libc::Elf64_Phdr| {
-        let from = base.wrapping_add(ph.p_vaddr as usize);
+
+    fn place(&self, ph: &libc::Elf64_Phdr) -> (usize, usize) {
+        let from = self.base.wrapping_add(ph.p_vaddr as usize);
         (from, from.wrapping_add(ph.p_memsz as usize))
-    };
-    let loads = || headers.iter().filter(|ph| ph.p_type == libc::PT_LOAD);
-    let here = one as *const () as usize;
-    let is_program = info.dlpi_phdr.addr() == auxv::headers();
-    let has_us = loads().map(place).any(|(a, z)| (a..z).contains(&here));
-    if has_us && !is_program {
-        return;
     }
-    let relro = headers.iter().find(|ph| ph.p_type == libc::PT_GNU_RELRO);
-    let (a, z) = relro.map_or((0, 0), place);
-    for ph in loads().filter(|ph| ph.p_flags & libc::PF_W != 0) {
-        let (from, to) = place(ph);
-        if a <= from && from < z {
-            found(z.min(to), to);
-        } else {
+
+    fn loads(&self) -> impl Iterator<Item = &'a libc::Elf64_Phdr> {
+        self.headers.iter().filter(|ph| ph.p_type == libc::PT_LOAD)
+    }
+
+    /// Whether this code is in it.
+    fn has_us(&self) -> bool {
+        let here = each_object as *const () as usize;
+        self.loads().any(|ph| {
+            let (from, to) = self.place(ph);
+            (from..to).contains(&here)
+        })
+    }
+
+    fn is_program(&self) -> bool {
+        self.headers.as_ptr().addr() == auxv::headers()
+    }
+
+    /// What the loader makes read-only.
+    fn relro(&self) -> (usize, usize) {
+        let is_relro = |ph: &&libc::Elf64_Phdr| ph.p_type == libc::PT_GNU_RELRO;
+        let relro = self.headers.iter().find(is_relro);
+        relro.map_or((0, 0), |ph| self.place(ph))
+    }
+
+    fn each_writable(&self, found: &mut dyn FnMut(usize, usize)) {
+        for ph in self.loads().filter(|ph| ph.p_flags & libc::PF_W != 0) {
+            let (from, to) = self.place(ph);
             found(from, to);
         }
     }
@@ -125,7 +178,7 @@ mod tests {
     #[test]
     fn data_of_the_program_is_found_and_code_is_not() {
         let at = (&raw const DATA).addr();
-        let code = one as *const () as usize;
+        let code = each_object as *const () as usize;
         let (mut data, mut all) = (0, 0);
         each_writable(&mut |from, to| {
             assert!(from <= to && !(from..to).contains(&code));
@@ -135,6 +188,11 @@ mod tests {
         assert_eq!(data, 1);
         assert!(all > 1, "the C library has data");
         assert_eq!(DATA.load(Relaxed), 7);
+    }
+
+    #[test]
+    fn a_part_of_the_program_has_no_data_of_its_own() {
+        each_own(&mut |_, _| panic!("this code is in the program"));
     }
 
     #[test]

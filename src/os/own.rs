@@ -155,12 +155,41 @@ impl Own {
         if !self.is_ours() {
             return Err(Errno(libc::EBADF));
         }
+        self.read_at(0, room)
+    }
+
+    /// Reads the file from `offset` on into `room`. The number was the file's a
+    /// moment ago.
+    ///
+    /// Errors: those of pread(2).
+    pub(super) fn read_at<'a>(
+        &self,
+        offset: i64,
+        room: &'a mut [u8],
+    ) -> Result<&'a [u8]> {
         let _keep = KeepErrno::new();
         let at = room.as_mut_ptr().cast();
         // SAFETY: at and the length are those of room.
-        let n = unsafe { raw::pread(self.fd, at, room.len(), 0) };
+        let n = unsafe { raw::pread(self.fd, at, room.len(), offset) };
         let n = usize::try_from(n).map_err(|_| Errno::last())?;
         Ok(&room[..n])
+    }
+
+    /// Reads what comes next in the file into `room`; nothing at its end. The
+    /// number was the file's a moment ago.
+    ///
+    /// Errors: those of read(2), but `EINTR`.
+    pub(super) fn read_next<'a>(&self, room: &'a mut [u8]) -> Result<&'a [u8]> {
+        let _keep = KeepErrno::new();
+        loop {
+            let at = room.as_mut_ptr().cast();
+            // SAFETY: at and the length are those of room.
+            let n = unsafe { raw::read(self.fd, at, room.len()) };
+            match Errno::check(n as i64) {
+                Err(Errno(libc::EINTR)) => {}
+                n => return Ok(&room[..n? as usize]),
+            }
+        }
     }
 
     /// The file's identity.

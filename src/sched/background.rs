@@ -39,7 +39,10 @@ use super::{
     yields::gosched,
 };
 use crate::{
-    base::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
+    base::{
+        sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
+        trace::{Event, Kind, event},
+    },
     gmp::{CLOSING, G, GmpFn, closing::Stage, handle_of},
     heap::{MHEAP, specials},
     os::{Result, clock::nanotime},
@@ -160,6 +163,7 @@ fn sweep_heap() {
             return;
         }
         if !more {
+            event(|| Event::of(Kind::GcSwept, 0));
             wake_cleaner();
             if MHEAP.excess() > 0 {
                 wake(&SCAVENGER);

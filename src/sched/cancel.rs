@@ -75,6 +75,8 @@ pub(super) fn post(handle: *mut c_void) -> Result<&'static G> {
 pub(super) fn end_wait(gp: &'static G, handle: *mut c_void) {
     let fire = gp.park.end_cancelled(generation_of(handle), &gp.claim);
     if fire == Fire::Parked {
+        // It is the winner's now.
+        gp.clear_flag(gflag::LEAKED);
         goready(gp, Turn::Next);
     }
 }

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     gmp::{
-        G, GStatus, HookResult, M, handle_of,
+        G, GStatus, HookResult, M, gflag, handle_of,
         parkword::{Cause, Fire, Ticket, WaitKind},
         wait::{Turn, Unlock, Wait},
         waitmark,
@@ -259,6 +259,7 @@ pub(crate) fn park_user(
     }
     let ticket = wait.begin(gp);
     if let Some(u) = &mut unlockf {
+        gp.set_flag(gflag::HANDLE);
         u.handle = handle_of(gp);
     }
     let left = AskHost { ticket, unlockf };

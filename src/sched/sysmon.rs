@@ -124,6 +124,9 @@ fn sysmon() {
         scavenge(now);
         force_gc(now);
         trace::event(counters);
+        if MHEAP.arenas().is_some() {
+            trace::event(heap_counters);
+        }
         nomain.look(now);
         watched = watch_for_above(now);
         quiet = if found.running == 0 { quiet + 1 } else { 0 };
@@ -239,6 +242,11 @@ fn counters() -> Event {
     let runnable = global + (0..gomaxprocs()).map(queued).sum::<u64>();
     let live = crate::gmp::gcount() as u64;
     Event::of(Kind::Counters, 0).with(live, runnable)
+}
+
+fn heap_counters() -> Event {
+    let (live, goal) = (MHEAP.live(), MHEAP.pacing.trigger());
+    Event::of(Kind::Heap, 0).with(live as u64, goal as u64)
 }
 
 /// Wakes the scavenger if there are idle stacks. Not at the start, whose own

@@ -219,6 +219,18 @@ fn minit_stack(mp: &M) {
     }
 }
 
+/// The stack of a thread that the library has made: from, to. None if the M has
+/// none: the thread has ended, or the host has made it and knows its bounds.
+pub(crate) fn own_stack(mp: &M) -> Option<(usize, usize)> {
+    // Acquire: pairs with `minit`, and with `init::schedinit`.
+    let ours = mp.procid.load(Acquire) != 0
+        && mp.kind.get() != MKind::Host
+        && THREAD_START.load(Acquire).is_null();
+    let g0 = mp.g0.get().filter(|_| ours)?;
+    let (lo, hi) = (g0.stack_lo.get(), g0.stack_hi.get());
+    (lo != 0).then_some((lo, hi))
+}
+
 /// Gives the thread a signal stack, and then its signal mask.
 fn minit_signals(mp: &M) {
     give_sigstack(mp);
@@ -500,12 +512,26 @@ unsafe extern "C" fn newosproc_start(arg: *mut c_void) -> *mut c_void {
     // SAFETY: g is this M's g0, on its own thread.
     unsafe { arch::mstart() };
     arch::setg(None);
+    clear_stack();
     leave_turnstile(mp);
     fiber::end_g0();
     drop_sigstack(mp);
     freem(mp);
     end_thread(mp);
     ptr::null_mut()
+}
+
+/// Clears what the schedulers' frames have left on this thread's stack, which
+/// ends. The C library gives the stack to another thread, and a search for
+/// leaks (`gc::reach`) would find the words there.
+#[inline(never)]
+fn clear_stack() {
+    const DEPTH: usize = 2048;
+    let mut words = [0_usize; DEPTH];
+    for word in &mut words {
+        // SAFETY: a word of this frame.
+        unsafe { ptr::from_mut(word).write_volatile(0) };
+    }
 }
 
 /// Whether the thread of `mp`, which ends, is to be joined. The one that has

@@ -267,6 +267,12 @@ pub(crate) unsafe fn unmap_all() {
     unsafe { STACKS.unmap_all() };
 }
 
+/// Calls `found` with each slab of stacks, in use or free: from, to. Stacks
+/// with their own mapping are in none.
+pub(crate) fn each_slab(found: &mut dyn FnMut(usize, usize)) {
+    STACKS.each_slab(found);
+}
+
 /// How many stacks there are, and where; those in caches of Ps count as in use.
 pub(crate) fn stats() -> StackStats {
     STACKS.stats()

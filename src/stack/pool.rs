@@ -216,6 +216,15 @@ impl Stacks {
         }
     }
 
+    /// Calls `found` with each slab, under its pool's lock: from, to.
+    pub(super) fn each_slab(&self, found: &mut dyn FnMut(usize, usize)) {
+        for pool in &self.pools {
+            for (base, len) in &pool.lock().slabs {
+                found(*base, *base + *len);
+            }
+        }
+    }
+
     /// A stack with a mapping of `len` bytes, guard included.
     pub(super) fn map_own(&self, len: usize) -> Result<Stack> {
         let base = map_reserve(len)? as usize;

@@ -112,6 +112,7 @@ impl Encoder {
         if refused > 0 {
             writer.lost(0, refused);
         }
+        writer.end_part();
         writer.end_all();
         writer.flush();
         writer.result()
@@ -221,6 +222,7 @@ impl Writer<'_> {
             Kind::TakeP | Kind::DropP | Kind::Retake | Kind::LostP => {
                 self.p_moves(kind, from, thread, &said);
             }
+            _ if kind.is_of_heap() => self.heap(kind, said.a, said.b),
             _ => self.rest(kind, from, thread, &said),
         }
         if matches!(kind, Kind::Resume | Kind::Awake | Kind::Park | Kind::Yield)

@@ -98,6 +98,10 @@ pub(super) struct Written {
     /// The last id of a name, and of a flow.
     iid: u64,
     pub flow: u64,
+    /// The tracks of the heap are described; a slice is open on that of
+    /// collections.
+    pub has_heap: bool,
+    pub collects: bool,
     /// Functions keep their addresses: the process dies.
     pub hurried: bool,
 }
@@ -150,33 +154,35 @@ impl Writer<'_> {
             p.number(track::CHILD_ORDERING, track::EXPLICIT);
             p.end(descriptor);
         });
-        let group = |uuid, name| (uuid, tracks::PROCESS, name);
-        let groups = [
-            group(tracks::PS, "Ps"),
-            group(tracks::GOROUTINES, "goroutines"),
-            group(tracks::SCHEDULER, "scheduler"),
-            group(tracks::LIVE, "live goroutines"),
-            group(tracks::RUNNABLE, "runnable goroutines"),
-        ];
-        for (uuid, parent, name) in groups {
-            self.describe(uuid, parent, |p| {
-                p.text(track::NAME, name.as_bytes());
-                p.number(track::RANK, uuid);
-                match uuid {
-                    tracks::PS => {
-                        p.number(track::CHILD_ORDERING, track::EXPLICIT);
-                    }
-                    tracks::GOROUTINES => {
-                        p.number(track::CHILD_ORDERING, track::CHRONOLOGICAL);
-                    }
-                    tracks::LIVE | tracks::RUNNABLE => {
-                        let counter = p.message(track::COUNTER);
-                        p.end(counter);
-                    }
-                    _ => {}
+        self.group(tracks::PS, "Ps");
+        self.group(tracks::GOROUTINES, "goroutines");
+        self.group(tracks::SCHEDULER, "scheduler");
+        self.group(tracks::LIVE, "live goroutines");
+        self.group(tracks::RUNNABLE, "runnable goroutines");
+    }
+
+    /// Describes a track of the process.
+    pub(super) fn group(&mut self, uuid: u64, name: &str) {
+        self.describe(uuid, tracks::PROCESS, |p| {
+            p.text(track::NAME, name.as_bytes());
+            p.number(track::RANK, uuid);
+            match uuid {
+                tracks::PS => {
+                    p.number(track::CHILD_ORDERING, track::EXPLICIT);
                 }
-            });
-        }
+                tracks::GOROUTINES => {
+                    p.number(track::CHILD_ORDERING, track::CHRONOLOGICAL);
+                }
+                tracks::LIVE
+                | tracks::RUNNABLE
+                | tracks::HEAP
+                | tracks::HEAP_GOAL => {
+                    let counter = p.message(track::COUNTER);
+                    p.end(counter);
+                }
+                _ => {}
+            }
+        });
     }
 
     fn describe(
@@ -414,6 +420,21 @@ impl Writer<'_> {
             let track = tracks::of_goroutine(goid);
             self.emit(track, END, None, &[], Flow::None);
         }
+    }
+
+    /// Begins a slice on a track that has none open.
+    pub(super) fn begin_slice(
+        &mut self,
+        track: u64,
+        what: (Category, Name<'_>),
+        notes: Notes<'_>,
+    ) {
+        self.emit(track, BEGIN, Some(what), notes, Flow::None);
+    }
+
+    /// Ends it.
+    pub(super) fn end_slice(&mut self, track: u64) {
+        self.emit(track, END, None, &[], Flow::None);
     }
 
     pub(super) fn instant(

@@ -33,6 +33,7 @@
 //! | `setting` | what the environment asks for |
 //! | `session` | start, stop, save; the tracer |
 //! | `encode` | events in, states and packets out |
+//! | `heap` | collections, and bytes of the heap |
 //! | `lanes` | slices, instants and counters on tracks |
 //! | `tracks` | goroutines that the trace knows, and their tracks |
 //! | `words` | the names that each file has |
@@ -51,6 +52,7 @@
 //!   event. Their pages are given back, and a late event gets a fresh one.
 
 mod encode;
+mod heap;
 mod lanes;
 mod mapped;
 mod merge;

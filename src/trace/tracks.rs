@@ -35,6 +35,10 @@ pub(super) const SCHEDULER: u64 = 4;
 /// The counters.
 pub(super) const LIVE: u64 = 5;
 pub(super) const RUNNABLE: u64 = 6;
+/// Collections of the heap, and its counters.
+pub(super) const GC: u64 = 7;
+pub(super) const HEAP: u64 = 8;
+pub(super) const HEAP_GOAL: u64 = 9;
 
 /// The track of a P.
 pub(super) fn of_p(p: u32) -> u64 {

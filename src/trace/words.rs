@@ -16,11 +16,12 @@ pub(super) enum Category {
     Sched,
     User,
     Panic,
+    Gc,
     Lost,
 }
-pub(super) const CATEGORIES: [&str; 12] = [
+pub(super) const CATEGORIES: [&str; 13] = [
     "run", "state", "wait", "outside", "go", "wake", "timer", "net", "sched",
-    "user", "panic", "lost",
+    "user", "panic", "gc", "lost",
 ];
 
 /// Names of events, likewise.
@@ -44,9 +45,12 @@ pub(super) enum Fixed {
     Handoff,
     Thread,
     Fatal,
+    GcStop,
+    GcMark,
+    GcSweep,
     Lost,
 }
-pub(super) const NAMES: [&str; 18] = [
+pub(super) const NAMES: [&str; 21] = [
     "running",
     "runnable",
     "waiting",
@@ -64,6 +68,9 @@ pub(super) const NAMES: [&str; 18] = [
     "handoff",
     "thread",
     "fatal error",
+    "GC stop",
+    "GC mark",
+    "GC sweep",
     "events lost",
 ];
 
@@ -84,8 +91,9 @@ pub(super) enum Note {
     Count,
     Busy,
     M,
+    Bytes,
 }
-pub(super) const NOTES: [&str; 13] = [
+pub(super) const NOTES: [&str; 14] = [
     "goroutine",
     "thread",
     "p",
@@ -99,6 +107,7 @@ pub(super) const NOTES: [&str; 13] = [
     "count",
     "busy",
     "m",
+    "bytes",
 ];
 
 /// Causes of wake-ups, in the order of `reader::By`.
@@ -115,7 +124,7 @@ mod tests {
         assert_eq!(CATEGORIES[Category::User as usize - 1], "user");
         assert_eq!(NAMES.len(), Fixed::Lost as usize);
         assert_eq!(NAMES[Fixed::Handoff as usize - 1], "handoff");
-        assert_eq!(NOTES.len(), Note::M as usize);
+        assert_eq!(NOTES.len(), Note::Bytes as usize);
         assert_eq!(NOTES[Note::Object as usize - 1], "object");
     }
 }

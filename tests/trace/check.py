@@ -293,10 +293,27 @@ def many(trace: Trace) -> None:
     assert len(creates) > 1000
 
 
+def heap(trace: Trace) -> None:
+    parts = trace.states("GC")
+    names = ["GC stop", "GC mark", "GC sweep"] * 3
+    assert [p.name for p in parts] == names, parts
+    for n in range(3):
+        stop, mark, sweep = parts[3 * n:3 * n + 3]
+        assert stop.notes["count"] == n + 1, stop
+        assert stop.end == mark.at and mark.end == sweep.at, parts
+        for part in mark, sweep:
+            assert part.category == "gc"
+            assert part.notes["bytes"] >= (n + 1) << 20, part
+    live = [v for _, v in trace.counters[trace.track("heap bytes")]]
+    goal = [v for _, v in trace.counters[trace.track("heap goal")]]
+    assert max(live) >= 3 << 20 and min(goal) >= 4_000_000, (live, goal)
+
+
 def well_formed(trace: Trace) -> None:
     assert trace.slices and trace.instants
 
 
 if __name__ == "__main__":
-    cases = {"known": known, "fatal": fatal, "many": many, "any": well_formed}
+    cases = {"known": known, "fatal": fatal, "many": many, "heap": heap,
+             "any": well_formed}
     cases[sys.argv[2]](read(sys.argv[1]))

@@ -102,7 +102,7 @@ impl Dump {
             running: self.stacks,
         };
         let mut out = BufWriter::new(io::stdout().lock());
-        let head = Head { pid, procs };
+        let head = Head { pid, procs, ..Head::default() };
         dump::write(world, options, head, &[], &|| false, &mut out)
             .and_then(|()| out.flush())
             .or_else(|why| match why.kind() {

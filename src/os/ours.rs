@@ -1,0 +1,127 @@
+//! Mappings of the library's own that a look for pointers of the host's leaves
+//! out (`gc::reach`): they hold addresses of objects, and are no reason for an
+//! object to live.
+//!
+//! A list of ranges that only grows, without `malloc` and without a lock. Parts
+//! of it are mapped when the first, which is static, is full.
+//!
+//! Invariants:
+//! 1. A range in the list stays mapped. One that reads as 0 is not written yet.
+//! 2. A part, once another leads to it, stays.
+
+use super::{
+    errno::Result,
+    mem::{map_data, unmap},
+};
+use crate::base::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::*};
+use core::ptr;
+
+/// Ranges in a part: 4 KB.
+const RANGES: usize = 255;
+
+/// All bytes zero are an empty one.
+struct Part {
+    used: AtomicUsize,
+    next: AtomicPtr<Part>,
+    ranges: [[AtomicUsize; 2]; RANGES],
+}
+
+static FIRST: Part = Part {
+    used: AtomicUsize::new(0),
+    next: AtomicPtr::new(ptr::null_mut()),
+    ranges: [const { [AtomicUsize::new(0), AtomicUsize::new(0)] }; RANGES],
+};
+/// A range is in no part, for want of memory.
+static SHORT: AtomicBool = AtomicBool::new(false);
+
+/// [`map_data`] of a mapping that stays, and is in the list.
+///
+/// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
+pub(crate) fn map_ours(len: usize) -> Result<*mut u8> {
+    let base = map_data(len)?;
+    let mut part = &FIRST;
+    loop {
+        // Relaxed: a number for each.
+        let n = part.used.fetch_add(1, Relaxed);
+        if let Some([from, to]) = part.ranges.get(n) {
+            from.store(base.addr(), Relaxed);
+            // Release: pairs with each.
+            to.store(base.addr() + len, Release);
+            return Ok(base);
+        }
+        match part.next_or_map() {
+            Some(next) => part = next,
+            None => {
+                SHORT.store(true, Relaxed);
+                return Ok(base);
+            }
+        }
+    }
+}
+
+/// Calls `found` with each range: from, to. False: some are left out.
+pub(crate) fn each(found: &mut dyn FnMut(usize, usize)) -> bool {
+    let mut part = Some(&FIRST);
+    while let Some(this) = part {
+        for [from, to] in &this.ranges {
+            // Acquire: pairs with map_ours.
+            let to = to.load(Acquire);
+            if to != 0 {
+                found(from.load(Relaxed), to);
+            }
+        }
+        // SAFETY: null, or a part (invariant 2).
+        part = unsafe { this.next.load(Acquire).as_ref() };
+    }
+    !SHORT.load(Relaxed)
+}
+
+impl Part {
+    /// The next part; None without memory.
+    fn next_or_map(&self) -> Option<&'static Self> {
+        let next = self.next.load(Acquire);
+        // SAFETY: null, or a part (invariant 2).
+        if let Some(next) = unsafe { next.as_ref() } {
+            return Some(next);
+        }
+        let new = map_data(size_of::<Self>()).ok()?;
+        let none = ptr::null_mut();
+        // AcqRel: pairs with the acquires of each and next_or_map.
+        match self.next.compare_exchange(none, new.cast(), AcqRel, Acquire) {
+            // SAFETY: zeros are an empty part, and the mapping stays.
+            Ok(_) => Some(unsafe { &*new.cast::<Self>() }),
+            Err(other) => {
+                // SAFETY: mapped above, and nobody else knows it.
+                unsafe { unmap(new, size_of::<Self>()) };
+                // SAFETY: a part (invariant 2).
+                Some(unsafe { &*other })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_range_is_found_also_past_the_first_part() {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                std::thread::spawn(|| {
+                    (0..RANGES)
+                        .map(|_| map_ours(4096).unwrap().addr())
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let mapped: Vec<_> =
+            threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+        let mut seen = Vec::new();
+        assert!(each(&mut |from, to| {
+            assert!(to > from);
+            seen.push(from);
+        }));
+        assert!(mapped.iter().all(|at| seen.contains(at)));
+    }
+}
