@@ -159,7 +159,7 @@ mod tests {
         let base = map_data(16 * page).unwrap();
         for n in [3, 4, 9] {
             // SAFETY: within the mapping.
-            unsafe { base.add(n * page).write(1) };
+            unsafe { base.wrapping_add(n * page).write(1) };
         }
         let at = base.addr();
         let mut whole = false;
