@@ -266,8 +266,8 @@ test: need all examples ## run every test but the long ones; so does make check
 
 check: test
 
-# Half of what the tests do is waiting.
-tests: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+# A part of what the tests do is waiting.
+tests: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) + 1)))
 .PHONY: tests
 tests: # without the sums
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --workspace --no-fail-fast

@@ -2126,8 +2126,9 @@ int gmp_gc_attach(void);
  *
  * Returns 0; -EBUSY if a thread could not be stopped within 100 ms, such as
  * one that blocks SIGURG, or one that with GMP_GC_SIGNAL=0 comes to no safe
- * point; -EDEADLK inside an unlockf; -ENOMEM; -ENOTSUP in the child of a fork.
- * Blocks this thread, and stops all others that use the library.
+ * point, or if other threads load and unload libraries all the time; -EDEADLK
+ * inside an unlockf; -ENOMEM; -ENOTSUP in the child of a fork. Blocks this
+ * thread, and stops all others that use the library.
  */
 int gmp_gc(void);
 

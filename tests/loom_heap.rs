@@ -196,7 +196,7 @@ fn an_object_is_freed_once() {
         let free = |central: &Central, freed: &AtomicUsize| match central
             .free(H, s, 0, false)
         {
-            Freed::Done => {
+            Freed::Done | Freed::Later => {
                 freed.fetch_add(1, Relaxed);
             }
             Freed::NoObject => {}
@@ -248,6 +248,7 @@ fn a_free_beside_a_sweep_is_not_lost() {
         loop {
             match central.free(NEXT, s, 0, false) {
                 Freed::Done => break,
+                Freed::Later => panic!("nobody caches it"),
                 Freed::Busy => thread::yield_now(),
                 Freed::NoObject => panic!("it was there"),
                 Freed::Empty(_) => panic!("others are there"),

@@ -47,7 +47,7 @@ use std::sync::OnceLock;
 /// Bytes of the collector's stack.
 const STACK: usize = 256 << 10;
 /// Attempts while objects are loaded and unloaded.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 10;
 
 /// The collector's stack, or 0. Its user holds `SCHED.resize`.
 static STACK_AT: AtomicUsize = AtomicUsize::new(0);
@@ -213,6 +213,7 @@ fn finish(outcome: &Outcome, why: Why) -> Result<()> {
             }
             Err(Errno(libc::EBUSY))
         }
+        Outcome::Loaded => Err(Errno(libc::EBUSY)),
         _ => Err(Errno::ENOMEM),
     }
 }
@@ -302,7 +303,7 @@ impl Job<'_> {
         let mut roots = ROOTS.lock();
         let here = (self.me, self.sp);
         if !roots.gather(&stopped, self.objects, here, |_| false) {
-            return Outcome::Loaded;
+            return self.without_roots(&roots);
         }
         let (before, goal) = (MHEAP.live(), MHEAP.pacing.trigger());
         let (stacks, globals) = roots.sizes();
@@ -335,6 +336,14 @@ impl Job<'_> {
         })
     }
 
+    /// Why there are no roots.
+    fn without_roots(&self, roots: &Roots) -> Outcome {
+        if roots.is_short() || self.objects.is_short() {
+            return Outcome::NoMemory;
+        }
+        Outcome::Loaded
+    }
+
     /// [`mark`], and a search for leaked goroutines. The roots of all have been
     /// gathered, so there is room for them.
     fn mark_for_leaks(
@@ -347,7 +356,7 @@ impl Job<'_> {
         let here = (self.me, self.sp);
         let left_out = |gp: &G| search.leaves_out(gp);
         if !roots.gather(stopped, self.objects, here, left_out) {
-            return Err(Outcome::Loaded);
+            return Err(self.without_roots(roots));
         }
         let added = search.add_memory(roots, own, self.objects);
         added.map_err(Outcome::Unseen)?;

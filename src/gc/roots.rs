@@ -102,6 +102,11 @@ impl Objects {
         self.data.mapping(found);
     }
 
+    /// Whether there was no memory for the answer.
+    pub(super) fn is_short(&self) -> bool {
+        self.data.is_short()
+    }
+
     /// Whether it still says so.
     fn holds(&self) -> bool {
         !self.data.is_short()

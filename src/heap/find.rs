@@ -11,6 +11,7 @@
 
 use super::arena::{Arenas, HeapArena, PageInfo};
 use super::bits::Pair;
+use super::seal::is_sealed;
 use super::sizeclass::{CLASS, GRANULE, Kind, PAGE};
 
 /// A place for an object.
@@ -30,10 +31,15 @@ impl Object {
         (self.arena.pair(self.base), 1 << (self.base / GRANULE % 64))
     }
 
-    /// Whether it is allocated.
+    /// Whether it is allocated, in a span that is swept.
     pub fn is_allocated(&self) -> bool {
         let (pair, bit) = self.bit();
-        pair.alloc() & bit != 0
+        pair.alloc() & bit != 0 && !self.is_in_a_list()
+    }
+
+    /// Whether it is free, and in a list from which it is handed out again.
+    pub fn is_in_a_list(&self) -> bool {
+        self.class != 0 && is_sealed(self.base)
     }
 }
 

@@ -5,7 +5,6 @@
 use super::find::Object;
 use super::mcache::MCache;
 use super::mheap::MHeap;
-use super::seal::is_sealed;
 use super::sizeclass::{CLASS, MAX_SMALL, PAGE, class_of, pages_for};
 use super::specials::Weak;
 use super::sweepgen::Phase;
@@ -48,9 +47,7 @@ impl MHeap {
             Phase::Sweeping => return Look::Sweeping,
             Phase::Unswept | Phase::CachedUnswept => mark != 0,
             Phase::Ready | Phase::Cached => {
-                alloc != 0
-                    && mark == 0
-                    && (object.class == 0 || !is_sealed(object.base))
+                alloc != 0 && mark == 0 && !object.is_in_a_list()
             }
         };
         if lives { Look::Object(object) } else { Look::Free }

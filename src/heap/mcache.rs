@@ -25,7 +25,7 @@ use super::freelist::FreeLists;
 use super::mcentral::{Brought, Freed};
 use super::mheap::MHeap;
 use super::mspan::MSpan;
-use super::seal::{self, is_sealed};
+use super::seal;
 use super::sizeclass::{
     CLASS, CLASSES, GRANULE, Kind, MAX_SMALL, PAGE, class_of, pages_for,
 };
@@ -303,9 +303,7 @@ impl MHeap {
         let arenas = self.arenas()?;
         let object = arenas.find(at)?;
         let s = arenas.span(at)?;
-        let begins = object.base == at && object.is_allocated();
-        let sealed = begins && object.class != 0 && is_sealed(at);
-        (begins && !sealed).then_some((object, s))
+        (object.base == at && object.is_allocated()).then_some((object, s))
     }
 
     /// [`MCache::free`] for a thread that has no mcache.
@@ -326,6 +324,7 @@ impl MHeap {
             let offset = at - s.base.get();
             match self.central_of(s).free(h, s, offset, poison) {
                 Freed::Done => {}
+                Freed::Later => return Some(0),
                 Freed::NoObject => return None,
                 Freed::Empty(s) => self.free_span(s),
                 Freed::Busy => {

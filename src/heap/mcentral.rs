@@ -70,6 +70,9 @@ pub enum Brought {
 #[must_use]
 pub enum Freed {
     Done,
+    /// The mcache that has the span frees it, all of whose bytes are counted as
+    /// live meanwhile.
+    Later,
     /// Nothing in its span is allocated any more. The caller brings the span to
     /// the page heap.
     Empty(&'static MSpan),
@@ -249,7 +252,15 @@ impl Lists {
         let freed = match s.sweepgen.phase(h) {
             // The sweep to come frees what has no mark.
             Phase::Unswept | Phase::CachedUnswept => pair.unmark(bit),
-            Phase::Cached => s.free_later(offset),
+            Phase::Cached => {
+                if !s.free_later(offset) {
+                    return Freed::NoObject;
+                }
+                if poison {
+                    s.poison(offset);
+                }
+                return Freed::Later;
+            }
             Phase::Ready | Phase::Sweeping => {
                 if poison {
                     s.poison(offset);

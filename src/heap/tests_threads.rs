@@ -123,3 +123,25 @@ fn one_of_many(
     }
     cache
 }
+
+#[test]
+fn what_another_cache_frees_in_a_cached_span_is_counted_once() {
+    let heap = heap();
+    let (one, other) = (MCache::new(heap), MCache::new(heap));
+    // So that a count that falls is seen.
+    address(one.alloc(4 << 20, Kind::Noscan));
+    // The other one's list is full, so that it frees for good.
+    let full: Vec<usize> =
+        (0..200).map(|_| address(one.alloc(64, Kind::Scan))).collect();
+    assert!(full.iter().all(|at| other.free(*at)));
+    other.settle();
+    let before = heap.stats().live;
+    for _ in 0..20_000 {
+        let at = address(one.alloc(64, Kind::Scan));
+        assert!(other.free(at));
+    }
+    // It counts now what it has freed.
+    other.settle();
+    let live = heap.stats().live;
+    assert!(live.abs_diff(before) < 1 << 16, "{before}, {live}");
+}

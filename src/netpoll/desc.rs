@@ -239,11 +239,6 @@ impl Desc {
             matches!(speculation, Speculation::DrainedSameFile { .. });
         let new = if same_file { None } else { self.watch(side, looked)? };
         if let Some(poller) = new {
-            if poller.nth == self.registered.get() && !poller.has_wake_fd() {
-                // The poller that did not know the number is not ours.
-                let _added = poller.remove(self.fd);
-                return Err(GONE);
-            }
             self.register(poller, gone);
         }
         let new = new.is_some();
@@ -299,6 +294,10 @@ impl Desc {
             }
         };
         match added {
+            Ok(true) if !is_still(poller, known) => {
+                let _added = poller.remove(self.fd);
+                Err(GONE)
+            }
             Ok(new) => Ok(new.then_some(poller)),
             Err(why) if was_lost(poller, why) => Err(GONE),
             Err(why) => Err(why),
@@ -404,6 +403,16 @@ impl Desc {
             direction.take(gone, false);
         }
     }
+}
+
+/// After an ADD that went through: whether the instance is that of `poller`. An
+/// instance that does not know a `known` number may be the host's, and one that
+/// was asked while the poller was made anew may be the new one's.
+fn is_still(poller: &Made, known: bool) -> bool {
+    if known {
+        return poller.has_wake_fd();
+    }
+    super::poller::poller().is_some_and(|now| now.nth == poller.nth)
 }
 
 impl Direction {

@@ -80,7 +80,13 @@ impl Poller {
         let ep = Errno::check(made)?;
         let this = Self { ep, wake_fd: wake_fd.fd(), id: wake_fd.id() };
         if let Err(e) = this.set_wake_fd(libc::EPOLL_CTL_ADD) {
-            let _closed = fd::close(ep);
+            // EINVAL: the host has closed the number, and it is its file's. So
+            // it may be where there is nothing else to be bad.
+            let gone =
+                e.0 == libc::EINVAL || e.0 == libc::EBADF && this.has_wake_fd();
+            if !gone {
+                let _closed = fd::close(ep);
+            }
             return Err(e);
         }
         let lifted = own::lifted(ep);
@@ -269,22 +275,31 @@ unsafe fn wait_coarse(
 }
 
 /// A pipe's end to read from, with a byte in it that nobody reads.
+///
+/// `EBADF`: the host has closed an end meanwhile. Both ends of a pipe are one
+/// file, and where they are not, nobody can tell which number is the host's.
+/// Then both stay open.
 fn make_wake_fd() -> Result<Own> {
     let mut ends = [0; 2];
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
     // SAFETY: room for two numbers.
     Errno::check(unsafe { raw::pipe2(ends.as_mut_ptr(), flags) })?;
+    let id = FileId::of(ends[1])?;
+    if !id.is(ends[0]) {
+        return Err(Errno(libc::EBADF));
+    }
     // Without the byte, the pipe would be ready only once the other end is
     // closed, and that may be refused.
     // SAFETY: one byte of a constant.
     unsafe { libc::write(ends[1], c"!".as_ptr().cast(), 1) };
-    let reader = Own::new(ends[0]);
-    match FileId::of(ends[1]) {
-        // Both ends of a pipe are one file.
-        Ok(id) => own::close(ends[1], id),
-        Err(_) => drop(fd::close(ends[1])),
+    own::close(ends[1], id);
+    let reader = Own::new(ends[0])?;
+    if reader.id() != id {
+        // Not ours to close.
+        reader.into_raw();
+        return Err(Errno(libc::EBADF));
     }
-    reader
+    Ok(reader)
 }
 
 #[cfg(test)]
