@@ -37,10 +37,12 @@ static int handles_urgent(void)
 }
 
 static sem_t attached, enough;
+static long attached_id;
 
 /* A thread of the host's, which a collection has to stop. */
 static void *uses_the_heap(void *arg)
 {
+    attached_id = thread_id();
     CHECK_OK(gmp_gc_attach());
     CHECK_OK(sem_post(&attached));
     while (sem_wait(&enough) != 0)
@@ -89,6 +91,7 @@ int test_main(int argc, char **argv)
     CHECK(threads <= 4 + PROCS + PROCS - 1);
     CHECK_OK(sem_post(&enough));
     CHECK_OK(pthread_join(thread, NULL));
+    await_gone(attached_id);
 
     CHECK_OK(gmp_shutdown(gmp_after_ns(SEC(10))));
     CHECK(!handles_urgent());

@@ -9,6 +9,7 @@ static _Atomic long started, ended;
 static _Atomic bool stop;
 static gmp_mutex mutex = GMP_MUTEX_INIT;
 static gmp_chan *shared;
+static long tids[THREADS];
 
 static void counts(void *arg) { ended++; }
 
@@ -40,6 +41,7 @@ static void *uses(void *arg)
     gmp_timer *timer;
     gmp_g *g;
 
+    tids[seed - 1] = thread_id();
     while (!stop) {
         switch (next_random(&seed) % 9) {
         case 0:
@@ -101,6 +103,8 @@ int test_main(int argc, char **argv)
     stop = true;
     for (int i = 0; i < THREADS; i++)
         CHECK_OK(pthread_join(threads[i], NULL));
+    for (int i = 0; i < THREADS; i++)
+        await_gone(tids[i]);
     CHECK_OK(gmp_shutdown(GMP_FOREVER));
     CHECK_EQ(down, ROUNDS);
     CHECK_EQ(gmp_num_goroutines(), 0);

@@ -223,6 +223,14 @@ static inline int count_entries(const char *path)
     return n;
 }
 
+/* Waits until a thread is gone for the kernel too: one that has been joined is
+ * counted for a moment yet. */
+static inline void await_gone(long tid)
+{
+    while (syscall(SYS_tgkill, getpid(), tid, 0) == 0)
+        block_ns(US(100));
+}
+
 /* How many threads the process has. */
 static inline int count_threads(void)
 {

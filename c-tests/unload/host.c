@@ -193,6 +193,7 @@ static void waiting(const char *path)
         pthread_barrier_wait(&ends);
         for (int i = 0; i < WAITERS; i++) {
             CHECK_OK(pthread_join(threads[i], &result));
+            await_gone(tids[i]);
             CHECK_EQ((intptr_t)result, -ESHUTDOWN);
         }
         check_gone(path);

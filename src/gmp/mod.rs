@@ -16,6 +16,7 @@
 //! | `gtab` | the table of Gs, and handles | |
 //! | `wait` | records of waiters, and their queues | |
 //! | `p`, `gfree`, `m`, `g` | P; dead Gs; M; G | |
+//! | `gflag` | the bits of a G's flags | |
 //! | `exception` | the unwinder's header of an exception of ours | |
 //! | `waitfor` | how a goroutine waits, and what for | |
 //! | `offsets` | the offsets that assembly uses | |
@@ -51,6 +52,8 @@ mod counters;
 pub(crate) mod exception;
 #[cfg(not(loom))]
 mod g;
+#[cfg(not(loom))]
+pub(crate) mod gflag;
 #[cfg(not(loom))]
 mod gfree;
 #[cfg(not(loom))]

@@ -5,6 +5,9 @@
 
 #[path = "../gmp/closing.rs"]
 pub mod closing;
+#[expect(dead_code, reason = "models need a few of them")]
+#[path = "../gmp/gflag.rs"]
+pub(crate) mod gflag;
 #[path = "../gmp/parkword.rs"]
 pub mod parkword;
 #[path = "../gmp/wait.rs"]
@@ -43,14 +46,6 @@ pub(crate) enum GStatus {
     Running,
     Waiting,
     Dead,
-}
-
-/// As the real one.
-pub(crate) mod gflag {
-    pub const HOST: u16 = 1;
-    pub const ENDING: u16 = 64;
-    pub const EXITED: u16 = 256;
-    pub const STEPS: u16 = 4096;
 }
 
 /// As the real one.
@@ -112,6 +107,10 @@ impl G {
 
     pub(crate) fn set_flag(&self, flag: u16) {
         self.flags.set(self.flags.get() | flag);
+    }
+
+    pub(crate) fn clear_flag(&self, flag: u16) {
+        self.flags.set(self.flags.get() & !flag);
     }
 
     pub(crate) fn is_host(&self) -> bool {
