@@ -16,7 +16,7 @@ use crate::{
         throw::throw,
     },
     heap::MCache,
-    os::Note,
+    os::{Note, key::KeyNumber},
 };
 use core::{
     cell::Cell,
@@ -144,8 +144,8 @@ pub(crate) struct M {
     pub hostlink: Cell<Option<&'static M>>,
     /// The note on which the M sleeps.
     pub park: Note,
-    /// Of a host thread: the key that has a value for it, plus 1.
-    pub key: Cell<u32>,
+    /// Of a host thread: the key that has a value for it.
+    pub key: Cell<KeyNumber>,
     /// Only the waker ends the wait of the host thread.
     pub lasts: AtomicBool,
     /// The last wait of the host thread has ended as the runtime ends.
@@ -227,7 +227,7 @@ impl M {
             hostlisted: Cell::new(false),
             hostlink: Cell::new(None),
             park: Note::new(),
-            key: Cell::new(0),
+            key: Cell::new(KeyNumber::NONE),
             lasts: AtomicBool::new(false),
             shut: Cell::new(false),
             hostwait: HostWait::new(),

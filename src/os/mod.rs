@@ -6,6 +6,7 @@
 //! | file | contract |
 //! |---|---|
 //! | `thread` | make, join and name threads; stack bounds and limits |
+//! | `key` | a value per thread, until its key is deleted |
 //! | `futex` | sleep on a word, wake sleepers; the locks and notes of an M |
 //! | `copy` | a copy of the process that does one thing and ends |
 //! | `signal` | masks, signal stacks, handlers |
@@ -49,6 +50,7 @@ pub(crate) mod fallback;
 pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod key;
 pub(crate) mod maps;
 pub(crate) mod mem;
 pub(crate) mod membarrier;

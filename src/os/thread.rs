@@ -202,33 +202,6 @@ fn thread_stack_size(usable: usize) -> usize {
     usable.saturating_add(min).next_multiple_of(page_size())
 }
 
-/// Makes a key for a value per thread. The destructor runs at the end of a
-/// thread that has set a value. Unlike a thread-local's destructor, it does
-/// not pin the library.
-pub(crate) fn key_create(
-    destructor: unsafe extern "C" fn(*mut c_void),
-) -> Result<u32> {
-    let mut key = 0;
-    // SAFETY: writes the key.
-    let result =
-        unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
-    Errno::from_pthread(result)?;
-    Ok(key)
-}
-
-/// Deletes a key. Its destructor is called for no value any more, but for
-/// threads that are ending now.
-pub(crate) fn key_delete(key: u32) {
-    // SAFETY: takes a number, and checks it.
-    unsafe { libc::pthread_key_delete(key) };
-}
-
-/// Sets this thread's value of a key from `key_create`.
-pub(crate) fn key_set(key: u32, value: *const c_void) -> Result<()> {
-    // SAFETY: takes any value, and checks the key.
-    Errno::from_pthread(unsafe { libc::pthread_setspecific(key, value) })
-}
-
 /// The calling thread's tid.
 pub(crate) fn gettid() -> i32 {
     // SAFETY: takes no argument and cannot fail.

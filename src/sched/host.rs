@@ -27,25 +27,25 @@ use crate::{
         waitfor::Wait,
         waitmark,
     },
-    os::{self, Errno, Result, clock::nanotime, raw::defer_cancel, thread},
+    os::{
+        self, Errno, Result, clock::nanotime, key::Key, raw::defer_cancel,
+        thread,
+    },
     timers::Deadline,
 };
 use core::{
     ffi::c_void,
     iter, ptr,
-    sync::atomic::{AtomicPtr, AtomicU32, Ordering::*},
+    sync::atomic::{AtomicPtr, Ordering::*},
 };
 
-/// The pthread key of host threads' Gs, plus 1; 0 until it is made.
-static KEY: AtomicU32 = AtomicU32::new(0);
+/// Has each host thread's G.
+static KEY: Key = Key::new();
 
 /// Makes the key. Part of `libpreinit`.
 pub(crate) fn hostinit() {
-    if KEY.load(Acquire) == 0
-        && let Ok(key) = thread::key_create(detach)
-    {
-        KEY.store(key + 1, Release);
-    }
+    // Without it no host thread gets a G.
+    let _is_there = KEY.make(detach);
 }
 
 /// Deletes the key: the ends of host threads are no concern of the library's
@@ -58,9 +58,7 @@ pub(super) fn delete_key() {
         // SeqCst: as in `threads::leave_turnstile`.
         mp.held.store(ptr::null_mut(), SeqCst);
     }
-    if let Some(key) = KEY.swap(0, AcqRel).checked_sub(1) {
-        thread::key_delete(key);
-    }
+    KEY.delete();
 }
 
 /// All Ms of host threads that have one.
@@ -117,10 +115,9 @@ pub(super) unsafe fn free_all() {
 
 /// A host thread that waits after another start: its key is another one.
 #[cold]
-fn attach_again(gp: &'static G, mp: &M, key: u32) {
-    let value = ptr::from_ref(gp).cast_mut().cast();
-    if key != 0 && thread::key_set(key - 1, value).is_ok() {
-        mp.key.set(key);
+fn attach_again(gp: &'static G, mp: &M) {
+    if let Ok(number) = KEY.set(ptr::from_ref(gp).cast()) {
+        mp.key.set(number);
         threads::join_turnstile(mp);
     }
 }
@@ -145,7 +142,6 @@ pub(crate) fn attach() -> Result<&'static G> {
     if CLOSING.has_come(Stage::Closed) {
         return Err(Errno(libc::ESHUTDOWN));
     }
-    let key = KEY.load(Acquire).checked_sub(1).ok_or(Errno::ENOMEM)?;
     python::find_python();
     mainthread::watch_main_thread();
     let gp = gfget(None).ok_or(Errno::ENOMEM)?;
@@ -167,12 +163,13 @@ pub(crate) fn attach() -> Result<&'static G> {
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
     publish(gp, mp);
-    let value = ptr::from_ref(gp).cast_mut().cast();
-    if let Err(e) = thread::key_set(key, value) {
-        free(gp);
-        return Err(e);
+    match KEY.set(ptr::from_ref(gp).cast()) {
+        Ok(number) => mp.key.set(number),
+        Err(e) => {
+            free(gp);
+            return Err(e);
+        }
     }
-    mp.key.set(key + 1);
     mp.suspend.reset();
     arch::setg(Some(gp));
     // What the thread gets from now on, a collection finds.
@@ -247,10 +244,8 @@ pub(super) fn becomes_worker(mp: &'static M) {
     mp.becomes_worker();
     mp.tp.store(0, Relaxed);
     mp.standin.store(ptr::null_mut(), Relaxed);
-    if let Some(key) = KEY.load(Acquire).checked_sub(1) {
-        // Cannot fail: the thread has a value already.
-        let _no_more = thread::key_set(key, ptr::null());
-    }
+    // Cannot fail: the thread has a value already.
+    let _no_more = KEY.set(ptr::null());
 }
 
 /// For reports: the stand-in of the thread that has this thread pointer and
@@ -275,9 +270,8 @@ pub(crate) fn park(
 ) -> Cause {
     let mp = gp.mp();
     mp.shut.set(false);
-    let key = KEY.load(Acquire);
-    if mp.key.get() != key {
-        attach_again(gp, mp, key);
+    if mp.key.get() != KEY.number() {
+        attach_again(gp, mp);
     }
     if SYSMON.is_deep() {
         // Nobody renews it before this thread sleeps.

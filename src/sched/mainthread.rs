@@ -8,16 +8,16 @@
 use super::child;
 use crate::{
     gmp::{Ask, ask},
-    os::thread,
+    os::{key::Key, thread},
 };
 use core::{
     ffi::c_void,
     ptr,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::*},
+    sync::atomic::{AtomicBool, Ordering::*},
 };
 
-/// The pthread key of the main thread, plus 1; 0 until it is made.
-static KEY: AtomicU32 = AtomicU32::new(0);
+/// Has a value for the main thread. Only that thread makes it.
+static KEY: Key = Key::new();
 
 /// The main thread has left.
 static GONE: AtomicBool = AtomicBool::new(false);
@@ -28,26 +28,17 @@ pub(crate) fn watch_main_thread() {
     if !thread::is_main() {
         return;
     }
-    // Relaxed: only the main thread reads or writes it.
-    if KEY.load(Relaxed) == 0
-        && let Ok(key) = thread::key_create(leaves)
-    {
-        KEY.store(key + 1, Relaxed);
-    }
-    if let Some(key) = KEY.load(Relaxed).checked_sub(1) {
-        // The destructor runs for any value but null. On an error (no memory)
-        // the process ends with its other threads, or not at all.
-        let _unwatched = thread::key_set(key, ptr::from_ref(&GONE).cast());
-    }
+    // The destructor runs for any value but null. On an error (no memory, or
+    // the runtime ends) the process ends with its other threads, or not at all.
+    let _is_watched =
+        KEY.make(leaves).and_then(|()| KEY.set(ptr::from_ref(&GONE).cast()));
 }
 
 /// The main thread's end is no concern of the library's any more.
 pub(crate) fn unwatch() {
-    // Relaxed: the main thread makes a key at the next start, or at a call that
-    // passes the gate then.
-    if let Some(key) = KEY.swap(0, Relaxed).checked_sub(1) {
-        thread::key_delete(key);
-    }
+    // The main thread makes a key at the next start, or at a call that passes
+    // the gate then.
+    KEY.delete();
 }
 
 /// In the child of a fork, where the calling thread is the main one.
