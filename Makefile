@@ -37,7 +37,7 @@ MAN      = $(BUILD)/man/made
 PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
-.PHONY: all library help run examples test check loom stress faults sanitize \
+.PHONY: all library help run examples test check tools loom stress faults sanitize \
         bench header docs lint install uninstall dist deb reproduce chroot clean \
         need FORCE
 
@@ -65,7 +65,7 @@ TESTED = $(CXX) $(GLASS) abidw chromium cmake gdb git go java mandb markdown-it 
          taskset faketime redis-check-rdb gmp.h curl/curl.h gc/gc.h sqlite3.h Python.h \
          python3-dbg setuptools pytest mypy anyio ipython pyright
 # What goes on without these leaves out what needs them, and says so.
-WISHES = $(call for,test check stress,$(TESTED)) $(call for,examples,$(CXX)) \
+WISHES = $(call for,tools test check stress,$(TESTED)) $(call for,examples,$(CXX)) \
          $(call for,sanitize,$(GLASS)) \
          $(call for,bench,$(CXX) boost/fiber/all.hpp gc/gc.h mimalloc.h)
 
@@ -266,8 +266,10 @@ test: need all examples ## run every test but the long ones; so does make check
 
 check: test
 
+tools: need ## install what the tests use
+
 # A part of what the tests do is waiting.
-tests: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) + 1)))
+tests: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) + 2)))
 .PHONY: tests
 tests: # without the sums
 	GMPRT_LIBDIR=$(abspath $(LIB)) $(CARGO) test --workspace --no-fail-fast
