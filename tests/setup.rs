@@ -151,9 +151,9 @@ fn build_script(target: &str) -> String {
     let builds = Path::new(env!("OUT_DIR")).join("../..");
     let scripts = fs::read_dir(&builds).expect("target/debug/build");
     let script = scripts
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.to_string_lossy().contains("/gmprt-"))
-        .map(|path| path.join("build-script-build"))
+        .map(|entry| entry.expect("an entry"))
+        .filter(|at| at.file_name().to_string_lossy().starts_with("gmprt-"))
+        .map(|at| at.path().join("build-script-build"))
         .filter(|path| path.exists())
         .max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok());
     let out = common::scratch().join("build_script");
