@@ -16,6 +16,7 @@ pub mod skip;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -362,6 +363,8 @@ fn start(command: &mut Command) -> Running {
     let stdout = new_path("child.out");
     let stderr = new_path("child.err");
     let create = |path: &Path| File::create(path).expect("no output file");
+    // SAFETY: signal is safe to call after a fork.
+    unsafe { command.pre_exec(heed_signals) };
     let child = command
         .stdin(Stdio::null())
         .stdout(create(&stdout))
@@ -370,6 +373,16 @@ fn start(command: &mut Command) -> Running {
         .spawn()
         .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
     Running { child, stdout, stderr }
+}
+
+/// In the child: a shell has its background jobs ignore signals, and so would
+/// their children.
+fn heed_signals() -> io::Result<()> {
+    for sig in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+        // SAFETY: a signal that can be set to its default.
+        unsafe { libc::signal(sig, libc::SIG_DFL) };
+    }
+    Ok(())
 }
 
 fn kill_group(leader: u32) {
