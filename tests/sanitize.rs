@@ -296,7 +296,7 @@ fn readmes_program_is_clean_under_each_tool() {
 // --- C tests and examples ----------------------------------------------------
 
 /// Files of `c-tests` that are no test by themselves, or not without arguments.
-const NO_TESTS: [&str; 13] = [
+const NO_TESTS: [&str; 15] = [
     "crash_",
     "descriptors",
     "double_include_",
@@ -305,9 +305,11 @@ const NO_TESTS: [&str; 13] = [
     "faults_inject",
     "gnu_mp",
     "header",
+    "heap_calm",
     "host",
     "idle_threads",
     "libraries",
+    "other_collector",
     "trace_known",
     "watched",
 ];
@@ -316,7 +318,7 @@ const NO_TESTS: [&str; 13] = [
 type LeftOut = (&'static [&'static str], fn(Tool) -> bool, &'static str);
 
 /// Which C tests do not run under which tools.
-const LEFT_OUT: [LeftOut; 10] = [
+const LEFT_OUT: [LeftOut; 12] = [
     (
         &["handoff", "idle", "idle_timers", "many", "stacks", "io_many"],
         |_| true,
@@ -358,6 +360,17 @@ const LEFT_OUT: [LeftOut; 10] = [
         &["heap", "heap_end", "heap_shadow", "heap_signal", "heap_storm"],
         |tool| matches!(tool, Tsan(_)),
         "ThreadSanitizer puts off the signal that stops a thread",
+    ),
+    (
+        &["shutdown_attach"],
+        |tool| matches!(tool, Tsan(_)),
+        "the tool calls what the test takes the place of, on threads that are \
+         not up",
+    ),
+    (
+        &["leaks"],
+        |tool| matches!(tool, Asan(_)),
+        "looks for leaks in all memory, of which the tool maps terabytes",
     ),
     (
         &["control_words"],
