@@ -369,7 +369,7 @@ const LEFT_OUT: [LeftOut; 12] = [
     ),
     (
         &["leaks"],
-        |tool| matches!(tool, Asan(_)),
+        |tool| matches!(tool, Asan(_) | Tsan(_)),
         "looks for leaks in all memory, of which the tool maps terabytes",
     ),
     (
