@@ -2,11 +2,14 @@
 # there is. Everything made lands in $(BUILD), and cargo's part in target/.
 
 CARGO  ?= cargo
+CARGOFLAGS ?=
 CC     ?= cc
 CXX    ?= c++
 BUILD  ?= build
 PREFIX ?= /usr/local
-LIBDIR ?= $(PREFIX)/lib
+LIBDIR ?= lib
+# A relative one, such as lib64, is below the prefix.
+override LIBDIR := $(if $(filter /%,$(LIBDIR)),,$(PREFIX)/)$(LIBDIR)
 BINDIR ?= $(PREFIX)/bin
 INCDIR ?= $(PREFIX)/include
 DATADIR ?= $(PREFIX)/share
@@ -27,7 +30,9 @@ STRESS_SECONDS ?= 600
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME  := libgmprt.so.0
 TARGET   = $(or $(CARGO_TARGET_DIR),target)
-RELEASE  = $(TARGET)/release
+# cargo has a folder for a target that is named, be it this machine's.
+MADE     = $(TARGET)/$(CARGO_BUILD_TARGET:%=%/)
+RELEASE  = $(MADE)release
 LIB      = $(BUILD)/lib
 BIN      = $(BUILD)/bin
 PRODUCTS = $(LIB)/libgmprt.so $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a \
@@ -37,9 +42,9 @@ MAN      = $(BUILD)/man/made
 PRIVATE_LIBS = -lpthread -ldl
 
 .DELETE_ON_ERROR:
-.PHONY: all library help run examples test check tools loom stress faults sanitize \
-        bench header docs lint install uninstall dist deb reproduce chroot clean \
-        need FORCE
+.PHONY: all library help run examples test check tools loom stress faults \
+        sanitize bench header docs lint install uninstall dist deb packages \
+        reproduce chroot clean need FORCE
 
 all: need $(PRODUCTS) $(BIN)/gmprt $(MAN) ## build the library and the command gmprt
 
@@ -81,7 +86,7 @@ need:
 # is reached without the GOT. The linker's path is relative: cargo hashes it into
 # the names of symbols, and two folders make the same bytes.
 $(RELEASE)/libgmprt.so $(RELEASE)/libgmprt.a &: FORCE | need
-	$(CARGO) rustc --release --lib --crate-type cdylib,staticlib -- \
+	$(CARGO) rustc $(CARGOFLAGS) --release --lib --crate-type cdylib,staticlib -- \
 	    -C linker=packaging/versions.sh
 
 $(LIB)/$(SONAME): $(RELEASE)/libgmprt.so
@@ -131,7 +136,7 @@ $(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a gdb/gmprt-gdb.py
 # on. It belongs into the program, also where the library is shared.
 $(LIB)/libgmprt_rt0.a: asm/entry_amd64.S asm/macros.h
 	@mkdir -p $(@D)
-	$(CC) -c -g -Iasm -o $(LIB)/entry_amd64.o $<
+	$(CC) $(CFLAGS) -c -g -Iasm -o $(LIB)/entry_amd64.o $<
 	rm -f $@
 	ar rcsD $@ $(LIB)/entry_amd64.o
 	rm $(LIB)/entry_amd64.o
@@ -143,10 +148,10 @@ $(LIB)/$(SONAME)-gdb.py: gdb/gmprt-gdb.py
 
 # --- The command ------------------------------------------------------------
 
-$(TARGET)/tool/gmprt: FORCE | need
-	$(CARGO) build --profile tool -p gmprt-cli
+$(MADE)tool/gmprt: FORCE | need
+	$(CARGO) build $(CARGOFLAGS) --profile tool -p gmprt-cli
 
-$(BIN)/gmprt: $(TARGET)/tool/gmprt
+$(BIN)/gmprt: $(MADE)tool/gmprt
 	@mkdir -p $(@D)
 	install -m 755 $< $@
 
@@ -348,6 +353,8 @@ FILL_IN   = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|g' \
             -e 's|@PRIVATE_LIBS@|$(PRIVATE_LIBS)|' -e 's|@SONAME@|$(SONAME)|' \
             -e 's|@HOMEPAGE@|$(HOMEPAGE)|' -e "s|@TO_INCDIR@|$$(realpath -m \
             --relative-to='$(CMAKEDIR)' '$(INCDIR)')|"
+# A root whose umask hides new files installs for all the same.
+WRITE     = install -m 644 /dev/stdin
 
 # Installs what has been built, so that root needs no cargo: without the
 # command after `make library`.
@@ -363,13 +370,14 @@ install: ## install under PREFIX, for packagers below DESTDIR
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libgmprt.so
 	install -m 644 $(LIB)/libgmprt.a $(LIB)/libgmprt_rt0.a \
 	    $(DESTDIR)$(LIBDIR)/
-	$(FILL_IN) gmprt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt.pc
+	$(FILL_IN) gmprt.pc.in \
+	    | $(WRITE) $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt.pc
 	$(FILL_IN) gmprt-beside.pc.in \
-	    > $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt-beside.pc
+	    | $(WRITE) $(DESTDIR)$(LIBDIR)/pkgconfig/gmprt-beside.pc
 	$(FILL_IN) packaging/cmake/gmprt-config.cmake.in \
-	    > $(DESTDIR)$(CMAKEDIR)/gmprt-config.cmake
+	    | $(WRITE) $(DESTDIR)$(CMAKEDIR)/gmprt-config.cmake
 	$(FILL_IN) packaging/cmake/gmprt-config-version.cmake.in \
-	    > $(DESTDIR)$(CMAKEDIR)/gmprt-config-version.cmake
+	    | $(WRITE) $(DESTDIR)$(CMAKEDIR)/gmprt-config-version.cmake
 	test ! -d $(BUILD)/man/man7 || for part in man1 man3 man7; do \
 	    install -d $(DESTDIR)$(MANDIR)/$$part && install -m 644 \
 	    $(BUILD)/man/$$part/* $(DESTDIR)$(MANDIR)/$$part || exit 1; done
@@ -398,7 +406,7 @@ dist: need ## pack the source (VENDOR=yes: with the crates)
 	rm -rf $(BUILD)/$(DIST)
 	git archive --prefix=$(DIST)/ HEAD | tar -x -C $(BUILD)
 	test -z "$(VENDOR)" || (cd $(BUILD)/$(DIST) && mkdir -p .cargo && \
-	    $(CARGO) vendor --locked > .cargo/config.toml)
+	    python3 packaging/vendor.py $(CARGO) > .cargo/config.toml)
 	tar -c --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw \
 	    --mtime=@$(TIME) -C $(BUILD) $(DIST) | gzip -9n > $(BUILD)/$(DIST).tar.gz
 	rm -rf $(BUILD)/$(DIST)
@@ -411,8 +419,12 @@ dist: need ## pack the source (VENDOR=yes: with the crates)
 # their own.
 DEB = $(BUILD)/deb
 MAINTAINER ?= The gmprt developers <gmprt@gmprt.invalid>
-deb: VENDOR = yes
+deb reproduce: VENDOR = yes
 deb: dist ## make packages for Debian, and look at them
+	$(MAKE) packages
+	lintian --fail-on error --allow-root $(DEB)/gmprt_*.changes
+
+packages: # of the tarball
 	rm -rf $(DEB)
 	mkdir -p $(DEB)
 	cp $(BUILD)/$(DIST).tar.gz $(DEB)/gmprt_$(VERSION).orig.tar.gz
@@ -424,12 +436,11 @@ deb: dist ## make packages for Debian, and look at them
 	    $(DEB)/$(DIST)/debian/control $(DEB)/$(DIST)/debian/changelog
 	cd $(DEB)/$(DIST) && env -u MAKEFLAGS -u MAKELEVEL \
 	    dpkg-buildpackage -us -uc -b $(DEBFLAGS)
-	lintian --fail-on error --allow-root $(DEB)/gmprt_*.changes
 
 # .buildinfo and .changes have the folder's name, and are no packages.
-reproduce: need ## make the packages in two folders, and compare their bytes
-	$(MAKE) deb DEB=$(BUILD)/deb
-	$(MAKE) deb DEB=$(BUILD)/deb-of-another-name
+reproduce: dist ## make the packages in two folders, and compare their bytes
+	$(MAKE) packages DEB=$(BUILD)/deb
+	$(MAKE) packages DEB=$(BUILD)/deb-of-another-name
 	cd $(BUILD)/deb && sha256sum *.deb | tee ../deb.sha256
 	cd $(BUILD)/deb-of-another-name && sha256sum -c ../deb.sha256
 
@@ -437,26 +448,16 @@ reproduce: need ## make the packages in two folders, and compare their bytes
 # there with compilers, Python and the packages, and nothing else.
 CHROOT = $(BUILD)/chroot
 INSIDE = chroot $(CHROOT) sh -ec
-README = awk '/^```/ && on { exit } on; /^```$(1)$$/ { on = 1 }' README.md
 chroot: need ## install the packages in a new Debian, and use them
 	test -e $(DEB)/gmprt_*.changes || $(MAKE) deb
 	rm -rf --one-file-system $(CHROOT)
 	debootstrap --variant=minbase \
 	    --include=g++,pkg-config,man-db,python3 bookworm $(CHROOT)
 	cp $(DEB)/*.deb $(CHROOT)/root
-	$(call README,c) > $(CHROOT)/root/hello.c
-	$(call README,cpp) > $(CHROOT)/root/hello.cc
-	$(call README,python) > $(CHROOT)/root/hello.py
+	cp README.md packaging/debian/tests/readme $(CHROOT)/root
 	$(INSIDE) 'apt-get install -y /root/*.deb'
-	$(INSIDE) 'cd /root && cc hello.c $$(pkg-config --cflags --libs gmprt) \
-	    -o hello && ./hello'
-	$(INSIDE) 'cd /root && cc hello.c $$(pkg-config --static --cflags --libs \
-	    gmprt) -static -o hello-static && ./hello-static'
-	$(INSIDE) 'cd /root && c++ hello.cc $$(pkg-config --cflags --libs gmprt) \
-	    -o hello-cc && ./hello-cc && python3 hello.py'
-	$(INSIDE) 'mandb -q; n=$$(man -k gmp_ | wc -l); echo man -k gmp_: $$n; \
-	    test $$n -gt 150'
-	$(INSIDE) 'gmprt help && apt-get purge -y "*gmprt*" && \
+	$(INSIDE) 'cd /root && AUTOPKGTEST_TMP=/root ./readme'
+	$(INSIDE) 'apt-get purge -y "*gmprt*" && \
 	    test -z "$$(find / -xdev -path /root -prune -o -path /proc -prune -o \
 	    -name "*gmprt*" -not -path "/var/*" -print)"'
 

@@ -49,10 +49,15 @@ fn says(dir: &Path, line: &str) -> String {
 
 /// Runs a target of the Makefile that installs below `dir` or removes it.
 fn make(dir: &Path, target: &str) {
+    make_with(dir, "", target);
+}
+
+/// The same, after some words of shell.
+fn make_with(dir: &Path, before: &str, target: &str) {
     let lib = std::env::var("GMPRT_LIBDIR").unwrap_or("build/lib".into());
     let build = Path::new(&lib).with_file_name("");
     let line = format!(
-        "make -C {} {target} BUILD={} DESTDIR={} PREFIX={PREFIX}",
+        "{before} make -C {} {target} BUILD={} DESTDIR={} PREFIX={PREFIX}",
         common::repository().display(),
         build.display(),
         dir.display(),
@@ -97,6 +102,14 @@ fn uninstall_leaves_nothing() {
     assert!(files(&dir).len() > 50, "{:?}", files(&dir));
     make(&dir, "uninstall");
     assert_eq!(files(&dir), Vec::<PathBuf>::new());
+}
+
+/// Root's umask may hide new files from others.
+#[test]
+fn others_can_read_what_root_installs() {
+    let dir = empty_dir("umask");
+    make_with(&dir, "umask 077;", "install");
+    assert_eq!(says(&dir, "find opt ! -perm -044"), "");
 }
 
 #[test]

@@ -83,6 +83,11 @@ fn pkg_config_moves_with_the_prefix() {
     let line = "PKG_CONFIG_PATH=apart/pkgconfig pkg-config --libs gmprt";
     let said = says(&dir, line);
     assert!(said.contains("/apart -lgmprt"), "{said}");
+    // A relative one is below it.
+    install(&dir, "PREFIX=$PWD/fourth LIBDIR=lib64");
+    let line = "PKG_CONFIG_PATH=fourth/lib64/pkgconfig pkg-config --libs gmprt";
+    let said = says(&dir, line);
+    assert!(said.contains("/fourth/lib64 -lgmprt"), "{said}");
 }
 
 /// A person who looks at a package finds where it is from and its licence.
