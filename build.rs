@@ -22,6 +22,7 @@ fn main() {
     if env::var("CARGO_CFG_LOOM").is_ok() {
         return;
     }
+    refuse_lto();
     link_unwinder();
     println!("cargo::rerun-if-changed=src/ffi/callbacks.c");
     println!("cargo::rerun-if-changed=gdb/types.h");
@@ -66,6 +67,24 @@ fn refusal() -> Option<String> {
         "gmprt is for x86-64 Linux with glibc, not for {target}: \
          build it for x86_64-unknown-linux-gnu"
     ))
+}
+
+/// Has the C compiler make machine code, whatever a packager's flags ask for.
+///
+/// Objects for link-time optimisation are no input for the `ld -r` that makes
+/// the archive. Where they have both, a program that is itself optimised so
+/// would take the half of the archive for the whole. The crate cc puts the
+/// variables last, so the answer is in them.
+fn refuse_lto() {
+    for (name, flags) in env::vars_os().collect::<Vec<_>>() {
+        let (name, mut flags) = (name.to_string_lossy(), flags);
+        if name.contains("CFLAGS") && flags.to_string_lossy().contains("-flto")
+        {
+            flags.push(" -fno-lto");
+            // SAFETY: this program has one thread.
+            unsafe { env::set_var(&*name, flags) };
+        }
+    }
 }
 
 /// Rust's standard library asks for libgcc_s. `-lgcc_s` finds this script

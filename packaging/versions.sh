@@ -33,4 +33,5 @@ if [ -n "$list" ]; then
     ' >"$list.versions"
     mv "$list.versions" "$list"
 fi
-exec cc "$@"
+# As in make and in the crate cc: a name, and perhaps words for the compiler.
+exec ${CC:-cc} "$@"
