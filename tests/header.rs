@@ -374,7 +374,8 @@ fn examples_compile() {
     }
     let mut program = AROUND_EXAMPLES.to_owned();
     for (n, example) in examples.iter().enumerate() {
-        program += &match example.starts_with("static ") {
+        let outside = ["static ", "extern "];
+        program += &match outside.iter().any(|w| example.starts_with(w)) {
             true => format!("\n{example}"),
             false => {
                 format!(

@@ -26,9 +26,28 @@ def members(body):
             yield node
 
 
+def constructor(name, node):
+    """How one makes an object of a class."""
+    text = signature(node, name).removeprefix("def __init__")
+    return name + text.removesuffix(" -> None")
+
+
+def inherited(node, found):
+    """The functions of a class, and those of its bases that are for the package
+    alone."""
+    seen = set()
+    for part in [node, *(found.get(ast.unparse(b)) for b in node.bases)]:
+        if part is not node and not (part and part.name.startswith("_")):
+            continue
+        for member in members(part.body):
+            if member.name not in seen:
+                seen.add(member.name)
+                yield member
+
+
 def told(node):
     """A docstring as Markdown; its examples are code."""
-    text = ast.get_docstring(node) or ""
+    text = re.sub(r":\w+:(?=`)", "", ast.get_docstring(node) or "")
     return re.sub(
         r"((?:^ *(?:>>>|\.\.\.).*\n?(?:^ *[^\s>.].*\n?)*)+)",
         lambda m: "```python\n" + textwrap.dedent(m[1]).rstrip() + "\n```\n",
@@ -46,21 +65,31 @@ def python(root):
         for node in opening.body
         if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
     )
-    found = {}
-    for path in sorted(folder.glob("*.py*")):
+    found, made = {}, {}
+    # What is in C is told of first, by a file for type checkers.
+    for path in sorted(folder.glob("*.py*"), key=lambda p: (p.suffix == ".py", p)):
         for node in ast.parse(path.read_text()).body:
+            for member in members(getattr(node, "body", [])):
+                if member.name == "__init__":
+                    made[node.name] = constructor(node.name, member)
             if hasattr(node, "name") and (ast.get_docstring(node) or
                                           node.name not in found):
                 found[node.name] = node
     lines = ["# Python's classes and functions", ""]
     lines += ["[The guide](python.html) introduces them.", ""]
-    for name in sorted(listed, key=str.lower):
+    listed = sorted(listed, key=str.lower)
+    lines += [", ".join(f"[{n}](#gmprt{n.lower()})" for n in listed), ""]
+    for name in listed:
         node = found[name]
         lines += [f"## gmprt.{name}", "", "```python"]
         if isinstance(node, ast.ClassDef):
-            bases = ", ".join(ast.unparse(base) for base in node.bases)
-            lines += [f"class {name}({bases})", "```", "", told(node), ""]
-            for member in members(node.body):
+            bases = [ast.unparse(base) for base in node.bases]
+            bases = ", ".join(b for b in bases if not b.startswith("_"))
+            lines += [f"class {name}({bases})" if bases else f"class {name}"]
+            by_hand = name in made and "Made by" not in told(node)
+            lines += [made[name]] if by_hand else []
+            lines += ["```", "", told(node), ""]
+            for member in inherited(node, found):
                 text = told(member)
                 if text and not member.name.startswith("_"):
                     code = signature(member, name)
@@ -206,6 +235,11 @@ def cpp(root):
     lines = ["# C++'s classes and functions", ""]
     lines += ["[The guide](cpp.html) introduces them. All are in the namespace"]
     lines += ["`gmp`, in `gmprt.hpp`.", ""]
+    for section, names in found.items():
+        outer = [name for name in names if re.fullmatch(r"\w+", name)]
+        links = ", ".join(f"[{name}](#gmp{name.lower()})" for name in outer)
+        lines += [f"- {section}: {links}"] if links else []
+    lines.append("")
     for section, names in found.items():
         lines += [f"## {section}", ""]
         for name, entries in names.items():

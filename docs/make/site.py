@@ -102,25 +102,35 @@ def included(text):
     return re.sub(r"^\{\{(\S+)(?: (\w+))?\}\}$", program, text, flags=re.M)
 
 
+def named(text):
+    """Text of the header in which errors are code, and names of functions, types
+    and macros, of which the page makes links."""
+    parts = re.split(r"(`[^`]*`)", text)
+    name = r"(\b(?:gmp|GMP)_\w+(?:\(\))?|(?<!\w)-E[A-Z0-9]+\b)"
+    parts[::2] = [re.sub(name, r"`\1`", part) for part in parts[::2]]
+    return "".join(parts)
+
+
 def reference(section):
     """A section of the header as Markdown."""
     lines = [f"# {section.name}", "", section.summary.capitalize() + ".", ""]
 
     def about(blocks):
         for block in blocks:
-            text = re.sub(r"(?<!`)([*_<>])(?!`)", r"\\\1", block.text)
-            text = re.sub(r"\b(gmp_\w+)\\?", r"\1", text)
+            text = named(block.text)
             if block.kind == "code":
                 lines.extend(["```c", block.text, "```", ""])
             elif block.kind == "item":
-                lines.extend([f"- {block.text}", ""])
+                lines.extend([f"- {text}", ""])
             elif block.kind == "term":
-                term, text = block.text.split(": ", 1)
+                term, text = text.split(": ", 1)
                 lines.extend([f"- **{term}**: {text}", ""])
             else:
-                lines.extend([block.text, ""])
+                lines.extend([text, ""])
 
     about(section.blocks)
+    if len(section.entries) > 1:
+        lines.extend([", ".join(f"`{e.name}`" for e in section.entries), ""])
     for entry in section.entries:
         lines.extend([f"## {entry.name}", "", "```c", entry.code, "```", ""])
         about(entry.blocks)
@@ -177,8 +187,10 @@ class Site:
         return f"files/{name}"
 
     def body(self, page, text):
-        """The page's HTML; its headings and words go into the index."""
-        tokens = MD.parse(text)
+        """The page's HTML; its headings and words go into the index. In comments
+        a type such as `co<T>` is no HTML."""
+        md = COMMENTS if page.startswith("api/") else MD
+        tokens = md.parse(text)
         title, anchor, words = page, "", []
         anchors = self.anchors.setdefault(address(page), set())
 
@@ -209,16 +221,16 @@ class Site:
             elif token.type == "fence":
                 words.append(token.content)
         close()
-        made = MD.renderer.render(tokens, MD.options, {})
+        made = md.renderer.render(tokens, md.options, {})
         made = made.replace("<table>", '<div class="wide"><table>')
         made = made.replace("</table>", "</table></div>")
 
         def function(match):
             where = self.functions.get(match[1])
-            here = where and where.split("#")[0] != address(page)
-            return f'<a href="{where}">{match[0]}</a>' if here else match[0]
+            return f'<a href="{where}">{match[0]}</a>' if where else match[0]
 
-        return re.sub(r"<code>(gmp_\w+)(?:\(\))?</code>", function, made)
+        name = r"<code>((?:gmp|GMP)_\w+)(?:\(\))?</code>"
+        return re.sub(name, function, made)
 
     def write(self, page, text, title):
         body = self.body(page, text)
@@ -269,6 +281,7 @@ class Site:
 
 
 MD = MarkdownIt("commonmark").enable("table")
+COMMENTS = MarkdownIt("commonmark", {"html": False})
 
 if __name__ == "__main__":
     Site(*sys.argv[1:]).make()

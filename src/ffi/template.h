@@ -472,20 +472,29 @@ static inline int gmp_sigprocmask_(int how, const sigset_t *set, sigset_t *old)
  * links the library just defines the variable; one that loads the library by
  * dlopen exports it (-rdynamic).
  *
- * void (*_cgo_init)(void *g0, void (*setg)(void *), void **tls, void *tlsbase);
- *   Called first, on the library's first thread. g0 points to the low and the
- *   high bound of the thread's stack, which may be changed; setg stores the
- *   thread's current goroutine, tls is the address of that word, tlsbase the
- *   thread's fs.
- * int (*_cgo_sys_thread_create)(void *(*fn)(void *), void *arg);
- *   Makes the library's first thread, which calls fn(arg). Returns 0 or an
- *   errno. The constructor calls it: it must not wait for other threads.
- * int (*_cgo_thread_start)(const struct gmp_thread_start *start);
- *   Makes another thread, which calls start->fn(start->arg). Returns 0 or an
- *   errno. *start is gone afterwards. It must not call the library.
- * void (*_cgo_notify_runtime_init_done)(void);
- *   Called on the library's first thread when the runtime is up. It may call
- *   the library.
+ *     extern void (*_cgo_init)(void *g0, void (*setg)(void *), void **tls,
+ *                              void *tlsbase);
+ *
+ * Called first, on the library's first thread. `g0` points to the low and the
+ * high bound of the thread's stack, which may be changed; `setg` stores the
+ * thread's current goroutine, `tls` is the address of that word, `tlsbase` the
+ * thread's fs.
+ *
+ *     extern int (*_cgo_sys_thread_create)(void *(*fn)(void *), void *arg);
+ *
+ * Makes the library's first thread, which calls fn(arg). Returns 0 or an
+ * errno. The constructor calls it: it must not wait for other threads.
+ *
+ *     extern int (*_cgo_thread_start)(const struct gmp_thread_start *start);
+ *
+ * Makes another thread, which calls start->fn(start->arg). Returns 0 or an
+ * errno. What `start` points to is gone afterwards. It must not call the
+ * library.
+ *
+ *     extern void (*_cgo_notify_runtime_init_done)(void);
+ *
+ * Called on the library's first thread when the runtime is up. It may call
+ * the library.
  */
 struct gmp_thread_start {
     void *g;
