@@ -1,7 +1,9 @@
 """Builds the extension module, and the library by `make library`.
 
-GMPRT_LIBDIR names a folder with a library that is built already. The source
-distribution holds the sources of the library in its folder `runtime`.
+GMPRT_LIBDIR names a folder with a library that is built already. With
+GMPRT_SYSTEM=1 the module is linked with the library that the system has, and
+holds no copy: for packages of a distribution. The source distribution holds the
+sources of the library in its folder `runtime`.
 """
 
 import os
@@ -9,6 +11,8 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -24,12 +28,24 @@ VERSION = re.findall(r'define GMPRT_VERSION "(.+)"', HEADER)[0]
 
 class BuildExt(build_ext):
     def run(self):
+        headers = pathlib.Path(sysconfig.get_path("include"))
+        if not (headers / "Python.h").exists():
+            sys.exit(
+                f"gmprt: {headers} has no Python.h: install Python's headers, "
+                "python3-dev on Debian and python3-devel on Fedora"
+            )
         given = os.environ.get("GMPRT_LIBDIR")
+        if os.environ.get("GMPRT_SYSTEM") == "1":
+            for extension in self.extensions:
+                extension.libraries = ["gmprt"]
+                extension.library_dirs = [given] if given else []
+            return super().run()
         libdir = pathlib.Path(given) if given else ROOT / "build" / "lib"
         if not (libdir / LIBRARY).exists():
             subprocess.run(["make", "-C", str(ROOT), "library"], check=True)
         for extension in self.extensions:
             extension.extra_objects = [str(libdir / LIBRARY)]
+            extension.extra_link_args = ["-Wl,-rpath,$ORIGIN/_lib"]
         super().run()
         # In a folder of its own: gdb's script is no module of the package.
         package = pathlib.Path(self.get_ext_fullpath("gmprt._core")).parent
@@ -68,7 +84,6 @@ setup(
             depends=["csrc/core.h"],
             include_dirs=[str(ROOT / "include")],
             define_macros=[("_GNU_SOURCE", "1")],
-            extra_link_args=["-Wl,-rpath,$ORIGIN/_lib"],
         )
     ],
     cmdclass={"build_ext": BuildExt, "sdist": SDist},

@@ -512,6 +512,7 @@ fn programs_of_the_page() {
         said += &outcome.stdout;
     }
     assert!(said.contains("18 bytes\n"), "{said}");
+    assert!(said.contains("too late\n"), "{said}");
     assert!(said.contains("16, and nobody has freed a message\n"), "{said}");
     assert!(said.contains("said goodbye\n"), "{said}");
     assert!(said.contains("given back\nparse: no text\n"), "{said}");

@@ -10,6 +10,7 @@ mod common;
 use common::skip::lacks;
 use common::{Outcome, libdir, repository, run, scratch};
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -33,12 +34,18 @@ fn installed() -> &'static PathBuf {
     static PLACE: OnceLock<PathBuf> = OnceLock::new();
     PLACE.get_or_init(|| {
         let place = scratch().join("python");
-        let mut pip = python(&["-m", "pip", "install", "--quiet", "--upgrade"]);
-        pip.args(["--no-build-isolation", "--no-deps", "--no-index"]);
-        pip.arg("--target").arg(&place).arg(repository().join("python"));
-        run(&mut pip, LIMIT).exited(0);
+        let mut pip = pip_to(&place);
+        run(pip.arg(repository().join("python")), LIMIT).exited(0);
         place
     })
+}
+
+/// pip, which installs into this folder.
+fn pip_to(place: &Path) -> Command {
+    let mut pip = python(&["-m", "pip", "install", "--quiet", "--upgrade"]);
+    pip.args(["--no-build-isolation", "--no-deps", "--no-index", "--target"]);
+    pip.arg(place);
+    pip
 }
 
 /// Python with the installed package, in a folder without its sources.
@@ -66,6 +73,45 @@ fn the_first_line_that_a_user_tries() {
     assert_eq!(with_package(&["-c", ask]).exited(0).stdout, version);
     let ask = "import importlib.metadata as m; print(m.version('gmprt'))";
     assert_eq!(with_package(&["-c", ask]).exited(0).stdout, version);
+}
+
+/// As a distribution packages it: with the system's library, and no copy.
+#[test]
+fn the_package_of_a_distribution() {
+    if lacks(&["python3", "Python.h", "setuptools"]) {
+        return;
+    }
+    let from = scratch().join("python-of-a-system-source");
+    let place = scratch().join("python-of-a-system");
+    for old in [&from, &place] {
+        let _ = fs::remove_dir_all(old);
+    }
+    // pip builds in the folder of the sources, which the other tests use.
+    fs::create_dir(&from).expect("a folder");
+    for part in ["python", "include"] {
+        let mut cp = Command::new("cp");
+        cp.arg("-r").arg(repository().join(part)).arg(&from);
+        run(&mut cp, LIMIT).exited(0);
+    }
+    let _ = fs::remove_dir_all(from.join("python/build"));
+    let mut pip = pip_to(&place);
+    pip.env("GMPRT_SYSTEM", "1").arg(from.join("python"));
+    run(&mut pip, LIMIT).exited(0);
+    assert!(!place.join("gmprt/_lib").exists());
+    let files = fs::read_dir(place.join("gmprt")).expect("a package").flatten();
+    let mut modules = files.map(|file| file.path());
+    let module = modules.find(|path| path.extension() == Some("so".as_ref()));
+    let mut readelf = Command::new("readelf");
+    readelf.arg("-d").arg(module.expect("a module"));
+    let outcome = run(&mut readelf, LIMIT);
+    let dynamic = &outcome.exited(0).stdout;
+    assert!(dynamic.contains("[libgmprt.so.0]"), "{dynamic}");
+    assert!(!dynamic.contains("ORIGIN"), "{dynamic}");
+    let line = "import gmprt; print(gmprt.go(lambda: 6*7).result())";
+    let mut command = python(&["-c", line]);
+    command.env("PYTHONPATH", &place).env("LD_LIBRARY_PATH", libdir());
+    let outcome = run(command.current_dir(scratch()), LIMIT);
+    assert_eq!(outcome.exited(0).stdout, "42\n");
 }
 
 #[test]
