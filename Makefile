@@ -127,7 +127,7 @@ $(LIB)/libgmprt.a: $(LIB)/$(SONAME) $(RELEASE)/libgmprt.a gdb/gmprt-gdb.py
 	    --add-section .debug_gdb_scripts=$(LIB)/gdb_script \
 	    --weaken-symbol='_cgo_*' --weaken-symbol=getaddrinfo \
 	    --weaken-symbol=freeaddrinfo --weaken-symbol=dladdr \
-	    --weaken-symbol=dlopen --weaken-symbol=dlclose -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
+	    --weaken-symbol=dlclose -R .llvmbc -R .llvmcmd $(LIB)/gmprt.o
 	rm -f $@
 	ar rcsD $@ $(LIB)/gmprt.o
 	rm $(LIB)/reached.o $(LIB)/gmprt.o $(LIB)/gdb_script

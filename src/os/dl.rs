@@ -10,8 +10,9 @@ use core::{
 
 /// The address of a global symbol, or null.
 ///
-/// Takes the loader's lock, so no constructor or signal handler calls it. Does
-/// not search libraries that were loaded with `RTLD_LOCAL`.
+/// Takes the loader's lock, so no signal handler calls it, and of constructors
+/// only one whose thread has that lock. Does not search libraries that were
+/// loaded with `RTLD_LOCAL`.
 pub(crate) fn find(name: &CStr) -> *mut c_void {
     let _keep = KeepErrno::new();
     // SAFETY: name ends with a NUL.
@@ -51,17 +52,16 @@ pub(crate) fn hold_self() -> *mut c_void {
         unsafe extern "C" fn(*const c_void, *mut libc::Dl_info) -> c_int;
     type DlOpen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
     let _keep = KeepErrno::new();
-    let (find, open) = (wish!("dladdr"), wish!("dlopen"));
-    if find == 0 || open == 0 {
+    let address = wish!("dladdr");
+    if address == 0 {
         return core::ptr::null_mut();
     }
     // SAFETY: the C library's function of this type.
-    let find = unsafe { mem::transmute::<usize, DlAddr>(find) };
-    // SAFETY: the C library's function of this type.
-    let open = unsafe { mem::transmute::<usize, DlOpen>(open) };
+    let address = unsafe { mem::transmute::<usize, DlAddr>(address) };
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    let here = hold_self as *const c_void;
     // SAFETY: any address, and a local variable.
-    let found = unsafe { find(hold_self as *const c_void, info.as_mut_ptr()) };
+    let found = unsafe { address(here, info.as_mut_ptr()) };
     // SAFETY: all bytes zero are one, and dladdr has written it if it found it.
     let info = unsafe { info.assume_init() };
     // The program's own table of headers lies in its first page.
@@ -69,6 +69,14 @@ pub(crate) fn hold_self() -> *mut c_void {
     if found == 0 || info.dli_fbase as usize == program {
         return core::ptr::null_mut();
     }
+    // No reference: for one of dlopen the linker has a warning in each static
+    // program, where this line is not reached.
+    let open = find(c"dlopen");
+    if open.is_null() {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: the C library's function of this type.
+    let open = unsafe { mem::transmute::<*mut c_void, DlOpen>(open) };
     // By the very name that the loader has for it: no file is opened.
     // SAFETY: a string of the loader's.
     let this =
