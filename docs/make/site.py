@@ -111,6 +111,12 @@ def named(text):
     return "".join(parts)
 
 
+def words_of(inline):
+    """A paragraph's text, whose lines end between words."""
+    parts = inline.children
+    return "".join(" " if p.type.endswith("break") else p.content for p in parts)
+
+
 def reference(section):
     """A section of the header as Markdown."""
     lines = [f"# {section.name}", "", section.summary.capitalize() + ".", ""]
@@ -186,7 +192,7 @@ class Site:
             shutil.copyfile(file, copy)
         return f"files/{name}"
 
-    def body(self, page, text):
+    def body(self, page, text, listed):
         """The page's HTML; its headings and words go into the index. In comments
         a type such as `co<T>` is no HTML."""
         md = COMMENTS if page.startswith("api/") else MD
@@ -197,14 +203,14 @@ class Site:
         def close():
             found = " ".join(words).strip()
             url = address(page) + (f"#{anchor}" if anchor else "")
-            if found:
-                self.index.append([title, url, found])
+            if found or anchor:
+                self.index.append([title, url, found, listed])
             words.clear()
 
         for n, token in enumerate(tokens):
             if token.type == "heading_open":
                 inline = tokens[n + 1]
-                plain = "".join(c.content for c in inline.children)
+                plain = words_of(inline)
                 close()
                 title, anchor = plain, slug(plain)
                 while anchor in anchors:
@@ -212,7 +218,8 @@ class Site:
                 anchors.add(anchor)
                 token.attrSet("id", anchor)
             elif token.type == "inline":
-                words.append("".join(c.content for c in token.children))
+                if tokens[n - 1].type != "heading_open":
+                    words.append(words_of(token))
                 for child in token.children:
                     for name in ("href", "src"):
                         if child.attrGet(name):
@@ -233,7 +240,7 @@ class Site:
         return re.sub(name, function, made)
 
     def write(self, page, text, title):
-        body = self.body(page, text)
+        body = self.body(page, text, title)
         nav = []
         for heading, pages in [*NAV, ("Reference", self.reference)]:
             nav.append(f"<h2>{heading}</h2><ul>")

@@ -1,4 +1,4 @@
-// Searches PAGES, which index.js has: [title, address, text] of each heading.
+// Searches PAGES, which index.js has: [title, address, text, page] of each heading.
 'use strict';
 
 const shade = document.getElementById('shade');
@@ -40,14 +40,16 @@ function search() {
   found.hidden = words.length === 0;
   const hits = PAGES.map((page) => [score(page, words), page])
     .filter(([sum]) => sum > 0).sort((a, b) => b[0] - a[0]).slice(0, 20);
-  for (const [, [title, address, text]] of hits) {
+  for (const [, [title, address, text, page]] of hits) {
     const at = Math.max(0, text.toLowerCase().indexOf(words[0]) - 40);
     const link = document.createElement('a');
     const small = document.createElement('small');
+    const where = document.createElement('span');
     link.href = address;
     link.textContent = title;
     small.textContent = text.slice(at, at + 140);
-    link.append(small);
+    where.textContent = page === title ? '' : ` · ${page}`;
+    link.append(where, small);
     found.append(link);
   }
   if (words.length > 0 && hits.length === 0) found.textContent = 'Nothing.';
