@@ -119,6 +119,9 @@ static void test_too_much(void)
     CHECK(number_of("/proc/self/statm", 2) < before + (64u << 20 >> 12));
 }
 
+/* The chain is taken apart in the end: a word of somebody's that looks like a
+ * pointer may keep an object, and would keep all links behind it. heap_stale.c
+ * has such words. */
 static __attribute__((noinline)) size_t take_space(void)
 {
     void **chain = NULL, **p;
@@ -129,8 +132,11 @@ static __attribute__((noinline)) size_t take_space(void)
         *p = chain;
         chain = p;
     }
-    for (size_t i = 0; i < n; i++, chain = *chain)
+    for (size_t i = 0; i < n; i++, chain = p) {
         CHECK(gmp_gc_base(chain) == chain);
+        p = *chain;
+        *chain = NULL;
+    }
     CHECK(chain == NULL);
     return n;
 }
@@ -152,7 +158,7 @@ static void test_address_space(void)
     CHECK(gmp_gc_alloc(300u << 20) == NULL);
     CHECK(gmp_gc_alloc_noscan((size_t)1 << 46) == NULL);
     CHECK_OK(gmp_gc());
-    CHECK(take_space() >= n / 2);
+    CHECK(take_space() >= n - n / 8);
     CHECK_OK(setrlimit(RLIMIT_AS, &was));
     CHECK_OK(gmp_gc());
 }

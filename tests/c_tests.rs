@@ -93,6 +93,7 @@ subjects! {
     heap_host: EACH_LINK,
     heap_shadow: MATRIX,
     heap_signal: MATRIX,
+    heap_stale: MATRIX,
     heap_storm: LONG,
     leaks: MATRIX,
     init: MATRIX,

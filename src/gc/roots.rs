@@ -21,6 +21,11 @@
 //!
 //! Below a stack pointer lie 128 bytes that a leaf function may use.
 //!
+//! The stacks of bgsweep and its like are no roots: the host has nothing there,
+//! and a frame in which one parks has words that a sweep has left, which are
+//! addresses of objects. Only what the signal finds such a goroutine in may be
+//! a handler of the host's: no function of the library is called in a handler.
+//!
 //! With `detect_stack_use_after_return` AddressSanitizer has the variables of a
 //! frame elsewhere. There is a pointer to them on the stack, as long as the
 //! frame lives, and so each word of a stack is looked at for such pointers too.
@@ -43,7 +48,10 @@ use crate::{
     gmp::{G, M, MKind, each_g, gflag, watched::watched},
     heap::kept,
     os::{Errno, Lock, LongLock, Result, objects},
-    sched::{frame, local, panicrecord, suspended::end_of_stack},
+    sched::{
+        background::has_no_host, frame, local, panicrecord,
+        suspended::end_of_stack,
+    },
 };
 use core::{
     ptr,
@@ -268,13 +276,19 @@ impl Roots {
 
     /// A thread that stands at `sp`.
     fn stand(&mut self, mp: &'static M, sp: usize, regs: usize) {
+        // SAFETY: null, or a type-stable G.
+        let gp = unsafe { mp.curg.load(Relaxed).as_ref() };
+        let is_host = mp.kind.get() == MKind::Host;
+        if regs == 0 && !is_host && gp.is_some_and(has_no_host) {
+            return;
+        }
         let at = ptr::from_ref(mp).expose_provenance();
         self.stands.push((sp, at));
         let fake = mp.watched.stands.get();
         if regs != 0 {
             self.registers(regs, fake);
         }
-        if mp.kind.get() == MKind::Host {
+        if is_host {
             self.host_stack(mp, sp);
             return;
         }
@@ -364,6 +378,9 @@ impl Roots {
         let all = self.stands.all();
         let at = all.partition_point(|(sp, _)| *sp < lo);
         let on = all.get(at).filter(|(sp, _)| *sp <= hi);
+        if on.is_none() && has_no_host(gp) {
+            return;
+        }
         if let Some((sp, mp)) = on {
             // SAFETY: of an M, which stays.
             let mp = unsafe { &*ptr::with_exposed_provenance::<M>(*mp) };

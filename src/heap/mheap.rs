@@ -15,11 +15,11 @@
 //!
 //! Locks: `pages`, inside which nothing else is locked.
 
-use super::arena::{ARENA, Arenas, PAGES};
+use super::arena::{ARENA, ARENA_SHIFT, Arenas};
 use super::mcentral::{Brought, MCentral};
 use super::mspan::{MSpan, SpanList};
 use super::pacing::Pacing;
-use super::pagealloc::{PageAlloc, Run};
+use super::pagealloc::{self, PageAlloc, Run};
 use super::seal;
 use super::sizeclass::{CLASS, CLASSES, Kind, PAGE};
 use super::specials;
@@ -71,7 +71,8 @@ pub struct MHeap {
     pub pacing: Pacing,
     /// Whether freed memory is filled. Set before the first allocation. atomic
     poison: AtomicBool,
-    /// The addresses of all arenas. atomic
+    /// The addresses of all arenas, as numbers of arenas: where the library is
+    /// a part of the program its data are roots. atomic
     low: AtomicUsize,
     high: AtomicUsize,
     /// Spans that were swept, and bytes that were given back. atomic
@@ -124,7 +125,7 @@ impl MHeap {
             in_use: AtomicUsize::new(0),
             pacing: Pacing::new(),
             poison: AtomicBool::new(false),
-            low: AtomicUsize::new(usize::MAX),
+            low: AtomicUsize::new(usize::MAX >> ARENA_SHIFT),
             high: AtomicUsize::new(0),
             swept: AtomicUsize::new(0),
             scavenged: AtomicUsize::new(0),
@@ -248,7 +249,8 @@ impl MHeap {
 
     /// The addresses that arenas are within.
     pub fn bounds(&self) -> (usize, usize) {
-        (self.low.load(Relaxed), self.high.load(Relaxed))
+        let address = |n: &AtomicUsize| n.load(Relaxed) << ARENA_SHIFT;
+        (address(&self.low), address(&self.high))
     }
 
     /// A span of a class, with nothing in it and nobody else's; None without
@@ -308,8 +310,8 @@ impl MHeap {
 
     /// Makes `npages` pages free that are none yet: Go's `mheap.grow`.
     fn grow(&self, pages: &mut Pages, npages: usize) -> Result<()> {
-        if npages > PAGES {
-            let many = npages.div_ceil(PAGES);
+        let many = pagealloc::arenas_for(npages);
+        if many > 1 {
             let base = self.reserve(pages, many)?;
             pages.alloc.prepared((base, many * ARENA));
             return Ok(());
@@ -356,8 +358,8 @@ impl MHeap {
                 return Err(Errno::ENOMEM);
             }
         }
-        self.low.fetch_min(base, Relaxed);
-        self.high.fetch_max(base + len, Relaxed);
+        self.low.fetch_min(base >> ARENA_SHIFT, Relaxed);
+        self.high.fetch_max((base + len) >> ARENA_SHIFT, Relaxed);
         Ok(base)
     }
 

@@ -11,13 +11,20 @@
 //! An object longer than an arena gets arenas of its own, side by side. The
 //! pages behind its end are for others.
 //!
+//! No span begins where an arena does (invariant 6). glibc's `malloc` has the
+//! address at which its next heap would lie, the end of its last one, in its
+//! data, which are roots. Its heaps and our arenas are aligned alike, and the
+//! kernel puts both side by side, so an arena often begins at that address. Its
+//! first object was never garbage then, with all that it leads to.
+//!
 //! Invariants:
 //! 1. `free` has a 1 for each page that is Prepared and in no span.
 //! 2. `clean` has a 1 for each page that reads as zeros and has no memory. It
 //!    may be set for pages that are not prepared.
-//! 3. No hole of arena n is longer than `room[n]`.
+//! 3. No hole of arena n, without its first page, is longer than `room[n]`.
 //! 4. Pages from `prepared` on are Reserved.
 //! 5. `arenas` ascends by address.
+//! 6. The first page of an arena is in no span, or in the middle of one.
 
 use super::arena::{ARENA, CHUNK, PAGES};
 use super::sizeclass::PAGE;
@@ -50,12 +57,18 @@ impl Bitmap {
         pages.into_iter().all(|page| self.is_set(page))
     }
 
-    /// The first run of `n` pages, from a word on; else the length of the
-    /// longest run there.
+    /// A word, without the page at which no span begins.
+    fn begins(&self, w: usize) -> u64 {
+        self.0[w] & if w == 0 { !1 } else { !0 }
+    }
+
+    /// The first run of `n` pages where a span may begin, from a word on; else
+    /// the length of the longest run there.
     fn run(&self, from: usize, n: usize) -> Result<usize, usize> {
         let (mut start, mut length, mut longest) = (0, 0, 0);
-        for (w, word) in self.0.iter().enumerate().skip(from) {
-            if *word == u64::MAX {
+        for w in from..WORDS {
+            let word = self.begins(w);
+            if word == u64::MAX {
                 if length == 0 {
                     start = w * 64;
                 }
@@ -97,7 +110,7 @@ struct ArenaPages {
     free: Bitmap,
     clean: Bitmap,
     prepared: usize,
-    /// No word of `free` before it has a page.
+    /// No word of `free` before it has a page where a span may begin.
     low: usize,
 }
 
@@ -105,7 +118,7 @@ struct ArenaPages {
 pub(super) struct PageAlloc {
     arenas: Table<ArenaPages>,
     room: Table<u16>,
-    /// No arena before it has a free page.
+    /// No arena before it has a free page where a span may begin.
     first: usize,
     /// Pages that are free, and of these without memory.
     pub(super) free: usize,
@@ -123,6 +136,12 @@ pub(super) struct Run {
 
 /// Pages that are to be prepared: base, and bytes.
 pub(super) type Unprepared = (usize, usize);
+
+/// How many arenas have room for a span of `npages` pages, behind the first
+/// page of the first one.
+pub(super) fn arenas_for(npages: usize) -> usize {
+    npages / PAGES + 1
+}
 
 impl PageAlloc {
     pub(super) const fn new() -> Self {
@@ -173,9 +192,9 @@ impl PageAlloc {
         Some(())
     }
 
-    /// Takes the lowest `npages` pages in a row, at most an arena's.
+    /// Takes the lowest `npages` pages in a row.
     pub(super) fn take(&mut self, npages: usize) -> Option<Run> {
-        if npages > PAGES {
+        if arenas_for(npages) > 1 {
             return self.take_many(npages);
         }
         for n in self.first..self.arenas.len() {
@@ -186,8 +205,9 @@ impl PageAlloc {
                 continue;
             }
             let arena = &mut self.arenas[n];
-            let words = arena.free.0[arena.low..].iter();
-            arena.low += words.take_while(|word| **word == 0).count();
+            let words = arena.low..WORDS;
+            let none = |w: &usize| arena.free.begins(*w) == 0;
+            arena.low += words.take_while(none).count();
             match arena.free.run(arena.low, npages) {
                 Ok(page) => return Some(self.take_at(n, page, npages)),
                 Err(longest) => self.room[n] = longest as u16,
@@ -211,7 +231,7 @@ impl PageAlloc {
     /// Arenas side by side that are free as a whole, for more pages than one
     /// has.
     fn take_many(&mut self, npages: usize) -> Option<Run> {
-        let many = npages.div_ceil(PAGES);
+        let many = arenas_for(npages);
         let whole = |arena: &ArenaPages| {
             arena.prepared == PAGES && arena.free.0 == [u64::MAX; WORDS]
         };
@@ -220,12 +240,13 @@ impl PageAlloc {
                 |pair: &[ArenaPages]| pair[0].base + ARENA == pair[1].base;
             arenas.iter().all(whole) && arenas.windows(2).all(next)
         })?;
-        let base = self.arenas[found].base;
-        let (mut left, mut clean) = (npages, true);
+        let base = self.arenas[found].base + PAGE;
+        let (mut left, mut clean, mut first) = (npages, true, 1);
         for n in found..found + many {
-            let here = left.min(PAGES);
-            clean &= self.take_at(n, 0, here).clean;
+            let here = left.min(PAGES - first);
+            clean &= self.take_at(n, first, here).clean;
             left -= here;
+            first = 0;
         }
         Some(Run { base, npages, clean })
     }
@@ -257,12 +278,15 @@ impl PageAlloc {
         let arena = self.arenas.iter().find(|arena| {
             let holes = (0..arena.prepared).rev();
             let hole = holes.take_while(|page| arena.free.is_set(*page));
+            // The first page is not one of them.
+            let hole = hole.filter(|page| *page != 0);
             // One look is enough for most: the free end is short.
             PAGES - arena.prepared + hole.take(npages).count() >= npages
                 && arena.prepared < PAGES
         })?;
         let least = CHUNK / PAGE;
-        let pages = least.max(npages.next_multiple_of(least));
+        let pages = npages + usize::from(arena.prepared == 0);
+        let pages = pages.next_multiple_of(least);
         let pages = pages.min(PAGES - arena.prepared);
         Some((arena.base + arena.prepared * PAGE, pages * PAGE))
     }

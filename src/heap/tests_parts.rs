@@ -1,6 +1,6 @@
 //! Single promises of the heap.
 
-use super::arena::ARENA;
+use super::arena::{ARENA, CHUNK};
 use super::sizeclass::{CLASS, MAX_SMALL, PAGE};
 use super::tests::*;
 use super::*;
@@ -79,6 +79,19 @@ fn objects_longer_than_an_arena_are_objects() {
     assert!(cache.alloc(usize::MAX, Kind::Scan).is_none());
     assert!(cache.alloc(usize::MAX - 2 * PAGE, Kind::Noscan).is_none());
     assert!(cache.alloc(1 << 50, Kind::Noscan).is_none());
+}
+
+#[test]
+fn no_object_begins_where_an_arena_does() {
+    for size in [PAGE, CHUNK, ARENA - PAGE, ARENA, ARENA + CHUNK] {
+        let cache = MCache::new(heap());
+        for _ in 0..2 * ARENA / size + 1 {
+            let at = address(cache.alloc(size, Kind::Noscan));
+            assert_ne!(at % ARENA, 0, "{size:#x}");
+        }
+        let arenas = cache.heap().stats().reserved / ARENA;
+        assert!(arenas <= 6, "{size:#x}: {arenas}");
+    }
 }
 
 #[test]

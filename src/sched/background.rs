@@ -43,7 +43,7 @@ use crate::{
         sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*},
         trace::{Event, Kind, event},
     },
-    gmp::{CLOSING, G, GmpFn, closing::Stage, handle_of},
+    gmp::{CLOSING, G, GmpFn, closing::Stage, gflag, handle_of},
     heap::{MHEAP, specials},
     os::{Result, clock::nanotime},
     stack,
@@ -172,6 +172,16 @@ fn sweep_heap() {
         }
         gosched();
     }
+}
+
+/// Whether `gp` is a goroutine of the library's that calls no function of the
+/// host's: the host has no pointer on its stack. What looks like one is left
+/// over from a sweep. The world is stopped.
+pub(crate) fn has_no_host(gp: &G) -> bool {
+    let places = [&SWEEPER, &SCAVENGER_HANDLE, &FORCER_ITSELF.handle];
+    // Relaxed: one that has just begun has swept nothing.
+    gp.has(gflag::SYSTEM)
+        && places.iter().any(|it| it.load(Relaxed) == handle_of(gp))
 }
 
 /// Gives free pages of the heap back to the kernel, a megabyte at a time.

@@ -1,0 +1,111 @@
+/* Words that are no pointers of the program's keep nothing: addresses that the
+ * C library and the library itself have in their data, and what a sweep leaves
+ * on the stacks of the library's goroutines. */
+#include "shadow.h"
+
+#include <stdint.h>
+
+enum { LINKS = 400, SIZE = 40000, ROUNDS = 300, ARENAS = 3 };
+
+#define ARENA ((size_t)64 << 20)
+
+/* glibc keeps the address at which its next heap would lie, which is aligned as
+ * an arena is, and may be where one begins. */
+static void test_begin_of_an_arena(void)
+{
+    static const size_t sizes[] = {4 << 20, 1 << 20, ARENA, ARENA * 3 / 2};
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (size_t sum = 0; sum < 2 * ARENA; sum += sizes[i]) {
+            void *p = gmp_gc_alloc_noscan(sizes[i]);
+
+            CHECK(p != NULL && (uintptr_t)p % ARENA != 0);
+        }
+    }
+    CHECK_OK(gmp_gc());
+}
+
+/* Objects that fill an arena, one each; their addresses are hidden. */
+static __attribute__((noinline)) void fill_arenas(uintptr_t *hidden)
+{
+    for (int i = 0; i < ARENAS; i++) {
+        void *p = gmp_gc_alloc_noscan(ARENA - 8192);
+
+        CHECK(p != NULL);
+        hidden[i] = ~(uintptr_t)p;
+    }
+}
+
+/* The library knows where the first arena begins and the last one ends, and
+ * its data are roots where it is a part of the program. */
+static void test_bounds_of_the_heap(void)
+{
+    uintptr_t hidden[ARENAS];
+
+    fill_arenas(hidden);
+    CHECK_OK(gmp_gc());
+    for (int i = 0; i < ARENAS; i++)
+        CHECK(gmp_gc_base((void *)~hidden[i]) == NULL);
+}
+
+static void **head;
+
+static __attribute__((noinline)) void make_chain(void)
+{
+    head = NULL;
+    for (int i = 0; i < LINKS; i++) {
+        void **p = gmp_gc_alloc(SIZE);
+
+        CHECK(p != NULL);
+        *p = head;
+        head = p;
+    }
+}
+
+static __attribute__((noinline)) uint64_t collections(void)
+{
+    gmp_gc_stats stats;
+
+    CHECK_OK(gmp_gc_get_stats(&stats, sizeof stats));
+    return stats.collections;
+}
+
+/* While bgsweep sweeps the chain, which is alive, the chain is dropped. So
+ * bgsweep is stopped with whatever the sweep has left on its stack. A word of
+ * that would keep the chain from some link on.
+ *
+ * One thing keeps words that are no pointers by right: the signal that stops a
+ * thread may find bgsweep in a handler of the program's. Few rounds meet it. */
+static void test_chain_that_is_swept(void)
+{
+    int kept = 0;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        gmp_gc_stats stats;
+        uint64_t seen;
+
+        make_chain();
+        seen = collections();
+        while (collections() == seen)
+            CHECK(gmp_gc_alloc(SIZE) != NULL);
+        if (i % 2)
+            block_ns(US(i % 60));
+        head = NULL;
+        CHECK_OK(gmp_gc());
+        CHECK_OK(gmp_gc_get_stats(&stats, sizeof stats));
+        kept += stats.marked_bytes > LINKS / 20 * SIZE;
+    }
+    if (kept > 0)
+        fprintf(stderr, "%d of %d chains were kept\n", kept, ROUNDS);
+    CHECK(kept <= ROUNDS / 100);
+}
+
+int test_main(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    test_begin_of_an_arena();
+    test_bounds_of_the_heap();
+    test_chain_that_is_swept();
+    return 0;
+}
