@@ -35,14 +35,14 @@ pub(crate) fn polls() -> bool {
     started() && (FAILS.load(Relaxed) < PATIENCE || waited_for())
 }
 
-/// Makes the poller anew if the host has closed it; None if it has not. In the
-/// list are all waiters, to try again. The caller makes another M sleep in the
-/// new poller, then readies those in the list.
+/// Makes the poller anew if the host has closed it; None if it has not. Once it
+/// is there, `installed` makes another M sleep in it. In the list are all
+/// waiters, to try again.
 ///
 /// Errors: those of [`start`]. Then no wait can be served, and the caller calls
 /// [`end_waits`].
 #[cold]
-pub(crate) fn renew() -> Result<Option<WakeList>> {
+pub(crate) fn renew(installed: impl FnOnce()) -> Result<Option<WakeList>> {
     let making = MAKING.lock();
     match poller() {
         Some(old) if !old.is_ours() => old.drop_wake_fd(),
@@ -50,6 +50,7 @@ pub(crate) fn renew() -> Result<Option<WakeList>> {
     }
     install()?;
     drop(making);
+    installed();
     let mut list = WakeList::new();
     each_desc(|desc| desc.restart(true, &mut list));
     Ok(Some(list))

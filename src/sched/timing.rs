@@ -200,12 +200,21 @@ fn renewed(polled: Polled) -> WakeList {
 /// Errors: those of [`netpoll::start`].
 #[cold]
 pub(crate) fn renew_poller() -> Result<()> {
-    let (list, result) = match netpoll::renew() {
+    // Before all waiters are looked for: a waker does not reach the sleeper,
+    // and timers may be due meanwhile.
+    let abandon = || {
+        KEEPER.abandon(nanotime);
+        wakep();
+    };
+    let (list, result) = match netpoll::renew(abandon) {
         Ok(None) => return Ok(()),
         Ok(Some(list)) => (list, Ok(())),
-        Err(why) => (netpoll::end_waits(why), Err(why)),
+        Err(why) => {
+            let list = netpoll::end_waits(why);
+            abandon();
+            (list, Err(why))
+        }
     };
-    KEEPER.abandon(nanotime);
     ready_all(list);
     wakep();
     result
