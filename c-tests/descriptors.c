@@ -296,6 +296,51 @@ static void full(void)
     finish(reader, 25, gmp_now(), cpu());
 }
 
+static atomic_int hunts;
+
+/* Has a file under each number for a moment, again and again. */
+static void *hunt(void *file)
+{
+    while (atomic_load(&hunts))
+        for (int fd = 3; fd < FIRST; fd++) {
+            dup2(*(int *)file, fd);
+            close(fd);
+        }
+    return NULL;
+}
+
+/* The host takes the library's numbers away as fast as it makes them. No
+ * SIGPIPE comes of it. Waits may end with it, but the error does not blame the
+ * file that they wait for. */
+static void hunted(void)
+{
+    pthread_t hunter;
+    char path[64], c;
+    gmp_g *reader;
+    int64_t end;
+    int file;
+
+    CHECK_OK(gmp_wait_init());
+    high_pipe(data);
+    high_pipe(spare);
+    file = fcntl(replace(NULL, 0, path), F_DUPFD, FIRST);
+    CHECK(file >= FIRST);
+    atomic_store(&hunts, 1);
+    CHECK_OK(pthread_create(&hunter, NULL, hunt, &file));
+    end = gmp_after_ns(MS(300));
+    while (gmp_now() < end) {
+        long r = gmp_read_until(spare[0], &c, 1, gmp_after_ns(MS(1)));
+
+        if (r != -EMFILE)
+            CHECK_EQ(r, -ETIMEDOUT);
+    }
+    atomic_store(&hunts, 0);
+    CHECK_OK(pthread_join(hunter, NULL));
+    reader = spawn(read_all, NULL);
+    pass(20);
+    finish(reader, 20, gmp_now(), cpu());
+}
+
 enum { READERS = 8 };
 static atomic_int read_by[READERS];
 
@@ -396,6 +441,8 @@ int test_main(int argc, char **argv)
         gone();
     else if (strcmp(name, "full") == 0)
         full();
+    else if (strcmp(name, "hunted") == 0)
+        hunted();
     else if (strcmp(name, "many") == 0)
         many();
     else if (strcmp(name, "sysmon") == 0)

@@ -265,6 +265,23 @@ fn every_call_may_be_refused() {
     report(&failures);
 }
 
+/// Waits that end because there is no poller do not blame their files for it.
+#[test]
+fn a_poller_whose_numbers_are_bad_blames_no_file() {
+    let bench = Bench::new();
+    let call = CALLS.iter().find(|call| call.name == "epoll_create1");
+    for error in [libc::EBADF, libc::EINVAL] {
+        let seen = bench.run(call.expect("a row"), error, 1, true);
+        assert!(seen.end == Told, "{}", seen.report);
+        let lines = seen.report.lines();
+        let told = lines.filter(|line| line.starts_with("told "));
+        for line in told {
+            let blames = line.ends_with(&format!(" {error}"));
+            assert!(!blames, "{line}\n{}", seen.report);
+        }
+    }
+}
+
 /// All errors of every call, at four points of time; prints the table.
 #[test]
 #[ignore = "takes some minutes: make faults"]

@@ -4,8 +4,8 @@
 use super::{
     desc::{each_desc, known, waited_for},
     poller::{
-        FAILS, FAILURE, MAKING, Made, STALE, install, poller, seems_ours,
-        started, was_lost,
+        FAILS, FAILURE, MAKING, Made, STALE, install, not_of_a_file, poller,
+        seems_ours, started, was_lost,
     },
 };
 use crate::{
@@ -59,7 +59,7 @@ pub(crate) fn renew(installed: impl FnOnce()) -> Result<Option<WakeList>> {
 /// Ends all waits with `why`: those in the list get it from [`failure`].
 #[cold]
 pub(crate) fn end_waits(why: Errno) -> WakeList {
-    FAILURE.store(why.0, Relaxed);
+    FAILURE.store(not_of_a_file(why).0, Relaxed);
     FAILS.store(PATIENCE, Relaxed);
     let mut list = WakeList::new();
     each_desc(|desc| desc.restart(false, &mut list));

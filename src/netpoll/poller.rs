@@ -115,16 +115,27 @@ pub(super) fn install() -> Result<()> {
 }
 
 /// Makes a poller, again where the host closes its numbers meanwhile: one that
-/// closes all in a loop may meet each of them once more. `EPERM`: a file that
-/// cannot be polled has such a number already.
+/// closes all in a loop may meet each of them once more.
+///
+/// Errors: `EMFILE`, also where the host closes them each time; `ENFILE`,
+/// `ENOMEM`; what a sandbox says.
 fn make() -> Result<Poller> {
     for _ in 1..TRIES {
         match Poller::make() {
-            Err(Errno(libc::EBADF | libc::EINVAL | libc::EPERM)) => {}
+            Err(Errno(libc::EBADF | libc::EINVAL)) => {}
             done => return done,
         }
     }
-    Poller::make()
+    Poller::make().map_err(not_of_a_file)
+}
+
+/// `why` as the error of waits for the host's files: `EBADF` and `EINVAL` would
+/// blame those, where the poller's numbers are bad.
+pub(super) fn not_of_a_file(why: Errno) -> Errno {
+    match why.0 {
+        libc::EBADF | libc::EINVAL => Errno(libc::EMFILE),
+        _ => why,
+    }
 }
 
 /// Closes the poller, as the runtime has ended: no M polls. There is none then

@@ -71,7 +71,8 @@ pub(crate) struct Poller {
 impl Poller {
     /// Makes one.
     ///
-    /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`; what a sandbox says.
+    /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC`; what a sandbox says; `EBADF` or
+    /// `EINVAL` if the host has closed one of the numbers meanwhile.
     pub(crate) fn make() -> Result<Self> {
         let _keep = KeepErrno::new();
         let wake_fd = make_wake_fd()?;
@@ -87,7 +88,9 @@ impl Poller {
             if !gone {
                 let _closed = fd::close(ep);
             }
-            return Err(e);
+            // EPERM: a file that cannot be polled has the number by now.
+            let lost = e.0 == libc::EPERM && !this.has_wake_fd();
+            return Err(if lost { Errno(libc::EBADF) } else { e });
         }
         let lifted = own::lifted(ep);
         if lifted != Ok(ep) && this.is_ours() {
@@ -289,9 +292,11 @@ fn make_wake_fd() -> Result<Own> {
         return Err(Errno(libc::EBADF));
     }
     // Without the byte, the pipe would be ready only once the other end is
-    // closed, and that may be refused.
-    // SAFETY: one byte of a constant.
-    unsafe { libc::write(ends[1], c"!".as_ptr().cast(), 1) };
+    // closed, and that may be refused. The host may have closed this end.
+    fd::without_sigpipe(|| {
+        // SAFETY: one byte of a constant.
+        unsafe { raw::write(ends[1], c"!".as_ptr().cast(), 1) }
+    });
     own::close(ends[1], id);
     let reader = Own::new(ends[0])?;
     if reader.id() != id {

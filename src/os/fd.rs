@@ -197,7 +197,7 @@ unsafe fn write_after_look(fd: i32, iov: &[iovec]) -> Result<usize> {
 
 /// Calls `f` with `SIGPIPE` blocked on this thread, and drops a `SIGPIPE` that
 /// `f` may have raised.
-fn without_sigpipe<R>(f: impl FnOnce() -> R) -> R {
+pub(super) fn without_sigpipe<R>(f: impl FnOnce() -> R) -> R {
     let mut pipe = MaybeUninit::<libc::sigset_t>::uninit();
     let mut old = MaybeUninit::<libc::sigset_t>::uninit();
     let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
