@@ -233,6 +233,34 @@ static void epoll(void)
     finish(reader, 25, gmp_now(), cpu());
 }
 
+/* Their numbers are an instance of the host's, which has a file that waits know
+ * by then: a wait does not change what the host has asked for. */
+static void known(void)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = 7};
+    static char full[1 << 20];
+    int numbers[MANY], n, ep;
+
+    CHECK_OK(gmp_wait_init());
+    high_pipe(data);
+    CHECK(gmp_write_until(data[1], full, sizeof full, gmp_after_ns(MS(5))) > 0);
+    CHECK_EQ(gmp_write_until(data[1], full, 1, gmp_after_ns(MS(5))),
+             -ETIMEDOUT);
+    n = ours(numbers);
+    CHECK(n >= 2);
+    ep = epoll_create1(0);
+    CHECK_OK(epoll_ctl(ep, EPOLL_CTL_ADD, data[1], &event));
+    for (int i = 0; i < n; i++)
+        CHECK_EQ(dup2(ep, numbers[i]), numbers[i]);
+    block_ns(MS(50));
+    CHECK_EQ(gmp_write_until(data[1], full, 1, gmp_after_ns(MS(20))),
+             -ETIMEDOUT);
+    close(data[0]);
+    memset(&event, 0, sizeof event);
+    CHECK_EQ(epoll_wait(ep, &event, 1, 1000), 1);
+    CHECK_EQ(event.data.u64, 7);
+}
+
 /* With all the rest goes the file that somebody waits for, and its number is
  * another file's: the wait ends, and that file is not read from. */
 static void gone(void)
@@ -437,6 +465,8 @@ int test_main(int argc, char **argv)
         pending();
     else if (strcmp(name, "epoll") == 0)
         epoll();
+    else if (strcmp(name, "known") == 0)
+        known();
     else if (strcmp(name, "gone") == 0)
         gone();
     else if (strcmp(name, "full") == 0)

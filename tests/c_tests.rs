@@ -429,8 +429,8 @@ fn order_without_handoff() {
 #[test]
 fn descriptors_of_ours() {
     let cases = [
-        "stdio", "closed", "early", "pending", "epoll", "gone", "full",
-        "hunted", "many", "sysmon",
+        "stdio", "closed", "early", "pending", "epoll", "known", "gone",
+        "full", "hunted", "many", "sysmon",
     ];
     let program = build("descriptors.c", Link::Shared);
     for case in cases {

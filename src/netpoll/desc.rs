@@ -63,7 +63,9 @@
 //! 6. `file` names the file that was registered last, by its inode.
 
 use super::{
-    poller::{GONE, MAKING, Made, STALE_NEW, poller, seems_ours, was_lost},
+    poller::{
+        GONE, MAKING, Made, STALE, STALE_NEW, poller, seems_ours, was_lost,
+    },
     speculation::{self, Speculation},
 };
 use crate::{
@@ -278,7 +280,7 @@ impl Desc {
         let bits = epoll::READ | if writing { epoll::WRITE } else { 0 };
         let poller = poller().ok_or(GONE)?;
         let known = poller.nth == self.registered.get();
-        if !known && !seems_ours(poller, STALE_NEW) {
+        if !seems_ours(poller, if known { STALE } else { STALE_NEW }) {
             return Err(GONE);
         }
         let added = loop {

@@ -4,10 +4,10 @@
 //! A daemon's start closes whatever is open, and the numbers become those of
 //! the daemon's files. `os::epoll` can tell whether the poller's numbers are
 //! still ours. The library asks before a number is registered for the first
-//! time, now and then before a poll ([`STALE`]), and after an error that a
-//! foreign number may have caused. If the numbers are lost, the caller has
-//! `renew` make a new poller and wake all waiters. Each of them tries again
-//! and registers there, or gets `EBADF` if its file was closed too.
+//! time, now and then before a poll or another wait ([`STALE`]), and after an
+//! error that a foreign number may have caused. If the numbers are lost, the
+//! caller has `renew` make a new poller and wake all waiters. Each of them
+//! tries again and registers there, or gets `EBADF` if its file was closed too.
 //!
 //! ```text
 //!   none ----start----> ours        a waiter comes
@@ -39,7 +39,8 @@ use core::{ops::Deref, ptr};
 use std::vec::Vec;
 
 /// In cycles: an older look at the poller's numbers does not count before a
-/// poll (some 10 ms), and before a number is registered (some 300 µs).
+/// poll, or a wait for a number that is registered (some 10 ms), and before a
+/// number is registered (some 300 µs).
 pub(super) const STALE: u64 = 30_000_000;
 pub(super) const STALE_NEW: u64 = 1_000_000;
 /// Null before the first wait. A poller that was replaced stays until the
