@@ -2,8 +2,11 @@
 //! taken.
 
 use crate::{
-    base::sync::{
-        AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed,
+    base::{
+        sanitize,
+        sync::{
+            AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed,
+        },
     },
     heap::MHEAP,
 };
@@ -12,7 +15,7 @@ use crate::{
 pub(crate) static STRESS: AtomicU32 = AtomicU32::new(0);
 /// `GMPDEBUG=gctrace=1`: a line for each collection.
 pub(crate) static TRACE: AtomicBool = AtomicBool::new(false);
-/// Each allocation takes the long way.
+/// Each allocation and each free take the long way.
 static SLOW: AtomicBool = AtomicBool::new(false);
 /// `GMP_GOGC`; `i32::MIN`: not set.
 pub(crate) static PERCENT: AtomicI32 = AtomicI32::new(i32::MIN);
@@ -31,7 +34,7 @@ pub(crate) fn refuse_in_child() {
     SLOW.store(true, Relaxed);
 }
 
-/// Whether each allocation takes the long way.
+/// Whether each allocation and each free take the long way.
 #[inline(always)]
 pub(super) fn slow() -> bool {
     // Relaxed: set at boot.
@@ -42,6 +45,9 @@ pub(super) fn slow() -> bool {
 pub(super) fn apply() {
     if STRESS.load(Relaxed) != 0 {
         MHEAP.set_poison();
+    }
+    if sanitize::memcheck() {
+        SLOW.store(true, Relaxed);
     }
     let percent = PERCENT.load(Relaxed);
     if percent != i32::MIN {

@@ -14,9 +14,16 @@
 //! Of (a) and (c) one is first, and the other finds the seal. If (a) comes
 //! behind (e), (b) finds the object free, since (d) comes before (e). Then (a)
 //! puts the word back as well. An object in a `freelist` stays sealed.
+//!
+//! Memcheck takes a look at a word that nobody has written for a mistake of the
+//! program's. So it is told that the word is defined ([`is_sealed`]), and under
+//! it no free takes the short way.
 
 #[cfg(not(loom))]
-use crate::base::sync::{AtomicUsize, Ordering::*};
+use crate::base::{
+    sanitize,
+    sync::{AtomicUsize, Ordering::*},
+};
 #[cfg(not(loom))]
 use crate::os::{auxv, clock};
 
@@ -52,6 +59,9 @@ fn seal(at: usize) -> usize {
 #[cfg(not(loom))]
 #[inline(always)]
 pub(super) fn is_sealed(at: usize) -> bool {
+    if sanitize::memcheck() {
+        sanitize::word_is_read(word(at).as_ptr());
+    }
     word(at).load(Relaxed) == seal(at)
 }
 
