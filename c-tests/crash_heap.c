@@ -1,5 +1,6 @@
 /* Dies inside malloc, with the lock that malloc holds: what reports the death
- * must not allocate in this process. Usage: crash_heap CASE. */
+ * must not allocate in this process. Or has broken the collected heap. Usage:
+ * crash_heap CASE. */
 #include "test.h"
 
 void *__libc_malloc(size_t size);
@@ -47,11 +48,30 @@ static void corrupt(void *arg)
     write_null();
 }
 
+/* An object of the collected heap is written to once it was freed: both words,
+ * or but the second. */
+static void written(bool both)
+{
+    long *old = gmp_gc_alloc_noscan(64), *volatile p = old;
+
+    /* The span in use keeps no list of its objects. */
+    for (int i = 0; i < 1000; i++)
+        CHECK(gmp_gc_alloc_noscan(64) != NULL);
+    CHECK_OK(gmp_gc_free(old));
+    p[0] = both ? 4711 : p[0];
+    p[1] = 4711;
+    gmp_gc();
+}
+
 int test_main(int argc, char **argv)
 {
     gmp_attr attr = GMP_ATTR_INIT;
     gmp_g *g;
 
+    if (argc > 1 && strncmp(argv[1], "written", 7) == 0) {
+        written(strcmp(argv[1], "written_both") == 0);
+        return 0;
+    }
     attr.name = "mortal";
     if (argc > 1 && strcmp(argv[1], "corrupt") == 0)
         CHECK_OK(gmp_go_with(&attr, corrupt, NULL, &g));

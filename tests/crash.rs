@@ -268,6 +268,17 @@ fn a_death_with_a_broken_heap_has_lines() {
     }
 }
 
+/// A host that writes to an object which it has freed learns of it.
+#[test]
+fn a_write_to_a_freed_object_is_told() {
+    let program = build("crash_heap.c", Link::Shared);
+    for case in ["written", "written_both"] {
+        child(program.command(), case, &[])
+            .died_by(SIGABRT)
+            .said_once("an object was written to after gmp_gc_free");
+    }
+}
+
 #[test]
 fn deadlock_is_reported() {
     const CASES: [&str; 7] = [

@@ -20,9 +20,15 @@
 //!    is to happen when it goes (`specials`).
 //! 3. While marking, the lists are empty.
 //! 4. An object that is sealed is here; one that is handed out is not sealed.
+//!
+//! A host that writes to an object which it has freed breaks a list. A flush
+//! finds that by the seal, and ends the process. `pop` does not look, since
+//! four instructions more are too many for what an allocation and a free have.
 
+use super::find::Object;
 use super::seal;
 use super::sizeclass::{CLASS, CLASSES, Kind};
+use crate::base::throw::fatal;
 use core::cell::Cell;
 
 /// Bytes that a list has at most, but for one object; and objects.
@@ -98,13 +104,24 @@ impl FreeLists {
         Some(at)
     }
 
-    /// Takes all out.
-    pub(super) fn take_all(&self, mut found: impl FnMut(usize)) {
-        for kind in Kind::ALL {
-            for class in 1..CLASSES {
-                while let Some(at) = self.pop(class, kind) {
-                    found(at);
+    /// Takes all out. `object` is what an address stands for: None where no
+    /// object in a list begins there, since the host has written to one.
+    pub(super) fn take_all(
+        &self,
+        object: impl Fn(usize) -> Option<Object>,
+        mut found: impl FnMut(&Object),
+    ) {
+        for (first, count) in self.first.iter().zip(&self.count) {
+            for (first, count) in first.iter().zip(count) {
+                while first.get() != 0 {
+                    let Some(object) = object(first.get()) else {
+                        fatal("an object was written to after gmp_gc_free");
+                    };
+                    first.set(next(object.base).get());
+                    seal::release(object.base, 0);
+                    found(&object);
                 }
+                count.set(0);
             }
         }
     }

@@ -31,6 +31,7 @@
 //! | `pagealloc` | which pages are free |
 //! | `table` | a list that needs no `malloc` |
 //! | `pacing` | when to collect |
+//! | `freelist` | what a thread has freed by hand and hands out again |
 //! | `find` | from a word to an object |
 //! | `arena` | the arenas, and the table of them |
 //! | `mcentral` | spans that no mcache has |
@@ -40,7 +41,6 @@
 //! | `sweepgen` | where a span is between two collections |
 //! | `bits` | allocated, marked |
 //! | `gcwork` | what is yet to be scanned; how markers end |
-//! | `freelist` | what a thread has freed by hand and hands out again |
 //! | `seal` | a second free is noticed |
 //! | `sizeclass` | the sizes |
 //!
