@@ -45,7 +45,7 @@ pub extern "C" fn gmp_setspecific(
 ) -> c_int {
     call(move || {
         let key = local::find(k.cast())?;
-        local::set(host::current()?, key, value)
+        local::set(host::current_until_its_end()?, key, value)
     })
 }
 

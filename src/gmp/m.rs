@@ -178,6 +178,8 @@ pub(crate) struct M {
     /// How many locks the thread holds, where its storage has that; null where
     /// that cannot be found (`base::turnstile`).
     pub held: AtomicPtr<AtomicI32>,
+    /// Of a host thread: nobody tells of its end, since its key was deleted.
+    pub ends_untold: AtomicBool,
     /// The goroutine, or stand-in, whose `unlockf` the thread calls.
     pub unlocking: Cell<Option<&'static G>>,
     /// Memory for what goroutines defer (`sched::defers`), and how much.
@@ -245,6 +247,7 @@ impl M {
             rng: Cell::new(1),
             recorder: AtomicPtr::new(ptr::null_mut()),
             held: AtomicPtr::new(ptr::null_mut()),
+            ends_untold: AtomicBool::new(false),
             unlocking: Cell::new(None),
             deferpool: Cell::new(ptr::null_mut()),
             ndefers: Cell::new(0),

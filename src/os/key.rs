@@ -15,41 +15,49 @@
 //! If (a) comes after (d) it fails, or the value is one of another's key; then
 //! (b) finds (c). The thread had no value of that key, which is younger than
 //! (a)'s first step, so null is what it was before.
+//!
+//! The other key may be the next one of ours: the C library likes to give the
+//! same number again. So a [`KeyNumber`] counts how often a key was made.
 
 use super::{Errno, Result};
 use core::{
     ffi::c_void,
     ptr,
-    sync::atomic::{AtomicU32, Ordering::*},
+    sync::atomic::{AtomicU64, Ordering::*},
 };
 
-/// The number of a key, plus 1. 0 before it is made.
+/// The number of a key, plus 1, and above it how many there have been. The
+/// number is 0 if the key was deleted, and if there was none yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KeyNumber(u32);
+pub(crate) struct KeyNumber(u64);
 
 impl KeyNumber {
-    /// Of no key.
+    /// Before the first key.
     pub(crate) const NONE: Self = Self(0);
 
-    /// Of a key that was deleted.
-    const DELETED: Self = Self(u32::MAX);
-
-    /// Errors: `ENOMEM` if there has been none; `ESHUTDOWN` if it was deleted.
+    /// Errors: `ENOMEM` if there has been no key; `ESHUTDOWN` if it was
+    /// deleted.
     fn key(self) -> Result<libc::pthread_key_t> {
-        match self {
-            Self::NONE => Err(Errno::ENOMEM),
-            Self::DELETED => Err(Errno(libc::ESHUTDOWN)),
-            Self(number) => Ok(number - 1),
-        }
+        let none = if self == Self::NONE {
+            Errno::ENOMEM
+        } else {
+            Errno(libc::ESHUTDOWN)
+        };
+        (self.0 as u32).checked_sub(1).ok_or(none)
+    }
+
+    /// That of the next key.
+    fn next(self, key: libc::pthread_key_t) -> Self {
+        Self(((self.0 >> 32) + 1) << 32 | u64::from(key + 1))
     }
 }
 
 /// See the module.
-pub(crate) struct Key(AtomicU32);
+pub(crate) struct Key(AtomicU64);
 
 impl Key {
     pub(crate) const fn new() -> Self {
-        Self(AtomicU32::new(KeyNumber::NONE.0))
+        Self(AtomicU64::new(KeyNumber::NONE.0))
     }
 
     /// Which key there is now.
@@ -67,7 +75,8 @@ impl Key {
         &self,
         destructor: unsafe extern "C" fn(*mut c_void),
     ) -> Result<()> {
-        if self.number().key().is_ok() {
+        let old = self.number();
+        if old.key().is_ok() {
             return Ok(());
         }
         let mut key = 0;
@@ -76,29 +85,24 @@ impl Key {
             unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
         Errno::from_pthread(result)?;
         // Release: pairs with number.
-        self.0.store(key + 1, Release);
+        self.0.store(old.next(key).0, Release);
         Ok(())
     }
 
     /// Deletes the key, if there is one. Its destructor is called for no value
     /// any more, but for threads that are ending now.
     pub(crate) fn delete(&self) {
-        let old = self.0.swap(KeyNumber::DELETED.0, AcqRel);
-        match KeyNumber(old).key() {
+        let old = self.0.fetch_and(!u64::from(u32::MAX), AcqRel);
+        if let Ok(key) = KeyNumber(old).key() {
             // SAFETY: takes a number, and checks it.
-            Ok(key) => unsafe {
-                libc::pthread_key_delete(key);
-            },
-            Err(_) => {
-                // There was none.
-            }
+            unsafe { libc::pthread_key_delete(key) };
         }
     }
 
     /// Sets this thread's value: that of the key which this returns.
     ///
-    /// Errors: `ENOMEM` also if there is no key; `ESHUTDOWN` if it was deleted,
-    /// before or meanwhile.
+    /// Errors: `ENOMEM` also if there has been no key; `ESHUTDOWN` if it was
+    /// deleted, before or meanwhile.
     pub(crate) fn set(&self, value: *const c_void) -> Result<KeyNumber> {
         let number = self.number();
         let key = number.key()?;

@@ -75,7 +75,7 @@ use crate::{
         lock::{Rank, forget_sleepers},
         throw::throw,
         trace,
-        turnstile::{TURNSTILE, ThisThread, Turnstile, known_at},
+        turnstile::{KNOWN, TURNSTILE, ThisThread, Turnstile, known_at},
     },
     gmp::{COUNTERS, G, M, MKind, SCHED, STOP, each_m, gflag, lone_m},
     os::{
@@ -89,6 +89,7 @@ use core::{
     ptr,
     sync::atomic::{AtomicI32, Ordering::*},
 };
+use gmprt_inspect::memory::{Memory, OwnMemory};
 
 /// Nanoseconds that a fork waits for other threads to let go of their locks. A
 /// holder needs microseconds, but may have to wait for a CPU.
@@ -134,19 +135,38 @@ pub(crate) fn prepare() {
     suspended::safely(|| ONE.lock());
     TURNSTILE.shut::<OsFutex>();
     let until = nanotime() + PATIENCE;
-    let mine: *const AtomicI32 = known_at();
     for mp in each_m().chain(host::each_hostm()) {
-        wait_out(until, || {
-            let count = mp.held.load(SeqCst).cast_const();
-            // SAFETY: null, or in the storage of a thread that lives: it waits
-            // for the turnstile before it ends (`threads::leave_turnstile`).
-            let count = unsafe { count.as_ref() };
-            count.is_none_or(|count| {
-                ptr::eq(count, mine) || Turnstile::is_out(count)
-            })
-        });
+        wait_out(until, || is_out(mp));
     }
     wait_out(until, || TURNSTILE.strangers_are_out());
+}
+
+/// Whether the thread of this M holds no lock, or is the caller's.
+fn is_out(mp: &M) -> bool {
+    let count = mp.held.load(SeqCst).cast_const();
+    if count.is_null() || ptr::eq(count, known_at()) {
+        return true;
+    }
+    // SeqCst: as in `host::delete_key`, which runs at no fork.
+    if mp.ends_untold.load(SeqCst) {
+        return is_out_or_gone(mp, count);
+    }
+    // SAFETY: in the storage of a thread that lives: it waits for the turnstile
+    // before it ends (`threads::leave_turnstile`).
+    Turnstile::is_out(unsafe { &*count })
+}
+
+/// [`is_out`] for a thread that may have ended meanwhile, and its storage may
+/// be somebody else's: then it has no count of a known thread.
+#[cold]
+fn is_out_or_gone(mp: &M, count: *const AtomicI32) -> bool {
+    const MOST: i32 = 1 << 10;
+    if !thread::exists(mp.procid.load(Relaxed)) {
+        return true;
+    }
+    let count = OwnMemory.u32(count.addr() as u64);
+    let count = count.map_or(0, |count| count as i32 ^ KNOWN);
+    !(1..MOST).contains(&count) || Turnstile::is_out(&AtomicI32::new(count))
 }
 
 /// Waits until `is_out`.

@@ -50,15 +50,13 @@ pub(crate) fn hostinit() {
 
 /// Deletes the key: the ends of host threads are no concern of the library's
 /// any more. Their Gs and Ms stay theirs, and get a value of the next key when
-/// the thread waits again.
+/// the thread waits again. No thread forks meanwhile.
 pub(super) fn delete_key() {
-    // A thread that ends now leaves storage behind that a fork must not look
-    // at. Until it waits again, a fork does not wait for its locks.
-    for mp in attached() {
-        // SeqCst: as in `threads::leave_turnstile`.
-        mp.held.store(ptr::null_mut(), SeqCst);
-    }
     KEY.delete();
+    for mp in attached() {
+        // SeqCst: after the key is gone. Pairs with take_key.
+        mp.ends_untold.store(true, SeqCst);
+    }
 }
 
 /// All Ms of host threads that have one.
@@ -116,9 +114,31 @@ pub(super) unsafe fn free_all() {
 /// A host thread that waits after another start: its key is another one.
 #[cold]
 fn attach_again(gp: &'static G, mp: &M) {
-    if let Ok(number) = KEY.set(ptr::from_ref(gp).cast()) {
-        mp.key.set(number);
-        threads::join_turnstile(mp);
+    // The wait finds out by itself that the runtime ends.
+    let _has_key = take_key(gp, mp);
+}
+
+/// This thread's end is the library's concern from now on.
+///
+/// Errors: `ENOMEM`; `ESHUTDOWN` if the runtime has ended meanwhile.
+fn take_key(gp: &'static G, mp: &M) -> Result<()> {
+    // SeqCst: before the look at the key, which comes after the value is set.
+    // Pairs with delete_key: there is a key yet, or this stays true.
+    mp.ends_untold.store(false, SeqCst);
+    match KEY.set(ptr::from_ref(gp).cast()) {
+        Ok(number) => {
+            mp.key.set(number);
+            mainthread::watch_main_thread();
+            if KEY.number() != number {
+                // It may have come after the end of the runtime.
+                mainthread::unwatch();
+            }
+            Ok(())
+        }
+        Err(e) => {
+            mp.ends_untold.store(true, SeqCst);
+            Err(e)
+        }
     }
 }
 
@@ -143,7 +163,6 @@ pub(crate) fn attach() -> Result<&'static G> {
         return Err(Errno(libc::ESHUTDOWN));
     }
     python::find_python();
-    mainthread::watch_main_thread();
     let gp = gfget(None).ok_or(Errno::ENOMEM)?;
     let Some(mp) = allocm(MKind::Host) else {
         gfput(None, gp);
@@ -163,12 +182,9 @@ pub(crate) fn attach() -> Result<&'static G> {
     casgstatus(gp, GStatus::Dead, GStatus::Runnable);
     casgstatus(gp, GStatus::Runnable, GStatus::Running);
     publish(gp, mp);
-    match KEY.set(ptr::from_ref(gp).cast()) {
-        Ok(number) => mp.key.set(number),
-        Err(e) => {
-            free(gp);
-            return Err(e);
-        }
+    if let Err(e) = take_key(gp, mp) {
+        free(gp);
+        return Err(e);
     }
     mp.suspend.reset();
     arch::setg(Some(gp));
@@ -324,6 +340,17 @@ pub(crate) fn current() -> Result<&'static G> {
     // Relaxed: this thread writes it.
     if gp.mp().in_runtime.load(Relaxed) {
         return Err(Errno(libc::EDEADLK));
+    }
+    Ok(gp)
+}
+
+/// [`current`] for what is done at the end of a thread.
+///
+/// Errors: as [`current`]; `ESHUTDOWN` if the runtime has ended meanwhile.
+pub(crate) fn current_until_its_end() -> Result<&'static G> {
+    let gp = current()?;
+    if gp.is_host() && gp.mp().key.get() != KEY.number() {
+        take_key(gp, gp.mp())?;
     }
     Ok(gp)
 }
