@@ -36,7 +36,7 @@ fn leave_queue(object: &Object) {
 fn wait_behind(gp: &Arc<G>, object: &Arc<Object>) -> (Cause, Ticket) {
     let mut lock = object.lock().unwrap();
     let kind = WaitKind::Cancellable;
-    let ticket = gp.park.arm_for(kind, Wakers::OneLock, &gp.claim);
+    let ticket = gp.park.arm_for(kind, false, Wakers::OneLock, &gp.claim);
     *lock = Some(ticket);
     (gp.park(|gp| park_hook(gp, ticket, lock)), ticket)
 }
@@ -69,11 +69,11 @@ fn sender(
 }
 
 /// Waits behind one lock for a sender that starts once somebody waits there.
-fn wait_for_sender(gp: &Arc<G>, object: &Arc<Object>) -> Cause {
+fn wait_for_sender(gp: &Arc<G>, object: &Arc<Object>, shielded: bool) -> Cause {
     let result = Arc::new(Exclusive::new(0));
     let mut lock = object.lock().unwrap();
     let kind = WaitKind::Cancellable;
-    let ticket = gp.park.arm_for(kind, Wakers::OneLock, &gp.claim);
+    let ticket = gp.park.arm_for(kind, shielded, Wakers::OneLock, &gp.claim);
     *lock = Some(ticket);
     let sender = sender(gp, object, &result);
     let cause = gp.park(|gp| park_hook(gp, ticket, lock));
@@ -155,7 +155,7 @@ fn wait_twice(leave: Leave) {
     leave(&second);
     let _fire = canceller.join().unwrap();
     gp.park.next_generation();
-    let ticket = gp.park.arm_for(kind, Wakers::OneLock, &gp.claim);
+    let ticket = gp.park.arm_for(kind, false, Wakers::OneLock, &gp.claim);
     assert!(gp.park.waiting(&gp.claim), "claimed by one that was late");
     assert!(!late.join().unwrap());
     assert!(gp.park.waiting(&gp.claim), "claimed by one that was late");
@@ -183,7 +183,7 @@ fn behind_two_locks_one_of_three_wins() {
         let result = Arc::new(Exclusive::new(0));
         let mut locks = objects.each_ref().map(|o| o.lock().unwrap());
         let kind = WaitKind::Cancellable;
-        let ticket = gp.park.arm_for(kind, Wakers::Locked, &gp.claim);
+        let ticket = gp.park.arm_for(kind, false, Wakers::Locked, &gp.claim);
         locks.iter_mut().for_each(|lock| **lock = Some(ticket));
         let canceller = gp.canceller();
         let senders = objects.each_ref().map(|o| sender(&gp, o, &result));
@@ -208,9 +208,9 @@ fn a_late_cancel_spares_the_next_goroutine() {
         let gp = G::new();
         let object = Arc::new(Object::new(None));
         let canceller = gp.canceller();
-        let _either = wait_for_sender(&gp, &object);
+        let _either = wait_for_sender(&gp, &object, false);
         gp.park.next_generation();
-        let cause = wait_for_sender(&gp, &object);
+        let cause = wait_for_sender(&gp, &object, false);
         assert_eq!(cause, Cause::Wake, "the next one was cancelled");
         let _fire = canceller.join().unwrap();
     });
@@ -224,10 +224,8 @@ fn a_shield_keeps_a_cancel_for_the_wait_after_it() {
         let gp = G::new();
         let object = Arc::new(Object::new(None));
         let canceller = gp.canceller();
-        gp.park.shield(true);
-        let cause = wait_for_sender(&gp, &object);
+        let cause = wait_for_sender(&gp, &object, true);
         assert_eq!(cause, Cause::Wake, "cancelled behind a shield");
-        gp.park.shield(false);
         assert_eq!(wait_behind(&gp, &object).0, Cause::Cancel);
         leave_queue(&object);
         let _fire = canceller.join().unwrap();

@@ -170,7 +170,7 @@ impl Target {
     }
 
     fn wait(&self, gp: &Arc<Waiter>) -> Option<Joined> {
-        let ticket = gp.park.arm(WaitKind::Cancellable);
+        let ticket = gp.park.arm(WaitKind::Cancellable, false);
         let gp = Arc::clone(gp);
         let record = Record { gp, ticket, place: Exclusive::new() };
         let address = &raw const record as usize;

@@ -28,7 +28,7 @@ use std::sync::Arc;
 fn one_of_two_wins() {
     check(5, || {
         let gp = G::new();
-        let t = gp.park.arm(WaitKind::Plain);
+        let t = gp.park.arm(WaitKind::Plain, false);
         let wake = gp.waker(t, Cause::Wake);
         let timeout = gp.waker(t, Cause::Timeout);
         let cause = gp.park(|gp| commit(gp, t));
@@ -50,7 +50,7 @@ fn what_a_waker_wrote_before_it_fired_is_there() {
     check(5, || {
         let gp = G::new();
         let result = Arc::new(Exclusive::new(0));
-        let t = gp.park.arm(WaitKind::Plain);
+        let t = gp.park.arm(WaitKind::Plain, false);
         let (waker, written) = (Arc::clone(&gp), Arc::clone(&result));
         let waker = thread::spawn(move || {
             written.set(1);
@@ -66,7 +66,7 @@ fn what_a_waker_wrote_before_it_fired_is_there() {
 fn wake_timeout_and_cancel_have_one_winner() {
     check(3, || {
         let gp = G::new();
-        let t = gp.park.arm(WaitKind::Cancellable);
+        let t = gp.park.arm(WaitKind::Cancellable, false);
         let rivals = [
             gp.waker(t, Cause::Wake),
             gp.waker(t, Cause::Timeout),
@@ -89,11 +89,11 @@ fn wake_timeout_and_cancel_have_one_winner() {
 fn a_late_waker_changes_nothing() {
     check(3, || {
         let gp = G::new();
-        let first = gp.park.arm(WaitKind::Plain);
+        let first = gp.park.arm(WaitKind::Plain, false);
         let wake = gp.waker(first, Cause::Wake);
         let timeout = gp.waker(first, Cause::Timeout);
         gp.park(|gp| commit(gp, first));
-        let second = gp.park.arm(WaitKind::Plain);
+        let second = gp.park.arm(WaitKind::Plain, false);
         assert_ne!(first, second);
         let own = gp.waker(second, Cause::Cancel);
         let cause = gp.park(|gp| commit(gp, second));
@@ -109,7 +109,7 @@ fn a_late_waker_changes_nothing() {
 fn a_host_thread_times_out_or_is_woken() {
     check(5, || {
         let gp = G::new();
-        let t = gp.park.arm(WaitKind::Plain);
+        let t = gp.park.arm(WaitKind::Plain, false);
         let wake = gp.waker(t, Cause::Wake);
         gp.stack.set(1);
         gp.set_status(RUNNING, WAITING);
@@ -156,7 +156,7 @@ fn permits_do_not_add_up_but_one_stays() {
 fn a_permit_beats_a_deadline_or_stays_for_the_next_park() {
     check(4, || {
         let gp = G::new();
-        let t = gp.park.arm(WaitKind::Park);
+        let t = gp.park.arm(WaitKind::Park, false);
         let timeout = gp.waker(t, Cause::Timeout);
         let giver = gp.permit_giver();
         let end = gp.park_user(t, commit);
@@ -173,7 +173,7 @@ fn a_permit_beats_a_deadline_or_stays_for_the_next_park() {
 fn a_refused_park_ends_at_once_and_keeps_the_permit() {
     check(5, || {
         let gp = G::new();
-        let t = gp.park.arm(WaitKind::Park);
+        let t = gp.park.arm(WaitKind::Park, false);
         let giver = gp.permit_giver();
         let (cause, permit) = gp.park_user(t, refused);
         assert_eq!(cause, Cause::Wake);
@@ -188,7 +188,7 @@ fn a_refused_park_ends_at_once_and_keeps_the_permit() {
 fn a_permit_ends_no_wait_of_another_kind() {
     check(4, || {
         let gp = G::new();
-        let t = gp.park.arm(WaitKind::Cancellable);
+        let t = gp.park.arm(WaitKind::Cancellable, false);
         let giver = gp.permit_giver();
         let timeout = gp.waker(t, Cause::Timeout);
         let cause = gp.park(|gp| commit(gp, t));
@@ -203,13 +203,13 @@ fn a_permit_ends_no_wait_of_another_kind() {
 fn a_cancel_ends_the_next_wait_that_it_may_and_all_after_it() {
     check(4, || {
         let gp = G::new();
-        let t = gp.park.arm(WaitKind::Plain);
+        let t = gp.park.arm(WaitKind::Plain, false);
         let canceller = gp.canceller();
         let timeout = gp.waker(t, Cause::Timeout);
         let cause = gp.park(|gp| commit(gp, t));
         assert_eq!(cause, Cause::Timeout, "ended by a cancel");
         for kind in [WaitKind::Cancellable, WaitKind::Park] {
-            let t = gp.park.arm(kind);
+            let t = gp.park.arm(kind, false);
             assert_eq!(gp.park(|gp| commit(gp, t)), Cause::Cancel);
         }
         assert_ne!(timeout.join().unwrap(), Fire::Lost);
@@ -222,17 +222,14 @@ fn a_cancel_ends_no_wait_behind_a_shield_and_is_kept() {
     check(4, || {
         let gp = G::new();
         let canceller = gp.canceller();
-        gp.park.shield(true);
-        let t = gp.park.arm(WaitKind::Cancellable);
+        let t = gp.park.arm(WaitKind::Cancellable, true);
         let wake = gp.waker(t, Cause::Wake);
         let cause = gp.park(|gp| commit(gp, t));
         assert_eq!(cause, Cause::Wake, "ended by a cancel");
-        assert!(!gp.park.must_give_up());
-        gp.park.shield(false);
         // Before the cancel comes or after it, or at the same time.
-        let t = gp.park.arm(WaitKind::Cancellable);
+        let t = gp.park.arm(WaitKind::Cancellable, false);
         assert_eq!(gp.park(|gp| commit(gp, t)), Cause::Cancel);
-        assert!(gp.park.must_give_up());
+        assert!(gp.park.cancelled());
         assert_ne!(wake.join().unwrap(), Fire::Lost);
         let _fire = canceller.join().unwrap();
     });
@@ -247,7 +244,7 @@ fn the_next_one_waits(
     let gp = G::new();
     let poster = post(&gp);
     gp.park.next_generation();
-    let t = gp.park.arm(kind);
+    let t = gp.park.arm(kind, false);
     let wake = gp.waker(t, Cause::Wake);
     let cause = gp.park(|gp| commit(gp, t));
     assert_eq!(cause, Cause::Wake, "ended by what came for another");
@@ -277,14 +274,14 @@ fn a_permit_by_an_old_handle_does_not_reach_the_next_one() {
 fn a_cancel_that_ends_a_wait_does_not_reach_the_next_one() {
     check(2, || {
         let gp = G::new();
-        let t = gp.park.arm(WaitKind::Cancellable);
+        let t = gp.park.arm(WaitKind::Cancellable, false);
         let canceller = gp.canceller();
         let rival = gp.waker(t, Cause::Wake);
         let cause = gp.park(|gp| commit(gp, t));
         assert_ne!(cause, Cause::Timeout);
         gp.park.next_generation();
         assert!(!gp.park.cancelled());
-        let t = gp.park.arm(WaitKind::Cancellable);
+        let t = gp.park.arm(WaitKind::Cancellable, false);
         let wake = gp.waker(t, Cause::Wake);
         let next = gp.park(|gp| commit(gp, t));
         assert_eq!(next, Cause::Wake, "ended by what came for another");
@@ -313,7 +310,7 @@ fn stale_post(generation_last: bool) {
         }
     });
     gp.park.next_generation();
-    let t = gp.park.arm(WaitKind::Cancellable);
+    let t = gp.park.arm(WaitKind::Cancellable, false);
     ticket.store(t.raw(), Release);
     let wake = gp.waker(t, Cause::Wake);
     let cause = gp.park(|gp| commit(gp, t));
@@ -341,7 +338,7 @@ fn receive(unlock: Unlock) {
     let object = Arc::new(Object::new(None));
     let result = Arc::new(Exclusive::new(0));
     let mut lock = object.lock().unwrap();
-    let ticket = gp.park.arm(WaitKind::Cancellable);
+    let ticket = gp.park.arm(WaitKind::Cancellable, false);
     *lock = Some(ticket);
     let canceller = gp.waker(ticket, Cause::Cancel);
     let sender = (Arc::clone(&gp), Arc::clone(&object), Arc::clone(&result));

@@ -208,7 +208,7 @@ pub(crate) fn make() -> *mut Group {
     }
     // A group made behind a shield, or at the goroutine's end, is for clean-up:
     // cancels do not reach it.
-    let exposed = on_goroutine().filter(|gp| !gp.park.shielded());
+    let exposed = on_goroutine().filter(|gp| !gp.shielded());
     let parent = exposed.map_or(ptr::null(), group_of);
     let members = Members { cancelled: false, first: ptr::null() };
     let value = Group {

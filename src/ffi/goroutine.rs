@@ -294,6 +294,18 @@ pub extern "C" fn gmp_exit() -> c_int {
 /// `func`: promise 4, with `arg`, until then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_defer(func: gmp_fn, arg: *mut c_void) -> c_int {
+    if boot::is_up()
+        && let Some(f) = func
+        && panics::deferproc_now(f, arg)
+    {
+        return 0;
+    }
+    defer_slow(func, arg)
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn defer_slow(func: gmp_fn, arg: *mut c_void) -> c_int {
     call(|| panics::deferproc(func.ok_or(Errno::EINVAL)?, arg))
 }
 

@@ -8,7 +8,8 @@ use crate::{
         calls::Frame,
         current,
         panicrecord::{Panic, PanicInfo, Said},
-        panics::{self, Caller},
+        panics,
+        recover::{self, Caller},
         suspended,
     },
 };
@@ -129,7 +130,7 @@ extern "C" fn recover(
     sp: usize,
     rbp: usize,
 ) -> *const gmp_panic_info {
-    panics::gorecover(Caller { pc, sp, rbp }).cast()
+    recover::gorecover(Caller { pc, sp, rbp }).cast()
 }
 
 /// Begins a gmp_call whose frame is at `place`: the address of its record, or a
@@ -139,6 +140,28 @@ extern "C" fn recover(
 /// `info`: promise 2.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn gmprt_call_begin(
+    func: gmp_fn,
+    info: *const gmp_panic_info,
+    place: usize,
+) -> isize {
+    if boot::is_up() && func.is_some() {
+        // SAFETY: promise 2, of `info`.
+        if unsafe { check(info) }.is_ok() {
+            let mark = panics::begin_now(place);
+            if !mark.is_null() {
+                return mark.addr() as isize;
+            }
+        }
+    }
+    // SAFETY: promise 2, of `info`.
+    unsafe { begin_slow(func, info, place) }
+}
+
+/// # Safety
+/// `info`: promise 2.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn begin_slow(
     func: gmp_fn,
     info: *const gmp_panic_info,
     place: usize,

@@ -142,7 +142,7 @@ pub(crate) struct G {
     pub args_len: Cell<u32>,
     /// owner: bytes of stack asked for, with `SIZED`
     pub stack_size: Cell<u32>,
-    /// owner: how many shields against cancels it has entered
+    /// owner: how many shields against cancels it is behind
     pub shields: Cell<u16>,
     /// owner
     pub stack_class: Cell<u8>,
@@ -296,6 +296,12 @@ impl G {
     #[inline(always)]
     pub(crate) fn is_suspended(&self) -> bool {
         self.flags.get() & (gflag::HOST | gflag::STARTED) == gflag::STARTED
+    }
+
+    /// Owner: whether cancels do not reach it.
+    #[inline(always)]
+    pub(crate) fn shielded(&self) -> bool {
+        self.shields.get() != 0
     }
 
     pub(crate) fn is_host(&self) -> bool {

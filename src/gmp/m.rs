@@ -47,6 +47,9 @@ pub(crate) enum MKind {
     Host,
 }
 
+/// The most records of what goroutines defer that an M keeps.
+const DEFERS: usize = 32;
+
 /// A function that runs right after a switch, on the next stack, for the
 /// goroutine that has left: its own stack is free. A hook must not park.
 pub(crate) type HookFn = fn(gp: &'static G, arg: usize) -> HookResult;
@@ -183,8 +186,8 @@ pub(crate) struct M {
     /// The goroutine, or stand-in, whose `unlockf` the thread calls.
     pub unlocking: Cell<Option<&'static G>>,
     /// Memory for what goroutines defer (`sched::defers`), and how much.
-    pub deferpool: Cell<*mut c_void>,
-    pub ndefers: Cell<u32>,
+    pub deferpool: [Cell<*mut c_void>; DEFERS],
+    pub ndefers: Cell<usize>,
     /// The M's thread adds, any thread reads: polls for descriptors, and the
     /// events that these brought, over all threads that the M has had.
     polls: AtomicU64,
@@ -249,7 +252,7 @@ impl M {
             held: AtomicPtr::new(ptr::null_mut()),
             ends_untold: AtomicBool::new(false),
             unlocking: Cell::new(None),
-            deferpool: Cell::new(ptr::null_mut()),
+            deferpool: [const { Cell::new(ptr::null_mut()) }; DEFERS],
             ndefers: Cell::new(0),
             polls: AtomicU64::new(0),
             poll_events: AtomicU64::new(0),

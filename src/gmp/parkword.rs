@@ -104,7 +104,7 @@
 
 use super::waitword::{
     CANCEL, CANCELLABLE, FIRED, FIRST, IDLE, LOCKED, ONE_LOCK, PARKED, PERMIT,
-    Pending, READYABLE, SHIELD, Word,
+    Pending, READYABLE, Word,
 };
 pub use super::waitword::{Cause, Ticket};
 use crate::base::{
@@ -155,8 +155,8 @@ pub enum Fire {
 pub struct ParkWord {
     /// atomic: a [`Word`]
     word: AtomicU64,
-    /// A [`Pending`]. The generation and SHIELD: owner. PERMIT and CANCEL:
-    /// atomic, anybody sets.
+    /// A [`Pending`]. The generation: owner. PERMIT and CANCEL: atomic,
+    /// anybody sets.
     pending: AtomicU64,
 }
 
@@ -217,11 +217,11 @@ impl ParkWord {
         }
     }
 
-    /// Owner: begins a wait that any actor may end. Behind a shield a cancel
-    /// does not end it.
+    /// Owner: begins a wait that any actor may end. Behind a shield, if it is
+    /// `shielded`, a cancel does not end it.
     #[inline]
-    pub fn arm(&self, kind: WaitKind) -> Ticket {
-        self.arm_as(kind, 0)
+    pub fn arm(&self, kind: WaitKind, shielded: bool) -> Ticket {
+        self.arm_as(kind, shielded, 0)
     }
 
     /// The same for one that `wakers` end.
@@ -229,6 +229,7 @@ impl ParkWord {
     pub fn arm_for(
         &self,
         kind: WaitKind,
+        shielded: bool,
         wakers: Wakers,
         claim: &Claim,
     ) -> Ticket {
@@ -241,11 +242,11 @@ impl ParkWord {
                 LOCKED | ONE_LOCK
             }
         };
-        self.arm_as(kind, wakers)
+        self.arm_as(kind, shielded, wakers)
     }
 
     #[inline(always)]
-    fn arm_as(&self, kind: WaitKind, wakers: u64) -> Ticket {
+    fn arm_as(&self, kind: WaitKind, shielded: bool, wakers: u64) -> Ticket {
         // Relaxed: only the owner moves an Idle word (invariant 1).
         let old = self.word(Relaxed);
         debug_assert_eq!(old.state(), IDLE, "arm: already waiting");
@@ -254,7 +255,7 @@ impl ParkWord {
             WaitKind::Cancellable => CANCELLABLE,
             WaitKind::Park => CANCELLABLE | READYABLE,
         };
-        let kind = if self.shielded() { kind & !CANCELLABLE } else { kind };
+        let kind = if shielded { kind & !CANCELLABLE } else { kind };
         let t = old.next(kind | wakers);
         // Release: pairs with wait_of, which must not find this wait and then
         // an older generation (invariant 5). Other actors learn of the ticket
@@ -435,32 +436,10 @@ impl ParkWord {
     }
 
     /// Whether the goroutine was cancelled.
+    #[inline]
     pub fn cancelled(&self) -> bool {
         // Acquire: pairs with post.
         self.pending(Acquire).cancelled()
-    }
-
-    /// Owner: whether a call that may be cancelled has to give up.
-    #[inline]
-    pub fn must_give_up(&self) -> bool {
-        // Acquire: pairs with post.
-        self.pending(Acquire).must_give_up()
-    }
-
-    /// Owner: whether cancels do not reach it.
-    pub fn shielded(&self) -> bool {
-        // Relaxed: only the owner sets it.
-        self.pending(Relaxed).shielded()
-    }
-
-    /// Owner: from now on cancels do not reach it, or do again.
-    pub fn shield(&self, on: bool) {
-        // Relaxed: only the owner reads it; cancels are kept.
-        if on {
-            self.pending.fetch_or(SHIELD, Relaxed);
-        } else {
-            self.pending.fetch_and(!SHIELD, Relaxed);
-        }
     }
 
     /// For reports: the ticket of a wait that is committed and that nobody has

@@ -39,7 +39,7 @@ impl Wait {
     /// Begins the wait of `gp`, the caller; any thread may end it.
     #[inline]
     pub(crate) fn begin(&self, gp: &G) -> Ticket {
-        gp.park.arm(self.kind)
+        gp.park.arm(self.kind, gp.shielded())
     }
 
     /// Begins the wait of `gp`, the caller, in queues whose locks the caller
@@ -49,7 +49,7 @@ impl Wait {
     #[inline]
     pub(crate) fn begin_locked(&self, gp: &G, wakers: Wakers) -> Ticket {
         if self.deadline.is_never() && !gp.is_host() {
-            gp.park.arm_for(self.kind, wakers, &gp.claim)
+            gp.park.arm_for(self.kind, gp.shielded(), wakers, &gp.claim)
         } else {
             self.begin(gp)
         }

@@ -40,8 +40,6 @@ pub(super) const SEQ: u64 = 1 << 8;
 
 pub(super) const PERMIT: u64 = 1;
 pub(super) const CANCEL: u64 = 2;
-/// Cancels do not reach the goroutine.
-pub(super) const SHIELD: u64 = 4;
 pub(super) const GENERATION_SHIFT: u32 = 32;
 pub(super) const FIRST: u64 = 1 << GENERATION_SHIFT;
 
@@ -183,16 +181,5 @@ impl Pending {
     #[inline(always)]
     pub(super) fn is_none(self) -> bool {
         self.0 & (PERMIT | CANCEL) == 0
-    }
-
-    #[inline(always)]
-    pub(super) fn shielded(self) -> bool {
-        self.0 & SHIELD != 0
-    }
-
-    /// Whether there is a cancel that reaches the goroutine.
-    #[inline(always)]
-    pub(super) fn must_give_up(self) -> bool {
-        self.0 & (CANCEL | SHIELD) == CANCEL
     }
 }

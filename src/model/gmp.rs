@@ -101,6 +101,10 @@ impl G {
         }
     }
 
+    pub(crate) fn shielded(&self) -> bool {
+        self.shields.get() != 0
+    }
+
     pub(crate) fn has(&self, flag: u16) -> bool {
         self.flags.get() & flag != 0
     }

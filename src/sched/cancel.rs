@@ -24,9 +24,15 @@ use core::{ffi::c_void, marker::PhantomData};
 #[inline]
 pub(crate) fn check() -> Result<()> {
     match arch::getg() {
-        Some(gp) if gp.park.must_give_up() => Err(Errno(libc::ECANCELED)),
+        Some(gp) if must_give_up(gp) => Err(Errno(libc::ECANCELED)),
         _ => Ok(()),
     }
+}
+
+/// Whether `gp`, the caller, was cancelled, and no shield hides it.
+#[inline]
+pub(super) fn must_give_up(gp: &G) -> bool {
+    gp.park.cancelled() && !gp.shielded()
 }
 
 /// `gmp_cancel`: from now on calls of that goroutine that may wait fail.
@@ -103,13 +109,8 @@ pub(crate) fn shield_enter() -> Result<()> {
     if gp.shields.get() >= MAX_SHIELDS {
         return Err(Errno::EAGAIN);
     }
-    shield(gp);
+    shield_more(gp);
     Ok(())
-}
-
-fn shield(gp: &G) {
-    gp.shields.set(gp.shields.get() + 1);
-    gp.park.shield(true);
 }
 
 /// `gmp_shield_leave`.
@@ -117,38 +118,36 @@ fn shield(gp: &G) {
 /// Errors: `EPERM` without a `gmp_shield_enter`.
 pub(crate) fn shield_leave() -> Result<()> {
     let Some(gp) = on_goroutine() else { return Ok(()) };
-    let left = gp.shields.get().checked_sub(1).ok_or(Errno(libc::EPERM))?;
-    gp.shields.set(left);
-    if left == 0 && !gp.has(gflag::ENDING) {
-        gp.park.shield(false);
+    // The one for good stays.
+    let least = u16::from(gp.has(gflag::ENDING));
+    let shields = gp.shields.get();
+    if shields <= least {
+        return Err(Errno(libc::EPERM));
     }
+    gp.shields.set(shields - 1);
     Ok(())
 }
 
-/// Shields a goroutine, or a stand-in, which is never cancelled, once more.
-#[cfg(not(shuttle))]
+/// Shields a goroutine once more; or a stand-in, where it changes nothing.
+#[inline(always)]
 pub(super) fn shield_more(gp: &G) {
-    if !gp.is_host() {
-        shield(gp);
-    }
+    gp.shields.set(gp.shields.get().wrapping_add(1));
 }
 
-/// Puts back the number of shields that a goroutine had.
+/// Puts back the number of shields that a goroutine had before it called a
+/// function. That has not ended the goroutine.
 #[cfg(not(shuttle))]
+#[inline(always)]
 pub(super) fn shields_back(gp: &G, shields: u16) {
-    if gp.is_host() {
-        return;
-    }
     gp.shields.set(shields);
-    if shields == 0 && !gp.has(gflag::ENDING) {
-        gp.park.shield(false);
-    }
 }
 
 /// Shields a goroutine whose function is over, so that it can clean up.
 pub(super) fn shield_for_good(gp: &G) {
-    gp.set_flag(gflag::ENDING);
-    gp.park.shield(true);
+    if !gp.has(gflag::ENDING) {
+        gp.set_flag(gflag::ENDING);
+        shield_more(gp);
+    }
 }
 
 /// A shield that the library puts around its own waits.
@@ -160,7 +159,7 @@ pub(crate) struct Shield {
 impl Shield {
     pub(crate) fn enter() -> Self {
         if let Some(gp) = on_goroutine() {
-            shield(gp);
+            shield_more(gp);
         }
         Self { not_send: PhantomData }
     }

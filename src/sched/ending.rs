@@ -5,7 +5,7 @@
 use super::{
     cancel,
     current::current_goroutine,
-    defers::{self, Defer, Kind, head, push, records, set_head},
+    defers::{self, Defer, Kind, PutOff, head, push, records, set_head},
     local,
 };
 use crate::{
@@ -51,31 +51,20 @@ pub(super) fn run_records(gp: &G) {
     }
 }
 
-/// A call that was put off.
-pub(super) struct PutOff {
-    pub f: GmpFn,
-    pub arg: *mut c_void,
-}
-
 /// Ends a record, which is out of the list: the call that it stands for.
 pub(super) fn dispose(gp: &G, record: &Defer) -> Option<PutOff> {
-    let call = PutOff { f: record.f, arg: record.arg };
+    let call = record.take();
     match record.kind() {
-        Kind::Call | Kind::Cleanup => Some(call),
+        Kind::Call | Kind::Cleanup => call,
         #[cfg(shuttle)]
         _ => {
             let _in_no_model = gp;
             None
         }
         #[cfg(not(shuttle))]
-        Kind::Deferred => {
+        Kind::Deferred | Kind::Mark => {
             defers::freedefer(gp.mp(), record);
-            Some(call)
-        }
-        #[cfg(not(shuttle))]
-        Kind::Mark => {
-            defers::freedefer(gp.mp(), record);
-            None
+            call
         }
         #[cfg(not(shuttle))]
         Kind::Panic | Kind::Kept => {

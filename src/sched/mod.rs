@@ -46,6 +46,7 @@
 //! | `park` | gopark, deadlines, permits |
 //! | `yields` | gosched, checkpoint |
 //! | `panics` | gmp_call, panics, gmp_exit: what runs, how far they go |
+//! | `recover` | gmp_recover: whether the caller may stop a panic |
 //! | `host` | host threads: their G and M, their waits |
 //! | `depart` | off a stack and back on it |
 //! | `python` | goroutines with Python frames stay on their thread |
@@ -136,6 +137,7 @@ pub(crate) mod python;
 pub(crate) mod queue;
 pub(crate) mod random;
 pub(crate) mod ready;
+pub(crate) mod recover;
 pub(crate) mod retake;
 pub(crate) mod schedule;
 pub(crate) mod sigmask;

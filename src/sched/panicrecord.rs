@@ -195,7 +195,7 @@ pub(crate) fn words(gp: &G, found: &mut dyn FnMut(usize, usize)) {
                 }
                 .addr()
             }
-            _ => (&raw const record.arg).addr(),
+            _ => record.arg_at().addr(),
         };
         found(at, at + size_of::<usize>());
     }

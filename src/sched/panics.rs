@@ -53,10 +53,11 @@ use super::{
     calls, cancel, child,
     current::{self_g, this_g},
     defers::{
-        Defer, Frame, Kind, freedefer, head, newdefer, older, push,
-        push_behind, records, remove, set_head,
+        Defer, Frame, Kind, PutOff, Room, freedefer, head, newdefer,
+        newdefer_kept, older, push, push_behind, push_new, records, remove,
+        set_head,
     },
-    ending::{self, PutOff, dispose},
+    ending::{self, dispose},
     host,
     panicrecord::{Panic, PanicInfo, Said, free, room},
 };
@@ -73,10 +74,6 @@ use core::{
     ffi::{CStr, c_void},
     fmt, ptr,
     sync::atomic::Ordering::*,
-};
-use gmprt_inspect::{
-    caller,
-    regs::{Registers, number::RBP},
 };
 
 /// A call for assembly: the registers rax and rdx.
@@ -104,7 +101,6 @@ impl From<PutOff> for Next {
 ///
 /// Errors: `EPERM` on a host thread outside of `gmp_call`, and in a callback;
 /// `ENOMEM`.
-#[inline]
 pub(crate) fn deferproc(f: GmpFn, arg: *mut c_void) -> Result<()> {
     let gp = arch::getg().ok_or(Errno(libc::EPERM))?;
     let mp = gp.mp();
@@ -116,11 +112,35 @@ pub(crate) fn deferproc(f: GmpFn, arg: *mut c_void) -> Result<()> {
     if place.is_null() {
         return Err(Errno::ENOMEM);
     }
-    // SAFETY: memory for a record, which is ours.
-    unsafe { place.write(Defer::new(f, arg, Kind::Deferred)) };
-    // SAFETY: just written; freed by `dispose` alone.
-    push(gp, unsafe { &*place });
+    let record = Defer::new(f, arg, Kind::Deferred);
+    // SAFETY: from newdefer; freed by `dispose` and `gmprt_call_next` alone.
+    unsafe { push_new(gp, place, record) };
     Ok(())
+}
+
+/// [`deferproc`], where it takes no more than a few stores. False: nothing is
+/// done.
+#[inline(always)]
+pub(crate) fn deferproc_now(f: GmpFn, arg: *mut c_void) -> bool {
+    let Some(gp) = arch::getg() else { return false };
+    let mp = gp.mp();
+    // Relaxed: as in `deferproc`.
+    if mp.in_runtime.load(Relaxed) {
+        return false;
+    }
+    // SAFETY: null, or in the list.
+    let first = unsafe { head(gp).as_ref() };
+    if first.is_some_and(|first| first.put_off(f, arg)) {
+        return true;
+    }
+    if gp.is_host() {
+        return false;
+    }
+    let Some(place) = newdefer_kept(mp) else { return false };
+    let record = Defer::new(f, arg, Kind::Deferred);
+    // SAFETY: as in `deferproc`.
+    unsafe { push_new(gp, place, record) };
+    true
 }
 
 /// Whether a `gmp_call` is under way.
@@ -132,7 +152,6 @@ fn in_call(gp: &G) -> bool {
 /// A `gmp_call` with its frame at `place` begins; the address of its Mark.
 ///
 /// Errors: `EPERM` in a callback; `ENOMEM`.
-#[inline]
 pub(crate) fn begin(place: usize) -> Result<*const c_void> {
     let gp = match arch::getg() {
         Some(gp) => gp,
@@ -152,11 +171,28 @@ pub(crate) fn begin(place: usize) -> Result<*const c_void> {
         return Err(Errno::ENOMEM);
     }
     let mark = Defer::mark(place, gp.shields.get());
-    // SAFETY: memory for a record, which is ours.
-    unsafe { record.write(mark) };
-    // SAFETY: just written; freed once it is out of the list.
-    push(gp, unsafe { &*record });
+    // SAFETY: from newdefer; freed once it is out of the list.
+    unsafe { push_new(gp, record, mark) };
     Ok(record.cast_const().cast())
+}
+
+/// [`begin`], where it takes no more than a few stores; else null.
+#[inline(always)]
+pub(crate) fn begin_now(place: usize) -> *const c_void {
+    let Some(gp) = arch::getg() else { return ptr::null() };
+    let mp = gp.mp();
+    // SAFETY: null, or in the list.
+    let kept =
+        unsafe { head(gp).as_ref() }.is_some_and(|r| r.kind() == Kind::Kept);
+    // Relaxed: as in `begin`.
+    if mp.in_runtime.load(Relaxed) || kept {
+        return ptr::null();
+    }
+    let Some(record) = newdefer_kept(mp) else { return ptr::null() };
+    let mark = Defer::mark(place, gp.shields.get());
+    // SAFETY: as in `begin`.
+    unsafe { push_new(gp, record, mark) };
+    record.cast_const().cast()
 }
 
 #[cold]
@@ -183,30 +219,63 @@ extern "C" fn gmprt_call_next(mark: Option<&Defer>) -> Next {
     // back into its function.
     let Some(mark) = mark else { return Next::NONE };
     let gp = this_g();
-    if !ptr::eq(head(gp), mark) {
-        return call_next_slow(gp, mark);
+    // SAFETY: the list has the Mark yet (invariant 1).
+    let first = unsafe { &*head(gp) };
+    if ptr::eq(first, mark) {
+        if let Some(call) = mark.take() {
+            return called(mark, gp, call);
+        }
+        if let Some(room) = Room::of(gp.mp()) {
+            set_head(gp, mark.next());
+            ended(mark, gp);
+            room.keep(mark);
+            return Next::NONE;
+        }
+    } else if first.kind() == Kind::Deferred
+        && let Some(room) = Room::of(gp.mp())
+        && let Some(call) = first.call()
+    {
+        set_head(gp, first.next());
+        room.keep(first);
+        return called(mark, gp, call);
     }
-    set_head(gp, mark.next());
+    call_next_slow(mark, gp)
+}
+
+/// A deferred function of the `gmp_call` with this Mark is to be called.
+#[inline(always)]
+fn called(mark: &Defer, gp: &G, call: PutOff) -> Next {
+    if !mark.shielded.replace(true) {
+        cancel::shield_more(gp);
+    }
+    call.into()
+}
+
+/// All functions of the `gmp_call` with this Mark were called.
+#[inline(always)]
+fn ended(mark: &Defer, gp: &G) {
     if mark.shielded.get() {
         cancel::shields_back(gp, mark.shields);
     }
-    freedefer(gp.mp(), mark);
-    Next::NONE
 }
 
+#[cold]
 #[inline(never)]
-fn call_next_slow(gp: &G, mark: &Defer) -> Next {
-    // SAFETY: the list has the Mark yet (invariant 1), and this is no Mark.
+extern "C" fn call_next_slow(mark: &Defer, gp: &G) -> Next {
+    // SAFETY: the list has the Mark yet (invariant 1).
     while let Some(first) = unsafe { head(gp).as_ref() } {
-        if ptr::eq(first, mark) {
-            return gmprt_call_next(Some(mark));
+        let ends = ptr::eq(first, mark);
+        if ends && let Some(call) = mark.take() {
+            return called(mark, gp, call);
         }
         set_head(gp, first.next());
+        if ends {
+            ended(mark, gp);
+            freedefer(gp.mp(), mark);
+            return Next::NONE;
+        }
         if let Some(call) = dispose(gp, first) {
-            if !mark.shielded.replace(true) {
-                cancel::shield_more(gp);
-            }
-            return call.into();
+            return called(mark, gp, call);
         }
     }
     crate::base::throw::throw("gmprt_call_next: no such gmp_call");
@@ -219,7 +288,7 @@ fn give_up(gp: &G, mark: &Defer) {
     if !is_there(gp, mark, here) {
         return;
     }
-    let word = (mark.arg.addr() + CALL_MARK) as *mut *const Defer;
+    let word = (mark.place() + CALL_MARK) as *mut *const Defer;
     sanitize::word_is_read(word.cast());
     // SAFETY: a word of a stack that is mapped.
     if ptr::eq(unsafe { word.read_volatile() }, mark) {
@@ -298,6 +367,10 @@ fn next_put_off(gp: &G, panics: bool) -> Option<PutOff> {
             _ => {}
         }
         if record.kind() == Kind::Mark {
+            // The Mark stays meanwhile: a recover ends at its frame.
+            if let Some(call) = record.take() {
+                return Some(call);
+            }
             give_up(gp, record);
         }
         remove(gp, record);
@@ -315,7 +388,7 @@ fn recovery(gp: &G, panic: &'static Panic) -> Next {
     let here = ptr::from_ref(&gp).addr();
     let mut marks = older(&panic.record).filter(|r| r.kind() == Kind::Mark);
     let target = marks.find(|mark| is_there(gp, mark, here));
-    panic.set_target(target.map_or(0, |mark| mark.arg.addr()));
+    panic.set_target(target.map_or(0, |mark| mark.place()));
     if target.is_none() && gp.is_host() {
         fatal(
             "gmp_recover: longjmp has left the gmp_call of the function that \
@@ -329,7 +402,7 @@ fn recovery(gp: &G, panic: &'static Panic) -> Next {
 /// Whether the frame of a Mark is there: below it lies the address at which
 /// `gmp_call` goes on behind the call that it makes.
 fn is_there(gp: &G, mark: &Defer, here: usize) -> bool {
-    let place = mark.arg.addr();
+    let place = mark.place();
     let own = |at| !gp.is_host() && gp.on_stack(at);
     if own(here) && !(own(place) && here < place) {
         return false;
@@ -395,58 +468,6 @@ pub(crate) fn own() -> usize {
     panics.filter(|r| Panic::of_record(r).runs()).count()
 }
 
-// --- gmp_recover -------------------------------------------------------------
-
-/// Where a caller of the library goes on, with the registers by which its frame
-/// is found.
-#[derive(Clone, Copy)]
-pub(crate) struct Caller {
-    pub pc: usize,
-    pub sp: usize,
-    pub rbp: usize,
-}
-
-/// `gmp_recover` (Go's `gorecover`): null if there is nothing to recover, or
-/// the caller is not the function that the panic calls.
-///
-/// Newer panics than that one have been left by a jump.
-pub(crate) fn gorecover(caller: Caller) -> *const PanicInfo {
-    let found = || {
-        let gp = self_g()?;
-        let mut panics = records(gp)
-            .filter(|r| r.kind() == Kind::Panic)
-            .map(Panic::of_record);
-        let mut begin = None;
-        let calls_it = |p: &&Panic| {
-            let argp = p.argp.get();
-            // A deferred function may end with a jump to gmp_recover. And if
-            // tables do not tell where its frame begins, it counts.
-            argp == caller.sp || {
-                let cfa = *begin.get_or_insert_with(|| begin_of(caller));
-                cfa == argp || cfa == 0
-            }
-        };
-        let panic = panics.find(calls_it)?;
-        // Its frame is above the caller's, or has been left by a jump.
-        let sp = ptr::from_ref(&gp).addr();
-        let under_way =
-            !panic.recovered.get() && !calls::gone(gp, panic.frame, sp);
-        under_way.then_some(panic)
-    };
-    let Some(panic) = found() else { return ptr::null() };
-    panic.recovered.set(true);
-    panic.info_at()
-}
-
-/// The CFA of the caller's frame; 0 if tables do not tell.
-fn begin_of(at: Caller) -> usize {
-    // The byte before the return address is part of the call.
-    let mut regs = Registers::at(at.pc as u64 - 1, at.sp as u64);
-    regs.set(RBP, at.rbp as u64);
-    // SAFETY: the caller of gmp_recover, which runs on this thread.
-    unsafe { caller::cfa(&regs) }.unwrap_or(0) as usize
-}
-
 // --- gmp_exit ----------------------------------------------------------------
 
 /// Begins the end of `gp`, the caller, by `gmp_exit` (Go's `Goexit`). Panics
@@ -461,6 +482,9 @@ pub(crate) fn goexit(gp: &G) {
         if matches!(record.kind(), Kind::Mark | Kind::Panic) {
             if record.kind() == Kind::Mark {
                 give_up(gp, record);
+                if record.stays_deferred() {
+                    continue;
+                }
             }
             remove(gp, record);
             let _no_call = dispose(gp, record);

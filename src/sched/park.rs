@@ -268,7 +268,7 @@ pub(crate) fn park_user(
     // The permit that ended the wait, or came during it, is used up. It counts
     // for more than a deadline that passed at the same time. A cancel leaves it
     // for the next park.
-    if cause == Cause::Cancel || gp.park.must_give_up() {
+    if cause == Cause::Cancel || cancel::must_give_up(gp) {
         return Ok(Cause::Cancel);
     }
     Ok(if gp.park.take_permit() { Cause::Wake } else { cause })

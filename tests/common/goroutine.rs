@@ -166,7 +166,7 @@ impl G {
 
     /// Takes the permit that is there or comes: a deadlock if it was lost.
     pub fn wait_for_permit(&self) {
-        let ticket = self.park.arm(WaitKind::Park);
+        let ticket = self.park.arm(WaitKind::Park, false);
         let end = self.park_user(ticket, commit);
         assert_eq!(end, (Cause::Wake, Permit::Taken));
     }
