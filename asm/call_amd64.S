@@ -10,6 +10,10 @@
 #define CALL_LEFT 20
 #define CALL_FRAME 32
 
+// The frame of gmprt_jump, below what it saves.
+#define JUMP_EXCEPTION 48
+#define JUMP_SAVED 56
+
 	.text
 
 // gmprt_call(fn: extern "C" fn(*mut c_void), arg: *mut c_void,
@@ -116,6 +120,60 @@ func gmprt_run_defers
 	ret
 endfunc gmprt_run_defers
 
+// gmprt_jump(exception: *mut Exception)
+//
+// Leaves the frames of a panic that was recovered at once, if none of them has
+// anything to do when it is left: goes on in gmprt_call, whose frame is above.
+// Returns where it has to be unwound.
+//
+//     rsp -> rbx, rbp, r12, r13, r14, r15 of gmprt_call's frame: JUMP_REGISTERS
+//     [rsp + JUMP_EXCEPTION] = exception
+//     [rsp + JUMP_SAVED] -> r15, r14, r13, r12, rbp, rbx, return address
+func gmprt_jump
+	save	rbx
+	save	rbp
+	save	r12
+	save	r13
+	save	r14
+	save	r15
+	sub	rsp, JUMP_SAVED
+	.cfi_adjust_cfa_offset JUMP_SAVED
+	mov	[rsp + JUMP_EXCEPTION], rdi
+	lea	rsi, [rsp + JUMP_SAVED]
+	mov	rdx, rsp
+	call	gmprt_jump_to	// (exception, saved, registers) -> rsp, or 0
+	test	rax, rax
+	je	1f
+	mov	rcx, rax
+	mov	rax, [rsp + JUMP_EXCEPTION]
+	mov	rbx, [rsp]
+	mov	rbp, [rsp + 8]
+	mov	r12, [rsp + 16]
+	mov	r13, [rsp + 24]
+	mov	r14, [rsp + 32]
+	mov	r15, [rsp + 40]
+	.cfi_remember_state
+	mov	rsp, rcx		// from here on this is gmprt_call's frame
+	.cfi_def_cfa rsp, CALL_FRAME + 16
+	.cfi_offset rbx, -16
+	.cfi_same_value rbp
+	.cfi_same_value r12
+	.cfi_same_value r13
+	.cfi_same_value r14
+	.cfi_same_value r15
+	jmp	gmprt_call_recovered
+	.cfi_restore_state
+1:	add	rsp, JUMP_SAVED
+	.cfi_adjust_cfa_offset -JUMP_SAVED
+	restore	r15
+	restore	r14
+	restore	r13
+	restore	r12
+	restore	rbp
+	restore	rbx
+	ret
+endfunc gmprt_jump
+
 // calllast(f: extern "C" fn(*mut c_void), arg: *mut c_void)
 //
 // Calls f(arg) at the end of a goroutine or thread: a defer, or a destructor.
@@ -174,6 +232,7 @@ endfunc swallowed
 	.hidden	gmprt_call_begin
 	.hidden	gmprt_call_next
 	.hidden	gmprt_call_recover
+	.hidden	gmprt_jump_to
 	.hidden	gmprt_next_deferred
 	.hidden	gmprt_personality_base
 	.hidden	gmprt_personality_call

@@ -1,23 +1,19 @@
-//! Where the frame of a caller begins, for code that asks at each call.
+//! Where the frame of a caller begins, and how frames are left, for code that
+//! asks often.
 //!
 //! A walk has the kernel read for it, as nothing that it reads is sure to be
 //! there. The object of a function that is on the stack of the calling thread
 //! is sure to be there, though, with its tables: these are read by loads, which
-//! takes a tenth of the time.
-//!
-//! # Invariants
-//! 1. A read is answered only from the segment of the tables, and before that
-//!    from the first page of the object: the kernel maps whole pages of both,
-//!    and neither goes while the object is loaded.
+//! takes a tenth of the time. And what they say is remembered (`known`).
 
 use crate::{
-    elf::Elf,
-    memory::{Memory, OwnMemory},
+    known::{self, Here, Object},
+    loaded::Loaded,
+    memory::OwnMemory,
     modules::{Module, Modules, OwnModules},
     regs::Registers,
     walk,
 };
-use core::{ops::Range, ptr};
 
 /// The CFA of the function that `regs` are of; `None` if tables do not tell.
 ///
@@ -25,6 +21,18 @@ use core::{ops::Range, ptr};
 /// It is a function on the stack of the calling thread.
 #[must_use]
 pub unsafe fn cfa(regs: &Registers) -> Option<u64> {
+    let at = regs.pc().wrapping_sub(u64::from(!regs.exact()));
+    // SAFETY: the caller promises.
+    let known = unsafe { known::find(&mut Object::default(), at) };
+    let rules = known.and_then(|entry| entry.rules.as_ref());
+    rules.and_then(|rules| rules.cfa(regs)).or_else(|| {
+        // SAFETY: the caller promises.
+        unsafe { cfa_slow(regs) }
+    })
+}
+
+#[cold]
+unsafe fn cfa_slow(regs: &Registers) -> Option<u64> {
     let from_loads = || {
         let module = OwnModules.find(regs.pc())?;
         // SAFETY: it stays loaded, as the caller promises.
@@ -38,57 +46,38 @@ pub unsafe fn cfa(regs: &Registers) -> Option<u64> {
     })
 }
 
-const PAGE: u64 = 4096;
-const LOAD: u32 = 1;
+/// How many frames [`leave`] goes.
+const FAR: usize = 1000;
 
-/// Memory of a loaded object.
-struct Loaded(Range<u64>);
-
-impl Loaded {
-    /// The segment with the unwind tables of an object.
-    ///
-    /// # Safety
-    /// The object stays loaded.
-    unsafe fn tables(module: &Module) -> Option<Self> {
-        let first = Self(module.start..module.start + PAGE);
-        let at = match module.eh_frame_hdr {
-            0 => module.eh_frame,
-            at => at,
-        };
-        let segments = Elf::new(&first, module.start)?;
-        let has_it = segments.segments().find(|s| {
-            s.kind == LOAD
-                && at.wrapping_sub(module.bias.wrapping_add(s.address))
-                    < s.in_file
-        })?;
-        let begin = module.bias.wrapping_add(has_it.address);
-        let end = begin.checked_add(has_it.in_file)?;
-        Some(Self(begin..end.next_multiple_of(PAGE)))
-    }
-}
-
-impl Memory for Loaded {
-    #[inline]
-    fn near(&self) -> bool {
-        true
-    }
-
-    #[inline]
-    fn read(&self, at: u64, to: &mut [u8]) -> bool {
-        let inside = at >= self.0.start
-            && at.checked_add(to.len() as u64).is_some_and(|e| e <= self.0.end);
-        if inside {
-            // SAFETY: mapped, and read only, by invariant 1.
-            unsafe {
-                ptr::copy_nonoverlapping(
-                    at as *const u8,
-                    to.as_mut_ptr(),
-                    to.len(),
-                );
-            }
+/// The registers of the frame whose stack pointer is `to`, as an unwinding from
+/// `regs` comes to it; `None` if a frame on the way has a personality routine,
+/// or rules that are not those of nearly all frames. An unwinder then has more
+/// to do than to restore registers.
+///
+/// # Safety
+/// `regs` are of a frame of the calling thread, behind a call, and so is the
+/// frame at `to`, if there is one.
+#[must_use]
+pub unsafe fn leave(regs: &Registers, to: u64) -> Option<Registers> {
+    let mut regs = *regs;
+    let mut object = Object::default();
+    for _ in 0..FAR {
+        let sp = regs.sp();
+        if sp == to {
+            return Some(regs);
         }
-        inside
+        // The byte before a return address is part of the call.
+        let at = regs.pc().wrapping_sub(1);
+        // SAFETY: the caller promises.
+        let entry = unsafe { known::find(&mut object, at) }?;
+        let rules = entry.rules.as_ref().filter(|_| !entry.personality)?;
+        let cfa = rules.cfa(&regs)?;
+        if cfa <= sp || cfa > to {
+            return None;
+        }
+        rules.step(&Here, &mut regs).ok()?;
     }
+    None
 }
 
 /// The one object that matters.

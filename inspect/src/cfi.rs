@@ -12,6 +12,7 @@ use crate::{
     modules::Module,
     regs::COUNT,
 };
+use core::ops::Range;
 
 /// How a register of the caller is found. An expression stands here by its
 /// address and length, which leaves the rule small.
@@ -76,6 +77,52 @@ pub(crate) fn find<M: Memory>(
     rules(&mut code, &mut of_cie, &fde, pc).ok_or(Missing::Unreadable)
 }
 
+/// Where the rules at a pc are from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// The row of the sorted table.
+    pub(crate) row_at: u64,
+    /// The records of the function, and of what it has in common with others.
+    pub(crate) fde: Range<u64>,
+    pub(crate) cie: Range<u64>,
+    /// The function has a personality routine.
+    pub(crate) personality: bool,
+}
+
+/// [`find`], where an object has a table of the usual form ([`is_usual`]); with
+/// their source.
+pub(crate) fn find_source<M: Memory>(
+    memory: &M,
+    module: &Module,
+    pc: u64,
+) -> Option<(Row, Source)> {
+    let mut code = Bytes::new(memory, 0, 0);
+    let mut of_cie = Bytes::new(memory, 0, 0);
+    let hdr = module.eh_frame_hdr;
+    let count = u64::from(memory.u32(hdr + 8)?);
+    let table = hdr + 12;
+    let row = search(&mut code, hdr, table, count, pc)??;
+    let row_at = table + 8 * row;
+    let by = i64::from(memory.u32(row_at + 4)? as i32);
+    let at = hdr.wrapping_add_signed(by);
+    let fde = entry(&mut code, &mut of_cie, module, at, None, pc)?.ok()?;
+    let rules = rules(&mut code, &mut of_cie, &fde, pc)?;
+    let source = Source {
+        row_at,
+        fde: at..fde.end,
+        cie: fde.cie.at..fde.cie.end,
+        personality: fde.cie.personality,
+    };
+    Some((rules, source))
+}
+
+/// Whether an `.eh_frame_hdr` with this first word is as all linkers write it:
+/// the version; where `.eh_frame` is, 4 bytes relative to the place; 4 bytes of
+/// count; pairs of 4 bytes, relative to the header.
+pub(crate) fn is_usual(first: u64) -> bool {
+    first.to_le_bytes().starts_with(&[1, 0x1b, 0x03, 0x3b])
+}
+
 /// A common information entry.
 #[derive(Clone, Copy)]
 struct Cie {
@@ -86,6 +133,7 @@ struct Cie {
     /// How an entry's addresses are encoded.
     encoding: u8,
     augmented: bool,
+    personality: bool,
     signal: bool,
     /// Where its instructions are.
     begin: u64,
@@ -292,6 +340,7 @@ fn common<M: Memory>(
         return_column: u8::try_from(column).ok()?,
         encoding: 0,
         augmented: letters[0] == b'z',
+        personality: letters[..count].contains(&b'P'),
         signal: false,
         begin: 0,
         end,

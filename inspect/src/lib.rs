@@ -28,8 +28,10 @@
 //! | [`names`] | function or object, and offset | yes |
 //! | [`demangle`], `demangle_types` | names of C++ and Rust | yes |
 //! | [`caller`] | where the frame of a caller begins | yes |
+//! | `known` | rules of frames, remembered by the own process | yes |
 //! | [`walk`] | the frames of a stack | yes |
 //! | `cfi`, `expr`, `bytes` | the rules of `.eh_frame` | yes |
+//! | `loaded` | unwind tables, read by loads | yes |
 //! | [`regs`] | the registers that a walk begins with | yes |
 //! | [`modules`] | which loaded object has an address: the own process | yes |
 //! | `elf` | headers and symbols of objects | yes |
@@ -57,7 +59,9 @@ pub mod goroutine;
 pub mod groups;
 pub mod hash;
 pub mod json;
+mod known;
 pub mod layout;
+mod loaded;
 mod mapped;
 pub mod memory;
 pub mod modules;

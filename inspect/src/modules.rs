@@ -17,6 +17,7 @@ use crate::{
 };
 use core::{
     ffi::{CStr, c_char, c_int, c_void},
+    ops::Range,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -87,6 +88,20 @@ struct Found {
     link_map: *const c_void,
     eh_frame: *const c_void,
     reserved: [u64; 7],
+}
+
+impl Found {
+    const NOTHING: Self = {
+        let null = core::ptr::null();
+        Self {
+            flags: 0,
+            map_start: null,
+            map_end: null,
+            link_map: null,
+            eh_frame: null,
+            reserved: [0; 7],
+        }
+    };
 }
 
 /// Where `.eh_frame` is in a program without `.eh_frame_hdr`: 1 before anybody
@@ -178,16 +193,23 @@ fn own_program(to: &mut [u8]) -> Option<ModulePath<'_>> {
     Some(ModulePath { name, open: SELF.to_bytes() })
 }
 
+/// Where the object with `pc` has its `.eh_frame_hdr`, and the object; `None`
+/// also where the C library cannot tell without a lock.
+#[inline]
+pub(crate) fn own_tables(pc: u64) -> Option<(Range<u64>, u64)> {
+    let mut found = Found::NOTHING;
+    // SAFETY: no arguments.
+    let find = unsafe { gmprt_inspect_find_object() }?;
+    // SAFETY: glibc's function, and room for its answer.
+    if unsafe { find(pc as *const c_void, &raw mut found) } != 0 {
+        return None;
+    }
+    let object = found.map_start as u64..found.map_end as u64;
+    Some((object, found.eh_frame as u64))
+}
+
 fn by_find_object(find: FindObject, pc: u64) -> Option<Module> {
-    let null = core::ptr::null();
-    let mut found = Found {
-        flags: 0,
-        map_start: null,
-        map_end: null,
-        link_map: null,
-        eh_frame: null,
-        reserved: [0; 7],
-    };
+    let mut found = Found::NOTHING;
     // SAFETY: glibc's function, and room for its answer.
     if unsafe { find(pc as *const c_void, &raw mut found) } != 0 {
         return None;

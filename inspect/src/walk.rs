@@ -179,7 +179,7 @@ pub(crate) struct Simple {
 const WORDS: usize = 8;
 
 impl Simple {
-    fn from_row(row: &Row) -> Option<Self> {
+    pub(crate) fn from_row(row: &Row) -> Option<Self> {
         let Cfa::Register(cfa_register, offset) = row.cfa else { return None };
         let mut simple = Self {
             cfa_offset: i32::try_from(offset).ok()?,
@@ -209,14 +209,15 @@ impl Simple {
         Some(simple)
     }
 
-    fn cfa(&self, regs: &Registers) -> Option<u64> {
+    #[inline]
+    pub(crate) fn cfa(&self, regs: &Registers) -> Option<u64> {
         let base = regs.get(usize::from(self.cfa_register))?;
         Some(base.wrapping_add_signed(i64::from(self.cfa_offset)))
     }
 
     /// Goes to the caller, and returns the CFA.
     #[inline]
-    fn step<M: Memory>(
+    pub(crate) fn step<M: Memory>(
         &self,
         memory: &M,
         regs: &mut Registers,

@@ -19,7 +19,10 @@
 //! a `catch (...)` that does not throw again. A `noexcept` function in between
 //! is a `std::terminate`, which comes from the language.
 //!
-//! A panic or a `gmp_exit` does not search: its end is known before.
+//! A panic or a `gmp_exit` does not search: its end is known before. And frames
+//! without a personality routine have nothing to do: where a panic leaves only
+//! such frames, it jumps to its end ([`gmprt_jump_to`]), with the registers
+//! that an unwinding would have there.
 
 use super::{
     dump,
@@ -41,7 +44,16 @@ use core::{
     ffi::{c_int, c_void},
     fmt, ptr,
 };
-use gmprt_inspect::{memory::OwnMemory, modules::OwnModules, names};
+use gmprt_inspect::{
+    caller,
+    memory::OwnMemory,
+    modules::OwnModules,
+    names,
+    regs::{
+        Registers,
+        number::{R12, R13, R14, R15, RBP, RBX, RIP, RSP},
+    },
+};
 
 /// `_URC_NO_REASON`: the stop function lets the unwinding go on.
 const NO_REASON: c_int = 0;
@@ -345,6 +357,53 @@ unsafe extern "C" fn gmprt_unwind_stop(
     fatal_args(format_args!(
         "{Who}{what} cannot unwind {name}, which has no unwind tables"
     ));
+}
+
+/// A panic was recovered: where the frame is at which it ends, with its
+/// registers, if no frame up to there has anything to do when it is left. 0: an
+/// unwinder has to go there.
+///
+/// # Safety
+/// `exception` is of a panic. At `saved` lie the caller's registers and return
+/// address, as `gmprt_jump` has them, and then the caller's frame.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gmprt_jump_to(
+    exception: *const Exception,
+    saved: &[u64; 7],
+    registers: &mut [u64; 6],
+) -> u64 {
+    const SAVED: [usize; 7] = [R15, R14, R13, R12, RBP, RBX, RIP];
+    const KEPT: [usize; 6] = [RBX, RBP, R12, R13, R14, R15];
+    // SAFETY: in its list while it unwinds.
+    let target = unsafe { Panic::of(exception) }.target() as u64;
+    // A sanitizer knows of each frame.
+    if target == 0 || sanitize::watches() {
+        return 0;
+    }
+    let mut regs = Registers::new();
+    for (register, value) in SAVED.into_iter().zip(saved) {
+        regs.set(register, *value);
+    }
+    regs.set(
+        RSP,
+        ptr::from_ref(saved).addr() as u64 + size_of_val(saved) as u64,
+    );
+    // SAFETY: of this thread, and the frame of the panic's Mark was there when
+    // it was recovered.
+    let Some(there) = (unsafe { caller::leave(&regs, target) }) else {
+        return 0;
+    };
+    if !arch::is_in_call(there.pc() as usize) {
+        return 0;
+    }
+    for (register, to) in KEPT.into_iter().zip(registers) {
+        let Some(value) = there.get(register) else { return 0 };
+        *to = value;
+    }
+    if let Some(gp) = self_g() {
+        gp.clear_flag(gflag::UNWINDS);
+    }
+    target
 }
 
 /// What our stand-in of `_Unwind_ForcedUnwind` returns where there is no

@@ -45,6 +45,7 @@ struct panic *gmprt_panic_begin(char *text, const char *otherwise, void *value,
                                 void *cfa, void *ret);
 int gmprt_exit_begin(void);
 struct _Unwind_Exception *gmprt_run_defers(struct panic *panic);
+void gmprt_jump(struct _Unwind_Exception *exception);
 _Unwind_Reason_Code gmprt_unwind_stop(int version, _Unwind_Action actions,
                                       _Unwind_Exception_Class class,
                                       struct _Unwind_Exception *exception,
@@ -146,7 +147,10 @@ static int gmprt_leave(struct _Unwind_Exception *exception)
 
 static _Noreturn void gmprt_panic_run(struct panic *panic)
 {
-    gmprt_unwind_failed(gmprt_leave(gmprt_run_defers(panic)));
+    struct _Unwind_Exception *exception = gmprt_run_defers(panic);
+
+    gmprt_jump(exception);
+    gmprt_unwind_failed(gmprt_leave(exception));
 }
 
 _Noreturn void gmprt_panic(const char *format, ...)
