@@ -7,6 +7,7 @@
     bench/callgrind.py --lines yield        which lines of src/
     bench/callgrind.py --locked yield       of these the locked ones
     bench/callgrind.py --cpp pingpong       by the header for C++
+    bench/callgrind.py --co pingpong        by coroutines of that header
 
 An operation of bench/callgrind/ops.c runs with N and with 2N rounds, on one
 P; the difference, divided by N, is the price of a round: start and end of the
@@ -59,15 +60,16 @@ Counts = collections.Counter[Place]
 
 # --- Building and running ---------------------------------------------------
 
-def build(lib: Path, folder: Path, cpp: bool) -> Path:
+def build(lib: Path, folder: Path, cpp: str) -> Path:
     """Compiles the operations against a copy of the library in `lib`: another
     may be built there meanwhile."""
     program = folder / "ops"
     shutil.copy(lib / "libgmprt.so", folder / "libgmprt.so.0")
     (folder / "libgmprt.so").symlink_to("libgmprt.so.0")
     if cpp:
-        compiler = [os.environ.get("CXX", "c++"), "-std=c++17"]
-        sources = [f"{SOURCES}-cpp/ops.cc"]
+        standard = "c++20" if cpp == "co" else "c++17"
+        compiler = [os.environ.get("CXX", "c++"), f"-std={standard}"]
+        sources = [f"{SOURCES}-{cpp}/ops.cc"]
     else:
         compiler = [os.environ.get("CC", "cc"), "-std=c11"]
         sources = sorted(map(str, SOURCES.glob("*.c")))
@@ -353,8 +355,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lib", type=Path, default=ROOT / "build/lib",
                         help="the folder of libgmprt.so")
     parser.add_argument("--base", type=Path, help="an older table")
-    parser.add_argument("--cpp", action="store_true",
-                        help="the operations of bench/callgrind-cpp")
+    for name in ("cpp", "co"):
+        parser.add_argument(f"--{name}", dest="cpp", action="store_const",
+                            const=name, default="",
+                            help=f"the operations of bench/callgrind-{name}")
     parser.add_argument("--out", type=Path,
                         default=RESULTS / "instructions.tsv")
     return parser.parse_args()

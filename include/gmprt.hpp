@@ -2278,16 +2278,12 @@ public:
         return *reinterpret_cast<co_base *>(at);
     }
 
-    // The root of the calling goroutine.
-    static co_base &own()
-    {
-        gmp_wait *const at = gmp_step_wait();
-        if (!at)
-            raise(-EPERM, "gmp::co: resumed by hand");
-        return of(at);
-    }
-
     bool is_root() const noexcept { return next_ & root; }
+    // The root of the goroutine that it runs in.
+    co_base &root_of() noexcept
+    {
+        return is_root() ? *this : *reinterpret_cast<co_base *>(top());
+    }
     // Of a root: whether it has ended, and whether there is something to resume
     // in the same step.
     bool over() const noexcept { return next_ == root; }
@@ -2305,10 +2301,11 @@ public:
         set(other, root | at_once);
     }
     void ends() noexcept { next_ = root; }
-    // Of another one: this one awaits it.
-    void is_awaited_by(std::coroutine_handle<> other) noexcept
+    // Of another one: this one awaits it, in the goroutine of that root.
+    void is_awaited_by(std::coroutine_handle<> other, co_base &in) noexcept
     {
         set(other, 0);
+        top() = reinterpret_cast<std::uintptr_t>(&in);
     }
     std::coroutine_handle<> next() const noexcept
     {
@@ -2323,6 +2320,10 @@ private:
     {
         next_ = reinterpret_cast<std::uintptr_t>(other.address()) | flags;
     }
+
+    // Of another one than a root, which does not wait itself: where the root's
+    // address is.
+    std::uint64_t &top() noexcept { return wait._opaque[0]; }
 
     std::uintptr_t next_ = 0;
 };
@@ -2345,7 +2346,7 @@ struct co_end {
         if (me.is_root())
             me.ends();
         else
-            co_base::own().resume_now(me.next());
+            me.root_of().resume_now(me.next());
     }
     void await_resume() const noexcept {}
 };
@@ -2362,14 +2363,42 @@ public:
     co_wait &operator=(const co_wait &) = delete;
 
     // Whether the coroutine `self` has to wait.
-    bool begin(std::coroutine_handle<> self)
+    template <class Promise> bool begin(std::coroutine_handle<Promise> self)
     {
-        co_base &root = co_base::own();
         if (static_cast<Self *>(this)->name() != GMP_STEP_WAIT)
             return false;
-        root.resume_later(self);
+        co_base &me = self.promise();
+        me.root_of().resume_later(self);
         return true;
     }
+};
+
+// The channel of a wait, until that has succeeded at once: then nobody need ask
+// for the result.
+class wait_chan {
+public:
+    explicit wait_chan(gmp_chan *ch) noexcept : ch_(ch) {}
+
+    gmp_chan *get() const noexcept { return ch_; }
+    int began(int rc) noexcept
+    {
+        if (rc == 0)
+            ch_ = succeeded();
+        return rc;
+    }
+    int result() const noexcept
+    {
+        return ch_ == succeeded() ? 0 : gmp_step_result();
+    }
+
+private:
+    // No channel's address.
+    static gmp_chan *succeeded() noexcept
+    {
+        return reinterpret_cast<gmp_chan *>(std::uintptr_t{1});
+    }
+
+    gmp_chan *ch_;
 };
 
 // The awaiter of a wait, or of a reference to one. (GCC copies an awaiter that
@@ -2378,7 +2407,11 @@ template <class Wait> struct co_awaits {
     Wait of;
 
     bool await_ready() const noexcept { return false; }
-    bool await_suspend(std::coroutine_handle<> self) { return of.begin(self); }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> self)
+    {
+        return of.begin(self);
+    }
     auto await_resume() { return of.end(); }
 };
 
@@ -2459,10 +2492,12 @@ public:
             raise(-EINVAL, "gmp::co: an empty handle, or one that has ended");
         return false;
     }
-    void await_suspend(std::coroutine_handle<> self) const
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) const noexcept
     {
-        of_.promise().is_awaited_by(self);
-        co_base::own().resume_now(of_);
+        co_base &root = static_cast<co_base &>(self.promise()).root_of();
+        of_.promise().is_awaited_by(self, root);
+        root.resume_now(of_);
     }
     T await_resume() const
     {
@@ -2633,18 +2668,19 @@ public:
     }
     int name() noexcept
     {
-        return gmp_step_send(ch_, value_.at(), GMP_FOREVER, nullptr);
+        return ch_.began(
+            gmp_step_send(ch_.get(), value_.at(), GMP_FOREVER, nullptr));
     }
     [[nodiscard]] bool end()
     {
-        const int rc = value_.done(gmp_step_result());
+        const int rc = value_.done(ch_.result());
         if (rc != 0 && rc != -EPIPE)
             raise(rc, "gmp::channel::async_send");
         return rc == 0;
     }
 
 private:
-    gmp_chan *ch_;
+    wait_chan ch_;
     sent<T> value_;
 };
 
@@ -2693,18 +2729,19 @@ public:
     explicit recv_wait(gmp_chan *ch) noexcept : ch_(ch) {}
     int name() noexcept
     {
-        return gmp_step_recv(ch_, in_.at(), GMP_FOREVER, nullptr);
+        return ch_.began(
+            gmp_step_recv(ch_.get(), in_.at(), GMP_FOREVER, nullptr));
     }
     std::optional<T> end()
     {
-        const int rc = gmp_step_result();
+        const int rc = ch_.result();
         if (rc != 0 && rc != -EPIPE)
             raise(rc, "gmp::channel::async_recv");
         return detail::take(in_, rc);
     }
 
 private:
-    gmp_chan *ch_;
+    wait_chan ch_;
     element<T> in_;
 };
 

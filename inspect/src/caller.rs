@@ -100,33 +100,98 @@ impl Modules for Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::regs::number::RBP;
+    use crate::regs::number::{R12, R13, R14, R15, RBP, RBX};
 
     /// The registers here, as a caller of the library has them.
-    #[inline(never)]
-    fn both() -> (Option<u64>, u64) {
-        let (pc, sp, bp): (u64, u64, u64);
-        // SAFETY: reads three registers.
+    #[inline(always)]
+    fn registers() -> Registers {
+        let mut values = [0u64; 8];
+        // SAFETY: reads registers.
         unsafe {
             core::arch::asm!(
-                "lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
-                out(reg) pc, out(reg) sp, out(reg) bp,
-                options(nomem, nostack),
+                "lea {pc}, [rip]",
+                "mov [{to}], {pc}",
+                "mov [{to} + 8], rsp",
+                "mov [{to} + 16], rbp",
+                "mov [{to} + 24], rbx",
+                "mov [{to} + 32], r12",
+                "mov [{to} + 40], r13",
+                "mov [{to} + 48], r14",
+                "mov [{to} + 56], r15",
+                pc = out(reg) _,
+                to = in(reg) &raw mut values,
+                options(nostack),
             );
         }
-        let mut regs = Registers::at(pc, sp);
-        regs.set(RBP, bp);
+        let mut regs = Registers::at(values[0], values[1]);
+        for (register, value) in
+            [RBP, RBX, R12, R13, R14, R15].into_iter().zip(&values[2..])
+        {
+            regs.set(register, *value);
+        }
+        regs
+    }
+
+    /// The CFA of this function: by loads, as it is remembered, by a walk.
+    #[inline(never)]
+    fn each() -> [Option<u64>; 4] {
+        let regs = registers();
         let mut frame = [walk::Frame::default()];
         let _ = walk::walk(&OwnMemory, &OwnModules, &regs, &mut frame);
-        let module = OwnModules.find(pc).expect("this program");
+        let module = OwnModules.find(regs.pc()).expect("this program");
         // SAFETY: it is this program.
         let tables = unsafe { Loaded::tables(&module) }.expect("tables");
-        (walk::cfa(&tables, &Known(module), &regs), frame[0].cfa)
+        let loads = walk::cfa(&tables, &Known(module), &regs);
+        // SAFETY: this function.
+        let first = unsafe { cfa(&regs) };
+        // SAFETY: as above.
+        let again = unsafe { cfa(&regs) };
+        [loads, first, again, Some(frame[0].cfa)]
     }
 
     #[test]
     fn loads_say_the_same_as_a_walk() {
-        let (by_loads, by_walk) = both();
-        assert_eq!(by_loads, Some(by_walk));
+        for _ in 0..2 {
+            let [loads, first, again, walk] = each();
+            assert_eq!([loads, first, again], [walk; 3]);
+        }
+    }
+
+    /// The frames from here on, as a walk and as a jump come to them: places
+    /// in the code.
+    #[inline(never)]
+    fn frames() -> ([walk::Frame; 4], [Option<Registers>; 4]) {
+        // The caller's frame has the pc of a call, and this one has none.
+        let mut regs = registers();
+        regs.set_exact(false);
+        let mut frames = [walk::Frame::default(); 4];
+        let _ = walk::walk(&OwnMemory, &OwnModules, &regs, &mut frames);
+        // SAFETY: frames of this thread, from this function on.
+        let there = frames.map(|it| unsafe { leave(&regs, it.cfa) });
+        (frames, there)
+    }
+
+    #[test]
+    fn frames_are_left_as_in_a_walk() {
+        for _ in 0..2 {
+            let (frames, there) = frames();
+            assert!(there[0].is_some(), "{frames:x?}");
+            for (i, regs) in there.iter().enumerate() {
+                // None has a destructor of the test's on the way.
+                let Some(regs) = regs else { break };
+                assert_eq!(regs.sp(), frames[i].cfa);
+                if let Some(next) = frames.get(i + 1) {
+                    assert_eq!(regs.pc(), next.pc);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_not_there_is_not_found() {
+        let mut regs = registers();
+        regs.set_exact(false);
+        // SAFETY: of this thread.
+        assert!(unsafe { leave(&regs, regs.sp() + 1) }.is_none());
     }
 }

@@ -85,7 +85,7 @@ pub(crate) fn leave() {
 
 /// [`leave`] on `mp`, this thread's M.
 #[inline(always)]
-fn leave_on(mp: &M) {
+pub(super) fn leave_on(mp: &M) {
     // Release: pairs with try_retake's acquire; sysmon takes the P after all
     // that this M did to it.
     mp.in_runtime.store(false, Release);

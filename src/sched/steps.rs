@@ -51,13 +51,13 @@ use super::{
     fiber,
     frame::{bind_stack, move_in},
     migrate,
-    park::{departure, let_in},
+    park::{OffStack, departure, let_in},
     queue::runqget,
     ready::goready,
     schedule::{self, Departure},
     sigmask, starved,
     timing::add_timer,
-    yields,
+    yields::{self, BEHIND_OURS, Yield},
 };
 use crate::{
     arch,
@@ -106,7 +106,8 @@ pub(crate) unsafe fn leave<U: Unlock>(
         migrate::mark(gp);
     }
     let left = let_in(ticket, unlock);
-    go_on(gp, mp, GStatus::Waiting, departure(&left))
+    let how = departure(&left);
+    go_on(gp, mp, owned_p(mp), GStatus::Waiting, how, |_| left.off_stack(gp))
 }
 
 /// Lets others run before the next step of `gp`. Returns the goroutine whose
@@ -116,27 +117,55 @@ pub(crate) unsafe fn leave<U: Unlock>(
 /// The caller is the loop around the steps of `gp`.
 pub(crate) unsafe fn give_way(gp: &'static G) -> &'static G {
     let mp = gp.mp();
-    mem::forget(Inside::enter_on(mp));
-    let Some(how) = yields::departure_of(gp, mp) else {
-        enter::leave();
-        return gp;
-    };
-    go_on(gp, mp, GStatus::Runnable, how)
+    let inside = Inside::enter_on(mp);
+    let pp = owned_p(mp);
+    match yields::kind_of(gp, pp) {
+        Yield::None => {
+            inside.leave_on(mp);
+            gp
+        }
+        Yield::Ours => {
+            mem::forget(inside);
+            go_on(gp, mp, pp, GStatus::Runnable, BEHIND_OURS, |pp| {
+                yields::queue_behind(gp, pp)
+            })
+        }
+        Yield::All => {
+            mem::forget(inside);
+            give_way_to_all(gp, mp, pp)
+        }
+    }
+}
+
+/// The same where the global queue has goroutines.
+#[cold]
+#[inline(never)]
+fn give_way_to_all(
+    gp: &'static G,
+    mp: &'static M,
+    pp: Option<OwnedP>,
+) -> &'static G {
+    let how = yields::give_way(mp, pp);
+    let now = |_| (how.hook)(gp, how.arg);
+    go_on(gp, mp, pp, GStatus::Runnable, how, now)
 }
 
 /// Leaves the stack of `gp` for good. Returns if it goes to a goroutine of
-/// steps.
+/// steps. `now` does what the hook of `how` does, on the stack that `gp` has
+/// left, with the P of `mp`.
 #[inline(always)]
 fn go_on(
     gp: &'static G,
     mp: &'static M,
+    pp: Option<OwnedP>,
     to: GStatus,
     how: Departure,
+    now: impl FnOnce(OwnedP) -> HookResult,
 ) -> &'static G {
     // Invariant 2, from the status on.
     gp.clear_flag(gflag::STARTED);
     casgstatus(gp, GStatus::Running, to);
-    let next = match owned_p(mp) {
+    let next = match pp {
         Some(pp) if !how.to_g0 && schedule::may_go_on(mp, pp) => {
             runqget(pp).map(|next| (pp, next))
         }
@@ -149,7 +178,7 @@ fn go_on(
     }
     if !next.has(gflag::STARTED) {
         if inherits(gp, next) {
-            return hand_on(gp, mp, pp, next, how);
+            return hand_on(gp, mp, pp, next, now);
         }
         if bind_stack(pp, next).is_err() {
             mp.nextg.set(Some(next));
@@ -170,14 +199,15 @@ fn inherits(gp: &G, next: &G) -> bool {
         && gp.stack_class.get() == stack::default_class()
 }
 
-/// Gives the stack to `next`: returns it if it runs in steps, else begins it.
+/// Gives the stack to `next`: returns it, outside, if it runs in steps, else
+/// begins it.
 #[inline(always)]
 fn hand_on(
     gp: &'static G,
     mp: &'static M,
     pp: OwnedP,
     next: &'static G,
-    how: Departure,
+    now: impl FnOnce(OwnedP) -> HookResult,
 ) -> &'static G {
     let Some(stack) = gp.take_stack() else {
         crate::base::throw::throw("steps: no stack");
@@ -186,12 +216,12 @@ fn hand_on(
     schedule::set_current(mp, pp, next);
     arch::setg(Some(next));
     // Invariant 1: the stack is that of `next`.
-    if (how.hook)(gp, how.arg) == HookResult::Ready {
+    if now(pp) == HookResult::Ready {
         goready(gp, Turn::Next);
     }
     if next.flags.get() & (gflag::STEPS | gflag::LOCK_AT_START) == gflag::STEPS
     {
-        enter::leave();
+        enter::leave_on(mp);
         return next;
     }
     // SAFETY: next is Running, ours, and has not begun; the stack is its own,
@@ -200,7 +230,7 @@ fn hand_on(
 }
 
 /// Switches to `next`, whose stack is bound.
-#[inline(always)]
+#[inline(never)]
 fn switch(
     gp: &'static G,
     mp: &'static M,

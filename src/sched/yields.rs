@@ -45,7 +45,7 @@ const MANY: u32 = 16;
 const LONG: u32 = 4 * RUNQ as u32;
 
 /// The departure of a yielder that queues on its P.
-const BEHIND_OURS: Departure =
+pub(super) const BEHIND_OURS: Departure =
     Departure { hook: yield_hook, arg: 0, to_g0: false };
 /// The departure of a yielder that queues in the global queue.
 const BEHIND_ALL: Departure =
@@ -91,15 +91,25 @@ pub(crate) fn gosched() {
     inside.leave_on(depart(gp, mp, pp, to, |_| BEHIND_OURS));
 }
 
-/// How `gp`, a goroutine of steps that yields, leaves; None: nothing waits, and
-/// it goes on at once. As in [`gosched`].
-pub(super) fn departure_of(gp: &G, mp: &M) -> Option<Departure> {
-    let pp = owned_p(mp);
+/// How a goroutine yields.
+pub(super) enum Yield {
+    /// Nothing waits, and it goes on at once.
+    None,
+    /// By [`BEHIND_OURS`].
+    Ours,
+    /// As [`give_way`] says.
+    All,
+}
+
+/// How `gp`, a goroutine of steps that yields with that P, leaves; as in
+/// [`gosched`].
+#[inline(always)]
+pub(super) fn kind_of(gp: &G, pp: Option<OwnedP>) -> Yield {
     // Relaxed: a hint.
     let waiting = SCHED.runqsize.load(Relaxed);
     if waiting != 0 {
         if pp.is_none_or(|pp| serves_global(pp, waiting)) {
-            return Some(give_way(mp, pp));
+            return Yield::All;
         }
     } else if let Some(pp) = pp
         && pp.owner_sees_empty()
@@ -107,9 +117,9 @@ pub(super) fn departure_of(gp: &G, mp: &M) -> Option<Departure> {
     {
         pp.tick();
         gp.reset_stackguard();
-        return None;
+        return Yield::None;
     }
-    Some(BEHIND_OURS)
+    Yield::Ours
 }
 
 /// Whether a yield looks at the global queue, which holds `waiting` goroutines.
@@ -138,7 +148,7 @@ fn yield_worth(pp: OwnedP) -> bool {
 }
 
 /// Chooses the goroutine to run next, and the departure of the yielder.
-fn give_way(mp: &M, pp: Option<OwnedP>) -> Departure {
+pub(super) fn give_way(mp: &M, pp: Option<OwnedP>) -> Departure {
     let Some(pp) = pp else { return BEHIND_ALL };
     let turn = pp.owner_sees_empty() || !pp.global_turn.get();
     pp.global_turn.set(turn);
@@ -157,14 +167,21 @@ fn give_way(mp: &M, pp: Option<OwnedP>) -> Departure {
 /// The hook that queues a yielder on its P.
 fn yield_hook(gp: &'static G, arg: usize) -> HookResult {
     match owned_p(this_m()) {
-        // Relaxed: a hint. Beyond LONG the yielder would pass the global queue
-        // each time.
-        Some(pp) if SCHED.runqsize.load(Relaxed) <= LONG => {
-            runqput(pp, gp, Turn::Last);
-            HookResult::Left
-        }
-        _ => behind_all(gp, arg),
+        Some(pp) => queue_behind(gp, pp),
+        None => behind_all(gp, arg),
     }
+}
+
+/// [`yield_hook`] with the P.
+#[inline(always)]
+pub(super) fn queue_behind(gp: &'static G, pp: OwnedP) -> HookResult {
+    // Relaxed: a hint. Beyond LONG the yielder would pass the global queue
+    // each time.
+    if SCHED.runqsize.load(Relaxed) > LONG {
+        return behind_all(gp, 0);
+    }
+    runqput(pp, gp, Turn::Last);
+    HookResult::Left
 }
 
 /// The hook that queues a yielder behind the global queue.
