@@ -37,7 +37,6 @@ use core::{
     cell::UnsafeCell,
     mem::MaybeUninit,
     ops::Range,
-    slice::Iter,
     sync::atomic::{AtomicU16, AtomicUsize, Ordering::*},
 };
 
@@ -123,7 +122,6 @@ impl Entry {
     /// They are the tables for `pc`, and invariant 1.
     #[inline]
     unsafe fn holds(&self, hdr: u64) -> bool {
-        let mut words = self.words.iter();
         let [of_fde, of_cie] = self.lens;
         hdr == self.hdr
             // SAFETY: invariant 2, in this order.
@@ -131,9 +129,10 @@ impl Entry {
             // SAFETY: as above.
             && unsafe { word(self.row_at) } == self.row
             // SAFETY: as above.
-            && unsafe { same(self.fde, of_fde, &mut words) }
-            // SAFETY: as above.
-            && unsafe { same(self.cie, of_cie, &mut words) }
+            && unsafe { same(self.fde, of_fde, &self.words) }
+                // SAFETY: as above.
+                .and_then(|words| unsafe { same(self.cie, of_cie, words) })
+                .is_some()
     }
 }
 
@@ -158,14 +157,27 @@ fn places(at: u64, len: u8) -> impl Iterator<Item = u64> {
     (0..=last.div_ceil(8)).map(move |i| at + (8 * i).min(last))
 }
 
-/// Whether a record of `len` bytes at `at` has these words.
+/// Whether a record of `len` bytes at `at` has these words, as [`places`] has
+/// them; behind them are the rest.
 ///
 /// # Safety
 /// The first is there; and if it is the same, so are the others.
 #[inline(always)]
-unsafe fn same(at: u64, len: u8, words: &mut Iter<'_, u64>) -> bool {
-    // SAFETY: the caller promises.
-    places(at, len).all(|at| words.next().copied() == Some(unsafe { word(at) }))
+unsafe fn same(at: u64, len: u8, words: &[u64]) -> Option<&[u64]> {
+    let (mut by, last) = (0, u64::from(len) - 8);
+    let mut rest = words;
+    loop {
+        let (first, others) = rest.split_first()?;
+        // SAFETY: the caller promises.
+        if unsafe { word(at + by) } != *first {
+            return None;
+        }
+        rest = others;
+        if by == last {
+            return Some(rest);
+        }
+        by = (by + 8).min(last);
+    }
 }
 
 /// What is known of the frames at `pc`; None if that is too much to remember.

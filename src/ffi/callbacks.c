@@ -13,12 +13,13 @@
  *
  * No thread and no lock is known here; each function asks Rust before and
  * after. */
-#define _GNU_SOURCE /* vasprintf */
+#define _GNU_SOURCE /* vasprintf, strdup */
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <unwind.h>
 
 #include "abi.h"   /* of build.rs, for abidiff */
@@ -158,7 +159,9 @@ _Noreturn void gmprt_panic(const char *format, ...)
     const char *otherwise = format == NULL ? "gmp_panic(NULL)" : format;
     char *text = NULL;
 
-    if (format != NULL) {
+    if (format != NULL && strchr(format, '%') == NULL) {
+        text = strdup(format);
+    } else if (format != NULL) {
         va_list values;
 
         va_start(values, format);
