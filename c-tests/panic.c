@@ -496,6 +496,36 @@ static void jumps_out_of_the_inner(void *arg)
     panics((void *)1);
 }
 
+/* A jump over a gmp_call has left what looks like its frame, below the frame of
+ * another one that the first panic has already ended. */
+static void jumps_inside_a_call(void *arg)
+{
+    longjmp(inner, 1);
+}
+
+static void panics_after_a_jump(void *number)
+{
+    note(number);
+    if (setjmp(inner) == 0)
+        gmp_call(jumps_inside_a_call, NULL, NULL);
+    defer(recovers, 3);
+    panics((void *)2);
+}
+
+static void first_panic_in_a_call(void *arg)
+{
+    defer(panics_after_a_jump, 1);
+    gmp_call(panics, NULL, NULL);
+    note((void *)-1);
+}
+
+static void jumped_over_in_a_panic(void *arg)
+{
+    defer(note, 5);
+    CHECK_EQ(gmp_call(first_panic_in_a_call, NULL, NULL), 1);
+    note((void *)4);
+}
+
 /* --- gmp_exit ------------------------------------------------------------- */
 
 static void exits(void *number)
@@ -607,6 +637,7 @@ static const struct test_case in_calls[] = {
     CASE(recovered_by_one_that_is_gone, 1, 1, 2),
     CASE(jumps_out_of_a_panic, 0, 1, 2, 3),
     CASE(jumps_out_of_the_inner, 1, 1, 2, 3, 4),
+    CASE(jumped_over_in_a_panic, 0, 0, 1, 2, 3, 4, 5),
 };
 
 /* Each as the function of a goroutine, which it ends. */

@@ -38,7 +38,9 @@ use crate::{
         exception::{Cleanup, Exception},
         gflag,
     },
-    sched::{current::self_g, goexit::goexit1, panicrecord::Panic},
+    sched::{
+        current::self_g, goexit::goexit1, panicrecord::Panic, panics::has_mark,
+    },
 };
 use core::{
     ffi::{c_int, c_void},
@@ -258,8 +260,10 @@ unsafe extern "C" fn gmprt_personality_call(
         Cause::Panic(panic) => {
             // SAFETY: the unwinder's own context.
             let place = unsafe { _Unwind_GetCFA(context) };
+            let above = panic.target() != 0 && panic.target() <= place;
             // Invariant 2 of `sched::panics`.
-            if panic.target() == 0 || panic.target() > place {
+            // SAFETY: the frame that is being unwound.
+            if !above || !unsafe { has_mark(place) } {
                 return CONTINUE_UNWIND;
             }
             // SAFETY: a part of gmprt_call, made for this.
@@ -393,7 +397,10 @@ unsafe extern "C" fn gmprt_jump_to(
     let Some(there) = (unsafe { caller::leave(&regs, target) }) else {
         return 0;
     };
-    if !arch::is_in_call(there.pc() as usize) {
+    // SAFETY: the frame of a `gmp_call`, as its return address says.
+    let ends = arch::is_in_call(there.pc() as usize)
+        && unsafe { has_mark(target as usize) };
+    if !ends {
         return 0;
     }
     for (register, to) in KEPT.into_iter().zip(registers) {

@@ -28,10 +28,11 @@
 //! Invariants, besides those of [`super::defers`]:
 //! 1. A Mark is in the list from the beginning of its `gmp_call` on, until that
 //!    ends, a panic has run all that it has deferred, or `gmp_exit` was called.
-//!    A frame of `gmp_call` has the address of its Mark while that is so.
+//!    A frame of `gmp_call` that is there has the address of its Mark while
+//!    that is so, and then null ([`has_mark`]).
 //! 2. A panic that was recovered unwinds up to the first frame of a `gmp_call`
-//!    that is at its `target` or above. This is the frame of the newest Mark
-//!    that is older than the panic.
+//!    that is at its `target` or above and has a Mark. This is the frame of the
+//!    newest Mark that is older than the panic, of those whose frame is there.
 //! 3. Between the recover and the end of the unwinding, a Panic is in the list,
 //!    so its memory stays, though the frame of `gmp_panic` has gone.
 //!
@@ -39,8 +40,11 @@
 //! `longjmp` calls nothing of ours. The Mark stays in the list, and what the
 //! call has deferred runs with what belongs to the call around it: when that
 //! ends, panics, or the goroutine ends. A panic looks whether the frame of a
-//! Mark is there ([`is_there`]); if it is wrong, invariant 2 leads to the call
-//! around.
+//! Mark is there ([`is_there`]). It may believe a frame that is gone, as long as
+//! nothing has used its place: then the target is too low. The frames from
+//! there on are unwound one by one. Those without a Mark are passed, and the
+//! first one with a Mark is that of the call around: the Marks of all frames in
+//! between are newer than it, so the panics that came past them ended them.
 //!
 //! # Rejected
 //! - Unwinding first, and deferred functions on the way: then a recover would
@@ -288,8 +292,7 @@ fn give_up(gp: &G, mark: &Defer) {
     if !is_there(gp, mark, here) {
         return;
     }
-    let word = (mark.place() + CALL_MARK) as *mut *const Defer;
-    sanitize::word_is_read(word.cast());
+    let word = mark_word(mark.place());
     // SAFETY: a word of a stack that is mapped.
     if ptr::eq(unsafe { word.read_volatile() }, mark) {
         // Of a frame that is gone after all, it is a word of no frame: whatever
@@ -297,6 +300,23 @@ fn give_up(gp: &G, mark: &Defer) {
         // SAFETY: as above.
         unsafe { word.write_volatile(ptr::null()) };
     }
+}
+
+/// Where the frame of a `gmp_call` has the address of its Mark.
+fn mark_word(place: usize) -> *mut *const Defer {
+    let word = (place + CALL_MARK) as *mut *const Defer;
+    sanitize::word_is_read(word.cast());
+    word
+}
+
+/// Whether the frame of a `gmp_call` has a Mark yet: a panic may end there
+/// (invariant 2).
+///
+/// # Safety
+/// At `place` is such a frame of the caller's stack.
+pub(crate) unsafe fn has_mark(place: usize) -> bool {
+    // SAFETY: the caller promises.
+    !unsafe { mark_word(place).read_volatile() }.is_null()
 }
 
 // --- gmp_panic ---------------------------------------------------------------
