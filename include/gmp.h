@@ -1964,6 +1964,11 @@ typedef struct gmp_gc_stats {
     uint64_t pause_ns;
     /** The longest such time. */
     uint64_t longest_pause_ns;
+    /**
+     * Bytes of stacks of goroutines that the heap knows as such: all
+     * stack_mapped_bytes of gmp_get_stats(), once the heap is in use.
+     */
+    uint64_t stack_bytes;
 } gmp_gc_stats;
 
 /**
@@ -2019,7 +2024,8 @@ void *gmp_gc_realloc(void *p, size_t size);
  * Frees the object at `p` at once, for who knows that nobody uses it.
  *
  * Returns 0, also for NULL; -EINVAL if no object begins at `p`, or if it is
- * free already; -ENOTSUP in the child of a fork; -ENOMEM for the first call of
+ * free already; the first pointer into a goroutine's stack is also told on
+ * stderr. -ENOTSUP in the child of a fork; -ENOMEM for the first call of
  * the library on a thread. Never blocks.
  */
 int gmp_gc_free(void *p);

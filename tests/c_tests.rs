@@ -94,6 +94,7 @@ subjects! {
     heap_shadow: MATRIX,
     heap_signal: MATRIX,
     heap_stale: MATRIX,
+    heap_stacks: MATRIX,
     heap_storm: LONG,
     leaks: MATRIX,
     init: MATRIX,

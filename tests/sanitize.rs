@@ -357,7 +357,14 @@ const LEFT_OUT: [LeftOut; 12] = [
         "executes itself for each case, which valgrind does not follow",
     ),
     (
-        &["heap", "heap_end", "heap_shadow", "heap_signal", "heap_storm"],
+        &[
+            "heap",
+            "heap_end",
+            "heap_shadow",
+            "heap_signal",
+            "heap_stacks",
+            "heap_storm",
+        ],
         |tool| matches!(tool, Tsan(_)),
         "ThreadSanitizer puts off the signal that stops a thread",
     ),

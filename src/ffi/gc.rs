@@ -123,7 +123,8 @@ pub unsafe extern "C" fn gmp_gc_realloc(
 /// Frees the object at `p` at once, for who knows that nobody uses it.
 ///
 /// Returns 0, also for NULL; -EINVAL if no object begins at `p`, or if it is
-/// free already; -ENOTSUP in the child of a fork; -ENOMEM for the first call of
+/// free already; the first pointer into a goroutine's stack is also told on
+/// stderr. -ENOTSUP in the child of a fork; -ENOMEM for the first call of
 /// the library on a thread. Never blocks.
 ///
 /// # Safety
@@ -436,6 +437,9 @@ pub struct gmp_gc_stats {
     pub pause_ns: u64,
     /// The longest such time.
     pub longest_pause_ns: u64,
+    /// Bytes of stacks of goroutines that the heap knows as such: all
+    /// stack_mapped_bytes of gmp_get_stats(), once the heap is in use.
+    pub stack_bytes: u64,
 }
 
 /// Writes the numbers of this moment to `*out`, which has `size` bytes:
@@ -480,5 +484,6 @@ fn now() -> gmp_gc_stats {
         failed: counts.failed,
         pause_ns: counts.pauses,
         longest_pause_ns: counts.longest,
+        stack_bytes: heap.stacks as u64,
     }
 }

@@ -5,7 +5,10 @@
 //! order, and never in an allocation. It is not called at the end of the
 //! process or of the runtime.
 
-use super::malloc::{begin, mallocgc};
+use super::{
+    bad_pointer::bad_pointer,
+    malloc::{begin, mallocgc},
+};
 use crate::{
     gmp::{GmpFn, M},
     heap::{
@@ -23,7 +26,9 @@ use core::{ffi::c_void, ptr};
 /// the same one; `ENOTSUP`, `ENOMEM`.
 pub(crate) fn add(at: *mut u8, f: GmpFn, arg: *mut c_void) -> Result<()> {
     let mp = begin()?;
-    let (base, size) = object(mp, at).ok_or(Errno::EINVAL)?;
+    let object = object(mp, at);
+    let bad = || bad_pointer("gmp_gc_cleanup", at.addr());
+    let (base, size) = object.ok_or_else(bad)?;
     if arg.addr().wrapping_sub(base) < size {
         return Err(Errno::EINVAL);
     }
@@ -36,7 +41,8 @@ pub(crate) fn add(at: *mut u8, f: GmpFn, arg: *mut c_void) -> Result<()> {
 /// `ENOMEM`.
 pub(crate) fn weak(at: *mut u8) -> Result<*mut c_void> {
     let mp = begin()?;
-    let (base, _) = object(mp, at).ok_or(Errno::EINVAL)?;
+    let bad = || bad_pointer("gmp_gc_weak", at.addr());
+    let (base, _) = object(mp, at).ok_or_else(bad)?;
     let place = mallocgc(Weak::BYTES, Kind::Noscan);
     if place.is_null() {
         return Err(Errno::ENOMEM);

@@ -7,13 +7,14 @@
 //! nothing more is to be had. A thread may have been in the middle of a span.
 
 use super::{
+    bad_pointer::bad_pointer,
     cycle::{Why, gc_start, gc_start_from},
     mcaches::own,
     settings,
 };
 use crate::{
     arch,
-    base::sync::{AtomicU32, Ordering::*},
+    base::sync::{AtomicBool, AtomicU32, Ordering::*},
     gmp::M,
     heap::{self, Kind, MCache, MHEAP, kept},
     os::{Errno, Result, clock::nanotime, signal::SigMask},
@@ -24,6 +25,7 @@ use crate::{
         suspended::{self, Busy},
         urgent::{self, User},
     },
+    stack,
 };
 use core::{
     ffi::c_void,
@@ -32,6 +34,13 @@ use core::{
 
 /// Allocations of the long way, for `gcstress`.
 static ALLOCATIONS: AtomicU32 = AtomicU32::new(0);
+/// There is a heap.
+static BEGUN: AtomicBool = AtomicBool::new(false);
+/// The heap's table has all stacks.
+static SPANS: stack::Spans = stack::Spans {
+    add: |base, len| MHEAP.set_manual(base, len),
+    remove: |base, len| MHEAP.clear_manual(base, len),
+};
 
 /// Memory for an object; null without memory. Go's `mallocgc`.
 #[inline(always)]
@@ -136,11 +145,14 @@ pub(super) fn begin() -> Result<&'static M> {
         Some(gp) => gp,
         None => host::current()?,
     };
-    if MHEAP.arenas().is_none() {
+    // Acquire: pairs with the store below.
+    if !BEGUN.load(Acquire) {
         kept::want();
         suspended::want();
         MHEAP.init().ok_or(Errno::ENOMEM)?;
+        stack::tell(&SPANS)?;
         settings::apply();
+        BEGUN.store(true, Release);
     }
     background::start_forcer(forcegchelper);
     let mp = gp.mp();
@@ -225,7 +237,11 @@ pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
     // SAFETY: the caller's.
     let new = with_cache(mp, |cache| unsafe { cache.realloc(at, size) });
     background::wake_cleaner();
-    new.flatten().map_or(ptr::null_mut(), NonNull::as_ptr)
+    let Some(new) = new.flatten() else {
+        let _null = bad_pointer("gmp_gc_realloc", at.as_ptr().addr());
+        return ptr::null_mut();
+    };
+    new.as_ptr()
 }
 
 /// `gmp_gc_free`.
@@ -254,7 +270,7 @@ fn free_slow(at: *mut u8) -> Result<()> {
         MHEAP.free_without(at.addr())
     });
     background::wake_cleaner();
-    if freed { Ok(()) } else { Err(Errno::EINVAL) }
+    if freed { Ok(()) } else { Err(bad_pointer("gmp_gc_free", at.addr())) }
 }
 
 /// The object that `at` points into: its address and its bytes.

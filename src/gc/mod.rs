@@ -27,6 +27,7 @@
 //! | `others` | another collector's collection |
 //! | `leaks` | the search for leaked goroutines |
 //! | `malloc` | the calls of the host |
+//! | `bad_pointer` | what is said of a pointer to no object |
 //! | `cycle` | one collection, and when it begins |
 //! | `reach` | goroutines that wait for what nothing else reaches |
 //! | `gctrace` | a line for each collection |
@@ -51,6 +52,7 @@
 //! A process that makes no call of the heap has none of this: no mapping, no
 //! handler, no signal.
 
+mod bad_pointer;
 pub(crate) mod cleanups;
 pub(crate) mod cycle;
 mod gctrace;

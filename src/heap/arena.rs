@@ -11,7 +11,9 @@
 //! kernel with what it is about to use only.
 //!
 //! The table is flat, one word for each arena that the address space of a
-//! process could have: 16 MB of addresses, few pages of which are touched.
+//! process could have: 16 MB of addresses, few pages of which are touched. A
+//! second one beside it has, for the same 64 MB of addresses, the spans of
+//! stacks that lie there (`manual`).
 //!
 //! Invariants:
 //! 1. A word of the table is null or a `HeapArena`, which stays, with the
@@ -22,7 +24,7 @@
 //! 3. A bit of an arena is 0 where its page has no span.
 
 use super::bits::Pair;
-use super::mspan::MSpan;
+use super::mspan::{MSpan, SpanList};
 use super::sizeclass::{Kind, PAGE, PAGE_SHIFT, WORD_BYTES};
 use crate::base::sync::{AtomicPtr, AtomicU16, Ordering::*};
 use crate::os::{Result, ours};
@@ -146,16 +148,27 @@ fn page_of(addr: usize) -> usize {
     addr >> PAGE_SHIFT & (PAGES - 1)
 }
 
+/// The table of arenas, and that of stacks.
+#[repr(C)]
+struct Table {
+    arenas: [AtomicPtr<HeapArena>; MOST],
+    /// lock: the page heap's
+    stacks: [SpanList; MOST],
+}
+
+// SAFETY: the lists are used under the page heap's lock.
+unsafe impl Sync for Table {}
+
 /// The table of arenas.
 #[derive(Clone, Copy)]
-pub struct Arenas(&'static [AtomicPtr<HeapArena>; MOST]);
+pub struct Arenas(&'static Table);
 
 impl Arenas {
     /// An empty table.
     pub(super) fn new() -> Result<Self> {
-        let len = MOST * size_of::<usize>();
-        let at = ours::map_ours(len)?.cast::<[AtomicPtr<HeapArena>; MOST]>();
-        // SAFETY: a mapping of this length, zeroed: nulls. It stays.
+        let at = ours::map_ours(size_of::<Table>())?.cast::<Table>();
+        // SAFETY: a mapping of this length, zeroed: nulls, and empty lists. It
+        // stays.
         Ok(Self(unsafe { &*at }))
     }
 
@@ -163,7 +176,7 @@ impl Arenas {
     #[inline(always)]
     pub fn of(self, addr: usize) -> Option<&'static HeapArena> {
         // Acquire: pairs with the release of add.
-        let arena = self.0.get(addr >> ARENA_SHIFT)?.load(Acquire);
+        let arena = self.0.arenas.get(addr >> ARENA_SHIFT)?.load(Acquire);
         // SAFETY: invariant 1.
         unsafe { arena.as_ref() }
     }
@@ -173,11 +186,17 @@ impl Arenas {
     pub(super) fn add(self, base: usize) -> Result<()> {
         let at = ours::map_ours(size_of::<HeapArena>())?;
         // Pairs with the acquire of `of`.
-        self.0[base >> ARENA_SHIFT].store(at.cast(), Release);
+        self.0.arenas[base >> ARENA_SHIFT].store(at.cast(), Release);
         Ok(())
     }
 
-    /// The span at `addr`; None if there is none.
+    /// The spans of stacks in the 64 MB around `addr`; None where no process
+    /// has addresses. The caller has the page heap's lock.
+    pub(super) fn stacks(self, addr: usize) -> Option<&'static SpanList> {
+        self.0.stacks.get(addr >> ARENA_SHIFT)
+    }
+
+    /// The span of objects at `addr`; None if there is none.
     #[inline]
     pub fn span(self, addr: usize) -> Option<&'static MSpan> {
         self.of(addr)?.span(addr)

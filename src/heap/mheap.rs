@@ -17,7 +17,7 @@
 
 use super::arena::{ARENA, ARENA_SHIFT, Arenas};
 use super::mcentral::{Brought, MCentral};
-use super::mspan::{MSpan, SpanList};
+use super::mspan::{MSpan, SpanList, SpanState};
 use super::pacing::Pacing;
 use super::pagealloc::{self, PageAlloc, Run};
 use super::seal;
@@ -38,10 +38,12 @@ const SPANS: usize = 256 << 10;
 const SCAVENGED: usize = 256;
 
 /// All that the lock of the heap guards.
-struct Pages {
+pub(super) struct Pages {
     alloc: PageAlloc,
     /// Spans that are none.
-    spare: SpanList,
+    pub(super) spare: SpanList,
+    /// Bytes in Manual spans (`manual`).
+    pub(super) manual: usize,
     /// Where the next spans are carved.
     carve: usize,
     carve_end: usize,
@@ -56,7 +58,7 @@ unsafe impl Send for Pages {}
 pub struct MHeap {
     arenas: OnceLock<Arenas>,
     /// lock
-    pages: Lock<Pages>,
+    pub(super) pages: Lock<Pages>,
     /// The generation h. Changes while the world is stopped. atomic
     sweepgen: AtomicU32,
     /// The first central that may have unswept spans. atomic
@@ -102,6 +104,9 @@ pub struct HeapStats {
     pub scavenged: usize,
     /// Spans that were swept, ever.
     pub swept: usize,
+    /// Stacks of goroutines, with guards and what is unused: Go's
+    /// `stacks_inuse`.
+    pub stacks: usize,
 }
 
 impl MHeap {
@@ -111,6 +116,7 @@ impl MHeap {
         let pages = Pages {
             alloc: PageAlloc::new(),
             spare: SpanList::new(),
+            manual: 0,
             carve: 0,
             carve_end: 0,
             spans: 0,
@@ -294,6 +300,7 @@ impl MHeap {
         let (base, npages) = (s.base.get(), s.npages.get());
         let mut pages = self.pages.lock();
         arenas.clear_span(s);
+        s.state.set(SpanState::Dead);
         pages.alloc.put(base, npages, false);
         pages.spare.push(s);
         drop(pages);
@@ -407,6 +414,7 @@ impl MHeap {
         let pages = self.pages.lock();
         let (free, clean) = (pages.alloc.free, pages.alloc.clean);
         let reserved = pages.alloc.len() * ARENA;
+        let stacks = pages.manual;
         drop(pages);
         HeapStats {
             reserved,
@@ -417,6 +425,7 @@ impl MHeap {
             trigger: self.pacing.trigger(),
             scavenged: self.scavenged.load(Relaxed),
             swept: self.swept.load(Relaxed),
+            stacks,
         }
     }
 }
@@ -436,7 +445,7 @@ fn prepare(pages: &mut Pages, (base, len): (usize, usize)) -> Result<()> {
 
 impl Pages {
     /// A span that is none yet; None without memory.
-    fn span(&mut self) -> Option<&'static MSpan> {
+    pub(super) fn span(&mut self) -> Option<&'static MSpan> {
         if let Some(s) = self.spare.pop() {
             return Some(s);
         }

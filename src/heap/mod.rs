@@ -27,6 +27,7 @@
 //! | `mark` | the marker |
 //! | `malloc` | what a user asks of an object |
 //! | `mcache` | the spans that one thread allocates from |
+//! | `manual` | stacks of goroutines, in the table of arenas |
 //! | `mheap` | spans from pages; the scavenger; statistics |
 //! | `pagealloc` | which pages are free |
 //! | `table` | a list that needs no `malloc` |
@@ -61,6 +62,8 @@ pub mod gcwork;
 pub(crate) mod kept;
 #[cfg(not(loom))]
 pub(crate) mod malloc;
+#[cfg(not(loom))]
+mod manual;
 #[cfg(not(loom))]
 pub(crate) mod mark;
 #[cfg(not(loom))]
@@ -100,5 +103,6 @@ pub use self::{
     mark::{Look, Marking, Range, Roots},
     mcache::MCache,
     mheap::{HeapStats, MHeap},
+    mspan::SpanState,
     sizeclass::Kind,
 };

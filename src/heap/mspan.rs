@@ -30,6 +30,17 @@ use core::ptr;
 /// The number of the byte that freed memory is filled with in a test.
 pub const POISON: u8 = 0xdb;
 
+/// What the pages of a span are for: Go's `mSpanState`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpanState {
+    /// Nothing: it has no pages. Go's `mSpanDead`.
+    Dead,
+    /// Objects. Go's `mSpanInUse`.
+    InUse,
+    /// Stacks of goroutines, which are not this heap's. Go's `mSpanManual`.
+    Manual,
+}
+
 /// In which list of its central a span is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InList {
@@ -47,7 +58,7 @@ pub struct MSpan {
     cache_addr: Cell<usize>,
     /// holder: the bits of that word.
     cache_pair: Cell<Option<&'static Pair>>,
-    /// fixed: bytes of an object.
+    /// fixed: bytes of an object; of a Manual span, all of its bytes.
     pub elemsize: Cell<usize>,
     /// holder: whether free objects may not be zero.
     pub needzero: Cell<bool>,
@@ -75,6 +86,8 @@ pub struct MSpan {
     pub base: Cell<usize>,
     /// fixed
     pub npages: Cell<usize>,
+    /// fixed
+    pub state: Cell<SpanState>,
     /// fixed: the bits of the span; of a large object, the first word.
     bits: Cell<&'static [Pair]>,
 }
@@ -116,6 +129,7 @@ impl MSpan {
             prev: Cell::new(None),
             base: Cell::new(0),
             npages: Cell::new(0),
+            state: Cell::new(SpanState::Dead),
             bits: Cell::new(&[]),
         }
     }
@@ -142,7 +156,25 @@ impl MSpan {
         self.freed_later.store(false, Relaxed);
         self.base.set(base);
         self.npages.set(npages);
+        self.state.set(SpanState::InUse);
         self.bits.set(bits);
+    }
+
+    /// Makes it the span of stacks in `len` bytes at `base`. The page heap has
+    /// it.
+    pub fn init_manual(&self, base: usize, len: usize) {
+        self.start_over();
+        self.elemsize.set(len);
+        self.class.set(0);
+        self.base.set(base);
+        self.npages.set(len.div_ceil(PAGE));
+        self.state.set(SpanState::Manual);
+        self.bits.set(&[]);
+    }
+
+    /// Whether `addr` is in a Manual span.
+    pub fn has(&self, addr: usize) -> bool {
+        addr.wrapping_sub(self.base.get()) < self.elemsize.get()
     }
 
     #[inline(always)]
@@ -390,7 +422,17 @@ impl SpanList {
     }
 
     pub fn count(&self) -> usize {
-        core::iter::successors(self.first(), |s| s.next.get()).count()
+        self.iter().count()
+    }
+
+    /// All of them. One that was just returned may be removed.
+    pub fn iter(&self) -> impl Iterator<Item = &'static MSpan> {
+        let mut next = self.first();
+        core::iter::from_fn(move || {
+            let s = next?;
+            next = s.next.get();
+            Some(s)
+        })
     }
 
     pub fn pop(&self) -> Option<&'static MSpan> {

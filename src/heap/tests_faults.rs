@@ -49,3 +49,16 @@ fn a_heap_that_cannot_begin_says_so() {
         assert!(heap.object(4096).is_none());
     });
 }
+
+#[test]
+fn stacks_for_which_there_is_no_span_are_not_known() {
+    child::returns(|| {
+        let heap = heap();
+        let (at, len) = (0x7000_0000_0000, 3 * arena::ARENA);
+        limit(0);
+        assert!(heap.set_manual(at, len).is_none());
+        heap.clear_manual(at, len);
+        assert_eq!(heap.state_of(at), SpanState::Dead);
+        assert_eq!(heap.stats().stacks, 0);
+    });
+}

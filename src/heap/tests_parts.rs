@@ -267,3 +267,54 @@ fn what_is_freed_by_hand_is_handed_out_again_and_free_meanwhile() {
         }
     }
 }
+
+#[test]
+fn an_address_of_a_stack_is_in_a_manual_span() {
+    let heap = heap();
+    let cache = MCache::new(heap);
+    let object = address(cache.alloc(100, Kind::Scan));
+    assert_eq!(heap.state_of(object), SpanState::InUse);
+    // Not at a page of the heap's, across two arenas, and right behind.
+    let (first, second) = (0x7000_0000_1000, 0x7000_0000_1000 + ARENA);
+    heap.set_manual(first, ARENA).unwrap();
+    heap.set_manual(second, 3 << 12).unwrap();
+    for (at, is_stack) in [
+        (first - 1, false),
+        (first, true),
+        (second - 1, true),
+        (second, true),
+        (second + (3 << 12) - 1, true),
+        (second + (3 << 12), false),
+        (object, false),
+        (0, false),
+        (usize::MAX, false),
+        (1 << 47, false),
+    ] {
+        let state = heap.state_of(at);
+        assert_eq!(state == SpanState::Manual, is_stack, "{at:#x}");
+        assert!(at == object || heap.object(at).is_none());
+        assert!(at == object || !cache.free(at));
+    }
+    assert_eq!(heap.stats().stacks, ARENA + (3 << 12));
+    // One of two, and told once more as one range.
+    heap.clear_manual(second, 3 << 12);
+    assert_eq!(heap.state_of(second), SpanState::Dead);
+    assert_eq!(heap.state_of(second - 1), SpanState::Manual);
+    for _ in 0..2 {
+        heap.set_manual(first, ARENA + (3 << 12)).unwrap();
+        assert_eq!(heap.state_of(second), SpanState::Manual);
+        assert_eq!(heap.stats().stacks, ARENA + (3 << 12));
+    }
+    for _ in 0..2 {
+        heap.clear_manual(first, ARENA + (3 << 12));
+        assert_eq!(heap.stats().stacks, 0);
+    }
+    assert_eq!(heap.state_of(first), SpanState::Dead);
+    // Their spans have become those of objects.
+    let more = address(cache.alloc(5000, Kind::Scan));
+    assert_eq!(heap.state_of(more), SpanState::InUse);
+    assert_eq!(heap.object(more).unwrap().base, more);
+    // Beyond what a process has.
+    assert!(heap.set_manual((1 << 47) - 4096, 8192).is_none());
+    assert_eq!(heap.stats().stacks, 0);
+}

@@ -1,6 +1,7 @@
 //! Threads: several markers, several owners of mcaches, frees of what another
 //! thread has.
 
+use super::arena::ARENA;
 use super::tests::*;
 use super::*;
 use std::sync::{Barrier, mpsc};
@@ -144,4 +145,33 @@ fn what_another_cache_frees_in_a_cached_span_is_counted_once() {
     other.settle();
     let live = heap.stats().live;
     assert!(live.abs_diff(before) < 1 << 16, "{before}, {live}");
+}
+
+#[test]
+fn stacks_come_and_go_beside_objects() {
+    let heap = heap();
+    let steps = if cfg!(debug_assertions) { 500 } else { 5_000 };
+    let base = |n: usize| 0x7000_0000_0000 + n * (ARENA / 4);
+    thread::scope(|scope| {
+        for n in 0..4 {
+            scope.spawn(move || {
+                let cache = MCache::new(heap);
+                let mut random = Random(n as u64 + 1);
+                for _ in 0..steps {
+                    // Spans go from objects to stacks and back.
+                    let at = address(cache.alloc(40_000, Kind::Noscan));
+                    heap.set_manual(base(n), ARENA / 4).unwrap();
+                    let own = base(n) + random.below(ARENA / 4);
+                    assert_eq!(heap.state_of(own), SpanState::Manual);
+                    let other = base(random.below(4));
+                    assert_ne!(heap.state_of(other), SpanState::InUse);
+                    assert_eq!(heap.state_of(at), SpanState::InUse);
+                    assert!(cache.free(at));
+                    heap.clear_manual(base(n), ARENA / 4);
+                    assert_eq!(heap.state_of(own), SpanState::Dead);
+                }
+            });
+        }
+    });
+    assert_eq!(heap.stats().stacks, 0);
 }

@@ -23,6 +23,7 @@
 //! | `cache.rs` | the few free stacks of each P |
 //! | `pool.rs` | slabs, free slots, the scavenger |
 //! | `guard.rs` | guards, also on kernels without cheap ones |
+//! | `spans.rs` | who is told where stacks are |
 //! | `slot.rs` | a stack, and the sizes of slots |
 //!
 //! Invariants:
@@ -40,12 +41,14 @@ mod cache;
 mod guard;
 mod pool;
 mod slot;
+mod spans;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use cache::StackCache;
 pub(crate) use pool::{ScavengeResult, StackStats};
 pub(crate) use slot::{GUARD, MAX_SIZE, POOLED_MOST, Stack};
+pub(crate) use spans::Spans;
 
 use crate::base::sanitize;
 use crate::base::sync::{AtomicU8, AtomicUsize, Ordering};
@@ -271,6 +274,14 @@ pub(crate) unsafe fn unmap_all() {
 /// with their own mapping are in none.
 pub(crate) fn each_slab(found: &mut dyn FnMut(usize, usize)) {
     STACKS.each_slab(found);
+}
+
+/// Tells `to` of the addresses of all stacks, those that are there and those to
+/// come.
+///
+/// `ENOMEM`: not of all that are there. The caller tries again.
+pub(crate) fn tell(to: &'static Spans) -> Result<()> {
+    STACKS.tell(to)
 }
 
 /// How many stacks there are, and where; those in caches of Ps count as in use.

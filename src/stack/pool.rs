@@ -19,12 +19,16 @@
 //! 4. `owed <= low <= warm.len()`. `warm` was never shorter than `low` in this
 //!    period, so its first `low` stacks were not needed. Its first `owed` were
 //!    not needed in the period before either, and are being scavenged.
+//! 5. Whoever is told of stacks (`told`) knows each slab from before its first
+//!    stack is handed out until it is unmapped; but for slabs that were there
+//!    before, if there was no memory for them (`tell`).
 //!
 //! The lists lie apart from the stacks, 16 bytes a slot. A link on a free
 //! stack would keep its page committed.
 
 use super::guard::Guards;
 use super::slot::{CLASSES, GUARD, OWN, Stack, slot_len};
+use super::spans::{self, OwnStacks, Spans, Told};
 use crate::base::lock::Rank;
 use crate::base::sanitize;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering};
@@ -96,9 +100,8 @@ pub(super) struct Stacks {
     wanted: AtomicBool,
     /// Bytes. atomic
     mapped: AtomicUsize,
-    /// Stacks with their own mapping, and their usable bytes. atomic
-    own: AtomicUsize,
-    own_bytes: AtomicUsize,
+    /// Stacks with their own mapping.
+    own: Lock<OwnStacks>,
 }
 
 /// The free stacks of one class.
@@ -124,6 +127,8 @@ struct Pool {
     owed: usize,
     /// When the period ends.
     period_end: i64,
+    /// Invariant 5.
+    told: Told,
 }
 
 impl Stacks {
@@ -134,8 +139,7 @@ impl Stacks {
             clean: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             mapped: AtomicUsize::new(0),
-            own: AtomicUsize::new(0),
-            own_bytes: AtomicUsize::new(0),
+            own: Lock::new(Rank::StackPool, OwnStacks::new()),
         }
     }
 
@@ -225,9 +229,35 @@ impl Stacks {
         }
     }
 
+    /// Tells `to` of all stacks, those that are there and those to come.
+    ///
+    /// `ENOMEM`: not of all that are there. The caller tries again.
+    pub(super) fn tell(&self, to: &'static Spans) -> Result<()> {
+        for pool in &self.pools {
+            let mut pool = pool.lock();
+            pool.told = Some(to);
+            for (base, len) in &pool.slabs {
+                spans::add(pool.told, *base, *len)?;
+            }
+        }
+        let mut own = self.own.lock();
+        own.told = Some(to);
+        for (base, len) in own.all() {
+            spans::add(own.told, *base, *len)?;
+        }
+        Ok(())
+    }
+
     /// A stack with a mapping of `len` bytes, guard included.
     pub(super) fn map_own(&self, len: usize) -> Result<Stack> {
-        let base = map_reserve(len)? as usize;
+        let at = map_reserve(len)?;
+        let base = at as usize;
+        let added = self.own.lock().add(base, len);
+        if added.is_err() {
+            // SAFETY: mapped above, and nobody uses it.
+            unsafe { mem::unmap(at, len) };
+            added?;
+        }
         // SAFETY: mapped above, and nobody uses it.
         unsafe { self.guards.install(base) };
         if sanitize::valgrind() {
@@ -235,19 +265,16 @@ impl Stacks {
             sanitize::stack_made(base + GUARD, len - GUARD);
         }
         self.mapped.fetch_add(len, Ordering::Relaxed);
-        self.own.fetch_add(1, Ordering::Relaxed);
-        self.own_bytes.fetch_add(len - GUARD, Ordering::Relaxed);
         Ok(Stack { lo: base + GUARD, hi: base + len, class: OWN })
     }
 
     /// Unmaps a stack from [`Self::map_own`].
     pub(super) fn unmap_own(&self, s: Stack) {
         let len = s.hi - s.base();
+        self.own.lock().remove(s.base(), len);
         // SAFETY: the whole mapping of a stack that nobody uses any more.
         unsafe { mem::unmap(s.base() as *mut u8, len) };
         self.mapped.fetch_sub(len, Ordering::Relaxed);
-        self.own.fetch_sub(1, Ordering::Relaxed);
-        self.own_bytes.fetch_sub(len - GUARD, Ordering::Relaxed);
         self.try_again();
     }
 
@@ -281,11 +308,14 @@ impl Stacks {
     pub(super) fn stats(&self) -> StackStats {
         let mut stats = StackStats {
             mapped: self.mapped.load(Ordering::Relaxed),
-            in_use: self.own.load(Ordering::Relaxed),
-            in_use_bytes: self.own_bytes.load(Ordering::Relaxed),
             unguarded: self.guards.unguarded(),
             ..StackStats::default()
         };
+        let own = self.own.lock();
+        stats.in_use = own.all().len();
+        let usable = own.all().iter().map(|(_, len)| len - GUARD);
+        stats.in_use_bytes = usable.sum();
+        drop(own);
         for (pool, class) in self.pools.iter().zip(0..) {
             let pool = pool.lock();
             let (carved, cold) = (pool.carved, pool.cold.len());
@@ -316,6 +346,7 @@ impl Pool {
             low: 0,
             owed: 0,
             period_end: 0,
+            told: None,
         }
     }
 
@@ -366,17 +397,29 @@ impl Pool {
             // Room first: the slab might take all the memory that is left.
             let slots = self.slots + len / slot;
             let room = self.make_room(slots);
-            match room.ok_or(Errno::ENOMEM).and_then(|()| map_reserve(len)) {
+            let mapped =
+                room.ok_or(Errno::ENOMEM).and_then(|()| self.map_slab(len));
+            match mapped {
                 Ok(base) => {
-                    self.add_slab(base as usize, len);
+                    self.add_slab(base, len);
                     self.slots = slots;
-                    self.fresh = base as usize..base as usize + len;
+                    self.fresh = base..base + len;
                     return Ok(len);
                 }
                 Err(_) if len > slot => len /= 2,
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    fn map_slab(&self, len: usize) -> Result<usize> {
+        let at = map_reserve(len)?;
+        let added = spans::add(self.told, at as usize, len);
+        if added.is_err() {
+            // SAFETY: mapped above, and nobody uses it.
+            unsafe { mem::unmap(at, len) };
+        }
+        added.map(|()| at as usize)
     }
 
     fn add_slab(&mut self, base: usize, len: usize) {
@@ -442,8 +485,10 @@ impl Stacks {
     pub(super) unsafe fn unmap_all(&self) {
         for pool in &self.pools {
             let mut pool = pool.lock();
-            for (base, len) in core::mem::replace(&mut *pool, Pool::new()).slabs
-            {
+            let told = pool.told;
+            let empty = Pool { told, ..Pool::new() };
+            for (base, len) in core::mem::replace(&mut *pool, empty).slabs {
+                spans::remove(told, base, len);
                 // SAFETY: the whole mapping, and no stack is in use.
                 unsafe { mem::unmap(base as *mut u8, len) };
                 self.mapped.fetch_sub(len, Ordering::Relaxed);

@@ -375,3 +375,71 @@ fn mprotect_guards_leave_mappings_to_the_host() {
     println!("{used} of {max} mappings");
     assert!(used < max - max / 10);
 }
+
+/// Stacks that were told of: from, bytes. Used in children only.
+static KNOWN: std::sync::Mutex<Vec<(usize, usize)>> =
+    std::sync::Mutex::new(Vec::new());
+
+static SPANS: Spans = Spans {
+    add: |base, len| {
+        KNOWN.lock().unwrap().push((base, len));
+        Some(())
+    },
+    remove: |base, len| {
+        let within = |at: usize| at.wrapping_sub(base) < len;
+        KNOWN.lock().unwrap().retain(|(at, _)| !within(*at));
+    },
+};
+
+fn is_known(s: Stack) -> bool {
+    let known = KNOWN.lock().unwrap();
+    let has = |(base, len): &(usize, usize)| {
+        (*base..base + len).contains(&s.base()) && s.hi <= base + len
+    };
+    known.iter().filter(|it| has(it)).count() == 1
+}
+
+#[test]
+fn all_stacks_are_told_from_the_first_and_until_they_are_unmapped() {
+    // Lists that are freed change how malloc works.
+    child::returns(|| {
+        let pool = stacks();
+        let before = pool.take_one(CLASS).unwrap();
+        let own_before = pool.map_own(MAX_SLOT * 2).unwrap();
+        assert!(!is_known(before) && !is_known(own_before));
+        pool.tell(&SPANS).unwrap();
+        let after = pool.take_one(CLASS + 1).unwrap();
+        let own_after = pool.map_own(MAX_SLOT * 3).unwrap();
+        for s in [before, own_before, after, own_after] {
+            assert!(is_known(s));
+        }
+        assert_eq!(pool.stats().in_use, 4);
+        for own in [own_before, own_after] {
+            pool.unmap_own(own);
+            assert!(!is_known(own));
+        }
+        // SAFETY: nobody uses a stack.
+        unsafe { pool.unmap_all() };
+        assert!(!is_known(before) && !is_known(after));
+        assert_eq!(pool.stats().mapped, 0);
+        let again = pool.take_one(CLASS).unwrap();
+        assert!(is_known(again), "also of what comes after an end");
+    });
+}
+
+#[test]
+fn no_stack_is_handed_out_of_which_nobody_could_be_told() {
+    static NONE: Spans = Spans { add: |_, _| None, remove: |_, _| {} };
+    child::returns(|| {
+        let pool = stacks();
+        pool.tell(&NONE).unwrap();
+        assert_eq!(pool.take_one(CLASS), Err(Errno::ENOMEM));
+        assert_eq!(pool.map_own(MAX_SLOT * 2), Err(Errno::ENOMEM));
+        assert_eq!(pool.stats(), StackStats::default());
+        pool.tell(&SPANS).unwrap();
+        pool.try_again();
+        let s = pool.take_one(CLASS).unwrap();
+        assert!(is_known(s));
+        assert_eq!(pool.tell(&NONE), Err(Errno::ENOMEM));
+    });
+}
