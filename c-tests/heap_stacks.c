@@ -1,6 +1,7 @@
 /* The heap knows the stacks of goroutines as such: those that were there before
  * it began, those mapped while it begins and later, and none that is gone. A
- * pointer into one that is given to a call for an object is told in words. */
+ * pointer into one that is given to a call for an object is told in words. And
+ * what lies at their tops is looked at where it is the program's. */
 #include "test.h"
 
 #include <sys/wait.h>
@@ -100,6 +101,58 @@ static void test_later(void)
     CHECK(known() > before && knows_all());
     CHECK_OK(gmp_gc());
     CHECK(knows_all());
+}
+
+/* Arguments that were copied lie above the first frame of their goroutine, and
+ * nothing else has their pointers. */
+struct args {
+    void *p;
+    uintptr_t hidden;
+};
+
+static atomic_int came, right, gone;
+
+static void keep_and_wait(void *arg)
+{
+    struct args *it = arg;
+    int dummy;
+
+    atomic_fetch_add(&came, 1);
+    gmp_chan_recv(go_on, &dummy);
+    if (~(uintptr_t)it->p == it->hidden && gmp_gc_base(it->p) == it->p)
+        atomic_fetch_add(&right, 1);
+    atomic_fetch_add(&gone, 1);
+}
+
+/* The goroutine that ends leaves its stack to the one that it has started. */
+static void start_and_end(void *arg)
+{
+    char room[200] = {0};
+    struct args *it = (struct args *)room;
+
+    it->p = gmp_gc_alloc(64);
+    CHECK(it->p != NULL);
+    it->hidden = ~(uintptr_t)it->p;
+    CHECK_OK(gmp_go_copy(keep_and_wait, room, *(size_t *)arg));
+}
+
+static void test_arguments(void)
+{
+    static size_t sizes[] = {16, 40, 48, 112, 200};
+    enum { SIZES = sizeof sizes / sizeof *sizes, EACH = 10 };
+
+    go_on = gmp_chan_make(sizeof(int), 0);
+    CHECK(go_on != NULL);
+    for (int i = 0; i < SIZES * EACH; i++)
+        CHECK_OK(gmp_go(start_and_end, &sizes[i % SIZES]));
+    AWAIT(atomic_load(&came) == SIZES * EACH);
+    gmp_sleep(MS(2));
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(gmp_gc());
+    CHECK_OK(gmp_chan_close(go_on));
+    AWAIT(atomic_load(&gone) == SIZES * EACH);
+    CHECK_EQ(atomic_load(&right), SIZES * EACH);
+    gmp_chan_unref(go_on);
 }
 
 static void never(void *arg)
@@ -207,9 +260,9 @@ int test_main(int argc, char **argv)
     test_begin();
     test_later();
     test_words();
-    if (!test_under("tsan"))
-        test_fork();
     gmp_chan_unref(go_on);
+    test_arguments();
+    test_fork();
     test_end();
     return 0;
 }

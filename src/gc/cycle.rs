@@ -19,7 +19,7 @@ use super::{
     gctrace::Told,
     markers, mcaches,
     reach::{Own, Search, Waits},
-    roots::{Objects, ROOTS, Roots},
+    roots::{ANYWHERE, Objects, ROOTS, Roots},
     settings,
     stop::{Failed, Stopped, Who, stop_threads},
 };
@@ -302,7 +302,12 @@ impl Job<'_> {
         };
         let mut roots = ROOTS.lock();
         let here = (self.me, self.sp);
-        if !roots.gather(&stopped, self.objects, here, |_| false) {
+        // A search looks at more than pointers to objects.
+        let near = match self.own {
+            None => MHEAP.bounds(),
+            Some(_) => ANYWHERE,
+        };
+        if !roots.gather(&stopped, self.objects, here, near, |_| false) {
             return self.without_roots(&roots);
         }
         let (before, goal) = (MHEAP.live(), MHEAP.pacing.trigger());
@@ -355,7 +360,7 @@ impl Job<'_> {
         let search = Search::begin(waits).map_err(Outcome::Unseen)?;
         let here = (self.me, self.sp);
         let left_out = |gp: &G| search.leaves_out(gp);
-        if !roots.gather(stopped, self.objects, here, left_out) {
+        if !roots.gather(stopped, self.objects, here, ANYWHERE, left_out) {
             return Err(self.without_roots(roots));
         }
         let added = search.add_memory(roots, own, self.objects);
@@ -389,6 +394,6 @@ fn mark(roots: &Roots, before: usize) -> core::result::Result<Marked, Outcome> {
     let marking = Marking::new(&MHEAP, work, roots, 1);
     let marking = marking.ok_or(Outcome::NoMemory)?;
     begin_marking();
-    let markers = markers::mark(&marking, before);
+    let markers = markers::mark(&marking, before, roots.plain.len());
     Ok((marking.finish(), markers))
 }

@@ -2,9 +2,9 @@
 //! (`helpgc`); here they may be the host's threads, or be stopped.
 //!
 //! A heap of 16 MB has one marker, and each 16 MB more has another, up to one
-//! for each P. The threads are made before a collection that wants them. One
-//! that finds nothing to do for as long as an idle M may last
-//! (`GMPDEBUG=idlethread`) ends.
+//! for each P; the stack of a goroutine counts as half a kilobyte. The threads
+//! are made before a collection that wants them. One that finds nothing to do
+//! for as long as an idle M may last (`GMPDEBUG=idlethread`) ends.
 //!
 //! ```text
 //!   collector                          marker
@@ -26,7 +26,7 @@ use crate::{
         Futex,
         sync::{AtomicPtr, AtomicU32, Ordering::*},
     },
-    gmp::{CLOSING, DEBUG, MKind, closing::Stage, gomaxprocs},
+    gmp::{CLOSING, DEBUG, MKind, closing::Stage, gcount, gomaxprocs},
     heap::{Gate, Marking},
     os::{OsFutex, clock::nanotime},
     sched::threads::{MARKERS, newm},
@@ -35,14 +35,18 @@ use core::ptr;
 
 /// Bytes of objects for each marker.
 const SHARE: usize = 16 << 20;
+/// Bytes of objects that take as long as the stack of a goroutine.
+const STACK: usize = 512;
 
 static GATE: Gate = Gate::new();
 static MARKING: AtomicPtr<Marking<'static>> = AtomicPtr::new(ptr::null_mut());
 /// atomic: a number for each collection.
 static ROUND: AtomicU32 = AtomicU32::new(0);
 
-/// How many others are to mark where so many bytes are alive.
-fn wanted(live: usize) -> u32 {
+/// How many others are to mark where so many bytes are alive, and so many
+/// goroutines.
+fn wanted(live: usize, stacks: usize) -> u32 {
+    let live = live.saturating_add(stacks * STACK);
     let procs = u32::try_from(gomaxprocs()).unwrap_or(1);
     let shares = match settings::STRESS.load(Relaxed) {
         0 => u32::try_from(live / SHARE).unwrap_or(u32::MAX),
@@ -54,7 +58,7 @@ fn wanted(live: usize) -> u32 {
 
 /// Makes the threads that a collection wants. Fewer will do.
 pub(super) fn hire(live: usize) {
-    let wanted = wanted(live);
+    let wanted = wanted(live, usize::try_from(gcount()).unwrap_or(0));
     let more = |n: u32| (n < wanted).then_some(n + 1);
     while MARKERS.fetch_update(Relaxed, Relaxed, more).is_ok() {
         if newm(MKind::Marker, Some(marker), None).is_err() {
@@ -64,11 +68,10 @@ pub(super) fn hire(live: usize) {
     }
 }
 
-/// Marks, with the others, where so many bytes are alive. The world is stopped.
-/// Marks, with the others, where so many bytes are alive. The world is stopped.
-/// Returns how many mark.
-pub(super) fn mark(marking: &Marking<'_>, live: usize) -> u32 {
-    let others = wanted(live).min(MARKERS.load(Relaxed));
+/// Marks, with the others, where so many bytes are alive, and so many stacks.
+/// The world is stopped. Returns how many mark.
+pub(super) fn mark(marking: &Marking<'_>, live: usize, stacks: usize) -> u32 {
+    let others = wanted(live, stacks).min(MARKERS.load(Relaxed));
     if others == 0 {
         marking.run::<true>();
         return 1;

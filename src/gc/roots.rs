@@ -19,7 +19,9 @@
 //! its end is a guess (`sched::suspended`); and so is data, since a library may
 //! be unloaded by a thread that nobody stops.
 //!
-//! Below a stack pointer lie 128 bytes that a leaf function may use.
+//! Below a stack pointer lie 128 bytes that a leaf function may use. At the top
+//! of a stack lie bytes that `gostart` leaves free: what is there is old, and
+//! is not looked at unless arguments lie there.
 //!
 //! The stacks of bgsweep and its like are no roots: the host has nothing there,
 //! and a frame in which one parks has words that a sweep has left, which are
@@ -71,6 +73,9 @@ static DATA: AtomicBool = AtomicBool::new(true);
 /// Where the loader's list is, plus 1; 0: not looked for yet.
 static LIST: AtomicUsize = AtomicUsize::new(0);
 
+/// All addresses.
+pub(super) const ANYWHERE: (usize, usize) = (0, usize::MAX);
+
 /// Room for the roots of one collection at a time.
 pub(super) static ROOTS: LongLock<Roots> =
     LongLock::new(Rank::Roots, Roots::new());
@@ -81,6 +86,8 @@ pub(super) struct Roots {
     pub guarded: Ranges,
     /// The stack pointers of all threads, and their Ms.
     stands: Ranges,
+    /// A single word that is outside of these addresses is left out: low, high.
+    near: (usize, usize),
     /// Bytes of stacks and of data, for `gctrace`.
     sizes: (usize, usize),
 }
@@ -168,21 +175,24 @@ impl Roots {
             plain: Ranges::new(),
             guarded: Ranges::new(),
             stands: Ranges::new(),
+            near: ANYWHERE,
             sizes: (0, 0),
         }
     }
 
-    /// Gathers all roots, but for goroutines that are `left_out`. False if
-    /// there is no memory for them, or if objects were loaded since the loader
-    /// was asked. All threads stand; that of `me` has all its frames and
-    /// registers from `sp` on.
+    /// Gathers all roots, but for goroutines that are `left_out`, and for
+    /// single words that are not `near`. False if there is no memory for them,
+    /// or if objects were loaded since the loader was asked. All threads stand;
+    /// that of `me` has all its frames and registers from `sp` on.
     pub(super) fn gather(
         &mut self,
         stopped: &Stopped,
         objects: &Objects,
         (me, sp): (&'static M, usize),
+        near: (usize, usize),
         left_out: impl Fn(&G) -> bool,
     ) -> bool {
+        self.near = near;
         self.plain.clear();
         self.guarded.clear();
         self.stands.clear();
@@ -260,6 +270,7 @@ impl Roots {
         stopped: &Stopped,
         kept: &kept::Held,
     ) -> bool {
+        self.near = ANYWHERE;
         self.plain.clear();
         self.guarded.clear();
         self.stands.clear();
@@ -359,6 +370,7 @@ impl Roots {
     pub(super) fn goroutine(&mut self, gp: &'static G) {
         let plain = &mut self.plain;
         let mut found = |from: usize, to: usize| plain.push_words(from, to);
+        let (low, high) = self.near;
         let (lo, hi) = (gp.stack_lo.get(), gp.stack_hi.get());
         let ended = matches!(
             gp.readgstatus(),
@@ -368,7 +380,8 @@ impl Roots {
             panicrecord::words(gp, &mut found);
             local::words(gp, &mut found);
             if !gp.is_host() {
-                frame::words(gp, &mut found);
+                let near = |word| (low..=high).contains(&word);
+                frame::words(gp, near, &mut found);
             }
         }
         if gp.is_host() || lo == 0 {
@@ -385,10 +398,11 @@ impl Roots {
             // SAFETY: of an M, which stays.
             let mp = unsafe { &*ptr::with_exposed_provenance::<M>(*mp) };
             let fake = mp.watched.stands.get();
-            self.stack((sp - RED_ZONE).max(lo), hi, fake);
+            let end = frame::end_of_words(gp);
+            self.stack((sp - RED_ZONE).max(lo), end, fake);
         } else if !ended && has_left(gp) {
             if gp.has(gflag::STARTED) {
-                self.stack(gp.sched_sp.get(), hi, fake);
+                self.stack(gp.sched_sp.get(), frame::end_of_words(gp), fake);
             }
         } else if !ended {
             self.guarded.push_words(lo, hi);

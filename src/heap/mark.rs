@@ -16,9 +16,15 @@
 //! length. An object that is longer than [`OBLET`] is scanned in such pieces,
 //! so that several markers can share it.
 //!
+//! Stacks of parked goroutines are in no cache. Their lines are fetched for
+//! many stacks together, and a line without a word near the heap is passed over
+//! as a whole (`near`).
+//!
 //! Rejected: a second queue, between stack and scan, that prefetches only what
 //! was not marked before. On a graph with five edges to an object it gains
-//! nothing, and on a tree it costs a fifth.
+//! nothing, and on a tree it costs a fifth. Stacks that are fetched some steps
+//! ahead, one as each is scanned: that takes half as long again as
+//! [`TOGETHER`] at once.
 //!
 //! Memcheck takes a look at a word that nobody has written for a mistake of the
 //! program's. So under it all words are copied first, and the copies are said
@@ -37,6 +43,7 @@ use super::find::Object;
 use super::gcwork::{GcWork, Work};
 use super::mheap::MHeap;
 use super::mspan::MSpan;
+use super::near::{LINE, Near};
 use super::sizeclass::{CLASS, GRANULE, Kind};
 use crate::base::sanitize;
 use crate::base::sync::{AtomicUsize, Ordering::*};
@@ -49,9 +56,7 @@ pub type Range = (usize, usize);
 
 /// The length of the queue.
 const CANDIDATES: usize = 16;
-/// Bytes of a line of the processor's caches, and lines of an object that are
-/// prefetched.
-const LINE: usize = 64;
+/// Lines of an object that are prefetched.
 const LINES: usize = 4;
 /// Bytes of a large object that are scanned at once.
 const OBLET: usize = 128 << 10;
@@ -82,6 +87,9 @@ impl<'a> Roots<'a> {
 /// What looks at the words that a marker scans and that do not point near the
 /// heap.
 pub trait Look: core::marker::Copy {
+    /// Whether it wants to see each word.
+    const ANY: bool = true;
+
     fn look(self, word: usize);
 
     /// Whether a root that equals the end of the object at `base` keeps it.
@@ -93,6 +101,8 @@ pub trait Look: core::marker::Copy {
 
 /// Nobody looks.
 impl Look for () {
+    const ANY: bool = false;
+
     #[inline(always)]
     fn look(self, _word: usize) {}
 }
@@ -103,7 +113,7 @@ const COPIED: usize = 16 << 10;
 const PAGE_BYTES: usize = 4 << 10;
 
 /// Ranges that are one job.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 32;
 /// Lines of each that are fetched before the first one is scanned.
 const FETCHED: usize = 8;
 
@@ -243,6 +253,7 @@ struct Marker<'a, const ALONE: bool, L: Look> {
     arenas: Arenas,
     low: usize,
     length: usize,
+    near: Near,
     work: GcWork<'a>,
     candidates: Queue<CANDIDATES>,
     marked: usize,
@@ -271,10 +282,12 @@ fn prefetch<T>(at: *const T) {
 impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
     fn new(marking: &Marking<'a>, look: L) -> Option<Self> {
         let (low, high) = marking.heap.bounds();
+        let length = high.saturating_sub(low);
         Some(Self {
             arenas: marking.arenas,
             low,
-            length: high.saturating_sub(low),
+            length,
+            near: Near::new(low, length),
             work: GcWork::new(marking.work)?,
             candidates: Queue::new(),
             marked: 0,
@@ -398,7 +411,8 @@ impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
             return;
         }
         for (from, to) in ranges.clone() {
-            for at in (*from..*to).step_by(LINE).take(FETCHED) {
+            let from = from & !(LINE - 1);
+            for at in (from..*to).step_by(LINE).take(FETCHED) {
                 prefetch(at as *const u8);
             }
         }
@@ -409,6 +423,22 @@ impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
 
     /// Scans a range of roots, where a pointer may also be to an object's end.
     fn scan_root(&mut self, (from, to): Range) {
+        let mut at = from;
+        if !L::ANY {
+            while at + LINE <= to {
+                // SAFETY: words of a root, as the caller promises.
+                if self.near.any(unsafe { *(at as *const _) }) {
+                    self.scan_root_words(at, at + LINE);
+                }
+                at += LINE;
+            }
+        }
+        self.scan_root_words(at, to);
+    }
+
+    /// [`Self::scan_root`], word by word.
+    #[inline]
+    fn scan_root_words(&mut self, from: usize, to: usize) {
         for at in (from..to).step_by(size_of::<usize>()) {
             // SAFETY: a word of a root, as the caller promises.
             let word = unsafe { *(at as *const usize) };

@@ -25,6 +25,7 @@
 //! |---|---|
 //! | `cycle` | one collection; the sweep |
 //! | `mark` | the marker |
+//! | `near` | many words that may be pointers, at once |
 //! | `malloc` | what a user asks of an object |
 //! | `mcache` | the spans that one thread allocates from |
 //! | `manual` | stacks of goroutines, in the table of arenas |
@@ -72,6 +73,8 @@ pub mod mcentral;
 #[cfg(not(loom))]
 pub(crate) mod mheap;
 pub mod mspan;
+#[cfg(not(loom))]
+mod near;
 #[cfg(not(loom))]
 pub(crate) mod pacing;
 #[cfg(not(loom))]

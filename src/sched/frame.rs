@@ -12,7 +12,7 @@
 
 use crate::{
     arch,
-    gmp::{G, INLINE_ARGS, OwnedP, gflag},
+    gmp::{G, INLINE_ARGS, OwnedP, gflag, offsets::GOSTART_SPACE},
     os::{Errno, Result},
     stack::{self, Stack, StackCache},
 };
@@ -52,8 +52,9 @@ pub(super) fn move_in(gp: &'static G, stack: Stack) -> usize {
     let mut sp = stack.hi;
     if gp.has(gflag::ARGS) {
         sp = (sp - gp.args_len.get() as usize) & !15;
-        take_args(gp, Some(sp as *mut u8));
+        // Before they are there: so a collection looks at all of the stack.
         gp.arg.set(sp as *mut c_void);
+        take_args(gp, Some(sp as *mut u8));
     }
     gp.set_flag(gflag::STARTED);
     sp
@@ -79,11 +80,25 @@ pub(super) fn keep_args(gp: &'static G, args: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Where the words of the host's on the stack of `gp` end. Above are the bytes
+/// that `gostart` leaves free, unless arguments lie there.
+#[inline]
+pub(crate) fn end_of_words(gp: &G) -> usize {
+    let (hi, arg) = (gp.stack_hi.get(), gp.arg.get().addr());
+    if gp.on_stack(arg) { hi } else { hi - GOSTART_SPACE }
+}
+
 /// Calls `found` with the words of the kept arguments of `gp`, which stands
-/// still: from, to.
-pub(crate) fn words(gp: &G, found: &mut dyn FnMut(usize, usize)) {
-    let arg = gp.arg.as_ptr().addr();
-    found(arg, arg + size_of::<usize>());
+/// still, from, to; also with that of its argument, if that is `wanted`.
+pub(crate) fn words(
+    gp: &G,
+    wanted: impl Fn(usize) -> bool,
+    found: &mut dyn FnMut(usize, usize),
+) {
+    if wanted(gp.arg.get().addr()) {
+        let arg = gp.arg.as_ptr().addr();
+        found(arg, arg + size_of::<usize>());
+    }
     let len = gp.args_len.get() as usize;
     if !gp.has(gflag::ARGS) {
         return;
