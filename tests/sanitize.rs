@@ -357,14 +357,7 @@ const LEFT_OUT: [LeftOut; 12] = [
         "executes itself for each case, which valgrind does not follow",
     ),
     (
-        &[
-            "heap",
-            "heap_end",
-            "heap_shadow",
-            "heap_signal",
-            "heap_stacks",
-            "heap_storm",
-        ],
+        &["heap", "heap_end", "heap_signal", "heap_storm"],
         |tool| matches!(tool, Tsan(_)),
         "ThreadSanitizer puts off the signal that stops a thread",
     ),
@@ -388,12 +381,13 @@ const LEFT_OUT: [LeftOut; 12] = [
 
 /// C tests whose children use the library. ThreadSanitizer ends such a child at
 /// its first new thread, unless it is told not to; it finds no race there.
-const FORK: [&str; 7] = [
+const FORK: [&str; 8] = [
     "fork_inside",
     "fork_objects",
     "fork_shutdown",
     "fork_storm",
     "forkers",
+    "heap_stacks",
     "shutdown",
     "trace",
 ];

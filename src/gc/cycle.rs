@@ -27,6 +27,7 @@ use crate::{
     arch,
     base::{
         print::SigWriter,
+        sanitize,
         sync::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::*},
         trace::{Event, Kind, event},
     },
@@ -34,7 +35,7 @@ use crate::{
     heap::{self, MHEAP, Marking, Work},
     os::{Errno, Result, clock::nanotime, ours::map_ours, task},
     sched::{
-        background, fork,
+        background, fiber, fork,
         handoff::{entersyscall, exitsyscall},
         stw,
         urgent::{self, User},
@@ -234,6 +235,11 @@ fn warn(why: Failed) {
             let name = task::thread_name(tid, &mut name);
             let name = core::str::from_utf8(name).unwrap_or("?");
             match signal {
+                Some(_) if sanitize::raceenabled() => writeln!(
+                    w,
+                    "gmprt: no collection: thread {tid} ({name}) came to no \
+                     safe point, and ThreadSanitizer puts signals off"
+                ),
                 Some(signal) => writeln!(
                     w,
                     "gmprt: no collection: thread {tid} ({name}) does not \
@@ -323,6 +329,10 @@ impl Job<'_> {
             Err(outcome) => return outcome,
         };
         let done = nanotime();
+        // What anybody did to an object that is freed now comes before what
+        // others do to the next one there.
+        let heap = (&raw const MHEAP).addr();
+        sanitize::race_pass(fiber::stops(), heap);
         MHEAP.end(marked);
         mcaches::all().for_each(heap::MCache::prepare_for_sweep);
         // Release: pairs with gc_start's acquire.

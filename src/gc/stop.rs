@@ -10,7 +10,9 @@
 //!
 //! A thread that waits in a call of the library is in a safe region, and is not
 //! signalled (`sched::suspended`). Where there is no signal (`GMP_GC_SIGNAL=0`)
-//! all others are asked to come to a safe point, within [`PATIENCE`].
+//! all others are asked to come to a safe point, within [`PATIENCE`]. Under
+//! ThreadSanitizer both is done: a handler runs at once only where the thread
+//! waits, or calls the C library.
 //!
 //! All Ps are Stopped before. So an M whose `curg` is null has left its last
 //! goroutine's stack, and runs no other before the world goes on.
@@ -166,11 +168,14 @@ fn missing_after(mp: &M, send: bool, before: i32) -> i32 {
     if !send {
         return tid;
     }
-    let is_there = if urgent::of(User::Collection).is_some() {
+    let signal = urgent::of(User::Collection);
+    if signal.is_none() || sanitize::raceenabled() {
+        suspended::ask(mp);
+    }
+    let is_there = if signal.is_some() {
         let sent = urgent::send(User::Collection, tid, 0);
         sent != Err(Errno(libc::ESRCH))
     } else {
-        suspended::ask(mp);
         thread::exists(tid)
     };
     if is_there { tid } else { before }

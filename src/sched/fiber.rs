@@ -64,6 +64,20 @@ pub(crate) fn ends() -> usize {
     (&raw const ENDS).addr()
 }
 
+static STOPS: u8 = 0;
+
+/// The address of all stops for a collection: what a thread or a goroutine did
+/// before it stood still comes before what the collector does.
+pub(crate) fn stops() -> usize {
+    (&raw const STOPS).addr()
+}
+
+/// The caller is about to stand still.
+#[inline(always)]
+pub(super) fn stands() {
+    sanitize::race_release(stops());
+}
+
 /// The address of the cancels of `gp`: what a canceller did comes before what
 /// the goroutine does once it knows.
 fn cancels(gp: &G) -> usize {
@@ -180,6 +194,7 @@ pub(super) fn left(gp: &'static G, mp: &'static M) {
     // Between two steps.
     let bare = !dead && !gp.has(gflag::STARTED);
     let (lo, hi) = (gp.stack_lo.get(), gp.stack_hi.get());
+    stands();
     if dead {
         sanitize::race_release(ptr::from_ref(gp).addr());
         sanitize::race_release(gp.at_end.get().addr());

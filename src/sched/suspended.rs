@@ -27,7 +27,10 @@
 //! 2. What is captured by the function of a region lies in frames above the
 //!    region's sp.
 
-use super::urgent::{self, User};
+use super::{
+    fiber,
+    urgent::{self, User},
+};
 use crate::{
     arch,
     base::{sanitize, turnstile::ThisThread},
@@ -99,6 +102,7 @@ fn answer_late(mp: &'static M) {
     }
     let mut saved: Saved = [0; 6];
     save_registers(&mut saved);
+    fiber::stands();
     // The frames of all callers lie above.
     note_frames(mp);
     mp.suspend.answer(&STOPS, saved.as_ptr().addr(), 0);
@@ -124,6 +128,16 @@ fn answer_here(gp: &G, mp: &M, context: &mut libc::ucontext_t) {
     if !stands_well(gp, mp, sp, context) {
         return;
     }
+    let mut sp = sp;
+    if sanitize::raceenabled() {
+        // The handler may have been put off, and be called as any function: the
+        // thread has gone on since it was interrupted.
+        let here = (&raw const sp).addr();
+        if stands_well(gp, mp, here, context) {
+            sp = here;
+        }
+    }
+    fiber::stands();
     note_frames(mp);
     mp.suspend.answer(&STOPS, sp, ptr::from_mut(context).addr());
 }
@@ -243,6 +257,7 @@ impl<F: Fn() -> R, R> Region<F, R> {
 fn enter(gp: &G, mp: &M, sp: usize) -> bool {
     let known = is_known(gp, mp, sp);
     if known {
+        fiber::stands();
         note_frames(mp);
         mp.suspend.enter(&STOPS, sp);
     }
