@@ -3,6 +3,8 @@
  * the main goroutine. */
 #include "events.h"
 
+#include <setjmp.h>
+
 static void defer(gmp_fn fn, intptr_t arg)
 {
     CHECK_OK(gmp_defer(fn, (void *)arg));
@@ -281,6 +283,101 @@ static void when_cancelled(void *arg)
     CHECK_EQ(gmp_sleep(1), -ECANCELED);
 }
 
+static jmp_buf before;
+
+static void jumps(void *arg)
+{
+    longjmp(before, 1);
+}
+
+static void left_by_a_jump(void *panics)
+{
+    defer(jumps, 0);
+    if (panics != NULL)
+        gmp_panic("left by a jump");
+}
+
+static void jumps_out_of_a_deferred(void *panics)
+{
+    if (setjmp(before) == 0)
+        gmp_call(left_by_a_jump, panics, NULL);
+    CHECK_OK(gmp_sleep(1));
+}
+
+static void leaves_shield(void *arg)
+{
+    CHECK_OK(gmp_shield_leave());
+}
+
+static void jumps_out_and_defers(void *panics)
+{
+    CHECK_OK(gmp_shield_enter());
+    defer(waits_undisturbed, 0);
+    defer(leaves_shield, 0);
+    jumps_out_of_a_deferred(panics);
+    defer(waits_undisturbed, 0);
+}
+
+/* The shield of a deferred function that a jump has left goes at the end of the
+ * gmp_call around, or by gmp_shield_leave. */
+static void shield_left_by_a_jump(void *arg)
+{
+    CHECK_OK(gmp_cancel(gmp_self()));
+    for (intptr_t panics = 0; panics < 2; panics++) {
+        CHECK_OK(gmp_call(jumps_out_of_a_deferred, (void *)panics, NULL));
+        CHECK_EQ(gmp_sleep(1), -ECANCELED);
+        CHECK_OK(gmp_call(jumps_out_and_defers, (void *)panics, NULL));
+        CHECK_EQ(gmp_sleep(1), -ECANCELED);
+        jumps_out_of_a_deferred((void *)panics);
+        CHECK_OK(gmp_shield_leave());
+        CHECK_EQ(gmp_sleep(1), -ECANCELED);
+        CHECK_EQ(gmp_shield_leave(), -EPERM);
+    }
+}
+
+/* Deferred functions in one another, so many that their shields are more than
+ * the library counts. */
+enum { MOST_SHIELDS = 65535 };
+
+static void call_deferring(void *depth);
+
+static void deferred_deep(void *depth)
+{
+    intptr_t n = (intptr_t)depth;
+
+    if (n > 1)
+        CHECK_OK(gmp_call(call_deferring, (void *)(n - 1), NULL));
+    else
+        CHECK_EQ(gmp_shield_enter(), -EAGAIN);
+    if (n < 4)
+        CHECK_OK(gmp_sleep(1));
+}
+
+static void call_deferring(void *depth)
+{
+    defer(deferred_deep, (intptr_t)depth);
+}
+
+static void shields_beyond_counting(void *arg)
+{
+    CHECK_OK(gmp_cancel(gmp_self()));
+    for (intptr_t n = MOST_SHIELDS - 1; n < MOST_SHIELDS + 4; n++) {
+        CHECK_OK(gmp_call(call_deferring, (void *)n, NULL));
+        CHECK_EQ(gmp_sleep(1), -ECANCELED);
+        CHECK_EQ(gmp_shield_leave(), -EPERM);
+    }
+}
+
+static void shields_deep(void)
+{
+    gmp_attr attr = GMP_ATTR_INIT;
+    gmp_g *g;
+
+    attr.stack_size = 256 << 20;
+    CHECK_OK(gmp_go_with(&attr, shields_beyond_counting, NULL, &g));
+    CHECK_OK(gmp_join(g));
+}
+
 /* --- Threads -------------------------------------------------------------- */
 
 static void stays_there(void *tid)
@@ -386,6 +483,8 @@ int test_main(int argc, char **argv)
     }
     in_destructors();
     CHECK_OK(gmp_join(spawn(when_cancelled, NULL)));
+    CHECK_OK(gmp_join(spawn(shield_left_by_a_jump, NULL)));
+    shields_deep();
     CHECK_EQ(gmp_run_main(0, NULL, main_that_recovers), 0);
     CHECK_EQ(gmp_run_main(0, NULL, main_that_returns), 6);
     return 0;

@@ -11,8 +11,10 @@
 //!                       |
 //!                       '-- are these words there now? --> its rules
 //! ```
-//! An entry is written once, and stays. There are [`MOST`]; with these in use
-//! no more are remembered.
+//! An entry is written once, and stays: readers hold it. There are [`MOST`];
+//! with these in use no more are remembered, also if their objects are gone. So
+//! in a host that loads objects again and again, at ever new addresses, lookups
+//! take the long way in the end.
 //!
 //! # Invariants
 //! 1. The object of a function on the stack of the calling thread is loaded,

@@ -40,7 +40,7 @@
 //! `longjmp` calls nothing of ours. The Mark stays in the list, and what the
 //! call has deferred runs with what belongs to the call around it: when that
 //! ends, panics, or the goroutine ends. A panic looks whether the frame of a
-//! Mark is there ([`is_there`]). It may believe a frame that is gone, as long as
+//! Mark is there ([`is_there`]). It may believe a frame that is gone, while
 //! nothing has used its place: then the target is too low. The frames from
 //! there on are unwound one by one. Those without a Mark are passed, and the
 //! first one with a Mark is that of the call around: the Marks of all frames in
@@ -185,11 +185,12 @@ pub(crate) fn begin(place: usize) -> Result<*const c_void> {
 pub(crate) fn begin_now(place: usize) -> *const c_void {
     let Some(gp) = arch::getg() else { return ptr::null() };
     let mp = gp.mp();
-    // SAFETY: null, or in the list.
-    let kept =
-        unsafe { head(gp).as_ref() }.is_some_and(|r| r.kind() == Kind::Kept);
     // Relaxed: as in `begin`.
-    if mp.in_runtime.load(Relaxed) || kept {
+    if mp.in_runtime.load(Relaxed) {
+        return ptr::null();
+    }
+    // SAFETY: null, or in the list.
+    if unsafe { head(gp).as_ref() }.is_some_and(|r| r.kind() == Kind::Kept) {
         return ptr::null();
     }
     let Some(record) = newdefer_kept(mp) else { return ptr::null() };
@@ -249,10 +250,16 @@ extern "C" fn gmprt_call_next(mark: Option<&Defer>) -> Next {
 /// A deferred function of the `gmp_call` with this Mark is to be called.
 #[inline(always)]
 fn called(mark: &Defer, gp: &G, call: PutOff) -> Next {
+    shielded(mark, gp);
+    call.into()
+}
+
+/// The rest of the `gmp_call` with this Mark is behind a shield.
+#[inline(always)]
+fn shielded(mark: &Defer, gp: &G) {
     if !mark.shielded.replace(true) {
         cancel::shield_more(gp);
     }
-    call.into()
 }
 
 /// All functions of the `gmp_call` with this Mark were called.
@@ -269,6 +276,11 @@ extern "C" fn call_next_slow(mark: &Defer, gp: &G) -> Next {
     // SAFETY: the list has the Mark yet (invariant 1).
     while let Some(first) = unsafe { head(gp).as_ref() } {
         let ends = ptr::eq(first, mark);
+        if !ends && matches!(first.kind(), Kind::Mark | Kind::Panic) {
+            // Left by a jump, maybe out of a deferred function, whose shield
+            // is there yet: it goes in `ended`.
+            shielded(mark, gp);
+        }
         if ends && let Some(call) = mark.take() {
             return called(mark, gp, call);
         }
@@ -293,6 +305,7 @@ fn give_up(gp: &G, mark: &Defer) {
         return;
     }
     let word = mark_word(mark.place());
+    sanitize::word_is_read(word.cast());
     // SAFETY: a word of a stack that is mapped.
     if ptr::eq(unsafe { word.read_volatile() }, mark) {
         // Of a frame that is gone after all, it is a word of no frame: whatever
@@ -303,10 +316,9 @@ fn give_up(gp: &G, mark: &Defer) {
 }
 
 /// Where the frame of a `gmp_call` has the address of its Mark.
+#[inline(always)]
 fn mark_word(place: usize) -> *mut *const Defer {
-    let word = (place + CALL_MARK) as *mut *const Defer;
-    sanitize::word_is_read(word.cast());
-    word
+    (place + CALL_MARK) as *mut *const Defer
 }
 
 /// Whether the frame of a `gmp_call` has a Mark yet: a panic may end there
@@ -314,6 +326,7 @@ fn mark_word(place: usize) -> *mut *const Defer {
 ///
 /// # Safety
 /// At `place` is such a frame of the caller's stack.
+#[inline(always)]
 pub(crate) unsafe fn has_mark(place: usize) -> bool {
     // SAFETY: the caller promises.
     !unsafe { mark_word(place).read_volatile() }.is_null()
