@@ -19,6 +19,15 @@
 //! its end is a guess (`sched::suspended`); and so is data, since a library may
 //! be unloaded by a thread that nobody stops.
 //!
+//! Words of the C library's data that could be the first byte of an arena are
+//! no roots. glibc's `malloc` has the address at which its next heap would lie,
+//! and that is often where an arena begins. It would keep the arena's first
+//! object, and the last one of the arena below. Lost is a pointer that the C
+//! library alone has for the host, as an argument of `on_exit`, to an object
+//! that begins there: these are of 8 MB and more (`heap::pagealloc`). In a
+//! static program the C library's data are the program's, and all of it is
+//! roots.
+//!
 //! Below a stack pointer lie 128 bytes that a leaf function may use. At the top
 //! of a stack lie bytes that `gostart` leaves free: what is there is old, and
 //! is not looked at unless arguments lie there.
@@ -48,7 +57,7 @@ use crate::{
         sanitize::{Fake, current_fake, fake_frame, follows_stacks},
     },
     gmp::{G, M, MKind, each_g, gflag, watched::watched},
-    heap::kept,
+    heap::{arena::ARENA, kept},
     os::{Errno, Lock, LongLock, Result, objects},
     sched::{
         background::has_no_host, frame, local, panicrecord,
@@ -108,7 +117,13 @@ impl Objects {
             return Self { data, fingerprint: 0 };
         }
         let fingerprint = objects::fingerprint(list());
-        objects::each_writable(&mut |from, to| data.push_words(from, to));
+        objects::each_writable(&mut |from, to, of_libc| {
+            if of_libc {
+                push_of_libc(&mut data, from, to);
+            } else {
+                data.push_words(from, to);
+            }
+        });
         Self { data, fingerprint }
     }
 
@@ -411,6 +426,22 @@ impl Roots {
     }
 }
 
+/// The words of data of the C library's, but those that could be the first byte
+/// of an arena. A word that becomes one before the stop is a root this time.
+fn push_of_libc(data: &mut Ranges, from: usize, to: usize) {
+    let mut begin = from.next_multiple_of(8);
+    for at in (begin..to & !7).step_by(8) {
+        // SAFETY: a word of an object that the loader has, and its lock is
+        // held. Other threads write there.
+        let word = unsafe { (*(at as *const AtomicUsize)).load(Relaxed) };
+        if word != 0 && word.is_multiple_of(ARENA) {
+            data.push_words(begin, at);
+            begin = at + 8;
+        }
+    }
+    data.push_words(begin, to);
+}
+
 /// Where the frames are of a goroutine that does not run.
 fn frames_of(gp: &G) -> Fake {
     if !follows_stacks() {
@@ -433,4 +464,23 @@ fn wide_bytes(at: usize) -> usize {
     // SAFETY: the same.
     let bytes = unsafe { ((at + MAGIC_AT + 4) as *const u32).read() };
     bytes as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_libc_that_an_arena_may_begin_at_is_no_root() {
+        let words = [0, 5 * ARENA, 5 * ARENA + 8, 7, 9 * ARENA, ARENA, 1];
+        let at = (&raw const words).addr();
+        let place = |n: usize| at + n * size_of::<usize>();
+        let mut data = Ranges::new();
+        push_of_libc(&mut data, at, place(words.len()));
+        let left = [(0, 1), (2, 4), (6, 7)];
+        assert_eq!(data.all(), left.map(|(a, z)| (place(a), place(z))));
+        data.clear();
+        push_of_libc(&mut data, at + 1, place(2) - 1);
+        assert!(data.all().is_empty());
+    }
 }

@@ -311,7 +311,10 @@ impl MHeap {
         if let Some(run) = pages.alloc.take(npages) {
             return Some(run);
         }
-        self.grow(pages, npages).ok()?;
+        if self.grow(pages, npages).is_err() {
+            // The kernel gives no more. What is apart may have some.
+            return pages.alloc.take_any(npages);
+        }
         pages.alloc.take(npages)
     }
 

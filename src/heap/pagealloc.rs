@@ -8,23 +8,31 @@
 //! there are arenas (16 a gigabyte), from the first one that may have a page
 //! on, and one bitmap. Allocation is first-fit, lowest address first, as in Go.
 //!
-//! An object longer than an arena gets arenas of its own, side by side. The
-//! pages behind its end are for others.
+//! A span longer than an arena gets arenas of its own, side by side. The pages
+//! behind its end are for others, but last: an arena that had a span longer
+//! than half an arena is apart, and shorter spans take its pages where no other
+//! arena has any, not even unprepared ones. So one short span that stays does
+//! not take the place of a long one that comes again. New arenas lie below the
+//! others, and lowest first alone would put a short span into each of them.
 //!
-//! No span begins where an arena does (invariant 6). glibc's `malloc` has the
-//! address at which its next heap would lie, the end of its last one, in its
-//! data, which are roots. Its heaps and our arenas are aligned alike, and the
-//! kernel puts both side by side, so an arena often begins at that address. Its
-//! first object was never garbage then, with all that it leads to.
+//! No short span begins where an arena does (invariant 6). glibc's `malloc` has
+//! the address at which its next heap would lie, the end of its last one, in
+//! its data. Its heaps and our arenas are aligned alike, and the kernel puts
+//! both side by side, so an arena often begins at that address. In a static
+//! program that word is a root (`gc::roots` leaves it out elsewhere), and the
+//! arena's first object would be no garbage, with all that it leads to. Long
+//! spans do begin there: if 32 MB objects did not, one would take an arena.
 //!
 //! Invariants:
 //! 1. `free` has a 1 for each page that is Prepared and in no span.
 //! 2. `clean` has a 1 for each page that reads as zeros and has no memory. It
 //!    may be set for pages that are not prepared.
-//! 3. No hole of arena n, without its first page, is longer than `room[n]`.
+//! 3. No hole of arena n, without its first page, is longer than its `most`.
 //! 4. Pages from `prepared` on are Reserved.
 //! 5. `arenas` ascends by address.
-//! 6. The first page of an arena is in no span, or in the middle of one.
+//! 6. The first page of an arena is in no span of less than [`LONG`] pages.
+//! 7. An arena that is apart had a span of more than half an arena, and no
+//!    shorter one since.
 
 use super::arena::{ARENA, CHUNK, PAGES};
 use super::sizeclass::PAGE;
@@ -32,6 +40,11 @@ use super::table::Table;
 use core::ops::Range;
 
 const WORDS: usize = PAGES / 64;
+/// Pages of a span that may begin where an arena does. Of shorter ones an arena
+/// has room for eight beside its first page, so at most a ninth is lost.
+const LONG: usize = PAGES / 8;
+/// A span of more pages sets its arenas apart.
+const HALF: usize = PAGES / 2;
 
 /// A set of the pages of an arena.
 #[derive(Clone, Copy)]
@@ -57,17 +70,17 @@ impl Bitmap {
         pages.into_iter().all(|page| self.is_set(page))
     }
 
-    /// A word, without the page at which no span begins.
+    /// A word, without the page at which no short span begins.
     fn begins(&self, w: usize) -> u64 {
         self.0[w] & if w == 0 { !1 } else { !0 }
     }
 
-    /// The first run of `n` pages where a span may begin, from a word on; else
-    /// the length of the longest run there.
+    /// The first run of `n` pages where so long a span may begin, from a word
+    /// on; else the length of the longest run there.
     fn run(&self, from: usize, n: usize) -> Result<usize, usize> {
         let (mut start, mut length, mut longest) = (0, 0, 0);
         for w in from..WORDS {
-            let word = self.begins(w);
+            let word = if n < LONG { self.begins(w) } else { self.0[w] };
             if word == u64::MAX {
                 if length == 0 {
                     start = w * 64;
@@ -110,15 +123,24 @@ struct ArenaPages {
     free: Bitmap,
     clean: Bitmap,
     prepared: usize,
-    /// No word of `free` before it has a page where a span may begin.
+    /// No word of `free` before it has a page where a short span may begin.
     low: usize,
+}
+
+/// What is asked of each arena first.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Invariant 3.
+    most: u16,
+    /// Invariant 7.
+    apart: bool,
 }
 
 /// The pages of all arenas.
 pub(super) struct PageAlloc {
     arenas: Table<ArenaPages>,
-    room: Table<u16>,
-    /// No arena before it has a free page where a span may begin.
+    room: Table<Room>,
+    /// No arena before it has a free page where a short span may begin.
     first: usize,
     /// Pages that are free, and of these without memory.
     pub(super) free: usize,
@@ -137,10 +159,9 @@ pub(super) struct Run {
 /// Pages that are to be prepared: base, and bytes.
 pub(super) type Unprepared = (usize, usize);
 
-/// How many arenas have room for a span of `npages` pages, behind the first
-/// page of the first one.
+/// How many arenas have room for a span of `npages` pages.
 pub(super) fn arenas_for(npages: usize) -> usize {
-    npages / PAGES + 1
+    npages.div_ceil(PAGES)
 }
 
 impl PageAlloc {
@@ -185,23 +206,51 @@ impl PageAlloc {
         let arena = ArenaPages { base, free, clean, prepared: 0, low: 0 };
         // Both have room, and so this succeeds.
         self.arenas.insert(at, arena)?;
-        self.room.insert(at, 0)?;
+        self.room.insert(at, Room { most: 0, apart: false })?;
         if at < self.first {
             self.first = at;
         }
         Some(())
     }
 
-    /// Takes the lowest `npages` pages in a row.
+    /// Takes the lowest `npages` pages in a row; for a short span, of arenas
+    /// that are not apart, and of others where no pages could be prepared.
     pub(super) fn take(&mut self, npages: usize) -> Option<Run> {
-        if arenas_for(npages) > 1 {
+        if npages > PAGES {
             return self.take_many(npages);
         }
+        if npages > HALF {
+            return self.take_any(npages);
+        }
+        let run = self.take_where(npages, |room| !room.apart);
+        if run.is_some() || self.unprepared_where(npages, false).is_some() {
+            return run;
+        }
+        self.take_any(npages)
+    }
+
+    /// Takes the lowest `npages` pages in a row, no more than an arena has,
+    /// whatever is apart.
+    pub(super) fn take_any(&mut self, npages: usize) -> Option<Run> {
+        self.take_where(npages, |_| true)
+    }
+
+    fn take_where(
+        &mut self,
+        npages: usize,
+        wanted: impl Fn(&Room) -> bool,
+    ) -> Option<Run> {
+        // The first page may be one more.
+        let least = npages - usize::from(npages >= LONG);
         for n in self.first..self.arenas.len() {
-            if usize::from(self.room[n]) < npages {
-                if n == self.first && self.room[n] == 0 {
+            let room = &mut self.room[n];
+            if usize::from(room.most) < least {
+                if n == self.first && room.most == 0 {
                     self.first += 1;
                 }
+                continue;
+            }
+            if !wanted(room) {
                 continue;
             }
             let arena = &mut self.arenas[n];
@@ -209,8 +258,11 @@ impl PageAlloc {
             let none = |w: &usize| arena.free.begins(*w) == 0;
             arena.low += words.take_while(none).count();
             match arena.free.run(arena.low, npages) {
-                Ok(page) => return Some(self.take_at(n, page, npages)),
-                Err(longest) => self.room[n] = longest as u16,
+                Ok(page) => {
+                    room.apart = npages > HALF;
+                    return Some(self.take_at(n, page, npages));
+                }
+                Err(longest) => room.most = longest as u16,
             }
         }
         None
@@ -240,13 +292,13 @@ impl PageAlloc {
                 |pair: &[ArenaPages]| pair[0].base + ARENA == pair[1].base;
             arenas.iter().all(whole) && arenas.windows(2).all(next)
         })?;
-        let base = self.arenas[found].base + PAGE;
-        let (mut left, mut clean, mut first) = (npages, true, 1);
+        let base = self.arenas[found].base;
+        let (mut left, mut clean) = (npages, true);
         for n in found..found + many {
-            let here = left.min(PAGES - first);
-            clean &= self.take_at(n, first, here).clean;
+            let here = left.min(PAGES);
+            clean &= self.take_at(n, 0, here).clean;
+            self.room[n].apart = true;
             left -= here;
-            first = 0;
         }
         Some(Run { base, npages, clean })
     }
@@ -265,27 +317,38 @@ impl PageAlloc {
             arena.clean.change(page..page + here, clean);
             arena.low = arena.low.min(page / 64);
             // Holes may have grown together; `take` finds the truth.
-            self.room[n] = PAGES as u16;
+            self.room[n].most = PAGES as u16;
             self.first = self.first.min(n);
             base += here * PAGE;
             left -= here;
         }
     }
 
-    /// Where pages can be prepared so that `npages` in a row become free; None:
-    /// another arena is needed.
+    /// Where pages can be prepared so that `npages` in a row become free, first
+    /// in arenas that are not apart; None: another arena is needed.
     pub(super) fn unprepared(&self, npages: usize) -> Option<Unprepared> {
-        let arena = self.arenas.iter().find(|arena| {
-            let holes = (0..arena.prepared).rev();
+        self.unprepared_where(npages, false)
+            .or_else(|| self.unprepared_where(npages, true))
+    }
+
+    fn unprepared_where(
+        &self,
+        npages: usize,
+        apart: bool,
+    ) -> Option<Unprepared> {
+        let skipped = usize::from(npages < LONG);
+        let mut arenas = self.arenas.iter().zip(self.room.iter());
+        let (arena, _) = arenas.find(|(arena, room)| {
+            let holes = (skipped..arena.prepared).rev();
             let hole = holes.take_while(|page| arena.free.is_set(*page));
-            // The first page is not one of them.
-            let hole = hole.filter(|page| *page != 0);
             // One look is enough for most: the free end is short.
-            PAGES - arena.prepared + hole.take(npages).count() >= npages
+            let left = PAGES - arena.prepared.max(skipped);
+            room.apart == apart
                 && arena.prepared < PAGES
+                && left + hole.take(npages).count() >= npages
         })?;
         let least = CHUNK / PAGE;
-        let pages = npages + usize::from(arena.prepared == 0);
+        let pages = npages + skipped * usize::from(arena.prepared == 0);
         let pages = pages.next_multiple_of(least);
         let pages = pages.min(PAGES - arena.prepared);
         Some((arena.base + arena.prepared * PAGE, pages * PAGE))

@@ -82,16 +82,70 @@ fn objects_longer_than_an_arena_are_objects() {
 }
 
 #[test]
-fn no_object_begins_where_an_arena_does() {
-    for size in [PAGE, CHUNK, ARENA - PAGE, ARENA, ARENA + CHUNK] {
+fn no_short_object_begins_where_an_arena_does() {
+    for size in [PAGE, CHUNK, ARENA / 8 - PAGE] {
         let cache = MCache::new(heap());
         for _ in 0..2 * ARENA / size + 1 {
             let at = address(cache.alloc(size, Kind::Noscan));
             assert_ne!(at % ARENA, 0, "{size:#x}");
         }
         let arenas = cache.heap().stats().reserved / ARENA;
-        assert!(arenas <= 6, "{size:#x}: {arenas}");
+        assert!(arenas <= 3, "{size:#x}: {arenas}");
     }
+}
+
+#[test]
+fn long_objects_of_powers_of_two_fill_their_arenas() {
+    const ALL: usize = 16 * ARENA;
+    for size in (0..=6).map(|n| (ARENA / 8) << n) {
+        let cache = MCache::new(heap());
+        let fill = || (0..ALL / size).map(|_| cache.alloc(size, Kind::Noscan));
+        let objects = fill().map(address).collect::<Vec<_>>();
+        assert_eq!(cache.heap().stats().reserved, ALL, "{size:#x}");
+        for base in objects {
+            assert!(cache.free(base));
+        }
+        assert!(fill().all(|it| it.is_some()));
+        assert_eq!(cache.heap().stats().reserved, ALL, "{size:#x} again");
+    }
+}
+
+#[test]
+fn short_objects_that_stay_take_no_place_of_long_ones() {
+    for early in [false, true] {
+        for size in [5, 7, 8, 9, 13, 16, 17, 25].map(|n| n * ARENA / 8) {
+            let cache = MCache::new(heap());
+            let short = || address(cache.alloc(40_000, Kind::Noscan));
+            for _ in 0..200 {
+                let long = address(cache.alloc(size, Kind::Noscan));
+                if early {
+                    short();
+                }
+                assert!(cache.free(long));
+                if !early {
+                    short();
+                }
+            }
+            let arenas = cache.heap().stats().reserved / ARENA;
+            let most = 2 * size.div_ceil(ARENA) + 1;
+            assert!(arenas <= most, "{size:#x}, {early}: {arenas}");
+        }
+    }
+}
+
+#[test]
+fn short_objects_take_what_long_ones_leave_before_another_arena() {
+    let cache = MCache::new(heap());
+    let long = address(cache.alloc(ARENA + ARENA / 2, Kind::Noscan));
+    for _ in 0..ARENA / 2 / CHUNK - 1 {
+        address(cache.alloc(CHUNK, Kind::Noscan));
+    }
+    assert_eq!(cache.heap().stats().reserved, 2 * ARENA);
+    assert!(cache.free(long));
+    for _ in 0..(ARENA + ARENA / 2) / CHUNK - 1 {
+        address(cache.alloc(CHUNK, Kind::Noscan));
+    }
+    assert_eq!(cache.heap().stats().reserved, 2 * ARENA);
 }
 
 #[test]

@@ -9,19 +9,22 @@ use core::{
 use gmprt_inspect::memory::{Memory, OwnMemory};
 
 /// Calls `found` with the writable data of each loaded object but the library
-/// that this code is in: from, to. What the loader makes read-only after it has
-/// relocated the object is left out. Takes the loader's lock.
-pub(crate) fn each_writable(found: &mut dyn FnMut(usize, usize)) {
+/// that this code is in: from, to, and whether they are the C library's. Those
+/// are not told from the program's in a static program. What the loader makes
+/// read-only after it has relocated the object is left out. Takes the loader's
+/// lock.
+pub(crate) fn each_writable(found: &mut dyn FnMut(usize, usize, bool)) {
     let mut each = |object: &Object<'_>| {
         if object.has_us() && !object.is_program() {
             return;
         }
+        let of_libc = object.is_libc();
         let (a, z) = object.relro();
         object.each_writable(&mut |from, to| {
             if a <= from && from < z {
-                found(z.min(to), to);
+                found(z.min(to), to, of_libc);
             } else {
-                found(from, to);
+                found(from, to, of_libc);
             }
         });
     };
@@ -89,10 +92,18 @@ impl<'a> Object<'a> {
 
     /// Whether this code is in it.
     fn has_us(&self) -> bool {
-        let here = each_object as *const () as usize;
+        self.has(each_object as *const () as usize)
+    }
+
+    /// Whether it is the C library, and nothing else.
+    fn is_libc(&self) -> bool {
+        !self.is_program() && self.has(libc::abort as *const () as usize)
+    }
+
+    fn has(&self, address: usize) -> bool {
         self.loads().any(|ph| {
             let (from, to) = self.place(ph);
-            (from..to).contains(&here)
+            (from..to).contains(&address)
         })
     }
 
@@ -180,7 +191,7 @@ mod tests {
         let at = (&raw const DATA).addr();
         let code = each_object as *const () as usize;
         let (mut data, mut all) = (0, 0);
-        each_writable(&mut |from, to| {
+        each_writable(&mut |from, to, _| {
             assert!(from <= to && !(from..to).contains(&code));
             data += usize::from((from..to).contains(&at));
             all += 1;
@@ -188,6 +199,26 @@ mod tests {
         assert_eq!(data, 1);
         assert!(all > 1, "the C library has data");
         assert_eq!(DATA.load(Relaxed), 7);
+    }
+
+    #[test]
+    fn data_of_the_c_library_are_told_from_others() {
+        unsafe extern "C" {
+            static stdout: *const c_void;
+        }
+        // SAFETY: the C library's, which nobody changes here.
+        let its = unsafe { stdout }.addr();
+        let ours = (&raw const DATA).addr();
+        let mut seen = 0;
+        each_writable(&mut |from, to, of_libc| {
+            for (at, is) in [(its, true), (ours, false)] {
+                if (from..to).contains(&at) {
+                    assert_eq!(of_libc, is);
+                    seen += 1;
+                }
+            }
+        });
+        assert_eq!(seen, 2);
     }
 
     #[test]
