@@ -16,8 +16,11 @@
 //!
 //! Invariants:
 //! 1. The lists, and the fields of spans in them, are used under the page
-//!    heap's lock. A span that leaves a list is Dead, and in `spare`.
+//!    heap's lock. A span that leaves a list is Dead, and in `spare_manual`.
 //! 2. No two spans overlap.
+//! 3. A span of objects never becomes one of stacks, nor the other way: a late
+//!    second free may still look into a span that has no object any more, and
+//!    finds the bits of objects there, its own or others'.
 //!
 //! Rejected: slabs at multiples of 64 MB, each an arena (a process without a
 //! heap would pay by more system calls for each slab, and by addresses). An
@@ -83,7 +86,7 @@ impl Pages {
         to: usize,
     ) -> Option<()> {
         let list = arenas.stacks(from)?;
-        let s = self.span()?;
+        let s = self.spare_manual.pop().or_else(|| self.carve())?;
         s.init_manual(from, to - from);
         list.push(s);
         self.manual += to - from;
@@ -98,7 +101,7 @@ impl Pages {
                 list.remove(s);
                 s.state.set(SpanState::Dead);
                 self.manual -= s.elemsize.get();
-                self.spare.push(s);
+                self.spare_manual.push(s);
             }
         }
     }

@@ -6,8 +6,8 @@
 //! kernel commits what is touched.
 //!
 //! Invariants:
-//! 1. A span belongs to a holder (`mspan`), or it is in `spare` with nothing in
-//!    it. Spans are carved from mappings that stay.
+//! 1. A span belongs to a holder (`mspan`), or it is in a list of spare
+//!    ones with nothing in it. Spans are carved from mappings that stay.
 //! 2. A span that is brought back has no bit set, and no list has it.
 //! 3. `live` is at least the number of bytes that were handed out since the
 //!    last collection and that this one left: an mcache counts a whole span
@@ -42,7 +42,9 @@ pub(super) struct Pages {
     alloc: PageAlloc,
     /// Spans that are none.
     pub(super) spare: SpanList,
-    /// Bytes in Manual spans (`manual`).
+    /// The same of stacks (`manual`).
+    pub(super) spare_manual: SpanList,
+    /// Bytes in Manual spans.
     pub(super) manual: usize,
     /// Where the next spans are carved.
     carve: usize,
@@ -116,6 +118,7 @@ impl MHeap {
         let pages = Pages {
             alloc: PageAlloc::new(),
             spare: SpanList::new(),
+            spare_manual: SpanList::new(),
             manual: 0,
             carve: 0,
             carve_end: 0,
@@ -449,9 +452,11 @@ fn prepare(pages: &mut Pages, (base, len): (usize, usize)) -> Result<()> {
 impl Pages {
     /// A span that is none yet; None without memory.
     pub(super) fn span(&mut self) -> Option<&'static MSpan> {
-        if let Some(s) = self.spare.pop() {
-            return Some(s);
-        }
+        self.spare.pop().or_else(|| self.carve())
+    }
+
+    /// A span that never was one; None without memory.
+    pub(super) fn carve(&mut self) -> Option<&'static MSpan> {
         let size = size_of::<MSpan>().next_multiple_of(64);
         if self.carve + size > self.carve_end {
             self.carve = ours::map_ours(SPANS).ok()? as usize;

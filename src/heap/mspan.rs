@@ -160,16 +160,13 @@ impl MSpan {
         self.bits.set(bits);
     }
 
-    /// Makes it the span of stacks in `len` bytes at `base`. The page heap has
-    /// it.
+    /// Makes it the span of stacks in `len` bytes at `base`; it never had
+    /// objects. The page heap has it.
     pub fn init_manual(&self, base: usize, len: usize) {
-        self.start_over();
         self.elemsize.set(len);
-        self.class.set(0);
         self.base.set(base);
         self.npages.set(len.div_ceil(PAGE));
         self.state.set(SpanState::Manual);
-        self.bits.set(&[]);
     }
 
     /// Whether `addr` is in a Manual span.

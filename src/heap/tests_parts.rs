@@ -364,11 +364,45 @@ fn an_address_of_a_stack_is_in_a_manual_span() {
         assert_eq!(heap.stats().stacks, 0);
     }
     assert_eq!(heap.state_of(first), SpanState::Dead);
-    // Their spans have become those of objects.
-    let more = address(cache.alloc(5000, Kind::Scan));
-    assert_eq!(heap.state_of(more), SpanState::InUse);
-    assert_eq!(heap.object(more).unwrap().base, more);
     // Beyond what a process has.
     assert!(heap.set_manual((1 << 47) - 4096, 8192).is_none());
     assert_eq!(heap.stats().stacks, 0);
+}
+
+#[test]
+fn a_span_of_objects_never_becomes_one_of_stacks() {
+    let heap = heap();
+    let cache = MCache::new(heap);
+    let arenas = heap.arenas().unwrap();
+    let stacks = |n: usize| 0x7000_0000_1000 + n * ARENA;
+    // Large objects: their spans are spare when they are freed.
+    let all: Vec<_> = (0..8)
+        .map(|_| address(cache.alloc(100_000, Kind::Scan)))
+        .map(|at| (at, arenas.span(at).unwrap()))
+        .collect();
+    for (at, s) in &all {
+        assert!(cache.free(*at));
+        assert_eq!(s.state.get(), SpanState::Dead);
+    }
+    for n in 0..16 {
+        heap.set_manual(stacks(n), 1 << 20).unwrap();
+    }
+    for (at, s) in &all {
+        assert_eq!(s.state.get(), SpanState::Dead);
+        // A late second free that has found the span before.
+        assert!(s.has_bit(0));
+        assert_eq!(s.bit(0).0.alloc(), 0);
+        assert!(!cache.free(*at));
+    }
+    for n in 0..16 {
+        heap.clear_manual(stacks(n), 1 << 20);
+    }
+    // The other way.
+    for _ in 0..32 {
+        let at = address(cache.alloc(100_000, Kind::Scan));
+        let s = arenas.span(at).unwrap();
+        assert_eq!((s.base.get(), s.state.get()), (at, SpanState::InUse));
+    }
+    let taken = heap.pages.lock().spare_manual.count();
+    assert_eq!(taken, 16);
 }

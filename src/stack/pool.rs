@@ -478,7 +478,8 @@ impl Pool {
 }
 
 impl Stacks {
-    /// Unmaps all slabs: the pools are as in the beginning.
+    /// Unmaps all slabs: the pools are as in the beginning, and no memory of
+    /// malloc's is kept.
     ///
     /// # Safety
     /// No stack is in use, or in the cache of a P.
@@ -494,6 +495,7 @@ impl Stacks {
                 self.mapped.fetch_sub(len, Ordering::Relaxed);
             }
         }
+        self.own.lock().free_room();
         self.wanted.store(false, Ordering::Relaxed);
     }
 }

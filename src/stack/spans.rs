@@ -67,4 +67,11 @@ impl OwnStacks {
             self.all.swap_remove(at);
         }
     }
+
+    /// Frees the memory of the list where it has no stack.
+    pub(super) fn free_room(&mut self) {
+        if self.all.is_empty() {
+            self.all = Vec::new();
+        }
+    }
 }
