@@ -83,7 +83,7 @@ struct runtime_m {
     bool hostlisted;
     struct runtime_m *hostlink;
     uint32_t park;
-    uint32_t key;
+    uint64_t key;
     bool lasts;
     bool shut;
     bool hostwait;

@@ -95,10 +95,25 @@ pub(super) struct Roots {
     pub guarded: Ranges,
     /// The stack pointers of all threads, and their Ms.
     stands: Ranges,
-    /// A single word that is outside of these addresses is left out: low, high.
-    near: (usize, usize),
+    /// A single word that is outside of these addresses is left out.
+    near: Hidden,
     /// Bytes of stacks and of data, for `gctrace`.
     sizes: (usize, usize),
+}
+
+/// Two addresses, low and high, as no words that a collection takes for them:
+/// in a static program the library's data are roots, and an object may begin
+/// where the heap does.
+struct Hidden(usize, usize);
+
+impl Hidden {
+    const fn new((low, high): (usize, usize)) -> Self {
+        Self(!low, !high)
+    }
+
+    fn get(&self) -> (usize, usize) {
+        (!self.0, !self.1)
+    }
 }
 
 /// What the loader said, before the stop: it has a lock, which a constructor of
@@ -190,7 +205,7 @@ impl Roots {
             plain: Ranges::new(),
             guarded: Ranges::new(),
             stands: Ranges::new(),
-            near: ANYWHERE,
+            near: Hidden::new(ANYWHERE),
             sizes: (0, 0),
         }
     }
@@ -207,7 +222,7 @@ impl Roots {
         near: (usize, usize),
         left_out: impl Fn(&G) -> bool,
     ) -> bool {
-        self.near = near;
+        self.near = Hidden::new(near);
         self.plain.clear();
         self.guarded.clear();
         self.stands.clear();
@@ -285,7 +300,7 @@ impl Roots {
         stopped: &Stopped,
         kept: &kept::Held,
     ) -> bool {
-        self.near = ANYWHERE;
+        self.near = Hidden::new(ANYWHERE);
         self.plain.clear();
         self.guarded.clear();
         self.stands.clear();
@@ -385,7 +400,7 @@ impl Roots {
     pub(super) fn goroutine(&mut self, gp: &'static G) {
         let plain = &mut self.plain;
         let mut found = |from: usize, to: usize| plain.push_words(from, to);
-        let (low, high) = self.near;
+        let (low, high) = self.near.get();
         let (lo, hi) = (gp.stack_lo.get(), gp.stack_hi.get());
         let ended = matches!(
             gp.readgstatus(),

@@ -6,7 +6,9 @@
 //! of it are mapped when the first, which is static, is full.
 //!
 //! Invariants:
-//! 1. A range in the list stays mapped. One that reads as 0 is not written yet.
+//! 1. A range in the list stays mapped. One of length 0 is not written yet. An
+//!    object may begin where a range ends, and in a static program the list is
+//!    a root: so it has lengths, and no ends.
 //! 2. A part, once another leads to it, stays.
 
 use super::{
@@ -23,6 +25,7 @@ const RANGES: usize = 255;
 struct Part {
     used: AtomicUsize,
     next: AtomicPtr<Part>,
+    /// Where it begins, and its length.
     ranges: [[AtomicUsize; 2]; RANGES],
 }
 
@@ -43,10 +46,10 @@ pub(crate) fn map_ours(len: usize) -> Result<*mut u8> {
     loop {
         // Relaxed: a number for each.
         let n = part.used.fetch_add(1, Relaxed);
-        if let Some([from, to]) = part.ranges.get(n) {
+        if let Some([from, length]) = part.ranges.get(n) {
             from.store(base.addr(), Relaxed);
             // Release: pairs with each.
-            to.store(base.addr() + len, Release);
+            length.store(len, Release);
             return Ok(base);
         }
         match part.next_or_map() {
@@ -63,11 +66,12 @@ pub(crate) fn map_ours(len: usize) -> Result<*mut u8> {
 pub(crate) fn each(found: &mut dyn FnMut(usize, usize)) -> bool {
     let mut part = Some(&FIRST);
     while let Some(this) = part {
-        for [from, to] in &this.ranges {
+        for [from, length] in &this.ranges {
             // Acquire: pairs with map_ours.
-            let to = to.load(Acquire);
-            if to != 0 {
-                found(from.load(Relaxed), to);
+            let length = length.load(Acquire);
+            if length != 0 {
+                let from = from.load(Relaxed);
+                found(from, from + length);
             }
         }
         // SAFETY: null, or a part (invariant 2).
