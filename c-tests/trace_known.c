@@ -101,6 +101,8 @@ static void blocker(void *arg)
     CHECK_OK(gmp_set_name("blocked long"));
     gmp_yield();
     atomic_store(&unblocked, 1);
+    /* One join of the main thread has to wait. */
+    await_sleep(getpid());
 }
 
 static gmp_g *named(gmp_fn fn, const char *name)
