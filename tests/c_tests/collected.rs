@@ -41,12 +41,20 @@ fn the_heap_collects_at_each_allocation() {
     check_stressed(&["heap_storm"], &["2"], LIMIT);
 }
 
-/// Every subject; most have no collected heap, and do as they always do.
+/// Subjects that count collections, or what a collection leaves, or allocate so
+/// often that one for each takes minutes.
+const NOT_STRESSED: [&str; 3] = ["stats", "leaks", "heap_stale"];
+
+/// Nearly every subject; most have no collected heap, and do as they always do.
 #[test]
 #[ignore = "takes minutes"]
 fn stress_collections() {
-    let limit = 4 * LIMIT;
-    check_stressed(SUBJECTS, &["1", "2", "4", "16"], limit);
+    let subjects: Vec<&str> = SUBJECTS
+        .iter()
+        .copied()
+        .filter(|subject| !NOT_STRESSED.contains(subject))
+        .collect();
+    check_stressed(&subjects, &["1", "2", "4", "16"], 4 * LIMIT);
 }
 
 #[test]
