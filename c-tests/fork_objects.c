@@ -241,7 +241,9 @@ static void rest_in_child(gmp_g *other, gmp_g *self)
         CHECK_EQ(gmp_getspecific(key), ends);
         CHECK(gmp_get_name(self, name, sizeof name) >= 0);
         CHECK_OK(strcmp(name, "forks"));
-        CHECK_EQ(gmp_num_goroutines(), 1);
+        /* The group's member may end a moment after it counts as done. */
+        while (gmp_num_goroutines() != 1)
+            gmp_yield();
     }
 }
 
