@@ -312,7 +312,7 @@ endfunc rt0_entry
 // The stages have plain names, so that a debugger finds them. A hidden
 // reference keeps the linker from exporting them.
 .irp stage, libpreinit, libexit, libstarted, newosproc0, inittrace_stage, check, args, \
-	osinit, schedinit, stackinit, mallocinit, fastrandinit, cpuinit, \
+	osinit, schedinit, stackinit, mallocinit, fastrandinit, cpuinit, gcinit, \
 	sigsave, goargs, goenvs, parsedebugvars, procresize, newproc, mstart1, \
 	minit, start_failed, m0_ended, schedule, runtime_main, runtime_inittasks, gcenable, main_main, \
 	startTemplateThread, doInit, \

@@ -1,6 +1,6 @@
 /* Goes through the steps that the seeds of this design name: goroutines come,
- * wait, are stolen, lose their P and take a thread along. gdb has a breakpoint
- * at each step. */
+ * wait, are stolen, lose their P and take a thread along, and the heap is used
+ * and collected. gdb has a breakpoint at each step. */
 #include "../test.h"
 
 enum { MANY = 40 };
@@ -48,6 +48,16 @@ static void locked(void *arg)
     atomic_fetch_sub(&left, 1);
 }
 
+/* Objects that nobody keeps, and others after the first are gone. */
+static void use_the_heap(void)
+{
+    for (int i = 0; i < 3; i++) {
+        for (int n = 0; n < MANY; n++)
+            CHECK(gmp_gc_alloc(512) != NULL);
+        CHECK_OK(gmp_gc());
+    }
+}
+
 static void run_all(void *arg)
 {
     gmp_attr attr = GMP_ATTR_INIT;
@@ -62,6 +72,7 @@ static void run_all(void *arg)
         CHECK_OK(gmp_chan_send(ch, &value));
     CHECK_OK(gmp_join(g));
     CHECK_OK(gmp_go(block, NULL));
+    use_the_heap();
 }
 
 int test_main(int argc, char **argv)

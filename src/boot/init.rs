@@ -19,6 +19,7 @@ use crate::{
         sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
         throw::throw,
     },
+    gc::settings,
     gmp::{
         DEBUG, G, M, MAXPROCS, NCPUALLOWED, RUNTIME_INIT_TIME, runtime_g0,
         runtime_m0,
@@ -158,11 +159,20 @@ extern "C" fn schedinit() -> c_int {
     goargs();
     env::goenvs();
     let settings = env::parsedebugvars();
+    gcinit();
     set_stacks(&settings);
     if migrate::on() {
         python::watch_parks();
     }
     procresize(settings.maxprocs)
+}
+
+/// Paces the collections of the heap as the environment wants it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn gcinit() {
+    stage(c"gcinit");
+    settings::apply();
 }
 
 /// Makes the first Ps, as many as asked for, else one for each processor. m0

@@ -107,21 +107,21 @@ enum Outcome {
     Failed(Failed),
 }
 
-/// [`gc_start_from`] where the frames of the host begin above the caller's.
-pub(crate) fn gc_start(why: Why) -> Result<()> {
-    unsafe extern "C" fn start(why: usize, _: usize, sp: usize) -> usize {
+/// [`start_from`] where the frames of the host begin above the caller's.
+pub(crate) fn start(why: Why) -> Result<()> {
+    unsafe extern "C" fn from(why: usize, _: usize, sp: usize) -> usize {
         let why =
             if why == Why::Asked as usize { Why::Asked } else { Why::Due };
-        gc_start_from(why, sp).map_or_else(|e| e.0 as usize, |()| 0)
+        start_from(why, sp).map_or_else(|e| e.0 as usize, |()| 0)
     }
     // SAFETY: it takes a Why.
-    match unsafe { arch::callsaved(start, why as usize, 0) } {
+    match unsafe { arch::callsaved(from, why as usize, 0) } {
         0 => Ok(()),
         e => Err(Errno(e as i32)),
     }
 }
 
-/// Makes a collection: Go's `gcStart`. The caller has a G, and is not in a
+/// Makes a collection. The caller has a G, and is not in a
 /// callback.
 ///
 /// The frames of the host, and the registers, lie from `sp` on. The frames
@@ -130,19 +130,18 @@ pub(crate) fn gc_start(why: Why) -> Result<()> {
 /// call that may collect is `arch::callsaved`'s.
 ///
 /// Errors: `EBUSY` if a thread does not stop, `ENOMEM`.
-#[inline(never)]
-pub(crate) fn gc_start_from(why: Why, sp: usize) -> Result<()> {
-    make(why, None, sp)
+pub(crate) fn start_from(why: Why, sp: usize) -> Result<()> {
+    gc_start(why, None, sp)
 }
 
-/// [`gc_start`], and a search for leaked goroutines.
+/// [`start`], and a search for leaked goroutines.
 ///
 /// Errors: also those of `Search::add_memory`.
 pub(super) fn gc_search(waits: &Waits) -> Result<()> {
     unsafe extern "C" fn start(waits: usize, _: usize, sp: usize) -> usize {
         // SAFETY: that of gc_search, which waits.
         let waits = unsafe { &*(waits as *const Waits) };
-        let made = make(Why::Asked, Some(waits), sp);
+        let made = gc_start(Why::Asked, Some(waits), sp);
         made.map_or_else(|e| e.0 as usize, |()| 0)
     }
     let waits = core::ptr::from_ref(waits).addr();
@@ -153,7 +152,10 @@ pub(super) fn gc_search(waits: &Waits) -> Result<()> {
     }
 }
 
-fn make(why: Why, waits: Option<&Waits>, sp: usize) -> Result<()> {
+/// Go's `gcStart`: a collection, if no other thread has made one meanwhile that
+/// does as well.
+#[inline(never)]
+fn gc_start(why: Why, waits: Option<&Waits>, sp: usize) -> Result<()> {
     let seen = CYCLES.load(Acquire);
     let wanted = || {
         let more = why == Why::Asked || CYCLES.load(Acquire) == seen;

@@ -8,7 +8,7 @@
 
 use super::{
     bad_pointer::bad_pointer,
-    cycle::{Why, gc_start, gc_start_from},
+    cycle::{self, Why},
     mcaches::own,
     settings,
 };
@@ -112,7 +112,7 @@ fn malloc_from(size: usize, kind: Kind, sp: usize) -> *mut u8 {
     let past = || MHEAP.live().saturating_add(size) > limit;
     if !nested && (MHEAP.is_due() || is_stressed() || past()) {
         // What fails is tried again when the heap has grown.
-        let _later = gc_start_from(Why::Due, sp);
+        let _later = cycle::start_from(Why::Due, sp);
     }
     if past() {
         return ptr::null_mut();
@@ -151,7 +151,6 @@ pub(super) fn begin() -> Result<&'static M> {
         suspended::want();
         MHEAP.init().ok_or(Errno::ENOMEM)?;
         stack::tell(&SPANS)?;
-        settings::apply();
         BEGUN.store(true, Release);
     }
     background::start_forcer(forcegchelper);
@@ -186,7 +185,7 @@ pub(super) fn begin_as_host() -> Result<&'static M> {
 unsafe extern "C" fn forcegchelper(_arg: *mut c_void) {
     while background::forcer_waits() {
         // What fails now is tried again.
-        let _later = gc_start(Why::Due);
+        let _later = cycle::start(Why::Due);
     }
 }
 
@@ -229,7 +228,7 @@ pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
     };
     let Ok(mp) = begin() else { return ptr::null_mut() };
     if !mp.in_runtime.load(Relaxed) && MHEAP.is_due() {
-        let _later = gc_start(Why::Due);
+        let _later = cycle::start(Why::Due);
     }
     if MHEAP.live().saturating_add(size) > MHEAP.pacing.limit() {
         return ptr::null_mut();
@@ -301,7 +300,7 @@ pub(crate) fn collect(sp: usize) -> Result<()> {
     if mp.in_runtime.load(Relaxed) {
         return Err(Errno(libc::EDEADLK));
     }
-    gc_start_from(Why::Asked, sp)?;
+    cycle::start_from(Why::Asked, sp)?;
     sweep_rest();
     Ok(())
 }

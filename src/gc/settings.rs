@@ -41,8 +41,13 @@ pub(super) fn slow() -> bool {
     SLOW.load(Relaxed)
 }
 
-/// The heap begins: what the environment has said is so.
-pub(super) fn apply() {
+/// What the environment has said is so, but for what the host has set since: a
+/// runtime that starts again has the heap that it had.
+pub(crate) fn apply() {
+    static APPLIED: AtomicBool = AtomicBool::new(false);
+    if APPLIED.swap(true, Relaxed) {
+        return;
+    }
     if STRESS.load(Relaxed) != 0 {
         MHEAP.set_poison();
     }

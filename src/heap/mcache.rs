@@ -170,11 +170,11 @@ impl MCache {
     fn release(&self, class: usize, kind: Kind) {
         let s = self.alloc[kind as usize][class].replace(&EMPTY);
         if !ptr::eq(s, &EMPTY) {
-            self.uncache(s);
+            self.uncache_span(s);
         }
     }
 
-    fn uncache(&self, s: &'static MSpan) {
+    fn uncache_span(&self, s: &'static MSpan) {
         let (heap, h) = (self.heap, self.heap.sweepgen());
         // Objects that it had when it came were counted before.
         match heap.central_of(s).uncache(h, s) {

@@ -242,7 +242,8 @@ pub(crate) fn forcer_waits() -> bool {
 }
 
 /// Has the helper collect.
-pub(super) fn force_gc() {
+#[inline(never)]
+pub(super) fn forcegc() {
     if FORCER.load(Relaxed) != 0 {
         wake(&FORCER);
     }

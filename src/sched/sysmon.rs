@@ -267,7 +267,7 @@ fn scavenge(now: i64) {
 /// Has the heap collected where it was not for two minutes, but was used.
 fn force_gc(now: i64) {
     if MHEAP.pacing.is_overdue(now) {
-        background::force_gc();
+        background::forcegc();
     }
 }
 

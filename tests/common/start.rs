@@ -15,7 +15,7 @@ pub enum Shows {
 use Shows::*;
 
 /// The stages of a library's start in the order in which they are reached.
-const STAGES: [(&str, Shows); 29] = [
+const STAGES: [(&str, Shows); 30] = [
     ("_rt0_amd64_lib", Both),
     ("libpreinit", Both),
     ("newosproc0", Both),
@@ -35,6 +35,7 @@ const STAGES: [(&str, Shows); 29] = [
     ("goargs", Both),
     ("goenvs", Both),
     ("parsedebugvars", Both),
+    ("gcinit", Both),
     ("procresize", Both),
     ("newproc", Both),
     ("mstart", Both),
