@@ -35,9 +35,12 @@ const PERIOD: i64 = 120_000_000_000;
 /// What `live` is when the next collection begins.
 #[must_use]
 pub fn goal(marked: usize, percent: i32, limit: usize) -> usize {
-    let by_percent = match usize::try_from(percent) {
+    let by_percent = match u128::try_from(percent) {
         Ok(percent) => {
-            let share = |of: usize| (of / 100).saturating_mul(percent);
+            let share = |of: usize| {
+                usize::try_from(of as u128 * percent / 100)
+                    .unwrap_or(usize::MAX)
+            };
             let least = share(LEAST).max(PAGES_AT_LEAST);
             marked.saturating_add(share(marked)).max(least)
         }
@@ -142,9 +145,9 @@ mod tests {
     fn the_goal_is_gos() {
         const NONE: usize = usize::MAX;
         let gib = 1 << 30;
-        assert_eq!(goal(0, 100, NONE), LEAST / 100 * 100);
-        assert!(goal(gib, 100, NONE).abs_diff(2 * gib) < 100);
-        assert!(goal(gib, 50, NONE).abs_diff(gib + gib / 2) < 100);
+        assert_eq!(goal(0, 100, NONE), LEAST);
+        assert_eq!(goal(gib, 100, NONE), 2 * gib);
+        assert_eq!(goal(gib, 50, NONE), gib + gib / 2);
         assert_eq!(goal(gib, OFF, NONE), NONE);
         assert_eq!(goal(gib, 100, gib + gib / 2), gib + gib / 2);
         assert_eq!(goal(gib, OFF, 2 * gib), 2 * gib);
