@@ -79,6 +79,8 @@ impl Kept {
     ///
     /// # Safety
     /// Invariant 1, until [`Kept::remove`].
+    #[cold]
+    #[inline(never)]
     pub(crate) unsafe fn add(&self, words: Words) {
         self.words.set(Some(words));
         let mut list = self.list().lock();
