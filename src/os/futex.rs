@@ -63,9 +63,10 @@ impl Futex for OsFutex {
             match Errno::check(r).map_err(|e| e.0) {
                 Ok(_) | Err(libc::EAGAIN) => return true,
                 Err(libc::ETIMEDOUT) if end == deadline => return false,
-                Err(libc::ETIMEDOUT) => sanitize::run_handlers(),
-                // A signal handler ran. The deadline is absolute, so repeat.
-                Err(libc::EINTR) => {}
+                // A signal handler ran, or the tool has put one off: then each
+                // signal begins the slice anew, so the slice alone is not
+                // enough. The deadline is absolute, so repeat.
+                Err(libc::ETIMEDOUT | libc::EINTR) => sanitize::run_handlers(),
                 Err(errno) => refused(errno),
             }
         }
