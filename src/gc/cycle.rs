@@ -37,7 +37,7 @@ use crate::{
     sched::{
         background, fiber, fork,
         handoff::{entersyscall, exitsyscall},
-        stw,
+        stw, suspended,
         urgent::{self, User},
     },
 };
@@ -170,8 +170,11 @@ fn gc_start(why: Why, waits: Option<&Waits>, sp: usize) -> Result<()> {
     markers::hire(MHEAP.live());
     entersyscall();
     for _ in 0..ATTEMPTS {
-        let objects = Objects::ask();
-        let mut own = waits.map(|waits| (waits, Own::ask(waits)));
+        // The loader's lock may be held by a thread that has stopped for
+        // another's collection.
+        let objects = suspended::safely(Objects::ask);
+        let mut own =
+            waits.map(|waits| (waits, suspended::safely(|| Own::ask(waits))));
         let made = fork::while_none_forks(|| {
             stw::while_stopped_if(wanted, || {
                 stopped(&objects, own.as_mut(), sp)
