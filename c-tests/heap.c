@@ -194,7 +194,7 @@ static void parked(void *arg)
     void *local[3] = {NULL, gmp_gc_alloc(80), NULL};
     int dummy;
 
-    *(uintptr_t *)arg = hide(local[1]);
+    atomic_store((_Atomic uintptr_t *)arg, hide(local[1]));
     gmp_chan_recv(go_on, &dummy);
     GMP_GC_KEEP(local);
     CHECK(is_there(hide(local[1])));

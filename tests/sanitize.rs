@@ -357,9 +357,10 @@ const LEFT_OUT: [LeftOut; 13] = [
         "executes itself for each case, which valgrind does not follow",
     ),
     (
-        &["heap", "heap_end", "heap_signal", "heap_storm"],
+        &["heap_signal"],
         |tool| matches!(tool, Tsan(_)),
-        "ThreadSanitizer puts off the signal that stops a thread",
+        "ThreadSanitizer puts off the signal that stops a thread, also where \
+         the thread waits in select",
     ),
     (
         &["shutdown_attach"],
@@ -387,13 +388,16 @@ const LEFT_OUT: [LeftOut; 13] = [
 
 /// C tests whose children use the library. ThreadSanitizer ends such a child at
 /// its first new thread, unless it is told not to; it finds no race there.
-const FORK: [&str; 8] = [
+const FORK: [&str; 11] = [
     "fork_inside",
     "fork_objects",
     "fork_shutdown",
     "fork_storm",
     "forkers",
+    "heap",
+    "heap_end",
     "heap_stacks",
+    "heap_storm",
     "shutdown",
     "trace",
 ];
