@@ -35,9 +35,12 @@ use crate::{
     heap::{self, MHEAP, Marking, Work},
     os::{Errno, Result, clock::nanotime, ours::map_ours, task},
     sched::{
-        background, fiber, fork,
+        background,
+        enter::Inside,
+        fiber, fork,
         handoff::{entersyscall, exitsyscall},
-        stw, suspended,
+        stw,
+        suspended::{self, Busy},
         urgent::{self, User},
     },
 };
@@ -47,6 +50,8 @@ use std::sync::OnceLock;
 
 /// Bytes of the collector's stack.
 const STACK: usize = 256 << 10;
+/// Bytes of spans that take less long to sweep than bgsweep to wake.
+const SWEPT_ALONE: usize = 512 << 10;
 /// Attempts while objects are loaded and unloaded.
 const ATTEMPTS: u32 = 10;
 
@@ -180,6 +185,7 @@ fn gc_start(why: Why, waits: Option<&Waits>, sp: usize) -> Result<()> {
                 stopped(&objects, own.as_mut(), sp)
             })
         });
+        objects.give_back();
         let Some(made) = made else {
             exitsyscall();
             return Ok(());
@@ -203,7 +209,12 @@ fn finish(outcome: &Outcome, why: Why) -> Result<()> {
             let number = CYCLES.load(Relaxed);
             told.print(number, pauses, why == Why::Asked);
         }
-        background::sweep();
+        if why == Why::Due || MHEAP.in_use() > SWEPT_ALONE {
+            background::sweep();
+        }
+        if why == Why::Asked {
+            sweep_rest();
+        }
         return Ok(());
     }
     tell(Kind::GcSwept, 0, 0);
@@ -222,6 +233,18 @@ fn finish(outcome: &Outcome, why: Why) -> Result<()> {
         Outcome::Loaded => Err(Errno(libc::EBUSY)),
         _ => Err(Errno::ENOMEM),
     }
+}
+
+/// Sweeps what nobody has swept yet.
+fn sweep_rest() {
+    while let Some(mp) = arch::getg().map(G::mp) {
+        let _inside = Inside::enter_on(mp);
+        let _busy = Busy::begin(mp);
+        if !MHEAP.sweepone() {
+            break;
+        }
+    }
+    background::heap_is_swept();
 }
 
 /// Says which thread keeps the collector from collecting.

@@ -300,18 +300,5 @@ pub(crate) fn collect(sp: usize) -> Result<()> {
     if mp.in_runtime.load(Relaxed) {
         return Err(Errno(libc::EDEADLK));
     }
-    cycle::start_from(Why::Asked, sp)?;
-    sweep_rest();
-    Ok(())
-}
-
-/// Sweeps what nobody has swept yet.
-fn sweep_rest() {
-    while let Some(mp) = arch::getg().map(crate::gmp::G::mp) {
-        let _inside = Inside::enter_on(mp);
-        let _busy = Busy::begin(mp);
-        if !MHEAP.sweepone() {
-            return;
-        }
-    }
+    cycle::start_from(Why::Asked, sp)
 }

@@ -17,7 +17,8 @@
 //!
 //! The stack of a host thread is read as memory that may not be there, since
 //! its end is a guess (`sched::suspended`); and so is data, since a library may
-//! be unloaded by a thread that nobody stops.
+//! be unloaded by a thread that nobody stops, and a program may take the rights
+//! to a part of its own. The C library's is there.
 //!
 //! Words of the C library's data that could be the first byte of an arena are
 //! no roots. glibc's `malloc` has the address at which its next heap would lie,
@@ -65,7 +66,7 @@ use crate::{
     },
 };
 use core::{
-    ptr,
+    mem, ptr,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::*},
 };
 use gmprt_inspect::memory::{Memory, OwnMemory};
@@ -120,43 +121,78 @@ impl Hidden {
 /// the host's may hold while it waits for a collection. So no lock of ours is
 /// held while it is asked.
 pub(super) struct Objects {
+    /// The entries of its list.
+    entries: Ranges,
+    /// Data of what may be unloaded, or is the host's.
     data: Ranges,
-    fingerprint: u64,
+    /// Data of the C library's.
+    of_libc: Ranges,
 }
 
+// SAFETY: what the lists name is not theirs.
+unsafe impl Send for Objects {}
+
+/// Lists that were used before.
+static SPARE: Lock<Objects> = Lock::new(Rank::Kept, Objects::new());
+
 impl Objects {
+    const fn new() -> Self {
+        Self {
+            entries: Ranges::new(),
+            data: Ranges::new(),
+            of_libc: Ranges::new(),
+        }
+    }
+
     /// Asks the loader.
     pub(super) fn ask() -> Self {
-        let mut data = Ranges::new();
+        let mut this = mem::replace(&mut *SPARE.lock(), Self::new());
+        this.lists_mut().into_iter().for_each(Ranges::clear);
         if !DATA.load(Relaxed) {
-            return Self { data, fingerprint: 0 };
+            return this;
         }
-        let fingerprint = objects::fingerprint(list());
-        objects::each_writable(&mut |from, to, of_libc| {
-            if of_libc {
-                push_of_libc(&mut data, from, to);
+        let Self { entries, data, of_libc } = &mut this;
+        let mut entry = |entry| entries.push(entry);
+        objects::each_writable(list(), &mut entry, &mut |from, to, is_libc| {
+            if is_libc {
+                push_of_libc(of_libc, from, to);
             } else {
                 data.push_words(from, to);
             }
         });
-        Self { data, fingerprint }
+        this
     }
 
-    /// Where the list is.
+    /// Another collection may have the lists.
+    pub(super) fn give_back(self) {
+        // Those of two collections at once are unmapped, but for the last.
+        let last = mem::replace(&mut *SPARE.lock(), self);
+        drop(last);
+    }
+
+    fn lists(&self) -> [&Ranges; 3] {
+        [&self.entries, &self.data, &self.of_libc]
+    }
+
+    fn lists_mut(&mut self) -> [&mut Ranges; 3] {
+        [&mut self.entries, &mut self.data, &mut self.of_libc]
+    }
+
+    /// Where the lists are.
     pub(super) fn each_mapping(&self, found: &mut dyn FnMut(usize, usize)) {
-        self.data.mapping(found);
+        self.lists().into_iter().for_each(|list| list.mapping(found));
     }
 
     /// Whether there was no memory for the answer.
     pub(super) fn is_short(&self) -> bool {
-        self.data.is_short()
+        self.lists().into_iter().any(Ranges::is_short)
     }
 
     /// Whether it still says so.
     fn holds(&self) -> bool {
-        !self.data.is_short()
+        !self.is_short()
             && (!DATA.load(Relaxed)
-                || objects::fingerprint(list()) == self.fingerprint)
+                || objects::still_has(list(), self.entries.all()))
     }
 }
 
@@ -247,12 +283,14 @@ impl Roots {
         }
         let plain = &mut self.plain;
         kept::each(&mut |from, to| plain.push_words(from, to));
+        objects.of_libc.all().iter().for_each(|it| plain.push(*it));
         objects.data.all().iter().for_each(|it| self.guarded.push(*it));
         for (from, to) in NAMED.lock().all() {
             self.guarded.push_words(*from, *to);
         }
         if traced {
-            self.sizes.1 = objects.data.sum() + NAMED.lock().sum();
+            let loaded = objects.data.sum() + objects.of_libc.sum();
+            self.sizes.1 = loaded + NAMED.lock().sum();
         }
         !self.is_short()
     }
@@ -444,15 +482,26 @@ impl Roots {
 /// The words of data of the C library's, but those that could be the first byte
 /// of an arena. A word that becomes one before the stop is a root this time.
 fn push_of_libc(data: &mut Ranges, from: usize, to: usize) {
-    let mut begin = from.next_multiple_of(8);
-    for at in (begin..to & !7).step_by(8) {
-        // SAFETY: a word of an object that the loader has, and its lock is
-        // held. Other threads write there.
-        let word = unsafe { (*(at as *const AtomicUsize)).load(Relaxed) };
-        if word != 0 && word.is_multiple_of(ARENA) {
-            data.push_words(begin, at);
-            begin = at + 8;
+    const WORD: usize = size_of::<usize>();
+    // SAFETY: a word of an object that the loader has, and its lock is held.
+    // Other threads write there.
+    let word = |at| unsafe { (*(at as *const AtomicUsize)).load(Relaxed) };
+    let (mut begin, end) = (from.next_multiple_of(WORD), to & !(WORD - 1));
+    let mut at = begin;
+    while at < end {
+        // Most are 0.
+        let next = end.min(at + 8 * WORD);
+        let line = (at..next).step_by(WORD);
+        if line.clone().fold(0, |all, at| all | word(at)) != 0 {
+            for at in line {
+                let word = word(at);
+                if word != 0 && word.is_multiple_of(ARENA) {
+                    data.push_words(begin, at);
+                    begin = at + WORD;
+                }
+            }
         }
+        at = next;
     }
     data.push_words(begin, to);
 }

@@ -179,6 +179,11 @@ impl MHeap {
         usize::try_from(self.live.load(Relaxed)).unwrap_or(0)
     }
 
+    /// Bytes of pages in spans.
+    pub fn in_use(&self) -> usize {
+        self.in_use.load(Relaxed)
+    }
+
     /// Whether it is time to collect.
     #[inline]
     pub fn is_due(&self) -> bool {
@@ -424,7 +429,7 @@ impl MHeap {
         drop(pages);
         HeapStats {
             reserved,
-            in_use: self.in_use.load(Relaxed),
+            in_use: self.in_use(),
             free: free * PAGE,
             clean: clean * PAGE,
             live: self.live(),

@@ -6,15 +6,25 @@ use core::{
     ffi::{c_int, c_void},
     slice,
 };
-use gmprt_inspect::memory::{Memory, OwnMemory};
+use gmprt_inspect::memory::{Memory, OwnMemory, Part};
 
 /// Calls `found` with the writable data of each loaded object but the library
 /// that this code is in: from, to, and whether they are the C library's. Those
 /// are not told from the program's in a static program. What the loader makes
-/// read-only after it has relocated the object is left out. Takes the loader's
+/// read-only after it has relocated the object is left out. Before, calls
+/// `entry` with each entry of `list`, for [`still_has`]. Takes the loader's
 /// lock.
-pub(crate) fn each_writable(found: &mut dyn FnMut(usize, usize, bool)) {
+pub(crate) fn each_writable(
+    list: usize,
+    entry: &mut dyn FnMut(Entry),
+    found: &mut dyn FnMut(usize, usize, bool),
+) {
+    let mut listed = false;
     let mut each = |object: &Object<'_>| {
+        if !listed {
+            listed = true;
+            each_entry(list, entry);
+        }
         if object.has_us() && !object.is_program() {
             return;
         }
@@ -126,8 +136,8 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Where the loader's list of objects is, for [`fingerprint`]; 0 where it is
-/// not known, as in a static program, which loads nothing.
+/// Where the loader's list of objects is; 0 where it is not known, as in a
+/// static program, which loads nothing.
 pub(crate) fn list() -> usize {
     const DT_DEBUG: u64 = 21;
     /// The type, address and size of a header.
@@ -156,27 +166,66 @@ pub(crate) fn list() -> usize {
     0
 }
 
-/// A number that changes when an object is loaded or unloaded. Takes no lock,
-/// and reads what may change meanwhile.
-pub(crate) fn fingerprint(list: usize) -> u64 {
-    /// Where `struct r_debug` has the first object, and an object the next one.
-    const FIRST: u64 = 8;
-    const NEXT: u64 = 24;
-    const MOST: usize = 100_000;
+/// An entry of the loader's list: where it lies, and where its object does.
+pub(crate) type Entry = (usize, usize);
+
+/// Where `struct r_debug` has the first entry.
+const FIRST: usize = 8;
+
+/// Words of an entry: where its object lies, the object's name and its dynamic
+/// section, and the next entry.
+type Words = [usize; 4];
+
+/// Calls `found` with each entry of the list. The loader's lock is held.
+fn each_entry(list: usize, found: &mut dyn FnMut(Entry)) {
     if list == 0 {
-        return 0;
+        return;
     }
-    let mut at = OwnMemory.u64(list as u64 + FIRST).unwrap_or(0);
-    let mut sum = 0_u64;
-    for _ in 0..MOST {
-        if at == 0 {
-            break;
+    // SAFETY: the loader's, which changes it under its lock only.
+    let mut at = unsafe { *((list + FIRST) as *const usize) };
+    while at != 0 {
+        // SAFETY: an entry of the list; the same.
+        let [object, _, _, next] = unsafe { *(at as *const Words) };
+        found((at, object));
+        at = next;
+    }
+}
+
+/// Whether the list has these entries, and no others: no object was loaded or
+/// unloaded since. Takes no lock, and reads what may change meanwhile.
+pub(crate) fn still_has(list: usize, entries: &[Entry]) -> bool {
+    /// Entries that are looked at by one system call.
+    const BATCH: usize = 31;
+    const WORD: usize = size_of::<usize>();
+    if list == 0 {
+        return true;
+    }
+    let at = |n: usize| entries.get(n).map_or(0, |(at, _)| *at);
+    let word = |bytes: &[u8]| {
+        bytes.first_chunk().map_or(0, |it| usize::from_le_bytes(*it))
+    };
+    let starts = (0..entries.len().max(1)).step_by(BATCH);
+    starts.into_iter().all(|from| {
+        let batch = &entries[from..entries.len().min(from + BATCH)];
+        let mut read = [[0; size_of::<Words>()]; BATCH + 1];
+        let mut parts = read.each_mut().map(|to| Part { at: 0, to });
+        let mut each = parts.iter_mut();
+        if let Some(first) = each.next() {
+            first.at = (list + FIRST) as u64;
+            let to = core::mem::take(&mut first.to);
+            first.to = &mut to[..WORD];
         }
-        let base = OwnMemory.u64(at).unwrap_or(0);
-        sum = sum.rotate_left(7).wrapping_add(at ^ base.rotate_left(32));
-        at = OwnMemory.u64(at + NEXT).unwrap_or(0);
-    }
-    sum
+        each.zip(batch).for_each(|(part, (at, _))| part.at = *at as u64);
+        let parts = &mut parts[..batch.len() + 1];
+        if OwnMemory.read_many(parts) < parts.len() {
+            return false;
+        }
+        let mut each = batch.iter().zip(&read[1..]).zip(from + 1..);
+        word(&read[0]) == at(0)
+            && each.all(|(((_, object), entry), next)| {
+                word(entry) == *object && word(&entry[3 * WORD..]) == at(next)
+            })
+    })
 }
 
 #[cfg(test)]
@@ -191,7 +240,7 @@ mod tests {
         let at = (&raw const DATA).addr();
         let code = each_object as *const () as usize;
         let (mut data, mut all) = (0, 0);
-        each_writable(&mut |from, to, _| {
+        each_writable(0, &mut |_| {}, &mut |from, to, _| {
             assert!(from <= to && !(from..to).contains(&code));
             data += usize::from((from..to).contains(&at));
             all += 1;
@@ -210,7 +259,7 @@ mod tests {
         let its = unsafe { stdout }.addr();
         let ours = (&raw const DATA).addr();
         let mut seen = 0;
-        each_writable(&mut |from, to, of_libc| {
+        each_writable(0, &mut |_| {}, &mut |from, to, of_libc| {
             for (at, is) in [(its, true), (ours, false)] {
                 if (from..to).contains(&at) {
                     assert_eq!(of_libc, is);
@@ -227,18 +276,53 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_loaded_changes_the_fingerprint() {
+    fn a_library_that_is_loaded_is_noticed() {
         let list = list();
         assert_ne!(list, 0);
-        let before = fingerprint(list);
-        assert_eq!(fingerprint(list), before);
+        let ask = || {
+            let mut entries = Vec::new();
+            each_writable(list, &mut |it| entries.push(it), &mut |_, _, _| {});
+            entries
+        };
+        let before = ask();
+        assert!(before.len() > 1, "the program and the C library");
+        assert!(still_has(list, &before));
+        assert!(!still_has(list, &before[1..]));
+        assert!(!still_has(list, &before[..before.len() - 1]));
+        assert!(!still_has(list, &[]));
+        let mut elsewhere = before.clone();
+        elsewhere[1].1 += 4096;
+        assert!(!still_has(list, &elsewhere));
         // SAFETY: a library without constructors that matter.
         let it = unsafe { libc::dlopen(c"libutil.so.1".as_ptr(), 1) };
         // glibc may have it loaded already, or have none.
+        let after = ask();
+        assert_eq!(still_has(list, &before), after == before);
         if !it.is_null() {
             // SAFETY: from dlopen.
             unsafe { libc::dlclose(it) };
         }
-        assert_ne!(before, 0);
+        assert!(still_has(list, &ask()));
+    }
+
+    #[test]
+    fn a_long_list_is_looked_at_to_its_end() {
+        let mut words = vec![[0; 4]; 100];
+        let at = |n: usize| words.as_ptr().addr() + n * size_of::<Words>();
+        let entries: Vec<Entry> = (0..100).map(|n| (at(n), n * 4096)).collect();
+        for (n, entry) in words.iter_mut().enumerate() {
+            let next = entries.get(n + 1).map_or(0, |(at, _)| *at);
+            *entry = [n * 4096, 1, 2, next];
+        }
+        let debug = [1, entries[0].0];
+        let list = debug.as_ptr().addr();
+        let mut seen = Vec::new();
+        each_entry(list, &mut |it| seen.push(it));
+        assert_eq!(seen, entries);
+        for n in [1, 30, 31, 32, 62, 99, 100] {
+            assert_eq!(still_has(list, &entries[..n]), n == 100);
+        }
+        words[99][3] = 8;
+        assert!(!still_has(list, &entries));
     }
 }

@@ -163,14 +163,19 @@ fn sweep_heap() {
             return;
         }
         if !more {
-            event(|| Event::of(Kind::GcSwept, 0));
-            wake_cleaner();
-            if MHEAP.excess() > 0 {
-                wake(&SCAVENGER);
-            }
+            heap_is_swept();
             return;
         }
         gosched();
+    }
+}
+
+/// What comes after the last span.
+pub(crate) fn heap_is_swept() {
+    event(|| Event::of(Kind::GcSwept, 0));
+    wake_cleaner();
+    if MHEAP.excess() > 0 {
+        wake(&SCAVENGER);
     }
 }
 

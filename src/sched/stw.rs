@@ -26,8 +26,10 @@ use super::{
     enter::{Inside, current_p},
     handoff::{startm, wakep},
     idle::stopm,
+    keeper::unkept,
     migrate,
     procs::{acquirep, note, stop_in_hand, try_retake},
+    queue::work_queued,
     suspended,
 };
 use crate::{
@@ -131,7 +133,10 @@ fn start_the_world() {
         with_work = pp.link.take();
         startm(Some(pp));
     }
-    wakep();
+    // As in `put_down`: no P was idle meanwhile.
+    if SCHED.nmspinning.put_down() && (work_queued() || unkept()) {
+        wakep();
+    }
 }
 
 /// Stops the world, asks `f`, and starts it again. Not from a callback.
