@@ -329,7 +329,11 @@ const LEFT_OUT: [LeftOut; 13] = [
         |_| true,
         "measures memory or time of the process, and so the tool's",
     ),
-    (&["enomem", "starved"], |_| true, "takes memory away, from the tool too"),
+    (
+        &["enomem", "heap_refused", "starved"],
+        |_| true,
+        "takes memory away, from the tool too",
+    ),
     (
         &["cancel_thread"],
         |tool| matches!(tool, Asan(_)),

@@ -375,9 +375,10 @@ impl MHeap {
                 }
                 return Err(Errno::ENOMEM);
             }
+            // Of each, as those before one that fails will be used.
+            self.low.fetch_min(at >> ARENA_SHIFT, Relaxed);
+            self.high.fetch_max((at + ARENA) >> ARENA_SHIFT, Relaxed);
         }
-        self.low.fetch_min(base >> ARENA_SHIFT, Relaxed);
-        self.high.fetch_max((base + len) >> ARENA_SHIFT, Relaxed);
         Ok(base)
     }
 
