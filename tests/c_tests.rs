@@ -94,6 +94,7 @@ subjects! {
     heap_refused: REFUSED,
     heap_shadow: MATRIX,
     heap_signal: MATRIX,
+    heap_sizes: EACH_LINK,
     heap_stale: MATRIX,
     heap_stacks: MATRIX,
     heap_storm: LONG,

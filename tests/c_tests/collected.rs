@@ -38,7 +38,7 @@ fn the_heap_collects_at_each_allocation() {
     check_stressed(&["heap"], &["1", "4"], LIMIT);
     check_stressed(&["heap_end"], &["2", "16"], LIMIT);
     check_stressed(&["heap_shadow", "heap_signal"], &["4"], LIMIT);
-    check_stressed(&["heap_storm"], &["2"], LIMIT);
+    check_stressed(&["heap_sizes", "heap_storm"], &["2"], LIMIT);
 }
 
 /// Subjects that count collections, or what a collection leaves, or allocate so
