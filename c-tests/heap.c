@@ -149,19 +149,37 @@ static void test_old_frames_keep_nothing(void)
 
 static void *in_data;
 static void *in_end[1];
+static void *initialised[3] = {initialised, NULL, &in_data};
+void *many[100000]; /* of other files, too */
+
+static __attribute__((noinline)) void fill_data(uintptr_t *h)
+{
+    static void *local = &local;
+
+    in_data = gmp_gc_alloc(48);
+    in_end[0] = (char *)gmp_gc_alloc(160) + 160;
+    initialised[1] = gmp_gc_alloc(48);
+    many[0] = gmp_gc_alloc(48);
+    many[99999] = gmp_gc_alloc(48);
+    local = h[0] != 0 ? NULL : gmp_gc_alloc(48);
+    h[0] = hide(in_data);
+    h[1] = hide(initialised[1]);
+    h[2] = hide(many[0]);
+    h[3] = hide(many[99999]);
+    h[4] = hide(local);
+}
 
 static void test_data(void)
 {
-    uintptr_t h;
+    uintptr_t h[5] = {0};
 
-    in_data = gmp_gc_alloc(48);
-    h = hide(in_data);
-    in_end[0] = (char *)gmp_gc_alloc(160) + 160;
+    fill_data(h);
     collect();
-    CHECK(is_there(h));
+    for (int i = 0; i < 5; i++)
+        CHECK(is_there(h[i]));
     CHECK(gmp_gc_base((char *)in_end[0] - 1) == (char *)in_end[0] - 160);
-    in_data = NULL;
-    in_end[0] = NULL;
+    fill_data(h);
+    in_data = in_end[0] = initialised[1] = many[0] = many[99999] = NULL;
 }
 
 static __attribute__((noinline)) uintptr_t fill_roots(void **room)

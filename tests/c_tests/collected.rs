@@ -1,7 +1,7 @@
 //! The collected heap where each allocation collects, and its shadow for long.
 
 use super::{LIMIT, SUBJECTS, note, source};
-use crate::common::{Link, build, run, skip::lacks};
+use crate::common::{Link, build, build_alone_with, libdir, run, skip::lacks};
 use std::time::Duration;
 
 /// The setting under which each allocation of the collected heap collects, and
@@ -39,6 +39,25 @@ fn the_heap_collects_at_each_allocation() {
     check_stressed(&["heap_end"], &["2", "16"], LIMIT);
     check_stressed(&["heap_shadow", "heap_signal"], &["4"], LIMIT);
     check_stressed(&["heap_sizes", "heap_storm"], &["2"], LIMIT);
+}
+
+/// The data of a program that has the C library inside are roots, wherever the
+/// kernel has put the program.
+#[test]
+fn wholly_static_programs_have_the_heap() {
+    let archive = libdir().join("libgmprt.a");
+    let archive = archive.to_str().expect("a name in UTF-8");
+    for flag in ["-static", "-static-pie"] {
+        for subject in ["heap", "heap_end", "heap_shadow", "heap_stale"] {
+            let source = source(subject);
+            let program = build_alone_with(&source, &[archive, flag]);
+            for procs in ["1", "4"] {
+                let mut command = program.command();
+                command.env("GMP_MAXPROCS", procs);
+                run(command.arg(procs), LIMIT).exited(0);
+            }
+        }
+    }
 }
 
 /// Subjects that count collections, or what a collection leaves, or allocate so
