@@ -68,6 +68,7 @@ struct table {
     struct object *first[KEPT];
     uint64_t random;
     long got, none;
+    gmp_sema go_on; /* of its worker alone: each works once */
 };
 
 static struct table tables[WORKERS + 2];
@@ -179,17 +180,19 @@ static void work(struct table *t, size_t most)
 
 /* --- One mapping after the other --- */
 
-static gmp_sema go_on, done;
+static gmp_sema done;
 static atomic_bool over;
 static const size_t all_sizes = SIZE_MAX;
 
 static void worker(void *arg)
 {
+    struct table *t = arg;
+
     for (;;) {
-        CHECK_OK(gmp_sema_acquire(&go_on));
+        CHECK_OK(gmp_sema_acquire(&t->go_on));
         if (atomic_load(&over))
             return;
-        work(arg, all_sizes);
+        work(t, all_sizes);
         CHECK_OK(gmp_sema_release(&done));
     }
 }
@@ -205,7 +208,7 @@ static void let_all_work(void)
 {
     work(&tables[0], all_sizes);
     for (int i = 0; i <= WORKERS; i++)
-        CHECK_OK(gmp_sema_release(&go_on));
+        CHECK_OK(gmp_sema_release(&tables[i + 1].go_on));
     for (int i = 0; i <= WORKERS; i++)
         CHECK_OK(gmp_sema_acquire(&done));
 }
@@ -249,7 +252,7 @@ static long run(long n, bool rest)
 
     atomic_store(&over, true);
     for (int i = 0; i <= WORKERS; i++)
-        CHECK_OK(gmp_sema_release(&go_on));
+        CHECK_OK(gmp_sema_release(&tables[i + 1].go_on));
     for (int i = 0; i < WORKERS; i++)
         CHECK_OK(gmp_join(gs[i]));
     CHECK_OK(pthread_join(host, NULL));
