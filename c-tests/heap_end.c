@@ -100,6 +100,65 @@ static void test_cleanups(void)
         CHECK_OK(gmp_chan_recv_until(called, &number, gmp_after_ns(SEC(20))));
 }
 
+/* --- Cleanups that end their goroutine, or leave something on it ---------- */
+
+enum how { EXITS, CANCELS, DEFERS, SETS, LOCKS, WAYS, APART = 1 << 20 };
+
+static gmp_key *key;
+static atomic_int left;
+
+static void is_left(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&left, 1);
+}
+
+static void leaves(void *how)
+{
+    CHECK(!gmp_cancelled());
+    CHECK(gmp_getspecific(key) == NULL);
+    switch (*(const long *)how) {
+    case EXITS:
+        gmp_exit();
+        abort();
+    case CANCELS:
+        CHECK_OK(gmp_cancel(gmp_self()));
+        break;
+    case DEFERS:
+        CHECK_OK(gmp_defer(is_left, NULL));
+        break;
+    case SETS:
+        CHECK_OK(gmp_setspecific(key, &left));
+        break;
+    case LOCKS:
+        CHECK_OK(gmp_lock_os_thread());
+        break;
+    }
+}
+
+static __attribute__((noinline)) void free_with(gmp_fn f, long n)
+{
+    void *p = gmp_gc_alloc(64);
+
+    CHECK(p != NULL);
+    CHECK_OK(gmp_gc_cleanup(p, f, new_number(n)));
+    CHECK_OK(gmp_gc_free(p));
+}
+
+static void test_cleanups_that_leave(void)
+{
+    atomic_store(&left, 0);
+    for (int how = 0; how < WAYS; how++) {
+        free_with(leaves, how);
+        free_with(leaves, how);
+        free_with(tell, APART + how);
+        CHECK_EQ(count_told(1, APART + how), 1);
+    }
+    for (int i = 0; atomic_load(&left) < 4 && i < 2000; i++)
+        CHECK_OK(gmp_sleep(MS(5)));
+    CHECK_EQ(atomic_load(&left), 4);
+}
+
 static __attribute__((noinline)) void make_weak(gmp_weak **weak, void **kept)
 {
     for (int i = 0; i < many; i++) {
@@ -321,6 +380,7 @@ static void on_goroutine(void *arg)
 {
     (void)arg;
     test_cleanups();
+    test_cleanups_that_leave();
     test_weak();
     test_weak_storm();
     test_channels();
@@ -337,10 +397,13 @@ int test_main(int argc, char **argv)
         many = MANY / 2;
     called = gmp_chan_make(sizeof(long), 4 * MANY);
     CHECK(called != NULL);
+    key = gmp_key_create(is_left);
+    CHECK(key != NULL);
     CHECK_OK(gmp_go_with(NULL, on_goroutine, NULL, &g));
     CHECK_OK(gmp_join(g));
     on_goroutine(NULL);
     test_fork();
+    gmp_key_delete(key);
     gmp_chan_unref(called);
     return 0;
 }

@@ -4,19 +4,26 @@
 //! A function that is due is called on one goroutine of the library's, in no
 //! order, and never in an allocation. It is not called at the end of the
 //! process or of the runtime.
+//!
+//! A function may end the goroutine (`gmp_exit`), cancel it, lock it to its
+//! thread, or leave deferred calls and values of keys on it. Then the goroutine
+//! ends, and another one takes its place.
 
 use super::{
     bad_pointer::bad_pointer,
     malloc::{begin, mallocgc},
 };
 use crate::{
+    arch,
     gmp::{GmpFn, M},
     heap::{
         Kind, MHEAP,
-        specials::{Special, Weak, What, take_due},
+        specials::{Function, Special, Weak, What, take_due},
     },
     os::{Errno, Result},
-    sched::{background, enter::Inside, suspended::Busy},
+    sched::{
+        background, child, ending::with_cleanup, enter::Inside, suspended::Busy,
+    },
 };
 use core::{ffi::c_void, ptr};
 
@@ -119,11 +126,37 @@ unsafe extern "C" fn cleanups(_arg: *mut c_void) {
             };
             // SAFETY: from malloc in hang, and in no list.
             unsafe { libc::free(special.cast_mut().cast()) };
-            if let What::Cleanup(f) = what {
-                // SAFETY: whoever has added it promised that f(arg) may be
-                // called.
-                unsafe { f(arg) };
+            if let What::Cleanup(f) = what
+                && !call(f, arg)
+            {
+                return;
             }
         }
+    }
+}
+
+/// Calls `f(arg)`. False: this goroutine ends, and another has its place.
+fn call(f: Function, arg: *mut c_void) -> bool {
+    let args = [arg.addr(), 0, 0];
+    let returned = with_cleanup(gives_way, ptr::null_mut(), || {
+        // SAFETY: whoever has added it promised that f(arg) may be called.
+        unsafe { arch::call_base(f as *const (), args) }
+    });
+    if returned.is_none() {
+        return false;
+    }
+    let stays = background::cleaner_is_as_new() && !child::is_a_child();
+    if !stays {
+        // SAFETY: it uses no argument.
+        unsafe { gives_way(ptr::null_mut()) };
+    }
+    stays
+}
+
+/// The goroutine that calls cleanups is about to end. In the child of a fork
+/// no more are called.
+unsafe extern "C" fn gives_way(_arg: *mut c_void) {
+    if !child::is_a_child() {
+        background::replace_cleaner(cleanups);
     }
 }

@@ -17,7 +17,8 @@
 //! The helper of forcegc is there once the heap is used. sysmon wakes it where
 //! nothing was collected for two minutes, though something was allocated. The
 //! goroutine that calls cleanups is there once an object has one; bgsweep, or a
-//! thread that has swept or freed, wakes it.
+//! thread that has swept or freed, wakes it. Another one takes its place where
+//! a cleanup has ended it, or left something behind (`gc::cleanups`).
 //!
 //! All end with the runtime ([`end_all`]), and park without a deadline when
 //! there is nothing to do: an idle process has no wake-ups.
@@ -227,6 +228,27 @@ pub(crate) fn start_cleaner(cleaner: GmpFn) -> Result<()> {
 pub(crate) fn cleaner_waits() -> bool {
     park_plain(c"cleanup wait", Deadline::NEVER);
     !CLOSING.has_come(Stage::Closed)
+}
+
+/// Whether the calling goroutine, which calls cleanups, is as it was before it
+/// called one.
+pub(crate) fn cleaner_is_as_new() -> bool {
+    let gp = this_g();
+    !gp.park.cancelled()
+        && gp.defers.get().is_null()
+        && gp.locals.get().is_null()
+        && !gp.is_locked()
+}
+
+/// The calling goroutine is about to end: another one calls cleanups.
+pub(crate) fn replace_cleaner(cleaner: GmpFn) {
+    if CLOSING.has_come(Stage::Closed) {
+        return;
+    }
+    CLEANER.reset();
+    // Without memory now, the next object with a cleanup tries again.
+    let _later = start_cleaner(cleaner);
+    wake_cleaner();
 }
 
 /// Wakes it if some are due.
