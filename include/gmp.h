@@ -2117,10 +2117,10 @@ int gmp_gc_remove_roots(const void *lo, const void *hi);
 int gmp_gc_set_roots(uint32_t which);
 
 /**
- * Has collections look at this thread's stack, which must not be one that the
- * program has switched to. A host thread is attached by its first call of this
- * heap, and by its first call that waits. So only a thread that gets pointers
- * in another way calls it. More than once does nothing.
+ * Has collections look at this thread's stack. A host thread is attached by
+ * its first call of this heap, and by its first call that waits. So only a
+ * thread that gets pointers in another way calls it. More than once does
+ * nothing.
  *
  * Returns 0; -ENOMEM; -ENOTSUP in the child of a fork. Never blocks.
  */

@@ -98,6 +98,7 @@ subjects! {
     heap_stale: MATRIX,
     heap_stacks: MATRIX,
     heap_storm: LONG,
+    heap_switched: MATRIX,
     leaks: MATRIX,
     init: MATRIX,
     shutdown: MATRIX,

@@ -318,7 +318,7 @@ const NO_TESTS: [&str; 15] = [
 type LeftOut = (&'static [&'static str], fn(Tool) -> bool, &'static str);
 
 /// Which C tests do not run under which tools.
-const LEFT_OUT: [LeftOut; 13] = [
+const LEFT_OUT: [LeftOut; 14] = [
     (
         &["handoff", "idle", "idle_timers", "many", "stacks", "io_many"],
         |_| true,
@@ -365,6 +365,11 @@ const LEFT_OUT: [LeftOut; 13] = [
         |tool| matches!(tool, Tsan(_)),
         "ThreadSanitizer puts off the signal that stops a thread, also where \
          the thread waits in select",
+    ),
+    (
+        &["heap_switched"],
+        |tool| matches!(tool, Asan(_) | Tsan(_) | Valgrind),
+        "the tool does not follow stacks that a program switches to by itself",
     ),
     (
         &["shutdown_attach"],

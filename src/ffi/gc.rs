@@ -299,10 +299,10 @@ pub extern "C" fn gmp_gc_set_roots(which: u32) -> c_int {
     })
 }
 
-/// Has collections look at this thread's stack, which must not be one that the
-/// program has switched to. A host thread is attached by its first call of this
-/// heap, and by its first call that waits. So only a thread that gets pointers
-/// in another way calls it. More than once does nothing.
+/// Has collections look at this thread's stack. A host thread is attached by
+/// its first call of this heap, and by its first call that waits. So only a
+/// thread that gets pointers in another way calls it. More than once does
+/// nothing.
 ///
 /// Returns 0; -ENOMEM; -ENOTSUP in the child of a fork. Never blocks.
 #[unsafe(no_mangle)]

@@ -33,6 +33,7 @@
 //! | `gctrace` | a line for each collection |
 //! | `markers` | threads that mark too |
 //! | `roots` | where marking begins |
+//! | `host_stack` | where the stacks of a host thread are |
 //! | `stop` | the threads |
 //! | `mcaches` | all mcaches |
 //! | `ranges` | a list that needs no malloc |
@@ -56,6 +57,7 @@ mod bad_pointer;
 pub(crate) mod cleanups;
 pub(crate) mod cycle;
 mod gctrace;
+mod host_stack;
 pub(crate) mod leaks;
 pub(crate) mod malloc;
 pub(crate) mod markers;

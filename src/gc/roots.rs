@@ -5,7 +5,7 @@
 //! | the stack of a goroutine that a thread stands on | the thread's sp |
 //! | that of another goroutine that runs | all of it |
 //! | that of one that is parked or queued | `sched_sp` |
-//! | the stack of a host thread | sp, and the thread's own end |
+//! | the stacks of a host thread | sp, and the thread's own end |
 //! | registers | the handler's context |
 //! | arguments, values of keys, deferred calls | the G |
 //! | elements of channels, arguments of timers and groups | `heap::kept` |
@@ -15,8 +15,8 @@
 //! A goroutine that runs without a thread's stack pointer on its stack is one
 //! whose thread is on g0 for a moment: nothing says how deep it has gone.
 //!
-//! The stack of a host thread is read as memory that may not be there, since
-//! its end is a guess (`sched::suspended`); and so is data, since a library may
+//! The stacks of a host thread are read as memory that may not be there, since
+//! their ends are a guess (`host_stack`); and so is data, since a library may
 //! be unloaded by a thread that nobody stops, and a program may take the rights
 //! to a part of its own. The C library's is there.
 //!
@@ -48,6 +48,7 @@
 //! parent's, which waits for them.
 
 use super::{
+    host_stack,
     ranges::Ranges,
     settings,
     stop::{Stopped, has_left},
@@ -60,10 +61,7 @@ use crate::{
     gmp::{G, M, MKind, each_g, gflag, watched::watched},
     heap::{arena::ARENA, kept},
     os::{Errno, Lock, LongLock, Result, objects},
-    sched::{
-        background::has_no_host, frame, local, panicrecord,
-        suspended::end_of_stack,
-    },
+    sched::{background::has_no_host, frame, local, panicrecord},
 };
 use core::{
     mem, ptr,
@@ -400,11 +398,10 @@ impl Roots {
         } else {
             (sp, mp.watched.stands.get())
         };
-        let from = from.saturating_sub(RED_ZONE);
-        if let Some(end) = end_of_stack(mp, from) {
-            self.guarded.push_words(from, end);
-            self.frames(from, end, fake);
-        }
+        host_stack::each(mp, from.saturating_sub(RED_ZONE), &mut |lo, hi| {
+            self.guarded.push_words(lo, hi);
+            self.frames(lo, hi, fake);
+        });
     }
 
     /// The words of a stack, all of which are there, and its frames in `fake`.

@@ -22,6 +22,11 @@ pub(crate) fn own() {
     OWNER.store(id(), Relaxed);
 }
 
+/// The number of the process that the memory belongs to.
+pub(crate) fn owner() -> i32 {
+    OWNER.load(Relaxed)
+}
+
 /// Whether the memory is this process's. The child of vfork(2) only borrows it
 /// from its parent, until it executes a program or ends.
 pub(crate) fn is_own() -> bool {

@@ -6,8 +6,9 @@
 //!
 //! - holds a lock of the library: so whatever a lock guards is whole while the
 //!   world is stopped, and the collector may lock;
-//! - has its stack pointer on another stack than its goroutine's or its own:
-//!   a signal stack of the host's, or in the few instructions of a switch.
+//! - has its stack pointer on a signal stack of the host's, or on another stack
+//!   than its goroutine's in the few instructions of a switch. A host thread
+//!   may have switched to a stack that only the host knows (`gc::host_stack`).
 //!
 //! A thread that waits in a call of the library does so in a safe region
 //! ([`safely`]): collections neither signal it nor wait for it, and its system
@@ -35,7 +36,6 @@ use crate::{
     arch,
     base::{sanitize, turnstile::ThisThread},
     gmp::{G, M, MKind, STOPS},
-    os::auxv,
 };
 use core::{
     arch::asm,
@@ -151,7 +151,8 @@ fn note_frames(mp: &M) {
     }
 }
 
-/// Whether `sp` is on the stack of `gp`, or on this thread's own.
+/// Whether `sp` is on the stack of `gp`, or on one of this thread's that is not
+/// for signals.
 fn stands_well(gp: &G, mp: &M, sp: usize, context: &libc::ucontext_t) -> bool {
     let stack = &context.uc_stack;
     let lo = stack.ss_sp.addr();
@@ -169,21 +170,9 @@ fn is_known(gp: &G, mp: &M, sp: usize) -> bool {
         return gp.on_stack(sp);
     }
     if mp.kind.get() == MKind::Host {
-        return !on_goroutine(mp, sp) && end_of_stack(mp, sp).is_some();
+        return !on_goroutine(mp, sp);
     }
     mp.g0().on_stack(sp)
-}
-
-/// Where the stack of the host thread of `mp` ends, if `sp` is on it. The C
-/// libraries put the thread's control block above its stack, but for the first
-/// thread; that one's stack begins where the kernel has put its random bytes.
-pub(crate) fn end_of_stack(mp: &M, sp: usize) -> Option<usize> {
-    /// More than any stack of a thread has.
-    const MOST: usize = 1 << 30;
-    // Relaxed: the thread has set it, and stands.
-    let block = mp.tp.load(Relaxed);
-    let is_below = |end: usize| sp < end && end - sp < MOST;
-    [block, auxv::above_stack()].into_iter().find(|end| is_below(*end))
 }
 
 /// Whether `sp` is on the stack of the goroutine that `mp` runs in place.
