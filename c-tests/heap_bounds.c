@@ -1,7 +1,8 @@
 /* The collected heap at its bounds: the limit and the address space run out and
  * are there again; pointers that are none of its objects, of another copy of
- * the library too, are errors; many free the same; and a thread that blocks the
- * signal stops collections, not the program. */
+ * the library too, are errors; many free the same; a thread that blocks the
+ * signal stops collections, not the program; and a handler that takes the place
+ * of the library's stops neither. */
 #include "shadow.h"
 
 #include <dlfcn.h>
@@ -319,6 +320,55 @@ static void test_deaf(void)
     CHECK_OK(pthread_join(thread, NULL));
 }
 
+/* --- A handler that takes the place of the library's ---------------------- */
+
+static atomic_int handled;
+static atomic_bool computes;
+
+static void on_urgent(int sig)
+{
+    (void)sig;
+    atomic_fetch_add(&handled, 1);
+}
+
+static void *compute(void *arg)
+{
+    long *p = gmp_gc_alloc(sizeof *p);
+
+    (void)arg;
+    CHECK(p != NULL);
+    *p = 4711;
+    atomic_store(&computes, true);
+    while (atomic_load(&computes))
+        continue;
+    CHECK_EQ(*p, 4711);
+    GMP_GC_KEEP(p);
+    return NULL;
+}
+
+static void test_replaced_handler(void)
+{
+    static const int flags[] = {SA_RESETHAND, SA_RESTART | SA_ONSTACK};
+    pthread_t thread;
+
+    CHECK_OK(pthread_create(&thread, NULL, compute, NULL));
+    AWAIT(atomic_load(&computes));
+    CHECK_OK(gmp_gc());
+    for (int i = 0; i < 2; i++) {
+        struct sigaction action = {.sa_handler = on_urgent,
+                                   .sa_flags = flags[i]};
+
+        CHECK_OK(sigaction(SIGURG, &action, NULL));
+        CHECK_OK(gmp_gc());
+        CHECK_OK(gmp_gc());
+    }
+    atomic_store(&handled, 0);
+    CHECK_OK(raise(SIGURG));
+    CHECK_EQ(atomic_load(&handled), 1);
+    atomic_store(&computes, false);
+    CHECK_OK(pthread_join(thread, NULL));
+}
+
 /* --- Another copy of the library ------------------------------------------ */
 
 static void *copy_of_library(void)
@@ -404,7 +454,9 @@ int test_main(int argc, char **argv)
     test_address_space();
     test_deaf();
     /* A copy of a tool's, or of valgrind's, is another matter. */
-    if (!test_under(NULL))
+    if (!test_under(NULL)) {
+        test_replaced_handler();
         test_copy();
+    }
     return 0;
 }

@@ -29,12 +29,18 @@
 //! the user's signals are at their limit.
 
 use crate::{
-    base::sync::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering::*},
+    base::{
+        sanitize,
+        sync::{
+            AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize,
+            Ordering::*,
+        },
+    },
     os::{
         Errno, Result,
         errno::KeepErrno,
         proc,
-        signal::{self, Mark, Saved},
+        signal::{self, Mark, Saved, SigMask},
         thread,
     },
 };
@@ -80,6 +86,8 @@ struct Line {
     old: Saved,
     /// Our handler was installed for a collection, and has stayed.
     stays: AtomicBool,
+    /// A handler that came after ours and passes signals on, or 0.
+    passes: AtomicUsize,
 }
 
 impl Line {
@@ -88,6 +96,7 @@ impl Line {
             users: AtomicU32::new(0),
             old: Saved::new(),
             stays: AtomicBool::new(false),
+            passes: AtomicUsize::new(0),
         }
     }
 }
@@ -157,6 +166,7 @@ pub(crate) fn give_back() -> bool {
 fn give_back_of(sig: c_int) -> bool {
     let line = line_of(sig);
     line.users.store(0, SeqCst);
+    line.passes.store(0, Relaxed);
     if line.old.get().is_some() {
         let back = line.old.give_back(sig, handler);
         line.stays.store(!back, Relaxed);
@@ -188,8 +198,8 @@ fn is_ours(action: &signal::SigAction) -> bool {
 }
 
 /// Installs the handler, unless it is there. A handler that has come after ours
-/// and stays where it is passes signals on, as ours does: another copy of this
-/// library has such a one. Where it does not, no thread answers.
+/// stays where it is if it passes signals on, as ours does: another copy of
+/// this library has such a one. Else ours comes before it again.
 fn install(sig: c_int, chain: Chain) -> bool {
     let is_there = install_here(sig, chain);
     if is_there && chain == Chain::Yes {
@@ -206,10 +216,20 @@ fn install_here(sig: c_int, chain: Chain) -> bool {
             || action.sa_sigaction == libc::SIG_DFL
             || chain == Chain::Yes && line.old.get().is_none()
     };
-    let Ok(now) = signal::sigaction_get(sig) else { return false };
-    let stays = line.stays.load(Relaxed) && !plain.contains(&now.sa_sigaction);
-    if is_ours(&now) || stays || !may(&now) {
-        return is_ours(&now) || stays;
+    let Ok(mut now) = signal::sigaction_get(sig) else { return false };
+    if is_ours(&now) {
+        return true;
+    }
+    if line.stays.load(Relaxed) && !plain.contains(&now.sa_sigaction) {
+        if passes_on(line, sig, now.sa_sigaction) {
+            return true;
+        }
+        // It may have been there for one signal only.
+        let Ok(then) = signal::sigaction_get(sig) else { return false };
+        now = then;
+    }
+    if !may(&now) {
+        return false;
     }
     if now.sa_sigaction != libc::SIG_DFL && !line.old.set(now) {
         return false;
@@ -228,6 +248,35 @@ fn install_here(sig: c_int, chain: Chain) -> bool {
         }
         Err(_) => false,
     }
+}
+
+/// Our handler has got a signal of [`passes_on`].
+static HEARD: AtomicBool = AtomicBool::new(false);
+
+/// Whether `other`, which is in the place of our handler, calls ours for a
+/// signal of ours. This thread sends itself one.
+fn passes_on(line: &Line, sig: c_int, other: usize) -> bool {
+    // These tools put signals off.
+    if line.passes.load(Relaxed) == other
+        || sanitize::raceenabled()
+        || sanitize::valgrind()
+    {
+        return true;
+    }
+    HEARD.store(false, Relaxed);
+    let before = SigMask::current();
+    let mut mask = SigMask::current();
+    mask.remove(sig);
+    mask.restore();
+    let value = ptr::from_ref(&HEARD).addr() as u64;
+    let mark = Mark { number: 0, value };
+    let sent = signal::send_marked(thread::gettid(), sig, mark);
+    before.restore();
+    let heard = HEARD.load(Relaxed);
+    if heard {
+        line.passes.store(other, Relaxed);
+    }
+    heard || sent.is_err()
 }
 
 /// Puts the former action back, if the handler is still ours.
@@ -274,6 +323,10 @@ unsafe extern "C" fn handler(
 ) {
     // SAFETY: from the kernel, and valid until the handler returns.
     let mark = unsafe { signal::mark_of(info) };
+    if mark.is_some_and(|it| it.value == ptr::from_ref(&HEARD).addr() as u64) {
+        HEARD.store(true, Relaxed);
+        return;
+    }
     let user = mark.and_then(|it| (0..2).find(|n| self::mark(*n) == it.value));
     let (Some(mark), Some(user)) = (mark, user) else {
         match line_of(sig).old.get() {
