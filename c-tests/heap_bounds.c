@@ -86,6 +86,40 @@ static void test_limit(void)
     CHECK_EQ(gmp_gc_set_limit(INT64_MAX), LIMIT);
 }
 
+static __attribute__((noinline)) void make_garbage(int n, size_t size)
+{
+    for (int i = 0; i < n; i++)
+        CHECK(gmp_gc_alloc_noscan(size) != NULL);
+}
+
+/* What grows past the limit has garbage collected first, and what shrinks is
+ * within it. */
+static void test_realloc_at_limit(void)
+{
+    enum { MB = 1 << 20 };
+    int percent = gmp_gc_set_percent(-1);
+    char *p;
+
+    CHECK_OK(gmp_gc());
+    CHECK_EQ(gmp_gc_set_limit(LIMIT), INT64_MAX);
+    p = gmp_gc_alloc_noscan(LIMIT / 3);
+    CHECK(p != NULL);
+    p[0] = 'p';
+    make_garbage(LIMIT / 2 / MB, MB);
+    p = gmp_gc_realloc(p, LIMIT / 2);
+    CHECK(p != NULL && p[0] == 'p');
+    CHECK(gmp_gc_realloc(p, LIMIT) == NULL);
+    CHECK_EQ(gmp_gc_set_limit(MB), LIMIT);
+    CHECK(gmp_gc_realloc(p, LIMIT) == NULL);
+    p = gmp_gc_realloc(p, 2 * MB);
+    CHECK(p != NULL && p[0] == 'p');
+    p = gmp_gc_realloc(p, 100);
+    CHECK(p != NULL && p[0] == 'p');
+    CHECK_EQ(gmp_gc_set_limit(INT64_MAX), MB);
+    CHECK_EQ(gmp_gc_set_percent(percent), -1);
+    CHECK_OK(gmp_gc_free(p));
+}
+
 /* --- Address space -------------------------------------------------------- */
 
 /* A number of a file of /proc, the first or the second. */
@@ -450,6 +484,7 @@ int test_main(int argc, char **argv)
     CHECK_OK(gmp_join(g));
     on_goroutine(NULL);
     test_limit();
+    test_realloc_at_limit();
     test_too_much();
     test_address_space();
     test_deaf();

@@ -227,10 +227,13 @@ pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
         return mallocgc(size, Kind::Scan);
     };
     let Ok(mp) = begin() else { return ptr::null_mut() };
-    if !mp.in_runtime.load(Relaxed) && MHEAP.is_due() {
+    let grows = || object(at.as_ptr()).is_none_or(|(_, has)| size > has);
+    let limit = MHEAP.pacing.limit();
+    let past = || MHEAP.live().saturating_add(size) > limit && grows();
+    if !mp.in_runtime.load(Relaxed) && (MHEAP.is_due() || past()) {
         let _later = cycle::start(Why::Due);
     }
-    if MHEAP.live().saturating_add(size) > MHEAP.pacing.limit() {
+    if past() {
         return ptr::null_mut();
     }
     // SAFETY: the caller's.
