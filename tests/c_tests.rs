@@ -198,7 +198,7 @@ subjects! {
 
 /// What else lies in `c-tests`; `crash.rs` has the `crash_` files, and other
 /// tests the programs that they look into.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 16] = [
     "descriptors.c",
     "double_include_a.c",
     "double_include_b.c",
@@ -206,6 +206,7 @@ const OTHERS: [&str; 15] = [
     "faults.c",
     "faults_inject.c",
     "gnu_mp.c",
+    "heap_begins.c",
     "heap_calm.c",
     "header.cc",
     "host.c",

@@ -11,9 +11,10 @@
 //! kernel with what it is about to use only.
 //!
 //! The table is flat, one word for each arena that the address space of a
-//! process could have: 16 MB of addresses, few pages of which are touched. A
-//! second one beside it has, for the same 64 MB of addresses, the spans of
-//! stacks that lie there (`manual`).
+//! process could have: 16 MB of zeros that are only read, but for the pages
+//! that have an arena's word (`os::addresses`). A second one beside it leads to
+//! the spans of stacks that lie in the same 64 MB of addresses (`manual`), by
+//! two steps.
 //!
 //! Invariants:
 //! 1. A word of the table is null or a `HeapArena`, which stays, with the
@@ -27,7 +28,8 @@ use super::bits::Pair;
 use super::mspan::{MSpan, SpanList};
 use super::sizeclass::{Kind, PAGE, PAGE_SHIFT, WORD_BYTES};
 use crate::base::sync::{AtomicPtr, AtomicU16, Ordering::*};
-use crate::os::{Result, ours};
+use crate::os::{Result, addresses, ours};
+use core::ptr;
 
 /// Bytes of an arena, as a shift and as a number.
 pub const ARENA_SHIFT: usize = 26;
@@ -40,6 +42,8 @@ pub const CHUNK: usize = 4 << 20;
 const PAIRS: usize = ARENA / WORD_BYTES;
 /// Arenas below the end of a process's addresses.
 const MOST: usize = 1 << (47 - ARENA_SHIFT);
+/// Lists of stacks that are mapped at once.
+const LISTS: usize = 2048;
 
 /// What the marker has to know of a page, in 16 bits:
 ///
@@ -148,16 +152,28 @@ fn page_of(addr: usize) -> usize {
     addr >> PAGE_SHIFT & (PAGES - 1)
 }
 
-/// The table of arenas, and that of stacks.
+/// The table of arenas, and that of stacks. A word is written once its page is
+/// opened.
 #[repr(C)]
 struct Table {
     arenas: [AtomicPtr<HeapArena>; MOST],
-    /// lock: the page heap's
-    stacks: [SpanList; MOST],
+    stacks: [AtomicPtr<Lists>; MOST / LISTS],
 }
 
-// SAFETY: the lists are used under the page heap's lock.
-unsafe impl Sync for Table {}
+/// Stacks, for 64 MB of addresses each. lock: the page heap's
+struct Lists([SpanList; LISTS]);
+
+/// Stores the address that `map` returns in a word of the table.
+fn store<T>(
+    word: &AtomicPtr<T>,
+    map: impl FnOnce() -> Result<*mut u8>,
+) -> Result<()> {
+    // SAFETY: the table stays.
+    unsafe { addresses::open(ptr::from_ref(word).cast()) }?;
+    // Pairs with the acquire of `of`.
+    word.store(map()?.cast(), Release);
+    Ok(())
+}
 
 /// The table of arenas.
 #[derive(Clone, Copy)]
@@ -166,9 +182,8 @@ pub struct Arenas(&'static Table);
 impl Arenas {
     /// An empty table.
     pub(super) fn new() -> Result<Self> {
-        let at = ours::map_ours(size_of::<Table>())?.cast::<Table>();
-        // SAFETY: a mapping of this length, zeroed: nulls, and empty lists. It
-        // stays.
+        let at = ours::zeros_ours(size_of::<Table>())?.cast::<Table>();
+        // SAFETY: a mapping of this length, zeroed: nulls. It stays.
         Ok(Self(unsafe { &*at }))
     }
 
@@ -184,16 +199,28 @@ impl Arenas {
     /// Makes known the arena at `base`, which is reserved. The caller has the
     /// page heap's lock.
     pub(super) fn add(self, base: usize) -> Result<()> {
-        let at = ours::map_ours(size_of::<HeapArena>())?;
-        // Pairs with the acquire of `of`.
-        self.0.arenas[base >> ARENA_SHIFT].store(at.cast(), Release);
-        Ok(())
+        let arena = || ours::map_ours_late(size_of::<HeapArena>());
+        store(&self.0.arenas[base >> ARENA_SHIFT], arena)
     }
 
-    /// The spans of stacks in the 64 MB around `addr`; None where no process
-    /// has addresses. The caller has the page heap's lock.
+    /// The spans of stacks in the 64 MB around `addr`, where there may be any.
+    /// The caller has the page heap's lock.
     pub(super) fn stacks(self, addr: usize) -> Option<&'static SpanList> {
-        self.0.stacks.get(addr >> ARENA_SHIFT)
+        let n = addr >> ARENA_SHIFT;
+        let lists = self.0.stacks.get(n / LISTS)?.load(Acquire);
+        // SAFETY: null, or from `stacks_mut`, which stays.
+        unsafe { lists.as_ref() }.map(|lists| &lists.0[n % LISTS])
+    }
+
+    /// [`Self::stacks`], for another span of them; None without memory, and
+    /// where no process has addresses.
+    pub(super) fn stacks_mut(self, addr: usize) -> Option<&'static SpanList> {
+        let lists = self.0.stacks.get((addr >> ARENA_SHIFT) / LISTS)?;
+        if lists.load(Acquire).is_null() {
+            // Zeros are empty lists.
+            store(lists, || ours::map_ours(size_of::<Lists>())).ok()?;
+        }
+        self.stacks(addr)
     }
 
     /// The span of objects at `addr`; None if there is none.

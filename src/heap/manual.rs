@@ -85,7 +85,7 @@ impl Pages {
         from: usize,
         to: usize,
     ) -> Option<()> {
-        let list = arenas.stacks(from)?;
+        let list = arenas.stacks_mut(from)?;
         let s = self.spare_manual.pop().or_else(|| self.carve())?;
         s.init_manual(from, to - from);
         list.push(s);

@@ -1,7 +1,13 @@
-//! Addresses without memory: a range is reserved, and prepared part by part.
+//! Addresses without memory: a range is reserved, and prepared part by part; or
+//! it reads as zeros, and a part of it may be written once that is opened.
+//!
+//! No kernel charges for either, whatever it does about memory that it does not
+//! have, and under `mlockall` neither takes memory: inaccessible pages are not
+//! populated, and pages that are only read are all the same one.
 
 use super::errno::{Errno, KeepErrno, Result};
-use super::mem::unmap;
+use super::mem::{page_size, unmap};
+use crate::base::sync::AtomicPtr;
 use core::ffi::c_int;
 
 /// Private memory. The kernel counts what is prepared, and refuses at once what
@@ -18,14 +24,20 @@ pub(crate) fn reserve(
     hint: usize,
 ) -> Result<*mut u8> {
     let _keep = KeepErrno::new();
-    let base = mmap(hint, len)?;
-    let base = if base.addr() % align == 0 {
-        base
-    } else {
+    let mut base = mmap(hint, len)?;
+    if base.addr() % align != 0 {
+        // The kernel puts mappings below the others, so there is often room
+        // below this one.
+        let below = base.addr() & !(align - 1);
         // SAFETY: mapped above, and nobody uses it.
         unsafe { unmap(base, len) };
-        aligned(len, align)?
-    };
+        base = mmap(below, len)?;
+    }
+    if base.addr() % align != 0 {
+        // SAFETY: mapped above, and nobody uses it.
+        unsafe { unmap(base, len) };
+        base = aligned(len, align)?;
+    }
     // Locked memory, as of mlockall(MCL_FUTURE), would be populated when it is
     // prepared.
     // SAFETY: the range is a mapping of ours that nobody uses yet.
@@ -48,6 +60,36 @@ fn aligned(len: usize, align: usize) -> Result<*mut u8> {
         unsafe { unmap(base.wrapping_add(len), align - front) };
     }
     Ok(base)
+}
+
+/// Maps `len` bytes of zeros, to be read only.
+///
+/// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
+pub(crate) fn zeros(len: usize) -> Result<*mut u8> {
+    let base = reserve(len, page_size(), 0)?;
+    let _keep = KeepErrno::new();
+    // SAFETY: reserved above, and nobody uses it.
+    let r = unsafe { libc::mprotect(base.cast(), len, libc::PROT_READ) };
+    let opened = Errno::check(r);
+    if opened.is_err() {
+        // SAFETY: the same.
+        unsafe { unmap(base, len) };
+    }
+    opened.map(|_| base)
+}
+
+/// Opens the page of a word of [`zeros`]: it may be written from then on.
+/// Others may read meanwhile.
+///
+/// `ENOMEM`.
+///
+/// # Safety
+/// The word is in such a mapping, which stays.
+pub(crate) unsafe fn open(word: *const AtomicPtr<()>) -> Result<()> {
+    let len = page_size();
+    let page = word.addr() & !(len - 1);
+    // SAFETY: a page of ours, which has all rights that it had.
+    unsafe { prepare(page as *mut u8, len) }
 }
 
 fn mmap(hint: usize, len: usize) -> Result<*mut u8> {
@@ -74,6 +116,21 @@ pub(crate) unsafe fn prepare(base: *mut u8, len: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::sync::Ordering::Relaxed;
+
+    #[test]
+    fn zeros_are_read_and_written_where_they_are_opened() {
+        let len = 1 << 20;
+        let base = zeros(len).unwrap().cast::<AtomicPtr<()>>();
+        // SAFETY: mapped above, zeroed, and it stays.
+        let words = unsafe { core::slice::from_raw_parts(base, len / 8) };
+        let null = |at: &AtomicPtr<()>| at.load(Relaxed).is_null();
+        assert!(words.iter().all(null));
+        // SAFETY: one of them.
+        unsafe { open(&raw const words[5000]) }.unwrap();
+        words[5000].store(base.cast(), Relaxed);
+        assert!(!null(&words[5000]) && null(&words[0]) && null(&words[6000]));
+    }
 
     #[test]
     fn addresses_are_aligned_and_usable_once_prepared() {

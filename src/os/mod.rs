@@ -14,9 +14,9 @@
 //! | `clock` | monotonic time, CPU time of another thread, short sleeps |
 //! | `child` | children: their ends, stops and continues |
 //! | `cpu` | how many processors this process may use |
-//! | `addresses` | addresses without memory |
 //! | `objects` | the data of the objects that are loaded |
 //! | `ours` | mappings that a look for pointers leaves out |
+//! | `addresses` | addresses without memory |
 //! | `maps` | all memory that is mapped |
 //! | `mem` | map, guard, discard and unmap memory |
 //! | `task` | whether another thread runs, where it waits; how many there are |

@@ -12,8 +12,9 @@
 //! 2. A part, once another leads to it, stays.
 
 use super::{
+    addresses,
     errno::Result,
-    mem::{map_data, unmap},
+    mem::{map_data, page_size, unmap},
 };
 use crate::base::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::*};
 use core::ptr;
@@ -42,6 +43,37 @@ static SHORT: AtomicBool = AtomicBool::new(false);
 /// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
 pub(crate) fn map_ours(len: usize) -> Result<*mut u8> {
     let base = map_data(len)?;
+    add(base, len);
+    Ok(base)
+}
+
+/// [`addresses::zeros`], of which the same is true.
+///
+/// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
+pub(crate) fn zeros_ours(len: usize) -> Result<*mut u8> {
+    let base = addresses::zeros(len)?;
+    add(base, len);
+    Ok(base)
+}
+
+/// [`map_ours`] of what is large, and of which not all will be used: under
+/// `mlockall` it is not populated either.
+///
+/// `ENOMEM`, or `EAGAIN` where locked memory is at its limit.
+pub(crate) fn map_ours_late(len: usize) -> Result<*mut u8> {
+    let base = addresses::reserve(len, page_size(), 0)?;
+    // SAFETY: reserved above, and nobody uses it.
+    if let Err(e) = unsafe { addresses::prepare(base, len) } {
+        // SAFETY: mapped above, and nobody uses it.
+        unsafe { unmap(base, len) };
+        return Err(e);
+    }
+    add(base, len);
+    Ok(base)
+}
+
+/// Adds a range to the list.
+fn add(base: *mut u8, len: usize) {
     let mut part = &FIRST;
     loop {
         // Relaxed: a number for each.
@@ -50,14 +82,11 @@ pub(crate) fn map_ours(len: usize) -> Result<*mut u8> {
             from.store(base.addr(), Relaxed);
             // Release: pairs with each.
             length.store(len, Release);
-            return Ok(base);
+            return;
         }
         match part.next_or_map() {
             Some(next) => part = next,
-            None => {
-                SHORT.store(true, Relaxed);
-                return Ok(base);
-            }
+            None => return SHORT.store(true, Relaxed),
         }
     }
 }

@@ -41,6 +41,19 @@ fn the_heap_collects_at_each_allocation() {
     check_stressed(&["heap_sizes", "heap_storm"], &["2"], LIMIT);
 }
 
+/// The tables of the heap are large, and cost nothing where they are not used.
+#[test]
+fn the_first_object_costs_little() {
+    let program = build("heap_begins.c", Link::Shared);
+    for case in ["charged", "locked", "limited"] {
+        for procs in ["1", "4"] {
+            let mut command = program.command();
+            command.env("GMP_MAXPROCS", procs);
+            run(command.arg(case), LIMIT).exited(0);
+        }
+    }
+}
+
 /// The data of a program that has the C library inside are roots, wherever the
 /// kernel has put the program.
 #[test]
