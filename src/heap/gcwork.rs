@@ -341,7 +341,9 @@ impl<'a> GcWork<'a> {
         if self.len == ENTRIES && !self.make_room() {
             return;
         }
-        self.block.entries[self.len].store(entry, Relaxed);
+        // SAFETY: less than ENTRIES, and `len` never exceeds it.
+        let place = unsafe { self.block.entries.get_unchecked(self.len) };
+        place.store(entry, Relaxed);
         self.len += 1;
     }
 

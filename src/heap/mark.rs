@@ -5,16 +5,20 @@
 //! pointers in registers and index back from them.
 //!
 //! Marking is bound by cache misses: that of the bits of an object, and that of
-//! the object. So a short queue stands between a word that is found and the
-//! look at its bits, and both are prefetched when the word enters the queue.
+//! the object. So a queue stands between a word that is found and the look at
+//! its bits, and both are fetched while others are looked at (`candidates`).
 //!
 //! ```text
-//!   scan --words--> candidates --find, mark--> stack --objects--> scan
-//!                   (prefetch bits, object)    (prefetch the rest)
+//!   scan --words--> candidates --mark--> stack --objects--> scan
+//!                   (fetch bits, object) (fetch the rest)
 //! ```
 //! The stack makes the order depth-first, nearly: the queue delays by its
 //! length. An object that is longer than [`OBLET`] is scanned in such pieces,
 //! so that several markers can share it.
+//!
+//! After that it is bound by branches that no processor foresees. So a word
+//! becomes a candidate without one, and as long as there is much of both, a
+//! candidate is looked at for each object that is scanned, whatever was found.
 //!
 //! Stacks of parked goroutines are in no cache. Their lines are fetched for
 //! many stacks together, and a line without a word near the heap is passed over
@@ -37,8 +41,9 @@
 //!    for want of memory, and `overflow` is set (`gcwork`).
 //! 3. Nothing is locked, and `malloc` is not called.
 
-use super::arena::{ARENA, Arenas, HeapArena};
+use super::arena::{ARENA, Arenas, HeapArena, PageInfo};
 use super::bits::Marked;
+use super::candidates::Candidates;
 use super::find::Object;
 use super::gcwork::{GcWork, Work};
 use super::mheap::MHeap;
@@ -49,18 +54,17 @@ use crate::base::sanitize;
 use crate::base::sync::{AtomicUsize, Ordering::*};
 use crate::base::throw::throw;
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-use core::{mem, ptr};
+use core::ptr;
 
 /// Addresses of words that may be pointers: from, to. Multiples of 8.
 pub type Range = (usize, usize);
 
-/// The length of the queue.
-const CANDIDATES: usize = 16;
 /// Lines of an object that are prefetched.
 const LINES: usize = 4;
 /// Bytes of a large object that are scanned at once.
 const OBLET: usize = 128 << 10;
-/// Bits of an entry that are an address; the class lies above.
+/// Bits of an entry that are an address. Above lies the size in granules; 0 for
+/// a piece of a large object.
 const ADDRESS: u32 = 48;
 /// How many objects a marker scans between two looks at whether others wait.
 const PATIENCE: u32 = 64;
@@ -216,38 +220,6 @@ impl<'a> Marking<'a> {
     }
 }
 
-/// A queue of N entries, 0 being none.
-struct Queue<const N: usize> {
-    ring: [usize; N],
-    at: usize,
-}
-
-impl<const N: usize> Queue<N> {
-    const fn new() -> Self {
-        const { assert!(N.is_power_of_two()) };
-        Self { ring: [0; N], at: 0 }
-    }
-
-    /// Puts an entry in, and takes the oldest one out.
-    #[inline(always)]
-    fn exchange(&mut self, entry: usize) -> usize {
-        let old = mem::replace(&mut self.ring[self.at % N], entry);
-        self.at += 1;
-        old
-    }
-
-    /// The oldest entry; 0 if there is none.
-    fn take(&mut self) -> usize {
-        for _ in 0..N {
-            let old = self.exchange(0);
-            if old != 0 {
-                return old;
-            }
-        }
-        0
-    }
-}
-
 /// A thread that marks.
 struct Marker<'a, const ALONE: bool, L: Look> {
     arenas: Arenas,
@@ -255,7 +227,7 @@ struct Marker<'a, const ALONE: bool, L: Look> {
     length: usize,
     near: Near,
     work: GcWork<'a>,
-    candidates: Queue<CANDIDATES>,
+    candidates: Candidates,
     marked: usize,
     scanned: u32,
     /// Words are copied before they are looked at.
@@ -289,7 +261,7 @@ impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
             length,
             near: Near::new(low, length),
             work: GcWork::new(marking.work)?,
-            candidates: Queue::new(),
+            candidates: Candidates::new(),
             marked: 0,
             scanned: 0,
             copies: sanitize::memcheck(),
@@ -297,18 +269,50 @@ impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
         })
     }
 
-    /// Scans all that there is of one's own.
+    /// Scans all that there is of one's own: an object for each candidate that
+    /// is looked at, as long as there are many of both.
     fn drain(&mut self) {
+        self.fetch_since(0);
         loop {
+            let many = self.candidates.are_many();
+            let from = self.candidates.next();
+            if many {
+                self.mark_oldest();
+            }
             if let Some(object) = self.work.pop() {
                 self.scan(object);
+            } else if self.candidates.is_empty() {
+                return;
             } else {
-                let candidate = self.candidates.take();
-                if candidate == 0 {
-                    return;
-                }
-                self.mark(candidate);
+                self.mark_oldest();
             }
+            if !many {
+                self.fetch_since(from);
+            }
+        }
+    }
+
+    /// Fetches for the candidates from number `from` on that are not yet many.
+    #[inline(always)]
+    fn fetch_since(&mut self, from: usize) {
+        self.candidates.since(from).for_each(|word| self.fetch(word));
+    }
+
+    /// Looks at the oldest candidate, and fetches for a later one.
+    #[inline(always)]
+    fn mark_oldest(&mut self) {
+        self.fetch(self.candidates.later());
+        let oldest = self.candidates.take();
+        self.mark(oldest);
+    }
+
+    /// Fetches what the look at a candidate will need: its bits, and the first
+    /// line of the object.
+    #[inline(always)]
+    fn fetch(&self, word: usize) {
+        if let Some(arena) = self.arenas.of(word) {
+            prefetch(arena.pair(word));
+            prefetch(word as *const u8);
         }
     }
 
@@ -318,7 +322,7 @@ impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
         let base = object & ((1 << ADDRESS) - 1);
         let size = match object >> ADDRESS {
             0 => self.scan_large(base),
-            class => CLASS[class].size,
+            granules => granules * GRANULE,
         };
         if !ALONE {
             self.scanned += 1;
@@ -354,52 +358,92 @@ impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
         rest.min(OBLET)
     }
 
+    /// Scans words of an object; of a longer one, by lines.
     #[inline(always)]
     fn scan_words(&mut self, from: usize, to: usize) {
         let mut at = from;
+        if to - from > LINE {
+            while at + LINE <= to {
+                // SAFETY: words of an object of ours, and the world is stopped.
+                let line = unsafe { *(at as *const [usize; LINE / 8]) };
+                if L::ANY || self.near.any(line) {
+                    self.add(line);
+                }
+                at += LINE;
+            }
+        }
         while at < to {
-            // SAFETY: a word of a root, as the caller promises, or of an
-            // object of ours. The world is stopped.
-            let word = unsafe { *(at as *const usize) };
-            if word.wrapping_sub(self.low) < self.length {
-                self.candidate(word);
-            } else {
+            // SAFETY: the same.
+            self.add(unsafe { *(at as *const [usize; GRANULE / 8]) });
+            at += GRANULE;
+        }
+    }
+
+    /// Makes candidates of those words that point near the heap.
+    #[inline(always)]
+    fn add<const N: usize>(&mut self, words: [usize; N]) {
+        while !self.candidates.has_room(N) {
+            self.mark_oldest();
+        }
+        for word in words {
+            let is_near = word.wrapping_sub(self.low) < self.length;
+            if !is_near {
                 self.look.look(word);
             }
-            at += size_of::<usize>();
+            self.candidates.add_if(is_near, word);
         }
     }
 
-    /// A word that points near the heap.
-    #[inline(always)]
-    fn candidate(&mut self, word: usize) {
-        if let Some(arena) = self.arenas.of(word) {
-            prefetch(arena.pair(word));
-            prefetch(word as *const u8);
-            let oldest = self.candidates.exchange(word);
-            if oldest != 0 {
-                self.mark(oldest);
-            }
-        } else {
-            self.look.look(word);
-        }
-    }
-
-    /// Marks what `word` points into, and pushes it if it is new.
+    /// Marks what `word` points into, and pushes it if it is new. Most words
+    /// are the address at which an object begins, and then its bits tell.
     #[inline(always)]
     fn mark(&mut self, word: usize) {
+        let Some(arena) = self.arenas.of(word) else {
+            self.look.look(word);
+            return;
+        };
+        let pair = arena.pair(word);
+        let bit = 1 << (word / GRANULE % 64);
+        if pair.alloc() & bit == 0 {
+            self.mark_inner(word);
+        } else if let Marked::Now = pair.try_mark::<ALONE>(bit) {
+            self.push(word & !(GRANULE - 1), arena.page(word));
+        }
+    }
+
+    /// [`Self::mark`] of a word that points into no object's first granule.
+    #[inline(never)]
+    fn mark_inner(&mut self, word: usize) {
         let Some(object) = self.arenas.find(word) else { return };
         let (pair, bit) = object.bit();
-        if let Marked::Now = pair.try_mark::<ALONE>(bit) {
-            self.marked += object.size;
-            if object.kind.has_pointers() {
-                self.work.push(object.base | object.class << ADDRESS);
-                let most = object.size.min(LINES * LINE);
-                for line in (LINE..most).step_by(LINE) {
-                    prefetch((object.base + line) as *const u8);
-                }
+        if let Marked::Now = pair.try_mark::<ALONE>(bit)
+            && let Some(arena) = self.arenas.of(object.base)
+        {
+            self.push(object.base, arena.page(object.base));
+        }
+    }
+
+    /// Pushes an object that was marked, if it may hold pointers.
+    #[inline(always)]
+    fn push(&mut self, base: usize, page: PageInfo) {
+        let size = CLASS[page.class()].size;
+        if size == 0 {
+            self.count_large(base);
+        }
+        self.marked += size;
+        if page.kind().has_pointers() {
+            self.work.push(base | (size / GRANULE) << ADDRESS);
+            let mut line = LINE;
+            while line < size.min(LINES * LINE) {
+                prefetch((base + line) as *const u8);
+                line += LINE;
             }
         }
+    }
+
+    #[cold]
+    fn count_large(&mut self, base: usize) {
+        self.marked += self.arenas.span(base).map_or(0, |s| s.elemsize.get());
     }
 
     /// Scans a job's ranges. Most are the stacks of parked goroutines: a few
@@ -443,11 +487,7 @@ impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
             // SAFETY: a word of a root, as the caller promises.
             let word = unsafe { *(at as *const usize) };
             let far = word.wrapping_sub(self.low);
-            if far < self.length {
-                self.candidate(word);
-            } else {
-                self.look.look(word);
-            }
+            self.add([word]);
             if far <= self.length && word % GRANULE == 0 {
                 self.mark_before(word);
             }

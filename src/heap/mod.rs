@@ -25,6 +25,7 @@
 //! |---|---|
 //! | `cycle` | one collection; the sweep |
 //! | `mark` | the marker |
+//! | `candidates` | words that the marker has found |
 //! | `near` | many words that may be pointers, at once |
 //! | `malloc` | what a user asks of an object |
 //! | `mcache` | the spans that one thread allocates from |
@@ -52,6 +53,8 @@
 #[cfg(not(loom))]
 pub(crate) mod arena;
 pub mod bits;
+#[cfg(not(loom))]
+mod candidates;
 #[cfg(not(loom))]
 pub(crate) mod cycle;
 #[cfg(not(loom))]
