@@ -290,7 +290,7 @@ pub(crate) fn object(at: *const u8) -> Option<(usize, usize)> {
         }
         Err(_) => return None,
     };
-    Some((object.base, object.size))
+    Some((object.base, object.room()))
 }
 
 /// `gmp_gc`: a whole collection, and all is swept. The frames of the host lie

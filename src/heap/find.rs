@@ -31,6 +31,16 @@ impl Object {
         (self.arena.pair(self.base), 1 << (self.base / GRANULE % 64))
     }
 
+    /// Bytes that its user has.
+    pub fn room(&self) -> usize {
+        if self.class == 0 { self.size } else { CLASS[self.class].room }
+    }
+
+    /// Whether a pointer to its end may be one to the next object.
+    pub fn is_full(&self) -> bool {
+        self.room() == self.size
+    }
+
     /// Whether it is allocated, in a span that is swept.
     pub fn is_allocated(&self) -> bool {
         let (pair, bit) = self.bit();

@@ -109,11 +109,11 @@ impl MCache {
     }
 }
 
-/// Whether a new object of `size` bytes would be as large.
+/// Whether `size` bytes have room, and a new object would be as large.
 fn fits(old: &Object, size: usize) -> bool {
     let bytes = match size {
         0..=MAX_SMALL => CLASS[class_of(size)].size,
         _ => pages_for(size).saturating_mul(PAGE),
     };
-    bytes == old.size
+    bytes == old.size && size <= old.room()
 }

@@ -2,7 +2,8 @@
 //!
 //! Any word into an allocated object keeps the object. Of roots, a word that
 //! equals the end of an object keeps that object too: compilers hold end
-//! pointers in registers and index back from them.
+//! pointers in registers and index back from them. Where what was asked for
+//! leaves slack, its end lies in the object (`sizeclass`).
 //!
 //! Marking is bound by cache misses: that of the bits of an object, and that of
 //! the object. So a queue stands between a word that is found and the look at
@@ -537,7 +538,7 @@ impl<'a, const ALONE: bool, L: Look> Marker<'a, ALONE, L> {
     /// Marks the object that ends at `word`.
     fn mark_before(&mut self, word: usize) {
         let before = self.arenas.find(word - 1);
-        let ends = |it: &Object| it.base + it.size == word;
+        let ends = |it: &Object| it.is_full() && it.base + it.size == word;
         let before = before.filter(ends).map(|it| it.base);
         if before.is_some_and(|base| self.look.end_keeps(base)) {
             self.mark(word - 1);

@@ -7,8 +7,8 @@
 //!
 //! The names are Go's. What differs:
 //!
-//! - There are no classes of 8 and 24 bytes: an object begins with a granule of
-//!   16.
+//! - Objects of 8 and 24 bytes lie 16 and 32 apart: an object begins with a
+//!   granule of 16. Such small sizes have classes of their own all the same.
 //! - The bits of objects are not in the `mspan` but beside the arena, two for
 //!   each granule. So a word that may be a pointer costs one line of them.
 //! - The alloc bits are true at any time, where Go's are stale and `freeindex`

@@ -7,9 +7,16 @@
 //! smallest size is a granule of 16 bytes, so that an object begins where a
 //! granule begins.
 //!
+//! Up to 128 bytes each size has two classes: one for what fills an object, and
+//! one for what leaves [`SLACK`] bytes or more. The end of the latter lies in
+//! the object. So a pointer to the next object is no end pointer there, which
+//! would keep this one (`mark`). Before, a word of the stack that kept a node
+//! also kept all of a tree whose root had been allocated just before.
+//!
 //! Invariants:
-//! 1. Each size is a multiple of [`GRANULE`], and the sizes ascend. Class 0 is
-//!    that of large objects and has no size.
+//! 1. Each size is a multiple of [`GRANULE`]. The sizes ascend, or they are the
+//!    same and the room ascends. Class 0 is that of large objects and has no
+//!    size.
 //! 2. `index` is exact for each offset in a span of the class.
 //! 3. Bit b of word w in `starts` is 1 if and only if an object begins at
 //!    granule 64w + b of the span.
@@ -25,11 +32,16 @@ pub const WORD: usize = 64;
 pub const WORD_BYTES: usize = WORD * GRANULE;
 /// The largest small object.
 pub const MAX_SMALL: usize = 32 << 10;
-/// Up to here sizes are looked up by granules, above by units of 128 bytes.
+/// Bytes that the smaller one of two classes of a size leaves.
+const SLACK: usize = 8;
+/// Up to here there are two classes of a size.
+const TWICE: usize = 128;
+/// Up to here sizes are looked up by units of the slack, above by units of 128
+/// bytes.
 const FINE: usize = 1024;
 const UNIT: usize = 128;
 /// More than there are classes.
-const MOST: usize = 80;
+const MOST: usize = 90;
 /// More words of bits than the spans of all classes have, one of each.
 const WORDS: usize = 2048;
 
@@ -58,8 +70,10 @@ impl Kind {
 /// A size class.
 #[derive(Clone, Copy, Debug)]
 pub struct Class {
-    /// Bytes of an object.
+    /// Bytes from an object to the next.
     pub size: usize,
+    /// Bytes that may be asked for.
+    pub room: usize,
     /// Pages of a span.
     pub npages: usize,
     /// Objects of a span.
@@ -71,8 +85,14 @@ pub struct Class {
 }
 
 impl Class {
-    const NONE: Self =
-        Self { size: 0, npages: 0, nelems: 0, magic: 0, first_word: 0 };
+    const NONE: Self = Self {
+        size: 0,
+        room: 0,
+        npages: 0,
+        nelems: 0,
+        magic: 0,
+        first_word: 0,
+    };
 
     /// Which object of a span the byte at `offset` belongs to; `nelems` for
     /// what is left over.
@@ -109,6 +129,11 @@ const fn classes() -> ([Class; MOST], usize) {
         let npages = bytes / PAGE;
         let last = all[count - 1];
         let same = last.npages == npages && bytes / last.size == bytes / size;
+        if size <= TWICE {
+            let room = size - SLACK;
+            all[count] = Class { size, room, npages, ..Class::NONE };
+            count += 1;
+        }
         if !same {
             count += 1;
         }
@@ -124,6 +149,9 @@ const fn classes() -> ([Class; MOST], usize) {
         let roomy = bytes / nelems / UNIT * UNIT;
         if roomy > class.size {
             class.size = roomy;
+        }
+        if class.room == 0 {
+            class.room = class.size;
         }
         class.nelems = nelems;
         class.magic = (1u64 << 32).div_ceil(class.size as u64) as u32;
@@ -168,21 +196,21 @@ static STARTS: [u64; WORDS] = {
     words
 };
 
-/// The smallest class whose objects have `size` bytes.
+/// The smallest class with room for `size` bytes.
 const fn class_for(size: usize) -> u8 {
     let (all, _) = classes();
     let mut n = 1;
-    while all[n].size < size {
+    while all[n].room < size {
         n += 1;
     }
     n as u8
 }
 
-static FINE_CLASS: [u8; FINE / GRANULE + 1] = {
-    let mut table = [0; FINE / GRANULE + 1];
+static FINE_CLASS: [u8; FINE / SLACK + 1] = {
+    let mut table = [0; FINE / SLACK + 1];
     let mut n = 0;
     while n < table.len() {
-        table[n] = class_for(n * GRANULE);
+        table[n] = class_for(n * SLACK);
         n += 1;
     }
     table
@@ -202,7 +230,7 @@ static COARSE_CLASS: [u8; (MAX_SMALL - FINE) / UNIT + 1] = {
 #[inline(always)]
 pub fn class_of(size: usize) -> usize {
     let class = if size <= FINE {
-        FINE_CLASS[size.div_ceil(GRANULE)]
+        FINE_CLASS[size.div_ceil(SLACK)]
     } else {
         COARSE_CLASS[(size - FINE).div_ceil(UNIT)]
     };
@@ -220,12 +248,13 @@ mod tests {
 
     #[test]
     fn the_sizes_are_those_of_go_without_8_and_24() {
-        let sizes: Vec<_> = CLASS.iter().map(|class| class.size).collect();
+        let mut sizes: Vec<_> = CLASS.iter().map(|class| class.size).collect();
+        sizes.dedup();
         let first = [0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192];
         assert_eq!(sizes[..13], first);
         let last = [24576, 27264, 28672, 32768];
-        assert_eq!(sizes[CLASSES - 4..], last);
-        assert_eq!(CLASSES, 66, "68 in Go");
+        assert_eq!(sizes[sizes.len() - 4..], last);
+        assert_eq!(sizes.len(), 66, "68 in Go");
         assert!(sizes.is_sorted());
         assert!(sizes.iter().all(|size| size % GRANULE == 0));
     }
@@ -243,9 +272,20 @@ mod tests {
     fn the_class_of_a_size_is_the_smallest_that_fits() {
         for size in 0..=MAX_SMALL {
             let n = class_of(size);
-            assert!(CLASS[n].size >= size);
-            assert!(n == 1 || CLASS[n - 1].size < size, "{size}");
+            assert!(CLASS[n].room >= size);
+            assert!(n == 1 || CLASS[n - 1].room < size, "{size}");
         }
+    }
+
+    #[test]
+    fn a_small_size_has_two_classes() {
+        let of = |size| CLASS[class_of(size)];
+        for size in (GRANULE..=TWICE).step_by(GRANULE) {
+            let (less, full) = (of(size - SLACK), of(size));
+            assert_eq!((less.size, less.room), (size, size - SLACK));
+            assert_eq!((full.size, full.room), (size, size));
+        }
+        assert!(CLASS[17..].iter().all(|class| class.room == class.size));
     }
 
     #[test]

@@ -14,6 +14,8 @@ struct Thing {
     base: usize,
     /// Bytes that the heap has for it.
     room: usize,
+    /// Whether a pointer to its end may be one to the next object.
+    full: bool,
     kind: Kind,
     /// Its first words.
     words: Vec<usize>,
@@ -77,7 +79,7 @@ impl Model {
     fn add(&mut self, base: usize, size: usize, kind: Kind, words: Vec<usize>) {
         let object = self.heap.object(base).expect("allocated");
         assert_eq!(object.base, base);
-        assert!(object.size >= size && object.kind == kind);
+        assert!(object.room() >= size && object.kind == kind);
         assert_eq!(base % 16, 0);
         let end = base + object.size;
         assert!(self.find(base).is_none(), "it overlaps");
@@ -86,7 +88,8 @@ impl Model {
             set(base, i, *value);
         }
         self.at.insert(base, self.things.len());
-        self.things.push(Thing { base, room: object.size, kind, words });
+        let (room, full) = (object.size, object.is_full());
+        self.things.push(Thing { base, room, full, kind, words });
     }
 
     fn remove(&mut self, i: usize) -> Thing {
@@ -190,7 +193,8 @@ impl Model {
             todo.extend(self.find(*root));
             let before = root.checked_sub(1).and_then(|w| self.find(w));
             todo.extend(before.filter(|i| {
-                self.things[*i].base + self.things[*i].room == *root
+                let thing = &self.things[*i];
+                thing.full && thing.base + thing.room == *root
             }));
         }
         let roots = self.things.iter().enumerate();

@@ -173,6 +173,22 @@ fn an_end_pointer_in_a_root_keeps_the_object_and_not_in_an_object() {
 }
 
 #[test]
+fn a_pointer_to_an_object_keeps_the_one_before_only_if_that_is_full() {
+    let (cache, work) = (MCache::new(heap()), Work::new());
+    for (size, kept) in [(16, true), (24, false), (100, false), (128, true)] {
+        let pair = [(); 2].map(|()| address(cache.alloc(size, Kind::Scan)));
+        let [before, object] = pair;
+        assert_eq!(object - before, size.next_multiple_of(16));
+        collect(&work, &cache, &[object]);
+        assert!(cache.heap().object(object).is_some());
+        assert_eq!(cache.heap().object(before).is_some(), kept, "{size}");
+        let last = address(cache.alloc(size, Kind::Scan));
+        collect(&work, &cache, &[last + size]);
+        assert!(cache.heap().object(last).is_some(), "{size}");
+    }
+}
+
+#[test]
 fn objects_without_pointers_are_not_looked_into() {
     let (cache, work) = (MCache::new(heap()), Work::new());
     let plain = address(cache.alloc(64, Kind::Noscan));
