@@ -66,6 +66,13 @@ static void receive(void *ch)
     done(gmp_chan_recv(ch, &n));
 }
 
+/* A channel that only this goroutine knows. */
+static void receive_and_free(void *ch)
+{
+    receive(ch);
+    gmp_chan_unref(ch);
+}
+
 static void send_one(void *ch)
 {
     long n = 1;
@@ -283,7 +290,7 @@ static __attribute__((noinline)) void start_others(void)
     start("selects", select_known, roots.direct, NULL);
     start("in-time", receive_in_time, make(0), NULL);
     /* Of malloc's memory: nobody tells. */
-    start("plain", receive, gmp_chan_make(sizeof(long), 0), NULL);
+    start("plain", receive_and_free, gmp_chan_make(sizeof(long), 0), NULL);
 }
 
 /* A channel that only a sleeping goroutine's stack leads to. */
