@@ -228,16 +228,19 @@ pub(crate) fn read_process(
         here[i] = iovec { iov_base: part.to.as_mut_ptr().cast(), iov_len };
         there[i] = iovec { iov_base: part.at as *mut c_void, iov_len };
     }
+    // By number: ThreadSanitizer takes the place of libc's function, and may
+    // run a handler there.
     // SAFETY: `here` are slices that are ours to write to; the kernel checks
     // `there`.
     let read = unsafe {
-        libc::process_vm_readv(
+        libc::syscall(
+            libc::SYS_process_vm_readv,
             pid,
             here.as_ptr(),
-            count as u64,
+            count,
             there.as_ptr(),
-            count as u64,
-            0,
+            count,
+            0usize,
         )
     };
     let Ok(mut read) = usize::try_from(read) else { return Err(errno()) };
