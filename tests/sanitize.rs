@@ -319,7 +319,7 @@ const NO_TESTS: [&str; 16] = [
 type LeftOut = (&'static [&'static str], fn(Tool) -> bool, &'static str);
 
 /// Which C tests do not run under which tools.
-const LEFT_OUT: [LeftOut; 14] = [
+const LEFT_OUT: [LeftOut; 13] = [
     (
         &["handoff", "idle", "idle_timers", "many", "stacks", "io_many"],
         |_| true,
@@ -362,12 +362,6 @@ const LEFT_OUT: [LeftOut; 14] = [
         "executes itself for each case, which valgrind does not follow",
     ),
     (
-        &["heap_signal"],
-        |tool| matches!(tool, Tsan(_)),
-        "ThreadSanitizer puts off the signal that stops a thread, also where \
-         the thread waits in select",
-    ),
-    (
         &["heap_switched"],
         |tool| matches!(tool, Asan(_) | Tsan(_) | Valgrind),
         "the tool does not follow stacks that a program switches to by itself",
@@ -398,7 +392,7 @@ const LEFT_OUT: [LeftOut; 14] = [
 
 /// C tests whose children use the library. ThreadSanitizer ends such a child at
 /// its first new thread, unless it is told not to; it finds no race there.
-const FORK: [&str; 11] = [
+const FORK: [&str; 10] = [
     "fork_inside",
     "fork_objects",
     "fork_shutdown",
@@ -407,7 +401,6 @@ const FORK: [&str; 11] = [
     "heap",
     "heap_end",
     "heap_stacks",
-    "heap_storm",
     "shutdown",
     "trace",
 ];

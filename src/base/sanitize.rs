@@ -123,6 +123,11 @@ pub(crate) fn raceenabled() -> bool {
     gmprt_sanitizer.switch_to_fiber.is_some()
 }
 
+/// An address in ThreadSanitizer, or in the table by which a program calls it.
+pub(crate) fn race_tool() -> usize {
+    gmprt_sanitizer.release.map_or(0, |release| release as *const () as usize)
+}
+
 /// Whether valgrind runs this process.
 pub(crate) fn valgrind() -> bool {
     PRESENT.load(Relaxed) & VALGRIND != 0

@@ -61,7 +61,7 @@ use crate::{
     gmp::{G, M, MKind, each_g, gflag, watched::watched},
     heap::{arena::ARENA, kept},
     os::{Errno, Lock, LongLock, Result, objects},
-    sched::{background::has_no_host, frame, local, panicrecord},
+    sched::{background::has_no_host, frame, local, panicrecord, putoff},
 };
 use core::{
     mem, ptr,
@@ -144,6 +144,7 @@ impl Objects {
 
     /// Asks the loader.
     pub(super) fn ask() -> Self {
+        putoff::learn();
         let mut this = mem::replace(&mut *SPARE.lock(), Self::new());
         this.lists_mut().into_iter().for_each(Ranges::clear);
         if !DATA.load(Relaxed) {

@@ -11,8 +11,7 @@
 //! A thread that waits in a call of the library is in a safe region, and is not
 //! signalled (`sched::suspended`). Where there is no signal (`GMP_GC_SIGNAL=0`)
 //! all others are asked to come to a safe point, within [`PATIENCE`]. Under
-//! ThreadSanitizer both is done: a handler runs at once only where the thread
-//! waits, or calls the C library.
+//! ThreadSanitizer both is done: it may put the handler off (`sched::putoff`).
 //!
 //! All Ps are Stopped before. So an M whose `curg` is null has left its last
 //! goroutine's stack, and runs no other before the world goes on.

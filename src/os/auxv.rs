@@ -35,6 +35,11 @@ pub(crate) fn entry() -> usize {
     get(libc::AT_ENTRY)
 }
 
+/// Where the loader is; 0 in a static program.
+pub(super) fn loader() -> usize {
+    get(libc::AT_BASE)
+}
+
 /// Where the program's headers are.
 pub(super) fn headers() -> usize {
     get(libc::AT_PHDR)

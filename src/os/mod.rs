@@ -10,6 +10,7 @@
 //! | `futex` | sleep on a word, wake sleepers; the locks and notes of an M |
 //! | `copy` | a copy of the process that does one thing and ends |
 //! | `signal` | masks, signal stacks, handlers |
+//! | `interrupted` | a call in which a signal has found its thread |
 //! | `membarrier` | a barrier on all running threads of the process |
 //! | `clock` | monotonic time, CPU time of another thread, short sleeps |
 //! | `child` | children: their ends, stops and continues |
@@ -50,6 +51,7 @@ pub(crate) mod fallback;
 pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod interrupted;
 pub(crate) mod key;
 pub(crate) mod maps;
 pub(crate) mod mem;

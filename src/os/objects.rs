@@ -52,6 +52,38 @@ pub(crate) fn each_own(found: &mut dyn FnMut(usize, usize)) {
     });
 }
 
+/// Where the objects are that each program has: from, to. Only the program, if
+/// it is static.
+#[derive(Default)]
+pub(crate) struct Places {
+    /// The code.
+    pub program: (usize, usize),
+    /// The code.
+    pub libc: (usize, usize),
+    /// The data, with its locks.
+    pub loader: (usize, usize),
+}
+
+/// Takes the loader's lock.
+pub(crate) fn places() -> Places {
+    let mut found = Places::default();
+    each_object(&mut |object| {
+        let last_of = |flag| {
+            let loads = object.loads();
+            let last = loads.filter(|ph| ph.p_flags & flag != 0).last();
+            last.map_or((0, 0), |ph| object.place(ph))
+        };
+        if object.is_program() {
+            found.program = last_of(libc::PF_X);
+        } else if object.is_libc() {
+            found.libc = last_of(libc::PF_X);
+        } else if object.base == auxv::loader() {
+            found.loader = last_of(libc::PF_W);
+        }
+    });
+    found
+}
+
 fn each_object(found: &mut dyn FnMut(&Object<'_>)) {
     type Found<'a> = &'a mut dyn FnMut(&Object<'_>);
     unsafe extern "C" fn each(
@@ -105,9 +137,10 @@ impl<'a> Object<'a> {
         self.has(each_object as *const () as usize)
     }
 
-    /// Whether it is the C library, and nothing else.
+    /// Whether it is the C library, and nothing else. No tool takes the place
+    /// of this function.
     fn is_libc(&self) -> bool {
-        !self.is_program() && self.has(libc::abort as *const () as usize)
+        !self.is_program() && self.has(libc::syscall as *const () as usize)
     }
 
     fn has(&self, address: usize) -> bool {
@@ -248,6 +281,17 @@ mod tests {
         assert_eq!(data, 1);
         assert!(all > 1, "the C library has data");
         assert_eq!(DATA.load(Relaxed), 7);
+    }
+
+    #[test]
+    fn code_of_the_program_is_told_from_that_of_the_c_library() {
+        let found = places();
+        let has = |(from, to), at: usize| (from..to).contains(&at);
+        assert!(has(found.program, each_object as *const () as usize));
+        assert!(has(found.libc, libc::syscall as *const () as usize));
+        assert!(!has(found.libc, each_object as *const () as usize));
+        // The first member of `struct r_debug` is in the loader's data.
+        assert!(has(found.loader, list()));
     }
 
     #[test]

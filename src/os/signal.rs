@@ -386,18 +386,53 @@ pub(crate) fn sigaction_get(sig: c_int) -> Result<SigAction> {
     unsafe { sigaction_raw(sig, ptr::null()) }
 }
 
-/// Whether the handler of `sig` gets the signal's details. Async-signal-safe:
-/// the C library's function may lock for SIGABRT.
-pub(crate) fn has_details(sig: c_int) -> bool {
+/// An action in the kernel's form.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KernelAction {
+    pub handler: usize,
+    flags: u64,
+    restorer: usize,
+    mask: u64,
+}
+
+/// The action that the kernel has for `sig`: under ThreadSanitizer another one
+/// than [`sigaction_get`]'s. Async-signal-safe: the C library's function may
+/// lock for SIGABRT.
+pub(crate) fn kernel_action(sig: c_int) -> Result<KernelAction> {
+    // SAFETY: null changes nothing.
+    unsafe { kernel_action_raw(sig, ptr::null()) }
+}
+
+/// Sets it; returns the old one.
+///
+/// # Safety
+/// As for [`sigaction_set`], and all but the handler is from [`kernel_action`].
+pub(crate) unsafe fn kernel_action_set(
+    sig: c_int,
+    new: &KernelAction,
+) -> Result<KernelAction> {
+    // SAFETY: the handler may run at any time, the caller promises.
+    unsafe { kernel_action_raw(sig, new) }
+}
+
+unsafe fn kernel_action_raw(
+    sig: c_int,
+    new: *const KernelAction,
+) -> Result<KernelAction> {
     let _keep = KeepErrno::new();
-    // The kernel's form: handler, flags, restorer, mask.
-    let mut now = [0u64; 4];
-    let none = ptr::null::<u64>();
-    // SAFETY: null changes nothing, now is a local variable.
-    let r = unsafe {
-        libc::syscall(libc::SYS_rt_sigaction, sig, none, now.as_mut_ptr(), SET)
-    };
-    Errno::check(r).is_ok() && now[1] & libc::SA_SIGINFO as u64 != 0
+    let mut old = MaybeUninit::uninit();
+    let call = libc::SYS_rt_sigaction;
+    // SAFETY: new is null or its handler may run; old is a local variable.
+    let r = unsafe { libc::syscall(call, sig, new, old.as_mut_ptr(), SET) };
+    Errno::check(r)?;
+    // SAFETY: the call succeeded, so it has written old.
+    Ok(unsafe { old.assume_init() })
+}
+
+/// Whether the handler of `sig` gets the signal's details. Async-signal-safe.
+pub(crate) fn has_details(sig: c_int) -> bool {
+    kernel_action(sig).is_ok_and(|it| it.flags & libc::SA_SIGINFO as u64 != 0)
 }
 
 /// Sets the action of `sig`; returns the old one.

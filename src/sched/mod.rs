@@ -86,6 +86,7 @@
 //! | `stackmark` | how much stack each function's goroutines use |
 //! | `suspended` | threads stopped for a collection |
 //! | `urgent` | the signal that interrupts a thread |
+//! | `putoff` | the same, where ThreadSanitizer puts handlers off |
 //! | `child` | whether this is the child of a fork |
 //! | `enter` | inside and outside, the P that a call still has |
 //! | `fiber` | sanitizers are told of goroutines |
@@ -133,6 +134,7 @@ pub(crate) mod panicrecord;
 pub(crate) mod panics;
 pub(crate) mod park;
 pub(crate) mod procs;
+pub(crate) mod putoff;
 pub(crate) mod python;
 pub(crate) mod queue;
 pub(crate) mod random;

@@ -9,11 +9,9 @@
 //! ours has taken its place. Collections may have another signal, or none
 //! (`GMP_GC_SIGNAL`).
 //!
-//! # A call that waits
-//! A thread may be about to wait, or wait. SA_RESTART does not cover poll(2),
-//! nanosleep(2) and their like: they return EINTR, for which a host need not be
-//! prepared. So the handler has them begin again, where it knows the call by
-//! the instruction before it. Their timeout begins again too.
+//! ThreadSanitizer would put the handler off: `putoff` says when it does not.
+//! A call of the kernel that waits, and that our signal has interrupted, begins
+//! again (`os::interrupted`).
 //!
 //! Invariants:
 //! 1. The bit of a user is in `users` before the handler is looked at, and the
@@ -28,6 +26,7 @@
 //! stops at each. A real-time signal: gdb stops at it too, and it fails where
 //! the user's signals are at their limit.
 
+use super::putoff;
 use crate::{
     base::{
         sanitize,
@@ -39,7 +38,7 @@ use crate::{
     os::{
         Errno, Result,
         errno::KeepErrno,
-        proc,
+        interrupted, proc,
         signal::{self, Mark, Saved, SigMask},
         thread,
     },
@@ -48,7 +47,6 @@ use core::{
     ffi::{c_int, c_void},
     fmt, mem, ptr,
 };
-use gmprt_inspect::memory::{Memory, OwnMemory};
 
 pub(crate) const SIGNAL: c_int = libc::SIGURG;
 
@@ -202,6 +200,7 @@ fn is_ours(action: &signal::SigAction) -> bool {
 /// this library has such a one. Else ours comes before it again.
 fn install(sig: c_int, chain: Chain) -> bool {
     let is_there = install_here(sig, chain);
+    putoff::take_over(sig, handler);
     if is_there && chain == Chain::Yes {
         line_of(sig).stays.store(true, Relaxed);
     }
@@ -328,6 +327,9 @@ unsafe extern "C" fn handler(
         return;
     }
     let user = mark.and_then(|it| (0..2).find(|n| self::mark(*n) == it.value));
+    if putoff::hand_on(sig, info, context, user.is_some()) {
+        return;
+    }
     let (Some(mark), Some(user)) = (mark, user) else {
         match line_of(sig).old.get() {
             Some(old) => pass_on(old, sig, info, context),
@@ -346,7 +348,7 @@ unsafe extern "C" fn handler(
     // SAFETY: from the kernel, and valid until the handler returns.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     answer(mark.number, context);
-    begin_again(context);
+    interrupted::begin_again(context);
 }
 
 /// Calls the host's handler, where the action has one.
@@ -372,59 +374,5 @@ fn act_by_default(sig: c_int) {
     // Where the process lives on, the next collection installs the handler.
     if replace(sig, libc::SIG_DFL) {
         thread::raise_default(sig);
-    }
-}
-
-/// Has a call that waits, and that our signal has interrupted, begin again.
-fn begin_again(context: &mut libc::ucontext_t) {
-    /// Those that return EINTR after any handler and have changed nothing.
-    const WAITS: [i64; 15] = [
-        libc::SYS_poll,
-        libc::SYS_ppoll,
-        libc::SYS_select,
-        libc::SYS_pselect6,
-        libc::SYS_epoll_wait,
-        libc::SYS_epoll_pwait,
-        libc::SYS_epoll_pwait2,
-        libc::SYS_nanosleep,
-        libc::SYS_clock_nanosleep,
-        libc::SYS_futex,
-        libc::SYS_semop,
-        libc::SYS_semtimedop,
-        libc::SYS_rt_sigtimedwait,
-        libc::SYS_recvfrom,
-        libc::SYS_recvmsg,
-    ];
-    const SYSCALL: [u8; 2] = [0x0f, 0x05];
-    /// `mov eax, number`.
-    const MOV: u8 = 0xb8;
-    /// Bytes between that and the call, in the C library.
-    const BETWEEN: [usize; 3] = [0, 4, 5];
-    const LEN: usize = 5 + 5 + SYSCALL.len();
-    let saved = &mut context.uc_mcontext.gregs;
-    if saved[libc::REG_RAX as usize] != -i64::from(libc::EINTR) {
-        return;
-    }
-    let pc = saved[libc::REG_RIP as usize];
-    let mut code = [0; LEN];
-    let from = pc as u64 - LEN as u64;
-    let Some(code) = OwnMemory
-        .read(from, &mut code)
-        .then_some(&code[..])
-        .and_then(|code| code.strip_suffix(&SYSCALL))
-    else {
-        return;
-    };
-    let number = |between: &usize| {
-        let end = code.len() - between;
-        let [MOV, number @ ..] = *code[..end].last_chunk::<5>()? else {
-            return None;
-        };
-        Some(i64::from(i32::from_le_bytes(number)))
-    };
-    let mut numbers = BETWEEN.iter().filter_map(number);
-    if let Some(number) = numbers.find(|it| WAITS.contains(it)) {
-        saved[libc::REG_RAX as usize] = number;
-        saved[libc::REG_RIP as usize] = pc - SYSCALL.len() as i64;
     }
 }

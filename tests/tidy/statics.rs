@@ -90,6 +90,7 @@ const KEPT: &[(&str, &str, &str)] = &[
     ("sched/threads.rs", "MSLAB", "memory, which stays"),
     ("sched/threads.rs", "SIGSTACKS", "memory, which stays"),
     ("sched/suspended.rs", "WANTED", "the heap stays"),
+    ("sched/putoff.rs", "", "the tool that watches the process"),
     ("sched/urgent.rs", "", "handlers stay installed"),
     ("stack/", "", "memory, which stays, and settings"),
     ("trace/recorder.rs", "RING_SLOTS", "a setting"),
