@@ -91,6 +91,7 @@ subjects! {
     heap_bounds: SHARED_LONG,
     heap_end: MATRIX,
     heap_host: EACH_LINK,
+    heap_limits: SHARED,
     heap_refused: REFUSED,
     heap_shadow: MATRIX,
     heap_signal: MATRIX,

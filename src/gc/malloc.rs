@@ -107,14 +107,8 @@ fn malloc_slow(size: usize, kind: Kind) -> *mut u8 {
 /// [`mallocgc`], with the frames of the host from `sp` on.
 fn malloc_from(size: usize, kind: Kind, sp: usize) -> *mut u8 {
     let Ok(mp) = begin() else { return ptr::null_mut() };
-    let nested = mp.in_runtime.load(Relaxed);
-    let limit = MHEAP.pacing.limit();
-    let past = || MHEAP.live().saturating_add(size) > limit;
-    if !nested && (MHEAP.is_due() || is_stressed() || past()) {
-        // What fails is tried again when the heap has grown.
-        let _later = cycle::start_from(Why::Due, sp);
-    }
-    if past() {
+    let collect = || cycle::start_from(Why::Due, sp);
+    if !make_room(mp, size.max(1), is_stressed(), collect) {
         return ptr::null_mut();
     }
     MHEAP.pacing.note_use(nanotime);
@@ -122,6 +116,24 @@ fn malloc_from(size: usize, kind: Kind, sp: usize) -> *mut u8 {
     // What was swept meanwhile.
     background::wake_cleaner();
     at.flatten().map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
+/// Collects if that is due, or `wanted`, or if `more` bytes of objects would
+/// pass the limit. Whether they do not.
+fn make_room(
+    mp: &M,
+    more: usize,
+    wanted: bool,
+    collect: impl FnOnce() -> Result<()>,
+) -> bool {
+    let limit = MHEAP.pacing.limit();
+    let past = || more > 0 && MHEAP.live().saturating_add(more) > limit;
+    let nested = mp.in_runtime.load(Relaxed);
+    if !nested && (MHEAP.is_due() || wanted || past()) {
+        // What fails is tried again when the heap has grown.
+        let _later = collect();
+    }
+    !past()
 }
 
 /// Whether it is the turn of `gcstress`.
@@ -227,13 +239,10 @@ pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
         return mallocgc(size, Kind::Scan);
     };
     let Ok(mp) = begin() else { return ptr::null_mut() };
-    let grows = || object(at.as_ptr()).is_none_or(|(_, has)| size > has);
-    let limit = MHEAP.pacing.limit();
-    let past = || MHEAP.live().saturating_add(size) > limit && grows();
-    if !mp.in_runtime.load(Relaxed) && (MHEAP.is_due() || past()) {
-        let _later = cycle::start(Why::Due);
-    }
-    if past() {
+    // The old one is freed, so a smaller one passes no limit.
+    let old = object(at.as_ptr()).map_or(0, |(_, bytes)| bytes);
+    let more = size.saturating_sub(old);
+    if !make_room(mp, more, false, || cycle::start(Why::Due)) {
         return ptr::null_mut();
     }
     // SAFETY: the caller's.

@@ -54,6 +54,16 @@ fn the_first_object_costs_little() {
     }
 }
 
+/// What the environment says about the heap is so until the program says
+/// something else, even before its first object.
+#[test]
+fn the_program_has_the_last_word_on_the_heap() {
+    let program = build("heap_limits.c", Link::Shared);
+    let mut command = program.command();
+    command.env("GMP_GOGC", "50").env("GMP_MEMLIMIT", "512M");
+    run(&mut command, LIMIT).exited(0);
+}
+
 /// The data of a program that has the C library inside are roots, wherever the
 /// kernel has put the program.
 #[test]
