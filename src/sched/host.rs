@@ -302,7 +302,13 @@ pub(crate) fn park(
     if hook(gp, arg) == HookResult::Left {
         // Relaxed: the note's word orders it, and the fences of `closing`.
         mp.lasts.store(wait.kind == WaitKind::Plain, Relaxed);
-        suspended::safely(|| sleep(gp, mp, ticket, wait.deadline));
+        let sleeps = || sleep(gp, mp, ticket, wait.deadline);
+        if wait.deadline.is_never() {
+            // The heap may begin meanwhile.
+            suspended::safely_long(sleeps);
+        } else {
+            suspended::safely(sleeps);
+        }
     }
     casgstatus(gp, GStatus::Waiting, GStatus::Running);
     gp.park.finish()

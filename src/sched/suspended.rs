@@ -183,7 +183,8 @@ fn on_goroutine(mp: &M, sp: usize) -> bool {
 }
 
 /// There may be collections, so a thread that waits enters a region. One that
-/// waits already is signalled, as if it were in the host's code.
+/// waits already is signalled, as if it were in the host's code, unless its
+/// wait was to be a long one.
 static WANTED: AtomicBool = AtomicBool::new(false);
 
 /// From now on threads that wait are in regions: the heap is in use, or threads
@@ -198,6 +199,13 @@ pub(crate) fn want() {
 pub(crate) fn safely<R>(f: impl Fn() -> R) -> R {
     // Relaxed: a thread that comes too early is signalled.
     if WANTED.load(Relaxed) { safely_slow(f) } else { f() }
+}
+
+/// [`safely`] for a wait that may be a long one, as that of the thread that has
+/// called `gmp_run_main`. Else each collection would interrupt a thread that has
+/// begun to wait before the heap was in use.
+pub(crate) fn safely_long<R>(f: impl Fn() -> R) -> R {
+    safely_slow(f)
 }
 
 /// [`safely`], where there may be collections.
