@@ -47,13 +47,16 @@ const M2: u64 = 8;
 /// What the other sides read of an M.
 struct M {
     in_runtime: AtomicBool,
+    /// At work on the heap, which counts as inside (`gc::shortway`).
+    busy: AtomicBool,
     /// Where barriers find the M's thread.
     barrier: AtomicU64,
 }
 
 impl M {
     fn new() -> Self {
-        Self { in_runtime: AtomicBool::new(false), barrier: AtomicU64::new(0) }
+        let flag = || AtomicBool::new(false);
+        Self { in_runtime: flag(), busy: flag(), barrier: AtomicU64::new(0) }
     }
 
     /// Either side of the barrier, see the opening.
@@ -74,7 +77,7 @@ impl M {
     /// The heavy side of the barrier, then the flag.
     fn is_inside(&self) -> bool {
         self.barrier();
-        self.in_runtime.load(Acquire)
+        self.in_runtime.load(Acquire) || self.busy.load(Acquire)
     }
 }
 
@@ -209,6 +212,28 @@ impl Owner {
         self.model.m1.go_outside();
     }
 
+    /// The short way of the heap: true if it was one.
+    fn short_call(&mut self, barrier: bool) -> bool {
+        let model = &self.model;
+        model.m1.busy.store(true, Relaxed);
+        if barrier {
+            model.m1.barrier();
+        }
+        let holds = self.has_p && model.owner.is_held_by(M1);
+        if holds {
+            model.data.touch();
+        }
+        model.m1.busy.store(false, Release);
+        holds
+    }
+
+    /// A call of the heap.
+    fn short_or_long_call(&mut self) {
+        if !self.short_call(true) {
+            self.call();
+        }
+    }
+
     /// A call that takes the P back, if it was lost and is idle.
     fn call_for_p(&mut self) {
         self.enter();
@@ -266,6 +291,46 @@ fn owner_enters_while_its_p_is_retaken() {
         owner.call();
         sysmon.join().unwrap();
         owner.finish();
+    });
+}
+
+#[test]
+fn owner_takes_the_short_way_while_its_p_is_retaken() {
+    check(4, || {
+        let model = Model::new();
+        let mut owner = Owner::new(&model, sound);
+        let sysmon = model.sysmon(1);
+        owner.short_or_long_call();
+        owner.call();
+        owner.short_or_long_call();
+        sysmon.join().unwrap();
+        owner.finish();
+    });
+}
+
+#[test]
+fn the_short_way_is_taken_again_after_the_p_has_come_back() {
+    check(3, || {
+        let model = Model::new();
+        let mut owner = Owner::new(&model, sound);
+        let sysmon = model.sysmon(2);
+        owner.short_or_long_call();
+        owner.call_for_p();
+        owner.short_or_long_call();
+        sysmon.join().unwrap();
+        owner.finish();
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_short_way_without_the_barrier_breaks() {
+    check(3, || {
+        let model = Model::new();
+        let mut owner = Owner::new(&model, sound);
+        let sysmon = model.sysmon(1);
+        owner.short_call(false);
+        sysmon.join().unwrap();
     });
 }
 

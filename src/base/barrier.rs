@@ -20,6 +20,8 @@
 //! Where the kernel has no membarrier, [`use_fences`] turns (b) into a fence.
 
 #[cfg(not(any(loom, shuttle)))]
+use super::shortcut;
+#[cfg(not(any(loom, shuttle)))]
 use super::sync::{AtomicBool, Ordering::*, compiler_fence, fence};
 #[cfg(loom)]
 use super::sync::{Ordering::SeqCst, fence};
@@ -32,6 +34,7 @@ static FENCES: AtomicBool = AtomicBool::new(false);
 /// caller lets some time pass before it calls [`settle`].
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn use_fences() {
+    shortcut::set_closed(shortcut::Why::Fences, true);
     FENCES.store(true, SeqCst);
 }
 

@@ -14,6 +14,7 @@
 //! | `turnstile` | all locks found free, for a fork |
 //! | `note` | a sleep of an M until it is woken |
 //! | `barrier` | a fence whose cost the rare side bears |
+//! | `shortcut` | whether a call of the heap may take its short way |
 //! | `mod.rs` | how a thread sleeps: [`Futex`] |
 //! | `reserve` | the allocator, and memory for reports |
 //! | `throw` | the ends of the process |
@@ -46,6 +47,8 @@ pub(crate) mod reserve;
 pub mod ring;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) mod sanitize;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) mod shortcut;
 pub mod sync;
 pub mod throw;
 pub mod trace;

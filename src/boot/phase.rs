@@ -34,6 +34,7 @@
 use crate::{
     base::{
         Futex, sanitize,
+        shortcut::{Why, set_closed},
         sync::{AtomicI32, AtomicU32, Ordering::*},
     },
     os::{Errno, futex::OsFutex},
@@ -114,7 +115,8 @@ pub(super) fn state() -> State {
 
 /// Moves to `to`, on the only thread that may leave the present state.
 pub(super) fn set(to: State) {
-    STATE.store(word(to), Release);
+    STATE.store(word(to), SeqCst);
+    tell();
     OsFutex::wake(&raw const STATE, u32::MAX >> 1);
 }
 
@@ -122,11 +124,25 @@ pub(super) fn set(to: State) {
 #[must_use]
 pub(super) fn change(from: State, to: State) -> bool {
     let (from, to) = (word(from), word(to));
-    let won = STATE.compare_exchange(from, to, AcqRel, Relaxed).is_ok();
+    let won = STATE.compare_exchange(from, to, SeqCst, Relaxed).is_ok();
     if won {
+        tell();
         OsFutex::wake(&raw const STATE, u32::MAX >> 1);
     }
     won
+}
+
+/// Opens or closes the short way of the heap. Two threads that change the state
+/// one after the other may come here in another order, so each looks again:
+/// the last one to store has seen the last state.
+fn tell() {
+    loop {
+        let state = STATE.load(SeqCst);
+        set_closed(Why::NotUp, state != State::Up as u32);
+        if STATE.load(SeqCst) == state {
+            return;
+        }
+    }
 }
 
 /// Moves to Failed.

@@ -10,7 +10,7 @@ use crate::{
     arch,
     block::chan::GmpChan,
     boot,
-    gc::{cleanups, cycle, malloc, others, roots},
+    gc::{cleanups, cycle, malloc, others, roots, shortway},
     heap::{Kind, MHEAP},
     os::Errno,
 };
@@ -29,20 +29,17 @@ pub type gmp_gc_stack_fn = Option<
 /// An allocation, once the runtime is up.
 #[inline(always)]
 fn made(size: usize, kind: Kind) -> *mut c_void {
-    if boot::is_up() {
-        return malloc::mallocgc(size, kind).cast();
-    }
-    made_slow(size, kind)
+    shortway::mallocgc(size, kind, made_slow).cast()
 }
 
 #[cold]
 #[inline(never)]
-fn made_slow(size: usize, kind: Kind) -> *mut c_void {
+fn made_slow(size: usize, kind: Kind) -> *mut u8 {
     match boot::gate() {
         // What others did to an object before it was freed comes before.
         Ok(()) => ungated(
             || Watch::Acquires(at(&raw const MHEAP)),
-            || malloc::mallocgc(size, kind).cast(),
+            || malloc::malloc_slow(size, kind),
         ),
         Err(_) => ptr::null_mut(),
     }
@@ -131,9 +128,15 @@ pub unsafe extern "C" fn gmp_gc_realloc(
 /// Nobody uses the object.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gmp_gc_free(p: *mut c_void) -> c_int {
+    shortway::free(p.addr(), free_slow)
+}
+
+#[cold]
+#[inline(never)]
+fn free_slow(p: usize) -> c_int {
     call_at(
         || Watch::Releases(at(&raw const MHEAP)),
-        move || if p.is_null() { Ok(()) } else { malloc::free(p.cast()) },
+        move || if p == 0 { Ok(()) } else { malloc::free(p as *mut u8) },
     )
 }
 

@@ -11,7 +11,7 @@
 
 use super::{
     bad_pointer::bad_pointer,
-    malloc::{begin, mallocgc},
+    malloc::{begin, malloc_slow},
 };
 use crate::{
     arch,
@@ -50,7 +50,7 @@ pub(crate) fn weak(at: *mut u8) -> Result<*mut c_void> {
     let mp = begin()?;
     let bad = || bad_pointer("gmp_gc_weak", at.addr());
     let (base, _) = object(mp, at).ok_or_else(bad)?;
-    let place = mallocgc(Weak::BYTES, Kind::Noscan);
+    let place = malloc_slow(Weak::BYTES, Kind::Noscan);
     if place.is_null() {
         return Err(Errno::ENOMEM);
     }

@@ -42,61 +42,10 @@ static SPANS: stack::Spans = stack::Spans {
     remove: |base, len| MHEAP.clear_manual(base, len),
 };
 
-/// Memory for an object; null without memory. Go's `mallocgc`.
-#[inline(always)]
-pub(crate) fn mallocgc(size: usize, kind: Kind) -> *mut u8 {
-    match malloc_fast(size, kind) {
-        Some(at) => at.as_ptr(),
-        None => malloc_slow(size, kind),
-    }
-}
-
-#[inline(always)]
-fn malloc_fast(size: usize, kind: Kind) -> Option<NonNull<u8>> {
-    let at_hand = AtHand::enter()?;
-    let cache = at_hand.cache();
-    let at = cache.and_then(|cache| cache.alloc_fast(size, kind));
-    at_hand.leave();
-    at
-}
-
-/// A thread at its mcache, unless all calls take the long way.
-struct AtHand {
-    mp: &'static M,
-    inside: Inside,
-    busy: Busy,
-}
-
-impl AtHand {
-    #[inline(always)]
-    fn enter() -> Option<Self> {
-        if settings::slow() {
-            return None;
-        }
-        let mp = arch::getg()?.mp();
-        let inside = Inside::enter_on(mp);
-        Some(Self { mp, inside, busy: Busy::begin(mp) })
-    }
-
-    /// Its mcache, if it has one yet.
-    #[inline(always)]
-    fn cache(&self) -> Option<&'static MCache> {
-        match &owned_p(self.mp) {
-            Some(pp) => pp.get().mcache.get(),
-            None => self.mp.mcache.get(),
-        }
-    }
-
-    #[inline(always)]
-    fn leave(self) {
-        drop(self.busy);
-        self.inside.leave_on(self.mp);
-    }
-}
-
+/// Memory for an object; null without memory. Go's `mallocgc`, the long way.
 #[cold]
 #[inline(never)]
-fn malloc_slow(size: usize, kind: Kind) -> *mut u8 {
+pub(crate) fn malloc_slow(size: usize, kind: Kind) -> *mut u8 {
     unsafe extern "C" fn slow(size: usize, kind: usize, sp: usize) -> usize {
         malloc_from(size, Kind::ALL[kind], sp).addr()
     }
@@ -236,7 +185,7 @@ pub(crate) fn attach() -> Result<()> {
 /// Nobody else uses the object.
 pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
     let Some(at) = NonNull::new(at) else {
-        return mallocgc(size, Kind::Scan);
+        return malloc_slow(size, Kind::Scan);
     };
     let Ok(mp) = begin() else { return ptr::null_mut() };
     // The old one is freed, so a smaller one passes no limit.
@@ -260,19 +209,6 @@ pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
 /// Errors: `EINVAL` if no object begins there, or it is free; `ENOTSUP`,
 /// `ENOMEM`.
 pub(crate) fn free(at: *mut u8) -> Result<()> {
-    if free_fast(at.addr()) { Ok(()) } else { free_slow(at) }
-}
-
-#[inline(always)]
-fn free_fast(at: usize) -> bool {
-    let Some(at_hand) = AtHand::enter() else { return false };
-    let freed = at_hand.cache().is_some_and(|cache| cache.free_fast(at));
-    at_hand.leave();
-    freed
-}
-
-#[cold]
-fn free_slow(at: *mut u8) -> Result<()> {
     let mp = begin()?;
     let freed = with_cache(mp, |cache| cache.free(at.addr()));
     let freed = freed.unwrap_or_else(|| {

@@ -29,7 +29,11 @@ pub(super) fn own(mp: &M, pp: Option<OwnedP>) -> Option<&'static MCache> {
         Some(pp) => &pp.get().mcache,
         None => &mp.mcache,
     };
-    place.get().or_else(|| allocmcache(place))
+    place.get().or_else(|| {
+        let cache = allocmcache(place);
+        mp.note_mcache();
+        cache
+    })
 }
 
 /// Makes an mcache, without malloc: the thread is busy, and another one that

@@ -26,6 +26,7 @@
 //! | `cleanups` | what happens when an object goes |
 //! | `others` | another collector's collection |
 //! | `leaks` | the search for leaked goroutines |
+//! | `shortway` | the short way of an allocation and of a free |
 //! | `malloc` | the calls of the host |
 //! | `bad_pointer` | what is said of a pointer to no object |
 //! | `cycle` | one collection, and when it begins |
@@ -67,4 +68,5 @@ mod ranges;
 pub(crate) mod reach;
 pub(crate) mod roots;
 pub(crate) mod settings;
+pub(crate) mod shortway;
 mod stop;

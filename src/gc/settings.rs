@@ -1,9 +1,10 @@
-//! The settings of collections, and whether the short way of an allocation is
-//! taken.
+//! The settings of collections, and those by which each call takes the long way
+//! (`base::shortcut`).
 
 use crate::{
     base::{
         sanitize,
+        shortcut::{Why, set_closed},
         sync::{
             AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed,
         },
@@ -15,8 +16,6 @@ use crate::{
 pub(crate) static STRESS: AtomicU32 = AtomicU32::new(0);
 /// `GMPDEBUG=gctrace=1`: a line for each collection.
 pub(crate) static TRACE: AtomicBool = AtomicBool::new(false);
-/// Each allocation and each free take the long way.
-static SLOW: AtomicBool = AtomicBool::new(false);
 /// `GMP_GOGC`; `i32::MIN`: not set.
 pub(crate) static PERCENT: AtomicI32 = AtomicI32::new(i32::MIN);
 
@@ -26,19 +25,12 @@ pub(crate) static LIMIT: AtomicUsize = AtomicUsize::new(0);
 /// Sets [`STRESS`].
 pub(crate) fn set_stress(n: u32) {
     STRESS.store(n, Relaxed);
-    SLOW.store(n != 0, Relaxed);
+    set_closed(Why::Setting, n != 0);
 }
 
 /// In the child of a fork each allocation takes the long way, which refuses it.
 pub(crate) fn refuse_in_child() {
-    SLOW.store(true, Relaxed);
-}
-
-/// Whether each allocation and each free take the long way.
-#[inline(always)]
-pub(super) fn slow() -> bool {
-    // Relaxed: set at boot.
-    SLOW.load(Relaxed)
+    set_closed(Why::Setting, true);
 }
 
 /// What the environment has said is so, but for what the host has set since: a
@@ -52,7 +44,7 @@ pub(crate) fn apply() {
         MHEAP.set_poison();
     }
     if sanitize::memcheck() {
-        SLOW.store(true, Relaxed);
+        set_closed(Why::Setting, true);
     }
     let percent = PERCENT.load(Relaxed);
     if percent != i32::MIN {

@@ -24,7 +24,7 @@ use core::{
     ptr,
     sync::atomic::{
         AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize,
-        Ordering::Relaxed,
+        Ordering::{Acquire, Relaxed},
     },
 };
 
@@ -200,7 +200,10 @@ pub(crate) struct M {
     pub listens: Cell<bool>,
     /// What the M's thread allocates from where it has no P; it stays.
     pub mcache: Cell<Option<&'static MCache>>,
-    /// The same, in the region of a `gmp_blocking` (`sched::suspended`).
+    /// That of `p`, or `mcache` without one: whoever sets one of these sets this
+    /// (`note_mcache`). None also where a call is to take the long way.
+    pub mcache_at_hand: Cell<Option<&'static MCache>>,
+    /// `mcache`, in the region of a `gmp_blocking` (`sched::suspended`).
     pub mcache_aside: Cell<Option<&'static MCache>>,
 }
 
@@ -211,6 +214,34 @@ unsafe impl Sync for M {}
 unsafe impl Send for M {}
 
 impl M {
+    /// Sets the P that the M holds, on its thread.
+    pub(crate) fn set_p(&self, pp: Option<&'static P>) {
+        self.p.set(pp);
+        self.note_mcache();
+    }
+
+    /// Takes the P that the M holds, on its thread.
+    pub(crate) fn take_p(&self) -> Option<&'static P> {
+        let pp = self.p.get()?;
+        self.set_p(None);
+        Some(pp)
+    }
+
+    /// An mcache of the M, or of its P, is another one.
+    pub(crate) fn note_mcache(&self) {
+        let cache = match self.p.get() {
+            Some(pp) => pp.mcache.get(),
+            None => self.mcache.get(),
+        };
+        self.mcache_at_hand.set(cache);
+    }
+
+    /// Whether the thread is inside, or at work on the heap, which counts as
+    /// inside. Acquire: pairs with its way outside.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.in_runtime.load(Acquire) || self.suspend.is_at_work()
+    }
+
     pub(crate) const fn new(kind: MKind) -> Self {
         Self {
             g0: Cell::new(None),
@@ -260,6 +291,7 @@ impl M {
             suspend: Suspend::new(),
             listens: Cell::new(false),
             mcache: Cell::new(None),
+            mcache_at_hand: Cell::new(None),
             mcache_aside: Cell::new(None),
         }
     }

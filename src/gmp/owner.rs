@@ -34,6 +34,9 @@
 //!       no: take it back, or it               no: take the P
 //!       is lost                               yes: give it back
 //! ```
+//! An M at work on the heap counts as inside, with a flag of its own for the
+//! same steps (`gc::shortway`).
+//!
 //! (a) pairs with (d), and (b) with (c). The barrier falls before (a), between
 //! (a) and (b), or after (b) in the M's thread: in the first two cases (b) sees
 //! (c), or what came of it; in the last two (d) sees (a).
@@ -128,6 +131,15 @@ impl OwnerWord {
             return true;
         }
         self.enter_slow(m)
+    }
+
+    /// [`Self::enter`] that gives up where a retaker has come: false.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_held_by(&self, m: u64) -> bool {
+        // Relaxed: the holder wrote last, or the answer is no. A sum, which is
+        // one instruction.
+        self.0.load(Relaxed) == m + RUNNING
     }
 
     #[cold]

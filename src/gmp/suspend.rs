@@ -56,7 +56,8 @@
 //! that finds the thread leaving is answered as in the host's code.
 //!
 //! `busy` and `late` are written by one thread, in its handler or outside, so
-//! the order of the program is all that they need. A signal that comes after
+//! the order of the program is all that they need. (A retaker looks at `busy`
+//! too: `gmp::owner`.) A signal that comes after
 //! (e) finds seq even, or another number than its own, and does nothing. A
 //! signal that comes while the thread sleeps at (c) finds the answer given; if
 //! the next stop has begun meanwhile, the handler gives the next answer, and
@@ -220,10 +221,17 @@ impl Suspend {
     #[inline(always)]
     #[must_use]
     pub fn end(&self) -> bool {
-        compiler_fence(SeqCst);
-        self.busy.store(false, Relaxed);
+        // Release: the next holder of the P comes after all that this one did.
+        self.busy.store(false, Release);
         compiler_fence(SeqCst);
         self.late.load(Relaxed)
+    }
+
+    /// Whether the thread is at work on the heap. Acquire: pairs with `end`, for
+    /// a retaker.
+    #[inline(always)]
+    pub fn is_at_work(&self) -> bool {
+        self.busy.load(Acquire)
     }
 
     /// The caller answers late, or forgets that it had to.

@@ -26,7 +26,7 @@
 
 use super::bits::Pair;
 use super::mspan::{MSpan, SpanList};
-use super::sizeclass::{Kind, PAGE, PAGE_SHIFT, WORD_BYTES};
+use super::sizeclass::{GRANULE, Kind, PAGE, PAGE_SHIFT, WORD_BYTES};
 use crate::base::sync::{AtomicPtr, AtomicU16, Ordering::*};
 use crate::os::{Result, addresses, ours};
 use core::ptr;
@@ -45,10 +45,22 @@ const MOST: usize = 1 << (47 - ARENA_SHIFT);
 /// Lists of stacks that are mapped at once.
 const LISTS: usize = 2048;
 
+/// Where the kind of a page stands, and how many classes there could be.
+const KIND_SHIFT: u16 = 7;
+const KIND: usize = 1 << KIND_SHIFT;
+/// More than any [`PageInfo::class_and_kind`].
+pub const CLASSES_AND_KINDS: usize = 4 * KIND;
+
+/// [`PageInfo::class_and_kind`] of the pages of such a span.
+#[inline(always)]
+pub fn class_and_kind(class: usize, kind: Kind) -> usize {
+    (kind as usize) << KIND_SHIFT | class
+}
+
 /// What the marker has to know of a page, in 16 bits:
 ///
 /// ```text
-///   15   12 11  10 9   8 7        0
+///   15   12 11   9 8   7 6        0
 ///   back + 1   0   kind    class
 /// ```
 /// `back` is the number of pages back to the span's base. A large object has
@@ -66,17 +78,28 @@ impl PageInfo {
             0 => Self::LARGE,
             _ => back as u16 + 1,
         };
-        Self(back << 12 | (kind as u16) << 8 | u16::from(class))
+        Self(back << 12 | (kind as u16) << KIND_SHIFT | u16::from(class))
     }
 
     #[inline(always)]
     pub fn class(self) -> usize {
-        usize::from(self.0 & 0xff)
+        usize::from(self.0) % KIND
+    }
+
+    /// The class of a [`Self::class_and_kind`].
+    pub const fn class_of(class_and_kind: usize) -> usize {
+        class_and_kind % KIND
+    }
+
+    /// Class and kind as one number, less than [`CLASSES_AND_KINDS`].
+    #[inline(always)]
+    pub fn class_and_kind(self) -> usize {
+        usize::from(self.0) % (4 * KIND)
     }
 
     #[inline(always)]
     pub fn kind(self) -> Kind {
-        match self.0 >> 8 & 3 {
+        match self.0 >> KIND_SHIFT & 3 {
             0 => Kind::Scan,
             1 => Kind::Noscan,
             _ => Kind::Root,
@@ -192,6 +215,18 @@ impl Arenas {
     pub fn of(self, addr: usize) -> Option<&'static HeapArena> {
         // Acquire: pairs with the release of add.
         let arena = self.0.arenas.get(addr >> ARENA_SHIFT)?.load(Acquire);
+        // SAFETY: invariant 1.
+        unsafe { arena.as_ref() }
+    }
+
+    /// [`Self::of`] where a granule begins at `at`.
+    #[inline(always)]
+    pub fn of_granule(self, at: usize) -> Option<&'static HeapArena> {
+        // What is not a multiple of 16 becomes a number beyond the table.
+        let granule = at.rotate_right(GRANULE.ilog2());
+        let arena = granule >> (ARENA_SHIFT - GRANULE.ilog2() as usize);
+        // Acquire: pairs with the release of add.
+        let arena = self.0.arenas.get(arena)?.load(Acquire);
         // SAFETY: invariant 1.
         unsafe { arena.as_ref() }
     }

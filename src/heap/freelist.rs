@@ -25,6 +25,7 @@
 //! finds that by the seal, and ends the process. `pop` does not look, since
 //! four instructions more are too many for what an allocation and a free have.
 
+use super::arena::{CLASSES_AND_KINDS, PageInfo, class_and_kind};
 use super::find::Object;
 use super::seal;
 use super::sizeclass::{CLASS, CLASSES, Kind};
@@ -35,28 +36,24 @@ use core::cell::Cell;
 const BYTES: usize = 16 << 10;
 const OBJECTS: usize = 64;
 
-/// How many objects a list has at most, by class.
-static MOST: [u8; CLASSES] = {
-    let mut most = [0; CLASSES];
-    let mut class = 1;
-    while class < CLASSES {
-        let n = BYTES / CLASS[class].size;
-        most[class] = match n {
-            0 => 1,
-            1..OBJECTS => n as u8,
-            _ => OBJECTS as u8,
-        };
-        class += 1;
+/// How many objects the list of a class has at most. None of large objects.
+const fn most(class: usize) -> u8 {
+    if class == 0 || class >= CLASSES {
+        return 0;
     }
-    most
-};
+    match BYTES / CLASS[class].size {
+        0 => 1,
+        n @ 1..OBJECTS => n as u8,
+        _ => OBJECTS as u8,
+    }
+}
 
-/// The lists of an mcache.
+/// The lists of an mcache, by `PageInfo::class_and_kind`.
 pub(super) struct FreeLists {
-    /// owner: the first object of each list, or 0.
-    first: [[Cell<usize>; CLASSES]; 3],
-    /// owner
-    count: [[Cell<u8>; CLASSES]; 3],
+    /// owner: the first object of each, or 0.
+    first: [Cell<usize>; CLASSES_AND_KINDS],
+    /// owner: how many more each takes.
+    room: [Cell<u8>; CLASSES_AND_KINDS],
 }
 
 /// The first word of the object at `at`, which is in a list.
@@ -68,39 +65,43 @@ fn next(at: usize) -> &'static Cell<usize> {
 
 impl FreeLists {
     pub(super) const fn new() -> Self {
-        Self {
-            first: [const { [const { Cell::new(0) }; CLASSES] }; 3],
-            count: [const { [const { Cell::new(0) }; CLASSES] }; 3],
+        let mut room = [const { Cell::new(0) }; CLASSES_AND_KINDS];
+        let mut n = 0;
+        while n < CLASSES_AND_KINDS {
+            room[n] = Cell::new(most(PageInfo::class_of(n)));
+            n += 1;
         }
+        Self { first: [const { Cell::new(0) }; CLASSES_AND_KINDS], room }
     }
 
-    /// Whether a list has enough.
+    /// Whether list `n` takes one more.
     #[inline(always)]
-    pub(super) fn is_full(&self, class: usize, kind: Kind) -> bool {
-        self.count[kind as usize][class].get() >= MOST[class]
+    pub(super) fn has_room(&self, n: usize) -> bool {
+        self.room[n % CLASSES_AND_KINDS].get() != 0
     }
 
-    /// Puts an object in, which the caller has sealed.
+    /// Puts an object into list `n`, which the caller has sealed. There is
+    /// room.
     #[inline(always)]
-    pub(super) fn push(&self, at: usize, class: usize, kind: Kind) {
-        let count = &self.count[kind as usize][class];
-        count.set(count.get() + 1);
-        next(at).set(self.first[kind as usize][class].replace(at));
+    pub(super) fn push(&self, n: usize, at: usize) {
+        let room = &self.room[n % CLASSES_AND_KINDS];
+        room.set(room.get().wrapping_sub(1));
+        next(at).set(self.first[n % CLASSES_AND_KINDS].replace(at));
     }
 
-    /// Takes out the object that was freed last, which may have anything in it
-    /// but a seal.
+    /// Takes out of list `n` the object that was freed last, which may have
+    /// anything in it but a seal.
     #[inline(always)]
-    pub(super) fn pop(&self, class: usize, kind: Kind) -> Option<usize> {
-        let first = &self.first[kind as usize][class];
+    pub(super) fn pop(&self, n: usize) -> Option<usize> {
+        let first = &self.first[n % CLASSES_AND_KINDS];
         let at = first.get();
         if at == 0 {
             return None;
         }
         first.set(next(at).get());
         seal::release(at, 0);
-        let count = &self.count[kind as usize][class];
-        count.set(count.get() - 1);
+        let room = &self.room[n % CLASSES_AND_KINDS];
+        room.set(room.get().wrapping_add(1));
         Some(at)
     }
 
@@ -111,8 +112,10 @@ impl FreeLists {
         object: impl Fn(usize) -> Option<Object>,
         mut found: impl FnMut(&Object),
     ) {
-        for (first, count) in self.first.iter().zip(&self.count) {
-            for (first, count) in first.iter().zip(count) {
+        for kind in Kind::ALL {
+            for class in 1..CLASSES {
+                let n = class_and_kind(class, kind);
+                let first = &self.first[n];
                 while first.get() != 0 {
                     let Some(object) = object(first.get()) else {
                         fatal("an object was written to after gmp_gc_free");
@@ -121,7 +124,7 @@ impl FreeLists {
                     seal::release(object.base, 0);
                     found(&object);
                 }
-                count.set(0);
+                self.room[n].set(most(class));
             }
         }
     }

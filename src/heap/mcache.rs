@@ -20,6 +20,7 @@
 //!    span that is unswept, and swept away.
 //! 3. A slot holds [`EMPTY`], or a span that is cached, of its class and kind.
 
+use super::arena::class_and_kind;
 use super::find::Object;
 use super::freelist::FreeLists;
 use super::mcentral::{Brought, Freed};
@@ -30,7 +31,6 @@ use super::sizeclass::{
     CLASS, CLASSES, GRANULE, Kind, MAX_SMALL, PAGE, class_of, pages_for,
 };
 use super::specials;
-use super::sweepgen::Phase;
 use crate::base::sanitize;
 use crate::base::sync::{Ordering::Relaxed, spin_loop};
 use core::cell::Cell;
@@ -82,33 +82,34 @@ impl MCache {
             return None;
         }
         let class = class_of(size);
-        let s = self.alloc[kind as usize][class].get();
-        match s.next_free_fast() {
-            Some(at) => Some(finish(s, at, kind)),
-            None => self.alloc_later(s, class, kind),
-        }
+        let taken = self.take(class, kind).or_else(|| {
+            // In words to come.
+            let s = self.slot(class, kind).get();
+            s.refill_alloc_cache();
+            Taken::of(s, kind)
+        })?;
+        Some(taken.finish())
     }
 
-    /// [`Self::alloc_fast`] where the word of bits at hand has nothing: an
-    /// object that was freed by hand, or one in words to come. Objects of 1 KiB
-    /// are each in another word.
-    #[cold]
-    #[inline(never)]
-    fn alloc_later(
-        &self,
-        s: &MSpan,
-        class: usize,
-        kind: Kind,
-    ) -> Option<NonNull<u8>> {
-        let Some(at) = self.again.pop(class, kind) else {
-            let more = s.refill_alloc_cache();
-            let at = if more { s.next_free_fast() } else { None };
-            return at.map(|at| finish(s, at, kind));
-        };
-        if kind.has_pointers() {
-            zero(at, CLASS[class].size);
-        }
-        NonNull::new(at as *mut u8)
+    /// An object of the word of bits at hand, or one that was freed by hand.
+    /// Objects of 1 KiB are each in another word.
+    #[inline(always)]
+    pub fn take(&self, class: usize, kind: Kind) -> Option<Taken> {
+        let s = self.slot(class, kind).get();
+        Taken::of(s, kind).or_else(|| {
+            let at = self.again.pop(class_and_kind(class, kind))?;
+            let dirty = if kind.has_pointers() { CLASS[class].size } else { 0 };
+            Some(Taken { at, dirty })
+        })
+    }
+
+    /// Invariant 3.
+    #[inline(always)]
+    fn slot(&self, class: usize, kind: Kind) -> &Cell<&'static MSpan> {
+        debug_assert!(class < CLASSES);
+        let slots = &self.alloc[kind as usize];
+        // SAFETY: the class is one of those that `sizeclass` knows.
+        unsafe { slots.get_unchecked(class) }
     }
 
     /// Memory for an object of `size` bytes; zeroed if it may hold pointers.
@@ -136,7 +137,7 @@ impl MCache {
                 s = slot.get();
             }
         }
-        s.next_free_fast().map(|at| finish(s, at, kind))
+        Taken::of(s, kind).map(Taken::finish)
     }
 
     /// Puts a span with free objects into a slot whose span has none.
@@ -259,7 +260,8 @@ impl MCache {
     pub fn free(&self, at: usize) -> bool {
         // Memcheck learns of the word that `free_fast` looks at (`seal`).
         let refused = sanitize::memcheck() && self.heap.object_at(at).is_none();
-        !refused && self.free_fast(at) || {
+        let rare = refused || self.heap.poison();
+        !rare && (self.free_fast(self.heap, at) || self.free_own(at)) || {
             let freed = self.heap.free(at);
             self.freed.set(self.freed.get() + freed.unwrap_or(0));
             freed.is_some()
@@ -267,45 +269,59 @@ impl MCache {
     }
 
     /// [`Self::free`] where that takes a few instructions and no lock; false
-    /// where it may take more.
+    /// where it may take more. A caller that knows where the mcache's heap is
+    /// says so.
     #[inline(always)]
-    pub fn free_fast(&self, at: usize) -> bool {
-        let Some(arenas) = self.heap.arenas() else { return false };
-        let Some(s) = arenas.span(at) else { return false };
-        let offset = at.wrapping_sub(s.base.get());
+    pub fn free_fast(&self, heap: &MHeap, at: usize) -> bool {
+        let Some(arenas) = heap.arenas() else { return false };
+        let Some(arena) = arenas.of_granule(at) else { return false };
+        let Some(s) = arena.span(at) else { return false };
         // Relaxed: an object that is freed while a cleanup is added to it is
         // the host's mistake.
-        let rare = self.heap.poison() || s.specials.load(Relaxed) != 0;
-        if rare || !s.may_begin(offset) {
+        if s.specials.load(Relaxed) != 0 {
             return false;
         }
-        let (pair, bit) = s.bit(offset);
-        // A mark: another thread has freed it, or it is unswept.
-        if pair.alloc() & !pair.mark() & bit == 0 {
+        if !s.sweepgen.is_swept(heap.sweepgen()) {
             return false;
         }
-        let (class, kind) = (usize::from(s.class.get()), s.kind.get());
-        let own = ptr::eq(self.alloc[kind as usize][class].get(), s);
-        if !own {
-            let phase = s.sweepgen.phase(self.heap.sweepgen());
-            let swept = matches!(phase, Phase::Ready | Phase::Cached);
-            if !swept || self.again.is_full(class, kind) {
-                return false;
-            }
+        let (pair, page) = (arena.pair(at), arena.page(at));
+        let n = page.class_and_kind();
+        // No object begins there, or it is free. A mark: another thread has
+        // freed it, or one near it, which the long way tells.
+        let is_object =
+            || pair.mark() == 0 && pair.alloc() >> (at / GRANULE % 64) & 1 != 0;
+        if !is_object() || !self.again.has_room(n) {
+            return false;
         }
         let Some(was) = seal::claim(at) else { return false };
-        if pair.alloc() & !pair.mark() & bit == 0 {
-            // Another thread has freed it just now.
+        if !is_object() || arena.page(at) != page {
+            // Another thread has freed it just now, and perhaps its span is
+            // another one already.
             seal::release(at, was);
             return false;
         }
-        if own {
-            s.free_cached(offset);
-            seal::release(at, was);
-            return true;
-        }
-        self.again.push(at, class, kind);
+        self.again.push(n, at);
         true
+    }
+
+    /// [`Self::free`] into a span that this mcache has; false if it has not.
+    fn free_own(&self, at: usize) -> bool {
+        let Some((object, s)) = self.heap.object_at(at) else { return false };
+        let rare = self.heap.poison() || s.specials.load(Relaxed) != 0;
+        let (class, kind) = (object.class, object.kind);
+        let slot = self.alloc[kind as usize].get(class);
+        let own = slot.is_some_and(|slot| ptr::eq(slot.get(), s));
+        if rare || !own {
+            return false;
+        }
+        let Some(was) = seal::claim(at) else { return false };
+        let (pair, bit) = object.bit();
+        let freed = pair.alloc() & !pair.mark() & bit != 0;
+        if freed {
+            s.free_cached(at - s.base.get());
+        }
+        seal::release(at, was);
+        freed
     }
 }
 
@@ -359,28 +375,57 @@ impl MHeap {
     }
 }
 
-/// Makes a free object of `s` one of its kind.
-#[inline(always)]
-fn finish(s: &MSpan, at: usize, kind: Kind) -> NonNull<u8> {
-    if kind.has_pointers() && s.needzero.get() {
-        zero(at, s.elemsize.get());
-    }
-    // SAFETY: an address within a span, so not 0.
-    unsafe { NonNull::new_unchecked(at as *mut u8) }
+/// An object that is handed out.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    pub at: usize,
+    /// How many bytes have yet to be zeroed: all, or none.
+    pub dirty: usize,
 }
 
-/// Zeroes a free object that was handed out to the caller.
-#[inline(always)]
-fn zero(at: usize, size: usize) {
-    let at = at as *mut [u64; 2];
-    if size <= 8 * GRANULE {
-        for i in 0..size / GRANULE {
-            let granule = at.wrapping_add(i);
-            // SAFETY: within the object, at a multiple of 16.
-            unsafe { granule.write([0; 2]) };
-        }
-    } else {
-        // SAFETY: the object's bytes.
-        unsafe { ptr::write_bytes(at.cast::<u8>(), 0, size) };
+impl Taken {
+    /// One of the free objects that `s` has at hand.
+    #[inline(always)]
+    fn of(s: &MSpan, kind: Kind) -> Option<Self> {
+        let at = s.next_free_fast()?;
+        let dirty = if kind.has_pointers() && s.needzero.get() {
+            s.elemsize.get()
+        } else {
+            0
+        };
+        Some(Self { at, dirty })
     }
+
+    /// Zeroes what has to be.
+    fn finish(self) -> NonNull<u8> {
+        let at = self.at as *mut u8;
+        if !zero_few(&self) {
+            // SAFETY: the object's bytes.
+            unsafe { ptr::write_bytes(at, 0, self.dirty) };
+        }
+        // SAFETY: an address within a span, so not 0.
+        unsafe { NonNull::new_unchecked(at) }
+    }
+}
+
+/// Zeroes an object that was handed out, unless it has many bytes: false.
+#[inline(always)]
+pub fn zero_few(taken: &Taken) -> bool {
+    let (n, at) = (taken.dirty / GRANULE, taken.at as *mut [u64; 2]);
+    let put = |granule: usize| {
+        // SAFETY: within the object, at a multiple of 16.
+        unsafe { at.wrapping_add(granule).write([0; 2]) }
+    };
+    // From both ends, so that there is no loop.
+    if n > 8 {
+        return false;
+    }
+    if n > 4 {
+        [0, 1, 2, 3, n - 4, n - 3, n - 2, n - 1].into_iter().for_each(put);
+    } else if n > 2 {
+        [0, 1, n - 2, n - 1].into_iter().for_each(put);
+    } else if n > 0 {
+        [0, n - 1].into_iter().for_each(put);
+    }
+    true
 }

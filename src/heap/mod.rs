@@ -107,8 +107,8 @@ pub use self::{
     find::Object,
     gcwork::{Gate, Work},
     mark::{Look, Marking, Range, Roots},
-    mcache::MCache,
+    mcache::{MCache, Taken, zero_few},
     mheap::{HeapStats, MHeap},
     mspan::SpanState,
-    sizeclass::Kind,
+    sizeclass::{FINE, Kind, class_of_fine},
 };

@@ -15,7 +15,8 @@
 //!    sweeper; or, while it is in a list, the holder of its central's lock; or
 //!    whoever has taken it from or brings it to the page heap.
 //! 2. A field marked *fixed* changes only while the page heap has the span.
-//! 3. Each 1 of `alloc_cache` is a free object of the span.
+//! 3. Each 1 of `alloc_cache` is a free object of the span, whose bits are in
+//!    `cache_pair`.
 //! 4. A span is in one list at most, and `list` says in which.
 
 use super::bits::Pair;
@@ -205,10 +206,11 @@ impl MSpan {
     #[inline(always)]
     pub fn next_free_fast(&self) -> Option<usize> {
         let cache = self.alloc_cache.get();
-        let pair = self.cache_pair.get()?;
         if cache == 0 {
             return None;
         }
+        // SAFETY: invariant 3: where there is a 1, there is its word.
+        let pair = unsafe { self.cache_pair.get().unwrap_unchecked() };
         self.alloc_cache.set(cache & (cache - 1));
         pair.set_alloc(cache & cache.wrapping_neg());
         let granule = cache.trailing_zeros() as usize;
@@ -270,19 +272,6 @@ impl MSpan {
     /// Whether an object may begin at `offset`.
     pub fn has_bit(&self, offset: usize) -> bool {
         offset / WORD_BYTES < self.bits.get().len()
-    }
-
-    /// Whether a small object may begin at `offset`, which may be any number.
-    #[inline(always)]
-    pub fn may_begin(&self, offset: usize) -> bool {
-        let (word, bit) = (offset / WORD_BYTES, offset / GRANULE % 64);
-        offset.is_multiple_of(GRANULE)
-            && word < self.bits.get().len()
-            && self
-                .class()
-                .starts()
-                .get(word)
-                .is_some_and(|w| w >> bit & 1 != 0)
     }
 
     /// Whether others may have freed objects meanwhile.

@@ -38,7 +38,7 @@ const SLACK: usize = 8;
 const TWICE: usize = 128;
 /// Up to here sizes are looked up by units of the slack, above by units of 128
 /// bytes.
-const FINE: usize = 1024;
+pub const FINE: usize = 1024;
 const UNIT: usize = 128;
 /// More than there are classes.
 const MOST: usize = 90;
@@ -229,12 +229,16 @@ static COARSE_CLASS: [u8; (MAX_SMALL - FINE) / UNIT + 1] = {
 /// The class for an object of `size` bytes, at most [`MAX_SMALL`].
 #[inline(always)]
 pub fn class_of(size: usize) -> usize {
-    let class = if size <= FINE {
-        FINE_CLASS[size.div_ceil(SLACK)]
-    } else {
-        COARSE_CLASS[(size - FINE).div_ceil(UNIT)]
-    };
-    usize::from(class)
+    if size <= FINE {
+        return class_of_fine(size);
+    }
+    usize::from(COARSE_CLASS[(size - FINE).div_ceil(UNIT)])
+}
+
+/// The class for an object of `size` bytes, at most [`FINE`].
+#[inline(always)]
+pub fn class_of_fine(size: usize) -> usize {
+    usize::from(FINE_CLASS[size.div_ceil(SLACK)])
 }
 
 /// The pages for a large object of `size` bytes.

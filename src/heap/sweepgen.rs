@@ -83,6 +83,13 @@ impl SweepGen {
         }
     }
 
+    /// Whether the phase is Ready or Cached.
+    #[inline(always)]
+    pub fn is_swept(&self, h: u32) -> bool {
+        // Pairs with the release of swept.
+        matches!(self.0.load(Acquire).wrapping_sub(h), 0 | 3)
+    }
+
     /// The caller has taken the span out of a list, under the lock, and sweeps.
     pub fn acquire(&self, h: u32) {
         self.change(h, h.wrapping_sub(2), h.wrapping_sub(1));

@@ -1,4 +1,5 @@
 //! Inside and outside the runtime, and the P that a call still holds.
+//! `M::is_inside` tells another thread, for which work on the heap counts too.
 //!
 //! A thread is *inside* while it runs the library's code and needs its P.
 //! Outside it runs the host's code, and the P is only lent to it: a retaker may
@@ -109,7 +110,7 @@ pub(crate) fn owned_p(mp: &M) -> Option<OwnedP> {
 /// Notes that sysmon has taken the P of `mp`.
 #[cold]
 fn lost_p(mp: &M) {
-    mp.oldp.set(mp.p.take());
+    mp.oldp.set(mp.take_p());
     trace::event(move || Event::of(Kind::LostP, 0));
 }
 

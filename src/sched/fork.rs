@@ -237,8 +237,7 @@ fn is_interrupted() -> bool {
     is_in_section()
         || arch::getg().is_some_and(|gp| {
             let mp = gp.mp();
-            // Relaxed: this thread writes it.
-            mp.in_runtime.load(Relaxed) && !in_callback(mp)
+            mp.is_inside() && !in_callback(mp)
         })
 }
 
@@ -270,7 +269,7 @@ pub(crate) fn wait_for_first_call() {
     child::forked_on(mp, of_child);
     mp.procid.store(thread::gettid(), Release);
     // The P is the parent's, and so is a goroutine that was to come next.
-    mp.p.set(None);
+    mp.set_p(None);
     mp.oldp.set(None);
     mp.nextg.set(None);
     if of_child.is_host() {

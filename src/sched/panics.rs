@@ -344,9 +344,9 @@ pub(crate) fn gopanic(said: &Said, frame: Frame) -> &'static Panic {
     };
     let goid = gp.map_or(0, |gp| gp.goid.get());
     let panic = Panic::new(said, goid, frame);
-    // Relaxed: this thread writes it. In a callback nothing can be unwound, as
-    // the frames below are the library's, and locks are held.
-    let Some(gp) = gp.filter(|gp| !gp.mp().in_runtime.load(Relaxed)) else {
+    // In a callback nothing can be unwound, as the frames below are the
+    // library's, and locks are held.
+    let Some(gp) = gp.filter(|gp| !gp.mp().is_inside()) else {
         fatalpanic(&Chain { older: gp, last: &panic });
     };
     let place = room();

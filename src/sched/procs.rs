@@ -41,7 +41,7 @@ fn wirep(mp: &'static M, pp: &'static P) {
     if !pp.owner.acquire(m_word(mp)) {
         throw("wirep: the P is not idle");
     }
-    mp.p.set(Some(pp));
+    mp.set_p(Some(pp));
 }
 
 /// Takes the P that the waker of this M has set aside for it, if any.
@@ -54,7 +54,7 @@ pub(crate) fn acquire_nextp(mp: &'static M) {
 /// Lets go of the P that this M holds: the P is in hand then.
 #[inline]
 pub(crate) fn releasep(mp: &'static M) -> &'static P {
-    let Some(pp) = mp.p.take() else {
+    let Some(pp) = mp.take_p() else {
         throw("releasep: no P");
     };
     note(Kind::DropP, pp, 0);
@@ -77,7 +77,7 @@ pub(crate) fn try_retake(
 ) -> bool {
     let mp = m_of_word(m);
     // Relaxed: a hint.
-    if mp.in_runtime.load(Relaxed) {
+    if mp.is_inside() {
         return false;
     }
     // One retaker at a time: sysmon or the stopper (invariant 5 of `owner`).
@@ -86,7 +86,7 @@ pub(crate) fn try_retake(
         return false;
     }
     membarrier::everywhere();
-    if mp.in_runtime.load(Acquire) {
+    if mp.is_inside() {
         pp.owner.cancel_retake(m);
         return false;
     }

@@ -188,7 +188,7 @@ impl Watch<'_> {
         }
         found.waits = true;
         // Relaxed: a hint; try_retake looks again behind a barrier.
-        if mp.in_runtime.load(Relaxed) {
+        if mp.is_inside() {
             return;
         }
         found.stuck |= !fast;

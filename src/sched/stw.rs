@@ -61,7 +61,7 @@ pub(crate) fn gcstopm(mp: &'static M) {
         return;
     }
     // schedule and findrunnable come here with a P.
-    let Some(pp) = mp.p.take() else { throw("gcstopm: no P") };
+    let Some(pp) = mp.take_p() else { throw("gcstopm: no P") };
     note(Kind::DropP, pp, 0);
     pp.owner.stop_own(m_word(mp));
     mp.oldp.set(Some(pp));
@@ -74,7 +74,7 @@ pub(crate) fn gcstopm(mp: &'static M) {
 fn stop_the_world() {
     if let Some(pp) = current_p() {
         let mp = this_m();
-        mp.p.set(None);
+        mp.set_p(None);
         note(Kind::DropP, pp.get(), 0);
         pp.get().owner.stop_own(m_word(mp));
     }

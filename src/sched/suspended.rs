@@ -39,12 +39,14 @@ use crate::{
 };
 use core::{
     arch::asm,
-    mem::MaybeUninit,
+    hint,
+    mem::{self, MaybeUninit},
     ptr,
     sync::atomic::{AtomicBool, Ordering::*},
 };
 
-/// This thread is at work on the heap: it is not stopped while this lives.
+/// This thread is at work on the heap: it is not stopped while this lives, and
+/// a P that it has found to be its own is not taken from it.
 #[must_use]
 pub(crate) struct Busy {
     mp: &'static M,
@@ -56,6 +58,33 @@ impl Busy {
     #[inline(always)]
     pub(crate) fn begin(mp: &'static M) -> Self {
         Self { mp, nested: mp.suspend.begin() }
+    }
+
+    /// The same where the thread is not busy yet, else None. A P that it holds
+    /// afterwards no retaker takes while this lives (`procs::try_retake`).
+    #[inline(always)]
+    pub(crate) fn begin_alone(mp: &'static M) -> Option<Self> {
+        if mp.suspend.begin() {
+            return None;
+        }
+        Some(Self { mp, nested: false })
+    }
+
+    /// This thread's M.
+    #[inline(always)]
+    pub(crate) fn mp(&self) -> &'static M {
+        self.mp
+    }
+
+    /// Ends it, as the last step of a function that returns `result`.
+    #[inline(always)]
+    pub(crate) fn leave_with<R>(self, result: R) -> R {
+        let (mp, nested) = (self.mp, self.nested);
+        mem::forget(self);
+        if !nested && mp.suspend.end() {
+            return answered_late(mp, result);
+        }
+        result
     }
 }
 
@@ -106,6 +135,15 @@ fn answer_late(mp: &'static M) {
     // The frames of all callers lie above.
     note_frames(mp);
     mp.suspend.answer(&STOPS, saved.as_ptr().addr(), 0);
+}
+
+/// [`answer_late`], and then the end of a function.
+#[cold]
+#[inline(never)]
+fn answered_late<R>(mp: &'static M, result: R) -> R {
+    answer_late(mp);
+    // Else the caller would not end by this call: it knows the result.
+    hint::black_box(result)
 }
 
 /// The answer in the handler.
@@ -288,6 +326,7 @@ pub(crate) fn blocking_begins(sp: usize) {
     if !mp.in_runtime.load(Relaxed) && enter(gp, mp, sp) {
         // A call of the heap takes the long way, which ends the region.
         mp.mcache_aside.set(mp.mcache.take());
+        mp.mcache_at_hand.set(None);
     }
 }
 
@@ -296,6 +335,7 @@ pub(crate) fn blocking_ends(mp: &M) {
     mp.suspend.leave(&STOPS);
     if let Some(cache) = mp.mcache_aside.take() {
         mp.mcache.set(Some(cache));
+        mp.note_mcache();
     }
 }
 
