@@ -21,7 +21,10 @@ use crate::{
     arch,
     base::shortcut::is_open,
     gmp::{M, P, m_word},
-    heap::{FINE, Kind, MCache, MHEAP, Taken, class_of_fine, zero_few},
+    heap::{
+        FINE, Kind, MAX_SMALL, MCache, MHEAP, Taken, class_of, class_of_fine,
+        zero_few,
+    },
     sched::suspended::Busy,
 };
 use core::ptr;
@@ -38,11 +41,12 @@ pub(crate) fn mallocgc(
         return left_for(busy, size, kind, long);
     };
     if size > FINE {
-        return refilled(busy, cache, size, kind, long);
+        return large(busy, cache, size, kind, long);
     }
-    match cache.take(class_of_fine(size), kind) {
+    let class = class_of_fine(size);
+    match cache.take(class, kind) {
         Some(taken) => made(busy, &taken),
-        None => refilled(busy, cache, size, kind, long),
+        None => refilled(busy, cache, (size, class), kind, long),
     }
 }
 
@@ -63,22 +67,38 @@ fn zeroed(busy: Busy, at: usize, dirty: usize) -> *mut u8 {
     busy.leave_with(at as *mut u8)
 }
 
-/// An allocation of which the word of bits at hand has nothing, or of a size
-/// that is not looked up in one step.
+/// An allocation of which the word of bits at hand has nothing.
+#[cold]
 #[inline(never)]
 fn refilled(
+    busy: Busy,
+    cache: &MCache,
+    (size, class): (usize, usize),
+    kind: Kind,
+    long: impl Fn(usize, Kind) -> *mut u8,
+) -> *mut u8 {
+    match cache.take_later(class, kind) {
+        Some(taken) => made(busy, &taken),
+        None => left_for(busy, size, kind, long),
+    }
+}
+
+/// An allocation of a size that is not looked up in one step.
+#[inline(never)]
+fn large(
     busy: Busy,
     cache: &MCache,
     size: usize,
     kind: Kind,
     long: impl Fn(usize, Kind) -> *mut u8,
 ) -> *mut u8 {
-    match cache.alloc_fast(size, kind) {
-        Some(at) => busy.leave_with(at.as_ptr()),
-        None => {
-            drop(busy);
-            long(size, kind)
-        }
+    if size > MAX_SMALL {
+        return left_for(busy, size, kind, long);
+    }
+    let class = class_of(size);
+    match cache.take(class, kind) {
+        Some(taken) => made(busy, &taken),
+        None => refilled(busy, cache, (size, class), kind, long),
     }
 }
 

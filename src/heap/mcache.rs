@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!   next_free_fast ----> the word of bits at hand has a free object
-//!        | no
+//!        | no                                                (`take`)
 //!   pop ----------------> an object that this thread has freed by hand
-//!        | no
+//!        | no                                                (`take_later`)
 //!   refill_alloc_cache -> a later word of the span has one
 //!        | no
 //!   refill -------------> another span: swept with room; unswept, swept here;
@@ -23,7 +23,7 @@
 use super::arena::class_and_kind;
 use super::find::Object;
 use super::freelist::FreeLists;
-use super::mcentral::{Brought, Freed};
+use super::mcentral::{Brought, Freed, Next};
 use super::mheap::MHeap;
 use super::mspan::MSpan;
 use super::seal;
@@ -82,13 +82,16 @@ impl MCache {
             return None;
         }
         let class = class_of(size);
-        let taken = self.take(class, kind).or_else(|| {
-            // In words to come.
-            let s = self.slot(class, kind).get();
-            s.refill_alloc_cache();
-            Taken::of(s, kind)
-        })?;
+        let taken = self.take(class, kind);
+        let taken = taken.or_else(|| self.take_later(class, kind))?;
         Some(taken.finish())
+    }
+
+    /// An object of a word of bits to come.
+    #[inline(always)]
+    pub fn take_later(&self, class: usize, kind: Kind) -> Option<Taken> {
+        let s = self.slot(class, kind).get();
+        if s.refill_alloc_cache() { Taken::of(s, kind) } else { None }
     }
 
     /// An object of the word of bits at hand, or one that was freed by hand.
@@ -142,25 +145,44 @@ impl MCache {
 
     /// Puts a span with free objects into a slot whose span has none.
     fn refill(&self, class: usize, kind: Kind) -> Option<()> {
-        self.release(class, kind);
-        let s = self.cache_span(class, kind)?;
-        self.heap.count_live(s.free_bytes(), self.freed.take());
-        self.alloc[kind as usize][class].set(s);
+        let (heap, h) = (self.heap, self.heap.sweepgen());
+        let slot = self.slot(class, kind);
+        let old = slot.replace(&EMPTY);
+        let old = if ptr::eq(old, &EMPTY) { None } else { Some(old) };
+        let (brought, next) = heap.central(class, kind).exchange(h, old);
+        let unused = brought.map_or(0, |brought| self.brought(brought));
+        let Some(s) = self.cache_span(class, kind, next) else {
+            heap.count_live(0, unused);
+            return None;
+        };
+        heap.count_live(s.free_bytes(), unused + self.freed.take());
+        slot.set(s);
         Some(())
     }
 
-    /// A span with free objects, cached: Go's `cacheSpan`.
-    fn cache_span(&self, class: usize, kind: Kind) -> Option<&'static MSpan> {
+    /// A span with free objects, cached, where the central had `next`: Go's
+    /// `cacheSpan`.
+    fn cache_span(
+        &self,
+        class: usize,
+        kind: Kind,
+        mut next: Option<Next>,
+    ) -> Option<&'static MSpan> {
         let (heap, h) = (self.heap, self.heap.sweepgen());
         let central = heap.central(class, kind);
-        if let Some(s) = central.cache_swept(h) {
-            return Some(s);
-        }
         for _ in 0..SWEEP_BUDGET {
-            let Some(s) = central.take_unswept(h) else { break };
-            if heap.sweep_and_keep(s) {
-                return Some(s);
+            match next {
+                Some(Next::Cached(s)) => return Some(s),
+                Some(Next::Unswept(s)) if heap.sweep_and_keep(s) => {
+                    return Some(s);
+                }
+                Some(Next::Unswept(_)) => {}
+                None => break,
             }
+            next = central.take_unswept(h).map(Next::Unswept);
+        }
+        if let Some(Next::Unswept(s)) = next {
+            heap.sweep_span(s);
         }
         let s = heap.alloc_span(class, kind)?;
         central.cache(h, s);
@@ -169,7 +191,7 @@ impl MCache {
 
     /// Brings the span of a slot back.
     fn release(&self, class: usize, kind: Kind) {
-        let s = self.alloc[kind as usize][class].replace(&EMPTY);
+        let s = self.slot(class, kind).replace(&EMPTY);
         if !ptr::eq(s, &EMPTY) {
             self.uncache_span(s);
         }
@@ -177,15 +199,25 @@ impl MCache {
 
     fn uncache_span(&self, s: &'static MSpan) {
         let (heap, h) = (self.heap, self.heap.sweepgen());
-        // Objects that it had when it came were counted before.
-        match heap.central_of(s).uncache(h, s) {
-            Brought::Kept(free) => heap.count_live(0, free),
+        let unused = self.brought(heap.central_of(s).uncache(h, s));
+        heap.count_live(0, unused);
+    }
+
+    /// What became of a span that was cached. Returns by how many bytes `live`
+    /// is less: objects that it had when it came were counted before.
+    fn brought(&self, brought: Brought) -> usize {
+        match brought {
+            Brought::Kept(free) => free,
             Brought::Empty(s) => {
-                heap.count_live(0, s.free_bytes());
-                heap.free_span(s);
+                let free = s.free_bytes();
+                self.heap.free_span(s);
+                free
             }
             // What was counted for it is gone since h has moved.
-            Brought::Stale(s) => heap.sweep_span(s),
+            Brought::Stale(s) => {
+                self.heap.sweep_span(s);
+                0
+            }
         }
     }
 
@@ -284,19 +316,19 @@ impl MCache {
         if !s.sweepgen.is_swept(heap.sweepgen()) {
             return false;
         }
-        let (pair, page) = (arena.pair(at), arena.page(at));
-        let n = page.class_and_kind();
+        let pair = arena.pair(at);
         // No object begins there, or it is free. A mark: another thread has
         // freed it, or one near it, which the long way tells.
         let is_object =
             || pair.mark() == 0 && pair.alloc() >> (at / GRANULE % 64) & 1 != 0;
-        if !is_object() || !self.again.has_room(n) {
+        if !is_object() {
             return false;
         }
         let Some(was) = seal::claim(at) else { return false };
-        if !is_object() || arena.page(at) != page {
-            // Another thread has freed it just now, and perhaps its span is
-            // another one already.
+        // Not before: another thread may have freed it just now, and the page
+        // may be another span's. From here on it stays what it is.
+        let n = arena.page(at).class_and_kind();
+        if !is_object() || !self.again.has_room(n) {
             seal::release(at, was);
             return false;
         }

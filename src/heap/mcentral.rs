@@ -66,6 +66,15 @@ pub enum Brought {
     Stale(&'static MSpan),
 }
 
+/// What an mcache gets.
+#[must_use]
+pub enum Next {
+    /// A span with free objects, which is cached.
+    Cached(&'static MSpan),
+    /// A span that it sweeps first.
+    Unswept(&'static MSpan),
+}
+
 /// What freeing an object has come to.
 #[must_use]
 pub enum Freed {
@@ -108,24 +117,28 @@ impl<F: Futex> MCentral<F> {
 
     /// A swept span with free objects, for an mcache.
     pub fn cache_swept(&self, h: u32) -> Option<&'static MSpan> {
-        let mut lists = self.lists.lock();
-        let s = lists.partial[swept(h)].pop()?;
-        s.list.set(InList::None);
-        if s.alloc_count.get() == 0 {
-            lists.empties -= 1;
-        }
-        s.sweepgen.cache(h);
-        Some(s)
+        self.lists.lock().cache_swept(h)
     }
 
     /// An unswept span, for the caller to sweep; one with free objects first.
     pub fn take_unswept(&self, h: u32) -> Option<&'static MSpan> {
-        let lists = self.lists.lock();
-        let old = 1 - swept(h);
-        let s = lists.partial[old].pop().or_else(|| lists.full[old].pop())?;
-        s.list.set(InList::None);
-        s.sweepgen.acquire(h);
-        Some(s)
+        self.lists.lock().take_unswept(h)
+    }
+
+    /// [`Self::uncache`], if the mcache has a span, and what it gets instead:
+    /// all at once, since each lock costs as much as many allocations.
+    pub fn exchange(
+        &self,
+        h: u32,
+        s: Option<&'static MSpan>,
+    ) -> (Option<Brought>, Option<Next>) {
+        let mut lists = self.lists.lock();
+        let brought = s.map(|s| lists.uncache(h, s));
+        let next = match lists.cache_swept(h) {
+            Some(s) => Some(Next::Cached(s)),
+            None => lists.take_unswept(h).map(Next::Unswept),
+        };
+        (brought, next)
     }
 
     /// Brings a span that the caller has swept, or a new one with objects.
@@ -161,19 +174,7 @@ impl<F: Futex> MCentral<F> {
 
     /// Brings a span from an mcache: Go's `uncacheSpan`.
     pub fn uncache(&self, h: u32, s: &'static MSpan) -> Brought {
-        let mut lists = self.lists.lock();
-        match s.sweepgen.uncache(h) {
-            Uncached::Stale => Brought::Stale(s),
-            Uncached::Ready => {
-                s.settle();
-                s.let_go();
-                if s.alloc_count.get() == 0 && !lists.keep_empty(h) {
-                    return Brought::Empty(s);
-                }
-                lists.add(h, s);
-                Brought::Kept(s.free_bytes())
-            }
-        }
+        self.lists.lock().uncache(h, s)
     }
 
     /// Frees the object `offset` bytes behind the base of `s`, and fills it if
@@ -218,6 +219,40 @@ impl<F: Futex> MCentral<F> {
 }
 
 impl Lists {
+    /// [`MCentral::cache_swept`].
+    fn cache_swept(&mut self, h: u32) -> Option<&'static MSpan> {
+        let s = self.partial[swept(h)].pop()?;
+        s.list.set(InList::None);
+        if s.alloc_count.get() == 0 {
+            self.empties -= 1;
+        }
+        s.sweepgen.cache(h);
+        Some(s)
+    }
+
+    /// [`MCentral::take_unswept`].
+    fn take_unswept(&self, h: u32) -> Option<&'static MSpan> {
+        let old = 1 - swept(h);
+        let s = self.partial[old].pop().or_else(|| self.full[old].pop())?;
+        s.list.set(InList::None);
+        s.sweepgen.acquire(h);
+        Some(s)
+    }
+
+    /// [`MCentral::uncache`].
+    fn uncache(&mut self, h: u32, s: &'static MSpan) -> Brought {
+        if s.sweepgen.uncache(h) == Uncached::Stale {
+            return Brought::Stale(s);
+        }
+        s.settle();
+        s.let_go();
+        if s.alloc_count.get() == 0 && !self.keep_empty(h) {
+            return Brought::Empty(s);
+        }
+        self.add(h, s);
+        Brought::Kept(s.free_bytes())
+    }
+
     /// Adds a swept span.
     fn add(&self, h: u32, s: &'static MSpan) {
         let (list, name) = if s.is_full() {

@@ -79,8 +79,7 @@ pub struct MHeap {
     /// a part of the program its data are roots. atomic
     low: AtomicUsize,
     high: AtomicUsize,
-    /// Spans that were swept, and bytes that were given back. atomic
-    swept: AtomicUsize,
+    /// Bytes that were given back. atomic
     scavenged: AtomicUsize,
 }
 
@@ -104,8 +103,6 @@ pub struct HeapStats {
     pub trigger: usize,
     /// Given back to the kernel, ever.
     pub scavenged: usize,
-    /// Spans that were swept, ever.
-    pub swept: usize,
     /// Stacks of goroutines, with guards and what is unused: Go's
     /// `stacks_inuse`.
     pub stacks: usize,
@@ -136,7 +133,6 @@ impl MHeap {
             poison: AtomicBool::new(false),
             low: AtomicUsize::new(usize::MAX >> ARENA_SHIFT),
             high: AtomicUsize::new(0),
-            swept: AtomicUsize::new(0),
             scavenged: AtomicUsize::new(0),
         }
     }
@@ -225,7 +221,6 @@ impl MHeap {
     fn sweep(&self, s: &MSpan) {
         specials::sweep(s);
         s.sweep(self.poison());
-        self.swept.fetch_add(1, Relaxed);
     }
 
     /// Sweeps a span that the caller has acquired, and puts it where it
@@ -436,7 +431,6 @@ impl MHeap {
             live: self.live(),
             trigger: self.pacing.trigger(),
             scavenged: self.scavenged.load(Relaxed),
-            swept: self.swept.load(Relaxed),
             stacks,
         }
     }

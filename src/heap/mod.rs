@@ -110,5 +110,5 @@ pub use self::{
     mcache::{MCache, Taken, zero_few},
     mheap::{HeapStats, MHeap},
     mspan::SpanState,
-    sizeclass::{FINE, Kind, class_of_fine},
+    sizeclass::{FINE, Kind, MAX_SMALL, class_of, class_of_fine},
 };

@@ -302,9 +302,10 @@ impl MSpan {
     /// holder calls, before the span goes into a list.
     pub fn let_go(&self) {
         self.start_over();
-        let bits = self.bits.get().iter();
-        let count = bits.map(|pair| pair.alloc().count_ones()).sum();
-        self.alloc_count.set(count);
+        // A span that an mcache brings back is full, as a rule.
+        let words = self.class().starts().iter().zip(self.bits.get());
+        let free = words.map(|(starts, pair)| ones(starts & !pair.alloc()));
+        self.alloc_count.set(self.nelems() as u32 - free.sum::<u32>());
     }
 
     fn start_over(&self) {
@@ -314,14 +315,14 @@ impl MSpan {
         self.freeindex.set(0);
     }
 
-    /// Frees the objects that are not marked, and with `poison` fills them.
-    /// Returns how many it has freed. The caller is the sweeper.
-    pub fn sweep(&self, poison: bool) -> usize {
+    /// Frees the objects that are not marked, and with `poison` fills them. The
+    /// caller is the sweeper.
+    pub fn sweep(&self, poison: bool) {
         let (mut freed, mut live) = (0, 0);
         for (w, pair) in self.bits.get().iter().enumerate() {
             let (dead, alive) = pair.sweep();
-            freed += dead.count_ones();
-            live += alive.count_ones();
+            freed |= dead;
+            live += ones(alive);
             if poison {
                 self.poison_all(w, dead);
             }
@@ -331,7 +332,6 @@ impl MSpan {
         if freed != 0 {
             self.needzero.set(true);
         }
-        freed as usize
     }
 
     fn poison_all(&self, word: usize, mut dead: u64) {
@@ -365,6 +365,13 @@ impl MSpan {
             }
         }
     }
+}
+
+/// The ones of a word that has none, as a rule: a processor may lack the
+/// instruction that counts them.
+#[inline(always)]
+fn ones(word: u64) -> u32 {
+    if word == 0 { 0 } else { word.count_ones() }
 }
 
 /// A list of spans, linked through them: Go's `mSpanList`. The lock is that of

@@ -102,6 +102,7 @@ impl Class {
     }
 
     /// Invariant 3, a word for each [`WORD_BYTES`] of a span.
+    #[inline(always)]
     pub fn starts(&self) -> &'static [u64] {
         let words = self.npages * (PAGE / WORD_BYTES);
         &STARTS[self.first_word..self.first_word + words]

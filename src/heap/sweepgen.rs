@@ -99,10 +99,10 @@ impl SweepGen {
     /// The sweep that began with `acquire`, or with a stale `uncache`, is done.
     pub fn swept(&self, h: u32) {
         // Pairs with the acquire of phase.
-        let was = self.0.swap(h, Release);
-        if was != h.wrapping_sub(1) {
+        if self.0.load(Relaxed) != h.wrapping_sub(1) {
             throw("swept: bad sweepgen");
         }
+        self.0.store(h, Release);
     }
 
     /// The caller has taken the span out of a list, under the lock, into an
@@ -123,10 +123,12 @@ impl SweepGen {
     }
 
     fn change(&self, _h: u32, from: u32, to: u32) {
-        // Relaxed: invariant 1. An exchange, so that a mistake is noticed.
-        if self.0.compare_exchange(from, to, Relaxed, Relaxed).is_err() {
+        // Relaxed: invariant 1. So no exchange is needed; a mistake is noticed.
+        if self.0.load(Relaxed) != from {
             throw("sweepgen: a change from another state");
         }
+        // Release: as that of swept, of which this thread knows by the lock.
+        self.0.store(to, Release);
     }
 }
 
