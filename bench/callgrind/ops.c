@@ -42,6 +42,9 @@ static const struct operation {
     {"defer", defer, false},
     {"defer10", defer10, false},
     {"panic_recover", panic_recover, false},
+    {"alloc64", alloc64, false},
+    {"noscan64", noscan64, false},
+    {"released64", released64, false},
 };
 
 void check_failed(const char *file, int line, const char *what)

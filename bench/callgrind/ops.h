@@ -58,4 +58,10 @@ void defer(long rounds);
 void defer10(long rounds);
 void panic_recover(long rounds);
 
+/* The collected heap (heap.c): an object of 64 bytes that may hold pointers, and
+ * is zeroed; one that does not; the same, freed by hand. */
+void alloc64(long rounds);
+void noscan64(long rounds);
+void released64(long rounds);
+
 #endif
