@@ -507,6 +507,14 @@ static long run_gc_objects(void)
     return r;
 }
 
+static long run_kept(void)
+{
+    void *p = gmp_kept_malloc(100);
+
+    gmp_kept_free(p);
+    return p != NULL ? 0 : -ENOMEM;
+}
+
 static long run_gc_roots(void)
 {
     static void *words[8];
@@ -627,6 +635,7 @@ static const struct op OPS[] = {
     {"gmp_gc_alloc gmp_gc_alloc_noscan gmp_gc_alloc_root gmp_gc_calloc "
      "gmp_gc_realloc gmp_gc_free gmp_gc_base gmp_gc_size", run_gc_objects,
      NULL},
+    {"gmp_kept_malloc gmp_kept_free", run_kept, NULL},
     {"gmp_gc_add_roots gmp_gc_remove_roots gmp_gc_set_roots", run_gc_roots,
      NULL},
     {"gmp_gc_set_percent gmp_gc_set_limit gmp_gc_get_stats", run_gc_settings,

@@ -191,10 +191,19 @@ static __attribute__((noinline)) uintptr_t fill_roots(void **room)
 static void test_roots(void)
 {
     void **room = calloc(1, sizeof *room), **root;
-    uintptr_t h, k;
+    uintptr_t h, k, l;
 
     CHECK_OK(gmp_gc_add_roots(room, room + 1));
     h = fill_roots(room);
+    root = gmp_kept_malloc(3 * sizeof *root);
+    CHECK(root != NULL);
+    CHECK(gmp_gc_base(root) == NULL);
+    l = fill_roots(root + 2);
+    collect();
+    CHECK(is_there(l));
+    gmp_kept_free(root);
+    gmp_kept_free(NULL);
+    CHECK(gmp_kept_malloc(SIZE_MAX - 8) == NULL);
     root = gmp_gc_alloc_root(16);
     CHECK(root != NULL);
     k = hide(root);

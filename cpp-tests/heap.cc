@@ -1,9 +1,12 @@
 // Memory that is freed by collections: gc_new, gc_new_array, gc_allocator.
 #include "test.hpp"
 
+#include <atomic>
 #include <cstring>
+#include <functional>
 #include <list>
 #include <map>
+#include <memory>
 #include <new>
 #include <set>
 #include <string>
@@ -195,6 +198,91 @@ void messages()
     CHECK_EQ(lengths.join(), std::size_t{200000});
 }
 
+// An object to which only `f` will have a pointer; its address is hidden.
+node *hidden_node(std::vector<std::uintptr_t> &all)
+{
+    node *const made = gmp::gc_new<node>(nullptr, static_cast<int>(all.size()));
+    all.push_back(~reinterpret_cast<std::uintptr_t>(made));
+    return made;
+}
+
+struct parcel { // more than a goroutine's stack takes as an argument
+    node *first;
+    char rest[2000];
+};
+
+gmp::local<parcel> own_parcel;
+
+// What tasks, groups, locals and channels copy is looked into: before the
+// goroutine begins, while it waits, and when it has a result.
+__attribute__((noinline)) std::vector<std::function<bool()>>
+copies(std::vector<std::uintptr_t> &all, gmp::channel<int> gate)
+{
+    using task = gmp::task<node *>;
+    std::vector<std::function<bool()>> ends;
+    const auto make = [&all] { return hidden_node(all); };
+    const auto wait = [gate] { return gate.recv().has_value(); };
+    const auto add = [&ends](auto made, auto holds) {
+        ends.push_back([made, holds] { return holds(*made); });
+    };
+    for (int i = 0; i < 20; i++) {
+        add(std::make_shared<task>([wait, p = make()] {
+                wait();
+                return p;
+            }),
+            [](task &t) { return t.join()->value % 5 == 0; });
+        add(std::make_shared<task>([p = make()] { return p; }),
+            [](task &t) { return t.join()->value % 5 == 1; });
+        auto sum = std::make_shared<std::atomic<int>>(0);
+        auto group = std::make_shared<gmp::group>();
+        group->go([wait, sum, p = make()] {
+            wait();
+            *sum += p->value % 5;
+        });
+        add(group, [sum](gmp::group &g) {
+            g.wait();
+            return *sum == 2;
+        });
+        gmp::channel<parcel> parcels(1);
+        CHECK(parcels.send(parcel{make(), {}}));
+        ends.push_back(
+            [parcels] { return parcels.recv()->first->value % 5 == 3; });
+        gmp::channel<int> set(0);
+        add(std::make_shared<gmp::task<bool>>([wait, set, &all] {
+                *own_parcel = parcel{hidden_node(all), {}};
+                set.close();
+                wait();
+                return own_parcel->first->value % 5 == 4;
+            }),
+            [](gmp::task<bool> &t) { return t.join(); });
+        CHECK(!set.recv());
+    }
+    return ends;
+}
+
+void clear_stack()
+{
+    volatile char room[16384];
+    for (volatile char &c : room)
+        c = 0;
+}
+
+void kit_copies()
+{
+    std::vector<std::uintptr_t> all;
+    gmp::channel<int> gate(0);
+    auto ends = copies(all, gate);
+    clear_stack();
+    collect();
+    collect();
+    CHECK_EQ(all.size(), std::size_t{100});
+    for (const std::uintptr_t hidden : all)
+        CHECK(gmp_gc_base(reinterpret_cast<void *>(~hidden)));
+    gate.close();
+    for (const auto &end : ends)
+        CHECK(end());
+}
+
 void out_of_memory()
 {
     CHECK_THROWS(std::bad_alloc, gmp::gc_new_array<node>(SIZE_MAX / 8), );
@@ -215,5 +303,6 @@ void test_main()
     containers();
     freed_at_once();
     messages();
+    kit_copies();
     out_of_memory();
 }

@@ -2011,6 +2011,19 @@ void *gmp_gc_calloc(size_t n, size_t size);
 void *gmp_gc_alloc_root(size_t size);
 
 /**
+ * Memory of malloc that collections look into until gmp_kept_free(): for
+ * records that may hold pointers to objects of this heap, in a program that
+ * may use it. It is no object itself, needs no heap, is to be had in the child
+ * of a fork, and is *not* zeroed.
+ *
+ * Returns NULL if there is no memory. Never blocks.
+ */
+void *gmp_kept_malloc(size_t size);
+
+/** Frees memory of gmp_kept_malloc(); NULL does nothing. Never blocks. */
+void gmp_kept_free(void *p);
+
+/**
  * Gives the object at `p` a size of `size` bytes, perhaps at another place, of
  * the same kind; what it gains is zero if it may hold pointers. With a NULL
  * `p` it is gmp_gc_alloc.

@@ -381,6 +381,61 @@ template <class F, class... Args>
 constexpr bool callable =
     std::is_invocable_v<std::decay_t<F>, std::decay_t<Args>...>;
 
+// Base of what the kit copies for a goroutine: collections look into it. Memory
+// for what is aligned to more is plain, and they do not.
+struct kept {
+    static void *operator new(std::size_t size)
+    {
+        void *const at = gmp_kept_malloc(size);
+        if (!at)
+            raise(-ENOMEM, "gmp");
+        return at;
+    }
+    static void *operator new(std::size_t size, const std::nothrow_t &) noexcept
+    {
+        return gmp_kept_malloc(size);
+    }
+    static void *operator new(std::size_t size, std::align_val_t align)
+    {
+        return ::operator new(size, align);
+    }
+    static void *operator new(std::size_t size, std::align_val_t align,
+                              const std::nothrow_t &) noexcept
+    {
+        return ::operator new(size, align, std::nothrow);
+    }
+    static void operator delete(void *at) noexcept { gmp_kept_free(at); }
+    static void operator delete(void *at, const std::nothrow_t &) noexcept
+    {
+        gmp_kept_free(at);
+    }
+    static void operator delete(void *at, std::align_val_t align) noexcept
+    {
+        ::operator delete(at, align);
+    }
+    static void operator delete(void *at, std::align_val_t align,
+                                const std::nothrow_t &) noexcept
+    {
+        ::operator delete(at, align);
+    }
+};
+
+// A T in such memory.
+template <class T> struct kept_box : kept {
+    template <class... Args>
+    explicit kept_box(std::in_place_t, Args &&...args)
+        : value(std::forward<Args>(args)...)
+    {
+    }
+    // What a function makes, in place.
+    template <class Make>
+    explicit kept_box(Make &make) : value(make())
+    {
+    }
+
+    T value;
+};
+
 // Whether an F fits into the argument of a goroutine's function.
 template <class F>
 constexpr bool fits_word =
@@ -460,8 +515,8 @@ template <class F> void run_copy(void *copy)
 
 template <class F> void run_box(void *box)
 {
-    std::unique_ptr<F> f(static_cast<F *>(box));
-    detail::run_detached(*f);
+    std::unique_ptr<kept_box<F>> f(static_cast<kept_box<F> *>(box));
+    detail::run_detached(f->value);
 }
 
 // Starts a goroutine that calls an F made of `args`, and ends it.
@@ -488,7 +543,8 @@ int start_detached(const gmp_attr *attr, Args &&...args)
             return rc;
         }
     }
-    F *box = new (std::nothrow) F(std::forward<Args>(args)...);
+    const auto box = new (std::nothrow)
+        kept_box<F>(std::in_place, std::forward<Args>(args)...);
     if (!box)
         return -ENOMEM;
     rc = gmp_go_with(attr, run_box<F>, box, nullptr);
@@ -1076,7 +1132,7 @@ template <class F> std::unique_ptr<failure> failure_of(F &&f)
 
 // What a task shares with its goroutine, which writes until it ends. Then it is
 // the task's.
-template <class R> struct task_state {
+template <class R> struct task_state : kept {
     task_state() = default;
     task_state(const task_state &) = delete;
     task_state &operator=(const task_state &) = delete;
@@ -1646,18 +1702,18 @@ public:
     static constexpr std::size_t size = sizeof(T *);
     static constexpr bool ends_itself = false;
 
-    static void destroy(void *at) { delete *static_cast<T **>(at); }
+    static void destroy(void *at) { delete *static_cast<kept_box<T> **>(at); }
 
     void *at() noexcept { return &box_; }
     template <class U> void put(U &&value)
     {
-        box_ = new T(std::forward<U>(value));
+        box_ = new kept_box<T>(std::in_place, std::forward<U>(value));
     }
-    T &get() noexcept { return *box_; }
+    T &get() noexcept { return box_->value; }
     void end() noexcept { delete box_; }
 
 private:
-    T *box_;
+    kept_box<T> *box_;
 };
 
 // What the channel does to a T besides copying bytes.
@@ -3938,7 +3994,7 @@ public:
 private:
     enum { good = 0, bad = 1 };
 
-    template <class F> struct member {
+    template <class F> struct member : detail::kept {
         group &in;
         F f;
 
@@ -4062,7 +4118,7 @@ public:
     local &operator=(const local &) = delete;
     ~local()
     {
-        delete find();
+        destroy(gmp_getspecific(key_));
         gmp_key_delete(key_);
     }
 
@@ -4076,10 +4132,16 @@ public:
     T *operator->() { return std::addressof(get()); }
 
     /// The caller's T, or null if there is none.
-    T *find() const noexcept { return static_cast<T *>(gmp_getspecific(key_)); }
+    T *find() const noexcept
+    {
+        const auto made = static_cast<box *>(gmp_getspecific(key_));
+        return made ? std::addressof(made->value) : nullptr;
+    }
 
 private:
-    static void destroy(void *value) { delete static_cast<T *>(value); }
+    using box = detail::kept_box<T>;
+
+    static void destroy(void *made) { delete static_cast<box *>(made); }
 
     template <class Make> static std::function<T()> function_of(Make &make)
     {
@@ -4093,10 +4155,10 @@ private:
 
     T &first()
     {
-        std::unique_ptr<T> made(new T(make_()));
+        std::unique_ptr<box> made(new box(make_));
         if (const int rc = gmp_setspecific(key_, made.get()))
             detail::raise(rc, "gmp::local");
-        return *made.release();
+        return made.release()->value;
     }
 
     std::function<T()> make_;

@@ -123,6 +123,21 @@ static void free_entry(struct entry *entry)
     free(entry);
 }
 
+/* Or the memory is of malloc, but one that collections look into. */
+struct place {
+    char *name; /* of the heap, or of anywhere */
+    int number;
+};
+
+static struct place *new_place(const char *name, int number)
+{
+    struct place *place = gmp_kept_malloc(sizeof *place);
+
+    if (place != NULL)
+        *place = (struct place){copy_text(name), number};
+    return place;
+}
+
 /* Bounds for the heap of a small machine. */
 static void set_bounds(void)
 {
@@ -220,6 +235,7 @@ int main(void)
     printf("%s, %c\n", cached("a name"), first_letter(table[0] + 2));
     free_table(table, 4);
     free_entry(new_entry("an entry"));
+    gmp_kept_free(new_place("a place", 1));
     report();
     gmp_chan_unref(words);
     gmp_chan_unref(counts);

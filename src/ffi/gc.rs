@@ -11,7 +11,7 @@ use crate::{
     block::chan::GmpChan,
     boot,
     gc::{cleanups, cycle, malloc, others, roots, shortway},
-    heap::{Kind, MHEAP},
+    heap::{Kind, MHEAP, kept},
     os::Errno,
 };
 use core::{
@@ -91,6 +91,29 @@ pub extern "C" fn gmp_gc_calloc(n: usize, size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc_alloc_root(size: usize) -> *mut c_void {
     made(size, Kind::Root)
+}
+
+/// Memory of malloc that collections look into until gmp_kept_free(): for
+/// records that may hold pointers to objects of this heap, in a program that
+/// may use it. It is no object itself, needs no heap, is to be had in the child
+/// of a fork, and is *not* zeroed.
+///
+/// Returns NULL if there is no memory. Never blocks.
+#[unsafe(no_mangle)]
+pub extern "C" fn gmp_kept_malloc(size: usize) -> *mut c_void {
+    ungated(|| Watch::Nothing, || kept::malloc(size).cast())
+}
+
+/// Frees memory of gmp_kept_malloc(); NULL does nothing. Never blocks.
+///
+/// # Safety
+/// `p`: null, or from gmp_kept_malloc(), and used no more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gmp_kept_free(p: *mut c_void) {
+    if !p.is_null() {
+        // SAFETY: as the caller promises.
+        ungated(|| Watch::Nothing, || unsafe { kept::free(p.cast()) });
+    }
 }
 
 /// Gives the object at `p` a size of `size` bytes, perhaps at another place, of

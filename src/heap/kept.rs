@@ -152,6 +152,53 @@ impl Held {
     }
 }
 
+/// Memory of the host's that collections look into: this, and the bytes.
+#[repr(C, align(16))]
+struct Block {
+    /// The first field, by which [`words_of_block`] finds the block.
+    kept: Kept,
+    /// const: how many follow.
+    bytes: usize,
+}
+
+fn words_of_block(kept: &Kept, found: &mut dyn FnMut(usize, usize)) {
+    // SAFETY: the first field of a block, which is there while it is kept.
+    let block = unsafe { &*ptr::from_ref(kept).cast::<Block>() };
+    let from = ptr::from_ref(block).addr() + size_of::<Block>();
+    found(from, from + block.bytes);
+}
+
+/// `gmp_kept_malloc`: memory that collections look into; null without memory.
+pub(crate) fn malloc(bytes: usize) -> *mut u8 {
+    let Some(all) = bytes.checked_add(size_of::<Block>()) else {
+        return ptr::null_mut();
+    };
+    // SAFETY: malloc may be called with any size.
+    let place = unsafe { libc::malloc(all) }.cast::<Block>();
+    if place.is_null() {
+        return ptr::null_mut();
+    }
+    // SAFETY: fresh memory of this size; malloc aligns it.
+    unsafe { place.write(Block { kept: Kept::new(), bytes }) };
+    // SAFETY: written.
+    let block = unsafe { &*place };
+    // SAFETY: it stays until `free`, which takes it out.
+    unsafe { block.kept.add(words_of_block) };
+    place.wrapping_add(1).cast()
+}
+
+/// `gmp_kept_free`.
+///
+/// # Safety
+/// `at`: from [`malloc`], and used no more.
+pub(crate) unsafe fn free(at: *mut u8) {
+    let place = at.cast::<Block>().wrapping_sub(1);
+    // SAFETY: the caller's promise.
+    unsafe { &*place }.kept.remove();
+    // SAFETY: from malloc, and in no list.
+    unsafe { libc::free(place.cast()) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
