@@ -20,7 +20,7 @@ use crate::{
 use core::sync::atomic::Ordering::Relaxed;
 use gmprt_inspect::memory::{Memory, OwnMemory};
 
-/// More bytes than any stack of a thread has.
+/// More bytes than nearly any stack of a thread has in use.
 const MOST: usize = 1 << 30;
 /// Bytes that are looked at of a stack whose end is not known.
 const LOOK: usize = 1 << 20;
@@ -40,7 +40,8 @@ pub(super) fn each(mp: &M, sp: usize, found: &mut dyn FnMut(usize, usize)) {
     }
     let end = if is_below(sp, block) { block } else { end_from(sp) };
     found(sp, end);
-    found(begin_to(own), own);
+    // Down to where it stands, if that is its own stack after all.
+    found(begin_to(own, sp.min(own.saturating_sub(MOST))), own);
 }
 
 fn is_below(sp: usize, end: usize) -> bool {
@@ -55,10 +56,10 @@ fn end_from(at: usize) -> usize {
     last.map_or(at, |page| page + PAGE)
 }
 
-/// Where the memory begins that leads up to `at`.
-fn begin_to(at: usize) -> usize {
+/// Where the memory begins that leads up to `at`, from `lowest` on.
+fn begin_to(at: usize, lowest: usize) -> usize {
     let last = at & !(PAGE - 1);
-    let pages = (last.saturating_sub(MOST)..=last).rev().step_by(PAGE);
+    let pages = (lowest..=last).rev().step_by(PAGE);
     let first = pages.take_while(|page| is_there(*page)).last();
     first.unwrap_or(at)
 }
@@ -83,10 +84,12 @@ mod tests {
         };
         hole(1);
         hole(6);
-        assert_eq!(begin_to(at + 4 * PAGE + 8), at + 2 * PAGE);
+        let low = at - 8 * PAGE;
+        assert_eq!(begin_to(at + 4 * PAGE + 8, low), at + 2 * PAGE);
+        assert_eq!(begin_to(at + 4 * PAGE + 8, at + 3 * PAGE), at + 3 * PAGE);
         assert_eq!(end_from(at + 4 * PAGE + 8), at + 6 * PAGE);
         assert_eq!(end_from(at + PAGE + 8), at + PAGE + 8);
-        assert_eq!(begin_to(at + PAGE + 8), at + PAGE + 8);
-        assert_eq!(begin_to(0), 0);
+        assert_eq!(begin_to(at + PAGE + 8, low), at + PAGE + 8);
+        assert_eq!(begin_to(0, 0), 0);
     }
 }
