@@ -167,10 +167,12 @@ fn answer_here(gp: &G, mp: &M, context: &mut libc::ucontext_t) {
         return;
     }
     let mut sp = sp;
+    let mut saved: Saved = [0; 6];
     if sanitize::raceenabled() {
         // The handler may have been put off, and be called as any function: the
-        // thread has gone on since it was interrupted.
-        let here = (&raw const sp).addr();
+        // thread has gone on since it was interrupted, with other registers.
+        save_registers(&mut saved);
+        let here = saved.as_ptr().addr();
         if stands_well(gp, mp, here, context) {
             sp = here;
         }
