@@ -480,7 +480,7 @@ fn all_c_tests(tool: Tool) {
 
 /// The examples that end by themselves, with arguments; the server is run by
 /// `fetch`.
-const EXAMPLES: [(&str, &[&str]); 9] = [
+const EXAMPLES: [(&str, &[&str]); 10] = [
     ("hello.c", &[]),
     ("life.c", &["20"]),
     ("sieve.c", &["100"]),
@@ -489,6 +489,7 @@ const EXAMPLES: [(&str, &[&str]); 9] = [
     ("pipeline.c", &["1", "-2", "43"]),
     ("semaphore.c", &[]),
     ("wordfreq.c", &["examples-c"]),
+    ("collect.c", &["-n", "3", "README.md", "HACKING.md"]),
     ("host.cc", &[]),
 ];
 
