@@ -129,6 +129,14 @@ static inline bool test_under(const char *tool)
     return name && (!tool || strcmp(name, tool) == 0);
 }
 
+/* Whether a child of a fork may wait for ever as it starts a thread or
+ * allocates: the sanitizers' allocators stay locked there if another thread has
+ * held a lock (LLVM before 17). */
+static inline bool test_child_may_hang(void)
+{
+    return test_under("asan") || test_under("lsan") || test_under("tsan");
+}
+
 /* How often to do what is done n times without a tool. */
 static inline int test_times(int n)
 {

@@ -341,9 +341,10 @@ const LEFT_OUT: [LeftOut; 13] = [
         "AddressSanitizer trips over frames that pthread_cancel has left",
     ),
     (
-        &["fork_child", "steps_fork"],
+        &["fork_child", "fork_storm", "steps_fork"],
         |tool| matches!(tool, Tsan(_)),
-        "ThreadSanitizer's own state breaks in a child that has threads",
+        "ThreadSanitizer's own state breaks in a child that has threads, and \
+         its allocator may be locked there for ever",
     ),
     (
         &["fork_child", "fork_storm", "fork_shutdown", "trace"],
@@ -355,6 +356,12 @@ const LEFT_OUT: [LeftOut; 13] = [
         |tool| tool == Lsan(Clang),
         "a jump is seen once another frame lies where it has left one, and here \
          none does",
+    ),
+    (
+        &["stress_cancel"],
+        |tool| tool == Lsan(Gcc),
+        "gcc 12's tool looks up a thread in its list of them while that grows \
+         beyond 512, and moves",
     ),
     (
         &["nothread"],
