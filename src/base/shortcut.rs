@@ -1,5 +1,5 @@
-//! Whether a call of the heap may take its short way: one word, so that the call
-//! looks at one thing instead of three.
+//! Whether a call of the heap may take its short way: one word, so that the
+//! call looks at one thing instead of three.
 //!
 //! The short way is closed as long as there is one reason. A caller that looks
 //! just before it is closed goes on, as one that has come a moment earlier; so

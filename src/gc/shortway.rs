@@ -14,8 +14,9 @@
 //! ```
 //! It is the protocol of `gmp::owner`, with `busy` for the flag.
 //!
-//! Each way out is the last step of its function, and what is rare is a function
-//! of its own that goes on to the end. So the usual way saves no register.
+//! Each way out is the last step of its function, and what is rare is a
+//! function of its own that goes on to the end. So the usual way saves no
+//! register.
 
 use crate::{
     arch,

@@ -200,8 +200,8 @@ pub(crate) struct M {
     pub listens: Cell<bool>,
     /// What the M's thread allocates from where it has no P; it stays.
     pub mcache: Cell<Option<&'static MCache>>,
-    /// That of `p`, or `mcache` without one: whoever sets one of these sets this
-    /// (`note_mcache`). None also where a call is to take the long way.
+    /// That of `p`, or `mcache` without one: `note_mcache` follows each change
+    /// of these. None also where a call is to take the long way.
     pub mcache_at_hand: Cell<Option<&'static MCache>>,
     /// `mcache`, in the region of a `gmp_blocking` (`sched::suspended`).
     pub mcache_aside: Cell<Option<&'static MCache>>,
@@ -237,8 +237,9 @@ impl M {
     }
 
     /// Whether the thread is inside, or at work on the heap, which counts as
-    /// inside. Acquire: pairs with its way outside.
+    /// inside.
     pub(crate) fn is_inside(&self) -> bool {
+        // Acquire: pairs with leave_on.
         self.in_runtime.load(Acquire) || self.suspend.is_at_work()
     }
 

@@ -227,10 +227,9 @@ impl Suspend {
         self.late.load(Relaxed)
     }
 
-    /// Whether the thread is at work on the heap. Acquire: pairs with `end`, for
-    /// a retaker.
-    #[inline(always)]
+    /// Whether the thread is at work on the heap: a retaker asks.
     pub fn is_at_work(&self) -> bool {
+        // Acquire: pairs with `end`.
         self.busy.load(Acquire)
     }
 

@@ -242,8 +242,8 @@ pub(crate) fn safely<R>(f: impl Fn() -> R) -> R {
 }
 
 /// [`safely`] for a wait that may be a long one, as that of the thread that has
-/// called `gmp_run_main`. Else each collection would interrupt a thread that has
-/// begun to wait before the heap was in use.
+/// called `gmp_run_main`. Else each collection would interrupt a thread that
+/// has begun to wait before the heap was in use.
 pub(crate) fn safely_long<R>(f: impl Fn() -> R) -> R {
     safely_slow(f)
 }

@@ -12,6 +12,7 @@ const KEPT: &[(&str, &str, &str)] = &[
     ("base/random.rs", "", "a seed, of which any will do"),
     ("base/reserve.rs", "", "the allocator of the process"),
     ("base/sanitize.rs", "", "the tool that watches the process"),
+    ("base/shortcut.rs", "", "follows the state of the start, and settings"),
     ("base/throw.rs", "", "the end of the process; the hook of the library"),
     ("base/trace.rs", "", "trace/session.rs sets it"),
     ("base/turnstile.rs", "", "the generation of the process"),
