@@ -91,6 +91,9 @@ pub struct MSpan {
     pub state: Cell<SpanState>,
     /// fixed: the bits of the span; of a large object, the first word.
     bits: Cell<&'static [Pair]>,
+    /// fixed: where objects begin, a word for each of `bits`; nothing of a
+    /// large object.
+    starts: Cell<&'static [u64]>,
 }
 
 // SAFETY: each field says who uses it when; the phase of `sweepgen` and the
@@ -132,6 +135,7 @@ impl MSpan {
             npages: Cell::new(0),
             state: Cell::new(SpanState::Dead),
             bits: Cell::new(&[]),
+            starts: Cell::new(&[]),
         }
     }
 
@@ -145,9 +149,12 @@ impl MSpan {
         kind: Kind,
         bits: &'static [Pair],
     ) {
-        let size = match class {
-            0 => npages * PAGE,
-            _ => CLASS[usize::from(class)].size,
+        let (size, starts) = match class {
+            0 => (npages * PAGE, [].as_slice()),
+            _ => {
+                let class = &CLASS[usize::from(class)];
+                (class.size, class.starts())
+            }
         };
         self.start_over();
         self.elemsize.set(size);
@@ -159,6 +166,7 @@ impl MSpan {
         self.npages.set(npages);
         self.state.set(SpanState::InUse);
         self.bits.set(bits);
+        self.starts.set(starts);
     }
 
     /// Makes it the span of stacks in `len` bytes at `base`; it never had
@@ -219,26 +227,40 @@ impl MSpan {
 
     /// Looks for a word with free objects from `freeindex` on: Go's
     /// `refillAllocCache`. False if there is none. The holder calls.
+    #[inline(always)]
     pub fn refill_alloc_cache(&self) -> bool {
-        if self.class.get() == 0 {
+        let from = self.freeindex.get() as usize;
+        self.take_word(from) || self.refill_later(from + 1)
+    }
+
+    /// [`Self::refill_alloc_cache`] where the next word has nothing.
+    #[cold]
+    #[inline(never)]
+    fn refill_later(&self, from: usize) -> bool {
+        let words = self.starts.get().len();
+        if (from..words).any(|word| self.take_word(word)) {
+            return true;
+        }
+        self.freeindex.set(words as u32);
+        false
+    }
+
+    /// Takes the free objects of a word of bits, if there are any.
+    #[inline(always)]
+    fn take_word(&self, word: usize) -> bool {
+        let starts = self.starts.get().get(word);
+        let Some((starts, pair)) = starts.zip(self.bits.get().get(word)) else {
+            return false;
+        };
+        let free = starts & !pair.alloc();
+        if free == 0 {
             return false;
         }
-        let from = self.freeindex.get() as usize;
-        let bits = self.bits.get();
-        let starts = self.class().starts();
-        let words = starts[from..].iter().zip(&bits[from..]);
-        for (w, (starts, pair)) in (from..).zip(words) {
-            let free = starts & !pair.alloc();
-            if free != 0 {
-                self.alloc_cache.set(free);
-                self.cache_addr.set(self.base.get() + w * WORD_BYTES);
-                self.cache_pair.set(Some(pair));
-                self.freeindex.set(w as u32 + 1);
-                return true;
-            }
-        }
-        self.freeindex.set(bits.len() as u32);
-        false
+        self.alloc_cache.set(free);
+        self.cache_addr.set(self.base.get() + word * WORD_BYTES);
+        self.cache_pair.set(Some(pair));
+        self.freeindex.set(word as u32 + 1);
+        true
     }
 
     /// Frees the object at `offset`, which is allocated, in a span that the
@@ -303,7 +325,7 @@ impl MSpan {
     pub fn let_go(&self) {
         self.start_over();
         // A span that an mcache brings back is full, as a rule.
-        let words = self.class().starts().iter().zip(self.bits.get());
+        let words = self.starts.get().iter().zip(self.bits.get());
         let free = words.map(|(starts, pair)| ones(starts & !pair.alloc()));
         self.alloc_count.set(self.nelems() as u32 - free.sum::<u32>());
     }
