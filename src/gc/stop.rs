@@ -20,7 +20,8 @@
 //! in a sleep that no signal ends, is on a stack that is not known, or has not
 //! had a CPU yet, maybe since the last stop. Only for the last, which the
 //! kernel tells, it is worth while to wait for longer. Else this attempt is
-//! given up, and the heap grows.
+//! given up, and the heap grows. Without a signal a thread that computes could
+//! run too; the time that it has had a CPU says whether it has.
 //!
 //! Where it is known that a thread has ended, it is not waited for.
 
@@ -29,7 +30,7 @@ use crate::{
     gmp::{G, GStatus, M, MKind, STOPS, each_m},
     os::{
         Errno,
-        clock::nanotime,
+        clock::{nanotime, thread_cputime},
         task::{self, Stands},
         thread,
     },
@@ -121,6 +122,8 @@ pub(super) fn stop_threads(me: &M, who: Who) -> Result<Stopped, Failed> {
     let mut late = began + PATIENCE;
     let (first, longest) = if signal.is_some() { AGAIN } else { ASK_AGAIN };
     let (mut again, mut due) = (first, 0);
+    // Without a signal: a thread that has not answered, and its CPU time then.
+    let mut computes = (0, 0);
     loop {
         let seen = STOPS.answers();
         let now = nanotime();
@@ -143,8 +146,14 @@ pub(super) fn stop_threads(me: &M, who: Who) -> Result<Stopped, Failed> {
         if missing == 0 {
             return Ok(stopped);
         }
+        if signal.is_none() && computes.0 != missing {
+            computes = (missing, thread_cputime(missing).unwrap_or(0));
+        }
         if now >= late {
-            let waits = signal.is_some_and(|it| waits_for_cpu(missing, it));
+            let waits = match signal {
+                Some(signal) => waits_for_cpu(missing, signal),
+                None => is_starved(computes),
+            };
             if now - began > FOR_CPU || !waits {
                 return Err(Failed::Thread(missing));
             }
@@ -194,6 +203,13 @@ fn waits_for_cpu(tid: i32, signal: i32) -> bool {
     let handles = is_handling();
     let blocks = task::blocks(tid, signal) == Some(true);
     (!blocks || handles || is_handling()) && task::stands(tid) == Stands::Runs
+}
+
+/// Whether the thread could run, and has hardly done so since it had used this
+/// CPU time.
+fn is_starved((tid, before): (i32, i64)) -> bool {
+    let used = thread_cputime(tid).unwrap_or(i64::MAX);
+    used - before < PATIENCE / 2 && task::stands(tid) == Stands::Runs
 }
 
 impl Stopped {
