@@ -319,7 +319,7 @@ const NO_TESTS: [&str; 16] = [
 type LeftOut = (&'static [&'static str], fn(Tool) -> bool, &'static str);
 
 /// Which C tests do not run under which tools.
-const LEFT_OUT: [LeftOut; 13] = [
+const LEFT_OUT: [LeftOut; 14] = [
     (
         &["handoff", "idle", "idle_timers", "many", "stacks", "io_many"],
         |_| true,
