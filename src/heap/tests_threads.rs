@@ -4,6 +4,7 @@
 use super::arena::ARENA;
 use super::tests::*;
 use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Barrier, mpsc};
 use std::thread;
 
@@ -123,6 +124,38 @@ fn one_of_many(
         }
     }
     cache
+}
+
+/// Two threads free the same objects at the same moment: one of them does.
+#[test]
+fn what_two_threads_free_at_once_is_freed_by_one() {
+    const OBJECTS: usize = 60;
+    let heap = heap();
+    let rounds = if cfg!(debug_assertions) { 500 } else { 20_000 };
+    let all = [const { AtomicUsize::new(0) }; OBJECTS];
+    let (freed, step) = (AtomicUsize::new(0), Barrier::new(2));
+    let free_all = |cache: &MCache| {
+        step.wait();
+        let mine = all.iter().filter(|at| cache.free(at.load(Relaxed)));
+        freed.fetch_add(mine.count(), Relaxed);
+        step.wait();
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let other = MCache::new(heap);
+            (0..rounds).for_each(|_| free_all(&other));
+        });
+        let one = MCache::new(heap);
+        for round in 0..rounds {
+            for at in &all {
+                let object = one.alloc(16 << (round % 8), Kind::Noscan);
+                at.store(address(object), Relaxed);
+            }
+            freed.store(0, Relaxed);
+            free_all(&one);
+            assert_eq!(freed.load(Relaxed), OBJECTS, "round {round}");
+        }
+    });
 }
 
 #[test]
