@@ -163,6 +163,7 @@ pub(crate) fn answer(_number: u32, context: &mut libc::ucontext_t) {
 
 fn answer_here(gp: &G, mp: &M, context: &mut libc::ucontext_t) {
     let sp = context.uc_mcontext.gregs[libc::REG_RSP as usize] as usize;
+    let at = ptr::from_ref(context).addr();
     if !stands_well(gp, mp, sp, context) {
         return;
     }
@@ -175,6 +176,10 @@ fn answer_here(gp: &G, mp: &M, context: &mut libc::ucontext_t) {
         let here = saved.as_ptr().addr();
         if stands_well(gp, mp, here, context) {
             sp = here;
+        } else if !is_on_signal_stack(context, at) {
+            // The tool's copy, of an earlier time, as the thread leaves its
+            // sleep of the last stop. The stopper tries again.
+            return;
         }
     }
     fiber::stands();
@@ -194,14 +199,14 @@ fn note_frames(mp: &M) {
 /// Whether `sp` is on the stack of `gp`, or on one of this thread's that is not
 /// for signals.
 fn stands_well(gp: &G, mp: &M, sp: usize, context: &libc::ucontext_t) -> bool {
+    !is_on_signal_stack(context, sp) && is_known(gp, mp, sp)
+}
+
+fn is_on_signal_stack(context: &libc::ucontext_t, address: usize) -> bool {
     let stack = &context.uc_stack;
     let lo = stack.ss_sp.addr();
-    if stack.ss_flags & libc::SS_DISABLE == 0
-        && (lo..=lo + stack.ss_size).contains(&sp)
-    {
-        return false;
-    }
-    is_known(gp, mp, sp)
+    stack.ss_flags & libc::SS_DISABLE == 0
+        && (lo..=lo + stack.ss_size).contains(&address)
 }
 
 /// [`stands_well`], where the stack is not the thread's signal stack.
