@@ -22,11 +22,12 @@
 //!
 //! Words of the C library's data that could be the first byte of an arena are
 //! no roots. glibc's `malloc` has the address at which its next heap would lie,
-//! and that is often where an arena begins. It would keep the arena's first
-//! object, and the last one of the arena below. Lost is a pointer that the C
-//! library alone has for the host, as an argument of `on_exit`, to an object
-//! that begins there: these are of 8 MB and more (`heap::pagealloc`). In a
-//! static program the C library's data are the program's, and all of it is
+//! and where the arenas lie among the kernel's mappings (`heap::mheap` asks for
+//! another place) that is often where one begins. It would keep the arena's
+//! first object, and the last one of the arena below. Lost is a pointer that
+//! the C library alone has for the host, as an argument of `on_exit`, to an
+//! object that begins there: these are of 8 MB and more (`heap::pagealloc`). In
+//! a static program the C library's data are the program's, and all of it is
 //! roots.
 //!
 //! Below a stack pointer lie 128 bytes that a leaf function may use. At the top

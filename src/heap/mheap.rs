@@ -28,7 +28,9 @@ use crate::base::sanitize;
 use crate::base::sync::{
     AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering::*,
 };
-use crate::os::{Errno, Lock, OsFutex, Result, addresses, mem, ours};
+use crate::os::{
+    Errno, Lock, OsFutex, Result, addresses, clock::cycles, mem, ours,
+};
 use std::sync::OnceLock;
 
 /// Bytes from which spans are carved, at once.
@@ -36,6 +38,14 @@ const SPANS: usize = 256 << 10;
 /// Pages that the scavenger takes at once: it has no lock while the kernel
 /// works, and these pages are not to be had meanwhile.
 const SCAVENGED: usize = 256;
+
+/// From here on for [`ROOM`] bytes an arena is wanted first, the others below.
+/// The kernel puts nothing there by itself. Beside its mappings glibc's malloc
+/// has the address at which its next heap would lie, which is aligned as an
+/// arena is: a word in its data that would keep an object. And the byte 0x1e is
+/// no letter, so that words of text keep nothing.
+const PLACE: usize = 0x1e << 40;
+const ROOM: usize = 1 << 40;
 
 /// All that the lock of the heap guards.
 pub(super) struct Pages {
@@ -346,8 +356,8 @@ impl MHeap {
     fn reserve(&self, pages: &mut Pages, many: usize) -> Result<usize> {
         let arenas = self.arenas().ok_or(Errno::ENOMEM)?;
         let len = many.checked_mul(ARENA).ok_or(Errno::ENOMEM)?;
-        // Below the lowest one: there the kernel puts mappings too.
-        let hint = pages.alloc.lowest().map_or(0, |low| low.wrapping_sub(len));
+        let below = |low: usize| low.wrapping_sub(len);
+        let hint = pages.alloc.lowest().map_or_else(first_place, below);
         let base = addresses::reserve(len, ARENA, hint)? as usize;
         let ready = many == 1
             // SAFETY: reserved above, and nobody uses it.
@@ -440,6 +450,17 @@ impl Default for MHeap {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Where the first arena is asked for: elsewhere in each process, as with the
+/// kernel's own mappings. 0: where the kernel wants it, under a tool that has
+/// plans for addresses.
+fn first_place() -> usize {
+    if sanitize::watches() || sanitize::valgrind() {
+        return 0;
+    }
+    let n = cycles().wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize;
+    PLACE + n % ROOM / ARENA * ARENA
 }
 
 fn prepare(pages: &mut Pages, (base, len): (usize, usize)) -> Result<()> {
