@@ -90,6 +90,7 @@ subjects! {
     heap: MATRIX,
     heap_bounds: SHARED_LONG,
     heap_end: MATRIX,
+    heap_gives_way: SHARED,
     heap_host: EACH_LINK,
     heap_limits: SHARED,
     heap_refused: REFUSED,

@@ -321,7 +321,15 @@ type LeftOut = (&'static [&'static str], fn(Tool) -> bool, &'static str);
 /// Which C tests do not run under which tools.
 const LEFT_OUT: [LeftOut; 14] = [
     (
-        &["handoff", "idle", "idle_timers", "many", "stacks", "io_many"],
+        &[
+            "handoff",
+            "heap_gives_way",
+            "idle",
+            "idle_timers",
+            "many",
+            "stacks",
+            "io_many",
+        ],
         |_| true,
         "measures memory, time or wake-ups of the process, and so the tool's",
     ),

@@ -20,7 +20,7 @@ use crate::{
     os::{Errno, Result, clock::nanotime, signal::SigMask},
     sched::{
         background, child,
-        enter::{Inside, owned_p},
+        enter::{Inside, give_way, owned_p},
         host,
         suspended::{self, Busy},
         urgent::{self, User},
@@ -121,6 +121,7 @@ pub(super) fn begin() -> Result<&'static M> {
     if !mp.listens.replace(true) {
         listen_here();
     }
+    give_way(mp);
     Ok(mp)
 }
 

@@ -12,7 +12,9 @@
 //!     open? my P?               (b)         busy?
 //!       no: the long way
 //! ```
-//! It is the protocol of `gmp::owner`, with `busy` for the flag.
+//! It is the protocol of `gmp::owner`, with `busy` for the flag. But the thread
+//! does not take its P back where a retaker has come: the long way lets the
+//! retaker go on first (`enter::give_way`).
 //!
 //! Each way out is the last step of its function, and what is rare is a
 //! function of its own that goes on to the end. So the usual way saves no

@@ -16,9 +16,11 @@ use crate::{
     arch,
     base::{
         barrier::light,
+        sync::spin_loop,
         trace::{self, Event, Kind},
     },
-    gmp::{M, OwnedP, m_word},
+    gmp::{M, OwnedP, P, m_word, owner::POwner},
+    os::thread::osyield,
 };
 use core::{marker::PhantomData, mem, sync::atomic::Ordering::*};
 
@@ -105,6 +107,38 @@ pub(crate) fn owned_p(mp: &M) -> Option<OwnedP> {
     }
     lost_p(mp);
     None
+}
+
+/// Lets a retaker that is at work take the P of `mp`, this thread's M: for
+/// calls of which a goroutine may make one after the other. A retaker needs
+/// some microseconds from its change of the word to its look at the flags. Such
+/// a goroutine has come back by then, and would take its P back each time: the
+/// other goroutines, and the stopper of the world, would wait for seconds.
+#[inline(always)]
+pub(crate) fn give_way(mp: &M) {
+    if let Some(pp) = mp.p.get()
+        && !pp.owner.is_held_by(m_word(mp))
+    {
+        give_way_slow(mp, pp);
+    }
+}
+
+/// Waits, outside, while a retaker is at the P. Not for long: it may be without
+/// a CPU.
+#[cold]
+#[inline(never)]
+fn give_way_slow(mp: &M, pp: &P) {
+    /// Looks without a pause for other threads, and with one.
+    const LOOKS: (u32, u32) = (200, 50);
+    for look in 0..LOOKS.0 + LOOKS.1 {
+        // Relaxed: this thread writes it. In a callback the retaker gives up.
+        if mp.in_runtime.load(Relaxed)
+            || pp.owner.load() != POwner::Retaking(m_word(mp))
+        {
+            return;
+        }
+        if look < LOOKS.0 { spin_loop() } else { osyield() }
+    }
 }
 
 /// Notes that sysmon has taken the P of `mp`.

@@ -76,8 +76,9 @@ pub(crate) fn try_retake(
     take: impl Fn(&'static P, u64) -> bool,
 ) -> bool {
     let mp = m_of_word(m);
-    // Relaxed: a hint.
-    if mp.is_inside() {
+    // Relaxed: a hint. No look at work on the heap, which is over soon: the M
+    // then gives way (`enter::give_way`).
+    if mp.in_runtime.load(Relaxed) {
         return false;
     }
     // One retaker at a time: sysmon or the stopper (invariant 5 of `owner`).

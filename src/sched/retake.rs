@@ -187,8 +187,8 @@ impl Watch<'_> {
             return;
         }
         found.waits = true;
-        // Relaxed: a hint; try_retake looks again behind a barrier.
-        if mp.is_inside() {
+        // Relaxed: a hint, as in try_retake, which looks again after a barrier.
+        if mp.in_runtime.load(Relaxed) {
             return;
         }
         found.stuck |= !fast;
