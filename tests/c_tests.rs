@@ -89,6 +89,7 @@ macro_rules! subjects {
 subjects! {
     heap: MATRIX,
     heap_bounds: SHARED_LONG,
+    heap_child: EACH_LINK,
     heap_end: MATRIX,
     heap_gives_way: SHARED,
     heap_host: EACH_LINK,

@@ -14,10 +14,14 @@ use super::sync::{AtomicU32, Ordering::*};
 pub(crate) enum Why {
     /// The runtime is not up, or a sanitizer watches.
     NotUp = 1,
-    /// A setting of the heap.
-    Setting = 2,
+    /// Each so manyth allocation collects, which the short way does not count.
+    Stress = 2,
     /// The kernel has no membarrier.
     Fences = 4,
+    /// The child of a fork has no heap.
+    Child = 8,
+    /// Memcheck is told of the words that a free looks at.
+    Memcheck = 16,
 }
 
 static CLOSED: AtomicU32 = AtomicU32::new(Why::NotUp as u32);

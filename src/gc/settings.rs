@@ -25,12 +25,12 @@ pub(crate) static LIMIT: AtomicUsize = AtomicUsize::new(0);
 /// Sets [`STRESS`].
 pub(crate) fn set_stress(n: u32) {
     STRESS.store(n, Relaxed);
-    set_closed(Why::Setting, n != 0);
+    set_closed(Why::Stress, n != 0);
 }
 
 /// In the child of a fork each allocation takes the long way, which refuses it.
 pub(crate) fn refuse_in_child() {
-    set_closed(Why::Setting, true);
+    set_closed(Why::Child, true);
 }
 
 /// What the environment has said is so, but for what the host has set since: a
@@ -44,7 +44,7 @@ pub(crate) fn apply() {
         MHEAP.set_poison();
     }
     if sanitize::memcheck() {
-        set_closed(Why::Setting, true);
+        set_closed(Why::Memcheck, true);
     }
     let percent = PERCENT.load(Relaxed);
     if percent != i32::MIN {

@@ -64,6 +64,15 @@ fn the_program_has_the_last_word_on_the_heap() {
     run(&mut command, LIMIT).exited(0);
 }
 
+/// The settings are read at each start: none of them gives the child of a fork
+/// its heap back.
+#[test]
+fn a_setting_gives_no_child_the_heap() {
+    let program = build("heap_child.c", Link::Shared);
+    let mut command = program.command();
+    run(command.env("GMPDEBUG", "gcstress=0"), LIMIT).exited(0);
+}
+
 /// The data of a program that has the C library inside are roots, wherever the
 /// kernel has put the program.
 #[test]
