@@ -102,6 +102,7 @@ subjects! {
     heap_stacks: MATRIX,
     heap_storm: LONG,
     heap_switched: MATRIX,
+    heap_timeouts: ONCE,
     leaks: MATRIX,
     init: MATRIX,
     shutdown: MATRIX,

@@ -324,6 +324,7 @@ const LEFT_OUT: [LeftOut; 14] = [
         &[
             "handoff",
             "heap_gives_way",
+            "heap_timeouts",
             "idle",
             "idle_timers",
             "many",

@@ -414,7 +414,7 @@ void gmp_panic_with(void *value);
  * - A system call that such a thread waits in may return EINTR, as with any
  *   signal. Most begin again by themselves: read, write and the like by
  *   SA_RESTART, and poll, nanosleep, epoll_wait and others as the library knows
- *   them; their timeout begins again too.
+ *   them.
  * - A pointer must lie where collections look: gmp_gc_alloc() says where. Where
  *   one hides elsewhere, its object is freed too early. GMPDEBUG=gcstress=1
  *   finds that: each allocation collects, and freed memory is filled with

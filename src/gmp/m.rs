@@ -19,7 +19,7 @@ use crate::{
     os::{Note, key::KeyNumber},
 };
 use core::{
-    cell::Cell,
+    cell::{Cell, UnsafeCell},
     ffi::c_void,
     ptr,
     sync::atomic::{
@@ -198,6 +198,9 @@ pub(crate) struct M {
     pub suspend: Suspend,
     /// The thread has made sure that the signal of a stop comes through.
     pub listens: Cell<bool>,
+    /// What is left of a sleep that a signal of ours has interrupted
+    /// (`os::interrupted`); the kernel writes it.
+    pub rest: UnsafeCell<libc::timespec>,
     /// What the M's thread allocates from where it has no P; it stays.
     pub mcache: Cell<Option<&'static MCache>>,
     /// That of `p`, or `mcache` without one: `note_mcache` follows each change
@@ -291,6 +294,7 @@ impl M {
             watched: WatchedG0::new(),
             suspend: Suspend::new(),
             listens: Cell::new(false),
+            rest: UnsafeCell::new(libc::timespec { tv_sec: 0, tv_nsec: 0 }),
             mcache: Cell::new(None),
             mcache_at_hand: Cell::new(None),
             mcache_aside: Cell::new(None),

@@ -41,6 +41,7 @@
 //! that it needs to be told that the thread stands.
 
 use crate::{
+    arch,
     base::{
         sanitize,
         sync::{AtomicUsize, Ordering::*},
@@ -169,9 +170,15 @@ fn hand_on_slow(
     unsafe { handler(sig, info, at) };
     context.uc_link = ptr::null_mut();
     if is_ours {
-        interrupted::begin_again(context);
+        begin_again(context);
     }
     true
+}
+
+/// Has a call of the kernel begin again that the signal has interrupted.
+pub(super) fn begin_again(context: &mut libc::ucontext_t) {
+    let rest = arch::getg().map_or(ptr::null_mut(), |gp| gp.mp().rest.get());
+    interrupted::begin_again(context, rest);
 }
 
 /// Whether the thread was outside of the tool.

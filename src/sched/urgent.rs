@@ -38,7 +38,7 @@ use crate::{
     os::{
         Errno, Result,
         errno::KeepErrno,
-        interrupted, proc,
+        proc,
         signal::{self, Mark, Saved, SigMask},
         thread,
     },
@@ -348,7 +348,7 @@ unsafe extern "C" fn handler(
     // SAFETY: from the kernel, and valid until the handler returns.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     answer(mark.number, context);
-    interrupted::begin_again(context);
+    putoff::begin_again(context);
 }
 
 /// Calls the host's handler, where the action has one.
