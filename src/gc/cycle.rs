@@ -134,7 +134,8 @@ pub(crate) fn start(why: Why) -> Result<()> {
 /// deeper, and what it left there would keep garbage. So the first frame of a
 /// call that may collect is `arch::callsaved`'s.
 ///
-/// Errors: `EBUSY` if a thread does not stop, `ENOMEM`.
+/// Errors: `EBUSY` if a thread does not stop, `ENOMEM`; `ESHUTDOWN` if the
+/// runtime has ended meanwhile.
 pub(crate) fn start_from(why: Why, sp: usize) -> Result<()> {
     gc_start(why, None, sp)
 }
@@ -188,7 +189,10 @@ fn gc_start(why: Why, waits: Option<&Waits>, sp: usize) -> Result<()> {
         objects.give_back();
         let Some(made) = made else {
             exitsyscall();
-            return Ok(());
+            return match why {
+                Why::Due => Ok(()),
+                Why::Asked => Err(Errno(libc::ESHUTDOWN)),
+            };
         };
         outcome = made;
         if !matches!(outcome, Outcome::Loaded) {

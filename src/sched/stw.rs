@@ -114,10 +114,14 @@ fn retake_stopped() -> bool {
 }
 
 /// Lets the Ps run again: a P with goroutines gets an M, the others go idle.
-fn start_the_world() {
+/// They stay Stopped where the runtime has `ended`: the next start has them.
+fn start_the_world(ended: bool) {
     let mut with_work = None;
     let mut sched = SCHED.lock();
     STOP.end();
+    if ended {
+        return;
+    }
     for id in (0..gomaxprocs()).rev() {
         let pp = allp(id);
         pp.owner.restart();
@@ -146,13 +150,13 @@ pub(super) fn while_stopped<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// [`while_stopped`] if `wanted` says so, once no other thread has the world
-/// stopped.
+/// stopped, and if the runtime has not ended.
 pub(crate) fn while_stopped_if<R>(
     wanted: impl FnOnce() -> bool,
     f: impl FnOnce() -> R,
 ) -> Option<R> {
     let one = suspended::safely(|| SCHED.resize.lock());
-    wanted().then(|| {
+    (!*one && wanted()).then(|| {
         let _stopped = StoppedWorld::begin_with(one);
         f()
     })
@@ -162,7 +166,7 @@ pub(crate) fn while_stopped_if<R>(
 pub(crate) struct StoppedWorld {
     /// Dropped in this order.
     _inside: Inside,
-    _one: LongLockGuard<'static, ()>,
+    one: LongLockGuard<'static, bool>,
 }
 
 impl StoppedWorld {
@@ -171,23 +175,25 @@ impl StoppedWorld {
         Self::begin_with(suspended::safely(|| SCHED.resize.lock()))
     }
 
-    fn begin_with(one: LongLockGuard<'static, ()>) -> Self {
+    fn begin_with(one: LongLockGuard<'static, bool>) -> Self {
         let inside = Inside::enter();
         stop_the_world();
-        Self { _inside: inside, _one: one }
+        Self { _inside: inside, one }
     }
 }
 
 impl Drop for StoppedWorld {
     fn drop(&mut self) {
-        start_the_world();
+        start_the_world(*self.one);
     }
 }
 
 /// Stops all Ps and empties them, as the runtime has ended: no M is left. The
-/// next start's [`procresize`] makes them idle.
+/// next start's [`procresize`] makes them idle. A host thread that has passed
+/// the gate long ago may stop the world meanwhile, and leaves them Stopped.
 pub(super) fn stop_for_good() {
-    let _one = SCHED.resize.lock();
+    let mut ended = SCHED.resize.lock();
+    *ended = true;
     stop_the_world();
     for id in 0..nallp() {
         empty_p(allp(id));
@@ -256,6 +262,7 @@ fn empty_p(pp: &'static P) {
 ///
 /// Errors: `ENOMEM`.
 pub(crate) fn procresize(n: usize) -> Result<()> {
+    let mut ended = SCHED.resize.lock();
     make_procs(n)?;
     set_procs(n);
     let mut sched = SCHED.lock();
@@ -268,6 +275,7 @@ pub(crate) fn procresize(n: usize) -> Result<()> {
     }
     drop(sched);
     acquirep(&crate::gmp::runtime_m0, allp(0));
+    *ended = false;
     Ok(())
 }
 
@@ -297,7 +305,7 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     if in_callback() {
         return Err(Errno(libc::EDEADLK));
     }
-    let _one = SCHED.resize.lock();
+    let ended = SCHED.resize.lock();
     let old = gomaxprocs();
     if n == old {
         return Ok(old as i32);
@@ -306,7 +314,7 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     let inside = Inside::enter();
     stop_the_world();
     set_procs(n);
-    start_the_world();
+    start_the_world(*ended);
     drop(inside);
     Ok(old as i32)
 }
