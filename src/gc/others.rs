@@ -65,7 +65,8 @@ fn is_owner() -> bool {
 /// `gmp_gc_stop`.
 ///
 /// Errors: `EPERM` on a goroutine, `EALREADY`, `EBUSY` if a thread does not
-/// stop, `EDEADLK` in a callback, `ENOTSUP`, `ENOMEM`.
+/// stop, `EDEADLK` in a callback, `ENOTSUP`, `ENOMEM`; `ESHUTDOWN` if the
+/// runtime has ended meanwhile.
 pub(crate) fn stop() -> Result<()> {
     if is_owner() {
         return Err(Errno(libc::EALREADY));
@@ -75,7 +76,9 @@ pub(crate) fn stop() -> Result<()> {
     // thread's.
     DEBUG.hostrun.store(false, Relaxed);
     let fork = NoFork::begin();
-    let world = StoppedWorld::begin();
+    let Some(world) = StoppedWorld::begin() else {
+        return Err(Errno(libc::ESHUTDOWN));
+    };
     let Ok(threads) = stop_threads(mp, Who::Ours) else {
         drop(world);
         drop(fork);

@@ -76,9 +76,8 @@ pub(crate) struct Sched {
     pub nstarved: AtomicU32,
     /// Number of `gmp_run_main` under way: deadlocks are reported.
     pub mains: AtomicI32,
-    /// Changes to the set of Ps, one at a time. Whether the runtime has ended:
-    /// then all Ps are Stopped until the next start.
-    pub resize: LongLock<bool>,
+    /// Changes to the set of Ps, one at a time.
+    pub resize: LongLock<()>,
     /// Taking a P from an M that is outside, one at a time.
     pub retaking: Lock<()>,
 }
@@ -125,7 +124,7 @@ impl Sched {
             goidgen: AtomicU64::new(0),
             nstarved: AtomicU32::new(0),
             mains: AtomicI32::new(0),
-            resize: LongLock::new(Rank::Stw, false),
+            resize: LongLock::new(Rank::Stw, ()),
             retaking: Lock::new(Rank::Retake, ()),
         }
     }

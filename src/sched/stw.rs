@@ -19,6 +19,12 @@
 //! 1. There is one stopper at a time: the holder of `SCHED.resize`.
 //! 2. A Stopped P is on no list, and only the stopper touches its owner-only
 //!    fields.
+//! 3. The world is stopped while `MAIN_STARTED` is set only, which
+//!    [`stop_for_good`] clears as a stopper. A host thread that has passed the
+//!    gate of a runtime that ended may come here at any moment of the next
+//!    start. It must not: the main goroutine runs on m0 alone and on m0's P,
+//!    and no thread could be made for that P, as sysmon is not there yet. And
+//!    after the end the Ps stay Stopped until the next start.
 
 use super::{
     child,
@@ -35,8 +41,9 @@ use super::{
 use crate::{
     base::{alloc::try_box, random::seed_of_p, throw::throw, trace::Kind},
     gmp::{
-        ALLP, GOMAXPROCS, M, MAXPROCS, NCPU, NCPUALLOWED, OwnedP, P, SCHED,
-        STOP, allp, allp_push, gomaxprocs, m_word, nallp, owner::POwner,
+        ALLP, GOMAXPROCS, M, MAIN_STARTED, MAXPROCS, NCPU, NCPUALLOWED, OwnedP,
+        P, SCHED, STOP, allp, allp_push, gomaxprocs, m_word, nallp,
+        owner::POwner,
     },
     os::{Errno, LongLockGuard, Result, clock::nanotime, cpu},
     stack,
@@ -114,14 +121,10 @@ fn retake_stopped() -> bool {
 }
 
 /// Lets the Ps run again: a P with goroutines gets an M, the others go idle.
-/// They stay Stopped where the runtime has `ended`: the next start has them.
-fn start_the_world(ended: bool) {
+fn start_the_world() {
     let mut with_work = None;
     let mut sched = SCHED.lock();
     STOP.end();
-    if ended {
-        return;
-    }
     for id in (0..gomaxprocs()).rev() {
         let pp = allp(id);
         pp.owner.restart();
@@ -143,20 +146,22 @@ fn start_the_world(ended: bool) {
     }
 }
 
-/// Stops the world, asks `f`, and starts it again. Not from a callback.
-pub(super) fn while_stopped<R>(f: impl FnOnce() -> R) -> R {
-    let _stopped = StoppedWorld::begin();
-    f()
+/// The only stopper; None where there is no runtime (invariant 3).
+fn stopper() -> Option<LongLockGuard<'static, ()>> {
+    let one = suspended::safely(|| SCHED.resize.lock());
+    // Acquire: pairs with the release in `runtime_main::initialise`.
+    MAIN_STARTED.load(Acquire).then_some(one)
 }
 
-/// [`while_stopped`] if `wanted` says so, once no other thread has the world
-/// stopped, and if the runtime has not ended.
+/// Stops the world if `wanted` says so, once no other thread has it stopped,
+/// asks `f`, and starts it again. None if not wanted, or if the runtime has
+/// ended. Not from a callback.
 pub(crate) fn while_stopped_if<R>(
     wanted: impl FnOnce() -> bool,
     f: impl FnOnce() -> R,
 ) -> Option<R> {
-    let one = suspended::safely(|| SCHED.resize.lock());
-    (!*one && wanted()).then(|| {
+    let one = stopper()?;
+    wanted().then(|| {
         let _stopped = StoppedWorld::begin_with(one);
         f()
     })
@@ -166,34 +171,34 @@ pub(crate) fn while_stopped_if<R>(
 pub(crate) struct StoppedWorld {
     /// Dropped in this order.
     _inside: Inside,
-    one: LongLockGuard<'static, bool>,
+    _one: LongLockGuard<'static, ()>,
 }
 
 impl StoppedWorld {
-    /// Not from a callback.
-    pub(crate) fn begin() -> Self {
-        Self::begin_with(suspended::safely(|| SCHED.resize.lock()))
+    /// None if the runtime has ended. Not from a callback.
+    pub(crate) fn begin() -> Option<Self> {
+        stopper().map(Self::begin_with)
     }
 
-    fn begin_with(one: LongLockGuard<'static, bool>) -> Self {
+    fn begin_with(one: LongLockGuard<'static, ()>) -> Self {
         let inside = Inside::enter();
         stop_the_world();
-        Self { _inside: inside, one }
+        Self { _inside: inside, _one: one }
     }
 }
 
 impl Drop for StoppedWorld {
     fn drop(&mut self) {
-        start_the_world(*self.one);
+        start_the_world();
     }
 }
 
 /// Stops all Ps and empties them, as the runtime has ended: no M is left. The
-/// next start's [`procresize`] makes them idle. A host thread that has passed
-/// the gate long ago may stop the world meanwhile, and leaves them Stopped.
+/// next start's [`procresize`] makes them idle.
 pub(super) fn stop_for_good() {
-    let mut ended = SCHED.resize.lock();
-    *ended = true;
+    let _one = SCHED.resize.lock();
+    // Relaxed: read under the lock, or by a thread of the next start.
+    MAIN_STARTED.store(false, Relaxed);
     stop_the_world();
     for id in 0..nallp() {
         empty_p(allp(id));
@@ -262,7 +267,6 @@ fn empty_p(pp: &'static P) {
 ///
 /// Errors: `ENOMEM`.
 pub(crate) fn procresize(n: usize) -> Result<()> {
-    let mut ended = SCHED.resize.lock();
     make_procs(n)?;
     set_procs(n);
     let mut sched = SCHED.lock();
@@ -275,7 +279,6 @@ pub(crate) fn procresize(n: usize) -> Result<()> {
     }
     drop(sched);
     acquirep(&crate::gmp::runtime_m0, allp(0));
-    *ended = false;
     Ok(())
 }
 
@@ -296,7 +299,8 @@ pub(crate) fn procs_again(n: usize) {
 /// long, never moves the caller to another thread. A goroutine has no P
 /// afterwards.
 ///
-/// Errors: `EDEADLK` inside a callback, which must not wait; `ENOMEM`.
+/// Errors: `EDEADLK` inside a callback, which must not wait; `ENOMEM`;
+/// `ESHUTDOWN` if the runtime has ended meanwhile.
 pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     let n = (n.max(0) as usize).min(MAXPROCS);
     if n < 1 {
@@ -305,7 +309,7 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     if in_callback() {
         return Err(Errno(libc::EDEADLK));
     }
-    let ended = SCHED.resize.lock();
+    let Some(_one) = stopper() else { return Err(Errno(libc::ESHUTDOWN)) };
     let old = gomaxprocs();
     if n == old {
         return Ok(old as i32);
@@ -314,7 +318,7 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     let inside = Inside::enter();
     stop_the_world();
     set_procs(n);
-    start_the_world(*ended);
+    start_the_world();
     drop(inside);
     Ok(old as i32)
 }

@@ -30,14 +30,15 @@ use super::{
     mainthread, nothread,
     ready::{ready_all, ready_permit},
     sigmask,
-    stw::{self, while_stopped},
+    stw::{self, StoppedWorld},
     sysmon, template,
     threads::{self, THREAD_START},
 };
 use crate::{
+    base::throw::throw,
     gmp::{
-        Ask, CLOSING, G, GStatus, MAIN_STARTED, MKind, SCHED, SIGNALER, SYSMON,
-        ask, closing::Stage, each_g, each_m, gflag, handle_of, reset_m0,
+        Ask, CLOSING, G, GStatus, MKind, SCHED, SIGNALER, SYSMON, ask,
+        closing::Stage, each_g, each_m, gflag, handle_of, reset_m0,
         runtime_m0,
     },
     netpoll,
@@ -94,14 +95,15 @@ pub(crate) fn cancel_everybody() {
 pub(crate) fn try_close() -> bool {
     // With the world stopped no M makes one. A thread without a P looks at the
     // stage under the lock.
-    while_stopped(|| {
-        let _sched = SCHED.lock();
-        let none = each_g().all(|gp| !lives(gp) || gp.has(gflag::STAYS));
-        if none {
-            CLOSING.set(Stage::Closed);
-        }
-        none
-    })
+    let Some(_stopped) = StoppedWorld::begin() else {
+        throw("try_close: the runtime has ended");
+    };
+    let _sched = SCHED.lock();
+    let none = each_g().all(|gp| !lives(gp) || gp.has(gflag::STAYS));
+    if none {
+        CLOSING.set(Stage::Closed);
+    }
+    none
 }
 
 /// Lets the library's goroutines end; true: some live yet. The layers above
@@ -182,8 +184,6 @@ pub(crate) fn settle() {
     if let Some(gp) = super::current::self_g() {
         threads::drop_sigstack(gp.mp());
     }
-    // Relaxed: the next start comes after the change of its state.
-    MAIN_STARTED.store(false, Relaxed);
     template::ended();
     sigmask::forget();
     let _none_is_served = SYSMON.take_asked();
