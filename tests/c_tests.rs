@@ -96,7 +96,7 @@ subjects! {
     heap_limits: SHARED,
     heap_refused: REFUSED,
     heap_shadow: MATRIX,
-    heap_shutdown: ONCE,
+    heap_shutdown: SHARED,
     heap_signal: MATRIX,
     heap_sizes: EACH_LINK,
     heap_stale: MATRIX,

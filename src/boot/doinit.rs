@@ -261,11 +261,6 @@ pub(super) fn serve() {
     }
 }
 
-/// In the stage Closed: lets the main goroutine end. Repeated until it has.
-pub(super) fn end_server() {
-    let _nobody = ready_permit(SERVER.load(Acquire));
-}
-
 /// The gate opens again, after a shutdown that has failed.
 pub(super) fn reopen() {
     let tasks = TASKS.lock();

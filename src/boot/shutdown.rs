@@ -9,7 +9,7 @@
 //! | a trace is written; no signal is relayed | Closing, Closed |
 //! | all Ms end and are joined | Closing, Leaving |
 //! | handlers, stacks, descriptors, keys are given back | Closing, Leaving |
-//! | a call starts the runtime again | Down, Open |
+//! | a call starts the runtime again (`preinit`) | Fresh, Starting; Open |
 //!
 //! `sched::winddown` has the steps. After the second there is no way back, and
 //! nothing waits for the host's code. From Closing to Down no thread forks, as
@@ -140,7 +140,7 @@ fn end(deadline: Deadline) -> Result<()> {
 fn close() -> Result<()> {
     phase::set(State::Closing);
     let mut nap = Nap::new();
-    while stayers_live() {
+    while winddown::stayers_live() {
         nap.take();
     }
     while winddown::end_waits() {
@@ -169,7 +169,6 @@ fn close() -> Result<()> {
     unsafe { dumpsignal::reset() };
     env::ended();
     CHAINED.store(!back, Relaxed);
-    CLOSING.set(Stage::Open);
     phase::set(State::Down);
     if back { Ok(()) } else { Err(Errno(libc::EBUSY)) }
 }
@@ -188,12 +187,6 @@ fn goroutines_end(deadline: Deadline) -> bool {
         }
         nap.take();
     }
-}
-
-fn stayers_live() -> bool {
-    doinit::end_server();
-    lockwait::end_reporter();
-    winddown::stayers_live()
 }
 
 /// The library is unloaded, or the process exits.

@@ -200,11 +200,6 @@ fn wake_reporter() {
     let _woken = ready_permit(reporter as *mut c_void);
 }
 
-/// In the stage Closed: lets the reporter end. Repeated until it has.
-pub(crate) fn end_reporter() {
-    wake_reporter();
-}
-
 /// The reporter: a goroutine of the library's, since it takes its time.
 unsafe extern "C" fn reporter(_arg: *mut c_void) {
     // Release: pairs with hand_over.

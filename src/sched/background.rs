@@ -20,8 +20,8 @@
 //! thread that has swept or freed, wakes it. Another one takes its place where
 //! a cleanup has ended it, or left something behind (`gc::cleanups`).
 //!
-//! All end with the runtime ([`end_all`]), and park without a deadline when
-//! there is nothing to do: an idle process has no wake-ups.
+//! All end with the runtime (`winddown::stayers_live`), and park without a
+//! deadline when there is nothing to do: an idle process has no wake-ups.
 //!
 //! Invariants:
 //! 1. `SWEEPER` is null or the handle of bgsweep.
@@ -274,15 +274,6 @@ pub(super) fn forcegc() {
     if FORCER.load(Relaxed) != 0 {
         wake(&FORCER);
     }
-}
-
-/// In the stage Closed: lets all end. Repeated until they have, as they may
-/// have been about to park.
-pub(crate) fn end_all() {
-    sweep();
-    let _nobody = ready_permit(SCAVENGER_HANDLE.load(Acquire));
-    FORCER_ITSELF.wake();
-    CLEANER.wake();
 }
 
 /// Wakes bgsweep.

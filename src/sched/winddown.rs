@@ -37,9 +37,8 @@ use super::{
 use crate::{
     base::throw::throw,
     gmp::{
-        Ask, CLOSING, G, GStatus, MKind, SCHED, SIGNALER, SYSMON, ask,
-        closing::Stage, each_g, each_m, gflag, handle_of, reset_m0,
-        runtime_m0,
+        Ask, CLOSING, G, GStatus, MKind, SCHED, SYSMON, ask, closing::Stage,
+        each_g, each_m, gflag, handle_of, reset_m0, runtime_m0,
     },
     netpoll,
     os::{
@@ -106,12 +105,18 @@ pub(crate) fn try_close() -> bool {
     none
 }
 
-/// Lets the library's goroutines end; true: some live yet. The layers above
-/// look after theirs.
+/// Gives each of the library's goroutines a permit, at which it ends; true:
+/// some live yet. Repeated until they have ended, as they may have been about
+/// to park. The list of all goroutines has them also where no handle is known:
+/// a thread that has passed the gate of the last runtime may have made a second
+/// one of a kind.
 pub(crate) fn stayers_live() -> bool {
-    background::end_all();
-    let _nobody = ready_permit(SIGNALER.load(Acquire));
-    each_g().any(lives)
+    let mut some = false;
+    for gp in each_g().filter(|gp| lives(gp)) {
+        some = true;
+        let _ended = ready_permit(handle_of(gp));
+    }
+    some
 }
 
 /// Ends the waits of host threads; true: some have not noticed yet.
