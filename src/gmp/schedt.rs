@@ -236,7 +236,8 @@ pub(crate) static NCPUALLOWED: AtomicUsize = AtomicUsize::new(1);
 pub(crate) static NCPU: AtomicUsize = AtomicUsize::new(0);
 /// `runtime_main` has started what it starts itself: new goroutines may start
 /// Ms from now on. (Go sets its mainStarted first of all; here a process that
-/// only loads the library is to have no thread besides m0 and sysmon.)
+/// only loads the library is to have no thread besides m0 and sysmon.) The
+/// world is stopped while it is set only (`sched::stw`).
 pub(crate) static MAIN_STARTED: AtomicBool = AtomicBool::new(false);
 /// When `rt0_go` began, in nanoseconds of the clock: the start of the runtime.
 pub(crate) static RUNTIME_INIT_TIME: AtomicI64 = AtomicI64::new(0);
