@@ -3,19 +3,15 @@
 #ifndef ENOMEM_H
 #define ENOMEM_H
 #include "io.h"
+#include "refuse.h"
 
 #include <fcntl.h>
 #include <netdb.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
 /* --- The allocator --- */
 
-/* While armed, allocation number fail_at is refused, and with all_after each
- * one after it; mappings count as allocations. */
-static atomic_bool armed, refused, all_after;
-static atomic_long allocations, fail_at;
 /* The number of allocated blocks. */
 static atomic_long live;
 
@@ -24,20 +20,6 @@ void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t align, size_t n);
 void __libc_free(void *p);
-
-static bool refuse(void)
-{
-    long n;
-
-    if (!atomic_load(&armed))
-        return false;
-    n = atomic_fetch_add(&allocations, 1) + 1;
-    if (n < fail_at || (n > fail_at && !all_after))
-        return false;
-    atomic_store(&refused, true);
-    errno = ENOMEM;
-    return true;
-}
 
 static void *made(void *p)
 {
@@ -88,34 +70,6 @@ void free(void *p)
     if (p)
         atomic_fetch_sub(&live, 1);
     __libc_free(p);
-}
-
-void *mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset)
-{
-    if (refuse())
-        return MAP_FAILED;
-    return (void *)syscall(SYS_mmap, at, n, prot, flags, fd, offset);
-}
-
-void *mmap64(void *at, size_t n, int prot, int flags, int fd, off_t offset)
-{
-    return mmap(at, n, prot, flags, fd, offset);
-}
-
-static void arm(long n, bool rest)
-{
-    fail_at = n;
-    all_after = rest;
-    allocations = 0;
-    refused = false;
-    atomic_store(&armed, true);
-}
-
-/* Disarms; true if anything was refused. */
-static bool disarm(void)
-{
-    atomic_store(&armed, false);
-    return atomic_load(&refused);
 }
 
 /* --- The objects of the calls, made anew for each --- */

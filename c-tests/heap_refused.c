@@ -2,44 +2,13 @@
  * turn, once and with all that follow; and addresses beyond a limit, while
  * goroutines allocate. Whatever is refused, an allocation returns NULL and a
  * collection -ENOMEM, nothing is lost, and with memory all goes on. */
-#include "test.h"
+#include "refuse.h"
 
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 /* --- Mappings that are refused --- */
 
-/* While armed, mapping number fail_at is refused, and with all_after each one
- * after it. Making a part of one usable counts as one. */
-static atomic_bool armed, refused, all_after;
-static atomic_long mappings, fail_at;
-
-static bool refuse(void)
-{
-    long n;
-
-    if (!atomic_load(&armed))
-        return false;
-    n = atomic_fetch_add(&mappings, 1) + 1;
-    if (n < fail_at || (n > fail_at && !all_after))
-        return false;
-    atomic_store(&refused, true);
-    errno = ENOMEM;
-    return true;
-}
-
-void *mmap(void *at, size_t n, int prot, int flags, int fd, off_t offset)
-{
-    if (refuse())
-        return MAP_FAILED;
-    return (void *)syscall(SYS_mmap, at, n, prot, flags, fd, offset);
-}
-
-void *mmap64(void *at, size_t n, int prot, int flags, int fd, off_t offset)
-{
-    return mmap(at, n, prot, flags, fd, offset);
-}
-
+/* Making a part of a mapping usable counts as one. */
 int mprotect(void *at, size_t n, int prot)
 {
     return refuse() ? -1 : (int)syscall(SYS_mprotect, at, n, prot);
@@ -228,12 +197,10 @@ static long run(long n, bool rest)
     CHECK_OK(pthread_create(&host, NULL, thread, &tables[WORKERS + 1]));
     gmp_sleep(MS(1));
 
-    fail_at = n;
-    all_after = rest;
-    atomic_store(&armed, true);
+    arm(n, rest);
     let_all_work();
-    atomic_store(&armed, false);
-    last = atomic_load(&mappings);
+    disarm();
+    last = atomic_load(&requests);
 
     /* With memory nothing is refused. */
     for (int i = 0; i < WORKERS + 2; i++) {
