@@ -20,6 +20,11 @@
 //! be unloaded by a thread that nobody stops, and a program may take the rights
 //! to a part of its own. The C library's is there.
 //!
+//! Of long data only pages with contents are read, as the kernel tells: to read
+//! a page of `.bss` that nobody has touched takes a fault, and a program that
+//! has a gigabyte of it would stand for a third of a second. (A page of a file
+//! that was never written has what the linker put there: no pointer of ours.)
+//!
 //! Words of the C library's data that could be the first byte of an arena are
 //! no roots. glibc's `malloc` has the address at which its next heap would lie,
 //! and where the arenas lie among the kernel's mappings (`heap::mheap` asks for
@@ -61,7 +66,7 @@ use crate::{
     },
     gmp::{G, M, MKind, each_g, gflag, watched::watched},
     heap::{arena::ARENA, kept},
-    os::{Errno, Lock, LongLock, Result, objects},
+    os::{Errno, Lock, LongLock, Result, maps::Touched, objects},
     sched::{background::has_no_host, frame, local, panicrecord, putoff},
 };
 use core::{
@@ -74,6 +79,11 @@ use gmprt_inspect::memory::{Memory, OwnMemory};
 const AHEAD: usize = 8;
 /// Bytes below the stack pointer.
 const RED_ZONE: usize = 128;
+/// Bytes from which on data is long.
+const LONG: usize = 1 << 20;
+/// Bytes without contents that are left out of long data: fewer are faster read
+/// than listed.
+const HOLE: usize = 64 << 10;
 
 /// What the host has named.
 static NAMED: Lock<Ranges> = Lock::new(Rank::Kept, Ranges::new());
@@ -284,12 +294,14 @@ impl Roots {
         let plain = &mut self.plain;
         kept::each(&mut |from, to| plain.push_words(from, to));
         objects.of_libc.all().iter().for_each(|it| plain.push(*it));
-        objects.data.all().iter().for_each(|it| self.guarded.push(*it));
+        let before = self.guarded.sum();
+        self.data(objects.data.all());
+        let data = self.guarded.sum() - before;
         for (from, to) in NAMED.lock().all() {
             self.guarded.push_words(*from, *to);
         }
         if traced {
-            let loaded = objects.data.sum() + objects.of_libc.sum();
+            let loaded = data + objects.of_libc.sum();
             self.sizes.1 = loaded + NAMED.lock().sum();
         }
         !self.is_short()
@@ -329,6 +341,29 @@ impl Roots {
         let at = all.partition_point(|(sp, _)| *sp < from);
         let (sp, _) = all.get(at).filter(|(sp, _)| *sp < to)?;
         Some(sp.saturating_sub(RED_ZONE).max(from))
+    }
+
+    /// Data of the program and its libraries, which is private to the process.
+    fn data(&mut self, all: &[(usize, usize)]) {
+        let short = |it: &&(usize, usize)| it.1 - it.0 < LONG;
+        all.iter().filter(short).for_each(|it| self.guarded.push(*it));
+        let mut long = all.iter().filter(|it| !short(it)).peekable();
+        if long.peek().is_none() {
+            return;
+        }
+        let touched = Touched::open();
+        for &(from, to) in long {
+            let mut last = (from, from);
+            touched.each(from, to, &mut |a, z| {
+                if a - last.1 < HOLE {
+                    last.1 = z;
+                    return;
+                }
+                self.guarded.push_words(last.0, last.1);
+                last = (a, z);
+            });
+            self.guarded.push_words(last.0, last.1);
+        }
     }
 
     /// For another collector: the stacks of goroutines, and what the runtime
