@@ -95,6 +95,7 @@ subjects! {
     heap_gives_way: SHARED,
     heap_host: EACH_LINK,
     heap_limits: SHARED,
+    heap_mask: SHARED,
     heap_refused: REFUSED,
     heap_shadow: MATRIX,
     heap_shutdown: SHARED,

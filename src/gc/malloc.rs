@@ -21,7 +21,7 @@ use crate::{
     sched::{
         background, child,
         enter::{Inside, give_way, owned_p},
-        host,
+        host, sigmask,
         suspended::{self, Busy},
         urgent::{self, User},
     },
@@ -108,8 +108,7 @@ pub(super) fn begin() -> Result<&'static M> {
     };
     // Acquire: pairs with the store below.
     if !BEGUN.load(Acquire) {
-        kept::want();
-        suspended::want();
+        want();
         MHEAP.init().ok_or(Errno::ENOMEM)?;
         stack::tell(&SPANS)?;
         BEGUN.store(true, Release);
@@ -138,9 +137,17 @@ pub(super) fn begin_as_host() -> Result<&'static M> {
     if !gp.is_host() {
         return Err(Errno(libc::EPERM));
     }
+    want();
+    Ok(gp.mp())
+}
+
+/// From now on collections find what they need, and stop threads.
+fn want() {
     kept::want();
     suspended::want();
-    Ok(gp.mp())
+    if let Some(sig) = urgent::of(User::Collection) {
+        sigmask::never_blocks(sig);
+    }
 }
 
 /// The goroutine that collects where nobody has for long.

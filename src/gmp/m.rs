@@ -127,9 +127,10 @@ pub(crate) struct M {
     /// was busy, and the M has neither had a P nor slept since.
     pub busy_without_p: AtomicBool,
     pub kind: Cell<MKind>,
-    /// It may switch from goroutine to goroutine without g0: a Worker, unless a
-    /// sanitizer watches.
-    pub direct: Cell<bool>,
+    /// It may switch from goroutine to goroutine without g0: a Worker with its
+    /// signal mask, unless a sanitizer watches. Any thread clears it: the mask
+    /// has changed (`sched::sigmask`).
+    pub direct: AtomicBool,
     pub errno: Cell<*mut i32>,
     pub cxa: Cell<*mut CxaGlobals>,
     pub hook: Cell<Option<Hook>>,
@@ -255,7 +256,7 @@ impl M {
             spinning: Cell::new(false),
             busy_without_p: AtomicBool::new(false),
             kind: Cell::new(kind),
-            direct: Cell::new(false),
+            direct: AtomicBool::new(false),
             errno: Cell::new(ptr::null_mut()),
             cxa: Cell::new(ptr::null_mut()),
             hook: Cell::new(None),
@@ -304,7 +305,12 @@ impl M {
     /// It runs goroutines from now on, as a Worker.
     pub(crate) fn becomes_worker(&self) {
         self.kind.set(MKind::Worker);
-        self.direct.set(!watches());
+        self.has_its_mask();
+    }
+
+    /// It may switch without g0, unless a sanitizer watches.
+    pub(crate) fn has_its_mask(&self) {
+        self.direct.store(!watches(), Relaxed);
     }
 
     /// The M's g0, which is set before the thread begins.

@@ -127,8 +127,8 @@ fn becomes_current(mp: &'static M, pp: OwnedP, gp: &'static G) {
 /// only if there is no memory for its stack: `gp` waits in `starved` then.
 pub(crate) fn execute(mp: &'static M, pp: OwnedP, gp: &'static G) {
     // The maker of a host's goroutine has published the mask before
-    // (`sigmask`).
-    if mp.kind.get() == MKind::Early {
+    // (`sigmask`). Relaxed: as in `may_go_on`.
+    if !mp.direct.load(Relaxed) {
         sigmask::take_on(mp);
     }
     if !gp.has(gflag::STARTED) && bind_stack(pp, gp).is_err() {
@@ -210,7 +210,8 @@ fn put_back_nextg(mp: &M) {
 /// Whether this M may switch directly: nothing needs the scheduler.
 #[inline(always)]
 pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
-    mp.direct.get()
+    // Relaxed: a mask that comes late comes with the next switch.
+    mp.direct.load(Relaxed)
         && mp.lockedg.get().is_none()
         // Relaxed: hints; schedule looks again.
         && !STOP.is_wanted()

@@ -25,6 +25,10 @@
 //! sysmon and the template thread never run goroutines: they block all signals
 //! for good, but for those that sysmon takes on behalf of `gmp_signal_notify`.
 //! No thread blocks the signals of faults, for the handler of stack overflows.
+//! From the first call of the collected heap on `MASK` is without the signal of
+//! its collections: a thread that runs a goroutine must be one that they can
+//! stop, and where `main` blocks all signals before its first call the program
+//! means those that it waits for.
 //! A host that makes the threads itself has given m0 the mask that it wants; on
 //! the exe path m0 is the main thread, with the program's mask.
 //!
@@ -46,9 +50,11 @@
 //!
 //! Invariants:
 //! 1. `MASK` is written before `TOLD`; after that only on the exe path, once,
-//!    by the first call.
+//!    by the first call, and by the first call of the heap.
 //! 2. An M of kind Worker has the mask `MASK`, unless it runs a goroutine with
-//!    the flag, or is locked.
+//!    the flag, or is locked. One that had it before the heap's first call gets
+//!    the new one with its next goroutine (`M::direct`), or by a call of the
+//!    heap (`M::listens`).
 //! 3. A goroutine without the flag has the mask `MASK`, if the host changes
 //!    masks by `gmp_sigmask` only: the flag is set before the mask changes, and
 //!    cleared only where the kernel has shown that the mask is `MASK`.
@@ -61,13 +67,13 @@
 use super::current;
 use crate::{
     arch,
-    gmp::{Ask, G, M, MKind, ask, gflag},
+    gmp::{Ask, G, M, MKind, ask, each_m, gflag},
     os::{
         Result,
         signal::{self, SigMask},
     },
 };
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*, fence};
 
 /// The mask of the thread that loaded the library.
 static AT_LOAD: AtomicU64 = AtomicU64::new(0);
@@ -75,6 +81,8 @@ static AT_LOAD: AtomicU64 = AtomicU64::new(0);
 static MASK: AtomicU64 = AtomicU64::new(0);
 /// `MASK` is known (invariant 1).
 static TOLD: AtomicBool = AtomicBool::new(false);
+/// What `MASK` never has, of those that a thread may block.
+static NEVER: AtomicU64 = AtomicU64::new(0);
 /// The signals that sysmon takes.
 static SYSMON_TAKES: AtomicU64 = AtomicU64::new(0);
 /// No call changes `MASK` any more.
@@ -118,7 +126,9 @@ pub(super) fn forget() {
 
 /// Publishes the mask of the threads.
 fn tell(mask: SigMask) {
-    MASK.store(mask.without_faults().0, Relaxed);
+    MASK.store(mask.without_faults().0, SeqCst);
+    // SeqCst: this thread or `never_blocks` comes second, and sees both.
+    MASK.fetch_and(!NEVER.load(SeqCst), SeqCst);
     // Release (a): pairs with take_on (invariant 1).
     TOLD.store(true, Release);
 }
@@ -129,23 +139,53 @@ fn mask() -> SigMask {
     SigMask(MASK.load(Relaxed))
 }
 
+/// No thread that runs goroutines blocks `sig` from now on, unless a goroutine
+/// does so itself.
+pub(crate) fn never_blocks(sig: i32) {
+    let mut one = SigMask(0);
+    one.add(sig);
+    NEVER.fetch_or(one.0, SeqCst);
+    MASK.fetch_and(!one.0, SeqCst);
+    for mp in each_m() {
+        // SeqCst: after the masks. An M that comes first takes them on with its
+        // next goroutine.
+        mp.direct.store(false, SeqCst);
+    }
+}
+
 /// Begins a new M's thread, which blocks all signals.
 pub(crate) fn minit(mp: &M) {
     if mp.kind.get() == MKind::Worker {
         mp.kind.set(MKind::Early);
-        mp.direct.set(false);
+        mp.direct.store(false, Relaxed);
         take_on(mp);
     }
 }
 
-/// Gives an Early M, which is about to run something, its mask, if the mask is
-/// known.
+/// Gives an M, which is about to run something, its mask: an Early M, if the
+/// mask is known, or one that has missed a change.
 #[cold]
+#[inline(never)]
 pub(crate) fn take_on(mp: &M) {
-    // Acquire (c): pairs with tell.
-    if TOLD.load(Acquire) {
-        mask().restore();
-        mp.becomes_worker();
+    match mp.kind.get() {
+        // Acquire (c): pairs with tell.
+        MKind::Early if TOLD.load(Acquire) => {
+            mp.becomes_worker();
+            // The masks come second: who changes them later has `direct`
+            // cleared again.
+            fence(SeqCst);
+            mask().restore();
+        }
+        MKind::Worker => {
+            mp.has_its_mask();
+            fence(SeqCst);
+            let never = NEVER.load(Relaxed);
+            if never != 0 && !mp.listens.replace(true) {
+                // What else a locked goroutine blocks stays.
+                SigMask(SigMask::current().0 & !never).restore();
+            }
+        }
+        _ => {}
     }
 }
 

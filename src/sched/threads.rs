@@ -282,7 +282,7 @@ pub(crate) fn allocm(kind: MKind) -> Option<&'static M> {
         spare.free = mp.schedlink.take();
         drop(spare);
         mp.kind.set(kind);
-        mp.direct.set(false);
+        mp.direct.store(false, Relaxed);
         mp.watched.begin();
         return Some(mp);
     }
