@@ -48,9 +48,9 @@ static void corrupt(void *arg)
     write_null();
 }
 
-/* An object of the collected heap is written to once it was freed: both words,
- * or but the second. */
-static void written(bool both)
+/* An object of the collected heap is written to once it was freed: the first
+ * word, the second, or both. */
+static void written(const char *which)
 {
     long *old = gmp_gc_alloc_noscan(64), *volatile p = old;
 
@@ -58,9 +58,27 @@ static void written(bool both)
     for (int i = 0; i < 1000; i++)
         CHECK(gmp_gc_alloc_noscan(64) != NULL);
     CHECK_OK(gmp_gc_free(old));
-    p[0] = both ? 4711 : p[0];
-    p[1] = 4711;
+    if (strcmp(which, "second") != 0)
+        p[0] = 4711;
+    if (strcmp(which, "first") != 0)
+        p[1] = 4711;
     gmp_gc();
+    for (int i = 0; i < 1000; i++)
+        CHECK(gmp_gc_alloc_noscan(64) != NULL);
+}
+
+/* The program keeps an object by a pointer that collections do not see. */
+static void hidden(void)
+{
+    uintptr_t at[100];
+
+    for (int i = 0; i < 100; i++)
+        at[i] = ~(uintptr_t)gmp_gc_alloc(64);
+    gmp_gc();
+    for (int i = 0; i < 100; i++)
+        ((long *)~at[i])[i % 8] = 4711;
+    for (int i = 0; i < 1000; i++)
+        CHECK(gmp_gc_alloc(64) != NULL);
 }
 
 int test_main(int argc, char **argv)
@@ -68,8 +86,12 @@ int test_main(int argc, char **argv)
     gmp_attr attr = GMP_ATTR_INIT;
     gmp_g *g;
 
-    if (argc > 1 && strncmp(argv[1], "written", 7) == 0) {
-        written(strcmp(argv[1], "written_both") == 0);
+    if (argc > 1 && strncmp(argv[1], "written_", 8) == 0) {
+        written(argv[1] + 8);
+        return 0;
+    }
+    if (argc > 1 && strcmp(argv[1], "hidden") == 0) {
+        hidden();
         return 0;
     }
     attr.name = "mortal";

@@ -272,11 +272,24 @@ fn a_death_with_a_broken_heap_has_lines() {
 #[test]
 fn a_write_to_a_freed_object_is_told() {
     let program = build("crash_heap.c", Link::Shared);
-    for case in ["written", "written_both"] {
+    for case in ["written_first", "written_second", "written_both"] {
         child(program.command(), case, &[])
             .died_by(SIGABRT)
-            .said_once("an object was written to after gmp_gc_free");
+            .said_once("of 64 bytes, was written to after gmp_gc_free");
+        child(program.command(), case, &[("GMPDEBUG", "gcstress=7")])
+            .died_by(SIGABRT)
+            .said_once("was written to after it was freed: 0x1267 at");
     }
+}
+
+/// An object whose pointer collections do not see is freed. With gcstress a
+/// program that goes on writing to it learns of that.
+#[test]
+fn a_write_by_a_hidden_pointer_is_told_under_gcstress() {
+    let program = build("crash_heap.c", Link::Shared);
+    child(program.command(), "hidden", &[("GMPDEBUG", "gcstress=1")])
+        .died_by(SIGABRT)
+        .said_once("was written to after it was freed: 0x1267 at");
 }
 
 #[test]

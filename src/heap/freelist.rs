@@ -27,9 +27,9 @@
 
 use super::arena::{CLASSES_AND_KINDS, PageInfo, class_and_kind};
 use super::find::Object;
+use super::poison::written_after_free;
 use super::seal;
 use super::sizeclass::{CLASS, CLASSES, Kind};
-use crate::base::throw::fatal;
 use core::cell::Cell;
 
 /// Bytes that a list has at most, but for one object; and objects.
@@ -54,6 +54,10 @@ pub(super) struct FreeLists {
     first: [Cell<usize>; CLASSES_AND_KINDS],
     /// owner: how many more each takes.
     room: [Cell<u8>; CLASSES_AND_KINDS],
+}
+
+fn size_of_class(class: usize) -> usize {
+    CLASS[class].size
 }
 
 /// The first word of the object at `at`, which is in a list.
@@ -105,8 +109,8 @@ impl FreeLists {
         Some(at)
     }
 
-    /// Takes all out. `object` is what an address stands for: None where no
-    /// object in a list begins there, since the host has written to one.
+    /// Takes all out. `object` is what an address stands for: None where none
+    /// begins there, since the host has written to the one before.
     pub(super) fn take_all(
         &self,
         object: impl Fn(usize) -> Option<Object>,
@@ -115,11 +119,16 @@ impl FreeLists {
         for kind in Kind::ALL {
             for class in 1..CLASSES {
                 let n = class_and_kind(class, kind);
-                let first = &self.first[n];
+                let (first, bytes) = (&self.first[n], size_of_class(class));
+                let mut last = 0;
                 while first.get() != 0 {
                     let Some(object) = object(first.get()) else {
-                        fatal("an object was written to after gmp_gc_free");
+                        written_after_free(last, bytes);
                     };
+                    if !object.is_in_a_list() {
+                        written_after_free(object.base, bytes);
+                    }
+                    last = object.base;
                     first.set(next(object.base).get());
                     seal::release(object.base, 0);
                     found(&object);

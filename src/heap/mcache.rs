@@ -26,6 +26,7 @@ use super::freelist::FreeLists;
 use super::mcentral::{Brought, Freed, Next};
 use super::mheap::MHeap;
 use super::mspan::MSpan;
+use super::poison;
 use super::seal;
 use super::sizeclass::{
     CLASS, CLASSES, GRANULE, Kind, MAX_SMALL, PAGE, class_of, pages_for,
@@ -119,6 +120,9 @@ impl MCache {
     /// None without memory.
     #[inline(always)]
     pub fn alloc(&self, size: usize, kind: Kind) -> Option<NonNull<u8>> {
+        if self.heap.poison() {
+            return self.alloc_checked(size, kind);
+        }
         let at = self.alloc_fast(size, kind);
         at.or_else(|| self.alloc_slow(size, kind))
     }
@@ -130,7 +134,25 @@ impl MCache {
         if size > MAX_SMALL {
             return self.alloc_large(size, kind);
         }
+        self.take_slow(class_of(size), kind).map(Taken::finish)
+    }
+
+    /// [`Self::alloc`] where freed memory is filled.
+    #[cold]
+    fn alloc_checked(&self, size: usize, kind: Kind) -> Option<NonNull<u8>> {
+        if size > MAX_SMALL {
+            return self.alloc_large(size, kind);
+        }
         let class = class_of(size);
+        let taken = self.take(class, kind);
+        let taken = taken.or_else(|| self.take_slow(class, kind))?;
+        // SAFETY: it is handed out, with so many bytes.
+        unsafe { poison::check(taken.at, CLASS[class].size) };
+        Some(taken.finish())
+    }
+
+    /// An object of a small class, with locks and spans of others.
+    fn take_slow(&self, class: usize, kind: Kind) -> Option<Taken> {
         let slot = &self.alloc[kind as usize][class];
         let mut s = slot.get();
         while !s.refill_alloc_cache() {
@@ -140,7 +162,7 @@ impl MCache {
                 s = slot.get();
             }
         }
-        Taken::of(s, kind).map(Taken::finish)
+        Taken::of(s, kind)
     }
 
     /// Puts a span with free objects into a slot whose span has none.
@@ -257,7 +279,7 @@ impl MCache {
         let Some(arenas) = self.heap.arenas() else { return };
         let object = |at| {
             let object = arenas.find(at);
-            object.filter(|it| it.base == at && it.is_in_a_list())
+            object.filter(|it| it.base == at)
         };
         self.again.take_all(object, |object| {
             let s = arenas.span(object.base);

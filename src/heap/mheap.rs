@@ -20,6 +20,7 @@ use super::mcentral::{Brought, MCentral};
 use super::mspan::{MSpan, SpanList, SpanState};
 use super::pacing::Pacing;
 use super::pagealloc::{self, PageAlloc, Run};
+use super::poison;
 use super::seal;
 use super::sizeclass::{CLASS, CLASSES, Kind, PAGE};
 use super::specials;
@@ -300,11 +301,29 @@ impl MHeap {
         let bits = if class == 0 { PAGE } else { npages * PAGE };
         s.init(run.base, npages, class, kind, arena.pairs(run.base, bits));
         s.needzero.set(!run.clean);
+        if self.poison() {
+            Self::poison_new(s, run.clean);
+        }
         s.sweepgen.reset(self.sweepgen());
         arenas.set_span(s);
         drop(pages);
         self.in_use.fetch_add(npages * PAGE, Relaxed);
         Some(s)
+    }
+
+    /// Fills a new span of small objects.
+    #[cold]
+    fn poison_new(s: &MSpan, clean: bool) {
+        let (base, bytes) = (s.base.get(), s.npages.get() * PAGE);
+        if !clean {
+            // SAFETY: nobody else knows the span yet.
+            unsafe { poison::check_pages(base, bytes) };
+        }
+        if s.class.get() != 0 {
+            // SAFETY: the same.
+            unsafe { poison::fill(base, bytes) };
+            s.needzero.set(true);
+        }
     }
 
     /// Takes a span back in which nothing is allocated: Go's `freeSpan`.

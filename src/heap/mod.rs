@@ -45,6 +45,7 @@
 //! | `bits` | allocated, marked |
 //! | `gcwork` | what is yet to be scanned; how markers end |
 //! | `seal` | a second free is noticed |
+//! | `poison` | freed memory, filled |
 //! | `sizeclass` | the sizes |
 //!
 //! Every allocation of memory may fail, and then nothing has changed. A marker
@@ -82,6 +83,7 @@ mod near;
 pub(crate) mod pacing;
 #[cfg(not(loom))]
 pub(crate) mod pagealloc;
+mod poison;
 mod seal;
 pub mod sizeclass;
 #[cfg(not(loom))]

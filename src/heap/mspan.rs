@@ -20,16 +20,13 @@
 //! 4. A span is in one list at most, and `list` says in which.
 
 use super::bits::Pair;
+use super::poison;
 use super::sizeclass::{CLASS, Class, GRANULE, Kind, PAGE, WORD_BYTES};
 use super::sweepgen::SweepGen;
 use crate::base::sync::{
     AtomicBool, AtomicUsize, Ordering::Relaxed, const_unless_loom,
 };
 use core::cell::Cell;
-use core::ptr;
-
-/// The number of the byte that freed memory is filled with in a test.
-pub const POISON: u8 = 0xdb;
 
 /// What the pages of a span are for: Go's `mSpanState`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -366,10 +363,10 @@ impl MSpan {
 
     /// Fills the dead object at `offset`.
     pub fn poison(&self, offset: usize) {
-        let at = (self.base.get() + offset) as *mut u8;
+        let at = self.base.get() + offset;
         // SAFETY: an object of this span that is dead and not yet free, so
         // nobody else uses it.
-        unsafe { ptr::write_bytes(at, POISON, self.elemsize.get()) };
+        unsafe { poison::fill(at, self.elemsize.get()) };
     }
 
     /// Each allocated object's address. Nobody changes the bits meanwhile.

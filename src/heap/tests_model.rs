@@ -2,7 +2,7 @@
 //! random calls, through several mcaches, with collections between them; the
 //! model says exactly which objects a collection leaves.
 
-use super::mspan::POISON;
+use super::poison::POISON;
 use super::sizeclass::{MAX_SMALL, PAGE};
 use super::tests::*;
 use super::*;
