@@ -1,7 +1,7 @@
 /* Words that are no pointers of the program's keep nothing: addresses that the
  * C library and the library itself have in their data, and what a sweep leaves
- * on the stacks of the library's goroutines. And memcheck finds nothing where
- * the library looks at words that the program has not written. */
+ * on the stacks of the library's goroutines. Nor do numbers. And memcheck finds
+ * nothing where the library looks at words that the program has not written. */
 #include "shadow.h"
 
 #include <stdint.h>
@@ -25,6 +25,14 @@ static __attribute__((noinline)) void check_gone(uintptr_t *hidden, int n)
 {
     for (int i = 0; i < n; i++)
         CHECK(gmp_gc_base((void *)~hidden[i]) == NULL);
+}
+
+/* Objects lie where numbers and text are no addresses, also under a tool. */
+static void test_place(void)
+{
+    uintptr_t at = (uintptr_t)gmp_gc_alloc(16);
+
+    CHECK(at >> 40 == 0x1e || at >> 32 == 0x1e);
 }
 
 /* What calls have left below: frames of the next ones do not set all words. */
@@ -126,8 +134,9 @@ static __attribute__((noinline)) void copy(long *to, volatile long *from)
         to[i] = from[i];
 }
 
-/* An object may have anything in it when it is freed. */
-static void test_unwritten_words(void)
+/* An object may have anything in it when it is freed. The last objects are in
+ * registers of this function's: not in those of its caller, which stay. */
+static __attribute__((noinline)) void test_unwritten_words(void)
 {
     volatile long *junk = malloc(8 * sizeof *junk);
 
@@ -154,6 +163,7 @@ int test_main(int argc, char **argv)
 {
     (void)argc;
     (void)argv;
+    test_place();
     test_unwritten_words();
     test_bounds_of_the_heap();
     test_short_objects();

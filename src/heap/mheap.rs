@@ -32,6 +32,7 @@ use crate::base::sync::{
 use crate::os::{
     Errno, Lock, OsFutex, Result, addresses, clock::cycles, mem, ours,
 };
+use core::ops::Range;
 use std::sync::OnceLock;
 
 /// Bytes from which spans are carved, at once.
@@ -40,13 +41,20 @@ const SPANS: usize = 256 << 10;
 /// works, and these pages are not to be had meanwhile.
 const SCAVENGED: usize = 256;
 
-/// From here on for [`ROOM`] bytes an arena is wanted first, the others below.
+/// Where the first arena is wanted: at one of these addresses, and the others
+/// below it.
+///
 /// The kernel puts nothing there by itself. Beside its mappings glibc's malloc
 /// has the address at which its next heap would lie, which is aligned as an
-/// arena is: a word in its data that would keep an object. And the byte 0x1e is
-/// no letter, so that words of text keep nothing.
-const PLACE: usize = 0x1e << 40;
-const ROOM: usize = 1 << 40;
+/// arena is: a word in its data that would keep an object. The data of a
+/// sanitizer has halves of the addresses of mappings. And under valgrind
+/// mappings begin at 64 MB, where any number of the program's would be an
+/// address. Numbers of 32 bits are none here, and text is none, since the byte
+/// 0x1e is no letter.
+const PLACE: Range<usize> = 0x1e << 40..0x1f << 40;
+/// The same under ThreadSanitizer, which uses those addresses for itself, and
+/// under valgrind, whose memcheck is slow beyond 128 GB.
+const LOW_PLACE: Range<usize> = 0x1e_8000_0000..0x1f_0000_0000;
 
 /// All that the lock of the heap guards.
 pub(super) struct Pages {
@@ -472,14 +480,12 @@ impl Default for MHeap {
 }
 
 /// Where the first arena is asked for: elsewhere in each process, as with the
-/// kernel's own mappings. 0: where the kernel wants it, under a tool that has
-/// plans for addresses.
+/// kernel's own mappings.
 fn first_place() -> usize {
-    if sanitize::watches() || sanitize::valgrind() {
-        return 0;
-    }
+    let low = sanitize::raceenabled() || sanitize::valgrind();
+    let place = if low { LOW_PLACE } else { PLACE };
     let n = cycles().wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize;
-    PLACE + n % ROOM / ARENA * ARENA
+    place.start + n % place.len() / ARENA * ARENA
 }
 
 fn prepare(pages: &mut Pages, (base, len): (usize, usize)) -> Result<()> {
