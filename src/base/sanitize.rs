@@ -419,7 +419,9 @@ const STACK_REGISTER: usize = 0x1501;
 const MAKE_MEM_UNDEFINED: usize = 0x4d43_0001;
 const MAKE_MEM_DEFINED: usize = 0x4d43_0002;
 
-/// The range is a stack: a leap of the stack pointer into it is a switch.
+/// The range is a stack: a leap of the stack pointer into it is a switch, also
+/// from a stack that lies nearby. Elsewhere a short leap makes a frame, or ends
+/// one, and memcheck forgets what lies in between.
 pub(crate) fn stack_made(lo: usize, len: usize) {
     request(STACK_REGISTER, lo, lo + len - 1);
 }

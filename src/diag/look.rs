@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     arch,
-    base::{lock::Rank, reserve},
+    base::{lock::Rank, reserve, sanitize},
     gc::leaks::Searched,
     gmp::gomaxprocs,
     os::{
@@ -102,7 +102,7 @@ fn run(mut f: &mut dyn FnMut()) -> Result<()> {
     if !reserve::has_region() {
         lend_region()?;
     }
-    let stack = map_data(STACK)?;
+    let stack = map_stack()?;
     reserve::begin();
     let arg = (&raw mut f).cast();
     let top = stack.addr() + STACK;
@@ -120,6 +120,17 @@ fn run(mut f: &mut dyn FnMut()) -> Result<()> {
         unsafe { unmap(base as *mut u8, len) };
     }
     Ok(())
+}
+
+/// A stack of [`STACK`] bytes, until [`unmap`].
+///
+/// Errors: `ENOMEM`.
+pub(super) fn map_stack() -> Result<*mut u8> {
+    let stack = map_data(STACK)?;
+    if sanitize::valgrind() {
+        sanitize::stack_made(stack.addr(), STACK);
+    }
+    Ok(stack)
 }
 
 /// Errors: `ENOMEM`.

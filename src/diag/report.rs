@@ -23,7 +23,7 @@
 use super::{
     dump::{self, MAX_LISTED},
     live::Search,
-    look::STACK,
+    look::{STACK, map_stack},
     own::{self, OwnThreads},
     plain::{self, Scene},
     samples::{self, Samples},
@@ -110,7 +110,7 @@ fn interrupted(context: &libc::ucontext_t) -> Registers {
 }
 
 fn tell(scene: &Scene) {
-    let Ok(stack) = map_data(STACK) else {
+    let Ok(stack) = map_stack() else {
         plain::list(scene);
         return;
     };

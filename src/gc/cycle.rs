@@ -320,6 +320,9 @@ fn stack() -> Option<usize> {
     let mut at = STACK_AT.load(Relaxed);
     if at == 0 {
         at = map_ours(STACK).ok()?.addr();
+        if sanitize::valgrind() {
+            sanitize::stack_made(at, STACK);
+        }
         STACK_AT.store(at, Relaxed);
     }
     Some(at + STACK)
