@@ -40,7 +40,9 @@
 //!
 //! Invariants:
 //! 1. The world is stopped. A blocked goroutine is parked, so its `Wait`, and
-//!    what a select waits for, stay as they are.
+//!    what a select waits for, stay as they are. Meanwhile a thread of the
+//!    host's may get its first G, and one that makes a thread a g0: no search
+//!    knows a G that has come after its beginning.
 //! 2. The lists have had room for the roots of all goroutines before marking
 //!    begins: from then on the collection cannot fail.
 
@@ -111,7 +113,7 @@ const SEEN: u8 = 2;
 /// One search.
 pub(super) struct Search<'a> {
     waits: &'a Waits,
-    /// By the index of a G.
+    /// By the index of a G, as many as there were at the beginning.
     states: &'static [AtomicU8],
     /// The stacks of the blocked, by their low ends, and the indexes.
     blocked: Ranges,
@@ -143,8 +145,8 @@ impl<'a> Search<'a> {
         let (blocked, channels) = (Ranges::new(), Ranges::new());
         let (low, length) = (0, 0);
         let mut this = Self { waits, states, blocked, channels, low, length };
-        for gp in each_g().filter(|gp| is_blocked(waits, gp)) {
-            this.state(gp).store(BLOCKED, Relaxed);
+        for gp in each_g().take(count).filter(|gp| is_blocked(waits, gp)) {
+            this.set_state(gp, BLOCKED);
             this.blocked.push((gp.stack_lo.get(), gp.index as usize));
             (waits.each_object)(gp, &mut |at, is_channel| {
                 if is_channel {
@@ -165,13 +167,21 @@ impl<'a> Search<'a> {
         Ok(this)
     }
 
-    fn state(&self, gp: &G) -> &AtomicU8 {
-        &self.states[gp.index as usize]
+    /// What is known of a G.
+    fn state(&self, gp: &G) -> u8 {
+        let state = self.states.get(gp.index as usize);
+        // None: invariant 1.
+        state.map_or(NONE, |state| state.load(Relaxed))
+    }
+
+    /// Notes what is known of a G, which was there at the beginning.
+    fn set_state(&self, gp: &G, state: u8) {
+        self.states[gp.index as usize].store(state, Relaxed);
     }
 
     /// Whether the roots of `gp` are left out at first.
     pub(super) fn leaves_out(&self, gp: &G) -> bool {
-        self.state(gp).load(Relaxed) == BLOCKED
+        self.state(gp) == BLOCKED
     }
 
     fn each_blocked(&self) -> impl Iterator<Item = &'static G> {
@@ -271,7 +281,7 @@ impl<'a> Search<'a> {
             roots.begin_again();
             let mut any = false;
             for gp in self.each_blocked().filter(|gp| self.is_reached(gp)) {
-                self.state(gp).store(NONE, Relaxed);
+                self.set_state(gp, NONE);
                 roots.goroutine(gp);
                 any = true;
             }
@@ -310,7 +320,7 @@ impl<'a> Search<'a> {
 
     /// Whether a blocked goroutine has turned out not to be.
     fn is_reached(&self, gp: &G) -> bool {
-        match self.state(gp).load(Relaxed) {
+        match self.state(gp) {
             NONE => false,
             SEEN => true,
             _ => !(self.waits.each_object)(gp, &mut |at, _| {
@@ -352,7 +362,7 @@ impl<'a> Search<'a> {
 
     fn see(&self, gp: &G) {
         if self.leaves_out(gp) {
-            self.state(gp).store(SEEN, Relaxed);
+            self.set_state(gp, SEEN);
         }
     }
 }
