@@ -68,7 +68,8 @@ pub enum Rank {
     /// What is to happen when an object goes (`heap/specials.rs`).
     Specials,
     /// What the runtime keeps for the host (`heap/kept.rs`), and what the host
-    /// has named as roots (`gc/roots.rs`).
+    /// has named as roots (`gc/roots.rs`). Another collector's stop locks all
+    /// lists of the first, in their order.
     Kept,
     /// The names of goroutines (`gmp/glife.rs`).
     Names,
@@ -85,7 +86,7 @@ impl Rank {
     /// Whether a thread may hold several locks of this rank at once.
     #[cfg(all(debug_assertions, not(loom)))]
     const fn nests(self) -> bool {
-        matches!(self, Rank::Chan | Rank::Timers)
+        matches!(self, Rank::Chan | Rank::Timers | Rank::Kept)
     }
 }
 
