@@ -1,7 +1,7 @@
 //! The collected heap.
 
 use super::{
-    call, call_at,
+    call, call_at, call_to_undo,
     chan::gmp_chan,
     goroutine::gmp_fn,
     watch::{Watch, at, ungated},
@@ -298,7 +298,7 @@ pub unsafe extern "C" fn gmp_gc_remove_roots(
     lo: *const c_void,
     hi: *const c_void,
 ) -> c_int {
-    call(move || {
+    call_to_undo(move || {
         roots::remove(lo.addr(), hi.addr());
         Ok(())
     })

@@ -1,7 +1,7 @@
 //! Descriptors: read, write, wait, close.
 
 use super::{
-    FOREVER, buffer, call_at, counted, framed, numbered, size,
+    FOREVER, buffer, call_at, counted, framed, numbered, size, undo_at,
     watch::{self, Watch, descriptors, gated},
 };
 use crate::{
@@ -414,5 +414,5 @@ pub extern "C" fn gmp_wait_fd(
 /// Returns 0, or a negative errno of close(2). Blocks only as close(2) does.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_close(fd: c_int) -> c_int {
-    call_at(move || Watch::Releases(descriptors()), move || io::close(fd))
+    undo_at(move || Watch::Releases(descriptors()), move || io::close(fd))
 }

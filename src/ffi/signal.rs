@@ -1,7 +1,7 @@
 //! Signals: on channels, and the signal mask of a goroutine.
 
 use super::{
-    call,
+    call, call_to_undo,
     chan::{chan, gmp_chan},
     code,
 };
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn gmp_signal_stop(
     ch: *mut gmp_chan,
     signo: c_int,
 ) -> c_int {
-    call(move || {
+    call_to_undo(move || {
         // SAFETY: promise 1, of `ch`.
         let ch = unsafe { chan(ch) }.ok_or(Errno::EINVAL)?;
         notify::stop(ch, signo)

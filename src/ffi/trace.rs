@@ -1,6 +1,6 @@
 //! The timeline: what the scheduler does, as a file to look at.
 
-use super::call;
+use super::{call, call_to_undo};
 use crate::{boot, os::Errno, trace};
 use core::ffi::{CStr, c_char, c_int};
 
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn gmp_trace_start(path: *const c_char) -> c_int {
 /// which nothing was written. Blocks the thread while it writes.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_trace_stop() -> c_int {
-    call(trace::stop)
+    call_to_undo(trace::stop)
 }
 
 /// Writes what the flight recorder has at this moment to the descriptor `fd`,
