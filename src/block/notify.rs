@@ -201,13 +201,14 @@ pub(crate) fn end() {
             let _in_place = uninstall(signo);
         }
     }
+    // Relaxed: the goroutine has ended. Under the lock: a thread that asks for
+    // a signal now, too late, needs a relay, and gets none.
+    SIGNALER.store(ptr::null_mut(), Relaxed);
     drop(wishes);
     for wish in all {
         // SAFETY: the wish's reference (invariant 1).
         unsafe { GmpChan::unref(wish.channel.cast_mut()) };
     }
-    // Relaxed: the goroutine has ended.
-    SIGNALER.store(ptr::null_mut(), Relaxed);
 }
 
 /// The library is unloaded.

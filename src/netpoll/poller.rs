@@ -20,6 +20,10 @@
 //! A failing poller ends all waits with its error (`end_waits`). No M sleeps
 //! in it unless a goroutine waits again (`polls`).
 //!
+//! The end of the runtime closes the poller, in the stage Leaving: there is
+//! none from then on until the next start. A thread that comes late to wait for
+//! a descriptor gets `ESHUTDOWN`.
+//!
 //! An M that sleeps in a lost poller keeps it open and cannot be woken: the
 //! scheduler makes another M the timekeeper (`gmp::keeper`).
 //!
@@ -33,6 +37,7 @@ use crate::{
         lock::Rank,
         sync::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*},
     },
+    gmp::{CLOSING, closing::Stage},
     os::{self, Errno, Lock, Result, epoll::Poller},
 };
 use core::{ops::Deref, ptr};
@@ -87,7 +92,8 @@ pub(super) fn poller() -> Option<&'static Made> {
 
 /// Makes the poller unless there is one.
 ///
-/// Errors: `EMFILE`, `ENFILE`, `ENOMEM`; what a sandbox says.
+/// Errors: `EMFILE`, `ENFILE`, `ENOMEM`; what a sandbox says; `ESHUTDOWN` if
+/// the runtime has ended.
 pub(crate) fn start() -> Result<()> {
     if started() { Ok(()) } else { create() }
 }
@@ -99,7 +105,13 @@ fn create() -> Result<()> {
 }
 
 /// Under MAKING: makes a poller, which everybody uses from then on.
+///
+/// Errors: those of [`start`].
 pub(super) fn install() -> Result<()> {
+    // Under the lock, which `close` takes in that stage.
+    if CLOSING.has_come(Stage::Leaving) {
+        return Err(Errno(libc::ESHUTDOWN));
+    }
     let mut place = Vec::new();
     place.try_reserve_exact(1).map_err(|_| Errno::ENOMEM)?;
     let old = POLLERS.load(Relaxed);

@@ -148,8 +148,10 @@ pub(crate) fn begin(user: User, answer: Answer, chain: Chain) -> bool {
 /// The user sends no more signals; the last one takes the handler away.
 pub(crate) fn end(user: User) {
     let Some(sig) = of(user) else { return };
-    let bit = 1 << user as u32;
-    if line_of(sig).users.fetch_and(!bit, SeqCst) == bit {
+    let others = !(1 << user as u32);
+    // Also where the end of the runtime has taken the bit, and the handler:
+    // this user may have installed it again.
+    if line_of(sig).users.fetch_and(others, SeqCst) & others == 0 {
         remove(sig);
     }
 }

@@ -10,7 +10,10 @@
 //!
 //! Invariants:
 //! 1. The hook is set exactly in the states File and Flight.
-//! 2. While `encoder` is there, it is this session's, and each recorder's
+//! 2. No trace begins, and no thread is made for one, from the stage Closed on
+//!    until the next start: the end of the runtime stops the trace that is on,
+//!    and then the tracer.
+//! 3. While `encoder` is there, it is this session's, and each recorder's
 //!    reader has begun with this session.
 
 use super::{
@@ -92,9 +95,13 @@ static TURN: AtomicU32 = AtomicU32::new(0);
 /// has asked for it, so errors of the file are printed.
 ///
 /// Errors: `EBUSY` if a trace is on; `ENOMEM`; those of open(2); `EAGAIN` if no
-/// thread could be made.
+/// thread could be made; `ESHUTDOWN` if the runtime has ended meanwhile.
 pub(crate) fn start(path: Option<&CStr>, own: bool) -> Result<()> {
     let mut session = SESSION.lock();
+    // Under the lock, which the stop of invariant 2 takes.
+    if CLOSING.has_come(Stage::Closed) {
+        return Err(Errno(libc::ESHUTDOWN));
+    }
     if session.state != State::Off {
         return Err(Errno(libc::EBUSY));
     }
@@ -119,9 +126,9 @@ pub(crate) fn start(path: Option<&CStr>, own: bool) -> Result<()> {
         return Ok(());
     };
     encoder.begin(file, since, true);
-    drop(session);
+    // Under the lock too: invariant 2.
     wake_tracer().inspect_err(|_| {
-        let _nothing_written = stop();
+        let _nothing_written = session.end();
     })
 }
 
