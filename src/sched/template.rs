@@ -14,6 +14,11 @@
 //! M, or the push comes after (d), and then (b) sees (c). Exactly one thread
 //! changes `TEMPLATE_ASLEEP` from true to false; if that is a maker, it wakes
 //! the template thread.
+//!
+//! The maker keeps the lock until it has asked: a maker whose M the end of the
+//! runtime takes back ([`drop_wanted`]) has done with all that [`ended`] puts
+//! back. A late one would leave the next runtime a `TEMPLATE_WANTED` without a
+//! template thread, or a second template thread.
 
 use super::{
     nothread,

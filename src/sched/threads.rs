@@ -565,11 +565,11 @@ fn name_thread(mp: &M) {
     });
 }
 
-/// Lets another thread make the thread of `mp` (`template` has the protocol).
+/// Lets another thread make the thread of `mp` (`template` has the protocol,
+/// and why all is done under the lock).
 fn have_started(maker: Maker, mp: &'static M) {
     let mut spare = SPARE.lock();
     mp.schedlink.set(spare.wanted.replace(mp));
-    drop(spare);
     if matches!(maker, Maker::Sysmon) {
         ask(Ask::Threads);
     } else if !TEMPLATE_WANTED.swap(true, SeqCst) {
