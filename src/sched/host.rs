@@ -84,7 +84,11 @@ pub(super) fn has_sigstacks() -> bool {
 /// destructor, since the key was deleted.
 pub(super) fn sweep() {
     for mp in attached() {
-        if !thread::exists(mp.procid.load(Relaxed)) {
+        let of = || (mp.tp.load(Acquire), mp.procid.load(Relaxed));
+        let thread @ (tp, tid) = of();
+        // Again, once the thread is known to have ended: its destructor may
+        // have begun before the key was deleted, and has freed both then.
+        if tp != 0 && !thread::exists(tid) && of() == thread {
             let gp = mp.standin.load(Relaxed).cast_const();
             // SAFETY: a type-stable G, which no thread has any more.
             let gp: &'static G = unsafe { &*gp };
