@@ -91,19 +91,13 @@ fn pass(call: Call) -> Result<()> {
                 let _as_before_the_load = change(State::Down, State::Fresh);
             }
             State::Failed => return Err(phase::error()),
-            State::Half => {
-                keep::hold();
-                if change(State::Half, State::Starting) {
-                    // SAFETY: no thread has passed the gate, and the parent's
-                    // are not there.
-                    unsafe { reset::before_start() };
-                    libstart();
-                }
-            }
+            State::Half => start_over_in_child(),
             State::Forked if child::is_dead_end() => {
                 return Err(Errno(libc::ENOTSUP));
             }
             State::Forked => {
+                // `gmp_shutdown` may have dropped that of the parent.
+                keep::hold();
                 if change(State::Forked, State::Again) {
                     start_in_child()?;
                 }
@@ -131,6 +125,18 @@ fn pass(call: Call) -> Result<()> {
                 }
             }
         }
+    }
+}
+
+/// Starts the runtime in the child of a fork that came during the start.
+fn start_over_in_child() {
+    // As for NotStarted.
+    keep::hold();
+    if change(State::Half, State::Starting) {
+        // SAFETY: no thread has passed the gate, and the parent's are not
+        // there.
+        unsafe { reset::before_start() };
+        libstart();
     }
 }
 

@@ -8,6 +8,9 @@
 //!    thread has that lock, and by a call before it changes the state of the
 //!    start.
 //! 2. `SELF` is null or one reference. A second one is given up at once.
+//! 3. While the runtime is up there is a reference. So it is dropped by the
+//!    thread that has made the state Closing, and before Down: after that it
+//!    may be that of a start which another thread has begun.
 
 use crate::{
     base::sync::{AtomicPtr, Ordering::*},
@@ -19,7 +22,7 @@ static SELF: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// Keeps the library loaded.
 pub(super) fn hold() {
-    if !SELF.load(Acquire).is_null() {
+    if holds() {
         return;
     }
     let this = dl::hold_self();
@@ -30,8 +33,14 @@ pub(super) fn hold() {
     }
 }
 
+/// Whether there is a reference.
+pub(super) fn holds() -> bool {
+    !SELF.load(Acquire).is_null()
+}
+
 /// The reference, which is the caller's to give up by `dlclose` as its very
-/// last action; null where there is none.
-pub(crate) fn drop_hold() -> *mut c_void {
+/// last action; null where there is none. Invariant 3, or in the child of a
+/// fork, which has no runtime.
+pub(super) fn drop_hold() -> *mut c_void {
     SELF.swap(ptr::null_mut(), AcqRel)
 }

@@ -70,6 +70,5 @@ mod shutdown;
 pub(crate) use arguments::arguments;
 pub(crate) use doinit::{Task, register, unregister};
 pub(crate) use gate::{gate, gate_to_start, gate_to_undo, is_up};
-pub(crate) use keep::drop_hold;
 pub(crate) use run_main::run_main;
 pub(crate) use shutdown::shutdown;

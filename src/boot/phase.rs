@@ -13,6 +13,7 @@
 //!   Up, Late --gmp_shutdown--> Stopping --no goroutine is left--> Closing
 //!      ^-------some stay----------'                   all has ended  |
 //!   Fresh <--a call, which starts the runtime again-- Down <---------'
+//!        Down --gmp_shutdown, for what the last one left--> Closing
 //!
 //!   fork, in the child: Booted, Opening, Up, Late, Again -> Forked
 //!                       Stopping -> Forked (Closing: a dead end only)
@@ -28,8 +29,8 @@
 //! 2. The thread that changes `STATE` wakes all threads that sleep on it.
 //! 3. `ERROR` is written before Failed and never again.
 //! 4. Failed is final, and so is Forked in a dead end (`sched::child`).
-//! 5. The thread that has made the state Stopping is the one that shuts down,
-//!    and may leave Stopping and Closing.
+//! 5. The thread that has made the state Stopping, or Closing from Down, is the
+//!    one that shuts down, and may leave Stopping and Closing.
 
 use crate::{
     base::{

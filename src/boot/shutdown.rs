@@ -33,6 +33,7 @@
 use super::{
     doinit, env, exe,
     gate::gate,
+    keep,
     phase::{self, State, change},
 };
 use crate::{
@@ -54,17 +55,19 @@ use crate::{
     timers::Deadline,
     trace,
 };
+use core::{ffi::c_void, ptr};
 
 /// Another handler than ours is where ours was, at the last shutdown.
 static CHAINED: AtomicBool = AtomicBool::new(false);
 
-/// `gmp_shutdown`.
+/// `gmp_shutdown`. Returns the library's reference to itself, which the caller
+/// gives up by `dlclose` as its very last action; null where there is none.
 ///
 /// Errors: `ETIMEDOUT` if goroutines stay; `EDEADLK` on a goroutine and in a
 /// callback; `ENOTSUP` on the exe path, and in a child that a goroutine has
 /// forked; `EBUSY` if another handler has taken the place of ours; the error of
 /// a failed start.
-pub(crate) fn shutdown(deadline: Deadline) -> Result<()> {
+pub(crate) fn shutdown(deadline: Deadline) -> Result<*mut c_void> {
     let goroutine = arch::getg().is_some_and(|gp| !gp.is_host());
     // In the child of a fork nothing has started, and the thread counts as in a
     // callback until then.
@@ -79,10 +82,18 @@ pub(crate) fn shutdown(deadline: Deadline) -> Result<()> {
     loop {
         let seen = phase::state();
         match seen {
-            State::Down => return handlers(),
-            State::Fresh | State::NotStarted => return Ok(()),
+            State::Down if !CHAINED.load(Relaxed) && !keep::holds() => {
+                return Ok(ptr::null_mut());
+            }
+            State::Down => {
+                if let Some(result) = fork::while_none_forks(end_again) {
+                    return result;
+                }
+            }
+            // A reference is that of a thread which is about to start it.
+            State::Fresh | State::NotStarted => return Ok(ptr::null_mut()),
             State::Failed => return Err(phase::error()),
-            State::Forked | State::Half => return Ok(()),
+            State::Forked | State::Half => return Ok(keep::drop_hold()),
             State::AwaitsMain => return Err(Errno(libc::ENOTSUP)),
             // Functions of GMP_INIT that are listed run before the end.
             State::Booted => gate()?,
@@ -104,16 +115,24 @@ pub(crate) fn shutdown(deadline: Deadline) -> Result<()> {
     }
 }
 
-/// Gives the handlers back that the last shutdown could not.
+/// Gives back what the last shutdown could not. In Closing, so that no thread
+/// starts the runtime meanwhile. None if one was faster.
 ///
 /// Errors: `EBUSY` if it still cannot.
-fn handlers() -> Result<()> {
-    if !CHAINED.load(Relaxed) {
-        return Ok(());
-    }
-    let back = give_back();
+fn end_again() -> Option<Result<*mut c_void>> {
+    change(State::Down, State::Closing).then(|| go_down(give_back()))
+}
+
+/// The state is Closing, and all has ended. `back`: the handlers as well.
+///
+/// Errors: `EBUSY` if not.
+fn go_down(back: bool) -> Result<*mut c_void> {
     CHAINED.store(!back, Relaxed);
-    if back { Ok(()) } else { Err(Errno(libc::EBUSY)) }
+    // Before the state lets another thread start the runtime, with a reference
+    // of that start.
+    let reference = back.then(keep::drop_hold);
+    phase::set(State::Down);
+    reference.ok_or(Errno(libc::EBUSY))
 }
 
 /// Gives the handlers of signals back. False: another one is in the place of
@@ -126,7 +145,7 @@ fn give_back() -> bool {
 }
 
 /// The end, on the thread that has made the state Stopping.
-fn end(deadline: Deadline) -> Result<()> {
+fn end(deadline: Deadline) -> Result<*mut c_void> {
     CLOSING.set(Stage::Refusing);
     if !goroutines_end(deadline) {
         CLOSING.set(Stage::Open);
@@ -137,7 +156,7 @@ fn end(deadline: Deadline) -> Result<()> {
 }
 
 /// The end from Closing on.
-fn close() -> Result<()> {
+fn close() -> Result<*mut c_void> {
     phase::set(State::Closing);
     let mut nap = Nap::new();
     while winddown::stayers_live() {
@@ -168,9 +187,7 @@ fn close() -> Result<()> {
     // SAFETY: it is of a thread that has ended.
     unsafe { dumpsignal::reset() };
     env::ended();
-    CHAINED.store(!back, Relaxed);
-    phase::set(State::Down);
-    if back { Ok(()) } else { Err(Errno(libc::EBUSY)) }
+    go_down(back)
 }
 
 /// Waits until the host's goroutines have ended; false once the deadline has

@@ -121,10 +121,7 @@ extern "C" fn gmprt_shutdown(deadline: i64, this: &mut *mut c_void) -> c_int {
         move || Watch::Acquires(fiber::ends()),
         move || boot::shutdown(deadline),
     );
-    if result.is_ok() {
-        *this = boot::drop_hold();
-    }
-    code(result)
+    code(result.map(|reference| *this = reference))
 }
 
 /// Gets the program's arguments, which its main gets too, as the loader or the
