@@ -99,6 +99,7 @@ subjects! {
     heap_refused: REFUSED,
     heap_shadow: MATRIX,
     heap_shutdown: SHARED,
+    late_calls: SHARED,
     heap_signal: MATRIX,
     heap_sizes: EACH_LINK,
     heap_stale: MATRIX,
