@@ -15,6 +15,28 @@
 //! nothing waits for the host's code. From Closing to Down no thread forks, as
 //! the child would have the half of everything (`sched::fork`).
 //!
+//! # Late calls
+//! A host thread may pass the gate, and do the work of its call in the midst of
+//! the end, afterwards, or in the midst of the next start. The end waits for no
+//! such call. So what a call begins, and what is there when the call is over,
+//! is begun under a lock, and the call looks under the lock whether it may. The
+//! end takes the same lock once it has moved what the call looks at, and gives
+//! back what it finds.
+//!
+//! | begun | lock | looked at |
+//! |---|---|---|
+//! | a goroutine | `SCHED` | Closed |
+//! | an M, counted then | `SCHED` | Leaving |
+//! | the request for its thread | the list of wanted Ms | its place there |
+//! | a trace, its tracer | that of `trace::session` | Closed |
+//! | a handler for a channel | that of `block::notify` | a relay |
+//! | a poller | that of `netpoll::poller` | Leaving |
+//! | a stop of the world | `SCHED.resize` | `MAIN_STARTED` |
+//!
+//! For the value of a key there is no lock (`os::key`). A dump takes away what
+//! it has installed. Goroutines of the library that a late call makes in the
+//! next start, a second one of a kind maybe, are found by the list of all Gs.
+//!
 //! # Unloading
 //! After a shutdown the library has no thread, no handler and no key, and the
 //! host may unload it. What has stayed for a next start (descriptors of
