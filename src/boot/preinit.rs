@@ -15,7 +15,6 @@ use crate::{
     block::holder,
     diag::{fault, report},
     gc::settings,
-    gmp::{CLOSING, closing::Stage},
     netpoll,
     os::{
         Errno, membarrier, proc, task,
@@ -82,9 +81,6 @@ fn prepare_start(argc: c_int, argv: *const *const c_char) -> Start {
     if !change(State::Fresh, State::Starting) {
         return Start::No;
     }
-    // Not when the last runtime has ended: a call that comes late must still
-    // find that it has.
-    CLOSING.set(Stage::Open);
     ARGS_PLAUSIBLE.store(plausible(argc, argv), Relaxed);
     env::capture();
     proc::own();

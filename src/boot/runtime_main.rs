@@ -13,7 +13,10 @@ use crate::{
     arch,
     base::{sync::Ordering::*, throw::throw},
     diag::{dumpsignal, lockwait},
-    gmp::{DEBUG, MAIN_STARTED, renew_waitmark, runtime_g0, runtime_m0},
+    gmp::{
+        CLOSING, DEBUG, MAIN_STARTED, closing::Stage, renew_waitmark,
+        runtime_g0, runtime_m0,
+    },
     os::{Errno, Result, clock::nanotime},
     sched::{
         self, background, child::generation, current::this_m,
@@ -42,6 +45,10 @@ unsafe extern "C" fn runtime_main(_arg: *mut c_void) {
     if !ptr::eq(this_m(), &runtime_m0) {
         throw("runtime_main: not on m0");
     }
+    // No earlier: until now a late call finds that the last runtime has ended,
+    // and makes no goroutine. On m0 that one could block before this one has
+    // begun, and another M would take the P, and this one with it.
+    CLOSING.set(Stage::Open);
     // sysmon's first look may come after the first waits.
     renew_waitmark(nanotime());
     stage(c"sysmon");

@@ -9,7 +9,8 @@
 //! | a trace is written; no signal is relayed | Closing, Closed |
 //! | all Ms end and are joined | Closing, Leaving |
 //! | handlers, stacks, descriptors, keys are given back | Closing, Leaving |
-//! | a call starts the runtime again (`preinit`) | Fresh, Starting; Open |
+//! | a call starts the runtime again (`preinit`) | Fresh, Starting; Leaving |
+//! | its main goroutine begins (`runtime_main`) | Starting, Open |
 //!
 //! `sched::winddown` has the steps. After the second there is no way back, and
 //! nothing waits for the host's code. From Closing to Down no thread forks, as

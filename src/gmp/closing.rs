@@ -11,10 +11,11 @@
 //! ```text
 //!   Open <--> Refusing --> Closed --> Leaving --> Open, in the next start
 //! ```
-//! One thread at a time moves the stage: the one that shuts down. A goroutine
-//! that is made while an M holds a P cannot come into being once the world has
-//! been stopped in the stage Refusing. One that is made without a P looks at
-//! the stage under `sched.lock`, under which Closed is set.
+//! One thread at a time moves the stage: the one that shuts down, and m0 of the
+//! next start, once its main goroutine has begun. A goroutine that is made
+//! while an M holds a P cannot come into being once the world has been stopped
+//! in the stage Refusing. One that is made without a P looks at the stage under
+//! `sched.lock`, under which Closed is set.
 //!
 //! # The sleep of a host thread
 //! ```text
