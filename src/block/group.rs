@@ -453,6 +453,14 @@ pub(crate) fn wait(gr: &Group, deadline: Deadline) -> Result<c_int> {
     Ok(gr.error.load(Relaxed))
 }
 
+/// Lets others go on for a moment.
+fn pause() {
+    #[cfg(not(shuttle))]
+    crate::os::clock::usleep(50);
+    #[cfg(shuttle)]
+    shuttle::thread::yield_now();
+}
+
 /// `gmp_group_free`: cancels, waits, frees.
 ///
 /// # Safety
@@ -468,10 +476,15 @@ pub(crate) unsafe fn free(this: *mut Group) {
     }
     cancel_all(gr);
     let how = Wait::uninterrupted(c"group free").on(gr).for_all_of(gr);
-    if waitgroup::wait_as(&gr.pending, &how).is_err() {
-        crate::base::throw::fatal(
-            "gmp_group_free: called where it cannot wait",
-        );
+    while let Err(why) = waitgroup::wait_as(&gr.pending, &how) {
+        if why != Errno(libc::ESHUTDOWN) {
+            crate::base::throw::fatal(
+                "gmp_group_free: called where it cannot wait",
+            );
+        }
+        // The runtime ends, so this thread gets no G any more. The members have
+        // ended, or are about to be taken back.
+        pause();
     }
     leave_tree(gr);
     // What members have done comes before the return. ThreadSanitizer forgets
