@@ -373,6 +373,11 @@ static void shields_deep(void)
     gmp_attr attr = GMP_ATTR_INIT;
     gmp_g *g;
 
+    if (test_under("tsan")) {
+        test_skip("shields beyond counting",
+                  "ThreadSanitizer counts 65,536 calls in one another");
+        return;
+    }
     attr.stack_size = 256 << 20;
     CHECK_OK(gmp_go_with(&attr, shields_beyond_counting, NULL, &g));
     CHECK_OK(gmp_join(g));
