@@ -1,10 +1,13 @@
 /* Threads of the program allocate, collect and change the number of Ps while
- * the runtime is shut down and started again, at any moment of that. */
+ * the runtime is shut down and started again, at any moment of that. And a
+ * cleanup collects and forks while the runtime ends, which waits for it. */
 #include "test.h"
+
+#include <sys/wait.h>
 
 enum { THREADS = 3, KEPT = 64 };
 
-static atomic_bool stop;
+static atomic_bool stop, cleans, cleaned;
 static atomic_long collections;
 
 static void check_result(int rc)
@@ -53,6 +56,48 @@ static void *works(void *arg)
     return NULL;
 }
 
+/* Waits for those who fork, and for those who keep forks away. */
+static void collect_and_fork(void *unused)
+{
+    (void)unused;
+    atomic_store(&cleans, true);
+    while (gmp_gc() != -ESHUTDOWN)
+        usleep(300);
+    if (!test_child_may_hang()) {
+        pid_t child = fork();
+        int status;
+
+        CHECK(child >= 0);
+        if (child == 0)
+            _exit(7);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    }
+    atomic_store(&cleaned, true);
+}
+
+static __attribute__((noinline)) void lose_one(void)
+{
+    void *p = gmp_gc_alloc(64);
+
+    CHECK(p != NULL);
+    CHECK_OK(gmp_gc_cleanup(p, collect_and_fork, NULL));
+    memset(p, 0, 64);
+}
+
+static void end_in_a_cleanup(void)
+{
+    atomic_store(&cleans, false);
+    atomic_store(&cleaned, false);
+    lose_one();
+    while (!atomic_load(&cleans)) {
+        CHECK_OK(gmp_gc());
+        usleep(200);
+    }
+    CHECK_OK(gmp_shutdown(gmp_after_ns(SEC(20))));
+    CHECK(atomic_load(&cleaned));
+}
+
 int test_main(int argc, char **argv)
 {
     pthread_t threads[THREADS];
@@ -60,6 +105,8 @@ int test_main(int argc, char **argv)
 
     (void)argc;
     (void)argv;
+    for (int i = 0; i < 10; i++)
+        end_in_a_cleanup();
     for (uintptr_t i = 0; i < THREADS; i++)
         CHECK_OK(pthread_create(&threads[i], NULL, works, (void *)(i + 1)));
     for (int i = 0; i < shutdowns; i++) {

@@ -16,7 +16,7 @@
 //!        Down --gmp_shutdown, for what the last one left--> Closing
 //!
 //!   fork, in the child: Booted, Opening, Up, Late, Again -> Forked
-//!                       Stopping -> Forked (Closing: a dead end only)
+//!                       Stopping, Closing -> Forked
 //!                       Starting -> Half
 //!   Forked --a call--> Again --> Up, Late; an error: Forked
 //!   Half --a call--> Starting

@@ -13,8 +13,11 @@
 //! | its main goroutine begins (`runtime_main`) | Starting, Open |
 //!
 //! `sched::winddown` has the steps. After the second there is no way back, and
-//! nothing waits for the host's code. From Closing to Down no thread forks, as
-//! the child would have the half of everything (`sched::fork`).
+//! nothing waits for the host's code but for a cleanup that runs already. Once
+//! the library's goroutines have ended, and until Down, no thread forks, as the
+//! child would have the half of everything (`sched::fork`). Not before: the
+//! cleanup may fork, or collect, which waits for a fork; and the end waits for
+//! the cleanup.
 //!
 //! # Late calls
 //! A host thread may pass the gate, and do the work of its call in the midst of
@@ -175,16 +178,17 @@ fn end(deadline: Deadline) -> Result<*mut c_void> {
         doinit::reopen();
         return Err(Errno(libc::ETIMEDOUT));
     }
-    fork::while_none_forks(close)
-}
-
-/// The end from Closing on.
-fn close() -> Result<*mut c_void> {
     phase::set(State::Closing);
     let mut nap = Nap::new();
     while winddown::stayers_live() {
         nap.take();
     }
+    fork::while_none_forks(close)
+}
+
+/// The end once no goroutine is left.
+fn close() -> Result<*mut c_void> {
+    let mut nap = Nap::new();
     while winddown::end_waits() {
         nap.take();
     }

@@ -57,8 +57,9 @@
 //! fact change both under the lock of their bucket (`block::once`,
 //! `block::barrier`).
 //!
-//! A start, up to the making of m0's thread, and the end of the runtime from
-//! Closing on are kept apart from forks as a whole ([`while_none_forks`]).
+//! A start, up to the making of m0's thread, and the end of the runtime once no
+//! goroutine is left are kept apart from forks as a whole
+//! ([`while_none_forks`]).
 //!
 //! Rejected: the world stopped, as for a change of the Ps. Goroutines without a
 //! P and host threads change objects all the same, and a goroutine that
