@@ -13,7 +13,12 @@
  *   company    hundreds of dumps, while goroutines compute, wait in system
  *              calls, fork, and end with their threads
  *   errors     what gmp_dump refuses
- *   signal     waits for signals that dump */
+ *   signal     waits for signals that dump
+ *   leaked     the same, with a leak in the collected heap
+ *   unsearched a dump that finds the same leak, and, as a thread does not stop
+ *              for it, one that searches for none; with GMP_GC_SIGNAL=0
+ *   ends       signals that dump come while the runtime ends, a few times; with
+ *              GMPDEBUG=dumpsignal=QUIT */
 #include "test.h"
 
 #include <fcntl.h>
@@ -29,6 +34,8 @@ static atomic_int stop;
 static gmp_mutex mutex = GMP_MUTEX_INIT;
 static atomic_int blocked;
 
+static gmp_chan *(*make_chan)(size_t, size_t) = gmp_chan_make;
+
 __attribute__((noinline)) static void wait_forever(void *ch)
 {
     int value;
@@ -43,7 +50,7 @@ static void leak(void)
 
     attr.name = "leaker";
     for (int i = 0; i < LEAKED; i++) {
-        void *ch = gmp_chan_make(sizeof(int), 0);
+        void *ch = make_chan(sizeof(int), 0);
 
         CHECK_OK(gmp_go_with(&attr, wait_forever, ch, NULL)); /* starts here */
     }
@@ -65,7 +72,7 @@ static void await_leak(void)
         CHECK(n > 0);
         text[n] = '\0';
         close(fd);
-        all = strstr(text, "1000 goroutines [chan receive] \"leaker\"") != NULL;
+        all = strstr(text, "1000 waiting") != NULL;
         CHECK_OK(gmp_sleep(MS(1)));
     }
 }
@@ -450,6 +457,63 @@ static void company(int flags)
     printf("%ld\n", atomic_load(&churned));
 }
 
+static void *spin_on_thread(void *arg)
+{
+    CHECK_OK(gmp_gc_attach());
+    spin_here(arg);
+    return NULL;
+}
+
+static void unsearched(void)
+{
+    pthread_t thread;
+
+    make_chan = gmp_gc_chan_make;
+    leak();
+    await_leak();
+    dump(0);
+    CHECK_EQ(pthread_create(&thread, NULL, spin_on_thread, NULL), 0);
+    AWAIT(atomic_load(&spinning) == 1);
+    puts("and now");
+    fflush(stdout);
+    dump(0);
+    dump(GMP_DUMP_EACH);
+    atomic_store(&stop, 1);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+static void *ask_for_dumps(void *arg)
+{
+    while (!atomic_load(&stop)) {
+        CHECK_EQ(kill(getpid(), SIGQUIT), 0);
+        usleep(300);
+    }
+    return arg;
+}
+
+static void wait_in_vain(void *ch)
+{
+    gmp_chan_recv(ch, NULL);
+}
+
+static void ends(void)
+{
+    /* The handler of the library calls this one, and once it has gone the
+     * signals are the program's. */
+    for (int i = 0; i < 20; i++) {
+        pthread_t thread;
+
+        atomic_store(&stop, 0);
+        for (int n = 0; n < 3; n++)
+            CHECK_OK(gmp_go(wait_in_vain, gmp_gc_chan_make(0, 0)));
+        CHECK_EQ(pthread_create(&thread, NULL, ask_for_dumps, NULL), 0);
+        usleep(5000);
+        CHECK_OK(gmp_shutdown(gmp_after_ns(SEC(20))));
+        atomic_store(&stop, 1);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+    }
+}
+
 static void errors(void)
 {
     int ends[2], full = open("/dev/full", O_WRONLY);
@@ -512,9 +576,15 @@ int test_main(int argc, char **argv)
         spin(flags, true);
     } else if (strcmp(which, "company") == 0) {
         company(flags);
+    } else if (strcmp(which, "unsearched") == 0) {
+        unsearched();
+    } else if (strcmp(which, "ends") == 0) {
+        ends();
     } else if (strcmp(which, "errors") == 0) {
         errors();
     } else {
+        if (strcmp(which, "leaked") == 0)
+            make_chan = gmp_gc_chan_make;
         leak();
         await_leak();
         puts("ready");

@@ -393,44 +393,110 @@ fn a_dump_that_cannot_be_written_is_an_error() {
     }
 }
 
+/// Runs a case of `dump.c` that waits for signals, with `env`. Signals it three
+/// times, each time until it has said `enough`; what it has said.
+fn signalled(
+    case: &str,
+    env: &[(&str, &str)],
+    enough: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let mut command = build("dump.c", Link::Shared).command();
+    command.arg(case).env("GMPDEBUG", "dumpsignal=QUIT");
+    command.envs(env.iter().copied());
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("no program");
+    let mut out = BufReader::new(child.stdout.take().expect("stdout"));
+    let mut err = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut line = String::new();
+    out.read_line(&mut line).expect("a line");
+    assert_eq!(line, "ready\n");
+    let mut dumps = Vec::new();
+    for _ in 0..3 {
+        let mut seen = String::new();
+        // SAFETY: our child, which has not been waited for.
+        unsafe { libc::kill(child.id() as i32, libc::SIGQUIT) };
+        while !enough(&seen) {
+            let n = err.read_line(&mut seen).expect("text");
+            assert!(n > 0, "it ended after {seen}");
+        }
+        dumps.push(seen);
+    }
+    let mut input = child.stdin.take().expect("stdin");
+    input.write_all(b"\n").expect("the program reads");
+    let status = child.wait().expect("it ends");
+    assert!(status.success(), "{status}");
+    dumps
+}
+
 /// The signal makes dumps on standard error, calls the handler that the host
 /// has, and ends nobody.
 #[test]
 fn a_signal_dumps() {
     for procs in ["1", "4"] {
         for handler in [false, true] {
-            let mut command = build("dump.c", Link::Shared).command();
-            command.arg("signal").env("GMPDEBUG", "dumpsignal=QUIT");
-            command.env("GMP_MAXPROCS", procs);
+            let mut env = vec![("GMP_MAXPROCS", procs)];
             if handler {
-                command.env("WITH_HANDLER", "1");
+                env.push(("WITH_HANDLER", "1"));
             }
-            command.stdin(Stdio::piped());
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-            let mut child = command.spawn().expect("no program");
-            let mut out = BufReader::new(child.stdout.take().expect("stdout"));
-            let mut err = BufReader::new(child.stderr.take().expect("stderr"));
-            let mut line = String::new();
-            out.read_line(&mut line).expect("a line");
-            assert_eq!(line, "ready\n");
-            for _ in 0..3 {
-                let mut seen = String::new();
-                let enough = |seen: &str| {
-                    seen.contains("    wait_forever at ")
-                        && seen.contains("1000 goroutines [chan receive]")
-                        && seen.contains("the host's handler") == handler
-                };
-                // SAFETY: our child, which has not been waited for.
-                unsafe { libc::kill(child.id() as i32, libc::SIGQUIT) };
-                while !enough(&seen) {
-                    let n = err.read_line(&mut seen).expect("text");
-                    assert!(n > 0, "it ended after {seen}");
-                }
-            }
-            let mut input = child.stdin.take().expect("stdin");
-            input.write_all(b"\n").expect("the program reads");
-            let status = child.wait().expect("it ends");
-            assert!(status.success(), "{status}");
+            signalled("signal", &env, |seen| {
+                seen.contains("    wait_forever at ")
+                    && seen.contains("1000 goroutines [chan receive]")
+                    && seen.contains("the host's handler") == handler
+            });
         }
+    }
+}
+
+/// How many goroutines are leaked, as the first line of a dump says.
+fn leaked(text: &str) -> u32 {
+    let first = text.lines().find(|line| line.contains(" goroutines: "));
+    let first = first.unwrap_or_else(|| panic!("no first line: {text}"));
+    let counted = first.split(" leaked)").next().filter(|it| *it != first);
+    let number = counted.and_then(|it| it.rsplit('(').next());
+    number.map_or(0, |n| n.parse().expect("a number"))
+}
+
+/// A word on a stack may hide some.
+const MOST_OF_THEM: u32 = 990;
+
+/// The thread that writes them searches, as a caller of `gmp_dump` does.
+#[test]
+fn a_dump_that_a_signal_has_asked_for_tells_leaks() {
+    for procs in ["1", "4"] {
+        let env = [("GMP_MAXPROCS", procs)];
+        let dumps = signalled("leaked", &env, |seen| {
+            seen.contains("    wait_forever at ")
+        });
+        for text in dumps {
+            assert!(leaked(&text) >= MOST_OF_THEM, "{text}");
+            assert!(text.contains("[chan receive (leaked)]"), "{text}");
+            assert!(!text.contains("not searched for"), "{text}");
+        }
+    }
+}
+
+/// A dump that says that nothing was searched tells no leaks of an earlier one.
+#[test]
+fn a_dump_without_a_search_tells_no_leaks() {
+    let mut command = build("dump.c", Link::Shared).command();
+    command.arg("unsearched").env("GMP_GC_SIGNAL", "0");
+    let outcome = run(&mut command, LIMIT);
+    let text = &outcome.exited(0).stdout;
+    let (before, after) = text.split_once("and now\n").expect("two parts");
+    assert!(leaked(before) >= MOST_OF_THEM, "{before}");
+    assert_eq!(after.matches("leaks: not searched for").count(), 2, "{after}");
+    assert!(!after.contains("leaked)"), "{after}");
+}
+
+/// The search of the thread that dumps and the end of the runtime both keep
+/// forks away, and the end waits for the thread.
+#[test]
+fn the_runtime_ends_while_signals_ask_for_dumps() {
+    for procs in ["1", "4"] {
+        let mut command = build("dump.c", Link::Shared).command();
+        command.arg("ends").env("GMPDEBUG", "dumpsignal=QUIT");
+        command.env("GMP_MAXPROCS", procs).env("WITH_HANDLER", "1");
+        run(&mut command, LIMIT).exited(0);
     }
 }

@@ -42,7 +42,8 @@ pub struct Head {
     pub pid: u32,
     /// Goroutines that run at once at most (`GMP_MAXPROCS`), if known.
     pub procs: Option<u64>,
-    /// A search for leaked goroutines was wanted, and not possible.
+    /// A search for leaked goroutines was wanted, and not possible. Then the
+    /// finds of an earlier one are not told.
     pub unsearched: bool,
 }
 
@@ -157,6 +158,7 @@ fn write_form<M: Memory, O: Modules, T: Threads>(
     if options.each {
         form.begin(&head, None)?;
         world.each(&want, |it| {
+            it.leaked &= !head.unsearched;
             totals.count(it);
             it.stack_used = world.stack_used(it);
             form.entry(&entry_of(world, it), places)
@@ -164,6 +166,7 @@ fn write_form<M: Memory, O: Modules, T: Threads>(
     } else {
         let mut groups = Groups::default();
         world.each(&want, |it| {
+            it.leaked &= !head.unsearched;
             totals.count(it);
             let by = match it.status {
                 Status::Waiting => By::Places,

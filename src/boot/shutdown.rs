@@ -180,7 +180,7 @@ fn end(deadline: Deadline) -> Result<*mut c_void> {
     }
     phase::set(State::Closing);
     let mut nap = Nap::new();
-    while winddown::stayers_live() {
+    while winddown::stayers_live() || dumpsignal::searches() {
         nap.take();
     }
     fork::while_none_forks(close)

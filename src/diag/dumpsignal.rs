@@ -15,15 +15,30 @@
 //! (a) pairs with (d): a signal that finds ASKED true comes before (d), and the
 //! dump after (d) answers it. So there is one wake-up for each sleep.
 //!
+//! The thread searches for leaks, too. A collection keeps forks away, and so
+//! does the end of the runtime, which waits for the thread:
+//!
+//! ```text
+//!   the thread                        the thread that shuts down
+//!     SEARCHES = true       (e)         stage = Closed            (g)
+//!     fence                             fence
+//!     stage Closed? not now (f)         SEARCHES? waits           (h)
+//!     search                            keeps forks away
+//!     SEARCHES = false
+//! ```
+//! (e) pairs with (h) and (f) with (g): the thread sees that the runtime ends,
+//! or the other one waits for the search.
+//!
 //! Invariant: `OLD` is written before the handler is installed, and again only
 //! after the handler was given back.
 
-use super::look;
+use super::{blocked::search_leaks, look};
 use crate::{
     base::{
         print::SigWriter,
-        sync::{AtomicBool, Ordering::*},
+        sync::{AtomicBool, Ordering::*, fence},
     },
+    gc::leaks::{self, Searched},
     gmp::{CLOSING, DEBUG, MKind, Traceback, closing::Stage},
     os::{
         Note, Result,
@@ -40,6 +55,8 @@ use gmprt_inspect::dump::Options;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 static NOTE: Note = Note::new();
+/// The thread makes a collection, or looks whether it may.
+static SEARCHES: AtomicBool = AtomicBool::new(false);
 /// The host's action.
 static OLD: Saved = Saved::new();
 
@@ -143,12 +160,31 @@ fn dumper() {
             running: true,
             ..Options::default()
         };
-        if let Err(e) = look::dump(2, options) {
+        if let Err(e) = look::dump_with(2, options, search) {
             let mut w = SigWriter::stderr();
             // A SigWriter reports no errors.
             let _ = writeln!(w, "gmprt: no dump: error {}", e.0);
         }
     }
+}
+
+/// Searches for leaks, unless the runtime ends.
+fn search() -> Searched {
+    SEARCHES.store(true, SeqCst);
+    // Between (e) and (f).
+    fence(SeqCst);
+    let searched = match CLOSING.has_come(Stage::Closed) {
+        true if leaks::are_wanted() => Searched::Failed,
+        true => Searched::Unused,
+        false => search_leaks(),
+    };
+    SEARCHES.store(false, SeqCst);
+    searched
+}
+
+/// (h), in the stage Closed: whether the thread searches yet.
+pub(crate) fn searches() -> bool {
+    SEARCHES.load(SeqCst)
 }
 
 /// Puts the statics of this file back to what they were before the start
@@ -158,5 +194,6 @@ fn dumper() {
 /// No other thread runs code of the library.
 pub(crate) unsafe fn reset() {
     ASKED.store(false, Relaxed);
+    SEARCHES.store(false, Relaxed);
     NOTE.clear();
 }

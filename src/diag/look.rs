@@ -66,15 +66,26 @@ struct Job {
 
 /// Writes a dump to `fd`.
 ///
+/// Errors: those of [`dump_with`].
+pub(crate) fn dump(fd: c_int, options: Options) -> Result<()> {
+    dump_with(fd, options, search_leaks)
+}
+
+/// Writes a dump to `fd`, after a search for leaks by `search`.
+///
 /// Errors: `ENOMEM`; `ENOTSUP` in a dead end of a fork; those of write(2), such
 /// as `EBADF` and `EPIPE`.
-pub(crate) fn dump(fd: c_int, options: Options) -> Result<()> {
+pub(super) fn dump_with(
+    fd: c_int,
+    options: Options,
+    search: fn() -> Searched,
+) -> Result<()> {
     if child::is_dead_end() {
         return Err(Errno(libc::ENOTSUP));
     }
     let job = Job {
         options,
-        searched: search_leaks(),
+        searched: search(),
         fd,
         g: own::address(arch::getg()),
         regs: Registers::here(),

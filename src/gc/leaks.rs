@@ -2,7 +2,11 @@
 //! is.
 
 use super::{cycle::gc_search, malloc, reach::Waits};
-use crate::{heap::MHEAP, os::Errno, sched::child};
+use crate::{
+    arch,
+    os::{Errno, Result},
+    sched::child,
+};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// What a search has come to.
@@ -16,16 +20,31 @@ pub(crate) enum Searched {
     Failed,
 }
 
+/// Whether there is anything to search for: the heap is in use.
+pub(crate) fn are_wanted() -> bool {
+    malloc::has_begun() && !child::is_a_child()
+}
+
 /// Searches for leaked goroutines, where the heap is in use.
 pub(crate) fn search(waits: &Waits) -> Searched {
-    if MHEAP.arenas().is_none() || child::is_a_child() {
+    if !are_wanted() {
         return Searched::Unused;
     }
-    let searched = malloc::begin().and_then(|mp| {
-        if mp.in_runtime.load(Relaxed) {
-            return Err(Errno(libc::EDEADLK));
-        }
-        gc_search(waits)
-    });
+    let searched = may_collect().and_then(|()| gc_search(waits));
     searched.map_or(Searched::Failed, |()| Searched::Yes)
+}
+
+/// Whether this thread may wait for a collection. The one that writes the dumps
+/// that a signal asks for is inside for good, and in no callback.
+///
+/// Errors: `EDEADLK` in a callback; `ENOTSUP`, `ENOMEM`.
+fn may_collect() -> Result<()> {
+    if arch::getg().is_some_and(|gp| gp.mp().is_system()) {
+        return Ok(());
+    }
+    let mp = malloc::begin()?;
+    if mp.in_runtime.load(Relaxed) {
+        return Err(Errno(libc::EDEADLK));
+    }
+    Ok(())
 }

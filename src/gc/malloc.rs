@@ -99,6 +99,12 @@ fn is_stressed() -> bool {
 /// Errors: `ENOTSUP` in the child of a fork, `ENOMEM`.
 #[cold]
 pub(super) fn begin() -> Result<&'static M> {
+/// Whether the host uses the heap.
+pub(super) fn has_begun() -> bool {
+    // Acquire: pairs with begin.
+    BEGUN.load(Acquire)
+}
+
     if child::is_a_child() {
         return Err(Errno(libc::ENOTSUP));
     }

@@ -39,10 +39,11 @@
 //! of a stack lie bytes that `gostart` leaves free: what is there is old, and
 //! is not looked at unless arguments lie there.
 //!
-//! The stacks of bgsweep and its like are no roots: the host has nothing there,
-//! and a frame in which one parks has words that a sweep has left, which are
-//! addresses of objects. Only what the signal finds such a goroutine in may be
-//! a handler of the host's: no function of the library is called in a handler.
+//! The stacks of bgsweep and its like, and of the thread that dumps and so
+//! collects, are no roots: the host has nothing there, and a frame in which one
+//! waits has words that a sweep has left, which are addresses of objects. Only
+//! what the signal finds such a goroutine in may be a handler of the host's: no
+//! function of the library is called in a handler.
 //!
 //! With `detect_stack_use_after_return` AddressSanitizer has the variables of a
 //! frame elsewhere. There is a pointer to them on the stack, as long as the
@@ -393,7 +394,8 @@ impl Roots {
         // SAFETY: null, or a type-stable G.
         let gp = unsafe { mp.curg.load(Relaxed).as_ref() };
         let is_host = mp.kind.get() == MKind::Host;
-        if regs == 0 && !is_host && gp.is_some_and(has_no_host) {
+        let is_ours = mp.is_system() || gp.is_some_and(has_no_host);
+        if regs == 0 && !is_host && is_ours {
             return;
         }
         let at = ptr::from_ref(mp).expose_provenance();
