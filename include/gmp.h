@@ -2188,7 +2188,8 @@ int gmp_gc_start(void);
 /**
  * Sets how much the heap may grow after a collection until the next one, in
  * percent of what that has left: 100 from the beginning, or what GMP_GOGC
- * says; -1: no collection but by gmp_gc(), and at the limit.
+ * says; -1: no collection but by gmp_gc() and at the limit, also none where a
+ * heap that is used was not collected for two minutes.
  *
  * Returns the former percentage; -ESHUTDOWN and the like, which are less than
  * -1, if the runtime is not up. Never blocks.

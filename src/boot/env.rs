@@ -144,7 +144,7 @@ const fn key(
     Key { entry: Variable { name, values, about }, set }
 }
 
-const KEYS: [Key; 18] = [
+const KEYS: [Key; 19] = [
     key("help", "no value", "print these lines", |value, settings| {
         settings.help = value.is_empty();
         settings.help
@@ -254,6 +254,15 @@ const KEYS: [Key; 18] = [
         |value, _| {
             let n = number(value, 0..=u32::MAX);
             n.inspect(|&n| settings::set_stress(n)).is_some()
+        },
+    ),
+    key(
+        "forcegc",
+        "milliseconds",
+        "a heap that is used is collected after so long",
+        |value, _| {
+            let ms = number(value, 1..=u32::MAX);
+            ms.inspect(|&ms| settings::set_period(ms)).is_some()
         },
     ),
     key(

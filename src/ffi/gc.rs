@@ -403,14 +403,15 @@ pub extern "C" fn gmp_gc_start() -> c_int {
 
 /// Sets how much the heap may grow after a collection until the next one, in
 /// percent of what that has left: 100 from the beginning, or what GMP_GOGC
-/// says; -1: no collection but by gmp_gc(), and at the limit.
+/// says; -1: no collection but by gmp_gc() and at the limit, also none where a
+/// heap that is used was not collected for two minutes.
 ///
 /// Returns the former percentage; -ESHUTDOWN and the like, which are less than
 /// -1, if the runtime is not up. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc_set_percent(percent: c_int) -> c_int {
     match boot::gate() {
-        Ok(()) => MHEAP.pacing.set_percent(percent),
+        Ok(()) => malloc::set_percent(percent),
         Err(e) => e.neg(),
     }
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     arch,
     base::sync::{AtomicBool, AtomicU32, Ordering::*},
-    gmp::M,
+    gmp::{M, SCHED},
     heap::{self, Kind, MCache, MHEAP, kept},
     os::{Errno, Result, clock::nanotime, signal::SigMask},
     sched::{
@@ -60,8 +60,14 @@ fn malloc_from(size: usize, kind: Kind, sp: usize) -> *mut u8 {
     if !make_room(mp, size.max(1), is_stressed(), collect) {
         return ptr::null_mut();
     }
-    MHEAP.pacing.note_use(nanotime);
-    let at = with_cache(mp, |cache| cache.alloc(size, kind));
+    let mut first = false;
+    let at = with_cache(mp, |cache| {
+        first = MHEAP.pacing.note_use(nanotime);
+        cache.alloc(size, kind)
+    });
+    if first {
+        forcegc_is_due_later();
+    }
     // What was swept meanwhile.
     background::wake_cleaner();
     at.flatten().map_or(ptr::null_mut(), NonNull::as_ptr)
@@ -93,18 +99,18 @@ fn is_stressed() -> bool {
     }
 }
 
-/// The first step of each call but the fast one: this thread has a G, and there
-/// is a heap.
-///
-/// Errors: `ENOTSUP` in the child of a fork, `ENOMEM`.
-#[cold]
-pub(super) fn begin() -> Result<&'static M> {
 /// Whether the host uses the heap.
 pub(super) fn has_begun() -> bool {
     // Acquire: pairs with begin.
     BEGUN.load(Acquire)
 }
 
+/// The first step of each call but the fast one: this thread has a G, and there
+/// is a heap.
+///
+/// Errors: `ENOTSUP` in the child of a fork, `ENOMEM`.
+#[cold]
+pub(super) fn begin() -> Result<&'static M> {
     if child::is_a_child() {
         return Err(Errno(libc::ENOTSUP));
     }
@@ -154,6 +160,20 @@ fn want() {
     if let Some(sig) = urgent::of(User::Collection) {
         sigmask::never_blocks(sig);
     }
+}
+
+/// `gmp_gc_set_percent`. Returns the former percentage.
+pub(crate) fn set_percent(percent: i32) -> i32 {
+    let was = MHEAP.pacing.set_percent(percent);
+    forcegc_is_due_later();
+    was
+}
+
+/// There may be a time now at which forcegc is due. sysmon may sleep until a P
+/// is taken: it looks at that time under the lock, as it falls asleep.
+#[cold]
+fn forcegc_is_due_later() {
+    SCHED.lock().wake_sysmon();
 }
 
 /// The goroutine that collects where nobody has for long.
@@ -208,8 +228,15 @@ pub(crate) unsafe fn realloc(at: *mut u8, size: usize) -> *mut u8 {
     if !make_room(mp, more, false, || cycle::start(Why::Due)) {
         return ptr::null_mut();
     }
-    // SAFETY: the caller's.
-    let new = with_cache(mp, |cache| unsafe { cache.realloc(at, size) });
+    let mut first = false;
+    let new = with_cache(mp, |cache| {
+        first = MHEAP.pacing.note_use(nanotime);
+        // SAFETY: the caller's.
+        unsafe { cache.realloc(at, size) }
+    });
+    if first {
+        forcegc_is_due_later();
+    }
     background::wake_cleaner();
     let Some(new) = new.flatten() else {
         let _null = bad_pointer("gmp_gc_realloc", at.as_ptr().addr());

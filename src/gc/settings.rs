@@ -28,6 +28,11 @@ pub(crate) fn set_stress(n: u32) {
     set_closed(Why::Stress, n != 0);
 }
 
+/// `GMPDEBUG=forcegc=MS`.
+pub(crate) fn set_period(ms: u32) {
+    MHEAP.pacing.set_period(i64::from(ms) * 1_000_000);
+}
+
 /// In the child of a fork each allocation takes the long way, which refuses it.
 pub(crate) fn refuse_in_child() {
     set_closed(Why::Child, true);

@@ -5,6 +5,12 @@
 //! grows with the percentage). A limit lowers that, though never below a
 //! sixteenth above `live`: past the limit a heap would collect without end, and
 //! Go bounds that by processor time. Here the distance does.
+//!
+//! A cleanup comes after a collection. So a heap that is used is collected when
+//! two minutes have gone (Go's forcegc), also in a process that does nothing
+//! else: sysmon sleeps until [`Pacing::forced_at`] at most. Once the heap was
+//! collected there is no such time before the next allocation, and an idle
+//! process has no wake-ups.
 
 use crate::base::sync::{AtomicI32, AtomicI64, AtomicUsize, Ordering::Relaxed};
 
@@ -26,10 +32,12 @@ pub struct Pacing {
     /// When something was first allocated from new memory since the last
     /// collection, in nanoseconds of the clock; 0: not yet. atomic
     used: AtomicI64,
+    /// [`PERIOD`], or what a test has set. atomic
+    period: AtomicI64,
 }
 
-/// Nanoseconds after which a heap that is used is collected in any case: Go's
-/// forcegcperiod.
+/// Nanoseconds after which a heap that is used is collected in any case, unless
+/// the percentage is [`OFF`]: Go's forcegcperiod.
 const PERIOD: i64 = 120_000_000_000;
 
 /// What `live` is when the next collection begins.
@@ -61,7 +69,13 @@ impl Pacing {
             marked: AtomicUsize::new(0),
             trigger: AtomicUsize::new(LEAST),
             used: AtomicI64::new(0),
+            period: AtomicI64::new(PERIOD),
         }
+    }
+
+    /// Sets the nanoseconds after which a heap that is used is collected.
+    pub fn set_period(&self, ns: i64) {
+        self.period.store(ns, Relaxed);
     }
 
     #[inline]
@@ -104,19 +118,24 @@ impl Pacing {
         self.update();
     }
 
-    /// Something is allocated, at this time.
-    pub fn note_use(&self, now: impl FnOnce() -> i64) {
-        if self.used.load(Relaxed) == 0 {
+    /// Something is allocated, at this time. True: for the first time since the
+    /// last collection, so [`Self::forced_at`] has a new answer. The caller's
+    /// allocation and this come in one go: no collection comes between.
+    #[must_use]
+    pub fn note_use(&self, now: impl FnOnce() -> i64) -> bool {
+        let first = self.used.load(Relaxed) == 0;
+        if first {
             self.used.store(now(), Relaxed);
         }
+        first
     }
 
-    /// Whether a collection has to come, since the last one is long ago.
-    pub fn is_overdue(&self, now: i64) -> bool {
+    /// When a collection has to come, since the last one is long ago; None
+    /// where nothing was allocated since, or the percentage is [`OFF`].
+    pub fn forced_at(&self) -> Option<i64> {
         let used = self.used.load(Relaxed);
-        used != 0
-            && now.saturating_sub(used) >= PERIOD
-            && self.percent.load(Relaxed) != OFF
+        let on = used != 0 && self.percent.load(Relaxed) != OFF;
+        on.then(|| used.saturating_add(self.period.load(Relaxed)))
     }
 
     /// What the last collection left.
@@ -160,16 +179,19 @@ mod tests {
     #[test]
     fn a_heap_that_is_used_is_collected_in_the_end() {
         let pacing = Pacing::new();
-        assert!(!pacing.is_overdue(i64::MAX));
-        pacing.note_use(|| 1000);
-        pacing.note_use(|| 2000);
-        assert!(!pacing.is_overdue(PERIOD + 999));
-        assert!(pacing.is_overdue(PERIOD + 1000));
+        assert_eq!(pacing.forced_at(), None);
+        assert!(pacing.note_use(|| 1000));
+        assert!(!pacing.note_use(|| 2000));
+        assert_eq!(pacing.forced_at(), Some(PERIOD + 1000));
         pacing.set_percent(OFF);
-        assert!(!pacing.is_overdue(PERIOD + 1000));
+        assert_eq!(pacing.forced_at(), None);
         pacing.set_percent(100);
+        pacing.set_period(7);
+        assert_eq!(pacing.forced_at(), Some(1007));
+        pacing.postpone(0, 3000);
+        assert_eq!(pacing.forced_at(), Some(3007));
         pacing.set_marked(0);
-        assert!(!pacing.is_overdue(i64::MAX));
+        assert_eq!(pacing.forced_at(), None);
     }
 
     #[test]

@@ -8,12 +8,14 @@
 //! | sleep | until | woken by |
 //! |---|---|---|
 //! | nap | the next look, or the next timer | `ask` |
-//! | deep, if nothing runs or waits | an M takes a P | `ask`, `wake_sysmon` |
+//! | deep, if nothing runs or waits | an M takes a P; forcegc is due | `ask`, |
+//! |  |  | `wake_sysmon` |
 //!
 //! A nap lasts 0.25 ms while work waits behind a goroutine that does not move,
 //! 1 ms while work waits, and otherwise twice as long each time, up to 10 ms.
 //! `wake_sysmon` is called where an idle P is taken, where a timer is left to
-//! no M that holds a P, and where a thread or memory for a stack cannot be had.
+//! no M that holds a P, where a thread or memory for a stack cannot be had, and
+//! at the first allocation in the heap after a collection.
 //! `gmp::watchman` has the protocol of the sleep.
 
 use super::{
@@ -162,7 +164,9 @@ fn sleep(nap: i64, quiet: bool, latest: i64) -> i64 {
     if SYSMON.sleep_until(until) { nanotime() } else { until }
 }
 
-/// Until when sysmon may sleep deeply: without a timekeeper, the next timer.
+/// Until when sysmon may sleep deeply: without a timekeeper, the next timer;
+/// and where the heap was used, until it has to be collected. Overdue is what
+/// cannot be had now.
 fn deep_until(now: i64) -> i64 {
     let mut until = Deadline::NEVER.ns();
     if !KEEPER.is_kept() {
@@ -170,6 +174,9 @@ fn deep_until(now: i64) -> i64 {
     }
     if SCHED.any_starved() {
         until = until.min(now + starved::AGAIN);
+    }
+    if let Some(due) = MHEAP.pacing.forced_at() {
+        until = until.min(due.max(now + NAP_MAX));
     }
     until
 }
@@ -264,9 +271,9 @@ fn scavenge(now: i64) {
     background::wake(&SCAVENGER);
 }
 
-/// Has the heap collected where it was not for two minutes, but was used.
+/// Has the heap collected where it was not for long, but was used.
 fn force_gc(now: i64) {
-    if MHEAP.pacing.is_overdue(now) {
+    if MHEAP.pacing.forced_at().is_some_and(|due| now >= due) {
         background::forcegc();
     }
 }

@@ -73,6 +73,17 @@ fn a_setting_gives_no_child_the_heap() {
     run(command.env("GMPDEBUG", "gcstress=0"), LIMIT).exited(0);
 }
 
+/// An idle process collects what it has allocated, and is calm afterwards.
+#[test]
+fn an_idle_heap_is_collected_in_the_end() {
+    let program = build("heap_idle.c", Link::Shared);
+    for case in ["sleeps", "grows", "thread", "on", "off"] {
+        let mut command = program.command();
+        command.arg(case).env("GMPDEBUG", "forcegc=500");
+        run(&mut command, LIMIT).exited(0);
+    }
+}
+
 /// The data of a program that has the C library inside are roots, wherever the
 /// kernel has put the program.
 #[test]
