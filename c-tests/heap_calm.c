@@ -7,6 +7,7 @@
  * heap_calm regions  a collection needs no signal to threads that wait in calls
  *                    of the library: they block it
  * heap_calm busy     a thread without safe points: -EBUSY, and a line
+ * heap_calm deaf     the same of a goroutine that blocks the signal, USR2
  */
 #include "test.h"
 
@@ -252,6 +253,36 @@ static void busy(void)
     CHECK_OK(gmp_gc());
 }
 
+/* It has no safe point, and its thread blocks the signal. */
+static void never_stops(void *arg)
+{
+    sigset_t set, before;
+
+    (void)arg;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    CHECK_OK(pthread_sigmask(SIG_BLOCK, &set, &before));
+    atomic_fetch_add(&ready, 1);
+    while (!atomic_load(&stop))
+        spin_ns(US(50));
+    CHECK_OK(pthread_sigmask(SIG_SETMASK, &before, NULL));
+}
+
+static void be_kept_by_a_goroutine(void)
+{
+    gmp_attr attr = GMP_ATTR_INIT;
+    gmp_g *g;
+
+    attr.name = "deaf\n";
+    CHECK_OK(gmp_go_with(&attr, never_stops, NULL, &g));
+    while (atomic_load(&ready) < 1)
+        block_ns(US(100));
+    CHECK_EQ(gmp_gc(), -EBUSY);
+    atomic_store(&stop, true);
+    CHECK_OK(gmp_join(g));
+    CHECK_OK(gmp_gc());
+}
+
 int test_main(int argc, char **argv)
 {
     static const gmp_fn all[] = {foreign, allocates, yields, receives,
@@ -280,6 +311,9 @@ int test_main(int argc, char **argv)
     } else if (strcmp(mode, "regions") == 0) {
         deaf = true;
         CHECK_EQ(beside(waiting, 2, CYCLES), 0);
+    } else if (strcmp(mode, "deaf") == 0) {
+        CHECK_OK(unlink(fifo));
+        be_kept_by_a_goroutine();
     } else {
         CHECK_OK(unlink(fifo));
         busy();

@@ -68,8 +68,9 @@ pub enum Rank {
     /// What is to happen when an object goes (`heap/specials.rs`).
     Specials,
     /// What the runtime keeps for the host (`heap/kept.rs`), and what the host
-    /// has named as roots (`gc/roots.rs`). Another collector's stop locks all
-    /// lists of the first, in their order.
+    /// has named as roots (`gc/roots.rs`); words for a thread that does not
+    /// stop (`gc/unstopped.rs`). Another collector's stop locks all lists of
+    /// the first, in their order.
     Kept,
     /// The names of goroutines (`gmp/glife.rs`).
     Names,

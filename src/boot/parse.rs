@@ -1,6 +1,7 @@
 //! Parsers for the values of settings, and the search for a name that was
 //! misspelt. Nothing here allocates or knows a setting.
 
+use crate::os::signame::NAMES;
 use core::ops::RangeInclusive;
 
 /// Longer names are not compared.
@@ -59,22 +60,6 @@ where
     text.parse().ok().filter(|n| plain && range.contains(n))
 }
 
-/// Signals that a user sends, by their names.
-const SIGNALS: [(&str, i32); 13] = [
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("USR1", libc::SIGUSR1),
-    ("USR2", libc::SIGUSR2),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("CONT", libc::SIGCONT),
-    ("TSTP", libc::SIGTSTP),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("PWR", libc::SIGPWR),
-    ("URG", libc::SIGURG),
-];
 /// The signals of real time that the C library leaves to programs.
 const REAL_TIME: RangeInclusive<u32> = 34..=64;
 
@@ -86,7 +71,7 @@ pub(super) fn signal(text: &str) -> Option<u32> {
     let known = |it: &&(&str, i32)| {
         it.0 == name || number.is_some_and(|n| it.1.unsigned_abs() == n)
     };
-    match SIGNALS.iter().find(known) {
+    match NAMES.iter().find(known) {
         Some(it) => Some(it.1.unsigned_abs()),
         None => number.filter(|n| REAL_TIME.contains(n)),
     }

@@ -21,19 +21,19 @@ use super::{
     reach::{Own, Search, Waits},
     roots::{ANYWHERE, Objects, ROOTS, Roots},
     settings,
-    stop::{Failed, Stopped, Who, stop_threads},
+    stop::{Stopped, Who, stop_threads},
+    unstopped::Unstopped,
 };
 use crate::{
     arch,
     base::{
-        print::SigWriter,
         sanitize,
-        sync::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::*},
+        sync::{AtomicI64, AtomicU64, AtomicUsize, Ordering::*},
         trace::{Event, Kind, event},
     },
     gmp::{G, M},
     heap::{self, MHEAP, Marking, Work},
-    os::{Errno, Result, clock::nanotime, ours::map_ours, task},
+    os::{Errno, Result, clock::nanotime, ours::map_ours},
     sched::{
         background,
         enter::Inside,
@@ -41,10 +41,9 @@ use crate::{
         handoff::{entersyscall, exitsyscall},
         stw,
         suspended::{self, Busy},
-        urgent::{self, User},
     },
 };
-use core::{ffi::c_void, fmt::Write as _};
+use core::ffi::c_void;
 use gmprt_inspect::memory::{Memory, OwnMemory};
 use std::sync::OnceLock;
 
@@ -58,8 +57,6 @@ const ATTEMPTS: u32 = 10;
 /// The collector's stack, or 0. Its user holds `SCHED.resize`.
 static STACK_AT: AtomicUsize = AtomicUsize::new(0);
 static WORK: OnceLock<Work> = OnceLock::new();
-/// Said once that a thread does not stop.
-static SAID: AtomicBool = AtomicBool::new(false);
 /// Collections that were made, and nanoseconds of their pauses: all, the
 /// longest, and the last one's.
 static CYCLES: AtomicU64 = AtomicU64::new(0);
@@ -109,7 +106,7 @@ enum Outcome {
     /// Not all memory can be looked through.
     Unseen(Errno),
     NoMemory,
-    Failed(Failed),
+    Failed(Unstopped),
 }
 
 /// [`start_from`] where the frames of the host begin above the caller's.
@@ -229,9 +226,7 @@ fn finish(outcome: &Outcome, why: Why) -> Result<()> {
     MHEAP.pacing.postpone(MHEAP.live(), nanotime());
     match outcome {
         Outcome::Failed(why) => {
-            if !SAID.swap(true, Relaxed) {
-                warn(*why);
-            }
+            why.say();
             Err(Errno(libc::EBUSY))
         }
         Outcome::Loaded => Err(Errno(libc::EBUSY)),
@@ -249,43 +244,6 @@ fn sweep_rest() {
         }
     }
     background::heap_is_swept();
-}
-
-/// Says which thread keeps the collector from collecting.
-fn warn(why: Failed) {
-    let mut w = SigWriter::stderr();
-    let signal = urgent::of(User::Collection).map(urgent::Name);
-    let _ = match why {
-        Failed::Signal => writeln!(
-            w,
-            "gmprt: no collection: another handler than the library's has \
-             come for {}",
-            signal.unwrap_or(urgent::Name(urgent::SIGNAL)),
-        ),
-        Failed::Thread(tid) => {
-            let mut name = [0; 64];
-            let name = task::thread_name(tid, &mut name);
-            let name = core::str::from_utf8(name).unwrap_or("?");
-            match signal {
-                Some(_) if sanitize::raceenabled() => writeln!(
-                    w,
-                    "gmprt: no collection: thread {tid} ({name}) came to no \
-                     safe point, and ThreadSanitizer puts signals off"
-                ),
-                Some(signal) => writeln!(
-                    w,
-                    "gmprt: no collection: thread {tid} ({name}) does not \
-                     stop; does it block {signal}?"
-                ),
-                None => writeln!(
-                    w,
-                    "gmprt: no collection: thread {tid} ({name}) came to no \
-                     safe point; GMP_GC_SIGNAL is 0"
-                ),
-            }
-        }
-    };
-    w.flush();
 }
 
 /// What is done on the collector's stack.
@@ -339,7 +297,8 @@ impl Job<'_> {
         let began = nanotime();
         let stopped = match stop_threads(self.me, Who::All) {
             Ok(stopped) => stopped,
-            Err(why) => return Outcome::Failed(why),
+            // Here is room for the search for a name.
+            Err(why) => return Outcome::Failed(Unstopped::of(why)),
         };
         let mut roots = ROOTS.lock();
         let here = (self.me, self.sp);

@@ -30,6 +30,7 @@
 //! | `malloc` | the calls of the host |
 //! | `bad_pointer` | what is said of a pointer to no object |
 //! | `cycle` | one collection, and when it begins |
+//! | `unstopped` | what is said of a thread that does not stop |
 //! | `reach` | goroutines that wait for what nothing else reaches |
 //! | `gctrace` | a line for each collection |
 //! | `markers` | threads that mark too |
@@ -70,3 +71,4 @@ pub(crate) mod roots;
 pub(crate) mod settings;
 pub(crate) mod shortway;
 mod stop;
+mod unstopped;

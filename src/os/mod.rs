@@ -10,6 +10,7 @@
 //! | `futex` | sleep on a word, wake sleepers; the locks and notes of an M |
 //! | `copy` | a copy of the process that does one thing and ends |
 //! | `signal` | masks, signal stacks, handlers |
+//! | `signame` | signals by name |
 //! | `interrupted` | a call in which a signal has found its thread |
 //! | `membarrier` | a barrier on all running threads of the process |
 //! | `clock` | monotonic time, CPU time of another thread, short sleeps |
@@ -63,6 +64,7 @@ pub(crate) mod own;
 pub(crate) mod proc;
 pub(crate) mod raw;
 pub(crate) mod signal;
+pub(crate) mod signame;
 pub(crate) mod task;
 pub(crate) mod thread;
 mod vdso;

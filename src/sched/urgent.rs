@@ -45,7 +45,7 @@ use crate::{
 };
 use core::{
     ffi::{c_int, c_void},
-    fmt, mem, ptr,
+    mem, ptr,
 };
 
 pub(crate) const SIGNAL: c_int = libc::SIGURG;
@@ -116,18 +116,6 @@ pub(crate) fn of(user: User) -> Option<c_int> {
             0 => None,
             sig => Some(sig),
         },
-    }
-}
-
-/// A signal, in a message.
-pub(crate) struct Name(pub c_int);
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            SIGNAL => f.write_str("SIGURG"),
-            sig => write!(f, "signal {sig}"),
-        }
     }
 }
 

@@ -84,6 +84,29 @@ fn an_idle_heap_is_collected_in_the_end() {
     }
 }
 
+/// A thread that keeps collections from happening is told with the goroutine
+/// that it runs, and the signal by its name.
+#[test]
+fn a_goroutine_that_does_not_stop_is_told() {
+    let program = build("heap_calm.c", Link::Shared);
+    for (signal, end) in [
+        ("USR2", "does not stop; does it block SIGUSR2?"),
+        ("0", "came to no safe point; GMP_GC_SIGNAL is 0"),
+    ] {
+        let mut command = program.command();
+        command.arg("deaf").env("GMP_GC_SIGNAL", signal);
+        let outcome = run(&mut command, LIMIT);
+        let text = &outcome.exited(0).stderr;
+        let thread = text.split("gmprt: no collection: thread ").nth(1);
+        let words = thread.and_then(|t| t.split(", which runs ").nth(1));
+        let words = words.unwrap_or_else(|| panic!("{}", outcome.report()));
+        let goroutine = words.strip_prefix("goroutine ").unwrap_or("");
+        let rest = goroutine.trim_start_matches(|c: char| c.is_ascii_digit());
+        let want = format!(" \"deaf?\" (never_stops), {end}\n");
+        assert_eq!(rest, want, "{}", outcome.report());
+    }
+}
+
 /// The data of a program that has the C library inside are roots, wherever the
 /// kernel has put the program.
 #[test]

@@ -51,6 +51,7 @@ const KEPT: &[(&str, &str, &str)] = &[
     ("gc/others.rs", "", "no fork and no end while goroutines are stopped"),
     ("gc/roots.rs", "", "what the host has named; a fork finds no collection"),
     ("gc/settings.rs", "", "settings"),
+    ("gc/unstopped.rs", "", "said once"),
     ("heap/", "", "memory of the host's objects, which stays"),
     ("gmp/ask.rs", "", "block/notify.rs resets it"),
     ("gmp/glife.rs", "NAMES", "guards no value that stays"),
