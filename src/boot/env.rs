@@ -118,7 +118,8 @@ const VARS: [Variable; 10] = [
     },
     Variable {
         name: "GMP_GC_SIGNAL",
-        values: "a signal, such as USR2, or 0",
+        values: "a signal that can be caught and that users send, such as \
+                 USR2, or 0",
         about: "stops threads for a collection; 0: none does",
     },
     Variable {
@@ -218,7 +219,7 @@ const KEYS: [Key; 19] = [
     ),
     key(
         "dumpsignal",
-        "a signal, such as QUIT",
+        "a signal that can be caught and that users send, such as QUIT",
         "dump all goroutines when the signal comes",
         |value, _| {
             let sig = signal(value);
