@@ -100,6 +100,16 @@ fn each_kind_of_wait_is_told() {
         ] {
             assert!(text.contains(part), "{part:?}\n{}", outcome.report());
         }
+        // The main thread has the mutex, and has started the goroutine.
+        let pid = text.split(", process ").nth(1).expect("a process");
+        let pid = pid.lines().next().unwrap_or_default();
+        let odd = text.split("\n\n").find(|it| it.contains("\"odd "));
+        let odd = odd.expect("an entry");
+        for part in ["held by", "started at kinds (", ") by"] {
+            let line = odd.lines().find(|line| line.contains(part));
+            let line = line.unwrap_or_else(|| panic!("{part:?} in {odd}"));
+            assert!(line.contains(&format!(" by host thread {pid}")), "{odd}");
+        }
         // The goroutine that a thread runs is in a system call, as a rule.
         assert!(text.contains(" [running], thread "), "{text}");
     }
@@ -127,8 +137,23 @@ fn json_is_as_its_schema_says() {
                 assert!(names.contains("odd \"name\"\n\u{fffd}"), "{names:?}");
                 let objects = strings(&dump, "object_name");
                 assert!(objects.contains("lines \"in\""), "{objects:?}");
+                is_of_the_main_thread(&dump);
             }
         }
+    }
+}
+
+/// It has the mutex, and has started the goroutines that wait for it.
+fn is_of_the_main_thread(dump: &Value) {
+    let entries = dump["entries"].as_array().expect("entries");
+    let mutex = |e: &&Value| e["reason"] == "mutex" && e["kind"] == "goroutine";
+    let all: Vec<_> = entries.iter().filter(mutex).collect();
+    assert!(!all.is_empty(), "{dump:#}");
+    for entry in all {
+        let creator = &entry["creator"];
+        assert_eq!(entry["holder"]["thread"], dump["pid"], "{entry:#}");
+        assert_eq!(creator["thread"], dump["pid"], "{entry:#}");
+        assert_eq!(creator["goroutine"], Value::Null, "{entry:#}");
     }
 }
 

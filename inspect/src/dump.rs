@@ -180,29 +180,33 @@ fn write_form<M: Memory, O: Modules, T: Threads>(
         totals.left_out = left_out;
         form.begin(&head, Some(&totals))?;
         for entry in &mut entries {
-            name_object(world, entry);
+            ask_more(world, entry);
             form.entry(entry, places)?;
         }
     }
     form.end(&totals, advice, places)
 }
 
-/// An entry for one goroutine, with the name of what it waits for.
+/// An entry for one goroutine, with all that is known of it.
 pub fn entry_of<M: Memory, O: Modules, T: Threads>(
     world: &World<M, O, T>,
     it: &Goroutine,
 ) -> Entry {
     let mut entry = Entry::of(it);
-    name_object(world, &mut entry);
+    ask_more(world, &mut entry);
     entry
 }
 
-/// Looks up the name of what an entry waits for, if that is one object.
-fn name_object<M: Memory, O: Modules, T: Threads>(
+/// Looks up the name of what an entry waits for, if that is one object, and the
+/// thread that has started it.
+fn ask_more<M: Memory, O: Modules, T: Threads>(
     world: &World<M, O, T>,
     entry: &mut Entry,
 ) {
     if let Objects::One(at) = entry.objects {
         entry.object_name = world.channel_name(&entry.like.reason, at);
+    }
+    if entry.like.by_thread && entry.one_parent {
+        entry.creator = world.thread_with(entry.like.parent);
     }
 }

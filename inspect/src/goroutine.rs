@@ -83,6 +83,9 @@ pub struct Goroutine {
     pub id: u64,
     /// The number of the goroutine that has started it; 0 for a thread.
     pub parent: u64,
+    /// It was started by a thread of the host's, whose stand-in has the number
+    /// `parent`.
+    pub by_thread: bool,
     /// What it does.
     pub status: Status,
     /// A stand-in for a thread of the host's.

@@ -62,8 +62,10 @@ pub struct Entry {
     pub object_name: Vec<u8>,
     /// The holder, if it is the same for all.
     pub holder: Holder,
-    /// Whether one goroutine has started them all.
+    /// Whether one goroutine has started them all, or one thread.
     pub one_parent: bool,
+    /// The id of that thread, if it lives and the writer has asked.
+    pub creator: Option<u32>,
     /// Whether one call has started them all, or several ones of one place.
     pub one_creator: bool,
     /// Whether they are in different places of the same functions.
@@ -103,6 +105,7 @@ impl Entry {
             object_name: Vec::new(),
             holder: it.holder,
             one_parent: true,
+            creator: None,
             one_creator: true,
             places: false,
             spot: 0,

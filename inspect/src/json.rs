@@ -191,7 +191,9 @@ fn creator<M: Memory, O: Modules>(
     if by.is_none() && it.gopc == 0 {
         return write!(out, "null");
     }
-    write!(out, "{{\"goroutine\":{},\"place\":", Or(by))?;
+    let goroutine = Or(by.filter(|_| !it.by_thread));
+    let thread = Or(entry.creator);
+    write!(out, "{{\"goroutine\":{goroutine},\"thread\":{thread},\"place\":")?;
     match it.gopc {
         _ if !entry.one_creator => write!(out, "null")?,
         0 => write!(out, "null")?,

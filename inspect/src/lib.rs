@@ -14,6 +14,7 @@
 //! | [`groups`] | like goroutines, counted | no |
 //! | [`places`] | frames and their names for people | no |
 //! | [`snapshot`] | the goroutines of a process that goes on | no |
+//! | `holders` | who has to go on before a wait can end | no |
 //! | [`goroutine`] | what a snapshot says of a goroutine | no |
 //! | `offsets` | the numbers of the table that a snapshot needs | no |
 //! | `ahead` | what a snapshot reads at a time | no |
@@ -58,6 +59,7 @@ mod expr;
 pub mod goroutine;
 pub mod groups;
 pub mod hash;
+mod holders;
 pub mod json;
 mod known;
 pub mod layout;

@@ -55,6 +55,12 @@ pub(crate) struct At {
     pub steps: u16,
     /// 0 where the library does not search for leaks.
     pub leaked: u16,
+    /// 0 where the library does not tell goroutines that threads have started.
+    pub by_thread: u16,
+    /// The first M of a host thread, or 0; its stand-in; the next one.
+    pub hostms: u64,
+    pub m_standin: u64,
+    pub m_hostlink: u64,
     pub table: u64,
     pub count: u64,
     pub slab: u64,
@@ -113,6 +119,10 @@ impl At {
             started: get("flag.started")? as u16,
             steps: get("flag.steps").map_or(0, |flag| flag as u16),
             leaked: get("flag.leaked").map_or(0, |flag| flag as u16),
+            by_thread: get("flag.by_thread").map_or(0, |flag| flag as u16),
+            hostms: get("hostms").unwrap_or(0),
+            m_standin: get("M.standin").unwrap_or(0),
+            m_hostlink: get("M.hostlink").unwrap_or(0),
             table: get("allgs.table")?,
             count: get("allgs.count")?,
             slab: within("allgs.slab", 1, u64::MAX)?,

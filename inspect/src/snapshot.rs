@@ -19,6 +19,7 @@
 use crate::{
     ahead::{Ahead, STACK, WAIT, Wanted},
     cache::Cache,
+    holders::Holders,
     layout::{Layout, Missing},
     memory::{Copied, Fenced, Memory},
     modules::Modules,
@@ -266,6 +267,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         };
         let waits = it.status == Status::Waiting;
         it.leaked = waits && flags & at.leaked != 0;
+        it.by_thread = flags & at.by_thread != 0;
         if it.system && !want.system && !(it.host && waits) {
             return false;
         }
@@ -345,7 +347,7 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
             }
         };
         it.object = u64_at(bytes, at.wait_object);
-        it.holder = self.holder(u64_at(bytes, at.wait_held));
+        it.holder = self.holders().holder(u64_at(bytes, at.wait_held));
         self.reason(u64_at(bytes, at.wait_reason), &mut it.reason);
     }
 
@@ -384,63 +386,14 @@ impl<M: Memory, O: Modules, T: Threads> World<M, O, T> {
         }
     }
 
-    /// The actor that a wait's tagged word names.
-    fn holder(&self, held: u64) -> Holder {
-        const TAG: u64 = 3;
-        let at = held & !TAG;
-        match held & TAG {
-            _ if at == 0 => Holder::Unknown,
-            // 3: a reader waits, whom these words may keep out.
-            0 | 3 => self.in_words(at),
-            1 => self.goroutine_at(at),
-            2 => Holder::Group(at),
-            _ => Holder::Unknown,
-        }
+    fn holders(&self) -> Holders<'_, M> {
+        Holders { memory: &self.memory, at: &self.at }
     }
 
-    /// The holder that the words of an object name: a G, with half of the
-    /// number that it had then, or a thread, with its id.
-    fn in_words(&self, at: u64) -> Holder {
-        // 2: whether this reader still has its share is in doubt.
-        match self.memory.u64(at).unwrap_or(0) {
-            0 => Holder::Unknown,
-            word if word & 2 != 0 => Holder::Unknown,
-            word if word & 1 == 0 => {
-                let now = self.goroutine_at(word);
-                let then = self.memory.u32(at.wrapping_add(8));
-                match now {
-                    Holder::Goroutine(id) if then != Some(id as u32) => {
-                        Holder::Unknown
-                    }
-                    _ => now,
-                }
-            }
-            word => match self.thread_at(word & !1) {
-                Holder::Thread(tid)
-                    if self.memory.u32(at.wrapping_add(8)) != Some(tid) =>
-                {
-                    Holder::Unknown
-                }
-                now => now,
-            },
-        }
-    }
-
-    fn goroutine_at(&self, g: u64) -> Holder {
-        let id = self.memory.u64(g.wrapping_add(self.at.goid as u64));
-        id.map_or(Holder::Unknown, Holder::Goroutine)
-    }
-
-    /// The thread with this thread pointer, by glibc's descriptor there: the
-    /// second word of its header is its address, and the id comes later.
-    fn thread_at(&self, pointer: u64) -> Holder {
-        const SELF: u64 = 16;
-        const TID: u64 = 0x2d0;
-        if self.memory.u64(pointer.wrapping_add(SELF)) != Some(pointer) {
-            return Holder::Unknown;
-        }
-        let tid = self.memory.u32(pointer.wrapping_add(TID));
-        tid.map_or(Holder::Unknown, Holder::Thread)
+    /// The id of the host's thread whose stand-in has this number; None if the
+    /// thread has ended.
+    pub fn thread_with(&self, goid: u64) -> Option<u32> {
+        self.holders().thread_with(goid)
     }
 
     /// Its frames.

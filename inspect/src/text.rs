@@ -344,8 +344,13 @@ fn creator<M: Memory, O: Modules>(
     } else if by != 0 {
         write!(out, "    started")?;
     }
-    if by != 0 {
-        write!(out, " by goroutine {by}")?;
+    match entry.creator {
+        _ if by == 0 => {}
+        Some(tid) => write!(out, " by host thread {tid}")?,
+        None if it.by_thread => {
+            write!(out, " by a host thread that has ended")?;
+        }
+        None => write!(out, " by goroutine {by}")?,
     }
     if it.gopc != 0 || by != 0 || !entry.one_creator {
         writeln!(out)?;

@@ -16,9 +16,8 @@ use crate::os::{
 };
 use core::{cell::Cell, ptr};
 use gmprt_inspect::{
-    dump::Options,
+    dump::{Options, entry_of},
     goroutine::{Goroutine, Seen, Threads},
-    groups::Entry,
     layout::{Layout, Missing},
     memory::OwnMemory,
     modules::OwnModules,
@@ -155,7 +154,7 @@ pub(super) fn deadlock(
         if let Some(it) =
             world.one(address(Some(edge.waiter.gp.0)) as u64, &want)
         {
-            text.body(&Entry::of(&it), &mut places)?;
+            text.body(&entry_of(world, &it), &mut places)?;
         }
     }
     Ok(())

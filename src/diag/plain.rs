@@ -125,7 +125,9 @@ fn line(w: &mut SigWriter, gp: &G) {
     // A SigWriter reports no errors.
     let _ = dump::head(w, gp);
     let parent = peek(&gp.parent);
-    if parent != 0 {
+    if peek(&gp.flags) & gflag::BY_THREAD != 0 {
+        let _ = write!(w, ", started by a host thread");
+    } else if parent != 0 {
         let _ = write!(w, ", started by goroutine {parent}");
     }
     let _ = writeln!(w);

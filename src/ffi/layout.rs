@@ -14,6 +14,7 @@ use crate::{
         WAITMARK_SHIFT, gflag, gtab, offsets::*, parkword::ParkWord,
         wait::Wait, waitword,
     },
+    sched::host::HOSTMS,
 };
 use core::{mem::offset_of, ptr};
 
@@ -71,7 +72,8 @@ const G_FIELDS: &[Entry] = &fields!(G:
     goid func arg parent lockedm name waiting waitsince stack_size shields
     defers locals at_end gopc);
 const M_FIELDS: &[Entry] = &fields!(M:
-    g0 curg p in_runtime spinning kind id procid lockedg alllink);
+    g0 curg p in_runtime spinning kind id procid lockedg alllink standin
+    hostlink);
 const P_FIELDS: &[Entry] = &fields!(P: owner id schedtick started ended);
 const WAIT_FIELDS: &[Entry] = &fields!(Wait:
     kind deadline reason object held);
@@ -110,6 +112,7 @@ const CONSTANTS: &[Entry] = &[
     number("flag.ending", gflag::ENDING as usize),
     number("flag.steps", gflag::STEPS as usize),
     number("flag.leaked", gflag::LEAKED as usize),
+    number("flag.by_thread", gflag::BY_THREAD as usize),
     number("kind.worker", MKind::Worker as usize),
     number("kind.early", MKind::Early as usize),
     number("kind.sysmon", MKind::Sysmon as usize),
@@ -134,8 +137,9 @@ const CONSTANTS: &[Entry] = &[
 /// Gs each, `allgs.count` how many Gs there are (4 bytes). `allp` is an array
 /// of pointers, `nallp` its length and `gomaxprocs` how many are in use (8
 /// bytes each). `allm` is a pointer to the first M, and `M.alllink` leads to
-/// the others, but to no host thread's. `waitmark` is the time in units of
-/// 2^`waitmark.shift` nanoseconds (4 bytes).
+/// the others, but to no host thread's: those are from `hostms` on, by
+/// `M.hostlink`, also of threads that have ended. `waitmark` is the time in
+/// units of 2^`waitmark.shift` nanoseconds (4 bytes).
 const GLOBALS: &[Entry] = &[
     address("allgs.table", &gtab::TABLE),
     address("allgs.count", &gtab::COUNT),
@@ -143,6 +147,7 @@ const GLOBALS: &[Entry] = &[
     address("nallp", &NALLP),
     address("gomaxprocs", &GOMAXPROCS),
     address("allm", &ALLM),
+    address("hostms", &HOSTMS),
     address("waitmark", &WAITMARK),
 ];
 

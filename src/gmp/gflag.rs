@@ -33,3 +33,5 @@ pub const STEPS: u16 = 4096;
 pub const LEAKED: u16 = 8192;
 /// Its handle was given out, so somebody may cancel it.
 pub const HANDLE: u16 = 16384;
+/// A host thread has started it: `parent` is the number of the stand-in.
+pub const BY_THREAD: u16 = 32768;

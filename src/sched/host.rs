@@ -229,7 +229,7 @@ fn give_back(gp: &'static G, mp: &'static M) {
 }
 
 /// The Ms that are, or have been, those of host threads. None is taken out.
-static HOSTMS: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
+pub(crate) static HOSTMS: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
 
 /// The caller's thread is found by its thread pointer from now on.
 pub(super) fn publish(gp: &G, mp: &'static M) {

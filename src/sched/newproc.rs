@@ -183,6 +183,9 @@ fn start<const WATCHED: bool>(spec: &NewG<'_>) -> Result<*mut c_void> {
             wakep_for(pp);
         }
         None => {
+            if creator.is_some_and(G::is_host) {
+                gp.set_flag(gflag::BY_THREAD);
+            }
             let mut sched = SCHED.lock();
             // Under the lock: `gmp::closing`.
             if CLOSING.has_come(Stage::Closed) {
