@@ -86,6 +86,19 @@ fn a_plugin_with_the_library_inside_goes_and_leaves_nothing() {
 }
 
 #[test]
+fn the_heap_goes_with_the_library() {
+    in_each_way(&["heap"], &[shared()]);
+    in_each_way(&["heap"], &[&inside("heap.so")]);
+}
+
+#[test]
+fn objects_are_there_until_the_process_has_ended() {
+    let plugin = inside("reads.so");
+    let mut command = host_with(&["reads"], &[&plugin]);
+    assert_eq!(run(&mut command, LIMIT).exited(0).stdout, "read\n");
+}
+
+#[test]
 fn of_two_copies_one_goes_and_the_other_works() {
     let (one, other) = (inside("one.so"), inside("other.so"));
     in_each_way(&["two"], &[&one, &other]);

@@ -6,6 +6,8 @@
  *        host early PLUGIN
  *        host stays LIBRARY
  *        host waiting PLUGIN
+ *        host heap PLUGIN
+ *        host reads PLUGIN
  *        host exits atexit|destructor|plugin PLUGIN */
 #include "../test.h"
 #include "user.h"
@@ -200,6 +202,55 @@ static void waiting(const char *path)
     }
 }
 
+static long addresses(void)
+{
+    return status_value("/proc/self/status", "VmSize:");
+}
+
+/* Objects go with the library, and all that is known of them. */
+static void heap(const char *path)
+{
+    const struct user *user;
+    struct figures then = {0, 0, 0}, now;
+    long kib = 0;
+    void *plugin;
+
+    for (int round = 0; round < 32; round++) {
+        plugin = load(path, &user);
+        CHECK_EQ(user->heap(), 0);
+        CHECK_OK(user->end());
+        /* The next start goes on with it. */
+        CHECK_EQ(user->heap(), 0);
+        CHECK_OK(user->end());
+        CHECK(addresses() > 200 << 10);
+        CHECK_OK(dlclose(plugin));
+        check_gone(path);
+        if (round == 7) {
+            then = look();
+            kib = addresses();
+        }
+    }
+    now = look();
+    printf("%ld mappings, %ld KiB, %ld KiB of addresses; before: %ld, %ld, "
+           "%ld\n", now.mappings, now.kib, addresses(), then.mappings,
+           then.kib, kib);
+    /* More threads at a time than before leave two mappings each. */
+    CHECK(now.mappings < then.mappings + 24);
+    CHECK(now.kib <= then.kib + 1500);
+    CHECK(addresses() <= kib + (20 << 10));
+}
+
+/* At the end of the process they do not: a thread may read them yet. */
+static void reads(const char *path)
+{
+    const struct user *user;
+
+    load(path, &user);
+    CHECK_EQ(user->heap(), 0);
+    CHECK_OK(user->end());
+    user->read_at_exit();
+}
+
 static const struct user *exits_with;
 
 static void at_the_exit(void)
@@ -258,6 +309,10 @@ int main(int argc, char **argv)
         exits(argv[2], argv[3]);
     else if (strcmp(argv[1], "waiting") == 0)
         waiting(argv[2]);
+    else if (strcmp(argv[1], "heap") == 0)
+        heap(argv[2]);
+    else if (strcmp(argv[1], "reads") == 0)
+        reads(argv[2]);
     else
         return 2;
     return 0;

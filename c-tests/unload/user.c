@@ -203,5 +203,66 @@ __attribute__((destructor)) static void last(void)
         abort();
 }
 
+enum { OBJECTS = 100000 };
+static struct object { struct object *next; long number; } *objects;
+static gmp_chan *collected;
+
+static int heap(void)
+{
+    void *weak;
+    char *large;
+
+    /* The data of what has the library inside is no root by itself. */
+    NEED(gmp_gc_add_roots(&objects, &objects + 1) == 0);
+    NEED(gmp_gc_add_roots(&collected, &collected + 1) == 0);
+    objects = NULL;
+    collected = gmp_gc_chan_make(sizeof(void *), 4);
+    NEED(collected);
+    for (long i = 0; i < OBJECTS; i++) {
+        struct object *it = gmp_gc_alloc(i % 2 ? sizeof *it : 64);
+
+        NEED(it);
+        it->next = objects;
+        it->number = i;
+        objects = it;
+    }
+    NEED((large = gmp_gc_alloc_noscan(100 << 20)) != NULL);
+    large[0] = 1;
+    for (int i = 0; i < MANY; i++) {
+        NEED(gmp_gc_cleanup(gmp_gc_alloc(16), blocks, NULL) == 0);
+        NEED(gmp_gc_cleanup(objects, blocks, NULL) == 0);
+    }
+    NEED((weak = gmp_gc_weak(objects)) != NULL);
+    NEED(gmp_gc() == 0);
+    NEED(gmp_gc_weak_get(weak) == objects);
+    NEED(gmp_chan_send(collected, &objects) == 0);
+    return 0;
+}
+
+static int reads_at_exit;
+
+static void read_at_exit(void) { reads_at_exit = 1; }
+
+/* The library's own function has 101, so this one comes after it. */
+static void very_last(void)
+{
+    static const char text[] = "read\n";
+    long number = OBJECTS;
+
+    if (!reads_at_exit)
+        return;
+    for (struct object *it = objects; it; it = it->next)
+        if (it->number != --number)
+            abort();
+    if (number != 0 || gmp_gc_alloc(16) != NULL || gmp_gc_free(objects) == 0)
+        abort();
+    if (write(1, text, sizeof text - 1) < 0)
+        abort();
+}
+
+__attribute__((used, section(".fini_array.00050")))
+static void (*const call_very_last)(void) = very_last;
+
 extern const struct user user;
-const struct user user = {use, end, waits, end_at_unload};
+const struct user user = {use,  end,         waits, end_at_unload,
+                          heap, read_at_exit};

@@ -9,4 +9,11 @@ struct user {
     int (*wait)(void);
     /* Ends the runtime from a destructor of the plug-in's. */
     void (*end_at_unload)(void);
+    /* Uses the whole heap, once, and leaves objects. 0, or the line of what has
+     * failed. */
+    int (*heap)(void);
+    /* After the library has seen the end of the process, reads the objects that
+     * `heap` has left, and writes "read". In a plug-in with the library inside.
+     */
+    void (*read_at_exit)(void);
 };

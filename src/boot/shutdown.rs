@@ -44,10 +44,13 @@
 //! # Unloading
 //! After a shutdown the library has no thread, no handler and no key, and the
 //! host may unload it. What has stayed for a next start (descriptors of
-//! goroutines, Ms, Ps) is freed by [`unload`], from `.fini_array`. By then no
-//! thread is in a call: that is the host's to see to, as with any library.
-//! `.fini_array` runs at the exit of the process too, when threads of the host
-//! may go on calling; so the state becomes Failed first, and they get an error.
+//! goroutines, Ms, Ps, objects of the heap) is freed by [`unload`], from
+//! `.fini_array`. By then no thread is in a call or uses an object: that is the
+//! host's to see to, as with any library. `.fini_array` runs at the exit of the
+//! process too, when threads of the host may go on calling; so the state
+//! becomes Failed first, and they get an error. They may also go on with
+//! objects. So in a process that has a heap, an exit is told from an unload
+//! (`os::exiting`), and frees nothing.
 //!
 //! Rejected:
 //! - all variables as they were at the load, after a shutdown: a thread of the
@@ -70,9 +73,9 @@ use crate::{
     },
     block::notify,
     diag::{dumpsignal, fault, lockwait, stackadvice},
-    gc::markers,
+    gc::{self, markers},
     gmp::{CLOSING, closing::Stage, gcount, main_thread_is_ours},
-    os::{Errno, Result, clock::nanotime},
+    os::{Errno, Result, clock::nanotime, exiting},
     sched::{
         current::in_callback,
         fork, panics, urgent,
@@ -251,6 +254,11 @@ fn unload() {
     } else if CHAINED.load(Relaxed) {
         return;
     }
+    if exiting::may_be() {
+        // The short way of the heap, which passes no gate, looks at a G, and
+        // the host at objects.
+        return;
+    }
     // SAFETY: the runtime has ended or never began, and no thread is in a call
     // (module).
     unsafe { winddown::free() };
@@ -258,6 +266,8 @@ fn unload() {
     unsafe { notify::free() };
     // SAFETY: no setting is read any more.
     unsafe { env::free() };
+    // SAFETY: the same as for `winddown::free`.
+    unsafe { gc::unload::free() };
 }
 
 /// Called at the exit of the process and when the library is unloaded, from
@@ -268,4 +278,5 @@ extern "C" fn libexit() {
     stackadvice::print();
     trace::at_exit();
     unload();
+    exiting::unwatch();
 }

@@ -86,8 +86,12 @@ pub unsafe extern "C" fn gmp_run_main(
 /// release, close, unref, free, stop, try) start nothing, and work meanwhile
 /// and afterwards.
 ///
+/// Objects of gmp_gc_alloc and the like stay as they are, and the next start
+/// goes on with them.
+///
 /// After 0 the library may be unloaded by dlclose(), once no thread is in a
-/// call. Before that, dlclose() leaves it loaded.
+/// call. All objects go with it: no pointer to one may be used any more, and
+/// cleanups are not called. Before that, dlclose() leaves it loaded.
 ///
 /// Returns 0, also if the runtime is not up; -ETIMEDOUT if goroutines stay, as
 /// many as gmp_num_goroutines says: they are cancelled, and all else goes on;

@@ -114,6 +114,21 @@ fn object(mp: &'static M, at: *mut u8) -> Option<(usize, usize)> {
     MHEAP.object(at.addr()).map(|it| (it.base, it.size))
 }
 
+/// Frees what hangs on objects, and calls none of it.
+///
+/// # Safety
+/// Nobody uses the heap from now on.
+pub(super) unsafe fn free() {
+    let mut free = |special: *const Special| {
+        // SAFETY: from malloc in hang, and nobody uses it, the caller promises.
+        unsafe { libc::free(special.cast_mut().cast()) };
+    };
+    while let Some(special) = take_due() {
+        free(special);
+    }
+    MHEAP.each_special(&mut free);
+}
+
 /// The goroutine that calls what is due.
 unsafe extern "C" fn cleanups(_arg: *mut c_void) {
     while background::cleaner_waits() {

@@ -17,7 +17,7 @@ use crate::{
     base::sync::{AtomicBool, AtomicU32, Ordering::*},
     gmp::{M, SCHED},
     heap::{self, Kind, MCache, MHEAP, kept},
-    os::{Errno, Result, clock::nanotime, signal::SigMask},
+    os::{Errno, Result, clock::nanotime, exiting, signal::SigMask},
     sched::{
         background, child,
         enter::{Inside, give_way, owned_p},
@@ -120,6 +120,8 @@ pub(super) fn begin() -> Result<&'static M> {
     };
     // Acquire: pairs with the store below.
     if !BEGUN.load(Acquire) {
+        // Before there is an object.
+        exiting::watch();
         want();
         MHEAP.init().ok_or(Errno::ENOMEM)?;
         stack::tell(&SPANS)?;

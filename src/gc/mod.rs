@@ -23,6 +23,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `unload` | the heap's end |
 //! | `cleanups` | what happens when an object goes |
 //! | `others` | another collector's collection |
 //! | `leaks` | the search for leaked goroutines |
@@ -71,4 +72,5 @@ pub(crate) mod roots;
 pub(crate) mod settings;
 pub(crate) mod shortway;
 mod stop;
+pub(crate) mod unload;
 mod unstopped;

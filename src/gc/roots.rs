@@ -67,7 +67,7 @@ use crate::{
     },
     gmp::{G, M, MKind, each_g, gflag, watched::watched},
     heap::{arena::ARENA, kept},
-    os::{Errno, Lock, LongLock, Result, maps::Touched, objects},
+    os::{Errno, Lock, LongLock, Result, exiting, maps::Touched, objects},
     sched::{background::has_no_host, frame, local, panicrecord, putoff},
 };
 use core::{
@@ -217,6 +217,7 @@ pub(crate) fn add(lo: usize, hi: usize) -> Result<()> {
     if lo == 0 || hi < lo {
         return Err(Errno::EINVAL);
     }
+    exiting::watch();
     let mut named = NAMED.lock();
     named.push((lo, hi));
     if named.is_short() {
@@ -233,6 +234,13 @@ pub(crate) fn remove(lo: usize, hi: usize) {
 /// `gmp_gc_set_roots`.
 pub(crate) fn set_data(all: bool) {
     DATA.store(all, Relaxed);
+}
+
+/// Unmaps all lists.
+pub(super) fn free() {
+    *ROOTS.lock() = Roots::new();
+    *SPARE.lock() = Objects::new();
+    *NAMED.lock() = Ranges::new();
 }
 
 fn list() -> usize {

@@ -23,7 +23,7 @@ use super::pagealloc::{self, PageAlloc, Run};
 use super::poison;
 use super::seal;
 use super::sizeclass::{CLASS, CLASSES, Kind, PAGE};
-use super::specials;
+use super::specials::{self, Special};
 use crate::base::lock::Rank;
 use crate::base::sanitize;
 use crate::base::sync::{
@@ -394,19 +394,15 @@ impl MHeap {
             unsafe { mem::unmap(base as *mut u8, len) };
             return Err(Errno::ENOMEM);
         }
-        sanitize::root(base, len);
         for at in (base..base + len).step_by(ARENA) {
             let added = arenas.add(at);
             if added.is_err() || pages.alloc.add(at).is_none() {
                 // Arenas that are known already stay, as Reserved ones.
                 // SAFETY: mapped above, and nobody has pages of it.
                 unsafe { mem::unmap(at as *mut u8, base + len - at) };
-                sanitize::unroot(base, len);
-                if at > base {
-                    sanitize::root(base, at - base);
-                }
                 return Err(Errno::ENOMEM);
             }
+            sanitize::root(at, ARENA);
             // Of each, as those before one that fails will be used.
             self.low.fetch_min(at >> ARENA_SHIFT, Relaxed);
             self.high.fetch_max((at + ARENA) >> ARENA_SHIFT, Relaxed);
@@ -452,6 +448,32 @@ impl MHeap {
     /// from, to.
     pub fn each_list(&self, found: &mut dyn FnMut(usize, usize)) {
         self.pages.lock().alloc.each_list(found);
+    }
+
+    /// Calls `found` with each special of an object, which may free it. Nothing
+    /// else uses the heap.
+    pub(crate) fn each_special(&self, found: &mut dyn FnMut(*const Special)) {
+        let Some(arenas) = self.arenas() else { return };
+        self.pages.lock().alloc.each_arena(|base| {
+            if let Some(arena) = arenas.of(base) {
+                arena.each_span(|_| true, |s| specials::each_of(s, found));
+            }
+        });
+    }
+
+    /// Unmaps all objects, and what is known of their pages. What else the heap
+    /// has mapped is `ours`.
+    ///
+    /// # Safety
+    /// Nobody uses the heap, or an object, from now on.
+    pub(crate) unsafe fn unmap(&self) {
+        let mut pages = self.pages.lock();
+        pages.alloc.each_arena(|base| {
+            sanitize::unroot(base, ARENA);
+            // SAFETY: mapped whole, and nobody uses it, the caller promises.
+            unsafe { mem::unmap(base as *mut u8, ARENA) };
+        });
+        pages.alloc = PageAlloc::new();
     }
 
     pub fn stats(&self) -> HeapStats {

@@ -181,6 +181,11 @@ impl PageAlloc {
         found(list.start.addr(), list.end.addr());
     }
 
+    /// Calls `found` with the address of each arena.
+    pub(super) fn each_arena(&self, found: impl FnMut(usize)) {
+        self.arenas.iter().map(|arena| arena.base).for_each(found);
+    }
+
     /// How many arenas there are.
     pub(super) fn len(&self) -> usize {
         self.arenas.len()

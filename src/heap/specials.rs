@@ -193,6 +193,16 @@ fn end(s: &MSpan, goes: impl Fn(usize) -> bool) {
     s.specials.store(stay.addr(), Relaxed);
 }
 
+/// Calls `found` with each special of an object of `s`, which may free it.
+pub(super) fn each_of(s: &MSpan, found: &mut dyn FnMut(*const Special)) {
+    let mut at = first(s);
+    // SAFETY: null, or in the list (invariant 1).
+    while let Some(special) = unsafe { at.as_ref() } {
+        at = special.next.get();
+        found(special);
+    }
+}
+
 /// Whether some are due.
 #[inline(always)]
 pub(crate) fn any_due() -> bool {

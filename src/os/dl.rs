@@ -2,9 +2,10 @@
 //! itself.
 
 use super::{auxv, errno::KeepErrno};
+use crate::base::sync::{AtomicBool, Ordering::Relaxed};
 use core::{
     arch::asm,
-    ffi::{CStr, c_char, c_int, c_void},
+    ffi::{CStr, c_char, c_int, c_long, c_void},
     mem::{self, MaybeUninit},
 };
 
@@ -84,8 +85,41 @@ pub(crate) fn hold_self() -> *mut c_void {
     if this.is_null() {
         // SAFETY: concerns this thread's pending message only.
         unsafe { libc::dlerror() };
+    } else {
+        learn_namespace(this);
     }
     this
+}
+
+/// The library is in a namespace of `dlmopen`.
+static APART: AtomicBool = AtomicBool::new(false);
+
+/// Whether it is, as far as [`hold_self`] has learnt.
+pub(crate) fn is_apart() -> bool {
+    // Relaxed: learnt before the start.
+    APART.load(Relaxed)
+}
+
+fn learn_namespace(this: *mut c_void) {
+    /// `RTLD_DI_LMID`. It writes 0 for the namespace of the program.
+    const LMID: c_int = 1;
+    type DlInfo =
+        unsafe extern "C" fn(*mut c_void, c_int, *mut c_long) -> c_int;
+    let info = find(c"dlinfo");
+    if info.is_null() {
+        return;
+    }
+    // SAFETY: the C library's function of this type, for this question.
+    let info = unsafe { mem::transmute::<*mut c_void, DlInfo>(info) };
+    let mut lmid = 0;
+    // SAFETY: a handle of dlopen, and a local variable.
+    if unsafe { info(this, LMID, &raw mut lmid) } == 0 {
+        APART.store(lmid != 0, Relaxed);
+    } else {
+        // A C library without namespaces.
+        // SAFETY: concerns this thread's pending message only.
+        unsafe { libc::dlerror() };
+    }
 }
 
 /// Gives a reference from [`hold_self`] up, where it is not the last one.

@@ -30,6 +30,7 @@
 //! | `fd` | reading, writing and the like, without waiting |
 //! | `raw` | calls that are no points of cancellation |
 //! | `fallback` | which calls may be missing, and what is done instead |
+//! | `exiting` | whether the process exits, or the library is unloaded |
 //! | `dl` | symbols of other libraries |
 //! | `vdso` | the kernel's code for reading the clock |
 //! | `auxv` | what the kernel tells at the start |
@@ -48,6 +49,7 @@ pub(crate) mod cpu;
 pub(crate) mod dl;
 pub(crate) mod epoll;
 pub(crate) mod errno;
+pub(crate) mod exiting;
 pub(crate) mod fallback;
 pub(crate) mod fd;
 pub(crate) mod file;

@@ -6,9 +6,9 @@
 //! of it are mapped when the first, which is static, is full.
 //!
 //! Invariants:
-//! 1. A range in the list stays mapped. One of length 0 is not written yet. An
-//!    object may begin where a range ends, and in a static program the list is
-//!    a root: so it has lengths, and no ends.
+//! 1. A range in the list stays mapped until the library is unloaded. One of
+//!    length 0 is not written yet. An object may begin where a range ends, and
+//!    in a static program the list is a root: so it has lengths, and no ends.
 //! 2. A part, once another leads to it, stays.
 
 use super::{
@@ -89,6 +89,28 @@ fn add(base: *mut u8, len: usize) {
             None => return SHORT.store(true, Relaxed),
         }
     }
+}
+
+/// Unmaps all of them, and the list.
+///
+/// # Safety
+/// Nobody uses any of it any more, or maps one.
+pub(crate) unsafe fn unmap_all() {
+    let free = |from: usize, to| {
+        // SAFETY: mapped here, and nobody uses it, the caller promises.
+        unsafe { unmap(from as *mut u8, to - from) };
+    };
+    let _those_left_out_stay = each(&mut { free });
+    let mut at = FIRST.next.swap(ptr::null_mut(), Acquire);
+    // SAFETY: null, or a part (invariant 2).
+    while let Some(part) = unsafe { at.as_ref() } {
+        let next = part.next.load(Acquire);
+        // SAFETY: a mapping of its own, and out of the list.
+        unsafe { unmap(at.cast(), size_of::<Part>()) };
+        at = next;
+    }
+    FIRST.ranges.iter().for_each(|[_, length]| length.store(0, Relaxed));
+    FIRST.used.store(0, Relaxed);
 }
 
 /// Calls `found` with each range: from, to. False: some are left out.
