@@ -94,7 +94,8 @@
  *   that error calls gmp_sleep(1) first.
  * - A goroutine that gets no memory for its stack when it first runs waits
  *   until there is some.
- * - In the child of a fork everything works, with nothing of the parent's but
+ * - In the child of a fork everything works, but for a collected heap that was
+ *   in use before it ("The collected heap"), with nothing of the parent's but
  *   the goroutine or thread that forked. Its first call starts the runtime
  *   there; until then there is no thread of the library's. Channels keep their
  *   elements, locks their state, and nobody waits: what another goroutine had
@@ -1984,8 +1985,9 @@ typedef struct gmp_gc_stats {
  * pointer that lies only in memory of malloc, in a thread-local variable or in
  * a file keeps nothing: gmp_gc_alloc_root() is for those.
  *
- * Returns NULL where memory or the limit is out, in the child of a fork, and
- * if the runtime cannot start. May block for a collection, which takes some
+ * Returns NULL where memory or the limit is out, if the runtime cannot start,
+ * and in the child of a fork that came after the first use of this heap, which
+ * is said once on stderr. May block for a collection, which takes some
  * milliseconds for each 100 MB that are in use.
  *
  *     void **pair = gmp_gc_alloc(2 * sizeof *pair);
@@ -2042,8 +2044,8 @@ void *gmp_gc_realloc(void *p, size_t size);
  *
  * Returns 0, also for NULL; -EINVAL if no object begins at `p`, or if it is
  * free already; the first pointer into a goroutine's stack is also told on
- * stderr. -ENOTSUP in the child of a fork; -ENOMEM for the first call of
- * the library on a thread. Never blocks.
+ * stderr. -ENOTSUP in a child that gmp_gc_alloc() refuses; -ENOMEM for the
+ * first call of the library on a thread. Never blocks.
  */
 int gmp_gc_free(void *p);
 
@@ -2071,8 +2073,8 @@ size_t gmp_gc_size(const void *p);
  * `arg` must not lead to the object, which would never go then.
  *
  * Returns 0; -EINVAL for a NULL `f`, if `p` does not point into an object of
- * this heap, and if `arg` points into the same object; -ENOTSUP in the child
- * of a fork; -ENOMEM. Never blocks.
+ * this heap, and if `arg` points into the same object; -ENOTSUP in a child
+ * that gmp_gc_alloc() refuses; -ENOMEM. Never blocks.
  *
  *     void **image = gmp_gc_alloc(64); // its first word: a line of malloc's
  *     if (image != NULL)
@@ -2104,8 +2106,7 @@ void *gmp_gc_weak_get(gmp_weak *w);
  * through channels, and messages may lead back to it. Elements that nobody has
  * received go with it.
  *
- * Returns NULL if there is no memory, past the limit, and in the child of a
- * fork. May block for a collection.
+ * Returns NULL where gmp_gc_alloc() does. May block for a collection.
  */
 gmp_chan *gmp_gc_chan_make(size_t elem_size, size_t capacity);
 
@@ -2139,7 +2140,8 @@ int gmp_gc_set_roots(uint32_t which);
  * thread that gets pointers in another way calls it. More than once does
  * nothing.
  *
- * Returns 0; -ENOMEM; -ENOTSUP in the child of a fork. Never blocks.
+ * Returns 0; -ENOMEM; -ENOTSUP in a child that gmp_gc_alloc() refuses. Never
+ * blocks.
  */
 int gmp_gc_attach(void);
 
@@ -2150,8 +2152,8 @@ int gmp_gc_attach(void);
  * Returns 0; -EBUSY if a thread could not be stopped within 100 ms, such as
  * one that blocks SIGURG, or one that with GMP_GC_SIGNAL=0 comes to no safe
  * point, or if other threads load and unload libraries all the time; -EDEADLK
- * inside an unlockf; -ENOMEM; -ENOTSUP in the child of a fork. Blocks this
- * thread, and stops all others that use the library.
+ * inside an unlockf; -ENOMEM; -ENOTSUP in a child that gmp_gc_alloc() refuses.
+ * Blocks this thread, and stops all others that use the library.
  */
 int gmp_gc(void);
 

@@ -4169,7 +4169,8 @@ private:
 //
 // Memory that is freed once nothing points into it, as gmp_gc_alloc() has it:
 // pointers to it must lie where collections look. Without memory, and in the
-// child of a fork, std::bad_alloc is thrown.
+// child of a fork that came after the first use of the heap, std::bad_alloc is
+// thrown.
 
 /// Whether a T never holds a pointer to collected memory, so that collections
 /// need not look into it: numbers and enumerations. Specialise it for structs

@@ -90,6 +90,7 @@ subjects! {
     heap: MATRIX,
     heap_bounds: SHARED_LONG,
     heap_child: EACH_LINK,
+    heap_daemon: EACH_LINK,
     heap_data: EACH_LINK,
     heap_end: MATRIX,
     heap_gives_way: SHARED,

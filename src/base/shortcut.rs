@@ -18,7 +18,7 @@ pub(crate) enum Why {
     Stress = 2,
     /// The kernel has no membarrier.
     Fences = 4,
-    /// The child of a fork has no heap.
+    /// This child of a fork has no heap.
     Child = 8,
     /// Memcheck is told of the words that a free looks at.
     Memcheck = 16,

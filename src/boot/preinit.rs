@@ -14,7 +14,7 @@ use crate::{
     },
     block::holder,
     diag::{fault, report},
-    gc::settings,
+    gc::forked,
     netpoll,
     os::{
         Errno, membarrier, proc, task,
@@ -159,9 +159,9 @@ extern "C" fn in_child() {
     fork::begin_child();
     proc::own();
     throw::forget_in_child();
-    settings::refuse_in_child();
     thread::forget_threads();
     mainthread::in_child();
+    let mut goes_on = false;
     match phase::state() {
         State::Fresh
         | State::NotStarted
@@ -180,8 +180,10 @@ extern "C" fn in_child() {
             phase::set(State::Forked);
             netpoll::close_in_child();
             fork::wait_for_first_call();
+            goes_on = true;
         }
     }
+    forked::in_child(goes_on);
 }
 
 /// Makes m0's thread. The state is Starting.

@@ -217,6 +217,7 @@ fn close() -> Result<*mut c_void> {
     // SAFETY: it is of a thread that has ended.
     unsafe { dumpsignal::reset() };
     env::ended();
+    gc::forked::run_ends();
     go_down(back)
 }
 

@@ -53,8 +53,9 @@ fn made_slow(size: usize, kind: Kind) -> *mut u8 {
 /// pointer that lies only in memory of malloc, in a thread-local variable or in
 /// a file keeps nothing: gmp_gc_alloc_root() is for those.
 ///
-/// Returns NULL where memory or the limit is out, in the child of a fork, and
-/// if the runtime cannot start. May block for a collection, which takes some
+/// Returns NULL where memory or the limit is out, if the runtime cannot start,
+/// and in the child of a fork that came after the first use of this heap, which
+/// is said once on stderr. May block for a collection, which takes some
 /// milliseconds for each 100 MB that are in use.
 ///
 /// ```c
@@ -144,8 +145,8 @@ pub unsafe extern "C" fn gmp_gc_realloc(
 ///
 /// Returns 0, also for NULL; -EINVAL if no object begins at `p`, or if it is
 /// free already; the first pointer into a goroutine's stack is also told on
-/// stderr. -ENOTSUP in the child of a fork; -ENOMEM for the first call of
-/// the library on a thread. Never blocks.
+/// stderr. -ENOTSUP in a child that gmp_gc_alloc() refuses; -ENOMEM for the
+/// first call of the library on a thread. Never blocks.
 ///
 /// # Safety
 /// Nobody uses the object.
@@ -193,8 +194,8 @@ fn object(p: *const c_void) -> Option<(usize, usize)> {
 /// `arg` must not lead to the object, which would never go then.
 ///
 /// Returns 0; -EINVAL for a NULL `f`, if `p` does not point into an object of
-/// this heap, and if `arg` points into the same object; -ENOTSUP in the child
-/// of a fork; -ENOMEM. Never blocks.
+/// this heap, and if `arg` points into the same object; -ENOTSUP in a child
+/// that gmp_gc_alloc() refuses; -ENOMEM. Never blocks.
 ///
 /// ```c
 /// void **image = gmp_gc_alloc(64); // its first word: a line of malloc's
@@ -256,8 +257,7 @@ pub unsafe extern "C" fn gmp_gc_weak_get(w: *mut gmp_weak) -> *mut c_void {
 /// through channels, and messages may lead back to it. Elements that nobody has
 /// received go with it.
 ///
-/// Returns NULL if there is no memory, past the limit, and in the child of a
-/// fork. May block for a collection.
+/// Returns NULL where gmp_gc_alloc() does. May block for a collection.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc_chan_make(
     elem_size: usize,
@@ -330,7 +330,8 @@ pub extern "C" fn gmp_gc_set_roots(which: u32) -> c_int {
 /// thread that gets pointers in another way calls it. More than once does
 /// nothing.
 ///
-/// Returns 0; -ENOMEM; -ENOTSUP in the child of a fork. Never blocks.
+/// Returns 0; -ENOMEM; -ENOTSUP in a child that gmp_gc_alloc() refuses. Never
+/// blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc_attach() -> c_int {
     call(malloc::attach)
@@ -342,8 +343,8 @@ pub extern "C" fn gmp_gc_attach() -> c_int {
 /// Returns 0; -EBUSY if a thread could not be stopped within 100 ms, such as
 /// one that blocks SIGURG, or one that with GMP_GC_SIGNAL=0 comes to no safe
 /// point, or if other threads load and unload libraries all the time; -EDEADLK
-/// inside an unlockf; -ENOMEM; -ENOTSUP in the child of a fork. Blocks this
-/// thread, and stops all others that use the library.
+/// inside an unlockf; -ENOMEM; -ENOTSUP in a child that gmp_gc_alloc() refuses.
+/// Blocks this thread, and stops all others that use the library.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc() -> c_int {
     unsafe extern "C" fn collect(_: usize, _: usize, sp: usize) -> usize {

@@ -94,7 +94,8 @@
  *   that error calls gmp_sleep(1) first.
  * - A goroutine that gets no memory for its stack when it first runs waits
  *   until there is some.
- * - In the child of a fork everything works, with nothing of the parent's but
+ * - In the child of a fork everything works, but for a collected heap that was
+ *   in use before it ("The collected heap"), with nothing of the parent's but
  *   the goroutine or thread that forked. Its first call starts the runtime
  *   there; until then there is no thread of the library's. Channels keep their
  *   elements, locks their state, and nobody waits: what another goroutine had

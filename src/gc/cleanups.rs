@@ -11,6 +11,7 @@
 
 use super::{
     bad_pointer::bad_pointer,
+    forked,
     malloc::{begin, malloc_slow},
 };
 use crate::{
@@ -21,9 +22,7 @@ use crate::{
         specials::{Function, Special, Weak, What, take_due},
     },
     os::{Errno, Result},
-    sched::{
-        background, child, ending::with_cleanup, enter::Inside, suspended::Busy,
-    },
+    sched::{background, ending::with_cleanup, enter::Inside, suspended::Busy},
 };
 use core::{ffi::c_void, ptr};
 
@@ -68,6 +67,9 @@ pub(crate) unsafe fn weak_get(word: *mut c_void) -> *mut u8 {
     let Some(weak) = (unsafe { word.cast::<Weak>().as_ref() }) else {
         return ptr::null_mut();
     };
+    if forked::is_left() {
+        return weak.peek() as *mut u8;
+    }
     let Ok(mp) = begin() else {
         return weak.peek() as *mut u8;
     };
@@ -160,7 +162,7 @@ fn call(f: Function, arg: *mut c_void) -> bool {
     if returned.is_none() {
         return false;
     }
-    let stays = background::cleaner_is_as_new() && !child::is_a_child();
+    let stays = background::cleaner_is_as_new() && !forked::is_left();
     if !stays {
         // SAFETY: it uses no argument.
         unsafe { gives_way(ptr::null_mut()) };
@@ -168,10 +170,10 @@ fn call(f: Function, arg: *mut c_void) -> bool {
     stays
 }
 
-/// The goroutine that calls cleanups is about to end. In the child of a fork
-/// no more are called.
+/// The goroutine that calls cleanups is about to end. In the child of a fork,
+/// if it has forked, no more are called.
 unsafe extern "C" fn gives_way(_arg: *mut c_void) {
-    if !child::is_a_child() {
+    if !forked::is_left() {
         background::replace_cleaner(cleanups);
     }
 }

@@ -11,11 +11,18 @@
 //! below, else for [`LOOK`] bytes. Other stacks of the host's, on which nothing
 //! runs now, are not known.
 //!
+//! In the child of a fork the first thread is the one that has forked, whose
+//! stack may be that of another thread of the parent's, or a goroutine's. Where
+//! it stands below its control block, it may be on its own stack or on another:
+//! both count, up to the block, and the stack of the parent's first thread,
+//! which is there yet.
+//!
 //! All this is to be read as memory that may not be there.
 
 use crate::{
     gmp::M,
     os::{auxv, proc},
+    sched::child::is_a_child,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use gmprt_inspect::memory::{Memory, OwnMemory};
@@ -34,14 +41,16 @@ pub(super) fn each(mp: &M, sp: usize, found: &mut dyn FnMut(usize, usize)) {
     let block = mp.tp.load(Relaxed);
     let is_first = mp.procid.load(Relaxed) == proc::owner();
     let own = if is_first { auxv::above_stack() } else { block };
-    if is_below(sp, own) {
+    let is_other = is_first && is_a_child() && is_below(sp, block);
+    if is_below(sp, own) && !is_other {
         found(sp, own);
         return;
     }
     let end = if is_below(sp, block) { block } else { end_from(sp) };
     found(sp, end);
     // Down to where it stands, if that is its own stack after all.
-    found(begin_to(own, sp.min(own.saturating_sub(MOST))), own);
+    let lowest = sp.min(own.saturating_sub(MOST));
+    found(begin_to(own, lowest), own);
 }
 
 fn is_below(sp: usize, end: usize) -> bool {

@@ -1,11 +1,10 @@
 //! The search for leaked goroutines, as a dump asks for it. `reach` has what it
 //! is.
 
-use super::{cycle::gc_search, malloc, reach::Waits};
+use super::{cycle::gc_search, forked, malloc, reach::Waits};
 use crate::{
     arch,
     os::{Errno, Result},
-    sched::child,
 };
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -22,7 +21,7 @@ pub(crate) enum Searched {
 
 /// Whether there is anything to search for: the heap is in use.
 pub(crate) fn are_wanted() -> bool {
-    malloc::has_begun() && !child::is_a_child()
+    malloc::has_begun() && !forked::is_left()
 }
 
 /// Searches for leaked goroutines, where the heap is in use.

@@ -3,12 +3,13 @@
 //! The calls never move the caller to another thread, but may wait for a
 //! collection. In a callback they do not collect.
 //!
-//! In the child of a fork the heap stands still: what was allocated stays, and
-//! nothing more is to be had. A thread may have been in the middle of a span.
+//! In the child of a fork the heap may stand still (`forked`): what was
+//! allocated stays, and nothing more is to be had.
 
 use super::{
     bad_pointer::bad_pointer,
     cycle::{self, Why},
+    forked,
     mcaches::own,
     settings,
 };
@@ -108,10 +109,10 @@ pub(super) fn has_begun() -> bool {
 /// The first step of each call but the fast one: this thread has a G, and there
 /// is a heap.
 ///
-/// Errors: `ENOTSUP` in the child of a fork, `ENOMEM`.
+/// Errors: `ENOTSUP` where a fork has left the heap, `ENOMEM`.
 #[cold]
 pub(super) fn begin() -> Result<&'static M> {
-    if child::is_a_child() {
+    if forked::refuses() {
         return Err(Errno(libc::ENOTSUP));
     }
     let gp = match arch::getg() {
@@ -120,9 +121,10 @@ pub(super) fn begin() -> Result<&'static M> {
     };
     // Acquire: pairs with the store below.
     if !BEGUN.load(Acquire) {
+        // First: from here on a child of this process has no heap.
+        want();
         // Before there is an object.
         exiting::watch();
-        want();
         MHEAP.init().ok_or(Errno::ENOMEM)?;
         stack::tell(&SPANS)?;
         BEGUN.store(true, Release);
@@ -265,18 +267,15 @@ pub(crate) fn free(at: *mut u8) -> Result<()> {
 
 /// The object that `at` points into: its address and its bytes.
 pub(crate) fn object(at: *const u8) -> Option<(usize, usize)> {
-    let object = match begin() {
-        Ok(mp) => {
-            let _inside = Inside::enter_on(mp);
-            let _busy = Busy::begin(mp);
-            MHEAP.object(at.addr())?
-        }
-        // In a child nothing changes any more: what was not swept stays.
-        Err(Errno(libc::ENOTSUP)) => {
-            let found = MHEAP.arenas()?.find(at.addr());
-            found.filter(heap::Object::is_allocated)?
-        }
-        Err(_) => return None,
+    let object = if forked::is_left() {
+        // Nothing changes any more: what was not swept stays.
+        let found = MHEAP.arenas()?.find(at.addr());
+        found.filter(heap::Object::is_allocated)?
+    } else {
+        let mp = begin().ok()?;
+        let _inside = Inside::enter_on(mp);
+        let _busy = Busy::begin(mp);
+        MHEAP.object(at.addr())?
     };
     Some((object.base, object.room()))
 }

@@ -33,6 +33,7 @@
 //! | `cycle` | one collection, and when it begins |
 //! | `unstopped` | what is said of a thread that does not stop |
 //! | `reach` | goroutines that wait for what nothing else reaches |
+//! | `forked` | the heap in the child of a fork |
 //! | `gctrace` | a line for each collection |
 //! | `markers` | threads that mark too |
 //! | `roots` | where marking begins |
@@ -59,6 +60,7 @@
 mod bad_pointer;
 pub(crate) mod cleanups;
 pub(crate) mod cycle;
+pub(crate) mod forked;
 mod gctrace;
 mod host_stack;
 pub(crate) mod leaks;

@@ -33,11 +33,6 @@ pub(crate) fn set_period(ms: u32) {
     MHEAP.pacing.set_period(i64::from(ms) * 1_000_000);
 }
 
-/// In the child of a fork each allocation takes the long way, which refuses it.
-pub(crate) fn refuse_in_child() {
-    set_closed(Why::Child, true);
-}
-
 /// What the environment has said is so, but for what the host has set since: a
 /// runtime that starts again has the heap that it had.
 pub(crate) fn apply() {

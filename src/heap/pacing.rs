@@ -130,6 +130,11 @@ impl Pacing {
         first
     }
 
+    /// None has to come because of what was allocated until now.
+    pub fn forget_use(&self) {
+        self.used.store(0, Relaxed);
+    }
+
     /// When a collection has to come, since the last one is long ago; None
     /// where nothing was allocated since, or the percentage is [`OFF`].
     pub fn forced_at(&self) -> Option<i64> {

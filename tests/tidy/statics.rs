@@ -44,6 +44,7 @@ const KEPT: &[(&str, &str, &str)] = &[
     ("gc/bad_pointer.rs", "", "said once"),
     ("gc/cycle.rs", "", "counts and memory of the heap, which stays"),
     ("gc/malloc.rs", "", "counts for a test; the heap has begun, and stays"),
+    ("gc/forked.rs", "", "a fork sets it; said once"),
     ("gc/markers.rs", "GATE", "shut between collections"),
     ("gc/markers.rs", "MARKING", "looked at inside of the gate"),
     ("gc/markers.rs", "ROUND", "any number will do"),
