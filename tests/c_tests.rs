@@ -207,7 +207,7 @@ subjects! {
 
 /// What else lies in `c-tests`; `crash.rs` has the `crash_` files, and other
 /// tests the programs that they look into.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "descriptors.c",
     "double_include_a.c",
     "double_include_b.c",
@@ -217,6 +217,7 @@ const OTHERS: [&str; 16] = [
     "gnu_mp.c",
     "heap_begins.c",
     "heap_calm.c",
+    "heap_idle.c",
     "header.cc",
     "host.c",
     "idle_threads.c",
