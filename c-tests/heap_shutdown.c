@@ -62,7 +62,7 @@ static void collect_and_fork(void *unused)
     (void)unused;
     atomic_store(&cleans, true);
     while (gmp_gc() != -ESHUTDOWN)
-        usleep(300);
+        usleep(2000);
     if (!test_child_may_hang()) {
         pid_t child = fork();
         int status;
@@ -98,6 +98,15 @@ static void end_in_a_cleanup(void)
     CHECK(atomic_load(&cleaned));
 }
 
+/* On a thread of its own: collections stop each that has used the heap, and
+ * main is not to be disturbed later. */
+static void *end_in_cleanups(void *unused)
+{
+    for (int i = 0; i < 10; i++)
+        end_in_a_cleanup();
+    return unused;
+}
+
 int test_main(int argc, char **argv)
 {
     pthread_t threads[THREADS];
@@ -105,8 +114,8 @@ int test_main(int argc, char **argv)
 
     (void)argc;
     (void)argv;
-    for (int i = 0; i < 10; i++)
-        end_in_a_cleanup();
+    CHECK_OK(pthread_create(&threads[0], NULL, end_in_cleanups, NULL));
+    CHECK_OK(pthread_join(threads[0], NULL));
     for (uintptr_t i = 0; i < THREADS; i++)
         CHECK_OK(pthread_create(&threads[i], NULL, works, (void *)(i + 1)));
     for (int i = 0; i < shutdowns; i++) {
