@@ -167,36 +167,6 @@ static void ends_and_begins(void)
         use_heap();
 }
 
-static void has_none(void)
-{
-    check_left();
-    close(2);
-    CHECK(gmp_gc_alloc(16) == NULL);
-    CHECK_OK(gmp_sleep(US(10)));
-    CHECK(gmp_gc_alloc(16) == NULL);
-}
-
-static void *forks_as_stranger(void *unused)
-{
-    in_child(has_none);
-    return unused;
-}
-
-/* Nothing is known in the child of the Ms that the runtime has had. */
-static void forks_after_an_end(void)
-{
-    pthread_t thread;
-
-    CHECK_OK(gmp_sleep(US(10)));
-    CHECK_OK(gmp_shutdown(gmp_after_ns(SEC(20))));
-    in_child(has_none);
-    CHECK_OK(pthread_create(&thread, NULL, forks_as_stranger, NULL));
-    CHECK_OK(pthread_join(thread, NULL));
-    CHECK_OK(gmp_sleep(US(10)));
-    in_child(use_heap);
-    use_heap();
-}
-
 static void forks(void *unused)
 {
     (void)unused;
@@ -206,6 +176,27 @@ static void forks(void *unused)
     in_child(forks_again);
     in_child(uses_the_runtime_first);
     in_child(ends_and_begins);
+}
+
+static void *forks_as_stranger(void *unused)
+{
+    in_child(use_heap);
+    return unused;
+}
+
+/* There is no run, and the next one has the Ms of the last. */
+static void forks_after_an_end(void)
+{
+    pthread_t thread;
+
+    CHECK_OK(gmp_sleep(US(10)));
+    CHECK_OK(gmp_shutdown(gmp_after_ns(SEC(20))));
+    forks(NULL);
+    CHECK_OK(pthread_create(&thread, NULL, forks_as_stranger, NULL));
+    CHECK_OK(pthread_join(thread, NULL));
+    CHECK_OK(gmp_sleep(US(10)));
+    in_child(use_heap);
+    use_heap();
 }
 
 static void *forks_as_thread(void *known)

@@ -161,14 +161,16 @@ extern "C" fn in_child() {
     throw::forget_in_child();
     thread::forget_threads();
     mainthread::in_child();
-    let mut goes_on = false;
     match phase::state() {
         State::Fresh
         | State::NotStarted
         | State::AwaitsMain
         | State::Down
-        | State::Failed => {}
-        State::Starting | State::Half => phase::set(State::Half),
+        | State::Failed => fork::go_on_without_run(),
+        State::Starting | State::Half => {
+            phase::set(State::Half);
+            fork::leave_run();
+        }
         State::Booted
         | State::Opening
         | State::Up
@@ -178,12 +180,12 @@ extern "C" fn in_child() {
         | State::Again
         | State::Forked => {
             phase::set(State::Forked);
+            fork::leave_run();
             netpoll::close_in_child();
             fork::wait_for_first_call();
-            goes_on = true;
         }
     }
-    forked::in_child(goes_on);
+    forked::in_child();
 }
 
 /// Makes m0's thread. The state is Starting.

@@ -217,7 +217,6 @@ fn close() -> Result<*mut c_void> {
     // SAFETY: it is of a thread that has ended.
     unsafe { dumpsignal::reset() };
     env::ended();
-    gc::forked::run_ends();
     go_down(back)
 }
 

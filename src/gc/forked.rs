@@ -7,14 +7,8 @@
 //!
 //! "In use" begins before the first step of the first call (`kept::want`). A
 //! fork between two steps finds it so.
-//!
-//! After the end of a runtime a fork takes no run with it. The next one in the
-//! child uses Ms of the last one that no list there has, and a thread may have
-//! a G of it; a collection would not look at their stacks. So such a child has
-//! no heap either.
 
 use crate::{
-    arch,
     base::{
         print::SigWriter,
         shortcut::{Why, set_closed},
@@ -26,26 +20,17 @@ use core::fmt::Write as _;
 
 /// The heap is that of a process before this one.
 static LEFT: AtomicBool = AtomicBool::new(false);
-/// A run has ended in this process, or in one before it.
-static ENDED: AtomicBool = AtomicBool::new(false);
 /// Said once.
 static SAID: AtomicBool = AtomicBool::new(false);
 
-/// In the child of a fork, on its one thread. `goes_on`: the run of the parent
-/// goes on there, with this thread.
-pub(crate) fn in_child(goes_on: bool) {
-    let stale = ENDED.load(Relaxed) || arch::getg().is_some();
-    if kept::wanted() || stale && !goes_on {
+/// In the child of a fork, on its one thread.
+pub(crate) fn in_child() {
+    if kept::wanted() {
         LEFT.store(true, Relaxed);
         set_closed(Why::Child, true);
         // Else sysmon would wake up for it again and again.
         MHEAP.pacing.forget_use();
     }
-}
-
-/// A run ends.
-pub(crate) fn run_ends() {
-    ENDED.store(true, Relaxed);
 }
 
 /// Whether the heap stands still.
@@ -69,8 +54,8 @@ fn say() {
     let _ = writeln!(
         w,
         "gmprt: no heap in this process: it is the child of a fork, and its \
-         parent had used the heap or ended the runtime; objects can be read, \
-         and allocations return NULL"
+         parent had used the heap; objects can be read, and allocations \
+         return NULL"
     );
     w.flush();
 }

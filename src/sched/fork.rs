@@ -222,8 +222,6 @@ pub(crate) fn begin_child() {
     // The rings and the file of a trace are the parent's.
     trace::set_hook(None);
     // SAFETY: no other thread is in this process.
-    unsafe { lone_m(arch::getg().map(G::mp)) };
-    // SAFETY: no other thread is in this process.
     unsafe { host::reset() };
     if interrupted {
         child::set(State::DeadEnd);
@@ -240,6 +238,23 @@ fn is_interrupted() -> bool {
             let mp = gp.mp();
             mp.is_inside() && !in_callback(mp)
         })
+}
+
+/// In the child of a process whose runtime was up, or started: the Ms of that
+/// run are not there, but this thread's.
+pub(crate) fn leave_run() {
+    // SAFETY: no other thread is in this process.
+    unsafe { lone_m(arch::getg().map(G::mp)) };
+}
+
+/// In the child of a process without a run. All Ms are without a thread, as
+/// they were there, and a next run finds them in the list of all. A host thread
+/// keeps its G.
+pub(crate) fn go_on_without_run() {
+    let Some(gp) = arch::getg().filter(|gp| gp.is_host()) else { return };
+    let mp = gp.mp();
+    mp.procid.store(thread::gettid(), Release);
+    host::publish(gp, mp);
 }
 
 /// In the child of a process whose runtime was up: from now on nothing
