@@ -100,6 +100,9 @@ pub(crate) struct P {
     pub global_turn: Cell<bool>,
     /// owner: the next look for work begins with the global queue
     pub global_first: Cell<bool>,
+    /// owner: the value of `schedtick` from which on a look for work begins
+    /// with descriptors and the global queue
+    late_at: Cell<u64>,
     /// owner: which wake-ups for its work to suppress
     pub waking: Waking,
     /// The next switch goes by way of g0: for due timers, or for goroutines
@@ -148,6 +151,7 @@ impl P {
             streak: Cell::new(0),
             global_turn: Cell::new(false),
             global_first: Cell::new(false),
+            late_at: Cell::new(0),
             waking: Waking::new(),
             timer_due: AtomicBool::new(false),
             rng: Cell::new(1),
@@ -401,6 +405,19 @@ impl OwnedP {
     #[inline(always)]
     pub(crate) fn tick(self) {
         add(&self.schedtick, 1);
+    }
+
+    /// Whether it is long since the P looked further than its own queue.
+    #[inline(always)]
+    pub(crate) fn is_late(self) -> bool {
+        // Relaxed: only the owner writes.
+        self.schedtick.load(Relaxed) >= self.late_at.get()
+    }
+
+    /// From the `n`th switch after this one on the P is late.
+    pub(crate) fn late_in(self, n: u32) {
+        // Relaxed: only the owner writes.
+        self.late_at.set(self.schedtick.load(Relaxed) + u64::from(n));
     }
 
     /// Counts a look for work on other Ps.

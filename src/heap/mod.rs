@@ -83,6 +83,7 @@ mod near;
 pub(crate) mod pacing;
 #[cfg(not(loom))]
 pub(crate) mod pagealloc;
+#[cfg_attr(loom, expect(dead_code, reason = "a model hands nothing out"))]
 mod poison;
 mod seal;
 pub mod sizeclass;

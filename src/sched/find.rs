@@ -98,8 +98,9 @@ fn look_local(pp: OwnedP) -> Option<&'static G> {
     if SCHED.any_starved() {
         starved::freed(Some(pp.get()));
     }
-    let late = pp.schedtick().is_multiple_of(TICK);
+    let late = pp.is_late();
     if late {
+        pp.late_in(TICK);
         ready_all(look_net_late());
     }
     if (pp.global_first.replace(false) || late)

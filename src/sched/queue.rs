@@ -7,7 +7,8 @@
 //! ```
 //! `runnext` goes before the ring, but for at most [`TICK`] times in a row
 //! while others wait there. A P takes its share of the global queue every
-//! [`TICK`]th switch, and whenever its own queue is empty.
+//! [`TICK`]th switch, and whenever its own queue is empty. Of few it takes one
+//! at a time, in turns with its own.
 //!
 //! Invariants:
 //! 1. Only the holder of a P ([`OwnedP`]) puts goroutines into its queue; a
@@ -23,6 +24,11 @@ use core::sync::atomic::Ordering::*;
 
 /// Every so many switches a P looks at the global queue and at descriptors.
 pub(crate) const TICK: u32 = 61;
+/// A queue with more goroutines than this holds many.
+pub(super) const MANY: u32 = 16;
+/// A P that has left some in the global queue looks again after so many
+/// switches: to one of those, and to one of its own.
+const IN_TURNS: u32 = 2;
 
 /// Queues a runnable goroutine on this P. If its turn is next, the former
 /// `runnext` goes to the end of the ring.
@@ -90,7 +96,9 @@ pub(crate) fn work_waits(pp: &P, now: i64) -> bool {
         || pp.timers.next_when().has_passed(now)
 }
 
-/// Takes this P's share of the global queue; returns the first goroutine.
+/// Takes this P's share of the global queue; returns the first goroutine. The
+/// others go behind the P's own. If they are few, and it has any, they stay
+/// instead, for their turns.
 pub(super) fn look_global(pp: OwnedP) -> Option<&'static G> {
     // Acquire: pairs with globrunqput.
     if SCHED.runqsize.load(Acquire) == 0 {
@@ -108,7 +116,14 @@ pub(super) fn globrunqget(
     let size = sched.runq.len();
     let share = size / gomaxprocs() as u32 + 1;
     let room = RUNQ as u32 - pp.ring_len();
-    let n = share.min(size).min(room / 2);
+    let n = if size <= MANY && !pp.owner_sees_empty() {
+        if size > 1 {
+            pp.late_in(IN_TURNS);
+        }
+        1
+    } else {
+        share.min(size).min(room / 2)
+    };
     let first = sched.globrunqpop()?;
     for _ in 1..n {
         let Some(gp) = sched.globrunqpop() else { break };

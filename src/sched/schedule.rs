@@ -26,7 +26,7 @@ use super::{
     handoff::{self, put_down, wakep},
     idle, lockthread, migrate,
     procs::{self, releasep},
-    queue::{TICK, runqget},
+    queue::runqget,
     ready, sigmask, starved, stw, threads,
 };
 use crate::{
@@ -216,7 +216,7 @@ pub(crate) fn may_go_on(mp: &M, pp: OwnedP) -> bool {
         // Relaxed: hints; schedule looks again.
         && !STOP.is_wanted()
         && !pp.timer_due.load(Relaxed)
-        && !pp.schedtick().is_multiple_of(TICK)
+        && !pp.is_late()
 }
 
 /// Called by `mstart` on g0 of a new M; returns when the M ends.

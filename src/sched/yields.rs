@@ -3,30 +3,32 @@
 //! Goroutines that wait on this P run before the yielder, which queues behind
 //! them. A P with goroutines of its own looks at the global queue only every
 //! 61st switch. So a yield looks there too: a goroutine that waits there runs
-//! at the next yield, or at the one after it.
+//! at the next yield, or at the one after it, and of several each so long after
+//! the one before it.
 //!
 //! | this P's queue | global queue | a yield |
 //! |---|---|---|
 //! | empty | empty | goes on at once |
 //! | any | empty | runs the next one here |
 //! | empty | any | takes this P's share of the global queue |
-//! | few or many | few | in turns: the next one here; the share |
+//! | few or many | few | in turns: the next one here; the first one there |
 //! | few | many | in turns: the next one here; the share |
 //! | many | many | runs the next one here |
 //!
 //! In turns, because threads that fill the global queue all the time would
-//! otherwise keep the goroutines here from running. If both queues hold many,
-//! most are probably yielders that did not fit the P's queue; a look at the
-//! global queue at each yield would cost them more than the switch. Then the
-//! 61st switch takes as many as there is room for, and the yielder queues
-//! behind all once the global queue is longer than [`LONG`].
+//! otherwise keep the goroutines here from running. Of few only the first is
+//! taken, because the others would come behind all that wait here. If both
+//! queues hold many, most are probably yielders that did not fit the P's queue;
+//! a look at the global queue at each yield would cost them more than the
+//! switch. Then the 61st switch takes as many as there is room for, and the
+//! yielder queues behind all once the global queue is longer than [`LONG`].
 
 use super::{
     current::{in_callback, this_m},
     depart::depart,
     enter::{Inside, owned_p},
     handoff::wakep,
-    queue::{self, TICK, runqput},
+    queue::{self, MANY, runqput},
     schedule::Departure,
     suspended,
 };
@@ -39,8 +41,6 @@ use crate::{
 };
 use core::sync::atomic::Ordering::*;
 
-/// A queue with more goroutines than this holds many.
-const MANY: u32 = 16;
 /// A yielder queues behind a global queue longer than this.
 const LONG: u32 = 4 * RUNQ as u32;
 
@@ -143,7 +143,7 @@ fn yield_worth(pp: OwnedP) -> bool {
     // Relaxed: hints; the scheduler looks again.
     STOP.is_wanted()
         || pp.timer_due.load(Relaxed)
-        || (pp.schedtick().is_multiple_of(TICK)
+        || (pp.is_late()
             && (!pp.timers.next_when().is_never() || netpoll::waited_for()))
 }
 
@@ -155,7 +155,7 @@ pub(super) fn give_way(mp: &M, pp: Option<OwnedP>) -> Departure {
     if mp.kind.get() != MKind::Worker || mp.lockedg.get().is_some() {
         // An M for one goroutine only hands its P on; the next M looks.
         pp.global_first.set(turn);
-        return BEHIND_ALL;
+        return if pp.owner_sees_empty() { BEHIND_ALL } else { BEHIND_OURS };
     }
     let next = if turn { queue::look_global(pp) } else { None };
     let Some(next) = next else { return BEHIND_OURS };
