@@ -315,6 +315,10 @@ impl Outcome {
     }
 }
 
+/// Tells the watchdog in `test.h` that somebody looks at a process that it
+/// stops.
+const WATCHED: &str = "GMPRT_WATCHED";
+
 /// A child, and the files that take its output.
 struct Running {
     child: Child,
@@ -322,8 +326,9 @@ struct Running {
     stderr: PathBuf,
 }
 
-/// Runs `command` and waits for its end, at most `limit`; then its process
-/// group is killed, and the outcome tells where its threads stood.
+/// Runs `command` and waits for its end, at most `limit`, or until a watchdog
+/// of its own stops it (`test.h`). Then its process group is killed, and the
+/// outcome tells where its threads stood.
 pub fn run(command: &mut Command, limit: Duration) -> Outcome {
     let mut running = start(command);
     let deadline = Instant::now() + limit;
@@ -334,8 +339,8 @@ pub fn run(command: &mut Command, limit: Duration) -> Outcome {
         {
             break status;
         }
-        if Instant::now() > deadline {
-            stuck = Some(threads_of(running.child.id()));
+        if Instant::now() > deadline || has_stopped(running.child.id()) {
+            stuck = Some(stacks_of_group(running.child.id()));
             kill_group(running.child.id());
             break running.child.wait().expect("cannot wait for the child");
         }
@@ -370,6 +375,7 @@ fn start(command: &mut Command) -> Running {
         .stdout(create(&stdout))
         .stderr(create(&stderr))
         .process_group(0)
+        .env(WATCHED, "1")
         .spawn()
         .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
     Running { child, stdout, stderr }
@@ -395,7 +401,9 @@ fn kill_group(leader: u32) {
 fn shell_form(command: &Command) -> String {
     let mut text = String::new();
     for (name, value) in command.get_envs() {
-        if let Some(value) = value {
+        if let Some(value) = value
+            && name != WATCHED
+        {
             let _ = write!(text, "{}={value:?} ", name.to_string_lossy());
         }
     }
@@ -406,7 +414,46 @@ fn shell_form(command: &Command) -> String {
     text
 }
 
-/// Names, states and, where gdb is installed, stacks of a child's threads.
+/// Whether a child has been stopped by a signal.
+fn has_stopped(pid: u32) -> bool {
+    // SAFETY: all zero is a siginfo.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` outlives the call. Ends stay for `try_wait`: they are not
+    // asked for.
+    let r = unsafe {
+        libc::waitid(
+            libc::P_PID,
+            pid,
+            &mut info,
+            libc::WSTOPPED | libc::WNOHANG,
+        )
+    };
+    // SAFETY: filled by waitid, or all zero.
+    r == 0 && unsafe { info.si_pid() } != 0
+}
+
+/// [`threads_of`] each process of a group.
+fn stacks_of_group(leader: u32) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir("/proc").expect("no /proc").flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|s| s.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat"));
+        let stat = stat.unwrap_or_default();
+        // After the name, which may hold anything: state, parent, group.
+        let group = stat.rsplit(')').next().unwrap_or_default();
+        if group.split_whitespace().nth(2) == Some(&leader.to_string()) {
+            let _ = writeln!(text, "process {pid}:\n{}", threads_of(pid));
+        }
+    }
+    text
+}
+
+/// Names, states and, where gdb is installed, stacks of a child's threads and
+/// goroutines.
 fn threads_of(pid: u32) -> String {
     let mut text = String::new();
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
@@ -419,8 +466,10 @@ fn threads_of(pid: u32) -> String {
         let _ = writeln!(text, "  {state} | syscall {call}");
     }
     let gdb = Command::new("timeout")
-        .args(["20", "gdb", "-batch", "-nx", "-p", &pid.to_string()])
+        .args(["60", "gdb", "-batch", "-nx", "-p", &pid.to_string()])
         .args(["-ex", "thread apply all backtrace 20"])
+        .args(["-x", "gdb/gmprt-gdb.py", "-ex", "info goroutines -a"])
+        .current_dir(repository())
         .output();
     if let Ok(gdb) = gdb {
         text.push_str(&String::from_utf8_lossy(&gdb.stdout));
