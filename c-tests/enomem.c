@@ -859,7 +859,7 @@ static long try_all_n(const struct place *place, bool rest, long usual)
     long n = 1;
     bool many = op->run == run_dump;
 
-    for (;; n += many ? 1 + n / 8 : 1) {
+    for (;; n += many ? 1 + n / 2 : 1) {
         try_op(place, n, rest);
         if (said != usual && !(said >= 0 && usual == 0) &&
             !(was_refused && said == -ENOMEM)) {
