@@ -91,8 +91,8 @@ pub(crate) fn findrunnable(
     last_look(mp, pp)
 }
 
-/// This P's timers and queue; every [`TICK`]th time, first descriptors and the
-/// global queue.
+/// This P's timers and queue; if it is late, first descriptors and the global
+/// queue.
 fn look_local(pp: OwnedP) -> Option<&'static G> {
     run_timers(pp.get());
     if SCHED.any_starved() {

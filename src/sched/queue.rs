@@ -6,9 +6,10 @@
 //!                        +------> runqget <---------+  look_global <--+
 //! ```
 //! `runnext` goes before the ring, but for at most [`TICK`] times in a row
-//! while others wait there. A P takes its share of the global queue every
-//! [`TICK`]th switch, and whenever its own queue is empty. Of few it takes one
-//! at a time, in turns with its own.
+//! while others wait there. A P takes its share of the global queue after
+//! [`TICK`] switches, and whenever its own queue is empty. While it has
+//! goroutines of its own it takes only one of few at a time, and looks again
+//! [`SOON`]: all of them would come behind its own.
 //!
 //! Invariants:
 //! 1. Only the holder of a P ([`OwnedP`]) puts goroutines into its queue; a
@@ -22,13 +23,13 @@ use crate::gmp::{
 };
 use core::sync::atomic::Ordering::*;
 
-/// Every so many switches a P looks at the global queue and at descriptors.
+/// After so many switches a P looks at the global queue and at descriptors.
 pub(crate) const TICK: u32 = 61;
 /// A queue with more goroutines than this holds many.
 pub(super) const MANY: u32 = 16;
-/// A P that has left some in the global queue looks again after so many
-/// switches: to one of those, and to one of its own.
-const IN_TURNS: u32 = 2;
+/// After so many it looks again if it has left some of few in the global queue.
+/// A look costs a lock and the detour by g0, so less often than yields do.
+const SOON: u32 = 8;
 
 /// Queues a runnable goroutine on this P. If its turn is next, the former
 /// `runnext` goes to the end of the ring.
@@ -96,9 +97,8 @@ pub(crate) fn work_waits(pp: &P, now: i64) -> bool {
         || pp.timers.next_when().has_passed(now)
 }
 
-/// Takes this P's share of the global queue; returns the first goroutine. The
-/// others go behind the P's own. If they are few, and it has any, they stay
-/// instead, for their turns.
+/// Takes this P's share of the global queue, or one of few (module); returns
+/// the first goroutine.
 pub(super) fn look_global(pp: OwnedP) -> Option<&'static G> {
     // Acquire: pairs with globrunqput.
     if SCHED.runqsize.load(Acquire) == 0 {
@@ -118,7 +118,7 @@ pub(super) fn globrunqget(
     let room = RUNQ as u32 - pp.ring_len();
     let n = if size <= MANY && !pp.owner_sees_empty() {
         if size > 1 {
-            pp.late_in(IN_TURNS);
+            pp.late_in(SOON);
         }
         1
     } else {

@@ -7,8 +7,8 @@
 //! ```
 //! A goroutine that leaves its stack switches directly to the next one of its
 //! P ([`switch_off`]). The detour by g0 is for what needs the scheduler: a
-//! locked goroutine, the world to be stopped, a timer that is due, every 61st
-//! switch, no memory for a stack, or nothing to run.
+//! locked goroutine, the world to be stopped, a timer that is due, a late look
+//! at the global queue, no memory for a stack, or nothing to run.
 //!
 //! Invariants:
 //! 1. A goroutine that is switched to is Running, out of all queues, has a
