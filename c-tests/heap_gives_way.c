@@ -1,8 +1,9 @@
 /* A goroutine that allocates and frees without a pause keeps its P no longer
- * than one that computes: with one P, another goroutine's turn comes. */
+ * than one that computes: with one P, another goroutine's turn comes. And
+ * collections that follow one another let a host thread go on between them. */
 #include "test.h"
 
-enum { ROUNDS = 20, BYTES = 900 };
+enum { ROUNDS = 20, BYTES = 900, COLLECTORS = 4, LIMIT = 32 << 20 };
 
 static atomic_bool stop, ran;
 
@@ -49,8 +50,36 @@ static int64_t waits_behind(gmp_fn keeper)
     return sum;
 }
 
+static void collects(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&stop))
+        CHECK_OK(gmp_gc());
+}
+
+static void fails_at_the_limit(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&stop))
+        CHECK(gmp_gc_alloc(2 * LIMIT) == NULL);
+}
+
+/* A host thread gets on beside some that call `collector`: its pauses are over
+ * before the watchdog comes. */
+static void gets_on_beside(gmp_fn collector)
+{
+    atomic_store(&stop, false);
+    for (int i = 0; i < COLLECTORS; i++)
+        CHECK_OK(gmp_go(collector, NULL));
+    for (int i = 0; i < 10 * ROUNDS; i++)
+        usleep(1000);
+    atomic_store(&stop, true);
+    AWAIT(gmp_num_goroutines() == 0);
+}
+
 int test_main(int argc, char **argv)
 {
+    static void *kept;
     int64_t usual;
 
     (void)argc;
@@ -58,5 +87,9 @@ int test_main(int argc, char **argv)
     CHECK(gmp_set_maxprocs(1) > 0);
     usual = waits_behind(computes);
     CHECK(waits_behind(allocates) < 8 * usual + MS(500));
+    gets_on_beside(collects);
+    CHECK((kept = gmp_gc_alloc(LIMIT / 2)) != NULL);
+    CHECK(gmp_gc_set_limit(LIMIT) > 0);
+    gets_on_beside(fails_at_the_limit);
     return 0;
 }

@@ -1948,7 +1948,9 @@ typedef struct gmp_gc_stats {
      * room that a processor has taken to allocate from.
      */
     uint64_t live_bytes;
-    /** Bytes of objects when the next collection begins. */
+    /**
+     * Bytes of objects when the next collection begins; SIZE_MAX: none is due.
+     */
     uint64_t next_bytes;
     /** Bytes of objects that the last collection has found alive. */
     uint64_t marked_bytes;
@@ -2153,7 +2155,8 @@ int gmp_gc_attach(void);
  * one that blocks SIGURG, or one that with GMP_GC_SIGNAL=0 comes to no safe
  * point, or if other threads load and unload libraries all the time; -EDEADLK
  * inside an unlockf; -ENOMEM; -ENOTSUP in a child that gmp_gc_alloc() refuses.
- * Blocks this thread, and stops all others that use the library.
+ * Blocks this thread, and stops all others that use the library. Waits first
+ * if a collection has just ended, for as long as that took, up to 1 ms.
  */
 int gmp_gc(void);
 
@@ -2194,8 +2197,8 @@ int gmp_gc_start(void);
 /**
  * Sets how much the heap may grow after a collection until the next one, in
  * percent of what that has left: 100 from the beginning, or what GMP_GOGC
- * says; -1: no collection but by gmp_gc() and at the limit, also none where a
- * heap that is used was not collected for two minutes.
+ * says; -1, or less: no collection but by gmp_gc() and at the limit, also none
+ * where a heap that is used was not collected for two minutes.
  *
  * Returns the former percentage; -ESHUTDOWN and the like, which are less than
  * -1, if the runtime is not up. Never blocks.

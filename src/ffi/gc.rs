@@ -344,7 +344,8 @@ pub extern "C" fn gmp_gc_attach() -> c_int {
 /// one that blocks SIGURG, or one that with GMP_GC_SIGNAL=0 comes to no safe
 /// point, or if other threads load and unload libraries all the time; -EDEADLK
 /// inside an unlockf; -ENOMEM; -ENOTSUP in a child that gmp_gc_alloc() refuses.
-/// Blocks this thread, and stops all others that use the library.
+/// Blocks this thread, and stops all others that use the library. Waits first
+/// if a collection has just ended, for as long as that took, up to 1 ms.
 #[unsafe(no_mangle)]
 pub extern "C" fn gmp_gc() -> c_int {
     unsafe extern "C" fn collect(_: usize, _: usize, sp: usize) -> usize {
@@ -404,8 +405,8 @@ pub extern "C" fn gmp_gc_start() -> c_int {
 
 /// Sets how much the heap may grow after a collection until the next one, in
 /// percent of what that has left: 100 from the beginning, or what GMP_GOGC
-/// says; -1: no collection but by gmp_gc() and at the limit, also none where a
-/// heap that is used was not collected for two minutes.
+/// says; -1, or less: no collection but by gmp_gc() and at the limit, also none
+/// where a heap that is used was not collected for two minutes.
 ///
 /// Returns the former percentage; -ESHUTDOWN and the like, which are less than
 /// -1, if the runtime is not up. Never blocks.
@@ -446,7 +447,7 @@ pub struct gmp_gc_stats {
     /// Bytes of objects, dead ones that are not freed yet among them, and of
     /// room that a processor has taken to allocate from.
     pub live_bytes: u64,
-    /// Bytes of objects when the next collection begins.
+    /// Bytes of objects when the next collection begins; SIZE_MAX: none is due.
     pub next_bytes: u64,
     /// Bytes of objects that the last collection has found alive.
     pub marked_bytes: u64,
