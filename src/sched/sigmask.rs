@@ -192,17 +192,20 @@ pub(crate) fn take_on(mp: &M) {
 /// A host thread has the threads' mask until this goes.
 pub(crate) struct InPlace {
     theirs: SigMask,
+    given: SigMask,
 }
 
 impl InPlace {
     pub(crate) fn enter() -> Self {
-        Self { theirs: mask().swap() }
+        let given = mask();
+        Self { theirs: given.swap(), given }
     }
 }
 
 impl Drop for InPlace {
     fn drop(&mut self) {
-        if self.theirs != mask() {
+        // The thread has either by now: `MASK` may have changed meanwhile.
+        if self.theirs != self.given || self.theirs != mask() {
             self.theirs.restore();
         }
     }
