@@ -251,10 +251,19 @@ fn check(source: &str, plan: &Plan) {
             }
         }
     }
-    let shown = failures.iter().take(3).map(String::as_str);
-    let shown = shown.collect::<Vec<_>>().join("\n\n");
+    all_good(&failures, total);
+}
+
+/// Panics with what has failed, and with the first few reports.
+fn all_good(failures: &[String], total: u32) {
     let failed = failures.len();
-    assert!(failed == 0, "{failed} of {total} runs failed\n\n{shown}");
+    let names = failures.iter().filter_map(|report| report.lines().next());
+    let names = names.collect::<Vec<_>>().join("\n");
+    let shown = failures[..failed.min(3)].join("\n\n");
+    assert!(
+        failed == 0,
+        "{failed} of {total} runs failed:\n{names}\n\n{shown}"
+    );
 }
 
 /// What a program runs with: values of `GMP_MAXPROCS`; None for one CPU.

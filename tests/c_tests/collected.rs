@@ -1,6 +1,6 @@
 //! The collected heap where each allocation collects, and its shadow for long.
 
-use super::{LIMIT, SUBJECTS, note, source};
+use super::{LIMIT, SUBJECTS, all_good, note, source};
 use crate::common::{Link, build, build_alone_with, libdir, run, skip::lacks};
 use std::time::Duration;
 
@@ -27,9 +27,7 @@ fn check_stressed(subjects: &[&str], procs: &[&str], limit: Duration) {
             note(&outcome, code, &mut failures);
         }
     }
-    let failed = failures.len();
-    let shown = failures[..failed.min(3)].join("\n\n");
-    assert!(failed == 0, "{failed} of {total} runs failed\n\n{shown}");
+    all_good(&failures, total);
 }
 
 /// In each subject's own configurations: `stress_collections`.
