@@ -121,16 +121,17 @@ static void *start_burst(void *arg)
     return NULL;
 }
 
-/* Has a thread start some, and begins to yield once all wait. */
+/* Has a thread start some, and begins to yield once all wait. If the thread
+ * takes long, the P is taken from here, and they run before. */
 static void await_burst(void *arg)
 {
     pthread_t thread;
 
     atomic_store(&nran, 0);
     atomic_store(&ran, false);
+    atomic_store(&passed, 0);
     CHECK_OK(pthread_create(&thread, NULL, start_burst, NULL));
     CHECK_OK(pthread_join(thread, NULL));
-    atomic_store(&passed, 0);
     atomic_store(&queued, true);
     while (!atomic_load(&ran))
         gmp_yield();
