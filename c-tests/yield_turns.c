@@ -142,6 +142,7 @@ static void await_burst(void *arg)
 static void burst_beside(int yielders, bool locked)
 {
     static gmp_g *gs[200];
+    int waited = 0;
 
     atomic_store(&stop, false);
     atomic_store(&up, 0);
@@ -149,10 +150,12 @@ static void burst_beside(int yielders, bool locked)
         gs[i] = spawn(yield_all_the_time, locked ? gs : NULL);
     while (atomic_load(&up) < yielders)
         block_ns(MS(1));
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < ROUNDS || waited == 0; i++) {
         CHECK_OK(gmp_join(spawn(await_burst, NULL)));
         for (int k = 0; k < BURST; k++)
-            CHECK(passed_at[k] <= MOST * (k + 1) + BACKGROUND);
+            CHECK(passed_at[k] <= MOST * (k + 1) + BACKGROUND ||
+                  test_under(NULL));
+        waited += passed_at[BURST - 1] > 0;
     }
     atomic_store(&stop, true);
     for (int i = 0; i < yielders; i++)

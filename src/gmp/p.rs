@@ -100,8 +100,7 @@ pub(crate) struct P {
     pub global_turn: Cell<bool>,
     /// owner: the next look for work begins with the global queue
     pub global_first: Cell<bool>,
-    /// owner: the value of `schedtick` from which on a look for work begins
-    /// with descriptors and the global queue
+    /// owner: the value of `schedtick` from which on the P is late (`is_late`)
     late_at: Cell<u64>,
     /// owner: which wake-ups for its work to suppress
     pub waking: Waking,
@@ -407,7 +406,8 @@ impl OwnedP {
         add(&self.schedtick, 1);
     }
 
-    /// Whether it is long since the P looked further than its own queue.
+    /// Whether the P is late: its next look for work begins with descriptors
+    /// and the global queue.
     #[inline(always)]
     pub(crate) fn is_late(self) -> bool {
         // Relaxed: only the owner writes.
@@ -418,6 +418,13 @@ impl OwnedP {
     pub(crate) fn late_in(self, n: u32) {
         // Relaxed: only the owner writes.
         self.late_at.set(self.schedtick.load(Relaxed) + u64::from(n));
+    }
+
+    /// The same, unless it is late before that.
+    pub(crate) fn late_within(self, n: u32) {
+        let before = self.late_at.get();
+        self.late_in(n);
+        self.late_at.set(self.late_at.get().min(before));
     }
 
     /// Counts a look for work on other Ps.

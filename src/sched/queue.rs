@@ -7,9 +7,9 @@
 //! ```
 //! `runnext` goes before the ring, but for at most [`TICK`] times in a row
 //! while others wait there. A P takes its share of the global queue after
-//! [`TICK`] switches, and whenever its own queue is empty. While it has
-//! goroutines of its own it takes only one of few at a time, and looks again
-//! [`SOON`]: all of them would come behind its own.
+//! [`TICK`] switches, and whenever its own queue is empty. If few wait there,
+//! and more here than [`SOON`], it takes one only, and looks again after so
+//! many switches: the others would come behind all that wait here.
 //!
 //! Invariants:
 //! 1. Only the holder of a P ([`OwnedP`]) puts goroutines into its queue; a
@@ -27,8 +27,8 @@ use core::sync::atomic::Ordering::*;
 pub(crate) const TICK: u32 = 61;
 /// A queue with more goroutines than this holds many.
 pub(super) const MANY: u32 = 16;
-/// After so many it looks again if it has left some of few in the global queue.
-/// A look costs a lock and the detour by g0, so less often than yields do.
+/// After so many it looks again if it has taken one of few only. Each look
+/// costs a lock and the detour by g0, so less often than yields look.
 const SOON: u32 = 8;
 
 /// Queues a runnable goroutine on this P. If its turn is next, the former
@@ -116,9 +116,9 @@ pub(super) fn globrunqget(
     let size = sched.runq.len();
     let share = size / gomaxprocs() as u32 + 1;
     let room = RUNQ as u32 - pp.ring_len();
-    let n = if size <= MANY && !pp.owner_sees_empty() {
+    let n = if size <= MANY && pp.ring_len() > SOON {
         if size > 1 {
-            pp.late_in(SOON);
+            pp.late_within(SOON);
         }
         1
     } else {

@@ -1,10 +1,10 @@
 //! Yielding (Gosched): a goroutine that could go on lets others run first.
 //!
 //! Goroutines that wait on this P run before the yielder, which queues behind
-//! them. A P with goroutines of its own looks at the global queue only every
-//! 61st switch. So a yield looks there too: a goroutine that waits there runs
-//! at the next yield, or at the one after it, and of several each so long after
-//! the one before it.
+//! them. A P with goroutines of its own looks at the global queue only after
+//! many switches (`queue`). So a yield looks there too: the first goroutine
+//! that waits there runs at the next yield or at the one after it, the second
+//! one or two yields later, and so on.
 //!
 //! | this P's queue | global queue | a yield |
 //! |---|---|---|
@@ -16,12 +16,13 @@
 //! | many | many | runs the next one here |
 //!
 //! In turns, because threads that fill the global queue all the time would
-//! otherwise keep the goroutines here from running. Of few only the first is
-//! taken, because the others would come behind all that wait here. If both
-//! queues hold many, most are probably yielders that did not fit the P's queue;
-//! a look at the global queue at each yield would cost them more than the
-//! switch. Then the 61st switch takes as many as there is room for, and the
-//! yielder queues behind all once the global queue is longer than [`LONG`].
+//! otherwise keep the goroutines here from running. Of few the others stay,
+//! unless no more than eight wait here, because they would come behind these.
+//! If both queues hold many, most are probably yielders that did not fit the
+//! P's queue; a look at the global queue at each yield would cost them more
+//! than the switch. Then a P that is late takes as many as there is room for,
+//! and the yielder queues behind all once the global queue is longer than
+//! [`LONG`].
 
 use super::{
     current::{in_callback, this_m},
@@ -153,7 +154,9 @@ pub(super) fn give_way(mp: &M, pp: Option<OwnedP>) -> Departure {
     let turn = pp.owner_sees_empty() || !pp.global_turn.get();
     pp.global_turn.set(turn);
     if mp.kind.get() != MKind::Worker || mp.lockedg.get().is_some() {
-        // An M for one goroutine only hands its P on; the next M looks.
+        // An M for one goroutine only hands its P on; the next M looks. A P
+        // with no other goroutine takes its share first, which the yielder
+        // comes behind.
         pp.global_first.set(turn);
         return if pp.owner_sees_empty() { BEHIND_ALL } else { BEHIND_OURS };
     }
