@@ -64,14 +64,27 @@ static void fails_at_the_limit(void *unused)
         CHECK(gmp_gc_alloc(2 * LIMIT) == NULL);
 }
 
-/* A host thread gets on beside some that call `collector`: its pauses are over
- * before the watchdog comes. */
+static void counts(void *yields)
+{
+    while (!atomic_load(&stop)) {
+        gmp_yield();
+        atomic_fetch_add((atomic_long *)yields, 1);
+    }
+}
+
+/* A host thread and a goroutine get on beside some that call `collector`: they
+ * are through before the watchdog comes. */
 static void gets_on_beside(gmp_fn collector)
 {
+    atomic_long yields = 0;
+
     atomic_store(&stop, false);
     for (int i = 0; i < COLLECTORS; i++)
         CHECK_OK(gmp_go(collector, NULL));
+    CHECK_OK(gmp_go(counts, &yields));
     for (int i = 0; i < 10 * ROUNDS; i++)
+        usleep(1000);
+    while (atomic_load(&yields) < 10 * ROUNDS)
         usleep(1000);
     atomic_store(&stop, true);
     AWAIT(gmp_num_goroutines() == 0);

@@ -447,7 +447,8 @@ pub struct gmp_gc_stats {
     /// Bytes of objects, dead ones that are not freed yet among them, and of
     /// room that a processor has taken to allocate from.
     pub live_bytes: u64,
-    /// Bytes of objects when the next collection begins; SIZE_MAX: none is due.
+    /// Bytes of objects when the next collection begins; UINT64_MAX: no size
+    /// begins one.
     pub next_bytes: u64,
     /// Bytes of objects that the last collection has found alive.
     pub marked_bytes: u64,

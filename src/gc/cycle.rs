@@ -28,16 +28,12 @@ use crate::{
     arch,
     base::{
         sanitize,
-        sync::{AtomicI64, AtomicU64, AtomicUsize, Ordering::*},
+        sync::{AtomicU64, AtomicUsize, Ordering::*},
         trace::{Event, Kind, event},
     },
     gmp::{G, M},
     heap::{self, MHEAP, Marking, Work},
-    os::{
-        Errno, Result,
-        clock::{nanotime, usleep},
-        ours::map_ours,
-    },
+    os::{Errno, Result, clock::nanotime, ours::map_ours},
     sched::{
         background,
         enter::Inside,
@@ -55,8 +51,6 @@ use std::sync::OnceLock;
 const STACK: usize = 256 << 10;
 /// Bytes of spans that take less long to sweep than bgsweep to wake.
 const SWEPT_ALONE: usize = 512 << 10;
-/// Nanoseconds for which a collection waits at most after the one before it.
-const REST: u64 = 1_000_000;
 /// Attempts while objects are loaded and unloaded.
 const ATTEMPTS: u32 = 10;
 
@@ -70,9 +64,6 @@ static PAUSES: AtomicU64 = AtomicU64::new(0);
 static LONGEST: AtomicU64 = AtomicU64::new(0);
 /// Attempts that failed.
 static FAILED: AtomicU64 = AtomicU64::new(0);
-/// When the last one ended, and how long it took: its stopper's.
-static LAST: AtomicI64 = AtomicI64::new(0);
-static LAST_PAUSE: AtomicU64 = AtomicU64::new(0);
 
 /// Why a collection begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -170,7 +161,8 @@ fn gc_start(why: Why, waits: Option<&Waits>, sp: usize) -> Result<()> {
     let wanted = || {
         let more = why == Why::Asked || CYCLES.load(Acquire) == seen;
         if more {
-            rest();
+            // Not a part of the stop that is told.
+            stw::rest();
             // Before the stop, so that the pause does without it.
             MHEAP.sweep_all();
             tell(Kind::GcStop, MHEAP.live(), CYCLES.load(Relaxed) + 1);
@@ -206,18 +198,6 @@ fn gc_start(why: Why, waits: Option<&Waits>, sp: usize) -> Result<()> {
     }
     exitsyscall();
     finish(&outcome, why)
-}
-
-/// As the next stopper, waits until everybody has gone on for as long as the
-/// last collection took, or for [`REST`]. Where one follows the other, as at
-/// the limit or in a loop of `gmp_gc`, the next signal would come while threads
-/// return from the handler of the last: they would get no further.
-fn rest() {
-    let rest = LAST_PAUSE.load(Relaxed).min(REST) as i64;
-    let left = LAST.load(Relaxed) + rest - nanotime();
-    if left > 0 {
-        usleep((left / 1000 + 1) as u32);
-    }
 }
 
 fn finish(outcome: &Outcome, why: Why) -> Result<()> {
@@ -352,10 +332,7 @@ impl Job<'_> {
         CYCLES.fetch_add(1, Release);
         drop(stopped);
         tell(Kind::GcEnd, marked, MHEAP.pacing.trigger() as u64);
-        let ended = nanotime();
-        LAST.store(ended, Relaxed);
-        LAST_PAUSE.store((ended - began) as u64, Relaxed);
-        let parts = [stood - began, done - stood, ended - done];
+        let parts = [stood - began, done - stood, nanotime() - done];
         Outcome::Done(Told {
             parts,
             markers,

@@ -45,10 +45,14 @@ use crate::{
         P, SCHED, STOP, allp, allp_push, gomaxprocs, m_word, nallp,
         owner::POwner,
     },
-    os::{Errno, LongLockGuard, Result, clock::nanotime, cpu},
+    os::{
+        Errno, LongLockGuard, Result,
+        clock::{nanotime, usleep},
+        cpu,
+    },
     stack,
 };
-use core::sync::atomic::Ordering::*;
+use core::sync::atomic::{AtomicI64, Ordering::*};
 
 /// Nanoseconds between two looks of the stopper for Ms that are outside.
 const STOP_LOOK: i64 = 50_000;
@@ -167,8 +171,30 @@ pub(crate) fn while_stopped_if<R>(
     })
 }
 
+/// Nanoseconds for which a stop waits at most after the one before it.
+const REST: i64 = 1_000_000;
+/// When the world was started last, and for how long it had been stopped.
+/// Under `SCHED.resize`.
+static STARTED: AtomicI64 = AtomicI64::new(0);
+static STOOD: AtomicI64 = AtomicI64::new(0);
+
+/// The caller is the next stopper: waits until the program has gone on for as
+/// long as the world was stopped last, or for [`REST`], or until a signal
+/// handler has run here. Where one stop follows the other, as in a loop of
+/// `gmp_gc`, or of allocations at the limit, the next would come while threads
+/// wake up from the last, or return from the handler of its signal: they would
+/// get no further.
+pub(crate) fn rest() {
+    let rest = STOOD.load(Relaxed).min(REST);
+    let left = STARTED.load(Relaxed) + rest - nanotime();
+    if left > 0 {
+        usleep((left / 1000 + 1) as u32);
+    }
+}
+
 /// All Ps are Stopped while it lives. Its thread is inside.
 pub(crate) struct StoppedWorld {
+    began: i64,
     /// Dropped in this order.
     _inside: Inside,
     _one: LongLockGuard<'static, ()>,
@@ -181,15 +207,20 @@ impl StoppedWorld {
     }
 
     fn begin_with(one: LongLockGuard<'static, ()>) -> Self {
+        rest();
+        let began = nanotime();
         let inside = Inside::enter();
         stop_the_world();
-        Self { _inside: inside, _one: one }
+        Self { began, _inside: inside, _one: one }
     }
 }
 
 impl Drop for StoppedWorld {
     fn drop(&mut self) {
         start_the_world();
+        let now = nanotime();
+        STARTED.store(now, Relaxed);
+        STOOD.store(now - self.began, Relaxed);
     }
 }
 
@@ -309,17 +340,15 @@ pub(crate) fn set_maxprocs(n: i32) -> Result<i32> {
     if in_callback() {
         return Err(Errno(libc::EDEADLK));
     }
-    let Some(_one) = stopper() else { return Err(Errno(libc::ESHUTDOWN)) };
+    let Some(one) = stopper() else { return Err(Errno(libc::ESHUTDOWN)) };
     let old = gomaxprocs();
     if n == old {
         return Ok(old as i32);
     }
     make_procs(n)?;
-    let inside = Inside::enter();
-    stop_the_world();
+    let stopped = StoppedWorld::begin_with(one);
     set_procs(n);
-    start_the_world();
-    drop(inside);
+    drop(stopped);
     Ok(old as i32)
 }
 

@@ -88,6 +88,8 @@ const KEPT: &[(&str, &str, &str)] = &[
     ("sched/sigmask.rs", "", "masks of the host's threads"),
     ("sched/stackmark.rs", "", "marks of all runs, for the report at exit"),
     ("sched/starved.rs", "SAID", "said once"),
+    ("sched/stw.rs", "STARTED", "points in time"),
+    ("sched/stw.rs", "STOOD", "a span of time"),
     ("sched/threads.rs", "THREAD_START", "the host's"),
     ("sched/threads.rs", "M0_IS_OURS", "each start sets it"),
     ("sched/threads.rs", "MSLAB", "memory, which stays"),
