@@ -1908,9 +1908,14 @@ int gmp_sigmask(int how, const void *set, void *old);
  *   finds that: each allocation collects, and freed memory is filled with
  *   0xdb.
  *
- * An object is kept by any pointer to its first byte or into it. GMP_GC_KEEP(p)
- * keeps the object at p until there, where the compiler might drop the pointer
- * after its last use. GMPDEBUG=gctrace=1 prints a line for each collection.
+ * An object is kept by any pointer to its first byte or into it.
+ * GMPDEBUG=gctrace=1 prints a line for each collection.
+ */
+
+/**
+ * Keeps the object at `p` until there, in a function whose last use of the
+ * pointer comes earlier: the compiler may drop it then, although its thread
+ * still works on what the object alone keeps.
  */
 #define GMP_GC_KEEP(p) __asm__ volatile("" : : "g"(p) : "memory")
 
@@ -1949,7 +1954,8 @@ typedef struct gmp_gc_stats {
      */
     uint64_t live_bytes;
     /**
-     * Bytes of objects when the next collection begins; SIZE_MAX: none is due.
+     * Bytes of objects when the next collection begins; UINT64_MAX: no size
+     * begins one.
      */
     uint64_t next_bytes;
     /** Bytes of objects that the last collection has found alive. */

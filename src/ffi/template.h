@@ -421,9 +421,14 @@ void gmp_panic_with(void *value);
  *   finds that: each allocation collects, and freed memory is filled with
  *   0xdb.
  *
- * An object is kept by any pointer to its first byte or into it. GMP_GC_KEEP(p)
- * keeps the object at p until there, where the compiler might drop the pointer
- * after its last use. GMPDEBUG=gctrace=1 prints a line for each collection.
+ * An object is kept by any pointer to its first byte or into it.
+ * GMPDEBUG=gctrace=1 prints a line for each collection.
+ */
+
+/**
+ * Keeps the object at `p` until there, in a function whose last use of the
+ * pointer comes earlier: the compiler may drop it then, although its thread
+ * still works on what the object alone keeps.
  */
 #define GMP_GC_KEEP(p) __asm__ volatile("" : : "g"(p) : "memory")
 

@@ -204,7 +204,7 @@ impl InPlace {
 
 impl Drop for InPlace {
     fn drop(&mut self) {
-        // The thread has either by now: `MASK` may have changed meanwhile.
+        // The thread has `given`, or `MASK` if that has changed meanwhile.
         if self.theirs != self.given || self.theirs != mask() {
             self.theirs.restore();
         }
