@@ -315,8 +315,8 @@ impl Outcome {
     }
 }
 
-/// Tells the watchdog in `test.h` that somebody looks at a process that it
-/// stops.
+/// Tells the watchdog in `test.h` who looks at this child, and at its group,
+/// once the child has stopped: this process.
 const WATCHED: &str = "GMPRT_WATCHED";
 
 /// A child, and the files that take its output.
@@ -375,7 +375,7 @@ fn start(command: &mut Command) -> Running {
         .stdout(create(&stdout))
         .stderr(create(&stderr))
         .process_group(0)
-        .env(WATCHED, "1")
+        .env(WATCHED, std::process::id().to_string())
         .spawn()
         .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
     Running { child, stdout, stderr }
@@ -432,9 +432,11 @@ fn has_stopped(pid: u32) -> bool {
     r == 0 && unsafe { info.si_pid() } != 0
 }
 
-/// [`threads_of`] each process of a group.
+/// [`threads_of`] each process of a group; gdb looks at as many as it can in a
+/// minute.
 fn stacks_of_group(leader: u32) -> String {
     let mut text = String::new();
+    let until = Instant::now() + Duration::from_secs(60);
     for entry in fs::read_dir("/proc").expect("no /proc").flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|s| s.parse::<u32>().ok())
@@ -446,15 +448,16 @@ fn stacks_of_group(leader: u32) -> String {
         // After the name, which may hold anything: state, parent, group.
         let group = stat.rsplit(')').next().unwrap_or_default();
         if group.split_whitespace().nth(2) == Some(&leader.to_string()) {
-            let _ = writeln!(text, "process {pid}:\n{}", threads_of(pid));
+            let threads = threads_of(pid, until);
+            let _ = writeln!(text, "process {pid}:\n{threads}");
         }
     }
     text
 }
 
-/// Names, states and, where gdb is installed, stacks of a child's threads and
-/// goroutines.
-fn threads_of(pid: u32) -> String {
+/// Names and states of a process's threads; where gdb is installed, and until
+/// then, the stacks of these and of goroutines.
+fn threads_of(pid: u32, until: Instant) -> String {
     let mut text = String::new();
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     for task in tasks.into_iter().flatten().flatten() {
@@ -465,8 +468,13 @@ fn threads_of(pid: u32) -> String {
         let call: String = call.trim_end().chars().take(40).collect();
         let _ = writeln!(text, "  {state} | syscall {call}");
     }
+    let left = until.saturating_duration_since(Instant::now()).as_secs();
+    if left == 0 {
+        return text;
+    }
     let gdb = Command::new("timeout")
-        .args(["60", "gdb", "-batch", "-nx", "-p", &pid.to_string()])
+        .args([&*left.to_string(), "gdb", "-batch", "-nx"])
+        .args(["-p", &pid.to_string()])
         .args(["-ex", "thread apply all backtrace 20"])
         .args(["-x", "gdb/gmprt-gdb.py", "-ex", "info goroutines -a"])
         .current_dir(repository())
