@@ -98,7 +98,10 @@ impl Tool {
     fn command(self, program: &Path, procs: &str) -> Command {
         let mut command = if self == Valgrind {
             let mut valgrind = Program::at("valgrind".into()).command();
-            valgrind.args(["-q", "--error-exitcode=99"]).arg(program);
+            // By its lock of the usual kind a thread that computes may keep
+            // another from running for minutes.
+            valgrind.args(["-q", "--error-exitcode=99", "--fair-sched=try"]);
+            valgrind.arg(program);
             valgrind
         } else {
             Program::at(program.to_path_buf()).command()
